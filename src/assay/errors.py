@@ -1,0 +1,51 @@
+"""What can go wrong, as one tree.
+
+AssayError
+├── UsageError            the command asks for what does not exist or cannot be; exit code 2
+│   └── InputError        a file does not hold what it should: file, line, expected
+├── DigestMismatch        a run directory belongs to other tasks or settings; exit code 2
+├── StoppedEarly          the run cannot go on: every rollout fails, the disk is full; exit code 4
+└── ModelError            one model call failed; becomes a Failure, never a score
+"""
+
+
+class AssayError(Exception):
+    """Any error that is told to the user without a traceback."""
+
+    exit_code = 1
+
+
+class UsageError(AssayError):
+    """The command asks for something that does not exist or cannot be."""
+
+    exit_code = 2
+
+
+class InputError(UsageError):
+    """A file does not hold what it should."""
+
+    def __init__(self, path: object, line: int | None, got: str, expected: str) -> None:
+        place = f"{path}, line {line}" if line else str(path)
+        super().__init__(f"{place}: {got}\n  expected: {expected}")
+
+
+class DigestMismatch(AssayError):
+    """A run directory belongs to other tasks, another model or other settings."""
+
+    exit_code = 2
+
+
+class StoppedEarly(AssayError):
+    """The run cannot go on. What was written stays valid, and the same command resumes it."""
+
+    exit_code = 4
+
+
+class ModelError(AssayError):
+    """One model call failed. `kind` is a short stable word, such as `timeout` or `http_500`."""
+
+    def __init__(self, kind: str, message: str, *, retryable: bool, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.retryable = retryable
+        self.retry_after_s = retry_after_s

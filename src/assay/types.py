@@ -1,0 +1,259 @@
+"""The vocabulary: every struct that rooms hand to each other and that a run directory holds. Frozen, msgspec-encoded."""
+
+from typing import Any, Literal
+
+from msgspec import Raw, Struct, field
+
+Role = Literal["policy", "open", "closed"]
+Kind = Literal["instruct", "thinking"]
+StopReason = Literal["completed", "token_cap", "refused", "steps", "failed"]
+"""Why a rollout ended: the model answered; its output reached the token cap; it refused; the agent's step limit was
+reached; something failed (then the outcome is a Failure)."""
+
+Where = Literal["model", "environment", "verifier", "agent", "store"]
+
+
+class Text(Struct, frozen=True, tag="output_text", omit_defaults=True):
+    """A piece of a message that the model wrote."""
+
+    text: str
+    annotations: list[Any] = []
+    logprobs: list[Any] | None = None
+
+
+class Refusal(Struct, frozen=True, tag="refusal"):
+    """A piece of a message in which the model declines."""
+
+    refusal: str
+
+
+class InputText(Struct, frozen=True, tag="input_text"):
+    """A piece of a message that was written for the model."""
+
+    text: str
+
+
+class InputImage(Struct, frozen=True, tag="input_image", omit_defaults=True):
+    """An image for the model, by URL or data URL."""
+
+    image_url: str | None = None
+    file_id: str | None = None
+    detail: str = "auto"
+
+
+class SummaryText(Struct, frozen=True, tag="summary_text"):
+    """A summary of reasoning that a provider gives in place of the reasoning itself."""
+
+    text: str
+
+
+class ReasoningText(Struct, frozen=True, tag="reasoning_text"):
+    """Reasoning as the model wrote it."""
+
+    text: str
+
+
+Content = Text | Refusal | InputText | InputImage
+
+
+class Message(Struct, frozen=True, tag="message", omit_defaults=True):
+    """What somebody says. The model's own have role `assistant`."""
+
+    role: str
+    content: str | list[Content]
+    id: str | None = None
+    status: str | None = None
+
+    @property
+    def text(self) -> str:
+        """All text of the message, joined. Refusals and images are not text."""
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(part.text for part in self.content if isinstance(part, Text | InputText))
+
+
+class Reasoning(Struct, frozen=True, tag="reasoning", omit_defaults=True):
+    """What the model thought before it answered. A verifier is never shown it."""
+
+    summary: list[SummaryText] = field(default_factory=list[SummaryText])
+    content: list[ReasoningText] | None = None
+    encrypted_content: str | None = None
+    id: str | None = None
+    status: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The reasoning, or its summary where the provider keeps the reasoning to itself."""
+        return "".join(part.text for part in (self.content or self.summary))
+
+
+class FunctionCall(Struct, frozen=True, tag="function_call", omit_defaults=True):
+    """The model's wish to call a tool. `arguments` is the JSON text as the model wrote it, which may be malformed."""
+
+    call_id: str
+    name: str
+    arguments: str
+    id: str | None = None
+    status: str | None = None
+
+
+class FunctionCallOutput(Struct, frozen=True, tag="function_call_output", omit_defaults=True):
+    """What the tool answered."""
+
+    call_id: str
+    output: str
+    id: str | None = None
+    status: str | None = None
+
+
+Item = Message | Reasoning | FunctionCall | FunctionCallOutput
+
+
+class Tool(Struct, frozen=True, omit_defaults=True):
+    """A function that a task offers to the model."""
+
+    name: str
+    parameters: dict[str, Any]
+    """JSON schema of the arguments."""
+    description: str | None = None
+    strict: bool | None = None
+
+
+class Sampling(Struct, frozen=True, omit_defaults=True):
+    """How a model is asked to sample. `None` leaves it to the model server."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    max_output_tokens: int | None = None
+
+
+class Request(Struct, frozen=True, omit_defaults=True):
+    """One call of a model: all items so far, and how to sample."""
+
+    input: list[Item]
+    sampling: Sampling = Sampling()
+    tools: list[Tool] = []
+    seed: int | None = None
+    task: str | None = None
+    """The task's id: what the gates' own models and replay answer by. Never sent over a wire."""
+    repeat: int = 0
+
+
+class Usage(Struct, frozen=True, omit_defaults=True):
+    """Tokens of one response."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+class TokenIds(Struct, frozen=True, omit_defaults=True):
+    """What training needs, where a server gives it: token ids and the log-probability (natural) of each output token."""
+
+    prompt: list[int] = []
+    output: list[int] = []
+    output_logprobs: list[float] = []
+    prompt_logprobs: list[float] = []
+    """One less than `prompt`: the first token is given. Only where it was asked for."""
+
+
+class Response(Struct, frozen=True, omit_defaults=True):
+    """What a model answered to one request."""
+
+    output: list[Item]
+    status: Literal["completed", "incomplete"] = "completed"
+    incomplete_reason: str | None = None
+    """`max_output_tokens` or `content_filter` where the status is incomplete."""
+    usage: Usage = Usage()
+    model: str | None = None
+    """The name that the server gave, which may be more exact than the one asked for."""
+    id: str | None = None
+    tokens: TokenIds | None = None
+
+    @property
+    def text(self) -> str:
+        """The text of all messages: what a verifier reads. Reasoning is not in it."""
+        return "\n".join(item.text for item in self.output if isinstance(item, Message))
+
+    @property
+    def reasoning(self) -> str:
+        """The text of all reasoning items."""
+        return "\n".join(item.text for item in self.output if isinstance(item, Reasoning))
+
+
+class Turn(Struct, frozen=True, omit_defaults=True):
+    """One model call: only the items that are new, the response, and how long it took."""
+
+    input: list[Item]
+    response: Response
+    started_s: float = 0.0
+    """Seconds after the rollout's start."""
+    wall_s: float = 0.0
+
+
+class Task(Struct, frozen=True, omit_defaults=True):
+    """One problem."""
+
+    id: str
+    input: list[Item]
+    gold: str | None = None
+    """The reference answer, in a form that the verifier accepts as a message."""
+    data: dict[str, Any] = {}
+    """What else the verifier needs."""
+    tools: list[Tool] = []
+    tags: dict[str, str] = {}
+    """What scores are broken down by, such as `category`."""
+
+
+class Score(Struct, frozen=True, tag="score", omit_defaults=True):
+    """A finite reward. A wrong answer, a refusal and a model that ran out of tokens are scores."""
+
+    reward: float
+    metrics: dict[str, float] = {}
+    answer: str | None = None
+    """What the verifier read as the answer; `None` where it found none."""
+
+
+class Failure(Struct, frozen=True, tag="failure"):
+    """Something broke, so that nothing is known about the model. Never a zero."""
+
+    where: Where
+    kind: str
+    message: str
+    retryable: bool
+
+
+Outcome = Score | Failure
+
+
+class Rollout(Struct, frozen=True):
+    """One attempt at one task: a row of `rollouts.jsonl`."""
+
+    task: str
+    task_digest: str
+    repeat: int
+    attempt: int
+    seed: int
+    turns: list[Turn]
+    stop: StopReason
+    outcome: Outcome
+    wall_s: float = 0.0
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What the plan counts: one score for each."""
+        return self.task, self.repeat
+
+
+class Row(Struct, frozen=True):
+    """A rollout whose turns were left undecoded: all that statistics need, read several times faster."""
+
+    task: str
+    task_digest: str
+    repeat: int
+    attempt: int
+    outcome: Outcome
+    stop: StopReason
+    turns: Raw
