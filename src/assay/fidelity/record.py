@@ -1,0 +1,137 @@
+"""What a profile says: the structs of `profile.json`."""
+
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from assay.types import Kind, Role
+
+Verdict = Literal["pass", "fail", "inconclusive", "not run"]
+GateName = Literal["gold", "verifier", "floor", "order", "kinds", "failures", "reproduced", "parity", "repeats"]
+
+
+class RolloutRef(Struct, frozen=True):
+    """Where a rollout can be read: a model's run, a task, a repeat."""
+
+    model: str
+    task: str
+    repeat: int
+
+
+class Gate(Struct, frozen=True):
+    """One question about fidelity, and its answer."""
+
+    name: GateName
+    verdict: Verdict
+    reason: str
+    """One or two sentences: what was compared with what, and what follows."""
+    numbers: dict[str, Any] = {}
+    rollouts: list[RolloutRef] = []
+    """The rollouts that show it."""
+
+
+class ModelSummary(Struct, frozen=True):
+    """One model's run in a profile. Scores are shares (0 to 1), not percentages."""
+
+    role: Role
+    kind: Kind
+    tier: int
+    ran: bool
+    """False where the climb ended below this model's tier; the figures are then null."""
+    score: float | None = None
+    """avg@k: the mean over tasks of a task's mean reward. Failures are left out."""
+    se_run: float | None = None
+    """Standard error of running again on the same tasks."""
+    se_task: float | None = None
+    """Standard error of other tasks of the same kind."""
+    interval_run: tuple[float, float] | None = None
+    interval_task: tuple[float, float] | None = None
+    """95 % intervals that go with the two standard errors."""
+    repeats: int = 0
+    pass_at_k: dict[str, float] = {}
+    """pass@1, pass@2, pass@4 ... up to the repeats, by k."""
+    maj_at_k: dict[str, float] = {}
+    rollouts: int = 0
+    failures: int = 0
+    score_failures_zero: float | None = None
+    """The score if every failure were a zero: how much the failures could matter, never the score itself."""
+    no_answer: float | None = None
+    """Share of scored rollouts in which the verifier found no answer."""
+    token_cap: float | None = None
+    """Share of scored rollouts that reached the token cap."""
+    by_category: dict[str, float] = {}
+    """Score by the tasks' `category` tag."""
+    tokens: dict[str, int] = {}
+    """`input`, `output`, `reasoning`, summed over rollouts."""
+    wall_s: float = 0.0
+    per_task: str | None = None
+    """Path, relative to the profile, of a JSONL table: a row a task with its rewards."""
+
+
+class Repeats(Struct, frozen=True):
+    """Does the score stand still: of the strongest open model. SDs are in percentage points of avg@k."""
+
+    model: str
+    k_set: int
+    k_star: int | None
+    """Repeats needed for an SD of one point, by the estimate of the variance within tasks."""
+    k_upper: int | None
+    """The same by that variance's upper bound: how many to run."""
+    sd_run: float
+    """SD of avg@k at k_set."""
+    sd_run_upper: float
+    curve: list[tuple[int, float, float]] = []
+    """(k, SD, upper bound of the SD), for the chart."""
+
+
+class BenchmarkRecord(Struct, frozen=True):
+    """The benchmark that was profiled."""
+
+    name: str
+    version: str
+    digest: str
+    tasks: int
+
+
+class Profile(Struct, frozen=True):
+    """One benchmark on one suite: everything computed. `profile.json` is this struct."""
+
+    benchmark: BenchmarkRecord
+    suite: str
+    models: dict[str, ModelSummary]
+    gates: list[Gate]
+    repeats: Repeats | None
+    versions: dict[str, str]
+    started: str
+    """ISO 8601, UTC."""
+    wall_s: float
+
+
+class TaskRow(Struct, frozen=True):
+    """A task in a model's per-task table."""
+
+    task: str
+    category: str
+    rewards: list[float | None]
+    """By repeat; null where the rollout failed or was not run."""
+    output_tokens: list[int | None]
+
+
+class Reading(Struct, frozen=True):
+    """A rollout to read in the report: one that scored less than full marks, or failed."""
+
+    model: str
+    task: str
+    repeat: int
+    category: str
+    prompt: str
+    reasoning: str
+    answer_text: str
+    """The message as the model wrote it."""
+    answer: str | None
+    """What the verifier read as the answer."""
+    gold: str | None
+    reward: float | None
+    """Null where the rollout failed."""
+    why: str
+    """Why it is here, in words: 'answered 41, gold 42', 'reached the token cap', 'failed: http_500 …'."""
