@@ -1,0 +1,108 @@
+"""What k attempts give: pass@k, maj@k and G-Pass@k, each averaged over all k-subsets of the attempts there are."""
+
+import math
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from assay.stats.distributions import log_choose
+from assay.stats.moments import Floats
+
+
+def pass_at_k(right: ArrayLike, n: ArrayLike, k: int) -> Floats:
+    """For each task the chance that at least one of k attempts, drawn from its n without replacement, is right.
+
+    1 - C(n-c, k) / C(n, k) with c = `right`, unbiased for any n >= k (Chen et al. 2021), as a product of k ratios, so
+    that nothing overflows. `right` and `n` broadcast; the mean over tasks is the benchmark's pass@k.
+    Raises ValueError unless 1 <= k <= n and 0 <= right <= n everywhere.
+    """
+    right_T, n_T = _counts(right, n, k)
+    drawn_k = np.arange(k)
+    ratios = (n_T - right_T)[..., None] - drawn_k
+    return 1 - np.prod(np.maximum(ratios, 0) / (n_T[..., None] - drawn_k), axis=-1)
+
+
+def g_pass_at_k(right: ArrayLike, n: ArrayLike, k: int, tau: float) -> Floats:
+    """For each task the chance that at least tau of k attempts, drawn from its n without replacement, are right.
+
+    sum_{j >= max(1, ceil(tau k))} C(c, j) C(n-c, k-j) / C(n, k) with c = `right`: G-Pass@k_tau of Liu et al. 2024,
+    "Are Your LLMs Capable of Stable Reasoning?". At tau = 0 it is pass@k, at tau = 1 all k are right.
+    Raises ValueError as `pass_at_k` does, or for tau outside [0, 1].
+    """
+    if not 0 <= tau <= 1:
+        raise ValueError(f"tau is {tau}; expected a value in [0, 1]")
+    right_T, n_T = _counts(right, n, k)
+    # 0.6 * 5 is 3.0000000000000004 on some machines' way there, and must stay 3.
+    enough = np.arange(max(1, math.ceil(tau * k - 1e-9)), k + 1)
+    logs = (
+        log_choose(right_T[..., None], enough)
+        + log_choose((n_T - right_T)[..., None], k - enough)
+        - log_choose(n_T, k)[..., None]
+    )
+    return np.minimum(1.0, np.exp(logs).sum(axis=-1))
+
+
+def maj_at_k(answers: Sequence[Sequence[Hashable | None]], rewards: Sequence[Sequence[float]], k: int) -> float:
+    """The mean over tasks of the reward of the answer that most of k attempts give, averaged over all k-subsets.
+
+    `answers[i][j]` is what attempt j at task i answered, None where it has no answer, and `rewards[i][j]` its reward.
+    Tied answers share the win. No answer is no vote; where none of the k answered, the reward is 0. Where one answer
+    was rewarded differently at different times, its mean reward counts. Exact, by counting subsets, with no sampling;
+    good up to about 1,000 attempts a task, where floats end.
+
+    Raises ValueError where there is no task, lengths differ, or a task has fewer than k attempts.
+    """
+    if not answers or len(answers) != len(rewards):
+        raise ValueError(f"answers for {len(answers)} tasks, rewards for {len(rewards)}; expected as many, at least 1")
+    return sum(_majority(a, r, k) for a, r in zip(answers, rewards, strict=True)) / len(answers)
+
+
+def _majority(answers: Sequence[Hashable | None], rewards: Sequence[float], k: int) -> float:
+    """The expected reward of one task's majority vote, summed over the numbers of votes that can win it."""
+    if len(answers) != len(rewards) or not 1 <= k <= len(answers):
+        raise ValueError(f"k = {k} of {len(answers)} answers, {len(rewards)} rewards; expected 1 <= k <= both, equal")
+    rewards_of: dict[Hashable, list[float]] = {}
+    silent = 0
+    for answer, reward in zip(answers, rewards, strict=True):
+        if answer is None:
+            silent += 1
+        else:
+            rewards_of.setdefault(answer, []).append(reward)
+    groups = [(len(group), sum(group) / len(group)) for group in rewards_of.values()]
+    most = min(k, max((count for count, _ in groups), default=0))
+    won = sum(_won_with(votes, groups, silent, k) for votes in range(1, most + 1))
+    return won / math.comb(len(answers), k)
+
+
+def _won_with(votes: int, groups: list[tuple[int, float]], silent: int, k: int) -> float:
+    """The winner's reward summed over the k-subsets in which the most votes that any answer gets is `votes`.
+
+    `ways[u, t]` counts choices of u attempts among the answers so far, t of them tied at `votes`, and `rewards[u, t]`
+    sums the tied answers' rewards over those choices. Answers are added one at a time.
+    """
+    ways = np.zeros((k + 1, k // votes + 1))
+    ways[0, 0] = 1
+    rewards = np.zeros_like(ways)
+    for count, reward in groups:
+        ways_next, rewards_next = np.zeros_like(ways), np.zeros_like(ways)
+        for got in range(min(count, votes - 1) + 1):
+            ways_next[got:] += math.comb(count, got) * ways[: k + 1 - got]
+            rewards_next[got:] += math.comb(count, got) * rewards[: k + 1 - got]
+        if count >= votes:
+            tied = math.comb(count, votes)
+            ways_next[votes:, 1:] += tied * ways[: k + 1 - votes, :-1]
+            rewards_next[votes:, 1:] += tied * (rewards + reward * ways)[: k + 1 - votes, :-1]
+        ways, rewards = ways_next, rewards_next
+    total = 0.0
+    for none in range(min(silent, k) + 1):
+        shared = rewards[k - none, 1:] / np.arange(1, rewards.shape[1])
+        total += math.comb(silent, none) * float(shared.sum())
+    return total
+
+
+def _counts(right: ArrayLike, n: ArrayLike, k: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    right_T, n_T = np.broadcast_arrays(np.asarray(right, dtype=np.int64), np.asarray(n, dtype=np.int64))
+    if k < 1 or (n_T < k).any() or (right_T < 0).any() or (right_T > n_T).any():
+        raise ValueError(f"k = {k}, right = {right_T}, n = {n_T}; expected 1 <= k <= n and 0 <= right <= n")
+    return right_T, n_T

@@ -1,0 +1,41 @@
+"""The normal, t and F distributions as functions of floats. `scipy.stats` has them too, for a second of import."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportMissingTypeStubs=false
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import special
+
+
+def normal_cdf(z: float) -> float:
+    """P(Z <= z)."""
+    return float(special.ndtr(z))
+
+
+def normal_quantile(p: float) -> float:
+    """The z with P(Z <= z) = p."""
+    return float(special.ndtri(p))
+
+
+def t_cdf(t: float, df: float) -> float:
+    """P(t_df <= t)."""
+    return float(special.stdtr(df, t))
+
+
+def t_quantile(p: float, df: float) -> float:
+    """The t with P(t_df <= t) = p."""
+    return float(special.stdtrit(df, p))
+
+
+def f_tail(f: float, df_above: float, df_below: float) -> float:
+    """P(F > f), exact where it is small."""
+    return float(special.fdtrc(df_above, df_below, f))
+
+
+def log_choose(n: ArrayLike, k: ArrayLike) -> NDArray[np.float64]:
+    """The natural logarithm of the binomial coefficient, elementwise; -inf where k is not in 0..n."""
+    n_array, k_array = np.broadcast_arrays(np.asarray(n, dtype=np.float64), np.asarray(k, dtype=np.float64))
+    possible = (k_array >= 0) & (k_array <= n_array)
+    inside = np.where(possible, k_array, 0)
+    logs = special.gammaln(n_array + 1) - special.gammaln(inside + 1) - special.gammaln(n_array - inside + 1)
+    return np.where(possible, logs, -np.inf)

@@ -1,0 +1,95 @@
+"""A run against a published number, of which only the digits are known, and sometimes the repeats behind it."""
+
+# ruff: noqa: N803
+
+import math
+from dataclasses import dataclass
+
+from numpy.typing import ArrayLike
+
+from assay.stats.compare import Verdict, equivalence_verdict
+from assay.stats.moments import moments
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """Whether a run gives a published score up to a margin, with two one-sided tests at 5 %."""
+
+    verdict: Verdict
+    """With the published number's own noise, at `published_repeats`."""
+    verdict_if_exact: Verdict
+    """If the published number had no sampling noise (endless repeats behind it): a sensitivity line."""
+    difference: float
+    """The run's score minus the published one."""
+    se: float | None
+    """Over re-runs, with the published side's noise and rounding. None, with both verdicts inconclusive, where no task
+    has two scores."""
+    se_if_exact: float | None
+    margin: float
+    published_repeats: int
+    """k0: as stated, or else the fewest repeats that could print this number."""
+    producible: bool
+    """Whether k0 repeats of tasks scored 0 or 1 can print this number. False: it or its k0 is suspect."""
+    tasks: int
+    """Tasks with a score in the run."""
+
+
+def producible(published: float, unit: float, tasks: int, repeats: int) -> bool:
+    """Whether tasks * repeats outcomes of 0 or 1 have a mean that is printed as `published` in steps of `unit`."""
+    outcomes = tasks * repeats
+    right = round(published * outcomes)
+    # Half a unit off may be rounded either way; 1e-9 forgives binary fractions.
+    return 0 <= right <= outcomes and abs(right / outcomes - published) <= unit / 2 + 1e-9
+
+
+def fewest_repeats(published: float, unit: float, tasks: int) -> int:
+    """The smallest k0 at which `producible`. Raises ValueError for a number outside [0, 1], or a unit not above 0."""
+    if not 0 <= published <= 1 or not unit > 0 or tasks < 1:
+        raise ValueError(
+            f"published = {published}, unit = {unit}, tasks = {tasks}; expected a share in [0, 1], unit > 0, tasks > 0"
+        )
+    # 1 / (T k) <= unit leaves no number unprinted, so the search ends.
+    return next(k for k in range(1, math.ceil(1 / (unit * tasks)) + 1) if producible(published, unit, tasks, k))
+
+
+def reproduction(
+    rewards_TK: ArrayLike, published: float, margin: float, *, unit: float, repeats: int | None = None
+) -> Reproduction:
+    """Whether this run of rewards in [0, 1] is equivalent to a published score on the same tasks.
+
+    SE^2 = sum_i(v_i / k_i) / T^2 + W / (T k0) + unit^2 / 12. `unit` is the last printed digit's step as a share: .001
+    for 92.3 %. `repeats` is k0 where it was stated; else it is bounded below by `fewest_repeats`, which gives the
+    published side the most noise that it can have had. Rows without a score count among the published side's tasks.
+
+    Raises ValueError where no task has a score, a margin is not above 0, and as `fewest_repeats` does.
+    """
+    if not margin > 0:
+        raise ValueError(f"margin is {margin}; expected more than 0, on the scale of the rewards")
+    all_tasks = moments(rewards_TK)
+    scored = all_tasks.at(all_tasks.counts_T > 0)
+    tasks = scored.counts_T.size
+    if not tasks:
+        raise ValueError("no rollout has a score; expected at least one, so there is nothing to compare")
+    planned = all_tasks.counts_T.size
+    k0 = fewest_repeats(published, unit, planned) if repeats is None else repeats
+    difference = float(scored.means_T.mean()) - published
+    se = se_if_exact = None
+    verdict: Verdict = "inconclusive"
+    verdict_if_exact: Verdict = "inconclusive"
+    noise_T, within = scored.noise_T, scored.within
+    if noise_T is not None and within is not None:
+        own = float(noise_T.sum()) / tasks**2 + unit**2 / 12
+        se_if_exact, se = math.sqrt(own), math.sqrt(own + within / (planned * k0))
+        verdict = equivalence_verdict(difference, se, margin)
+        verdict_if_exact = equivalence_verdict(difference, se_if_exact, margin)
+    return Reproduction(
+        verdict=verdict,
+        verdict_if_exact=verdict_if_exact,
+        difference=difference,
+        se=se,
+        se_if_exact=se_if_exact,
+        margin=margin,
+        published_repeats=k0,
+        producible=producible(published, unit, planned, k0),
+        tasks=tasks,
+    )
