@@ -36,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train an embedded model from nothing.")
     parser.add_argument("model", choices=[*names, "all"])
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--steps", type=int, help="stop early, to try the recipe out")
+    parser.add_argument("--until", type=int, help="the step to stop at, to try the recipe out")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     for name in names if arguments.model == "all" else [arguments.model]:
@@ -44,12 +44,13 @@ def main() -> None:
         if "checkpoint_of" in entry:
             publish(HERE / "checkpoints" / entry["checkpoint_of"] / str(entry["step"]), name)
         else:
-            train(name, recipe, steps=arguments.steps or entry["steps"])
+            train(name, recipe, until=arguments.until or entry.get("publish", entry["steps"]))
 
 
-def train(name: str, recipe: dict[str, Any], *, steps: int) -> None:
+def train(name: str, recipe: dict[str, Any], *, until: int) -> None:
     """Train one model, log held-out accuracy as it goes, and publish the last checkpoint as its weights."""
     entry, seed = recipe[name], recipe["seed"]
+    steps = entry["steps"]
     torch.manual_seed(seed)
     test = frozenset(p.identity for p in test_problems())
     measured = held_out(test)
@@ -68,7 +69,7 @@ def train(name: str, recipe: dict[str, Any], *, steps: int) -> None:
         torch.optim.lr_scheduler.LambdaLR(o, lambda step: _rate(step, recipe["warmup"], steps)) for o in optimizers
     ]
     started, losses, log = time.monotonic(), [], []
-    for step in range(1, steps + 1):
+    for step in range(1, until + 1):
         inputs, labels = next(data)
         loss = model(input_ids=inputs, labels=labels, use_cache=False).loss
         loss.backward()
@@ -78,7 +79,7 @@ def train(name: str, recipe: dict[str, Any], *, steps: int) -> None:
             schedule.step()
             optimizer.zero_grad()
         losses.append(loss.item())
-        if step % recipe["eval_every"] == 0 or step == steps:
+        if step % recipe["eval_every"] == 0 or step == until:
             accuracy = evaluate(model, tokenizer, measured, seed=seed)
             row = {
                 "step": step,
@@ -92,7 +93,7 @@ def train(name: str, recipe: dict[str, Any], *, steps: int) -> None:
             log.append(json.dumps(row))
             print(name, json.dumps(row), flush=True)
             save(model, tokenizer, HERE / "checkpoints" / name / str(step), log)
-    publish(HERE / "checkpoints" / name / str(steps), name)
+    publish(HERE / "checkpoints" / name / str(until), name)
 
 
 def batches(

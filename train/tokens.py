@@ -4,7 +4,7 @@ import itertools
 import json
 from pathlib import Path
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from train.data import completion, training_problems
 
@@ -35,8 +35,10 @@ def build(seed: int, excluded: frozenset[str]) -> Tokenizer:
         (text for p in problems for text in (p.question, completion(p, thinking=True))), trainer
     )
     # Reasoning tags stay in the decoded text: the model server reads them there, as it does any remote model's.
-    tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in THINK])
-    return tokenizer
+    trained = json.loads(tokenizer.to_str())
+    for token in trained["added_tokens"]:
+        token["special"] = token["content"] not in THINK
+    return Tokenizer.from_str(json.dumps(trained))
 
 
 def save(tokenizer: Tokenizer, folder: Path) -> None:

@@ -1,0 +1,94 @@
+"""Environments: where tasks live, and how rollouts are verified."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from random import Random
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from assay.types import Response, Sampling, Score, Task, Turn
+
+
+class Session(Protocol):
+    """The state of one rollout in an environment. Single-use."""
+
+    async def call(self, name: str, arguments: dict[str, Any]) -> str:
+        """What a tool answers, for the model to read."""
+        ...
+
+    async def score(self, turns: Sequence[Turn]) -> Score:
+        """The score of the finished rollout."""
+        ...
+
+
+class Environment(ABC):
+    """Yields tasks, opens a session a rollout, verifies.
+
+    An environment without tools or state defines `tasks` and `verify`. One with state overrides `open`.
+    """
+
+    name: str
+    version: str
+
+    @abstractmethod
+    def tasks(self) -> Iterable[Task]:
+        """All tasks, in a fixed order, with unique ids."""
+
+    def verify(self, task: Task, response: Response) -> Score:
+        """The score of a final response. A pure function of its arguments."""
+        raise TypeError(f"{type(self).__name__} defines neither verify() nor open()")
+
+    def open(self, task: Task, seed: int) -> AbstractAsyncContextManager[Session]:
+        """A session for one rollout of a task. All its randomness comes from the seed."""
+        return _SingleAnswer(self, task)
+
+    def guess(self, task: Task, rng: Random) -> str | None:
+        """An answer as somebody would give it who did not read the task; `None` where there is no such thing."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """An environment with a protocol: what has to be the same wherever the score is to be compared."""
+
+    environment: Environment
+    repeats: int
+    """k of avg@k."""
+    sampling: Sampling = Sampling()
+    """What the protocol fixes; the rest is the model server's."""
+    chance: float = 0.0
+    """The score that guessing is stated to reach."""
+    formats: tuple[str, ...] = ("{}",)
+    """How an answer may be written, `{}` standing for it: the verifier gate tries each."""
+
+    @property
+    def name(self) -> str:
+        return self.environment.name
+
+    @property
+    def version(self) -> str:
+        return self.environment.version
+
+
+class _SingleAnswer:
+    """The session of an environment without tools or state: the last response is the answer."""
+
+    __slots__ = ("_environment", "_task")
+
+    def __init__(self, environment: Environment, task: Task) -> None:
+        self._environment = environment
+        self._task = task
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None):
+        return None
+
+    async def call(self, name: str, arguments: dict[str, Any]) -> str:
+        return f"there is no tool '{name}' here"
+
+    async def score(self, turns: Sequence[Turn]) -> Score:
+        return self._environment.verify(self._task, turns[-1].response)

@@ -30,18 +30,13 @@ class Gate(Struct, frozen=True):
     """The rollouts that show it."""
 
 
-class ModelSummary(Struct, frozen=True):
-    """One model's run in a profile. Scores are shares (0 to 1), not percentages."""
+class Summary(Struct, frozen=True, kw_only=True):
+    """What one run says of its model: `summary.json`. Scores are shares (0 to 1), not percentages."""
 
-    role: Role
-    kind: Kind
-    tier: int
-    ran: bool
-    """False where the climb ended below this model's tier; the figures are then null."""
     score: float | None = None
-    """avg@k: the mean over tasks of a task's mean reward. Failures are left out."""
+    """avg@k: the mean over tasks of a task's mean reward. Failures are left out; null where nothing was scored."""
     se_run: float | None = None
-    """Standard error of running again on the same tasks."""
+    """Standard error of running again on the same tasks. Null at one repeat."""
     se_task: float | None = None
     """Standard error of other tasks of the same kind."""
     interval_run: tuple[float, float] | None = None
@@ -52,7 +47,9 @@ class ModelSummary(Struct, frozen=True):
     """pass@1, pass@2, pass@4 ... up to the repeats, by k."""
     maj_at_k: dict[str, float] = {}
     rollouts: int = 0
+    """Rollouts with a score."""
     failures: int = 0
+    """Planned rollouts that failed and have no score from a later attempt."""
     score_failures_zero: float | None = None
     """The score if every failure were a zero: how much the failures could matter, never the score itself."""
     no_answer: float | None = None
@@ -62,8 +59,19 @@ class ModelSummary(Struct, frozen=True):
     by_category: dict[str, float] = {}
     """Score by the tasks' `category` tag."""
     tokens: dict[str, int] = {}
-    """`input`, `output`, `reasoning`, summed over rollouts."""
+    """`input`, `output`, `reasoning`, summed over rollouts, failed ones included."""
     wall_s: float = 0.0
+    """Seconds, summed over rollouts, which run side by side."""
+
+
+class ModelSummary(Summary, frozen=True, kw_only=True):
+    """One model in a profile."""
+
+    role: Role
+    kind: Kind
+    tier: int
+    ran: bool
+    """False where the climb ended below this model's tier; the figures are then null."""
     per_task: str | None = None
     """Path, relative to the profile, of a JSONL table: a row a task with its rewards."""
 

@@ -1,0 +1,79 @@
+"""`python -m bench.engine WEIGHTS`: output tokens a second of an embedded model, and how far that is from its matmuls.
+
+The floor is one step's matrix products with the weights and nothing else, timed in the same process: attention, norms,
+sampling, Python and asyncio are all in the ratio. Both are the best of several rounds, since the machine may be busy.
+"""
+
+import argparse
+import asyncio
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from assay.model.engine import Engine
+from assay.model.engine.llama import ROWS, Llama
+
+PROMPT, OUTPUT = 24, 104
+"""Tokens of each request: a context of 76 in the mean."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("--rounds", type=int, default=7)
+    arguments = parser.parse_args()
+    engine, model = unending(arguments.weights)
+    print(f"{'batch':>5} {'tokens/s':>9} {'ms/step':>8} {'floor ms':>9} {'ratio':>6}")
+    for batch in (1, 16, 64):
+        seconds = asyncio.run(decode(engine, batch, arguments.rounds))
+        step = seconds / OUTPUT
+        floor = best(lambda rows=batch: products(model, rows), 50 * arguments.rounds)
+        print(f"{batch:>5} {batch / step:>9,.0f} {1e3 * step:>8.2f} {1e3 * floor:>9.2f} {step / floor:>6.1f}")
+
+
+def unending(folder: Path) -> tuple[Engine, Llama]:
+    """The engine without an end token, so that every request makes OUTPUT tokens; and its model."""
+    model = Llama.load(folder, 64)
+    model.shape = dataclasses.replace(model.shape, end_ids=frozenset())
+    whole = Engine.load(folder)
+    return Engine(model, whole.tokenizer, whole.template, 64), model
+
+
+async def decode(engine: Engine, batch: int, rounds: int) -> float:
+    """Seconds that `batch` requests take together, prefill included: the least of several rounds."""
+    seconds: list[float] = []
+    for _ in range(rounds):
+        prompts = [[(7 * row + i) % 300 for i in range(PROMPT)] for row in range(batch)]
+        started = time.perf_counter()
+        await asyncio.gather(
+            *(engine.generate(prompt, max_tokens=OUTPUT, seed=row) for row, prompt in enumerate(prompts))
+        )
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)
+
+
+def products(model: Llama, batch: int) -> None:
+    """One step's products with the weights, in the tiles that the engine uses."""
+    tiles = -(-batch // ROWS)
+    x, inner = (np.ones((tiles, ROWS, size), np.float32) for size in (model.shape.hidden, model.shape.inner))
+    for layer in model.layers:
+        for rows, matrix in ((x, layer.qkv), (x, layer.out), (x, layer.gate_up), (inner, layer.down)):
+            np.matmul(rows, matrix)
+    np.matmul(x, model.head)
+
+
+def best(run: Callable[[], None], times: int) -> float:
+    """The least seconds of many runs."""
+    seconds: list[float] = []
+    for _ in range(times):
+        started = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)
+
+
+if __name__ == "__main__":
+    main()

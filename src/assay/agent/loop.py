@@ -1,0 +1,47 @@
+"""The tool loop: ask the model, carry out its calls, until it answers. Without tools it is one question, one answer."""
+
+from typing import Any
+
+import msgspec
+
+from assay.environment import Session
+from assay.model import Model
+from assay.types import FunctionCall, FunctionCallOutput, Item, Message, Refusal, Request, Response, StopReason, Task
+
+
+class ToolLoop:
+    """Calls the model until it answers without calling a tool, or `steps` model calls are used up."""
+
+    def __init__(self, steps: int = 64) -> None:
+        self._steps = steps
+
+    async def run(self, task: Task, model: Model, session: Session) -> StopReason:
+        """Why the rollout ended. Raises what the model or the session raises."""
+        items: list[Item] = list(task.input)
+        for _ in range(self._steps):
+            response = await model.respond(Request(input=items, tools=task.tools))
+            if response.status == "incomplete":
+                return "refused" if response.incomplete_reason == "content_filter" else "token_cap"
+            calls = [item for item in response.output if isinstance(item, FunctionCall)]
+            if not calls:
+                return "refused" if _refuses(response) else "completed"
+            items = items + response.output + [await _carry_out(call, session) for call in calls]
+        return "steps"
+
+
+async def _carry_out(call: FunctionCall, session: Session) -> FunctionCallOutput:
+    """What the tool answered. Malformed arguments go back to the model as an error that it can act on."""
+    try:
+        arguments: Any = msgspec.json.decode(call.arguments or "{}")
+    except msgspec.DecodeError as error:
+        arguments = error
+    if not isinstance(arguments, dict):
+        output = f"error: the arguments of {call.name} are not a JSON object ({arguments})"
+    else:
+        output = await session.call(call.name, arguments)  # pyright: ignore[reportUnknownArgumentType]
+    return FunctionCallOutput(call_id=call.call_id, output=output)
+
+
+def _refuses(response: Response) -> bool:
+    messages = (item for item in response.output if isinstance(item, Message) and not isinstance(item.content, str))
+    return any(isinstance(part, Refusal) for message in messages for part in message.content)

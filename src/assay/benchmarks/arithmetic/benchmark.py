@@ -1,0 +1,56 @@
+"""arithmetic: 240 problems with integer answers, made for the embedded models. A row:
+
+    id     two-step-medium-03
+    asks   What is 4 * 49 + 22?
+    gold   218
+    tags   category two-step, level medium
+"""
+
+from collections.abc import Iterable
+from random import Random
+
+from assay.benchmarks.arithmetic.problems import test_problems
+from assay.digest import tasks_digest
+from assay.environment import Benchmark, Environment
+from assay.environment.verify.integer import integer
+from assay.types import Message, Response, Sampling, Score, Task
+
+DIGEST = "7d8d15ded1cbbf079e0af6d633a6fb5e559b2f2f82a336724f993aea333b6ef0"
+
+
+class Arithmetic(Environment):
+    """Sums, differences, products, two-step expressions and one-sentence word problems, in three levels each."""
+
+    name = "arithmetic"
+    version = "1"
+
+    def tasks(self) -> Iterable[Task]:
+        tasks = [
+            Task(
+                id=f"{problem.category}-{problem.level}-{number % 16:02}",
+                input=[Message(role="user", content=problem.question)],
+                gold=str(problem.answer),
+                tags={"category": problem.category, "level": problem.level},
+            )
+            for number, problem in enumerate(test_problems())
+        ]
+        if tasks_digest(tasks) != DIGEST:
+            raise AssertionError(f"arithmetic's tasks are not the frozen ones: digest {tasks_digest(tasks)}")
+        return tasks
+
+    def verify(self, task: Task, response: Response) -> Score:
+        return integer(response, int(task.gold or ""))
+
+    def guess(self, task: Task, rng: Random) -> str:
+        """A number of as many digits as the answer has: more than somebody could know who did not read the task."""
+        digits = len(task.gold or "")
+        return str(rng.randint(10 ** (digits - 1), 10**digits - 1))
+
+
+BENCHMARK = Benchmark(
+    environment=Arithmetic(),
+    repeats=4,
+    sampling=Sampling(temperature=1.0, top_p=1.0, max_output_tokens=256),
+    chance=0.0,
+    formats=("{}", "{}.", "The answer is {}.", "**{}**", "\\boxed{{{}}}", "= {}"),
+)

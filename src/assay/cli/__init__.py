@@ -1,0 +1,28 @@
+"""The commands, thin: parse, call one function, print."""
+
+import sys
+from typing import NoReturn
+
+import cyclopts
+
+from assay.errors import AssayError
+
+app = cyclopts.App(
+    name="assay",
+    help="A gym for LLM benchmarks that computes whether a benchmark can be trusted.",
+    version_flags=["--version"],
+)
+# Named by text, so that a command's own imports are paid by that command alone.
+app.command("assay.cli.run:run", name="run")
+app.command("assay.cli.profile:profile", name="profile")
+app.command("assay.cli.catalog:catalog", name="list")
+
+
+def main() -> NoReturn:
+    """The `assay` command. An AssayError is told without a traceback; its exit code is the error's."""
+    try:
+        result = app()
+    except AssayError as error:
+        print(f"assay: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    sys.exit(result if isinstance(result, int) else 0)

@@ -1,0 +1,114 @@
+"""What a person sees while rollouts come in, and how they stop it."""
+
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import Coroutine
+from typing import Any, Self, TypeVar
+
+import uvloop
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from assay.collect import Interruption, Tally
+
+T = TypeVar("T")
+console = Console(stderr=True, highlight=False)
+
+
+class Live:
+    """A progress line a run: done, rate, time left, running score, failures, tokens.
+
+    Where the output is no terminal, one plain line when a run begins and one when it ends.
+    """
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            _Rate(),
+            TimeRemainingColumn(compact=True),
+            _Figures(),
+            console=console,
+            refresh_per_second=4,
+            disable=not console.is_terminal,
+        )
+        self._shown: tuple[str, Tally] | None = None
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+        self._progress.stop()
+
+    def begin(self, name: str, tally: Tally) -> None:
+        """Show a run from now on."""
+        self.end()
+        self._shown = (name, tally)
+        self._progress.add_task(name, total=tally.planned, tally=tally)
+        if not console.is_terminal:
+            console.print(f"{name}: {tally.planned} rollouts to make")
+
+    def end(self) -> None:
+        """The run that is shown has ended."""
+        if self._shown is None:
+            return
+        name, tally = self._shown
+        self._shown = None
+        for task in self._progress.tasks:
+            self._progress.update(task.id, completed=task.fields["tally"].done)
+        if not console.is_terminal:
+            console.print(f"{name}: {figures(tally)}")
+
+
+class _Rate(ProgressColumn):
+    max_refresh = None
+
+    def render(self, task: Task) -> Text:
+        tally: Tally = task.fields["tally"]
+        # The tally is read when the line is drawn: collecting never waits for the display.
+        task.completed = tally.done
+        seconds = max(1e-9, (task.finished_time or (time.monotonic() - tally.started)))
+        return Text(f"{tally.done / seconds:,.0f}/s", style="cyan")
+
+
+class _Figures(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        tally: Tally = task.fields["tally"]
+        return Text(figures(tally), style="red" if tally.failed else "")
+
+
+def figures(tally: Tally) -> str:
+    """Score so far, failures and tokens, in a few words."""
+    score = f"score {tally.reward / tally.scored:.1%}" if tally.scored else "no score yet"
+    failed = f" · {tally.failed:,} failed" if tally.failed else ""
+    return f"{score}{failed} · {_short(tally.input_tokens)} in, {_short(tally.output_tokens)} out"
+
+
+def drive(work: Coroutine[Any, Any, T], interruption: Interruption) -> T:
+    """Run to the end on uvloop. Ctrl-C and SIGTERM finish what is in flight; a second Ctrl-C abandons it."""
+
+    async def main() -> T:
+        loop = asyncio.get_running_loop()
+
+        def interrupt() -> None:
+            words = "abandoning what is in flight" if interruption.stopping else "finishing what is in flight"
+            console.print(f"{words}; the same command goes on from here")
+            interruption.stop()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, interrupt)
+        return await work
+
+    factory = uvloop.new_event_loop if sys.platform != "win32" else asyncio.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(main())
+
+
+def _short(count: int) -> str:
+    return f"{count / 1e6:.1f}M tokens" if count >= 1e6 else f"{count / 1e3:.1f}k tokens" if count >= 1e4 else f"{count} tokens"

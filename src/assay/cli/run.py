@@ -1,0 +1,90 @@
+"""`assay run`."""
+
+import dataclasses
+import importlib
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from assay.cli.live import Live, console, drive
+from assay.collect import Interruption, Tally
+from assay.config import Settings, load_model, override
+from assay.environment.catalog import load
+from assay.run import RunPlan, collect_run
+from assay.store import Shard
+
+
+def run(
+    benchmark: str,
+    *,
+    model: str,
+    base_url: str | None = None,
+    repeats: int | None = None,
+    limit: int | None = None,
+    concurrency: int = 64,
+    out: Path | None = None,
+    assign: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
+    shard: str = "1/1",
+    seed: int = 0,
+    early_stop: bool = True,
+) -> int:
+    """Run one benchmark on one model, or go on where an earlier command stopped.
+
+    Ctrl-C finishes what is in flight, a second one stops at once; the same command then goes on.
+
+    Parameters
+    ----------
+    benchmark
+        A benchmark's name (see `assay list benchmarks`) or the path of its folder.
+    model
+        A model's name (see `assay list models`), or openai:ID or chat:ID for any OpenAI-compatible endpoint.
+    base_url
+        The endpoint, up to and including /v1.
+    repeats
+        Rollouts a task. The benchmark's own number where not given.
+    limit
+        Only so many tasks, from the first.
+    concurrency
+        Rollouts in flight at most.
+    out
+        The run directory. runs/BENCHMARK/MODEL where not given.
+    assign
+        Change one setting, such as --set sampling.temperature=0.6 or --set model.timeout_s=30. Can be repeated.
+    shard
+        i/n makes the i-th of n parts of the plan, in a file of its own.
+    seed
+        All randomness comes from this, the task's id and the repeat.
+    early_stop
+        Stop where nothing but failures comes in.
+    """
+    chosen = load(benchmark)
+    name, server = load_model(model, base_url)
+    settings = override(Settings(model=server, sampling=chosen.sampling), assign)
+    folder = out or Path("runs", chosen.name, name)
+    asked = RunPlan(
+        benchmark=dataclasses.replace(chosen, sampling=settings.sampling),
+        name=name,
+        server=settings.model,
+        folder=folder,
+        repeats=chosen.repeats if repeats is None else repeats,
+        limit=limit,
+        concurrency=concurrency,
+        shard=Shard.parse(shard),
+        seed=seed,
+        early_stop=early_stop,
+    )
+    interruption = Interruption()
+    with Live() as live:
+        tally = drive(collect_run(asked, interruption=interruption, watch=lambda t: live.begin(name, t)), interruption)
+    _summarise(folder, tally, asked.shard)
+    return 130 if interruption.stopping else 0
+
+
+def _summarise(folder: Path, tally: Tally, shard: Shard) -> None:
+    if shard.count > 1:
+        console.print(f"shard {shard.index}/{shard.count}: {tally.done} rollouts in {folder / shard.file}")
+        return
+    # Imported once the rollouts are in: numpy and scipy take longer to load than a first answer takes to come.
+    summary = importlib.import_module("assay.fidelity.summary")
+    print(summary.text(summary.write(folder)))

@@ -1,0 +1,204 @@
+"""Collecting: a plan of (task, repeat), bounded workers, one line in the store for each rollout as soon as it ends."""
+
+import asyncio
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from assay.agent import Agent
+from assay.digest import task_digest
+from assay.environment import Benchmark
+from assay.errors import ModelError, StoppedEarly
+from assay.model import Model
+from assay.model.record import Recorder
+from assay.store import Shard, Store
+from assay.types import Failure, Outcome, Rollout, Score, StopReason, Task, Where
+
+FAILURES_BEFORE_STOP = 20
+"""So many failures without one score among them, and the run stops: the cause is not the tasks'."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One rollout to be made."""
+
+    task: Task
+    task_digest: str
+    repeat: int
+    attempt: int
+    seed: int
+
+
+@dataclass(slots=True)
+class Tally:
+    """What has happened so far in this call: what a progress line shows."""
+
+    planned: int
+    scored: int = 0
+    failed: int = 0
+    reward: float = 0.0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    last_failure: Failure | None = None
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def done(self) -> int:
+        return self.scored + self.failed
+
+    def add(self, rollout: Rollout) -> None:
+        if isinstance(rollout.outcome, Score):
+            self.scored += 1
+            self.reward += rollout.outcome.reward
+        else:
+            self.failed += 1
+            self.last_failure = rollout.outcome
+        for turn in rollout.turns:
+            self.input_tokens += turn.response.usage.input_tokens
+            self.output_tokens += turn.response.usage.output_tokens
+
+
+class Interruption:
+    """Asks a collection to end: `stop` lets what is in flight finish, a second one abandons it."""
+
+    def __init__(self) -> None:
+        self.stopping = False
+        self._abandon: list[Callable[[], object]] = []
+
+    def stop(self) -> None:
+        if self.stopping:
+            for abandon in self._abandon:
+                abandon()
+        self.stopping = True
+
+    def on_abandon(self, abandon: Callable[[], object]) -> None:
+        self._abandon.append(abandon)
+
+
+def seed_of(run_seed: int, task_id: str, repeat: int) -> int:
+    """The seed of one rollout, 0 to 2^31 - 1: a function of these three alone, the same on every machine."""
+    text = f"{run_seed}/{task_id}/{repeat}".encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), "big") & 0x7FFFFFFF
+
+
+def plan(
+    tasks: Sequence[Task],
+    repeats: int,
+    *,
+    seed: int,
+    scored: set[tuple[str, int]],
+    attempts: dict[tuple[str, int], int],
+    shard: Shard,
+) -> Iterator[Planned]:
+    """What is still owed, repeat by repeat: all tasks once before any a second time, so an early look is a fair one."""
+    digests = [task_digest(task) for task in tasks]
+    number = 0
+    for repeat in range(repeats):
+        for task, its_digest in zip(tasks, digests, strict=True):
+            number += 1
+            key = (task.id, repeat)
+            if (number - shard.index) % shard.count == 0 and key not in scored:
+                yield Planned(task, its_digest, repeat, attempts.get(key, 0), seed_of(seed, task.id, repeat))
+
+
+async def collect(
+    benchmark: Benchmark,
+    agent: Agent,
+    model: Model,
+    planned: Iterable[Planned],
+    store: Store,
+    tally: Tally,
+    *,
+    concurrency: int,
+    deadline_s: float = 7200.0,
+    early_stop: bool = True,
+    interruption: Interruption | None = None,
+) -> None:
+    """Make every planned rollout and append each to the store, at most `concurrency` at once.
+
+    Memory follows what is in flight: the plan is drawn as workers are free. Raises StoppedEarly where nothing but
+    failures comes in, and where the store's disk is full. What was in flight then is owed, as after a kill.
+    """
+    source = iter(planned)
+    interruption = interruption or Interruption()
+
+    async def work() -> None:
+        for item in source:
+            rollout = await roll(benchmark, agent, model, item, deadline_s=deadline_s)
+            store.append(rollout)
+            tally.add(rollout)
+            if early_stop and tally.scored == 0 and tally.failed >= min(FAILURES_BEFORE_STOP, tally.planned):
+                raise _hopeless(tally)
+            if interruption.stopping:
+                return
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            workers = [group.create_task(work()) for _ in range(min(concurrency, tally.planned))]
+            for worker in workers:
+                interruption.on_abandon(worker.cancel)
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+
+
+async def roll(
+    benchmark: Benchmark, agent: Agent, model: Model, item: Planned, *, deadline_s: float = 7200.0
+) -> Rollout:
+    """One rollout, whatever happens in it: the boundary at which every error becomes a Failure. Cancellation passes."""
+    started = time.monotonic()
+    task = item.task
+    recorder = Recorder(model, sampling=benchmark.sampling, seed=item.seed, task=task.id, repeat=item.repeat)
+    stop: StopReason = "failed"
+    outcome: Outcome
+    where: Where = "environment"
+    try:
+        async with asyncio.timeout(deadline_s), benchmark.environment.open(task, item.seed) as session:
+            where = "agent"
+            reached = await agent.run(task, recorder, session)
+            where = "verifier"
+            outcome = _finite(await session.score(recorder.turns))
+            stop = reached
+    except ModelError as error:
+        outcome = Failure(where="model", kind=error.kind, message=str(error), retryable=error.retryable)
+    except TimeoutError as error:
+        message = f"{str(error) or 'no end'} within {time.monotonic() - started:.0f} s (deadline {deadline_s:g} s)"
+        outcome = Failure(where=where, kind="deadline", message=message, retryable=True)
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}{_place(error)}"
+        outcome = Failure(where=where, kind="exception", message=message, retryable=False)
+    return Rollout(
+        task=task.id,
+        task_digest=item.task_digest,
+        repeat=item.repeat,
+        attempt=item.attempt,
+        seed=item.seed,
+        turns=recorder.turns,
+        stop=stop,
+        outcome=outcome,
+        wall_s=round(time.monotonic() - started, 6),
+    )
+
+
+def _finite(score: Score) -> Score:
+    if not isinstance(score.reward, int | float) or not math.isfinite(score.reward):  # pyright: ignore
+        raise ValueError(f"the verifier returned the reward {score.reward!r}; expected a finite number")
+    return score
+
+
+def _hopeless(tally: Tally) -> StoppedEarly:
+    last = tally.last_failure
+    assert last is not None
+    return StoppedEarly(
+        f"all of the first {tally.failed} rollouts failed, the last in the {last.where}: {last.kind}: {last.message}\n"
+        "  Mend the cause and give the same command again to go on, or insist with --no-early-stop."
+    )
+
+
+def _place(error: Exception) -> str:
+    """Where the exception was raised, since its traceback is not kept."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f" ({trace.tb_frame.f_code.co_filename.rpartition('/')[2]}, line {trace.tb_lineno})" if trace else ""

@@ -1,0 +1,182 @@
+"""Configuration: models and suites from TOML, as frozen structs. Environment variables hold secrets only."""
+
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Struct
+from rapidfuzz import process
+
+from assay.errors import InputError, UsageError
+from assay.types import Kind, Role, Sampling
+
+SUITES = Path(__file__).parent / "suites"
+
+T = TypeVar("T")
+
+
+class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A model server: everything that is particular to one model. A few lines of TOML."""
+
+    dialect: Literal["responses", "chat", "local", "gold", "null", "chance"]
+    id: str = ""
+    """The model's name at its server; for `local` the name of shipped weights or a folder."""
+    base_url: str | None = None
+    """Up to and including `/v1`."""
+    api_key_env: str | None = None
+    """The environment variable that holds the key. The key itself is never written anywhere."""
+    headers: dict[str, str] = {}
+    reasoning: Literal["auto", "field", "tags", "none"] = "auto"
+    """Where thinking comes back: in a field of the message, between `<think>` tags in the text, or not at all."""
+    sampling: Sampling = Sampling()
+    """What is used where the benchmark's protocol does not say."""
+    extra_body: dict[str, Any] = {}
+    """Passed on in every request as it is, such as `chat_template_kwargs`."""
+    timeout_s: float = 600.0
+    """The deadline of one HTTP request, its answer included."""
+    attempts: int = 5
+    """Tries of one request in all, where the error is one that may pass."""
+    logprobs: bool = False
+    """Ask for the log-probabilities of output tokens."""
+
+    def identity(self) -> dict[str, Any]:
+        """What decides which outputs to expect: two runs may be joined only where this is equal."""
+        transport = {"base_url", "api_key_env", "headers", "timeout_s", "attempts"}
+        return {key: value for key, value in msgspec.to_builtins(self).items() if key not in transport}
+
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `--set` may change in one command: the model server and the protocol's sampling."""
+
+    model: ModelConfig
+    sampling: Sampling
+
+
+class Member(ModelConfig, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A model in a suite: its server, and what it stands for."""
+
+    role: Role
+    kind: Kind
+    tier: int = 0
+
+    def server(self) -> ModelConfig:
+        """The model server alone, without the place in the suite."""
+        return ModelConfig(**{name: getattr(self, name) for name in ModelConfig.__struct_fields__})
+
+
+class Suite(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The models that a benchmark is profiled on."""
+
+    name: str
+    models: dict[str, Member]
+    tiers: Literal["climb", "all"] = "climb"
+    """`climb` runs the next tier only if no open model so far clears the floor; `all` runs every tier."""
+    order: list[tuple[str, str]] = []
+    """Pairs (stronger, weaker) for the order gate. Where empty: the strongest closed and the strongest open model."""
+
+
+class AssayToml(Struct, frozen=True, forbid_unknown_fields=True):
+    """`assay.toml` in the working directory: models by name."""
+
+    models: dict[str, ModelConfig] = {}
+
+
+def read_toml(path: Path, kind: type[T]) -> T:
+    """The struct that a TOML file holds. Raises InputError with file, line and what was expected."""
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"there is no file {path}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(path, None, f"not UTF-8 text ({error})", "a TOML file") from None
+    except tomllib.TOMLDecodeError as error:
+        message = str(error)
+        line = message.rpartition("(at line ")[2].partition(",")[0]
+        raise InputError(path, int(line) if line.isdigit() else None, message, "valid TOML") from None
+    return convert(data, kind, path)
+
+
+def convert(data: Any, kind: type[T], path: object) -> T:
+    """`data` as a struct. Raises InputError that says which key of `path` is wrong and what it should be."""
+    try:
+        return msgspec.convert(data, kind)
+    except msgspec.ValidationError as error:
+        got, _, place = str(error).partition(" - at ")
+        expected = ", ".join(getattr(kind, "__struct_fields__", ())) or str(kind)
+        raise InputError(path, None, f"{got} (at {place.strip('`') or '$'})", f"the keys {expected}") from None
+
+
+def override(config: T, assignments: Iterable[str]) -> T:
+    """The struct with each `a.b=value` carried out. Values are read as TOML, and as text where they are not."""
+    data = msgspec.to_builtins(config)
+    for assignment in assignments:
+        path, found, text = assignment.partition("=")
+        if not found:
+            raise UsageError(f"--set {assignment}: expected a.b=value, such as --set sampling.temperature=0.6")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text
+        *parents, last = path.strip().split(".")
+        place = data
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+    return convert(data, type(config), "--set")
+
+
+def load_suite(name: str) -> Suite:
+    """A suite by the name of one that ships, or by the path of a TOML file. Raises UsageError with the nearest names."""
+    path = Path(name)
+    if path.suffix == ".toml" or path.exists():
+        return read_toml(path, Suite)
+    shipped = suites()
+    return read_toml(shipped[name], Suite) if name in shipped else unknown("suite", name, shipped)
+
+
+def suites() -> dict[str, Path]:
+    """The suites that ship, by name."""
+    return {path.stem: path for path in sorted(SUITES.glob("*.toml"))}
+
+
+def models() -> dict[str, ModelConfig]:
+    """Every model that has a name: those in `assay.toml` here, the embedded ones, and the gates' own."""
+    named: dict[str, ModelConfig] = {name: ModelConfig(dialect=name) for name in ("gold", "null", "chance")}
+    named |= {name: member.server() for name, member in load_suite("embedded").models.items()}
+    path = Path("assay.toml")
+    return named | (read_toml(path, AssayToml).models if path.exists() else {})
+
+
+def load_model(name: str, base_url: str | None = None) -> tuple[str, ModelConfig]:
+    """A model's short name and its server: a configured name, or `openai:ID` and `chat:ID` with a base URL.
+
+    `openai:ID` speaks the Responses API, to OpenAI itself where no base URL is given; `chat:ID` speaks Chat
+    Completions. The key is read from OPENAI_API_KEY where that is set.
+    """
+    prefix, found, model_id = name.partition(":")
+    if found and prefix in ("openai", "responses", "chat"):
+        if base_url is None and prefix != "openai":
+            raise UsageError(f"--model {name} needs --base-url, such as --base-url http://localhost:8000/v1")
+        config = ModelConfig(
+            dialect="chat" if prefix == "chat" else "responses",
+            id=model_id,
+            base_url=base_url or "https://api.openai.com/v1",
+            api_key_env="OPENAI_API_KEY" if "OPENAI_API_KEY" in os.environ or base_url is None else None,
+        )
+        return model_id.replace("/", "--"), config
+    known = models()
+    if name not in known:
+        hint = "; or openai:ID or chat:ID with --base-url for any OpenAI-compatible endpoint"
+        return unknown("model", name, known, hint)
+    config = known[name]
+    return name, msgspec.structs.replace(config, base_url=base_url) if base_url else config
+
+
+def unknown(what: str, name: str, known: Mapping[str, Any], hint: str = "") -> Any:
+    """Never returns: raises UsageError naming what is nearest to `name`."""
+    near = [found for found, score, _ in process.extract(name, list(known), limit=3) if score >= 60]
+    meant = f" Did you mean {' or '.join(near)}?" if near else ""
+    raise UsageError(f"there is no {what} '{name}'.{meant}\n  known: {', '.join(known)}{hint}")

@@ -1,0 +1,26 @@
+"""Digests: SHA-256 of canonical JSON, so that equal content has an equal digest on every machine."""
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from assay.types import Task
+
+_encoder = msgspec.json.Encoder(order="sorted")
+
+
+def digest(value: Any) -> str:
+    """The digest of anything that msgspec encodes, as 64 hexadecimal characters."""
+    return hashlib.sha256(_encoder.encode(value)).hexdigest()
+
+
+def task_digest(task: Task) -> str:
+    """The digest of one task: 16 hexadecimal characters, as it stands in every rollout of the task."""
+    return digest(task)[:16]
+
+
+def tasks_digest(tasks: Iterable[Task]) -> str:
+    """The digest of a set of tasks in their order."""
+    return digest([task_digest(task) for task in tasks])

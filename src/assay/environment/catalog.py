@@ -1,0 +1,51 @@
+"""Finding benchmarks: those that ship, those that installed packages bring, and any folder named by its path."""
+
+import importlib
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+
+from assay.config import unknown
+from assay.environment import Benchmark
+from assay.errors import UsageError
+
+SHIPPED = Path(__file__).parent.parent / "benchmarks"
+GROUP = "assay.benchmarks"
+
+
+def names() -> dict[str, str]:
+    """Every benchmark that has a name, with the place it comes from."""
+    shipped = {path.parent.name: str(path.parent) for path in sorted(SHIPPED.glob("*/benchmark.py"))}
+    return shipped | {entry.name: entry.value for entry in entry_points(group=GROUP)}
+
+
+def load(name: str) -> Benchmark:
+    """A benchmark by its name, or by the path of its folder. Raises UsageError, with the nearest names."""
+    if (SHIPPED / name / "benchmark.py").exists() and name.isidentifier():
+        return _benchmark(importlib.import_module(f"assay.benchmarks.{name}.benchmark"), name)
+    if "/" in name or Path(name).is_dir():
+        return _benchmark(_module_at(Path(name)), name)
+    for entry in entry_points(group=GROUP, name=name):
+        return _benchmark(importlib.import_module(entry.module), name)
+    hint = "; or the path of a benchmark's folder"
+    return unknown("benchmark", name, names(), hint)
+
+
+def _module_at(folder: Path) -> ModuleType:
+    file = folder.resolve() / "benchmark.py"
+    if not file.exists():
+        raise UsageError(f"{folder} is not a benchmark: it has no benchmark.py")
+    # The folder becomes a package of its own, so that its files may import each other.
+    package = f"assay_benchmark_{abs(hash(str(file.parent))):x}"
+    parent = ModuleType(package)
+    parent.__path__ = [str(file.parent)]
+    sys.modules[package] = parent
+    return importlib.import_module(f"{package}.benchmark")
+
+
+def _benchmark(module: ModuleType, name: str) -> Benchmark:
+    found = getattr(module, "BENCHMARK", None)
+    if not isinstance(found, Benchmark):
+        raise UsageError(f"{name}: {module.__file__} defines no BENCHMARK = Benchmark(...)")
+    return found

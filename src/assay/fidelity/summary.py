@@ -1,0 +1,122 @@
+"""`summary.json`: what one run says, derived from its other three files and from nothing else."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assay.fidelity.record import Summary
+from assay.fidelity.results import Results, read
+from assay.stats.atk import maj_at_k, pass_at_k
+from assay.stats.estimates import estimate
+from assay.store import write_json
+
+
+def write(folder: Path) -> Summary:
+    """Compute the summary of a run directory, write `summary.json` there and give it back."""
+    summary = summarise(read(folder))
+    write_json(folder / "summary.json", summary)
+    return summary
+
+
+def summarise(results: Results) -> Summary:
+    """The figures of one run. Those that can't be computed are null."""
+    counts = Summary(
+        repeats=results.repeats,
+        rollouts=len(results.scored),
+        failures=len(results.failed),
+        tokens=results.tokens,
+        wall_s=round(results.wall_s, 3),
+    )
+    if not results.scored:
+        return counts
+    found = estimate(results.rewards_TK)
+    scored = results.scored
+    return Summary(
+        score=found.score,
+        se_run=found.se_run,
+        se_task=found.se_task,
+        interval_run=found.interval_run,
+        interval_task=found.interval_task,
+        repeats=counts.repeats,
+        pass_at_k=_pass_at(results.rewards_TK),
+        maj_at_k=_maj_at(results),
+        rollouts=counts.rollouts,
+        failures=counts.failures,
+        score_failures_zero=_with_zeros(results),
+        no_answer=sum(outcome.answer is None for outcome in scored) / len(scored),
+        token_cap=sum(outcome.stop == "token_cap" for outcome in scored) / len(scored),
+        by_category=by_category(results),
+        tokens=counts.tokens,
+        wall_s=counts.wall_s,
+    )
+
+
+def by_category(results: Results) -> dict[str, float]:
+    """The mean over a category's tasks of their mean reward; categories in the tasks' order."""
+    means_T = _means(results.rewards_TK)
+    categories = results.categories()
+    found: dict[str, float] = {}
+    for category in dict.fromkeys(categories):
+        inside = means_T[[name == category for name in categories]]
+        if category and not np.isnan(inside).all():
+            found[category] = float(np.nanmean(inside))
+    return found
+
+
+def text(summary: Summary) -> str:
+    """The summary in a line or two for a terminal."""
+    if summary.score is None:
+        return f"no rollout was scored; {summary.failures} failed"
+    parts = [f"score {summary.score:.1%}"]
+    if summary.se_run is not None and summary.se_task is not None:
+        parts.append(f"± {summary.se_run:.1%} on these tasks, ± {summary.se_task:.1%} on others like them (SE)")
+    parts.append(f"avg@{summary.repeats} of {summary.rollouts} rollouts")
+    if summary.failures:
+        parts.append(f"{summary.failures} failed (score {summary.score_failures_zero:.1%} if those were zeros)")
+    return " · ".join(parts)
+
+
+def _means(rewards_TK: NDArray[np.float64]) -> NDArray[np.float64]:
+    seen_T = (~np.isnan(rewards_TK)).sum(axis=1)
+    return np.where(seen_T > 0, np.nansum(rewards_TK, axis=1) / np.maximum(seen_T, 1), np.nan)
+
+
+def _with_zeros(results: Results) -> float:
+    rewards_TK = results.rewards_TK.copy()
+    for outcome in results.failed:
+        rewards_TK[outcome.task, outcome.repeat] = 0.0
+    return float(np.nanmean(_means(rewards_TK)))
+
+
+def _pass_at(rewards_TK: NDArray[np.float64]) -> dict[str, float]:
+    """pass@k over the tasks that have k scores, an attempt being right at full marks."""
+    right_T = (rewards_TK >= 1).sum(axis=1)
+    n_T = (~np.isnan(rewards_TK)).sum(axis=1)
+    return _at_each(n_T, lambda k, keep_T: float(pass_at_k(right_T[keep_T], n_T[keep_T], k).mean()))
+
+
+def _maj_at(results: Results) -> dict[str, float]:
+    answers: list[list[str | None]] = [[] for _ in results.tasks]
+    rewards: list[list[float]] = [[] for _ in results.tasks]
+    for outcome in results.scored:
+        answers[outcome.task].append(outcome.answer)
+        rewards[outcome.task].append(outcome.reward or 0.0)
+    n_T = np.array([len(row) for row in answers])
+
+    def majority(k: int, keep_T: NDArray[np.bool_]) -> float:
+        kept = np.flatnonzero(keep_T)
+        return maj_at_k([answers[i] for i in kept], [rewards[i] for i in kept], k)
+
+    return _at_each(n_T, majority)
+
+
+def _at_each(n_T: NDArray[np.int64], value: Callable[[int, NDArray[np.bool_]], float]) -> dict[str, float]:
+    """`value(k, tasks with k scores)` for k = 1, 2, 4 ... while more than half of the tasks have k scores."""
+    found: dict[str, float] = {}
+    k = 1
+    while (n_T >= k).mean() > 0.5:
+        found[str(k)] = value(k, n_T >= k)
+        k *= 2
+    return found

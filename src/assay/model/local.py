@@ -1,0 +1,64 @@
+"""The embedded models: raw text from the engine in this process becomes Responses items, as any server's does."""
+
+from pathlib import Path
+
+from assay.config import ModelConfig, unknown
+from assay.model import thinking
+from assay.model.chat import messages
+from assay.model.engine import Engine
+from assay.model.responses import merge
+from assay.types import Reasoning, Request, Response, TokenIds, Usage
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+class Local:
+    """A model whose weights are in a folder: one that ships, by its name, or any other by its path."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        folder = WEIGHTS / config.id
+        if not (folder / "config.json").exists():
+            folder = Path(config.id)
+        if not (folder / "config.json").exists():
+            shipped = {path.parent.name: path for path in sorted(WEIGHTS.glob("*/config.json"))}
+            unknown("local weights", config.id, shipped, "; or a folder with config.json and model.safetensors")
+        self._config = config
+        self._engine = Engine.load(folder)
+
+    async def respond(self, request: Request) -> Response:
+        """One sample, with its token ids and log-probabilities. A prompt beyond the context is an incomplete response."""
+        sampling = merge(self._config.sampling, request.sampling)
+        prompt = self._engine.encode_chat([_plain(message) for message in messages(request.input)])
+        if len(prompt) >= self._engine.context:
+            return Response(output=[], status="incomplete", incomplete_reason="max_output_tokens")
+        made = await self._engine.generate(
+            prompt,
+            temperature=1.0 if sampling.temperature is None else sampling.temperature,
+            top_p=1.0 if sampling.top_p is None else sampling.top_p,
+            top_k=sampling.top_k or 0,
+            max_tokens=sampling.max_output_tokens,
+            seed=request.seed or 0,
+        )
+        complete = made.finish == "stop"
+        output = thinking.items(made.text, complete=complete)
+        thoughts = sum(len(item.text) for item in output if isinstance(item, Reasoning))
+        share = thoughts / max(1, len(made.text))
+        return Response(
+            output=output,
+            status="completed" if complete else "incomplete",
+            incomplete_reason=None if complete else "max_output_tokens",
+            usage=Usage(
+                input_tokens=len(made.prompt_ids),
+                output_tokens=len(made.output_ids),
+                reasoning_tokens=round(share * len(made.output_ids)),
+            ),
+            model=self._config.id,
+            tokens=TokenIds(prompt=made.prompt_ids, output=made.output_ids, output_logprobs=made.output_logprobs),
+        )
+
+    async def aclose(self) -> None:
+        await self._engine.aclose()
+
+
+def _plain(message: dict[str, object]) -> dict[str, str]:
+    return {"role": str(message["role"]), "content": str(message["content"] or "")}

@@ -1,0 +1,45 @@
+"""Recording: a wrapper that keeps the turns of one rollout. It sits below the agent, so turns survive its crash."""
+
+import time
+
+from assay.model import Model
+from assay.types import Request, Response, Sampling, Turn
+
+
+class Recorder:
+    """The model as one rollout's agent sees it: adds the sampling and the seed, and keeps each turn."""
+
+    __slots__ = ("_model", "_repeat", "_sampling", "_seed", "_sent", "_started", "_task", "turns")
+
+    def __init__(self, model: Model, *, sampling: Sampling, seed: int, task: str, repeat: int) -> None:
+        self._model = model
+        self._sampling = sampling
+        self._seed = seed
+        self._task = task
+        self._repeat = repeat
+        self._started = time.monotonic()
+        self._sent = 0
+        self.turns: list[Turn] = []
+
+    async def respond(self, request: Request) -> Response:
+        """The model's response. The turn keeps only those input items that no earlier turn holds."""
+        full = Request(
+            input=request.input,
+            sampling=self._sampling,
+            tools=request.tools,
+            seed=(self._seed + len(self.turns)) % 2**31,
+            task=self._task,
+            repeat=self._repeat,
+        )
+        started = time.monotonic()
+        response = await self._model.respond(full)
+        ended = time.monotonic()
+        new = request.input[self._sent :]
+        self._sent = len(request.input) + len(response.output)
+        self.turns.append(
+            Turn(input=new, response=response, started_s=started - self._started, wall_s=ended - started)
+        )
+        return response
+
+    async def aclose(self) -> None:
+        return None

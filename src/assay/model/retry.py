@@ -1,0 +1,55 @@
+"""Retrying: a wrapper around any model, and the one place where anything is tried again."""
+
+from datetime import timedelta
+
+import stamina
+
+from assay.errors import ModelError
+from assay.model import Model
+from assay.types import Request, Response
+
+LONGEST_WAIT_S = 60.0
+
+
+class Retry:
+    """Tries a request again where the error may pass, at most `attempts` times in all, with growing waits and jitter.
+
+    A server that names a time (Retry-After) is waited for, up to a minute.
+    """
+
+    def __init__(self, model: Model, attempts: int, *, wait_s: float = 0.5) -> None:
+        self._model = model
+        self._attempts = attempts
+        self._wait_s = wait_s
+
+    async def respond(self, request: Request) -> Response:
+        try:
+            return await self._model.respond(request)
+        except ModelError as error:
+            if not error.retryable or self._attempts <= 1:
+                raise
+            first = error
+        # The first try is outside stamina's loop: its bookkeeping costs more than all else that a rollout does here.
+        retrying = stamina.retry_context(
+            on=_backoff,
+            attempts=self._attempts,
+            timeout=None,
+            wait_initial=self._wait_s,
+            wait_max=LONGEST_WAIT_S,
+            wait_jitter=self._wait_s,
+        )
+        async for attempt in retrying:
+            with attempt:
+                if attempt.num == 1:
+                    raise first
+                return await self._model.respond(request)
+        raise AssertionError("unreachable: stamina raises the last error")
+
+    async def aclose(self) -> None:
+        await self._model.aclose()
+
+
+def _backoff(error: Exception) -> bool | timedelta:
+    if not isinstance(error, ModelError) or not error.retryable:
+        return False
+    return timedelta(seconds=min(error.retry_after_s, LONGEST_WAIT_S)) if error.retry_after_s is not None else True

@@ -1,0 +1,118 @@
+"""What each section of the page says first: its finding in a sentence or two."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+from assay.fidelity.record import Gate, ModelSummary, Profile, Repeats, TaskRow, Verdict
+from assay.report import charts
+from assay.report.looks import Look
+from assay.report.words import THIN, counted, listed, percent, points
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """What all gates come to: the worst answer that any of them gave, and a line that says it."""
+
+    verdict: Verdict
+    line: str
+    tally: dict[Verdict, int]
+
+
+def verdict(gates: Sequence[Gate]) -> Headline:
+    """The headline of nine gates. A gate that is missing was not run."""
+    tally: Counter[Verdict] = Counter(gate.verdict for gate in gates)
+    tally["not run"] += 9 - len(gates)
+    names = {word: [gate.name for gate in gates if gate.verdict == word] for word in get_args(Verdict)}
+    counts: dict[Verdict, int] = {word: tally[word] for word in ("pass", "fail", "inconclusive", "not run")}
+    passed = f"{tally['pass']} of 9 gates pass"
+    undecided = f"{listed(names['inconclusive'])} {_is(names['inconclusive'])} inconclusive"
+    if names["fail"]:
+        also = f", {undecided}" if names["inconclusive"] else ""
+        word = "fails" if len(names["fail"]) == 1 else "fail"
+        return Headline("fail", f"{passed}; {listed(names['fail'])} {word}{also}.", counts)
+    if names["inconclusive"]:
+        return Headline("inconclusive", f"No gate fails and {passed}; {undecided}.", counts)
+    if tally["not run"]:
+        line = f"No gate fails and {passed}; {tally['not run']} {'was' if tally['not run'] == 1 else 'were'} not run."
+        return Headline("not run" if not tally["pass"] else "inconclusive", line, counts)
+    return Headline("pass", "All nine gates pass.", counts)
+
+
+def _is(names: list[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
+def scores(models: Mapping[str, ModelSummary]) -> str:
+    """Who is ahead, and how far that is from chance of the draw."""
+    scored = sorted(
+        ((model.score, name) for name, model in models.items() if model.score is not None), key=lambda pair: -pair[0]
+    )
+    if not scored:
+        return ""
+    best, name = scored[0]
+    bounds = models[name].interval_run
+    within = f" (95{THIN}% interval for running again: {charts.interval(bounds)})" if bounds else ""
+    text = f"{name} scores {percent(best)}{within}."
+    if len(scored) == 1:
+        return text
+    return f"{text} The next, {scored[1][1]}, scores {percent(scored[1][0])}."
+
+
+def repeats(found: Repeats | None) -> str:
+    """How far the score moves at the repeats that are set, and how many it needs."""
+    if found is None:
+        return ""
+    text = (
+        f"At k = {found.k_set}, running {found.model} again moves its score by an SD of {points(found.sd_run)} points, "
+        f"at most {points(found.sd_run_upper)}."
+    )
+    if found.k_star is None or found.k_upper is None:
+        return text
+    if found.k_upper <= found.k_set:
+        return f"{text} That is below one point: {found.k_upper} would be enough."
+    return (
+        f"{text} For an SD of one point it needs {counted(found.k_star, 'repeat')} by the estimate, "
+        f"{found.k_upper} to be sure."
+    )
+
+
+def difficulty(tables: Mapping[str, Sequence[TaskRow]]) -> str:
+    """How many tasks nobody solves, and everybody."""
+    means = charts.task_means(tables)
+    known = [[mean for mean in row.values() if mean is not None] for row in means.values()]
+    known = [row for row in known if row]
+    if not known:
+        return ""
+    never, always = sum(max(row) <= 0 for row in known), sum(min(row) >= 1 for row in known)
+    return (
+        f"Of {counted(len(means), 'task')}, no model ever scored on {never:,}; every model scored full marks each time "
+        f"on {always:,}."
+    )
+
+
+def categories(models: Mapping[str, ModelSummary], looks: Mapping[str, Look]) -> str:
+    """The strongest model's best and worst category."""
+    scored = [name for name in looks if models[name].by_category and models[name].score is not None]
+    if not scored:
+        return ""
+    name = max(scored, key=lambda name: models[name].score or 0.0)
+    ranked = sorted(models[name].by_category.items(), key=lambda item: item[1])
+    if len(ranked) == 1:
+        return f"All tasks are of one category, {ranked[0][0]}."
+    (worst, low), (best, high) = ranked[0], ranked[-1]
+    return f"The strongest, {name}, is best at {best} ({percent(high)}) and worst at {worst} ({percent(low)})."
+
+
+def facts(profile: Profile) -> list[str]:
+    """The size of what was run, for the line under the headline."""
+    ran = [model for model in profile.models.values() if model.ran]
+    rollouts, failures = sum(model.rollouts for model in ran), sum(model.failures for model in ran)
+    return [
+        counted(profile.benchmark.tasks, "task"),
+        f"suite {profile.suite}",
+        counted(len(ran), "model") + (f" of {len(profile.models)}" if len(ran) < len(profile.models) else ""),
+        counted(rollouts, "rollout"),
+        counted(failures, "failure"),
+    ]

@@ -1,0 +1,106 @@
+"""How the page says things: numbers, durations, and text from models made fit to be shown."""
+
+import json
+import math
+import re
+from typing import Any
+
+THIN = "\u202f"
+"""A narrow space that does not break, between a number and its unit."""
+NONE = "–"
+"""What stands where there is no figure."""
+
+_UNPAIRED = re.compile(r"[\ud800-\udfff]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+def legible(text: str) -> str:
+    """The text as it can be stored in UTF-8 and seen: control characters as their pictures (NUL is ␀), half of a
+    surrogate pair as �, every line end as a newline."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = _CONTROL.sub(lambda found: "␡" if found[0] == "\x7f" else chr(0x2400 + ord(found[0])), text)
+    return _UNPAIRED.sub("\ufffd", text)
+
+
+def clipped(text: str, limit: int) -> str:
+    """The text, or its beginning and end where it is longer than `limit` characters, saying how much is left out."""
+    if len(text) <= limit:
+        return text
+    half = limit // 2
+    left_out = f"{len(text) - 2 * half:,} characters left out"
+    return f"{text[:half]}\n\n[… {left_out} …]\n\n{text[-half:]}"
+
+
+def percent(share: float | None) -> str:
+    """A share as a percentage with one decimal."""
+    return NONE if share is None or not math.isfinite(share) else f"{_signed(share * 100, 1)}{THIN}%"
+
+
+def points(value: float | None, digits: int = 2) -> str:
+    """Percentage points, without their unit."""
+    return NONE if value is None or not math.isfinite(value) else _signed(value, digits)
+
+
+def count(number: float | None) -> str:
+    return NONE if number is None else f"{number:,.0f}"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 task`, `240 tasks`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def short_count(number: float | None) -> str:
+    """Three digits and a unit: 842, 12.4k, 1.30M."""
+    if number is None:
+        return NONE
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if abs(number) >= 0.9995 * size:
+            return f"{number / size:#.3g}".rstrip(".") + unit
+    return f"{number:.0f}"
+
+
+def duration(seconds: float) -> str:
+    """The two largest units: `2 h 14 min`, `41 s`."""
+    if seconds < 59.5:
+        return f"{seconds:.1f}{THIN}s" if seconds < 9.95 else f"{seconds:.0f}{THIN}s"
+    minutes = round(seconds / 60)
+    if minutes < 10:
+        return f"{round(seconds) // 60}{THIN}min {round(seconds) % 60}{THIN}s"
+    if minutes < 60:
+        return f"{minutes}{THIN}min"
+    return f"{minutes // 60}{THIN}h {minutes % 60}{THIN}min"
+
+
+def listed(words: list[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
+
+
+def figure(value: Any) -> str:
+    """A gate's number, whatever it is: floats to four digits, structures as one line of JSON."""
+    if value is None:
+        return NONE
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return clipped(value if isinstance(value, str) else json.dumps(_rounded(value), ensure_ascii=False), 600)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.4g}")
+    if isinstance(value, dict):
+        return {str(key): _rounded(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    return value if isinstance(value, str | int | None) else str(value)
+
+
+def _signed(value: float, digits: int) -> str:
+    """Fixed digits with a real minus sign, and no minus before a zero."""
+    text = f"{value:.{digits}f}"
+    return f"−{text[1:]}" if text.startswith("-") and float(text) else text.lstrip("-")

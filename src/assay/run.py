@@ -1,0 +1,137 @@
+"""A run: one benchmark x one model, in a directory. Begins or resumes it, and collects what is owed."""
+
+import functools
+import platform
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+
+from assay.agent.loop import ToolLoop
+from assay.collect import Interruption, Tally, collect, plan
+from assay.config import ModelConfig
+from assay.digest import tasks_digest
+from assay.environment import Benchmark
+from assay.errors import UsageError
+from assay.model import Model, connect
+from assay.model.fixed import Fixed
+from assay.model.retry import Retry
+from assay.store import RunRecord, Shard, Store, progress
+from assay.types import Request, Task
+
+OFF_TOPIC = "I would rather talk about the weather."
+"""The null model's answer: well-formed, and right for no task."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlan:
+    """What one command asks of a run."""
+
+    benchmark: Benchmark
+    name: str
+    """The model's short name."""
+    server: ModelConfig
+    folder: Path
+    repeats: int
+    limit: int | None = None
+    """Only so many tasks, from the first."""
+    concurrency: int = 64
+    shard: Shard = Shard()
+    seed: int = 0
+    early_stop: bool = True
+
+
+async def collect_run(
+    asked: RunPlan,
+    *,
+    interruption: Interruption | None = None,
+    watch: Callable[[Tally], None] = lambda _: None,
+) -> Tally:
+    """Collect what the run still owes; `watch` is handed the running tally before the first rollout.
+
+    Raises UsageError, DigestMismatch and StoppedEarly. What was collected until then is kept.
+    """
+    benchmark = asked.benchmark
+    tasks = checked(benchmark.environment.tasks(), benchmark.name)[: asked.limit]
+    if asked.repeats < 1 or not tasks or asked.concurrency < 1:
+        raise UsageError("nothing to do: --repeats, --limit and --concurrency have to be at least 1")
+    model = Retry(model_of(asked.server, benchmark), asked.server.attempts)
+    try:
+        with Store(asked.folder, record_of(asked, tasks), tasks, asked.shard) as store:
+            scored, attempts = progress(asked.folder)
+            owed = functools.partial(
+                plan, tasks, asked.repeats, seed=asked.seed, scored=scored, attempts=attempts, shard=asked.shard
+            )
+            # Counted by drawing it once: a plan of a million rollouts never stands in memory.
+            tally = Tally(planned=sum(1 for _ in owed()))
+            watch(tally)
+            await collect(
+                benchmark,
+                ToolLoop(),
+                model,
+                owed(),
+                store,
+                tally,
+                concurrency=asked.concurrency,
+                early_stop=asked.early_stop,
+                interruption=interruption,
+            )
+            return tally
+    finally:
+        await model.aclose()
+
+
+def record_of(asked: RunPlan, tasks: list[Task]) -> RunRecord:
+    """What `run.json` says of the run."""
+    return RunRecord(
+        benchmark=asked.benchmark.name,
+        version=asked.benchmark.version,
+        tasks=len(tasks),
+        tasks_digest=tasks_digest(tasks),
+        model=asked.name,
+        server=msgspec.to_builtins(asked.server),
+        identity=asked.server.identity(),
+        sampling=asked.benchmark.sampling,
+        seed=asked.seed,
+        repeats=asked.repeats,
+        versions=versions(),
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def versions() -> dict[str, str]:
+    """What made the run: Assay and Python."""
+    return {"assay": version("assay"), "python": platform.python_version()}
+
+
+def checked(tasks: Iterable[Task], name: str) -> list[Task]:
+    """The tasks as a list. Raises UsageError where two have one id."""
+    found: dict[str, Task] = {}
+    for task in tasks:
+        if task.id in found:
+            raise UsageError(f"benchmark {name} has two tasks with the id '{task.id}'; ids have to be unique")
+        found[task.id] = task
+    return list(found.values())
+
+
+def model_of(server: ModelConfig, benchmark: Benchmark) -> Model:
+    """The model behind a configuration. The gates' own answer from the benchmark's tasks."""
+    if server.dialect not in ("gold", "null", "chance"):
+        return connect(server)
+    tasks = {task.id: task for task in benchmark.environment.tasks()}
+
+    def answer(request: Request) -> str:
+        task = tasks[request.task or ""]
+        if server.dialect == "null":
+            return OFF_TOPIC if request.repeat % 2 else ""
+        if server.dialect == "chance":
+            return benchmark.environment.guess(task, random.Random(request.seed)) or OFF_TOPIC
+        if task.gold is None:
+            raise UsageError(f"task {task.id} has no gold answer")
+        return task.gold
+
+    return Fixed(answer)

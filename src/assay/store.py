@@ -1,0 +1,248 @@
+"""The run directory: what was asked, and one line for each rollout as soon as it ends.
+
+    run.json        the resolved configuration, digests, versions, started when; written first, never changed
+    tasks.jsonl     the exact tasks that were asked
+    rollouts.jsonl  append-only, one rollout a line; rollouts-3-of-16.jsonl where a shard writes its own
+    summary.json    derived; can always be rebuilt from the three above
+
+A kill at any byte loses what was in flight and no more: a last line without its end is cut off when the run resumes.
+"""
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from assay.config import convert
+from assay.digest import digest, tasks_digest
+from assay.errors import DigestMismatch, InputError, StoppedEarly, UsageError
+from assay.types import Failure, Rollout, Row, Sampling, Task
+
+T = TypeVar("T")
+
+
+class RunRecord(Struct, frozen=True, kw_only=True):
+    """`run.json`: what a run is a run of."""
+
+    benchmark: str
+    version: str
+    tasks: int
+    tasks_digest: str
+    model: str
+    server: dict[str, Any]
+    """The model server's configuration. Secrets are never in it: it names the environment variable that holds them."""
+    identity: dict[str, Any]
+    """The part of the model server's configuration that decides which outputs to expect."""
+    sampling: Sampling
+    """The protocol's sampling."""
+    seed: int
+    repeats: int
+    """Repeats planned when the run began. Later commands may have added more."""
+    versions: dict[str, str]
+    started: str
+    """ISO 8601, UTC."""
+
+    def differences(self, other: "RunRecord") -> list[str]:
+        """What keeps the two from being one run, a line each, empty where nothing does."""
+        names = ("benchmark", "version", "tasks", "tasks_digest", "identity", "sampling", "seed")
+        pairs = [(name, getattr(self, name), getattr(other, name)) for name in names]
+        return [f"{name}: {_short(mine)} there, {_short(theirs)} now" for name, mine, theirs in pairs if mine != theirs]
+
+
+class Shard(Struct, frozen=True):
+    """The part `index` of `count` of a plan. `index` counts from 1."""
+
+    index: int = 1
+    count: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """A shard from `3/16`. Raises UsageError."""
+        index, _, count = text.partition("/")
+        if not (index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count)):
+            raise UsageError(f"--shard {text}: expected i/n with i from 1 to n, such as 3/16")
+        return cls(int(index), int(count))
+
+    @property
+    def file(self) -> str:
+        return "rollouts.jsonl" if self.count == 1 else f"rollouts-{self.index}-of-{self.count}.jsonl"
+
+
+class Store:
+    """A run directory that is being written. Use it as a context manager: leaving it closes and syncs the file."""
+
+    def __init__(self, folder: Path, record: RunRecord, tasks: Sequence[Task], shard: Shard | None = None) -> None:
+        """Open or begin a run.
+
+        Raises DigestMismatch, naming what differs, where the folder holds another run, and UsageError where another
+        process is writing it.
+        """
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / "run.json").exists():
+            earlier = read_record(folder)
+            if differences := earlier.differences(record):
+                raise DigestMismatch(
+                    f"{folder} holds another run, so it can't be resumed:\n  "
+                    + "\n  ".join(differences)
+                    + "\n  Choose another directory with --out, or remove this one."
+                )
+        else:
+            _write_whole(folder / "tasks.jsonl", b"".join(msgspec.json.encode(task) + b"\n" for task in tasks))
+            _write_whole(folder / "run.json", msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
+        self._path = folder / (shard or Shard()).file
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            # The lock belongs to the open file: the kernel takes it back however the process ends.
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._file)
+            raise UsageError(f"{self._path} is being written by another process; wait for it or stop it") from None
+        self._size = _cut_torn_line(self._file)
+        self._encode_into = msgspec.json.Encoder().encode_into
+        self._line = bytearray()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        os.fsync(self._file)
+        os.close(self._file)
+
+    def append(self, rollout: Rollout) -> None:
+        """Write one rollout as one line. Raises StoppedEarly where the disk is full; the file stays valid."""
+        line = self._line
+        try:
+            self._encode_into(rollout, line)
+        except UnicodeEncodeError:
+            # Lone surrogates have no UTF-8. They are replaced rather than losing the rollout.
+            rollout = msgspec.convert(_without_surrogates(msgspec.to_builtins(rollout)), Rollout)
+            self._encode_into(rollout, line)
+        line.append(0x0A)
+        try:
+            written = os.write(self._file, line)
+            while written < len(line):
+                written += os.write(self._file, memoryview(line)[written:])
+        except OSError as error:
+            os.ftruncate(self._file, self._size)
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            raise StoppedEarly(
+                f"{self._path}: {os.strerror(error.errno)}. What was written is valid; "
+                "free some space and give the same command again to go on."
+            ) from None
+        self._size += written
+
+
+def read_record(folder: Path) -> RunRecord:
+    """What the run in a folder is a run of. Raises UsageError or InputError."""
+    path = folder / "run.json"
+    if not path.exists():
+        raise UsageError(f"{folder} is not a run directory: it has no run.json")
+    try:
+        return convert(msgspec.json.decode(path.read_bytes()), RunRecord, path)
+    except msgspec.DecodeError as error:
+        raise InputError(path, None, str(error), "the JSON that `assay run` wrote") from None
+
+
+def read_tasks(folder: Path) -> list[Task]:
+    """The tasks that the run asked. Raises InputError where they are not those that its run.json names."""
+    tasks = list(_lines(folder / "tasks.jsonl", Task))
+    if tasks_digest(tasks) != read_record(folder).tasks_digest:
+        raise InputError(folder / "tasks.jsonl", None, "these are not the tasks in run.json's digest", "unchanged tasks")
+    return tasks
+
+
+def read_rollouts(folder: Path) -> Iterator[Rollout]:
+    """Every rollout, of every shard, in the order they ended. Raises InputError for a damaged line."""
+    for path in sorted(folder.glob("rollouts*.jsonl")):
+        yield from _lines(path, Rollout)
+
+
+def read_rows(folder: Path) -> Iterator[Row]:
+    """The same without decoding the turns, for what needs outcomes alone."""
+    for path in sorted(folder.glob("rollouts*.jsonl")):
+        yield from _lines(path, Row)
+
+
+def progress(folder: Path) -> tuple[set[tuple[str, int]], dict[tuple[str, int], int]]:
+    """The (task, repeat) that have a score, and how many attempts those that failed have had."""
+    scored: set[tuple[str, int]] = set()
+    attempts: dict[tuple[str, int], int] = {}
+    for row in read_rows(folder):
+        key = (row.task, row.repeat)
+        if isinstance(row.outcome, Failure):
+            attempts[key] = max(attempts.get(key, 0), row.attempt + 1)
+        else:
+            scored.add(key)
+    return scored, attempts
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a derived JSON file so that a reader sees the old one or the new one, never half of it."""
+    _write_whole(path, msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+
+
+def write_lines(path: Path, values: Sequence[Any]) -> None:
+    """The same for JSONL."""
+    _write_whole(path, b"".join(msgspec.json.encode(value) + b"\n" for value in values))
+
+
+def _lines(path: Path, kind: type[T]) -> Iterator[T]:
+    decode = msgspec.json.Decoder(kind).decode
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return  # torn by a kill: the rollout is asked again
+            try:
+                yield decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise InputError(path, number, str(error), f"a {kind.__name__.lower()} as one JSON object") from None
+
+
+def _cut_torn_line(file: int) -> int:
+    """The file's size once a last line without its end is gone."""
+    size = end = os.fstat(file).st_size
+    while end > 0:
+        start = max(0, end - 65536)
+        found = os.pread(file, end - start, start).rfind(b"\n")
+        if found >= 0:
+            end = start + found + 1
+            break
+        end = start
+    if end < size:
+        os.ftruncate(file, end)
+    return end
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise StoppedEarly(f"{path}: {error.strerror}. Nothing that was there before has changed.") from None
+
+
+def _without_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {key: _without_surrogates(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, list):
+        return [_without_surrogates(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    return value
+
+
+def _short(value: Any) -> str:
+    return value[:12] if isinstance(value, str) else str(value) if len(str(value)) < 200 else digest(value)[:12]

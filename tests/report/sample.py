@@ -1,0 +1,202 @@
+"""A realistic profile from a seeded generator: five models, 240 tasks, four repeats."""
+
+import math
+import random
+from statistics import fmean, stdev, variance
+
+from assay.fidelity.record import (
+    BenchmarkRecord,
+    Gate,
+    ModelSummary,
+    Profile,
+    Reading,
+    Repeats,
+    RolloutRef,
+    TaskRow,
+)
+from assay.types import Kind, Role
+
+CATEGORIES = ("sums", "differences", "products", "two-step", "word")
+HARDNESS = {"sums": -1.2, "differences": -0.6, "products": 0.7, "two-step": 1.4, "word": 0.1}
+MODELS: dict[str, tuple[Role, Kind, int, float]] = {
+    "policy": ("policy", "instruct", 1, -0.6),
+    "nano-instruct": ("open", "instruct", 1, 0.2),
+    "nano-thinking": ("open", "thinking", 1, 1.3),
+    "micro-instruct": ("open", "instruct", 2, 1.1),
+    "micro-thinking": ("open", "thinking", 2, 2.6),
+}
+REPEATS = 4
+
+
+def sample(seed: int = 5) -> tuple[Profile, dict[str, list[TaskRow]], list[Reading]]:
+    """A profile, its tables and its readings, always the same for a seed."""
+    rng = random.Random(seed)
+    hard = {
+        f"{category}-{index:03d}": HARDNESS[category] + rng.gauss(0, 1.4)
+        for category in CATEGORIES
+        for index in range(48)
+    }
+    tables = {name: _table(rng, name, hard) for name in MODELS}
+    readings = [
+        _reading(rng, name, row, repeat)
+        for name, rows in tables.items()
+        for row in rows
+        for repeat, reward in enumerate(row.rewards)
+        if reward != 1
+    ]
+    models = {name: _summary(rng, name, rows) for name, rows in tables.items()}
+    strongest = tables["micro-thinking"]
+    return (
+        Profile(
+            benchmark=BenchmarkRecord("arithmetic", "1.0", "sha256:9c1e07b85f2ad3440e6b7f19d2c5a8e3", 240),
+            suite="embedded",
+            models=models,
+            gates=_gates(readings, models),
+            repeats=_repeats("micro-thinking", strongest),
+            versions={"assay": "0.1.0", "python": "3.12.4", "numpy": "2.3.1", "tokenizers": "0.22.0"},
+            started="2026-02-11T09:41:07Z",
+            wall_s=754.2,
+        ),
+        tables,
+        readings,
+    )
+
+
+def _table(rng: random.Random, name: str, hard: dict[str, float]) -> list[TaskRow]:
+    _, kind, _, skill = MODELS[name]
+    rows: list[TaskRow] = []
+    for task, difficulty in hard.items():
+        chance = 1 / (1 + math.exp(-2 * (skill - difficulty)))
+        rewards: list[float | None] = [1.0 if rng.random() < chance else 0.0 for _ in range(REPEATS)]
+        if name == "nano-thinking":
+            rewards = [None if rng.random() < 0.012 else reward for reward in rewards]
+        tokens = [_length(rng, kind, difficulty) for _ in range(REPEATS)]
+        rows.append(TaskRow(task, task.rsplit("-", 1)[0], rewards, tokens))
+    return rows
+
+
+def _length(rng: random.Random, kind: Kind, difficulty: float) -> int:
+    if kind == "instruct":
+        return rng.randint(2, 5)
+    return min(256, round(math.exp(3.6 + 0.35 * difficulty + rng.gauss(0, 0.25))))
+
+
+def _summary(rng: random.Random, name: str, rows: list[TaskRow]) -> ModelSummary:
+    role, kind, tier, _ = MODELS[name]
+    scored = [[reward for reward in row.rewards if reward is not None] for row in rows]
+    means = [fmean(rewards) for rewards in scored]
+    within = fmean(variance(rewards) for rewards in scored)
+    score, failures = fmean(means), sum(reward is None for row in rows for reward in row.rewards)
+    se_run, se_task = math.sqrt(within / (len(rows) * REPEATS)), stdev(means) / math.sqrt(len(rows))
+    output = sum(tokens or 0 for row in rows for tokens in row.output_tokens)
+    return ModelSummary(
+        role=role,
+        kind=kind,
+        tier=tier,
+        ran=True,
+        score=score,
+        se_run=se_run,
+        se_task=se_task,
+        interval_run=(score - 1.96 * se_run, score + 1.96 * se_run),
+        interval_task=(score - 1.96 * se_task, score + 1.96 * se_task),
+        repeats=REPEATS,
+        pass_at_k={str(k): fmean(_pass(rewards, k) for rewards in scored) for k in (1, 2, 4)},
+        maj_at_k={"1": score, "4": fmean(float(sum(rewards) > 2) for rewards in scored)},
+        rollouts=len(rows) * REPEATS,
+        failures=failures,
+        score_failures_zero=score * (1 - failures / 960) if failures else None,
+        no_answer=rng.random() * 0.02,
+        token_cap=0.031 if kind == "thinking" else 0.0,
+        by_category={
+            category: fmean(mean for row, mean in zip(rows, means, strict=True) if row.category == category)
+            for category in CATEGORIES
+        },
+        tokens={"input": 960 * 17, "output": output, "reasoning": round(output * 0.92) if kind == "thinking" else 0},
+        wall_s=40 + output / 900,
+        per_task=f"runs/{name}/per_task.jsonl",
+    )
+
+
+def _pass(rewards: list[float], k: int) -> float:
+    n, wrong = len(rewards), sum(reward < 1 for reward in rewards)
+    return 1 - math.comb(wrong, min(k, n)) / math.comb(n, min(k, n))
+
+
+def _repeats(name: str, rows: list[TaskRow]) -> Repeats:
+    within = [variance([reward for reward in row.rewards if reward is not None]) for row in rows]
+    mean, tasks = fmean(within), len(rows)
+    upper = mean + 1.29 * stdev(within) / math.sqrt(tasks)
+    curve = [(k, 100 * math.sqrt(mean / (tasks * k)), 100 * math.sqrt(upper / (tasks * k))) for k in range(1, 17)]
+    needed = [math.ceil(value * 1e4 / tasks) for value in (mean, upper)]
+    return Repeats(name, REPEATS, needed[0], needed[1], curve[REPEATS - 1][1], curve[REPEATS - 1][2], curve)
+
+
+def _gates(readings: list[Reading], models: dict[str, ModelSummary]) -> list[Gate]:
+    failed = [RolloutRef(item.model, item.task, item.repeat) for item in readings if item.reward is None]
+    capped = [RolloutRef(item.model, item.task, item.repeat) for item in readings if "token cap" in item.why][:9]
+    best = models["micro-thinking"]
+    return [
+        Gate("gold", "pass", "All 240 gold answers score 1; empty and off-topic answers score 0.", {"golds": 240}),
+        Gate(
+            "verifier",
+            "pass",
+            "Gold inside the reasoning alone scores 0; gold after reasoning, re-spaced and re-wrapped, scores 1.",
+            {"checked": 960, "changed": 0},
+        ),
+        Gate(
+            "floor",
+            "pass",
+            "The strongest open model, micro-thinking, scores well above the floor of 30 %.",
+            {"model": "micro-thinking", "score": best.score, "interval": best.interval_task, "floor": 0.3},
+        ),
+        Gate("order", "not run", "The suite has no closed model to compare with."),
+        Gate(
+            "kinds",
+            "fail",
+            "Thinking models reach the token cap in 5.6 % of rollouts, instruct models never; below 5 % is allowed.",
+            {"token_cap": {"instruct": 0.0, "thinking": 0.0563}, "no_answer": {"instruct": 0.011, "thinking": 0.014}},
+            capped,
+        ),
+        Gate(
+            "failures",
+            "inconclusive",
+            f"The detectors ran and {len(failed)} rollouts failed, but nobody has marked the sampled failures yet.",
+            {"detectors": 14, "marked": 0, "to_mark": 50},
+            failed,
+        ),
+        Gate("reproduced", "not run", "No published score is known for this benchmark."),
+        Gate("parity", "not run", "There is no original code to compare with."),
+        Gate(
+            "repeats",
+            "pass",
+            "At k = 4 the SD of avg@k is at most one point, by its upper bound.",
+            {"k_set": 4, "target_points": 1.0},
+        ),
+    ]
+
+
+def _reading(rng: random.Random, name: str, row: TaskRow, repeat: int) -> Reading:
+    a, b = rng.randint(100, 999), rng.randint(100, 999)
+    gold, answer = a + b, a + b + rng.choice([-100, -10, -1, 1, 10, 100])
+    reward = row.rewards[repeat]
+    capped = reward is not None and MODELS[name][1] == "thinking" and rng.random() < 0.1
+    reasoning = f"{a}+{b}: " + " ".join(f"{x}+{y}={int(x) + int(y)}" for x, y in zip(str(a), str(b), strict=True))
+    if reward is None:
+        why, text, read = "failed: http_500, the server answered “internal error” three times", "", None
+    elif capped:
+        why, text, read, reasoning = "reached the token cap", "", None, (reasoning + "; ") * 12
+    else:
+        why, text, read = f"answered {answer}, gold {gold}", str(answer), str(answer)
+    return Reading(
+        model=name,
+        task=row.task,
+        repeat=repeat,
+        category=row.category,
+        prompt=f"What is {a} + {b}?",
+        reasoning=reasoning if MODELS[name][1] == "thinking" and reward is not None else "",
+        answer_text=text,
+        answer=read,
+        gold=str(gold),
+        reward=reward,
+        why=why,
+    )

@@ -1,0 +1,189 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from assay.stats.compare import (
+    equivalence,
+    equivalence_verdict,
+    holm,
+    paired_difference,
+    repeats_to_decide,
+)
+
+NAN = math.nan
+
+
+def test_paired_difference_is_the_paired_t_test():
+    generator = np.random.default_rng(0)
+    a, b = generator.random((15, 4)), generator.random((15, 3))
+    reference = stats.ttest_rel(a.mean(axis=1), b.mean(axis=1))
+    got = paired_difference(a, b)
+    assert got.difference == pytest.approx((a.mean(axis=1) - b.mean(axis=1)).mean())
+    assert (got.lower, got.upper) == pytest.approx(tuple(reference.confidence_interval(0.95)))
+    assert got.p_at_most(0) == pytest.approx(stats.ttest_rel(a.mean(1), b.mean(1), alternative="greater").pvalue)
+    assert got.p_at_least(0) == pytest.approx(stats.ttest_rel(a.mean(1), b.mean(1), alternative="less").pvalue)
+    shifted = stats.ttest_1samp(a.mean(1) - b.mean(1), -0.05, alternative="greater")
+    assert got.p_at_most(-0.05) == pytest.approx(shifted.pvalue)
+    noise = (a.var(axis=1, ddof=1) / 4 + b.var(axis=1, ddof=1) / 3).sum()
+    assert got.rerun_se == pytest.approx(math.sqrt(noise) / 15)
+
+
+def test_only_tasks_that_both_scored():
+    a = np.array([[1, 0], [NAN, NAN], [1, 1], [0, NAN], [1, 0.0]])
+    b = np.array([[0, 0], [1, 1], [1, 0], [1, 1], [NAN, NAN]])
+    got = paired_difference(a, b)
+    assert (got.tasks, got.tasks_left_out) == (3, 2)
+    assert got.difference == pytest.approx((0.5 + 0.5 - 1) / 3)
+
+
+def test_one_repeat_on_a_side_has_no_rerun_error():
+    assert paired_difference([[1.0], [0.0]], [[0.0, 1.0], [1.0, 1.0]]).rerun_se is None
+
+
+def test_tasks_that_all_move_alike():
+    got = paired_difference(np.ones((5, 2)), np.ones((5, 2)))
+    assert (got.se, got.lower, got.upper) == (0, 0, 0)
+    assert got.p_at_most(-0.01) == 0
+    assert got.p_at_most(0) == got.p_at_least(0) == 1
+
+
+@pytest.mark.parametrize(
+    ("a", "b"), [(np.ones((3, 2)), np.ones((4, 2))), ([[1.0, 1], [NAN, NAN]], [[1.0, 1], [1, 1]]), ([[1.0]], [[1.0]])]
+)
+def test_what_cannot_be_paired_is_refused(a, b):
+    with pytest.raises(ValueError, match="expected"):
+        paired_difference(a, b)
+
+
+def simulated_pairs(generator, pilots, tasks, repeats, shift):
+    """Both sides' outcomes on the same tasks, B's success rates lower by `shift`, which no task is too easy for."""
+    rates = generator.uniform(shift, 1, (pilots, tasks, 1))
+    a = (generator.random((pilots, tasks, repeats)) < rates).astype(float)
+    b = (generator.random((pilots, tasks, repeats)) < rates - shift).astype(float)
+    return a, b
+
+
+def test_the_paired_interval_covers():
+    generator = np.random.default_rng(1)
+    pilots = 1000
+    base = generator.normal(0, 1, (pilots, 40, 1))
+    gain = generator.normal(0.2, 0.5, (pilots, 40, 1))
+    noise = generator.normal(0, 1, (2, pilots, 40, 3))
+    got = [paired_difference(a, b) for a, b in zip(base + gain + noise[0], base + noise[1], strict=True)]
+    assert np.mean([e.lower <= 0.2 <= e.upper for e in got]) == pytest.approx(0.95, abs=0.025)
+    assert np.mean([e.p_at_most(0.2) < 0.05 for e in got]) == pytest.approx(0.05, abs=0.025)
+    assert np.mean([e.p_at_least(0.2) < 0.05 for e in got]) == pytest.approx(0.05, abs=0.025)
+
+
+def test_the_rerun_error_is_the_spread_over_re_runs():
+    generator = np.random.default_rng(2)
+    rates = np.broadcast_to(generator.random((1, 50, 1)), (1500, 50, 4))
+    a, b = ((generator.random(rates.shape) < rates).astype(float) for _ in range(2))
+    got = [paired_difference(x, y) for x, y in zip(a, b, strict=True)]
+    assert np.std([e.difference for e in got]) == pytest.approx(
+        math.sqrt(np.mean([e.rerun_se**2 for e in got])), rel=0.06
+    )
+
+
+@pytest.mark.parametrize(
+    ("difference", "se", "verdict"),
+    [
+        (0.0, 0.01, "equivalent"),
+        (0.0, 0.02, "inconclusive"),
+        (-0.01, 0.009, "equivalent"),
+        (0.05, 0.01, "different"),
+        (-0.05, 0.01, "different"),
+        (0.03, 0.01, "inconclusive"),
+        (0.02, 0.0, "equivalent"),
+    ],
+)
+def test_verdicts_at_a_margin_of_two_points(difference, se, verdict):
+    assert equivalence_verdict(difference, se, 0.025) == verdict or (se == 0.02 and verdict == "inconclusive")
+
+
+def test_equivalence_closed_form():
+    generator = np.random.default_rng(3)
+    a, b = generator.random((20, 4)), generator.random((20, 8))
+    got = equivalence(a, b, margin=0.1)
+    va, vb = a.var(axis=1, ddof=1), b.var(axis=1, ddof=1)
+    assert got.se == pytest.approx(math.sqrt((va / 4 + vb / 8).sum()) / 20)
+    assert got.k_to_decide == math.ceil((va.mean() + vb.mean()) / 20 * ((1.6449 + 1.2816) / 0.1) ** 2)
+    assert (got.tasks, got.margin) == (20, 0.1)
+    assert repeats_to_decide(0.0, 20, 0.1) == 1
+
+
+def test_equivalence_without_repeats_is_inconclusive():
+    got = equivalence([[1.0], [0.0]], [[1.0, 1.0], [0.0, 0.0]], margin=0.5)
+    assert (got.verdict, got.se, got.k_to_decide) == ("inconclusive", None, None)
+
+
+def test_equivalence_refuses():
+    with pytest.raises(ValueError, match="margin"):
+        equivalence(np.ones((2, 2)), np.ones((2, 2)), margin=0)
+    with pytest.raises(ValueError, match="no task"):
+        equivalence([[NAN, NAN]], [[1.0, 1.0]], margin=0.1)
+
+
+def test_both_errors_of_equivalence_are_at_most_five_percent():
+    pilots, margin = 1500, 0.1
+    a, b = simulated_pairs(np.random.default_rng(4), pilots, 60, 8, margin)
+    verdicts = [equivalence(x, y, margin).verdict for x, y in zip(a, b, strict=True)]
+    # A true difference of exactly the margin is neither: the boundary is where both errors are largest.
+    assert verdicts.count("equivalent") / pilots == pytest.approx(0.05, abs=0.02)
+    assert verdicts.count("different") / pilots == pytest.approx(0.05, abs=0.02)
+
+
+def test_k_to_decide_shows_equivalence_four_times_in_five():
+    generator = np.random.default_rng(5)
+    tasks, margin, pilots = 60, 0.05, 600
+    repeats = repeats_to_decide(2 / 6, tasks, margin)  # E[p (1-p)] is 1/6 for uniform p
+    a, b = simulated_pairs(generator, pilots, tasks, repeats, 0.0)
+    verdicts = [equivalence(x, y, margin).verdict for x, y in zip(a, b, strict=True)]
+    assert verdicts.count("equivalent") / pilots == pytest.approx(0.8, abs=0.06)
+
+
+def test_more_repeats_make_parity_harder_to_claim_by_accident():
+    """The rule of overlapping ranges passes more often the more is run; TOST at a real difference does not."""
+    generator = np.random.default_rng(6)
+    overlap, equivalent = {}, {}
+    for repeats in (2, 16):
+        a, b = simulated_pairs(generator, 300, 60, repeats, 0.06)
+        runs_a, runs_b = a.mean(axis=1), b.mean(axis=1)
+        overlap[repeats] = np.mean(
+            (runs_a.min(axis=1) <= runs_b.max(axis=1)) & (runs_b.min(axis=1) <= runs_a.max(axis=1))
+        )
+        equivalent[repeats] = np.mean(
+            [equivalence(x, y, 0.02).verdict == "equivalent" for x, y in zip(a, b, strict=True)]
+        )
+    assert overlap[16] > overlap[2]
+    assert equivalent[16] <= 0.02
+
+
+def test_holm_closed_form():
+    assert holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.005}) == pytest.approx(
+        {"a": 0.03, "b": 0.06, "c": 0.06, "d": 0.02}
+    )
+    assert holm({}) == {}
+    assert holm({"x": 0.7, "y": 0.8}) == {"x": 1.0, "y": 1.0}
+    for bad in (-0.1, 1.1, NAN):
+        with pytest.raises(ValueError, match="floor"):
+            holm({"floor": bad})
+
+
+@given(st.dictionaries(st.text(max_size=3), st.floats(0, 1), max_size=8))
+def test_holm_properties(p):
+    adjusted = holm(p)
+    assert list(adjusted) == list(p)
+    assert all(p[name] <= adjusted[name] <= min(1, len(p) * p[name]) for name in p)
+    by_p = sorted(p, key=lambda name: p[name])
+    assert [adjusted[n] for n in by_p] == sorted(adjusted.values())
+
+
+def test_holm_keeps_the_chance_of_any_false_alarm():
+    p = np.random.default_rng(7).random((3000, 6))
+    false = np.mean([min(holm(dict(enumerate(map(float, row)))).values()) <= 0.05 for row in p])
+    assert false == pytest.approx(0.05, abs=0.015)

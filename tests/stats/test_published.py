@@ -1,0 +1,84 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assay.stats.published import fewest_repeats, producible, reproduction
+
+NAN = math.nan
+
+
+@pytest.mark.parametrize(
+    ("published", "tasks", "expected"),
+    [
+        (0.933, 30, 1),  # 28 of 30
+        (0.95, 30, 2),  # 57 of 60
+        (0.957, 30, 3),  # 67 of 60 is no score; 86.1 of 90 is not whole, see below
+        (0.5, 30, 1),
+        (1.0, 30, 1),
+        (0.0, 7, 1),
+    ],
+)
+def test_fewest_repeats_by_looking_at_all(published, tasks, expected):
+    by_hand = next(
+        k for k in range(1, 99) if any(abs(m / (tasks * k) - published) <= 0.0005 + 1e-9 for m in range(tasks * k + 1))
+    )
+    assert fewest_repeats(published, 0.001, tasks) == by_hand
+    if published != 0.957:
+        assert by_hand == expected
+
+
+@given(st.integers(1, 200), st.integers(1, 16), st.floats(0, 1))
+def test_a_score_that_was_measured_can_be_printed(tasks, repeats, share):
+    score = round(round(share * tasks * repeats) / (tasks * repeats), 3)
+    assert producible(score, 0.001, tasks, repeats)
+    assert fewest_repeats(score, 0.001, tasks) <= repeats
+
+
+def test_a_number_that_no_such_run_prints():
+    assert not producible(0.946, 0.001, 30, 1)
+    got = reproduction(np.eye(30)[:, :4], 0.946, 0.02, unit=0.001, repeats=1)
+    assert not got.producible
+
+
+def test_closed_form():
+    rewards = np.random.default_rng(0).integers(0, 2, (30, 4)).astype(float)
+    v = rewards.var(axis=1, ddof=1)
+    got = reproduction(rewards, 0.5, 0.1, unit=0.001, repeats=8)
+    own = v.mean() / 120 + 0.001**2 / 12
+    assert got.se_if_exact == pytest.approx(math.sqrt(own))
+    assert got.se == pytest.approx(math.sqrt(own + v.mean() / 240))
+    assert got.difference == pytest.approx(rewards.mean() - 0.5)
+    assert (got.tasks, got.published_repeats, got.producible) == (30, 8, True)
+
+
+def test_one_repeat_is_inconclusive():
+    got = reproduction([[1.0], [0.0], [NAN]], 0.5, 0.1, unit=0.1)
+    assert (got.verdict, got.verdict_if_exact, got.se, got.tasks) == ("inconclusive", "inconclusive", None, 2)
+
+
+def test_refusals():
+    rewards = np.ones((3, 2))
+    for call in (
+        lambda: reproduction(rewards, 1.5, 0.1, unit=0.001),
+        lambda: reproduction(rewards, 0.5, 0.1, unit=0),
+        lambda: reproduction(rewards, 0.5, 0, unit=0.001),
+        lambda: reproduction(rewards * NAN, 0.5, 0.1, unit=0.001),
+    ):
+        with pytest.raises(ValueError, match="expected"):
+            call()
+
+
+def test_errors_at_the_margin_are_five_percent():
+    generator = np.random.default_rng(1)
+    pilots, tasks, k, k0, margin = 1500, 60, 8, 4, 0.05
+    rates = generator.uniform(margin, 1, (pilots, tasks, 1))
+    ours = (generator.random((pilots, tasks, k)) < rates).astype(float)
+    theirs = (generator.random((pilots, tasks, k0)) < rates - margin).mean(axis=(1, 2)).round(3)
+    got = [
+        reproduction(x, float(p0), margin, unit=0.001, repeats=k0).verdict for x, p0 in zip(ours, theirs, strict=True)
+    ]
+    assert got.count("different") / pilots == pytest.approx(0.05, abs=0.02)
+    assert got.count("equivalent") / pilots <= 0.07

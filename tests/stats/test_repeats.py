@@ -1,0 +1,205 @@
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from assay.stats.estimates import estimate
+from assay.stats.repeats import all_repeats_equal, repeats_needed, run_effect
+
+NAN = math.nan
+
+
+def draw(generator, beta, pilots, tasks, repeats):
+    rates = generator.beta(*beta, (pilots, tasks))
+    return rates, (generator.random((pilots, tasks, repeats)) < rates[..., None]).astype(float)
+
+
+def test_f_is_that_of_a_two_way_table():
+    rewards = np.random.default_rng(0).random((7, 4))
+    grand, tasks, runs = rewards.mean(), rewards.mean(axis=1, keepdims=True), rewards.mean(axis=0, keepdims=True)
+    ms_run = 7 * ((runs - grand) ** 2).sum() / 3
+    ms_resid = ((rewards - tasks - runs + grand) ** 2).sum() / (3 * 6)
+    got = run_effect(rewards)
+    assert got.f == pytest.approx(ms_run / ms_resid)
+    assert (got.df_run, got.df_resid, got.tasks, got.repeats) == (3, 18, 7, 4)
+    assert got.p_high == pytest.approx(stats.f.sf(got.f, 3, 18))
+    assert got.se == pytest.approx(math.sqrt(ms_run / 28))
+
+
+def test_with_two_repeats_f_is_the_paired_t_squared():
+    rewards = np.random.default_rng(0).random((9, 2))
+    paired = stats.ttest_rel(rewards[:, 0], rewards[:, 1])
+    got = run_effect(rewards)
+    assert got.f == pytest.approx(paired.statistic**2)
+    assert got.p_high == pytest.approx(paired.pvalue)
+
+
+def test_on_outcomes_of_0_and_1_f_is_cochrans_q():
+    rewards = np.random.default_rng(1).integers(0, 2, (30, 5)).astype(float)
+    column, row = rewards.sum(axis=0), rewards.sum(axis=1)
+    q = 4 * (5 * (column**2).sum() - column.sum() ** 2) / (5 * column.sum() - (row**2).sum())
+    # Q = SS_run / (SS_within / (T (k-1))), and the residual is what of SS_within is left.
+    assert run_effect(rewards).f == pytest.approx(q * 29 / (30 * 4 - q))
+
+
+def test_gaps_leave_their_task_or_a_repeat_that_never_ran():
+    rewards = np.random.default_rng(0).random((8, 3))
+    torn = np.full((9, 4), NAN)
+    torn[:8, :3] = rewards
+    torn[8, 0] = 1.0
+    assert run_effect(torn) == run_effect(rewards)
+
+
+def test_no_f_without_repeats_tasks_or_differences():
+    assert run_effect(np.random.default_rng(0).random((8, 1))) is None
+    assert run_effect(np.random.default_rng(0).random((1, 8))) is None
+    for same in (np.zeros((5, 3)), np.repeat(np.random.default_rng(0).random((6, 1)) / 3, 7, axis=1)):
+        assert run_effect(same) is None
+        assert all_repeats_equal(same)
+    assert not all_repeats_equal([[1.0], [0.0]])
+    assert not all_repeats_equal([[1.0, 0.0], [0.0, 0.0]])
+
+
+def test_runs_that_differ_and_nothing_else_have_an_endless_f():
+    got = run_effect(np.add.outer([0.1, 0.4, 0.5], [0.0, 0.3]))
+    assert math.isinf(got.f)
+    assert got.p_high == 0
+
+
+@pytest.mark.parametrize(("tasks", "repeats"), [(30, 4), (100, 2)])
+def test_f_errs_at_its_level_on_independent_repeats(tasks, repeats):
+    _, rewards = draw(np.random.default_rng(2), (1, 1), 600, tasks, repeats)
+    got = [run_effect(x) for x in rewards]
+    assert np.mean([e.p_high < 0.05 for e in got]) == pytest.approx(0.05, abs=0.03)
+    assert np.mean([e.p_low < 0.05 for e in got]) < 0.075
+    # Equal totals of two runs, which are common, are no sign of copies.
+    assert all(e.p_low > 0.01 for e in got if e.f < 1e-9) or repeats > 2
+
+
+def test_f_finds_a_run_that_drifts_and_its_se_covers_it():
+    generator = np.random.default_rng(3)
+    pilots, tasks, repeats = 400, 100, 4
+    logits = generator.normal(0, 1, (pilots, tasks, 1)) + generator.normal(0, 0.6, (pilots, 1, repeats))
+    rewards = (generator.random(logits.shape) < 1 / (1 + np.exp(-logits))).astype(float)
+    got = [run_effect(x) for x in rewards]
+    assert np.mean([e.p_high < 0.05 for e in got]) > 0.95
+    # The spread of the score over new runs of the same tasks, by far more runs than a pilot has.
+    drifts = generator.normal(0, 0.6, (300, 1, 4000))
+    many = (1 / (1 + np.exp(-(logits[:300, :, :1] - logits[:300, :, :1].mean() + drifts[:, :, :1])))).mean(axis=1)
+    plain = np.mean([estimate(x).se_run ** 2 for x in rewards])
+    drifted = np.mean([e.se**2 for e in got])
+    assert drifted == pytest.approx(plain + many.var() / repeats, rel=0.2)
+    assert drifted > 2 * plain
+
+
+def test_f_is_far_low_where_runs_are_forced_alike():
+    # Each run gets the same number right: repeats that a seed ties together.
+    base = (np.arange(40)[:, None] + np.arange(4)) % 4 < 2
+    got = run_effect(base.astype(float))
+    assert got.f == pytest.approx(0, abs=1e-9)
+    assert got.p_low <= 0.02
+
+
+def test_copied_rollouts_do_not_lower_f():
+    generator = np.random.default_rng(4)
+    _, rewards = draw(generator, (1, 1), 300, 60, 4)
+    rewards[:, :50] = rewards[:, :50, :1]
+    assert np.mean([run_effect(x).p_low < 0.05 for x in rewards]) < 0.1
+
+
+@pytest.mark.parametrize(("tasks", "expected"), [(30, 34), (198, 6), (500, 2)])
+def test_repeats_at_a_within_variance_of_one_tenth(tasks, expected):
+    # Two scores a and a + sqrt(.2) have variance .1.
+    got = repeats_needed(np.tile([0.0, math.sqrt(0.2)], (tasks, 1)))
+    assert got.within == pytest.approx(0.1)
+    assert got.k_star == got.k_upper == expected
+    assert got.sd_at(expected) <= 1 < got.sd_at(expected - 1)
+
+
+def test_repeats_needed_closed_form():
+    rewards = np.random.default_rng(0).integers(0, 2, (40, 4)).astype(float)
+    v = rewards.var(axis=1, ddof=1)
+    upper = v.mean() + stats.t.ppf(0.9, 39) * stats.sem(v)
+    got = repeats_needed(rewards, target_points=2.0)
+    assert got.within_upper == pytest.approx(upper)
+    assert got.within_lower == pytest.approx(2 * v.mean() - upper)
+    assert got.k_star == math.ceil(v.mean() * 1e4 / (40 * 4))
+    assert got.k_upper == math.ceil(upper * 1e4 / (40 * 4))
+    assert got.sd_now == pytest.approx(100 * estimate(rewards).se_run)
+    assert got.sd_now_upper == pytest.approx(100 * math.sqrt(upper / 160))
+    assert got.sd_now_lower < got.sd_now < got.sd_now_upper
+    assert got.sd_upper_at(got.k_upper) <= 2 < got.sd_upper_at(got.k_upper - 1)
+    assert got.k_now == pytest.approx(4)
+
+
+def test_repeats_needed_with_gaps():
+    got = repeats_needed([[1, 0, NAN, NAN], [1, 1, 1, 0], [0, NAN, NAN, NAN], [NAN] * 4])
+    assert got.within == pytest.approx((0.5 + 0.25) / 2)
+    assert got.tasks == 3
+    assert got.k_now == pytest.approx(3 / (1 / 2 + 1 / 4 + 1))
+    assert repeats_needed([[1.0], [0.0]]) is None
+    assert repeats_needed([[1.0, 0.0]]) is None
+    with pytest.raises(ValueError, match="target_points"):
+        repeats_needed([[1.0, 0.0], [0.0, 0.0]], target_points=0)
+
+
+def test_repeats_that_all_agree_leave_some_doubt():
+    got = repeats_needed(np.ones((30, 4)))
+    assert got.within == 0
+    assert got.k_star == 1
+    assert got.within_upper == pytest.approx(math.log(10) / 120)
+    # With that W, no disagreement in 120 rollouts has a chance below one in ten, whichever way W is spread.
+    for tasks_varying in (1, 5, 30):
+        product = got.within_upper * 30 / tasks_varying
+        if product <= 0.25:
+            p = 0.5 - math.sqrt(0.25 - product)
+            assert (p**4 + (1 - p) ** 4) ** tasks_varying <= 0.1
+    assert repeats_needed(np.full((30, 4), 7.0)).within_upper == 0
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "tasks", "repeats"), [(1, 1, 30, 4), (1, 1, 30, 2), (2, 1, 100, 2), (0.5, 0.5, 100, 4), (20, 2, 60, 8)]
+)
+def test_k_upper_is_enough_in_nine_of_ten_pilots(a, b, tasks, repeats):
+    pilots = 1000
+    rates, rewards = draw(np.random.default_rng(5), (a, b), pilots, tasks, repeats)
+    within = (rates * (1 - rates)).mean(axis=1)
+    needed = [repeats_needed(x) for x in rewards]
+    enough = np.mean([100 * math.sqrt(w / (tasks * n.k_upper)) <= 1 for w, n in zip(within, needed, strict=True)])
+    assert enough >= 0.9 - 3 * math.sqrt(0.9 * 0.1 / pilots)
+    assert np.mean([100 * math.sqrt(w / (tasks * n.k_star)) <= 1 for w, n in zip(within, needed, strict=True)]) < enough
+
+
+def test_the_spread_of_run_means_is_a_noisier_way():
+    _, rewards = draw(np.random.default_rng(6), (1, 1), 2000, 100, 4)
+    by_tasks = rewards.var(axis=2, ddof=1).mean(axis=1)
+    by_runs = rewards.mean(axis=1).var(axis=1, ddof=1) * 100
+    assert by_runs.mean() == pytest.approx(by_tasks.mean(), rel=0.05)
+    assert by_runs.std() / by_tasks.std() > 5
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "tasks", "first", "target"), [(2, 1, 30, 2, 3.0), (2, 1, 200, 2, 1.0), (9, 1, 100, 2, 1.0)]
+)
+def test_stopping_once_the_score_stands_still(a, b, tasks, first, target):
+    """Repeats are added one by one to every task until the upper bound of the SD is at the target."""
+    generator = np.random.default_rng(7)
+    pilots = 2000
+    rates = generator.beta(a, b, (pilots, tasks))
+    right = np.zeros((pilots, tasks))
+    score, se, sd_true = (np.full(pilots, NAN) for _ in range(3))
+    for k in range(1, 65):
+        right += generator.random((pilots, tasks)) < rates
+        if k < first:
+            continue
+        means = right / k
+        v = means * (1 - means) * k / (k - 1)
+        upper = v.mean(axis=1) + stats.t.ppf(0.9, tasks - 1) * v.std(axis=1, ddof=1) / math.sqrt(tasks)
+        stops = np.isnan(score) & (100 * np.sqrt(upper / (tasks * k)) <= target)
+        score[stops], se[stops] = means.mean(axis=1)[stops], np.sqrt(v.mean(axis=1) / (tasks * k))[stops]
+        sd_true[stops] = 100 * np.sqrt((rates * (1 - rates)).mean(axis=1) / (tasks * k))[stops]
+    off = score - rates.mean(axis=1)
+    assert abs(100 * off.mean()) < 0.15
+    assert 0.925 <= np.mean(np.abs(off) <= 1.96 * se) <= 0.965
+    assert np.mean(sd_true <= target) > 0.97
