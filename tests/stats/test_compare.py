@@ -101,8 +101,8 @@ def test_the_rerun_error_is_the_spread_over_re_runs():
         (0.02, 0.0, "equivalent"),
     ],
 )
-def test_verdicts_at_a_margin_of_two_points(difference, se, verdict):
-    assert equivalence_verdict(difference, se, 0.025) == verdict or (se == 0.02 and verdict == "inconclusive")
+def test_verdicts_at_a_margin_of_two_and_a_half_points(difference, se, verdict):
+    assert equivalence_verdict(difference, se, 0.025) == verdict
 
 
 def test_equivalence_closed_form():

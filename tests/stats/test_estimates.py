@@ -110,7 +110,7 @@ def test_repeats_that_agree_have_wilsons_interval_in_the_middle_too():
 
 
 def test_rewards_beyond_the_unit_interval_stay_with_t():
-    rewards = np.array([[-1.0, 1.0], [0.0, 0.0], [0.5, -0.5]])
+    rewards = np.array([[-1.0, 1.0], [0.0, 0.0], [0.5, 1.5]])
     got = estimate(rewards)
     assert got.effective_tasks is None
     assert got.interval_task == pytest.approx(stats.t.interval(0.95, 2, got.score, got.se_task))

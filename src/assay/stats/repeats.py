@@ -85,8 +85,8 @@ def run_effect(rewards_TK: ArrayLike) -> RunEffect | None:
 
     `rewards_TK` is [tasks, repeats]; a repeat without any score and then every task with a gap are left out.
     F = MS_run / MS_resid on (k-1, (k-1)(T-1)); infinite where runs differ and nothing else does. `p_high` is from the F
-    distribution, which holds for rewards of 0 and 1 too. `p_low` is from shuffling each task's scores, with a fixed
-    seed: two runs with the same number of right answers are common, have F = 0, and mean nothing.
+    distribution, which holds for rewards of 0 and 1 too. `p_low` is, below F = 1, from shuffling each task's scores,
+    with a fixed seed: two runs with the same number of right answers are common, have F = 0, and mean nothing.
 
     None where there are fewer than two complete tasks or repeats, or where all repeats score alike, so that there is no
     F; `all_repeats_equal` tells the second. Raises ValueError for a wrong shape.
@@ -108,12 +108,13 @@ def run_effect(rewards_TK: ArrayLike) -> RunEffect | None:
         return None
     df_run, df_resid = repeats - 1, (repeats - 1) * (tasks - 1)
     f = ms_run / (rest / df_resid) if rest > nothing else math.inf
+    p_high = f_tail(f, df_run, df_resid) if math.isfinite(f) else 0.0
     return RunEffect(
         f=f,
         df_run=df_run,
         df_resid=df_resid,
-        p_high=f_tail(f, df_run, df_resid) if math.isfinite(f) else 0.0,
-        p_low=_share_as_alike(away_TK),
+        p_high=p_high,
+        p_low=_share_as_alike(away_TK) if f < 1 else 1 - p_high,
         se=math.sqrt(ms_run / (tasks * repeats)),
         tasks=tasks,
         repeats=repeats,
