@@ -61,7 +61,7 @@ async def collect_run(
         raise UsageError("nothing to do: --repeats, --limit and --concurrency have to be at least 1")
     model = Retry(model_of(asked.server, benchmark), asked.server.attempts)
     try:
-        with Store(asked.folder, record_of(asked, tasks), tasks, asked.shard) as store:
+        with Store(asked.folder, record_of(asked, model, tasks), tasks, asked.shard) as store:
             scored, attempts = progress(asked.folder)
             owed = functools.partial(
                 plan, tasks, asked.repeats, seed=asked.seed, scored=scored, attempts=attempts, shard=asked.shard
@@ -85,7 +85,7 @@ async def collect_run(
         await model.aclose()
 
 
-def record_of(asked: RunPlan, tasks: list[Task]) -> RunRecord:
+def record_of(asked: RunPlan, model: Model, tasks: list[Task]) -> RunRecord:
     """What `run.json` says of the run."""
     return RunRecord(
         benchmark=asked.benchmark.name,
@@ -94,7 +94,7 @@ def record_of(asked: RunPlan, tasks: list[Task]) -> RunRecord:
         tasks_digest=tasks_digest(tasks),
         model=asked.name,
         server=msgspec.to_builtins(asked.server),
-        identity=asked.server.identity(),
+        identity=asked.server.identity() | model.identity(),
         sampling=asked.benchmark.sampling,
         seed=asked.seed,
         repeats=asked.repeats,

@@ -23,6 +23,10 @@ class Model(Protocol):
 
     async def aclose(self) -> None: ...
 
+    def identity(self) -> dict[str, str]:
+        """What decides its outputs beyond the configuration, such as a digest of the weights."""
+        ...
+
 
 def connect(config: ModelConfig) -> Model:
     """The model behind a configuration, opened but not yet asked. Raises UsageError."""

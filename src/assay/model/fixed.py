@@ -16,5 +16,8 @@ class Fixed:
         answer = self._answer(request)
         return Response(output=thinking.items(answer)) if isinstance(answer, str) else answer
 
+    def identity(self) -> dict[str, str]:
+        return {}
+
     async def aclose(self) -> None:
         return None

@@ -1,8 +1,10 @@
 """The embedded models: raw text from the engine in this process becomes Responses items, as any server's does."""
 
+import hashlib
 from pathlib import Path
 
 from assay.config import ModelConfig, unknown
+from assay.errors import ModelError
 from assay.model import thinking
 from assay.model.chat import messages
 from assay.model.engine import Engine
@@ -23,22 +25,29 @@ class Local:
             shipped = {path.parent.name: path for path in sorted(WEIGHTS.glob("*/config.json"))}
             unknown("local weights", config.id, shipped, "; or a folder with config.json and model.safetensors")
         self._config = config
+        self._weights = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
         self._engine = Engine.load(folder)
 
     async def respond(self, request: Request) -> Response:
-        """One sample, with its token ids and log-probabilities. A prompt beyond the context is an incomplete response."""
+        """One sample, with its token ids and log-probabilities. A prompt beyond the context is an incomplete response.
+
+        Raises ModelError for sampling that the engine refuses.
+        """
         sampling = merge(self._config.sampling, request.sampling)
         prompt = self._engine.encode_chat([_plain(message) for message in messages(request.input)])
         if len(prompt) >= self._engine.context:
             return Response(output=[], status="incomplete", incomplete_reason="max_output_tokens")
-        made = await self._engine.generate(
-            prompt,
-            temperature=1.0 if sampling.temperature is None else sampling.temperature,
-            top_p=1.0 if sampling.top_p is None else sampling.top_p,
-            top_k=sampling.top_k or 0,
-            max_tokens=sampling.max_output_tokens,
-            seed=request.seed or 0,
-        )
+        try:
+            made = await self._engine.generate(
+                prompt,
+                temperature=1.0 if sampling.temperature is None else sampling.temperature,
+                top_p=1.0 if sampling.top_p is None else sampling.top_p,
+                top_k=sampling.top_k or 0,
+                max_tokens=sampling.max_output_tokens,
+                seed=request.seed or 0,
+            )
+        except ValueError as error:
+            raise ModelError("bad_request", str(error), retryable=False) from None
         complete = made.finish == "stop"
         output = thinking.items(made.text, complete=complete)
         thoughts = sum(len(item.text) for item in output if isinstance(item, Reasoning))
@@ -55,6 +64,9 @@ class Local:
             model=self._config.id,
             tokens=TokenIds(prompt=made.prompt_ids, output=made.output_ids, output_logprobs=made.output_logprobs),
         )
+
+    def identity(self) -> dict[str, str]:
+        return {"weights": self._weights}
 
     async def aclose(self) -> None:
         await self._engine.aclose()

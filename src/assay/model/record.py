@@ -41,5 +41,8 @@ class Recorder:
         )
         return response
 
+    def identity(self) -> dict[str, str]:
+        return self._model.identity()
+
     async def aclose(self) -> None:
         return None

@@ -45,6 +45,9 @@ class Retry:
                 return await self._model.respond(request)
         raise AssertionError("unreachable: stamina raises the last error")
 
+    def identity(self) -> dict[str, str]:
+        return self._model.identity()
+
     async def aclose(self) -> None:
         await self._model.aclose()
 

@@ -18,7 +18,8 @@ Tables = Mapping[str, Sequence[TaskRow]]
 
 HEADING = "\u200b"
 """Begins the axis label of a tier, so that no model's name is taken for one."""
-FIT = {"type": "fit-x", "contains": "padding"}
+ROW = 30
+"""Height of a model's row, in pixels."""
 COLUMNS = 480
 """Columns that the map of tasks has at most: more would be thinner than a pixel on most screens."""
 
@@ -56,9 +57,8 @@ def scores(models: Mapping[str, ModelSummary], looks: Mapping[str, Look]) -> Spe
         "description": "Score of each model with a thick 95 % interval for running again on the same tasks and a thin "
         "one for other tasks of the same kind. " + "; ".join(_spoken(name, models[name]) for name in looks),
         "width": "container",
-        "height": {"step": 30},
-        "autosize": FIT,
-        "padding": {"left": 0, "top": 4, "bottom": 4, "right": 62},
+        "height": ROW * len(order),
+        "padding": {"left": 0, "top": 4, "bottom": 4, "right": 4},
         "data": {"values": rows},
         "encoding": {"y": y},
         "layer": [
@@ -168,7 +168,7 @@ def repeats(found: Repeats | None, looks: Mapping[str, Look]) -> Spec | str:
         f"{found.k_set} it is {points(found.sd_run)} points, at most {points(found.sd_run_upper)}.",
         "width": "container",
         "height": 260,
-        "padding": {"left": 0, "top": 8, "bottom": 4, "right": 16},
+        "padding": {"left": 0, "top": 8, "bottom": 4, "right": 4},
         "data": {"values": [{"k": k, "sd": sd, "upper": upper} for k, sd, upper in found.curve]},
         "layer": [
             {"mark": {"type": "area", "color": color, "opacity": 0.18}, "encoding": _between(x, y)},
@@ -190,10 +190,11 @@ def _between(x: Spec, y: Spec) -> Spec:
 def _marks(found: Repeats) -> dict[int, str]:
     """What to write at which k. One label where several fall on the same k."""
     names = {found.k_set: ["set"]}
-    for k, name in ((found.k_star, "needed by the estimate"), (found.k_upper, "needed to be sure")):
+    upper = found.k_upper if found.k_upper != found.k_star else None
+    for k, name in ((found.k_star, "needed"), (upper, "needed to be sure")):
         if k is not None and k >= 1:
             names.setdefault(k, []).append(name)
-    return {k: f"{k} {' = '.join(words)}" for k, words in sorted(names.items())}
+    return {k: f"{' and '.join(words)}: {k}" for k, words in sorted(names.items())}
 
 
 def _one_point(y: Spec) -> list[Spec]:
@@ -221,8 +222,10 @@ def _vertical_marks(marks: Mapping[int, str], x: Spec, low: int, high: int) -> l
         line = {"type": "rule", "color": "var(--muted)", "strokeWidth": 1}
         side = {"align": "right", "dx": -6} if late else {"align": "left", "dx": 6}
         text = {"type": "text", **side, "y": 8 + 17 * row, "baseline": "middle", "color": "var(--ink)"}
-        layers.append({"data": data, "mark": line, "encoding": {"x": x}})
-        layers.append({"data": data, "mark": text, "encoding": {"x": x, "text": {"field": "label"}}})
+        halo = {**text, "stroke": "var(--page)", "strokeWidth": 5, "strokeJoin": "round"}
+        layers.insert(0, {"data": data, "mark": line, "encoding": {"x": x}})
+        written = {"x": x, "text": {"field": "label"}}
+        layers += [{"data": data, "mark": mark, "encoding": written} for mark in (halo, text)]
     return layers
 
 
@@ -262,9 +265,8 @@ def difficulty(tables: Tables, looks: Mapping[str, Look]) -> Spec | str:
         "description": f"Mean reward of {counted(len(means), 'task')}, the hardest at the left, for "
         f"{counted(len(models), 'model')}.",
         "width": "container",
-        "height": {"step": 30},
-        "autosize": FIT,
-        "padding": {"left": 0, "top": 4, "bottom": 4, "right": 12},
+        "height": ROW * len(models),
+        "padding": {"left": 0, "top": 4, "bottom": 4, "right": 4},
         "data": {"values": rows},
         "mark": {"type": "rect"},
         "encoding": {
@@ -327,7 +329,7 @@ def _joined(names: set[str]) -> str:
 
 def by_category(models: Mapping[str, ModelSummary], looks: Mapping[str, Look]) -> Spec | str:
     """Scores by category: a row a model within a category, or all on one row where there are too many."""
-    rows = [
+    rows: Rows = [
         {"category": category, "model": name, "score": score}
         for name in looks
         for category, score in models[name].by_category.items()
@@ -343,7 +345,7 @@ def by_category(models: Mapping[str, ModelSummary], looks: Mapping[str, Look]) -
         "scale": {"domain": categories, "paddingInner": 0.28 if apart else 0.1, "paddingOuter": 0.1},
         "axis": {"title": None, "domain": False, "ticks": False, "labelPadding": 12, "labelColor": "var(--ink)"},
     }
-    offset = {"yOffset": {"field": "model", "scale": {"domain": scored}}} if apart else {}
+    offset = {"yOffset": {"field": "model", "type": "nominal", "scale": {"domain": scored}}} if apart else {}
     x = _share_axis("score", [row["score"] for row in rows], "score")
     color = _by_model("color", looks)
     tooltip = [_tip("category", "category"), _tip("model", "model"), _tip("score", "score", ".1%")]
@@ -351,15 +353,14 @@ def by_category(models: Mapping[str, ModelSummary], looks: Mapping[str, Look]) -
         "description": "Score by category, the hardest category first. "
         + "; ".join(f"{name}: {percent(_category_mean(rows, name))} on average" for name in categories),
         "width": "container",
-        "height": {"step": 14, "for": "offset"} if apart and len(scored) > 1 else {"step": 30},
-        "autosize": FIT,
-        "padding": {"left": 0, "top": 4, "bottom": 4, "right": 16},
+        "height": len(categories) * (max(ROW, 17 * len(scored)) if apart else ROW),
+        "padding": {"left": 0, "top": 4, "bottom": 4, "right": 4},
         "data": {"values": rows},
         "encoding": {"y": y, **offset},
         "layer": [
             {
                 "mark": {"type": "rule", "strokeWidth": 1.5, "opacity": 0.5 if apart else 0},
-                "encoding": {"x": {"datum": 0}, "x2": {"field": "score"}, "color": color},
+                "encoding": {"x": x, "x2": {"datum": 0}, "color": color},
             },
             {
                 "mark": {"type": "point", "filled": True, "size": 70, "opacity": 1},
@@ -397,7 +398,7 @@ def length(tables: Tables, looks: Mapping[str, Look]) -> Spec | str:
         "description": "Mean reward against output length: each model's scored rollouts in fifths by their length.",
         "width": "container",
         "height": 260,
-        "padding": {"left": 0, "top": 8, "bottom": 4, "right": 12},
+        "padding": {"left": 0, "top": 8, "bottom": 4, "right": 4},
         "data": {"values": rows},
         "encoding": {"x": x, "y": y, "color": color},
         "layer": [
@@ -463,9 +464,8 @@ def tokens(models: Mapping[str, ModelSummary], looks: Mapping[str, Look]) -> Spe
     return {
         "description": "Mean tokens of a rollout by model: prompt, answer and reasoning.",
         "width": "container",
-        "height": {"step": 30},
-        "autosize": FIT,
-        "padding": {"left": 0, "top": 4, "bottom": 4, "right": 12},
+        "height": ROW * len(spent),
+        "padding": {"left": 0, "top": 4, "bottom": 4, "right": 4},
         "data": {"values": rows},
         "mark": {"type": "bar", "stroke": "var(--page)", "strokeWidth": 1, "height": {"band": 0.62}},
         "encoding": {
@@ -514,4 +514,6 @@ def _by_model(channel: str, looks: Mapping[str, Look]) -> Spec:
 
 
 def _tip(title: str, field: str, form: str | None = None) -> Spec:
-    return {"title": title, "field": field} | ({"format": form, "type": "quantitative"} if form else {"type": "nominal"})
+    if form is None:
+        return {"title": title, "field": field, "type": "nominal"}
+    return {"title": title, "field": field, "type": "quantitative", "format": form}

@@ -71,7 +71,8 @@ def render(
         "length": charts.length(tables, look),
         "tokens": charts.tokens(profile.models, look),
     }
-    return _environment().get_template("page.html").render(
+    page = _environment().get_template("page.html")
+    return page.render(
         profile=profile,
         verdict=findings.verdict(profile.gates),
         gates=_gates(profile.gates, shown),
@@ -80,6 +81,7 @@ def render(
         charts=drawn,
         findings=findings,
         absence=charts.absence,
+        common_k=_common_k(profile),
         token_kinds=charts.TOKEN_KINDS,
         per_column=charts.tasks_per_column(len({row.task for rows in tables.values() for row in rows})),
         tables=tables,
@@ -91,6 +93,13 @@ def render(
         text_limit=_TEXT_LIMIT,
         **_scripts(),
     )
+
+
+def _common_k(profile: Profile) -> int | None:
+    """The k of pass@k and maj@k, if it is the same for all models."""
+    tables = [at_k for model in profile.models.values() for at_k in (model.pass_at_k, model.maj_at_k)]
+    found = {max(map(int, at_k)) for at_k in tables if at_k}
+    return found.pop() if len(found) == 1 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +131,7 @@ def _where(item: Reading | RolloutRef) -> tuple[str, str, int]:
 
 
 def chosen(readings: Sequence[Reading], gates: Sequence[Gate], limit: int) -> list[Reading]:
-    """Up to `limit` readings: those that a gate names first, then in turn from each model and category."""
+    """Up to `limit` readings, those that a gate names before others, in turns of one from each model and category."""
     named = {_where(ref) for gate in gates for ref in gate.rollouts}
     turns: Counter[tuple[str, str]] = Counter()
     ranks: list[tuple[bool, int, int]] = []
@@ -130,7 +139,8 @@ def chosen(readings: Sequence[Reading], gates: Sequence[Gate], limit: int) -> li
         group = reading.model, reading.category
         ranks.append((_where(reading) not in named, turns[group], place))
         turns[group] += 1
-    return [readings[place] for *_, place in sorted(ranks)[: max(0, limit)]]
+    kept = sorted(ranks)[: max(0, limit)]
+    return [readings[place] for _, _, place in sorted(kept, key=lambda rank: rank[1:])]
 
 
 def packed(spec: charts.Spec) -> charts.Spec:
@@ -172,13 +182,15 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: words.legible(value) if type(value) is str else value,
+        finalize=_printed,
     )
-    environment.filters |= {
-        name: getattr(words, name)
-        for name in ("percent", "points", "count", "counted", "short_count", "duration", "figure", "clipped")
-    }
+    for name in ("percent", "points", "count", "counted", "short_count", "duration", "figure", "clipped"):
+        environment.filters[name] = getattr(words, name)  # pyright: ignore[reportUnknownMemberType]
     return environment
+
+
+def _printed(value: Any) -> Any:
+    return words.legible(value) if type(value) is str else value
 
 
 def _scripts() -> dict[str, Markup]:

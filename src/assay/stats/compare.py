@@ -1,6 +1,5 @@
 """Two runs of the same tasks: how far apart they are, and whether that is far."""
 
-# ruff: noqa: N803
 
 import math
 from collections.abc import Mapping

@@ -1,6 +1,5 @@
 """Per task: how many scores, their mean and their variance. What every other module here starts from."""
 
-# ruff: noqa: N802, N803, N815
 
 from dataclasses import dataclass
 

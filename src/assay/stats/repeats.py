@@ -1,6 +1,5 @@
 """Repeats: whether they are independent, and how many it takes until the score stands still."""
 
-# ruff: noqa: N803
 
 import math
 from dataclasses import dataclass

@@ -86,6 +86,11 @@ class Engine:
             slots=slots,
         )
 
+    @property
+    def context(self) -> int:
+        """Tokens that prompt and output may have together."""
+        return self._shape.context
+
     def encode_chat(self, messages: list[dict[str, str]]) -> list[int]:
         """The prompt's token ids: chat template with its generation prompt, then tokenizer.
 

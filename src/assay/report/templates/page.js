@@ -37,7 +37,7 @@
         labelColor: "var(--muted)", gridColor: "var(--grid)", domainColor: "var(--line)", tickColor: "var(--line)",
         labelLimit: narrow.matches ? 112 : 240, labelPadding: 6, ticks: false,
       },
-      axisX: { labelOverlap: "greedy", tickCount: narrow.matches ? 3 : 6 },
+      axisX: { labelOverlap: "parity", labelSeparation: 10, labelFlush: false },
       axisQuantitative: { domain: false },
       axisY: { titleAnchor: "end", titleAlign: "left", titleAngle: 0, titleX: 0, titleY: -12 },
       text: { fontSize: 13, font },

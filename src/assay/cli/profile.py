@@ -1,0 +1,100 @@
+"""`assay profile`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.table import Table
+
+from assay.cli.live import Live, console, drive
+from assay.collect import Interruption
+from assay.config import load_suite
+from assay.environment.catalog import load
+from assay.fidelity.profile import ProfilePlan
+from assay.fidelity.profile import profile as make_profile
+from assay.fidelity.readings import readings
+from assay.fidelity.record import Profile, Reading
+from assay.fidelity.results import read
+from assay.report.page import write
+
+STYLES = {"pass": "green", "fail": "red bold", "inconclusive": "yellow", "not run": "dim"}
+
+
+def profile(
+    benchmark: str,
+    *,
+    suite: str = "embedded",
+    repeats: int | None = None,
+    limit: int | None = None,
+    concurrency: int = 64,
+    out: Path | None = None,
+    seed: int = 0,
+    strict: bool = False,
+) -> int:
+    """Run a benchmark on a suite of models, compute the gates, and write the report.
+
+    Given again, it goes on where it stopped. Exits 0 once it ran to its end, whatever the verdict.
+
+    Parameters
+    ----------
+    benchmark
+        A benchmark's name (see `assay list benchmarks`) or the path of its folder.
+    suite
+        A suite's name (see `assay list suites`) or the path of a TOML file.
+    repeats
+        Rollouts a task. The benchmark's own number where not given.
+    limit
+        Only so many tasks, from the first.
+    concurrency
+        Rollouts in flight at most.
+    out
+        The profile's directory. profiles/BENCHMARK-SUITE where not given.
+    seed
+        All randomness comes from this, the task's id and the repeat.
+    strict
+        Exit 3 where a gate failed.
+    """
+    chosen, models = load(benchmark), load_suite(suite)
+    folder = out or Path("profiles", f"{chosen.name}-{models.name}")
+    asked = ProfilePlan(
+        benchmark=chosen,
+        suite=models,
+        folder=folder,
+        repeats=chosen.repeats if repeats is None else repeats,
+        limit=limit,
+        concurrency=concurrency,
+        seed=seed,
+    )
+    interruption = Interruption()
+    with Live() as live:
+        made = drive(
+            make_profile(asked, interruption=interruption, watch=live.begin, tell=console.print), interruption
+        )
+    if made is None:
+        return 130
+    ran = [name for name, summary in made.models.items() if summary.ran]
+    page = folder / "report.html"
+    write(page, made, {name: read(folder / "runs" / name).table() for name in ran}, list(_readings(folder, ran)))
+    _show(made)
+    print(f"{folder / 'profile.json'}\n{page}")
+    return 3 if strict and any(gate.verdict == "fail" for gate in made.gates) else 0
+
+
+def _readings(folder: Path, names: list[str]) -> Iterator[Reading]:
+    for name in names:
+        yield from readings(folder / "runs" / name, name)
+
+
+def _show(made: Profile) -> None:
+    scores = Table(box=None, pad_edge=False)
+    for column in ("model", "score", "± run", "± task", "failed"):
+        scores.add_column(column, justify="left" if column == "model" else "right")
+    for name, summary in made.models.items():
+        if summary.ran:
+            figures = (summary.score, summary.se_run, summary.se_task)
+            scores.add_row(name, *("–" if x is None else f"{x:.1%}" for x in figures), str(summary.failures))
+    gates = Table(box=None, pad_edge=False)
+    for column in ("gate", "verdict", "why"):
+        gates.add_column(column)
+    for gate in made.gates:
+        gates.add_row(gate.name, f"[{STYLES[gate.verdict]}]{gate.verdict}[/]", gate.reason)
+    console.print(scores, "", gates, "")

@@ -1,0 +1,383 @@
+"""The gates that a profile computes: each asks one question, and answers it with numbers and the rollouts that show it.
+
+Gold and verifier need no model. Floor and order are tests: their p-values are corrected together (Holm). Kinds compares
+rates with a limit. Repeats compares bounds of the SD of avg@k with the target.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from assay.agent.loop import ToolLoop
+from assay.collect import Planned, roll
+from assay.digest import task_digest
+from assay.environment import Benchmark
+from assay.fidelity.record import Gate, GateName, Repeats, RolloutRef, Verdict
+from assay.fidelity.results import Results
+from assay.fidelity.summary import summarise
+from assay.model import thinking
+from assay.model.fixed import Fixed
+from assay.run import OFF_TOPIC
+from assay.stats.compare import Difference, holm, paired_difference
+from assay.stats.estimates import Estimate, above_chance, estimate
+from assay.stats.repeats import RepeatsNeeded, all_repeats_equal, repeats_needed, run_effect
+from assay.types import Score, Task
+
+FLOOR = 0.30
+"""An open model has to be above this for a benchmark to tell models apart."""
+MARGIN = 0.02
+"""The order gate's: how much worse the stronger model may be before the order counts as broken."""
+RATE_LIMIT = 0.05
+"""The kinds gate's: of failures, of missing answers and of token caps."""
+ALPHA = 0.025
+"""One-sided, so that a test passes where the 95 % interval's end is beyond the bound (before Holm's correction)."""
+TARGET_POINTS = 1.0
+"""The repeats gate's: the SD of avg@k, in percentage points."""
+SHOWN = 12
+"""Tasks or rollouts that one gate names at most."""
+EXPLORED = "first\nthen"
+"""Reasoning without an answer in it, to stand before one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A model that ran, as the gates see it."""
+
+    name: str
+    role: str
+    kind: str
+    tier: int
+    results: Results
+
+    @property
+    def estimate(self) -> Estimate:
+        return estimate(self.results.rewards_TK)
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """A question put to data: the p-values of "not so" and of "the opposite", and what it says without correction."""
+
+    p_pass: float
+    p_fail: float
+
+
+def strongest(contenders: Sequence[Contender], role: str) -> Contender | None:
+    """The model of a role with the highest score; `None` where none has one."""
+    scored = [c for c in contenders if c.role == role and c.results.scored]
+    return max(scored, key=lambda c: c.estimate.score, default=None)
+
+
+def clears_floor(contender: Contender, chance: float) -> bool:
+    """Whether a model alone, without correction, is above the floor and clear of chance."""
+    found = contender.estimate
+    lower = above_chance(found, chance).lower
+    return found.interval_task is not None and found.interval_task[0] > FLOOR and lower is not None and lower > 0
+
+
+async def gold_gate(benchmark: Benchmark, tasks: Sequence[Task]) -> Gate:
+    """Does the reference answer score full marks, and an empty or off-topic answer none?"""
+    with_gold = [task for task in tasks if task.gold is not None]
+    gold = {task.id: await _reward(benchmark, task, task.gold or "") for task in with_gold}
+    nulls = {task.id: [await _reward(benchmark, task, text) for text in ("", OFF_TOPIC)] for task in tasks}
+    rng = random.Random(0)
+    guesses = [
+        await _reward(benchmark, task, guess)
+        for task in tasks
+        for _ in range(4)
+        if (guess := benchmark.environment.guess(task, rng)) is not None
+    ]
+    wrong_gold = [task for task, reward in gold.items() if reward != 1]
+    wrong_null = [task for task, rewards in nulls.items() if any(reward != 0 for reward in rewards)]
+    null_score = float(np.mean([_zero(reward) for rewards in nulls.values() for reward in rewards]))
+    numbers: dict[str, Any] = {
+        "tasks": len(tasks),
+        "with_gold": len(with_gold),
+        "gold_right": len(with_gold) - len(wrong_gold),
+        "null_score": null_score,
+        "chance_stated": benchmark.chance,
+        "chance_measured": float(np.mean([_zero(g) for g in guesses])) if guesses else None,
+        "tasks_gold_wrong": wrong_gold[:SHOWN],
+        "tasks_null_rewarded": wrong_null[:SHOWN],
+    }
+    if not with_gold:
+        return Gate("gold", "inconclusive", "No task has a gold answer, so there is nothing to score.", numbers)
+    if wrong_gold:
+        named = ", ".join(wrong_gold[:3])
+        return Gate("gold", "fail", f"{len(wrong_gold)} gold answers are not given full marks: {named}.", numbers)
+    if null_score > benchmark.chance:
+        named = ", ".join(wrong_null[:3])
+        reason = f"Empty or off-topic answers score {null_score:.1%}, above chance ({benchmark.chance:.1%}): {named}."
+        return Gate("gold", "fail", reason, numbers)
+    missing = len(tasks) - len(with_gold)
+    reason = f"All {len(with_gold)} gold answers score 1; empty and off-topic answers score {null_score:.1%}."
+    if missing:
+        return Gate("gold", "inconclusive", f"{reason} {missing} tasks have no gold answer.", numbers)
+    return Gate("gold", "pass", reason, numbers)
+
+
+async def verifier_gate(benchmark: Benchmark, tasks: Sequence[Task]) -> Gate:
+    """Does the reward ignore what it should ignore? Every task's gold answer is rewritten in every way."""
+    with_gold = [task for task in tasks if task.gold is not None]
+    wrong: dict[str, list[str]] = {}
+    checks = 0
+    for task in with_gold:
+        for name, text, expected in rewrites(task.gold or "", benchmark.formats):
+            first, again = await _reward(benchmark, task, text), await _reward(benchmark, task, text)
+            checks += 1
+            if first != expected:
+                wrong.setdefault(name, []).append(task.id)
+            if first != again:
+                wrong.setdefault("same input, same reward", []).append(task.id)
+    numbers: dict[str, Any] = {
+        "tasks": len(with_gold),
+        "rewrites": [name for name, _, _ in rewrites("…", benchmark.formats)],
+        "checks": checks,
+        "wrong": {name: len(ids) for name, ids in wrong.items()},
+        "tasks_wrong": {name: ids[:SHOWN] for name, ids in wrong.items()},
+    }
+    if not with_gold:
+        return Gate("verifier", "inconclusive", "No task has a gold answer to rewrite.", numbers)
+    if wrong:
+        words = "; ".join(f"{name}: {len(ids)} tasks, such as {ids[0]}" for name, ids in wrong.items())
+        return Gate("verifier", "fail", f"The reward is not what the rewrite calls for. {words}.", numbers)
+    reason = f"{checks} rewrites of {len(with_gold)} gold answers, each scored twice, all as they should be."
+    return Gate("verifier", "pass", reason, numbers)
+
+
+def rewrites(gold: str, formats: Sequence[str]) -> list[tuple[str, str, float]]:
+    """(name, raw text as a model would give it, the reward that it should get) for one gold answer."""
+    found = [
+        ("gold in the reasoning alone", f"<think>{gold}</think>", 0.0),
+        ("gold in reasoning left open", f"<think>{EXPLORED}: {gold}", 0.0),
+        ("gold in reasoning, off-topic message", f"<think>{gold}</think>{OFF_TOPIC}", 0.0),
+        ("gold after reasoning", f"<think>{EXPLORED}</think>{gold}", 1.0),
+        ("gold after reasoning the template opened", f"{EXPLORED}</think>\n\n{gold}", 1.0),
+        ("gold with spaces and lines around it", f"\n\n  {gold} \n", 1.0),
+    ]
+    return found + [(f"gold as {form}", form.format(gold), 1.0) for form in formats]
+
+
+def floor_test(contenders: Sequence[Contender]) -> Test | None:
+    """The floor's p-values, from the strongest open model."""
+    best = strongest(contenders, "open")
+    p_pass = best.estimate.p_at_most(FLOOR) if best else None
+    return None if p_pass is None else Test(p_pass=p_pass, p_fail=1 - p_pass)
+
+
+def floor_gate(contenders: Sequence[Contender], chance: float, p: Test | None, *, last_tier: bool) -> Gate:
+    """Can an open model do it at all?"""
+    best = strongest(contenders, "open")
+    if best is None:
+        return Gate("floor", "not run", "No open model has a score.")
+    found, numbers = best.estimate, _numbers(best.estimate)
+    corrected = above_chance(found, chance)
+    numbers |= {"model": best.name, "floor": FLOOR, "chance": chance, "above_chance": corrected.score}
+    numbers |= {"above_chance_lower": corrected.lower}
+    if p is None or found.interval_task is None:
+        return Gate("floor", "inconclusive", f"{best.name} has too few tasks for an interval.", numbers)
+    numbers |= {"p_holm": p.p_pass}
+    lower, upper = found.interval_task
+    words = f"{best.name}, the strongest open model, scores {found.score:.1%} (95 % over tasks: {lower:.1%} to {upper:.1%})"
+    if p.p_pass < ALPHA and corrected.lower is not None and corrected.lower > 0:
+        return Gate("floor", "pass", f"{words}: above {FLOOR:.0%}, and clear of chance.", numbers)
+    if p.p_fail < ALPHA and last_tier:
+        reason = f"{words}: below {FLOOR:.0%} on the last tier. Hard, or broken: gold, verifier and failures tell which."
+        return Gate("floor", "fail", reason, numbers)
+    return Gate("floor", "inconclusive", f"{words}: not clear of {FLOOR:.0%} or of chance.", numbers)
+
+
+def order_pairs(contenders: Sequence[Contender], stated: Sequence[tuple[str, str]]) -> list[tuple[Contender, Contender]]:
+    """(stronger, weaker): as the suite states them, else the strongest closed and the strongest open model."""
+    by_name = {c.name: c for c in contenders if c.results.scored}
+    if stated:
+        return [(by_name[a], by_name[b]) for a, b in stated if a in by_name and b in by_name]
+    closed, opened = strongest(contenders, "closed"), strongest(contenders, "open")
+    return [(closed, opened)] if closed and opened else []
+
+
+def order_differences(pairs: Sequence[tuple[Contender, Contender]]) -> dict[str, Difference]:
+    """Stronger minus weaker, paired by task, by the pair's name."""
+    return {
+        f"{a.name} ≥ {b.name}": paired_difference(a.results.rewards_TK, b.results.rewards_TK)
+        for a, b in pairs
+        if a.results.rewards_TK.shape[0] == b.results.rewards_TK.shape[0]
+    }
+
+
+def order_tests(differences: Mapping[str, Difference]) -> dict[str, Test]:
+    """For each pair: not worse by the margin, and worse at all."""
+    return {
+        name: Test(p_pass=found.p_at_most(-MARGIN), p_fail=found.p_at_least(0.0))
+        for name, found in differences.items()
+    }
+
+
+def order_gate(differences: Mapping[str, Difference], p: Mapping[str, Test]) -> Gate:
+    """Do stronger models reach at least what weaker ones do?"""
+    if not differences:
+        return Gate("order", "not run", "There is no pair of models to compare: it takes both ends of one.")
+    verdicts: dict[str, Verdict] = {
+        name: "pass" if p[name].p_pass < ALPHA else "fail" if p[name].p_fail < ALPHA else "inconclusive"
+        for name in differences
+    }
+    numbers: dict[str, Any] = {
+        "margin": MARGIN,
+        "pairs": {
+            name: {
+                "verdict": verdicts[name],
+                "difference": found.difference,
+                "lower": found.lower,
+                "upper": found.upper,
+                "p_holm": p[name].p_pass,
+                "tasks": found.tasks,
+            }
+            for name, found in differences.items()
+        },
+    }
+    words = "; ".join(
+        f"{name}: {100 * found.difference:+.1f} points ({100 * found.lower:+.1f} to {100 * found.upper:+.1f})"
+        for name, found in differences.items()
+    )
+    if "fail" in verdicts.values():
+        broken = ", ".join(name for name, verdict in verdicts.items() if verdict == "fail")
+        return Gate("order", "fail", f"Not so: {broken}. {words}.", numbers)
+    if "inconclusive" in verdicts.values():
+        return Gate("order", "inconclusive", f"Not every pair is clear of −{100 * MARGIN:g} points. {words}.", numbers)
+    return Gate("order", "pass", f"{words}.", numbers)
+
+
+def kinds_gate(contenders: Sequence[Contender], suite_kinds: set[str]) -> Gate:
+    """Does it work for instruct and thinking models alike?"""
+    rates = {c.name: _rates(c.results) for c in contenders}
+    kinds = {c.kind for c in contenders if c.results.scored}
+    numbers: dict[str, Any] = {"limit": RATE_LIMIT, "rates": rates, "kinds": sorted(kinds)}
+    above = [
+        (c, what, rate) for c in contenders for what, rate in rates[c.name].items() if rate >= RATE_LIMIT
+    ]
+    if above:
+        words = "; ".join(f"{c.name} ({c.kind}): {what.replace('_', ' ')} {rate:.1%}" for c, what, rate in above)
+        shown = [ref for c, what, _ in above for ref in _showing(c, what)][:SHOWN]
+        return Gate("kinds", "fail", f"Unexplained, at or above {RATE_LIMIT:.0%}: {words}.", numbers, shown)
+    missing = {"instruct", "thinking"} - kinds
+    if missing:
+        why = "is not in the suite" if missing - suite_kinds else "has not run"
+        return Gate("kinds", "inconclusive", f"No {' or '.join(sorted(missing))} model: that kind {why}.", numbers)
+    worst = max((rate for found in rates.values() for rate in found.values()), default=0.0)
+    reason = (
+        "Both kinds ran by configuration alone. Failures, missing answers and token caps are each below "
+        f"{RATE_LIMIT:.0%} for every model; the highest is {worst:.1%}."
+    )
+    return Gate("kinds", "pass", reason, numbers)
+
+
+def repeats_gate(contenders: Sequence[Contender]) -> tuple[Gate, Repeats | None]:
+    """Does the score stand still? And the figures behind it, of the strongest open model."""
+    best = strongest(contenders, "open")
+    if best is None:
+        return Gate("repeats", "not run", "No open model has a score."), None
+    rewards_TK = best.results.rewards_TK
+    needed = repeats_needed(rewards_TK, TARGET_POINTS)
+    if needed is None:
+        return Gate("repeats", "inconclusive", f"{best.name} has no task with two scores: run 2 repeats or more."), None
+    effect = run_effect(rewards_TK)
+    record = _repeats(best, needed)
+    numbers: dict[str, Any] = {
+        "model": best.name,
+        "target_points": TARGET_POINTS,
+        "k_set": record.k_set,
+        "k_star": record.k_star,
+        "k_upper": record.k_upper,
+        "sd_run": record.sd_run,
+        "sd_run_lower": needed.sd_now_lower,
+        "sd_run_upper": record.sd_run_upper,
+        "within_variance": needed.within,
+        "run_effect_f": effect.f if effect else None,
+        "run_effect_p_high": effect.p_high if effect else None,
+        "run_effect_p_low": effect.p_low if effect else None,
+    }
+    words = f"SD of avg@{record.k_set} on {best.name}: {record.sd_run:.2f} points, at most {record.sd_run_upper:.2f}"
+    if not 0 < best.estimate.score < 1:
+        verdict, reason = "inconclusive", f"{best.name} scores {best.estimate.score:.0%}: nothing can vary there."
+    elif all_repeats_equal(rewards_TK) or (effect and effect.p_low < 0.005):
+        verdict = "fail"
+        reason = f"The repeats of {best.name} are too much alike to be independent: cached, seed-locked or greedy."
+    elif effect and effect.p_high < 0.005:
+        verdict = "fail"
+        reason = f"The runs of {best.name} differ by more than sampling (F = {effect.f:.1f}): endpoint or judge drifts."
+    elif record.sd_run_upper <= TARGET_POINTS:
+        verdict, reason = "pass", f"{words}; {record.k_upper} repeats are enough for {TARGET_POINTS:g} point."
+    else:
+        verdict = "fail" if needed.sd_now_lower > TARGET_POINTS else "inconclusive"
+        reason = f"{words}. Run {record.k_upper} repeats for {TARGET_POINTS:g} point."
+    return Gate("repeats", verdict, reason, numbers), record
+
+
+def corrected(tests: Mapping[str, Test]) -> dict[str, Test]:
+    """The same tests with Holm's correction over all of them: once over the passes, once over the failures."""
+    passes = holm({name: test.p_pass for name, test in tests.items()})
+    failures = holm({name: test.p_fail for name, test in tests.items()})
+    return {name: Test(p_pass=passes[name], p_fail=failures[name]) for name in tests}
+
+
+def not_run() -> list[Gate]:
+    """The gates that need more than a profile's own rollouts, and what each lacks."""
+    reasons: dict[GateName, str] = {
+        "failures": "Nobody has marked failing rollouts yet. A sample of them stands at the end of the report to be read.",
+        "reproduced": "There are no results of an original implementation to compare with the published number.",
+        "parity": "There are no results of an original implementation to compare with these.",
+    }
+    return [Gate(name, "not run", reason) for name, reason in reasons.items()]
+
+
+async def _reward(benchmark: Benchmark, task: Task, text: str) -> float | str:
+    """The reward of a raw text, by the way every rollout goes; the failure in words where there was one."""
+    planned = Planned(task, task_digest(task), repeat=0, attempt=0, seed=0)
+    rollout = await roll(benchmark, ToolLoop(), Fixed(lambda _: text), planned)
+    return rollout.outcome.reward if isinstance(rollout.outcome, Score) else rollout.outcome.message
+
+
+def _zero(reward: float | str) -> float:
+    """A reward to be averaged in a gate: a verifier that broke on an empty answer has not rewarded it."""
+    return reward if isinstance(reward, float | int) else 0.0
+
+
+def _numbers(found: Estimate) -> dict[str, Any]:
+    return {"score": found.score, "interval_task": found.interval_task, "se_task": found.se_task, "tasks": found.tasks}
+
+
+def _rates(results: Results) -> dict[str, float]:
+    summary = summarise(results)
+    tried = summary.rollouts + summary.failures
+    return {
+        "failures": summary.failures / tried if tried else 1.0,
+        "no_answer": summary.no_answer or 0.0,
+        "token_cap": summary.token_cap or 0.0,
+    }
+
+
+def _showing(contender: Contender, what: str) -> list[RolloutRef]:
+    chosen = {
+        "failures": contender.results.failed,
+        "no_answer": [o for o in contender.results.scored if o.answer is None],
+        "token_cap": [o for o in contender.results.scored if o.stop == "token_cap"],
+    }[what]
+    tasks = contender.results.tasks
+    return [RolloutRef(contender.name, tasks[outcome.task].id, outcome.repeat) for outcome in chosen[:SHOWN]]
+
+
+def _repeats(best: Contender, needed: RepeatsNeeded) -> Repeats:
+    last = max(2 * needed.k_upper, 2 * best.results.repeats, 8)
+    curve = [(k, needed.sd_at(k), needed.sd_upper_at(k)) for k in range(1, min(last, 128) + 1)]
+    return Repeats(
+        model=best.name,
+        k_set=best.results.repeats,
+        k_star=needed.k_star,
+        k_upper=needed.k_upper,
+        sd_run=needed.sd_now,
+        sd_run_upper=needed.sd_now_upper,
+        curve=curve,
+    )
