@@ -102,7 +102,7 @@ def _summary(rng: random.Random, name: str, rows: list[TaskRow]) -> ModelSummary
         repeats=REPEATS,
         pass_at_k={str(k): fmean(_pass(rewards, k) for rewards in scored) for k in (1, 2, 4)},
         maj_at_k={"1": score, "4": fmean(float(sum(rewards) > 2) for rewards in scored)},
-        rollouts=len(rows) * REPEATS,
+        rollouts=len(rows) * REPEATS - failures,
         failures=failures,
         score_failures_zero=score * (1 - failures / 960) if failures else None,
         no_answer=rng.random() * 0.02,

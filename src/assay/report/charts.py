@@ -133,7 +133,7 @@ def absence(model: ModelSummary) -> str:
     """Why a model has no score."""
     if not model.ran:
         return "did not run: the climb ended below its tier"
-    if model.failures and model.failures >= model.rollouts:
+    if model.failures and not model.rollouts:
         return f"no score: all {count(model.failures)} rollouts failed"
     return "no score"
 
@@ -448,17 +448,19 @@ TOKEN_KINDS = {"prompt": "var(--token-0)", "answer": "var(--token-1)", "reasonin
 
 
 def tokens(models: Mapping[str, ModelSummary], looks: Mapping[str, Look]) -> Spec | str:
-    """Mean tokens of a rollout by model: prompt, answer, reasoning. Reasoning is part of the output."""
-    spent = [name for name in looks if models[name].rollouts and any(models[name].tokens.values())]
+    """Mean tokens of a rollout by model: prompt, answer, reasoning. Reasoning is part of the output, and rollouts
+    that failed count too."""
+    made = {name: models[name].rollouts + models[name].failures for name in looks}
+    spent = [name for name in looks if made[name] and any(models[name].tokens.values())]
     if not spent:
         return "No model reported its tokens."
     rows: Rows = []
     for name in spent:
-        used, rollouts = models[name].tokens, models[name].rollouts
+        used = models[name].tokens
         output, thought = used.get("output", 0), used.get("reasoning", 0)
         parts = {"prompt": used.get("input", 0), "answer": max(0, output - thought), "reasoning": thought}
         rows += [
-            {"model": name, "kind": kind, "place": place, "tokens": round(total / rollouts, 2)}
+            {"model": name, "kind": kind, "place": place, "tokens": round(total / made[name], 2)}
             for place, (kind, total) in enumerate(parts.items())
         ]
     return {
@@ -469,7 +471,7 @@ def tokens(models: Mapping[str, ModelSummary], looks: Mapping[str, Look]) -> Spe
         "data": {"values": rows},
         "mark": {"type": "bar", "stroke": "var(--page)", "strokeWidth": 1, "height": {"band": 0.62}},
         "encoding": {
-            "y": {**_model_axis(spent), "scale": {"domain": spent}},
+            "y": _model_axis(spent),
             "x": {
                 "field": "tokens",
                 "type": "quantitative",
@@ -488,10 +490,11 @@ def tokens(models: Mapping[str, ModelSummary], looks: Mapping[str, Look]) -> Spe
 
 
 def _model_axis(names: list[str]) -> Spec:
+    """A row a model, ordered by the scale's domain: a `sort` would end up in an expression, names and all."""
     return {
         "field": "model",
         "type": "nominal",
-        "sort": names,
+        "scale": {"domain": names},
         "axis": {"title": None, "domain": False, "ticks": False, "labelPadding": 12, "labelColor": "var(--ink)"},
     }
 

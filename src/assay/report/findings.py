@@ -113,6 +113,6 @@ def facts(profile: Profile) -> list[str]:
         counted(profile.benchmark.tasks, "task"),
         f"suite {profile.suite}",
         counted(len(ran), "model") + (f" of {len(profile.models)}" if len(ran) < len(profile.models) else ""),
-        counted(rollouts, "rollout"),
+        counted(rollouts, "scored rollout"),
         counted(failures, "failure"),
     ]

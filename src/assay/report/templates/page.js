@@ -40,7 +40,7 @@
       axisX: { labelOverlap: "parity", labelSeparation: 10, labelFlush: false },
       axisQuantitative: { domain: false },
       axisY: { titleAnchor: "end", titleAlign: "left", titleAngle: 0, titleX: 0, titleY: -12 },
-      text: { fontSize: 13, font },
+      text: { fontSize: 13, font }, mark: { aria: false },
     };
   }
 

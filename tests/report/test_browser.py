@@ -1,0 +1,176 @@
+"""The page in a real browser: charts drawn, nothing fetched, nothing wider than the window, nobody's text run."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hostile import TEXTS, hostile
+from playwright.sync_api import Browser, Page, sync_playwright
+from sample import sample
+
+from assay.report import page
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    page.write(path, *sample())
+    return path.as_uri()
+
+
+def opened(browser: Browser, uri: str, width: int, scheme: str = "light") -> tuple[Page, list[str]]:
+    """The page at a width and in a scheme, and whatever it complains about or asks for."""
+    seen: list[str] = []
+    tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
+    tab.on("console", lambda message: seen.append(f"console {message.type}: {message.text}"))
+    tab.on("pageerror", lambda error: seen.append(f"error: {error}"))
+    tab.on("request", lambda request: seen.append(f"request: {request.url}") if request.url != uri else None)
+    tab.goto(uri)
+    return tab, seen
+
+
+def marks(tab: Page) -> dict[str, int]:
+    """How many marks with an extent are drawn in each chart."""
+    return tab.evaluate("""() => Object.fromEntries([...document.querySelectorAll("[data-chart]")].map((box) =>
+        [box.dataset.chart, [...box.querySelectorAll("svg .role-mark path, svg .role-mark line")].filter((mark) => {
+            const {width, height} = mark.getBoundingClientRect();
+            return width + height > 0;
+        }).length]))""")
+
+
+def overflow(tab: Page) -> int:
+    return tab.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1400, 420])
+def test_charts_are_drawn_and_fit(browser: Browser, report: str, width: int, scheme: str) -> None:
+    tab, seen = opened(browser, report, width, scheme)
+    drawn = marks(tab)
+    assert set(drawn) == {"scores", "repeats", "difficulty", "categories", "length", "tokens"}
+    assert drawn["scores"] >= 15
+    assert drawn["difficulty"] == 5 * 240
+    assert min(drawn.values()) >= 3
+    assert overflow(tab) == 0
+    wide = tab.evaluate("""[...document.querySelectorAll(".chart svg")].filter((svg) =>
+        svg.getBoundingClientRect().width > svg.parentNode.getBoundingClientRect().width + 1).length""")
+    assert wide == 0
+    spoken = tab.evaluate("""[...document.querySelectorAll(".chart")].map((box) => box.getAttribute("aria-label"))""")
+    assert all(spoken)
+    assert seen == []
+    tab.close()
+
+
+def test_charts_follow_the_theme_the_width_and_the_printer(browser: Browser, report: str) -> None:
+    tab, seen = opened(browser, report, 1400)
+    color = "document.querySelector('[data-chart=scores] .mark-symbol path').getAttribute('fill')"
+    light = tab.evaluate(color)
+    tab.emulate_media(color_scheme="dark")
+    tab.wait_for_function(f"{color} !== '{light}'")
+    dark = tab.evaluate(color)
+    tab.set_viewport_size({"width": 420, "height": 900})
+    tab.wait_for_function("document.querySelector('.chart svg').getBoundingClientRect().width < 420")
+    assert overflow(tab) == 0
+    tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert tab.evaluate(color) == light
+    tab.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert tab.evaluate(color) == dark
+    assert seen == []
+    tab.close()
+
+
+def test_the_table_sorts_both_ways(browser: Browser, report: str) -> None:
+    tab, seen = opened(browser, report, 1400)
+
+    def order(name: str) -> tuple[list[str], str | None]:
+        head = tab.locator("th", has=tab.get_by_role("button", name=name, exact=True))
+        head.get_by_role("button").click()
+        return tab.locator("tbody th bdi").all_inner_texts(), head.get_attribute("aria-sort")
+
+    names, way = order("Score")
+    assert (names[0], names[-1], way) == ("micro-thinking", "policy", "descending")
+    names, way = order("Score")
+    assert (names[0], names[-1], way) == ("policy", "micro-thinking", "ascending")
+    names, way = order("Model")
+    assert (names, way) == (sorted(names), "ascending")
+    assert tab.locator("th[aria-sort=ascending], th[aria-sort=descending]").count() == 1
+    assert seen == []
+    tab.close()
+
+
+def test_rollouts_are_filtered_and_a_gate_leads_to_its_own(browser: Browser, report: str) -> None:
+    tab, seen = opened(browser, report, 1400)
+    cards = tab.locator(".card:visible")
+    assert cards.count() == 8
+    tab.get_by_role("button", name="Show 8 more").click()
+    assert cards.count() == 16
+    tab.locator("select[name=model]").select_option("micro-instruct")
+    tab.locator("select[name=category]").select_option("products")
+    found = {(card.get_attribute("data-model"), card.get_attribute("data-category")) for card in cards.all()}
+    assert found == {("micro-instruct", "products")}
+    assert "shown" in tab.locator("output").inner_text()
+    tab.locator("#gate-failures summary").click()
+    link = tab.locator("#gate-failures .refs a").last
+    target = link.get_attribute("href")
+    link.click()
+    tab.wait_for_function(f"!document.querySelector('{target}').hidden")
+    assert tab.locator(str(target)).is_visible()
+    assert tab.locator("select[name=model]").input_value() == ""
+    assert seen == []
+    tab.close()
+
+
+def test_a_tooltip_says_which_task(browser: Browser, report: str) -> None:
+    tab, _ = opened(browser, report, 1400)
+    tab.locator("[data-chart=difficulty] .mark-rect path").nth(3).hover(force=True)
+    tip = tab.locator(".tip")
+    tip.wait_for(state="visible")
+    assert "mean reward" in tip.inner_text()
+    tab.close()
+
+
+@pytest.mark.parametrize("width", [1400, 420])
+def test_hostile_texts_are_only_shown(browser: Browser, tmp_path: Path, width: int) -> None:
+    path = tmp_path / "hostile.html"
+    page.write(path, *hostile())
+    tab, seen = opened(browser, path.as_uri(), width)
+    assert tab.evaluate("window.pwned") is None
+    assert tab.evaluate("Object.prototype.hasOwnProperty('model')") is False
+    assert tab.locator("img, iframe, object, embed").count() == 0
+    assert seen == []
+    assert min(marks(tab).values()) >= 3
+    assert marks(tab)["difficulty"] == len(TEXTS) ** 2
+    tab.locator("select[name=model]").select_option(TEXTS[0])
+    assert tab.locator(".card:visible pre").first.inner_text() == TEXTS[0]
+    for mark in tab.locator("[data-chart=difficulty] .mark-rect path").all()[:12]:
+        mark.hover(force=True)
+    assert tab.evaluate("window.pwned") is None
+    assert overflow(tab) == 0
+    assert seen == []
+    tab.close()
+
+
+def test_a_page_with_nothing_in_it_opens_too(browser: Browser, tmp_path: Path) -> None:
+    profile, _, _ = sample()
+    path = tmp_path / "empty.html"
+    empty = type(profile)(profile.benchmark, "none", {}, [], None, {}, profile.started, 0.0)
+    page.write(path, empty, {}, [])
+    tab, seen = opened(browser, path.as_uri(), 420)
+    assert tab.locator(".absent").count() == 7
+    assert overflow(tab) == 0
+    assert seen == []
+    tab.close()
