@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import msgspec
 from pyreqwest.client import ClientBuilder
-from pyreqwest.exceptions import ConnectError, ConnectTimeoutError, PyreqwestError, RequestTimeoutError
+from pyreqwest.exceptions import ConnectError, PyreqwestError, RequestTimeoutError
 
 from assay.config import ModelConfig
 from assay.errors import ModelError, UsageError
@@ -34,8 +34,9 @@ class Endpoint:
             raise UsageError(f"base_url {self._base}: expected http:// or https://")
         self._timeout_s = config.timeout_s
         headers = {"content-type": "application/json", "accept": "application/json", **config.headers}
-        if key := api_key(config):
-            headers["authorization"] = f"Bearer {key}"
+        self._key = api_key(config)
+        if self._key:
+            headers["authorization"] = f"Bearer {self._key}"
         self._client = (
             ClientBuilder()
             .default_headers(headers)
@@ -51,14 +52,14 @@ class Endpoint:
         """The body of a 200 answer. Raises ModelError for everything else, saying whether it may pass."""
         url = self._base + path
         try:
-            answer = await self._client.post(url).body_bytes(body).build().send()
-            length = answer.get_header("content-length")
-            if length is not None and int(length) > LARGEST_BODY:
-                raise ModelError("too_large", f"{url} answered {length} bytes; at most {LARGEST_BODY}", retryable=False)
-            content = bytes(await answer.bytes())
-        except ConnectTimeoutError as error:
-            raise ModelError("connect_timeout", f"{url}: no connection in time ({error})", retryable=True) from None
+            async with self._client.post(url).body_bytes(body).streamed_read_buffer_limit(0).build_streamed() as answer:
+                length = answer.get_header("content-length")
+                if length is not None and int(length) > LARGEST_BODY:
+                    message = f"{url} answered {length} bytes; at most {LARGEST_BODY}"
+                    raise ModelError("too_large", message, retryable=False)
+                content = bytes(await answer.bytes())
         except RequestTimeoutError:
+            # pyreqwest 0.15 calls some of these a connect timeout though the connection stands: told as one.
             message = f"{url}: no complete answer within {self._timeout_s:g} s (timeout_s)"
             raise ModelError("timeout", message, retryable=True) from None
         except ConnectError as error:
@@ -68,6 +69,9 @@ class Endpoint:
             raise ModelError("connection_lost", f"{url}: {_cause(error)}", retryable=True) from None
         if answer.status == HTTPStatus.OK:
             return content
+        if self._key:
+            # Some servers repeat the key that they refuse.
+            content = content.replace(self._key.encode(), b"[key]")
         raise _status_error(url, answer.status, content, answer.get_header("retry-after"))
 
     async def aclose(self) -> None:

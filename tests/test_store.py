@@ -1,0 +1,170 @@
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assay.digest import task_digest, tasks_digest
+from assay.errors import DigestMismatch, InputError, StoppedEarly, UsageError  # noqa: F401
+from assay.store import RunRecord, Shard, Store, progress, read_rollouts, read_tasks
+from assay.types import Failure, Message, Response, Rollout, Sampling, Score, Task, Text, Turn
+
+TASKS = [Task(id=f"t{i}", input=[Message(role="user", content=f"{i}?")], gold=str(i)) for i in range(3)]
+
+
+def record(**changes: object) -> RunRecord:
+    base = RunRecord(
+        benchmark="b",
+        version="1",
+        tasks=len(TASKS),
+        tasks_digest=tasks_digest(TASKS),
+        model="m",
+        server={},
+        identity={"id": "m"},
+        sampling=Sampling(),
+        seed=0,
+        repeats=2,
+        versions={},
+        started="2026-01-01T00:00:00+00:00",
+    )
+    return msgspec.structs.replace(base, **changes)
+
+
+def rollout(task: int = 0, repeat: int = 0, *, text: str = "x", failed: bool = False, attempt: int = 0) -> Rollout:
+    response = Response(output=[Message(role="assistant", content=[Text(text=text)])])
+    outcome = Failure("model", "timeout", "no answer", True) if failed else Score(reward=1.0, answer=text)
+    turns = [Turn(input=TASKS[task].input, response=response)]
+    return Rollout(TASKS[task].id, task_digest(TASKS[task]), repeat, attempt, 7, turns, "completed", outcome)
+
+
+def test_what_is_appended_is_read_back(tmp_path: Path):
+    rollouts = [rollout(0), rollout(1, failed=True), rollout(1, attempt=1)]
+    with Store(tmp_path, record(), TASKS) as store:
+        for row in rollouts:
+            store.append(row)
+    assert list(read_rollouts(tmp_path)) == rollouts
+    assert read_tasks(tmp_path) == TASKS
+    assert progress(tmp_path) == ({("t0", 0), ("t1", 0)}, {("t1", 0): 1})
+
+
+def test_a_line_torn_at_any_byte_loses_that_line_alone(tmp_path: Path):
+    with Store(tmp_path, record(), TASKS) as store:
+        store.append(rollout(0))
+        store.append(rollout(1))
+    path = tmp_path / "rollouts.jsonl"
+    whole = path.read_bytes()
+    first = whole.index(b"\n") + 1
+    for cut in range(first, len(whole)):
+        path.write_bytes(whole[:cut])
+        assert [row.task for row in read_rollouts(tmp_path)] == ["t0"]
+        with Store(tmp_path, record(), TASKS) as store:
+            store.append(rollout(2))
+        assert [row.task for row in read_rollouts(tmp_path)] == ["t0", "t2"]
+
+
+def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path):
+    with Store(tmp_path, record(), TASKS) as store:
+        store.append(rollout(0))
+    path = tmp_path / "rollouts.jsonl"
+    path.write_bytes(b'{"task": 3}\n' + path.read_bytes())
+    with pytest.raises(InputError, match=r"rollouts.jsonl, line 1: .*\n  expected: a rollout"):
+        list(read_rollouts(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"tasks_digest": "0" * 64}, "tasks_digest"),
+        ({"identity": {"id": "other"}}, "identity"),
+        ({"sampling": Sampling(temperature=0.5)}, "sampling"),
+        ({"seed": 3}, "seed"),
+        ({"version": "2"}, "version: 1 there, 2 now"),
+    ],
+)
+def test_another_run_is_refused_naming_what_differs(tmp_path: Path, changes: dict[str, object], named: str):
+    with Store(tmp_path, record(), TASKS):
+        pass
+    with pytest.raises(DigestMismatch, match=named):
+        Store(tmp_path, record(**changes), TASKS)
+
+
+def test_more_repeats_and_another_address_are_the_same_run(tmp_path: Path):
+    with Store(tmp_path, record(), TASKS):
+        pass
+    with Store(tmp_path, record(repeats=9, server={"base_url": "http://elsewhere"}), TASKS):
+        pass
+    assert msgspec.json.decode((tmp_path / "run.json").read_bytes())["repeats"] == 2
+
+
+def test_changed_tasks_are_refused(tmp_path: Path):
+    with Store(tmp_path, record(), TASKS):
+        pass
+    path = tmp_path / "tasks.jsonl"
+    path.write_text(path.read_text().replace("0?", "0!"))
+    with pytest.raises(InputError, match="not the tasks"):
+        read_tasks(tmp_path)
+
+
+def test_a_second_writer_is_refused_and_a_dead_one_is_not_in_the_way(tmp_path: Path):
+    with Store(tmp_path, record(), TASKS), pytest.raises(UsageError, match="another process"):
+        Store(tmp_path, record(), TASKS)
+    code = (
+        "import os, sys; sys.path.insert(0, sys.argv[2])\n"
+        "from pathlib import Path\n"
+        "from test_store import *\n"
+        "store = Store(Path(sys.argv[1]), record(), TASKS)\n"
+        "store.append(rollout(0)); os.kill(os.getpid(), 9)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, tmp_path, Path(__file__).parent], check=False, timeout=60)
+    assert killed.returncode == -9
+    with Store(tmp_path, record(), TASKS):
+        assert progress(tmp_path)[0] == {("t0", 0)}
+
+
+def test_shards_write_files_of_their_own_and_are_read_together(tmp_path: Path):
+    with Store(tmp_path, record(), TASKS, Shard(1, 2)) as one, Store(tmp_path, record(), TASKS, Shard(2, 2)) as two:
+        one.append(rollout(0))
+        two.append(rollout(1))
+    assert sorted(path.name for path in tmp_path.glob("rollouts*")) == ["rollouts-1-of-2.jsonl", "rollouts-2-of-2.jsonl"]
+    assert {row.task for row in read_rollouts(tmp_path)} == {"t0", "t1"}
+
+
+@pytest.mark.parametrize("text", ["0/4", "5/4", "x/4", "3", "1/"])
+def test_a_shard_that_is_none_is_refused(text: str):
+    with pytest.raises(UsageError, match="expected i/n"):
+        Shard.parse(text)
+
+
+@given(st.text(st.characters(exclude_categories=[])))
+def test_any_string_a_model_may_write_is_kept_on_one_line(text: str):
+    with tempfile.TemporaryDirectory() as folder:
+        with Store(Path(folder), record(), TASKS) as store:
+            store.append(rollout(text=text))
+        [row] = read_rollouts(Path(folder))
+    assert row.turns[0].response.text == text.encode("utf-8", "replace").decode()
+
+
+def test_a_full_disk_stops_the_run_and_leaves_whole_lines(tmp_path: Path):
+    """The kernel refuses to let the file grow past a limit, as a full disk would."""
+    code = (
+        "import resource, signal, sys; sys.path.insert(0, sys.argv[2])\n"
+        "from pathlib import Path\n"
+        "from test_store import *\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "store = Store(Path(sys.argv[1]), record(), TASKS)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
+        "try:\n"
+        "    for repeat in range(1000): store.append(rollout(0, repeat))\n"
+        "except StoppedEarly as error: print(error)\n"
+    )
+    command = [sys.executable, "-c", code, tmp_path, Path(__file__).parent]
+    told = subprocess.run(command, check=True, timeout=60, capture_output=True, text=True).stdout
+    assert "rollouts.jsonl: File too large" in told
+    assert "What was written is valid" in told
+    kept = list(read_rollouts(tmp_path))
+    assert len(kept) > 5
+    assert (tmp_path / "rollouts.jsonl").read_bytes().endswith(b"\n")
