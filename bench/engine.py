@@ -58,7 +58,7 @@ async def decode(engine: Engine, batch: int, rounds: int) -> float:
 def products(model: Llama, batch: int) -> None:
     """One step's products with the weights, in the tiles that the engine uses."""
     tiles = -(-batch // ROWS)
-    x, inner = (np.ones((tiles, ROWS, size), np.float32) for size in (model.shape.hidden, model.shape.inner))
+    x, inner = (np.ones((tiles, 1, ROWS, size), np.float32) for size in (model.shape.hidden, model.shape.inner))
     for layer in model.layers:
         for rows, matrix in ((x, layer.qkv), (x, layer.out), (x, layer.gate_up), (inner, layer.down)):
             np.matmul(rows, matrix)

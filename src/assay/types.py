@@ -119,7 +119,7 @@ class Tool(Struct, frozen=True, omit_defaults=True):
     strict: bool | None = None
 
 
-class Sampling(Struct, frozen=True, omit_defaults=True):
+class Sampling(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """How a model is asked to sample. `None` leaves it to the model server."""
 
     temperature: float | None = None

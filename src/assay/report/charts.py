@@ -20,6 +20,19 @@ HEADING = "\u200b"
 """Begins the axis label of a tier, so that no model's name is taken for one."""
 ROW = 30
 """Height of a model's row, in pixels."""
+NARROW = [{"name": "narrow", "value": False}]
+"""A parameter that `page.js` sets on narrow screens."""
+LINES = "narrow ? split(replace(datum.label, regexp('^(.{6,15}[-_ /.])(.{4,})$'), '$1\\n$2'), '\\n') : datum.label"
+"""An axis label in two lines on a narrow screen, so that the end of a long name, which tells models apart, is seen."""
+NAMES: Spec = {
+    "title": None,
+    "domain": False,
+    "ticks": False,
+    "labelPadding": 12,
+    "labelColor": "var(--ink)",
+    "labelExpr": LINES,
+}
+"""The axis of models or categories."""
 COLUMNS = 480
 """Columns that the map of tasks has at most: more would be thinner than a pixel on most screens."""
 
@@ -40,6 +53,7 @@ def scores(models: Mapping[str, ModelSummary], looks: Mapping[str, Look]) -> Spe
             "domain": False,
             "ticks": False,
             "labelPadding": 12,
+            "labelExpr": LINES,
             "labelFontWeight": {"condition": {"test": _HEADED, "value": 600}, "value": "normal"},
             "labelColor": {"condition": {"test": _HEADED, "value": "var(--muted)"}, "value": "var(--ink)"},
         },
@@ -56,6 +70,7 @@ def scores(models: Mapping[str, ModelSummary], looks: Mapping[str, Look]) -> Spe
     return {
         "description": "Score of each model with a thick 95 % interval for running again on the same tasks and a thin "
         "one for other tasks of the same kind. " + "; ".join(_spoken(name, models[name]) for name in looks),
+        "params": NARROW,
         "width": "container",
         "height": ROW * len(order),
         "padding": {"left": 0, "top": 4, "bottom": 4, "right": 4},
@@ -264,6 +279,7 @@ def difficulty(tables: Tables, looks: Mapping[str, Look]) -> Spec | str:
     return {
         "description": f"Mean reward of {counted(len(means), 'task')}, the hardest at the left, for "
         f"{counted(len(models), 'model')}.",
+        "params": NARROW,
         "width": "container",
         "height": ROW * len(models),
         "padding": {"left": 0, "top": 4, "bottom": 4, "right": 4},
@@ -338,12 +354,12 @@ def by_category(models: Mapping[str, ModelSummary], looks: Mapping[str, Look]) -
         return "No scores by category: the tasks have no category, or no model has a score."
     categories = sorted({row["category"] for row in rows}, key=lambda name: _category_mean(rows, name))
     scored = [name for name in looks if models[name].by_category]
-    apart = len(categories) * len(scored) <= 120
+    apart = len(categories) * len(scored) <= 72
     y = {
         "field": "category",
         "type": "nominal",
         "scale": {"domain": categories, "paddingInner": 0.28 if apart else 0.1, "paddingOuter": 0.1},
-        "axis": {"title": None, "domain": False, "ticks": False, "labelPadding": 12, "labelColor": "var(--ink)"},
+        "axis": NAMES,
     }
     offset = {"yOffset": {"field": "model", "type": "nominal", "scale": {"domain": scored}}} if apart else {}
     x = _share_axis("score", [row["score"] for row in rows], "score")
@@ -352,8 +368,9 @@ def by_category(models: Mapping[str, ModelSummary], looks: Mapping[str, Look]) -
     return {
         "description": "Score by category, the hardest category first. "
         + "; ".join(f"{name}: {percent(_category_mean(rows, name))} on average" for name in categories),
+        "params": NARROW,
         "width": "container",
-        "height": len(categories) * (max(ROW, 17 * len(scored)) if apart else ROW),
+        "height": len(categories) * (max(ROW, 17 * len(scored)) if apart else 24),
         "padding": {"left": 0, "top": 4, "bottom": 4, "right": 4},
         "data": {"values": rows},
         "encoding": {"y": y, **offset},
@@ -465,6 +482,7 @@ def tokens(models: Mapping[str, ModelSummary], looks: Mapping[str, Look]) -> Spe
         ]
     return {
         "description": "Mean tokens of a rollout by model: prompt, answer and reasoning.",
+        "params": NARROW,
         "width": "container",
         "height": ROW * len(spent),
         "padding": {"left": 0, "top": 4, "bottom": 4, "right": 4},
@@ -495,7 +513,7 @@ def _model_axis(names: list[str]) -> Spec:
         "field": "model",
         "type": "nominal",
         "scale": {"domain": names},
-        "axis": {"title": None, "domain": False, "ticks": False, "labelPadding": 12, "labelColor": "var(--ink)"},
+        "axis": NAMES,
     }
 
 

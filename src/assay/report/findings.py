@@ -34,9 +34,11 @@ def verdict(gates: Sequence[Gate]) -> Headline:
         return Headline("fail", f"{passed}; {listed(names['fail'])} {word}{also}.", counts)
     if names["inconclusive"]:
         return Headline("inconclusive", f"No gate fails and {passed}; {undecided}.", counts)
+    if tally["not run"] == 9:
+        return Headline("not run", "None of the nine gates was run.", counts)
     if tally["not run"]:
         line = f"No gate fails and {passed}; {tally['not run']} {'was' if tally['not run'] == 1 else 'were'} not run."
-        return Headline("not run" if not tally["pass"] else "inconclusive", line, counts)
+        return Headline("inconclusive", line, counts)
     return Headline("pass", "All nine gates pass.", counts)
 
 

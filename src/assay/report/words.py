@@ -10,16 +10,15 @@ THIN = "\u202f"
 NONE = "–"
 """What stands where there is no figure."""
 
-_UNPAIRED = re.compile(r"[\ud800-\udfff]")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, those that turn the direction of text, and halves of surrogate pairs."""
 
 
 def legible(text: str) -> str:
-    """The text as it can be stored in UTF-8 and seen: control characters as their pictures (NUL is ␀), half of a
-    surrogate pair as �, every line end as a newline."""
+    """The text as it can be stored in UTF-8 and seen: what has no glyph, or would reorder what follows, as its code
+    point (NUL is `[U+0000]`); every line end as a newline."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    text = _CONTROL.sub(lambda found: "␡" if found[0] == "\x7f" else chr(0x2400 + ord(found[0])), text)
-    return _UNPAIRED.sub("\ufffd", text)
+    return _UNSEEN.sub(lambda found: f"[U+{ord(found[0]):04X}]", text)
 
 
 def clipped(text: str, limit: int) -> str:

@@ -2,16 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Literal
 
 import numpy as np
 
-from assay.model.engine.llama import Floats, Llama, padded
+from assay.model.engine.llama import Floats, Llama
 from assay.model.engine.sampling import choose, logprobs
-
-PREFILL_ROWS = 4096
-"""Prompt tokens in one prefill: bounds its memory."""
 
 SLOT = np.dtype(
     [
@@ -76,16 +72,13 @@ class Batch:
 
     def join(self, requests: Sequence[Request]) -> list[tuple[Request, Output]]:
         """Take up requests, and make the first token of each; those that end with it come back."""
-        for length, group in groupby(sorted(requests, key=_padded), _padded):
-            alike, most = list(group), max(1, PREFILL_ROWS // length)
-            for start in range(0, len(alike), most):
-                self._prefill(alike[start : start + most])
+        self._prefill(sorted(requests, key=lambda request: -len(request.prompt_ids)))
         return self._finished()
 
     def step(self) -> list[tuple[Request, Output]]:
         """Make one token of each live sequence; those that end with it come back."""
         state = self._state[: len(self)]
-        hidden = self._model.decode(state["token"], state["length"])
+        hidden = self._model.extend(0, state["token"][:, None], state["length"])[:, 0]
         state["length"] += 1
         self._choose(0, self._model.logits(hidden))
         return self._finished()
@@ -152,7 +145,3 @@ class Batch:
                 kept[slot] = kept[last]
             self._requests[slot] = self._requests[last]
         del self._requests[last]
-
-
-def _padded(request: Request) -> int:
-    return padded(request.prompt_ids)

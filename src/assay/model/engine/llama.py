@@ -1,8 +1,8 @@
 """Llama in numpy: RMSNorm, rotary positions, grouped-query attention, SwiGLU, and a key-value cache for many sequences.
 
 Every number of one sequence is the same whoever shares the batch. A BLAS rounds differently for different numbers of
-rows, and for rows at the ragged end of its kernel, so no product's shape depends on the batch here: rows are multiplied
-`ROWS` at a time, a context is read `BLOCK` positions at a time, and the blocks are added up in order.
+rows, so no product's shape depends on the batch here: rows are multiplied `ROWS` at a time, prompts are read `WIDTH`
+tokens and contexts `BLOCK` positions at a time, and the blocks are added up in order.
 """
 
 import json
@@ -23,10 +23,14 @@ Ints = NDArray[np.int64]
 Attend = Callable[[int, Floats], Floats]
 """A layer's attention: its number and [rows, heads + 2 kv_heads, head_dim] -> [rows, heads * head_dim]."""
 
-ROWS = 24
-"""A multiple of the rows that OpenBLAS's kernels take at once (4, 8 or 12): rows 13 to 16 of a tile of 16 come out
-different in the last bit on its Haswell and Zen kernels."""
+ROWS = 8
+"""Of 2 to 16 rows, 8 is as fast as any, and all its rows come out alike: on OpenBLAS's Haswell and Zen kernels rows 6 to
+11 of a tile of 12 differ from rows 0 to 5 in the last bit."""
+WIDTH = 32
 BLOCK = 64
+PRODUCT = 2**18
+"""Multiply-adds of one product at most. OpenBLAS shares larger ones out to threads: 15 times slower where another
+process has the cores, and no faster here where none has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,7 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One layer's matrices, each [in, out]. The norms' gains and attention's 1/sqrt(head_dim) are multiplied in."""
+    """One layer's matrices, as `_columns` keeps them. The norms' gains and attention's 1/sqrt(head_dim) are multiplied in."""
 
     qkv: Floats
     out: Floats
@@ -98,15 +102,13 @@ class Llama:
         self.shape = shape
         self.embedding: Floats = weight["embed_tokens.weight"]
         head = self.embedding if shape.tied else weight["lm_head.weight"]
-        self.head: Floats = np.ascontiguousarray((head * weight["norm.weight"]).T)
+        self.head: Floats = _columns(head * weight["norm.weight"])
         self.layers = [_layer(shape, weight, f"layers.{number}.") for number in range(shape.layers)]
-        # A whole number of blocks and of row tiles. Pages that no sequence reaches are never touched, so cost nothing.
-        capacity = _up(shape.context, math.lcm(BLOCK, ROWS))
+        # Pages that no sequence reaches are never touched, so cost nothing.
+        capacity = _up(shape.context, math.lcm(BLOCK, WIDTH))
         self.rotations = _rotations(shape, capacity)
         self.cache: Floats = np.zeros((shape.layers, slots, 2 * shape.kv_heads, capacity, shape.head_dim), np.float32)
         """[layer, slot, keys' heads then values' heads, position, dim]"""
-        self.bias: Floats = np.full((slots, capacity), -np.inf, np.float32)
-        """What a score gets added: 0 where a slot's context holds a token, -inf elsewhere."""
 
     @classmethod
     def load(cls, folder: Path, slots: int) -> Self:
@@ -114,71 +116,62 @@ class Llama:
         return cls(Shape.read(folder / "config.json"), load_file(folder / "model.safetensors"), slots)
 
     def prefill(self, first: int, prompts: list[list[int]]) -> Floats:
-        """Fill the slots from `first` on; final hidden states [prompts, padded length, hidden].
-
-        The prompts must share one `padded` length, so that a prompt's own length alone decides the shapes.
-        """
-        shape, count, length = self.shape, len(prompts), padded(prompts[0])
-        slots = slice(first, first + count)
-        tokens = np.zeros((count, length), np.int64)
-        self.bias[slots] = -np.inf
+        """Fill the slots from `first` on with prompts, longest first; final hidden states [prompts, longest, hidden]."""
+        lengths = np.array([len(prompt) for prompt in prompts])
+        tokens = np.zeros((len(prompts), _up(len(prompts[0]), WIDTH)), np.int64)
         for row, prompt in enumerate(prompts):
             tokens[row, : len(prompt)] = prompt
-            self.bias[first + row, : len(prompt)] = 0
+        hidden = np.zeros((*tokens.shape, self.shape.hidden), np.float32)
+        for start in range(0, tokens.shape[1], WIDTH):
+            count, columns = int((lengths > start).sum()), slice(start, start + WIDTH)
+            hidden[:count, columns] = self.extend(first, tokens[:count, columns], np.full(count, start))
+        return hidden
+
+    def extend(self, first: int, tokens: Ints, lengths: Ints) -> Floats:
+        """Append tokens [sequences, width] to the slots from `first` on, which hold `lengths` [sequences] tokens.
+
+        Final hidden states [sequences, width, hidden].
+        """
+        shape, (count, width) = self.shape, tokens.shape
         group = shape.heads // shape.kv_heads
-        causal = np.tile(np.triu(np.full((length, length), -np.inf, np.float32), 1), (group, 1))
+        slots = np.arange(first, first + count)[:, None]
+        positions = lengths[:, None] + np.arange(width)
+        blocks = int(positions.max()) // BLOCK + 1
+        seen = np.arange(blocks * BLOCK) <= positions[..., None]
+        unseen = np.where(seen, np.float32(0), np.float32(-np.inf)).reshape(count, 1, width, blocks, BLOCK)
+        bias = unseen.transpose(0, 3, 1, 2, 4)[:, None]
+        rows = count * width
+        mixed_rows = np.zeros((_up(rows, ROWS), shape.heads * shape.head_dim), np.float32)
 
         def attend(number: int, qkv: Floats) -> Floats:
-            by_head = qkv.reshape(count, length, -1, shape.head_dim).swapaxes(1, 2)
-            self.cache[number, slots, :, :length] = by_head[:, shape.heads :]
-            queries = by_head[:, : shape.heads].reshape(count, shape.kv_heads, group * length, shape.head_dim)
-            keys, values = np.split(by_head[:, shape.heads :], 2, axis=1)
-            scores = queries @ keys.swapaxes(-1, -2)
-            scores += causal
-            scores -= scores.max(-1, keepdims=True)
-            np.exp(scores, out=scores)
-            mixed = (scores @ values) / scores.sum(-1, keepdims=True)
-            by_head = mixed.reshape(count, shape.heads, length, shape.head_dim)
-            return by_head.swapaxes(1, 2).reshape(count * length, -1)
-
-        positions = np.tile(np.arange(length), count)
-        return self._forward(tokens.reshape(-1), positions, attend).reshape(count, length, -1)
-
-    def decode(self, tokens: Ints, lengths: Ints) -> Floats:
-        """Append a token to each of the first slots, which hold `lengths`; final hidden states [tokens, hidden]."""
-        shape, count = self.shape, len(tokens)
-        slots = np.arange(count)
-        self.bias[slots, lengths] = 0
-        blocks = int(lengths.max()) // BLOCK + 1
-        bias = self.bias[:count, : blocks * BLOCK].reshape(count, 1, blocks, 1, BLOCK)
-        rows = _up(count, ROWS)
-        mixed_rows = np.zeros((rows, shape.heads * shape.head_dim), np.float32)
-
-        def attend(number: int, qkv: Floats) -> Floats:
-            self.cache[number, slots, :, lengths] = qkv[:count, shape.heads :]
-            cache = self.cache[number, :count, :, : blocks * BLOCK]
+            heads = qkv[:rows].reshape(count, width, -1, shape.head_dim)
+            self.cache[number, slots, :, positions] = heads[:, :, shape.heads :]
+            cache = self.cache[number, first : first + count, :, : blocks * BLOCK]
             cache = cache.reshape(count, 2, shape.kv_heads, blocks, BLOCK, shape.head_dim)
-            queries = qkv[:count, : shape.heads].reshape(count, shape.kv_heads, 1, -1, shape.head_dim)
+            queries = heads[:, :, : shape.heads].swapaxes(1, 2)
+            queries = queries.reshape(count, shape.kv_heads, 1, group * width, shape.head_dim)
             scores = queries @ cache[:, 0].swapaxes(-1, -2)
-            scores += bias
+            by_query = scores.reshape(count, shape.kv_heads, blocks, group, width, BLOCK)
+            by_query += bias
             scores -= scores.max(axis=(2, 4), keepdims=True)
             np.exp(scores, out=scores)
             mixed = _in_order(scores @ cache[:, 1]) / _in_order(scores.sum(-1, keepdims=True))
-            mixed_rows[:count] = mixed.reshape(count, -1)
+            mixed = mixed.reshape(count, shape.heads, width, shape.head_dim).swapaxes(1, 2)
+            mixed_rows[:rows] = mixed.reshape(rows, -1)
             return mixed_rows
 
-        room = (0, rows - count)
-        return self._forward(np.pad(tokens, room), np.pad(lengths, room), attend)[:count]
+        room = (0, len(mixed_rows) - rows)
+        hidden = self._forward(np.pad(tokens.reshape(-1), room), np.pad(positions.reshape(-1), room), attend)
+        return hidden[:rows].reshape(count, width, -1)
 
     def logits(self, hidden: Floats) -> Floats:
         """Scores over the vocabulary [rows, vocabulary] of final hidden states [rows, hidden]."""
-        count = len(hidden)
-        return _times(np.pad(hidden, ((0, _up(count, ROWS) - count), (0, 0))), self.head)[:count]
+        rows = len(hidden)
+        return _times(np.pad(hidden, ((0, _up(rows, ROWS) - rows), (0, 0))), self.head)[:rows]
 
     def move(self, source: int, target: int, length: int) -> None:
         """Put the sequence in slot `source`, which holds `length` tokens, in place of the one in `target`."""
         self.cache[:, target, :, :length] = self.cache[:, source, :, :length]
-        self.bias[target] = self.bias[source]
 
     def _forward(self, tokens: Ints, positions: Ints, attend: Attend) -> Floats:
         shape = self.shape
@@ -195,11 +188,6 @@ class Llama:
         return _unit(x, shape.epsilon)
 
 
-def padded(prompt: list[int]) -> int:
-    """The rows that a prompt takes in a prefill."""
-    return _up(len(prompt), ROWS)
-
-
 def _layer(shape: Shape, weight: dict[str, Floats], prefix: str) -> Layer:
     def matrix(*names: str) -> Floats:
         return np.concatenate([weight[f"{prefix}{name}_proj.weight"] for name in names])
@@ -207,13 +195,18 @@ def _layer(shape: Shape, weight: dict[str, Floats], prefix: str) -> Layer:
     q = _pairs(shape, matrix("self_attn.q") / np.float32(np.sqrt(shape.head_dim)))
     qkv = np.concatenate([q, _pairs(shape, matrix("self_attn.k")), matrix("self_attn.v")])
     return Layer(
-        qkv=np.ascontiguousarray((qkv * weight[f"{prefix}input_layernorm.weight"]).T),
-        out=np.ascontiguousarray(matrix("self_attn.o").T),
-        gate_up=np.ascontiguousarray(
-            (matrix("mlp.gate", "mlp.up") * weight[f"{prefix}post_attention_layernorm.weight"]).T
-        ),
-        down=np.ascontiguousarray(matrix("mlp.down").T),
+        qkv=_columns(qkv * weight[f"{prefix}input_layernorm.weight"]),
+        out=_columns(matrix("self_attn.o")),
+        gate_up=_columns(matrix("mlp.gate", "mlp.up") * weight[f"{prefix}post_attention_layernorm.weight"]),
+        down=_columns(matrix("mlp.down")),
     )
+
+
+def _columns(projection: Floats) -> Floats:
+    """A projection [out, in] as [pieces, in, out / pieces]: the fewest equal pieces that keep to PRODUCT."""
+    out, width = projection.shape
+    pieces = next(n for n in range(1, out + 1) if out % n == 0 and ROWS * projection.size // n <= PRODUCT or n == out)
+    return np.ascontiguousarray(projection.reshape(pieces, out // pieces, width).swapaxes(1, 2))
 
 
 def _pairs(shape: Shape, projection: Floats) -> Floats:
@@ -231,9 +224,12 @@ def _rotations(shape: Shape, positions: int) -> NDArray[np.complex64]:
     return np.exp(1j * np.outer(np.arange(positions), frequency)).astype(np.complex64)
 
 
-def _times(rows: Floats, matrix: Floats) -> Floats:
-    """The product, computed ROWS rows at a time."""
-    return (rows.reshape(-1, ROWS, rows.shape[1]) @ matrix).reshape(len(rows), -1)
+def _times(rows: Floats, pieces: Floats) -> Floats:
+    """Rows [a multiple of ROWS, in] times a matrix in pieces."""
+    tiles = rows.reshape(-1, 1, ROWS, rows.shape[1])
+    result = np.empty((len(tiles), ROWS, len(pieces), pieces.shape[2]), np.float32)
+    np.matmul(tiles, pieces, out=result.swapaxes(1, 2))
+    return result.reshape(len(rows), -1)
 
 
 def _unit(x: Floats, epsilon: float) -> Floats:

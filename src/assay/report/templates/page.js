@@ -35,7 +35,7 @@
       axis: {
         labelFontSize: 13, titleFontSize: 13, titleFontWeight: "normal", titleColor: "var(--muted)", titlePadding: 10,
         labelColor: "var(--muted)", gridColor: "var(--grid)", domainColor: "var(--line)", tickColor: "var(--line)",
-        labelLimit: narrow.matches ? 112 : 240, labelPadding: 6, ticks: false,
+        labelLimit: narrow.matches ? 112 : 240, labelLineHeight: 14, labelPadding: 6, ticks: false,
       },
       axisX: { labelOverlap: "parity", labelSeparation: 10, labelFlush: false },
       axisQuantitative: { domain: false },
@@ -49,7 +49,9 @@
     views.splice(0).forEach((view) => view.finalize());
     for (const box of all("[data-chart]")) {
       box.replaceChildren();
-      const { spec } = vegaLite.compile({ ...themed(specs[box.dataset.chart], style), config: themed(config(), style) });
+      const chart = themed(specs[box.dataset.chart], style);
+      for (const param of chart.params ?? []) param.value = narrow.matches;
+      const { spec } = vegaLite.compile({ ...chart, config: themed(config(), style) });
       const view = new vega.View(vega.parse(spec), { renderer: "svg", container: box, hover: false, logLevel: vega.Warn });
       view.tooltip(showTip).run();
       views.push(view);

@@ -1,0 +1,160 @@
+"""The command as a user gives it: a process of its own, on a real endpoint, killed for real."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from assay.store import read_rollouts
+from assay.types import Score
+from tests.endpoint import Endpoint, answering, http
+
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "OPENAI_API_KEY"} | {"COLUMNS": "120"}
+
+
+def start(*arguments: str, cwd: Path) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "assay.cli", *arguments]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=cwd, env=ENVIRONMENT, stdout=pipe, stderr=pipe, text=True)
+
+
+def assay(*arguments: str, cwd: Path) -> tuple[int, str, str]:
+    process = start(*arguments, cwd=cwd)
+    out, err = process.communicate(timeout=100)
+    return process.returncode, out, err
+
+
+def scored(folder: Path) -> Counter[tuple[str, int]]:
+    return Counter(rollout.key for rollout in read_rollouts(folder) if isinstance(rollout.outcome, Score))
+
+
+def written(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
+
+
+def test_a_run_on_an_endpoint(tmp_path: Path):
+    with Endpoint(answering("42")) as endpoint:
+        code, out, err = assay(
+            *("run", "arithmetic", "--model", "openai:m", "--base-url", endpoint.url, "--repeats", "2", "--limit", "30"),
+            cwd=tmp_path,
+        )
+    assert code == 0, err
+    assert "avg@2 of 60 rollouts" in out
+    folder = tmp_path / "runs/arithmetic/m"
+    assert {path.name for path in folder.iterdir()} == {"run.json", "tasks.jsonl", "rollouts.jsonl", "summary.json"}
+    assert json.loads((folder / "summary.json").read_text())["rollouts"] == 60
+    assert "60 rollouts to make" in err
+
+
+def test_sigkill_at_twenty_random_moments_loses_nothing(tmp_path: Path):
+    """Each planned rollout is scored once in the end, however often the run was killed."""
+    rng = random.Random(4)
+    tasks, repeats = 240, 25
+    with Endpoint(answering("42", delay_s=0.05)) as endpoint:
+        command = ["run", "arithmetic", "--model", "chat:m", "--base-url", endpoint.url, "--out", "run"]
+        command += ["--repeats", str(repeats), "--concurrency", "16"]
+        run, kills, grew = tmp_path / "run/rollouts.jsonl", 0, 0
+        while kills < 20:
+            process = start(*command, cwd=tmp_path)
+            size = written(run)
+            deadline = time.monotonic() + 30
+            # Half of the kills fall while it starts, half while rollouts come in.
+            while kills % 2 and written(run) == size and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.01)
+            time.sleep(rng.random() * 0.6)
+            process.kill()
+            process.communicate()
+            kills += 1
+            grew += written(run) > size
+        assert grew >= 10
+        before = scored(tmp_path / "run")
+        assert 0 < len(before) < tasks * repeats
+        code, _, err = assay(*command, cwd=tmp_path)
+    assert code == 0, err
+    found = scored(tmp_path / "run")
+    assert set(found.values()) == {1}
+    assert len(found) == tasks * repeats
+
+
+def test_ctrl_c_finishes_what_is_in_flight(tmp_path: Path):
+    with Endpoint(answering("42", delay_s=0.4)) as endpoint:
+        command = ["run", "arithmetic", "--model", "chat:m", "--base-url", endpoint.url, "--out", "run"]
+        process = start(*command, "--concurrency", "8", cwd=tmp_path)
+        while len(endpoint.calls) < 8:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "finishing what is in flight" in err
+    assert len(scored(tmp_path / "run")) == len(endpoint.calls)
+
+
+def test_shards_of_one_run_are_read_together(tmp_path: Path):
+    with Endpoint(answering("42")) as endpoint:
+        for index in (1, 2, 3):
+            command = ["run", "arithmetic", "--model", "chat:m", "--base-url", endpoint.url, "--repeats", "2"]
+            code, _, err = assay(*command, "--shard", f"{index}/3", "--out", "run", cwd=tmp_path)
+            assert code == 0, err
+    assert len(scored(tmp_path / "run")) == 480
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["run", "arithmetik", "--model", "gold"], 2, "there is no benchmark 'arithmetik'. Did you mean arithmetic?"),
+        (["run", "arithmetic", "--model", "goldd"], 2, "there is no model 'goldd'. Did you mean gold?"),
+        (["profile", "arithmetic", "--suite", "embeded"], 2, "there is no suite 'embeded'. Did you mean embedded?"),
+        (["run", "./nowhere", "--model", "gold"], 2, "nowhere is not a benchmark"),
+        (["run", "arithmetic", "--model", "gold", "--repeats", "0"], 2, "at least 1"),
+        (["run", "arithmetic", "--model", "gold", "--shard", "4/3"], 2, "expected i/n"),
+        (["run", "arithmetic", "--model", "gold", "--set", "sampling.x=1"], 2, "unknown field `x`"),
+        (["run", "arithmetic", "--model", "chat:m", "--base-url", "http://127.0.0.1:9/v1", "--set", "model.attempts=1"],
+         4, "is the server running?"),
+    ],
+)
+def test_bad_input_is_told_without_a_traceback(tmp_path: Path, arguments: list[str], code: int, words: str):
+    returned, _, err = assay(*arguments, cwd=tmp_path)
+    assert words in err
+    assert "Traceback" not in err
+    assert returned == code
+
+
+def test_a_run_directory_of_another_run_is_refused(tmp_path: Path):
+    assert assay("run", "arithmetic", "--model", "gold", "--out", "run", cwd=tmp_path)[0] == 0
+    code, _, err = assay("run", "arithmetic", "--model", "null", "--out", "run", cwd=tmp_path)
+    assert code == 2
+    assert "identity" in err
+    code, _, err = assay("run", "arithmetic", "--model", "gold", "--limit", "3", "--out", "run", cwd=tmp_path)
+    assert code == 2
+    assert "tasks: 240 there, 3 now" in err
+
+
+def test_no_key_is_ever_written(tmp_path: Path):
+    async def behave(call, writer):  # type: ignore[no-untyped-def]
+        writer.write(http(call.headers["authorization"].encode(), 401))
+
+    environment = ENVIRONMENT | {"CANARY": "sk-canary-1234"}
+    (tmp_path / "assay.toml").write_text('[models.m]\ndialect="chat"\nbase_url="http://x/v1"\napi_key_env="CANARY"\n')
+    with Endpoint(behave) as endpoint:
+        command = [sys.executable, "-m", "assay.cli", "run", "arithmetic", "--model", "m", "--base-url", endpoint.url]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, timeout=60, check=False)
+    assert endpoint.calls[0].headers["authorization"] == "Bearer sk-canary-1234"
+    assert done.returncode == 4
+    written = done.stdout + done.stderr + b"".join(p.read_bytes() for p in tmp_path.rglob("*") if p.is_file())
+    assert b"sk-canary" not in written
+    assert b"CANARY" in written
+
+
+def test_list_names_what_there_is(tmp_path: Path):
+    for what, word in [("benchmarks", "arithmetic"), ("models", "micro-thinking"), ("suites", "embedded")]:
+        code, out, err = assay("list", what, cwd=tmp_path)
+        assert code == 0, err
+        assert word in out

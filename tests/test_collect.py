@@ -1,0 +1,256 @@
+import asyncio
+import re
+from collections.abc import Iterable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assay.agent.loop import ToolLoop
+from assay.collect import Interruption, Planned, plan, roll, seed_of
+from assay.config import ModelConfig
+from assay.digest import task_digest
+from assay.environment import Benchmark, Environment
+from assay.environment.verify.integer import integer
+from assay.errors import StoppedEarly
+from assay.model.fixed import Fixed
+from assay.run import RunPlan, collect_run
+from assay.store import Shard, read_rollouts
+from assay.types import (
+    Failure,
+    FunctionCall,
+    FunctionCallOutput,
+    Item,
+    Message,
+    Request,
+    Response,
+    Score,
+    Task,
+    Tool,
+    Turn,
+)
+from tests.endpoint import Call, Endpoint, answering, chat_body, http
+
+TASKS = [Task(id=f"t{i}", input=[Message(role="user", content=f"{i}")], gold=str(i)) for i in range(10)]
+
+
+class Echo(Environment):
+    name, version = "echo", "1"
+
+    def tasks(self) -> Iterable[Task]:
+        return TASKS
+
+    def verify(self, task: Task, response: Response) -> Score:
+        if "broken" in response.text:
+            raise ZeroDivisionError("the verifier broke")
+        if "endless" in response.text:
+            return Score(reward=float("nan"))
+        return integer(response, int(task.gold or ""))
+
+
+ECHO = Benchmark(environment=Echo(), repeats=3)
+
+
+def asked(folder: Path, url: str, **changes: Any) -> RunPlan:
+    server = ModelConfig(dialect="chat", id="m", base_url=url, attempts=1, timeout_s=5)
+    settings: dict[str, Any] = {"benchmark": ECHO, "name": "m", "server": server, "folder": folder, "repeats": 3}
+    return RunPlan(**settings | changes)
+
+
+def planned(task: Task = TASKS[0]) -> Planned:
+    return Planned(task, task_digest(task), 0, 0, 7)
+
+
+def rolled(answer: Any, benchmark: Benchmark = ECHO, task: Task = TASKS[0], **settings: Any):
+    return asyncio.run(roll(benchmark, ToolLoop(**settings), Fixed(answer), planned(task)))
+
+
+def keys(folder: Path) -> list[tuple[str, int]]:
+    return [rollout.key for rollout in read_rollouts(folder) if isinstance(rollout.outcome, Score)]
+
+
+def test_every_planned_rollout_is_scored_once(tmp_path: Path):
+    with Endpoint(answering("3")) as endpoint:
+        tally = asyncio.run(collect_run(asked(tmp_path, endpoint.url)))
+    assert (tally.scored, tally.failed, tally.reward) == (30, 0, 3)
+    assert sorted(keys(tmp_path)) == [(task.id, repeat) for task in TASKS for repeat in range(3)]
+    assert {call.json["seed"] for call in endpoint.calls} == {
+        seed_of(0, task.id, repeat) for task in TASKS for repeat in range(3)
+    }
+
+
+def test_resuming_asks_only_what_is_owed_and_more_repeats_add_to_it(tmp_path: Path):
+    with Endpoint(answering("3")) as endpoint:
+        asyncio.run(collect_run(asked(tmp_path, endpoint.url, repeats=1)))
+        again = asyncio.run(collect_run(asked(tmp_path, endpoint.url, repeats=1)))
+        more = asyncio.run(collect_run(asked(tmp_path, endpoint.url, repeats=2)))
+    assert (again.planned, more.planned, len(endpoint.calls)) == (0, 10, 20)
+
+
+def test_a_failure_is_kept_as_one_and_retried_on_resume(tmp_path: Path):
+    async def behave(call: Call, writer: asyncio.StreamWriter) -> None:
+        writer.write(http(b"down", 500) if call.prompt == "4" and len(endpoint.calls) < 31 else http(chat_body("4")))
+
+    with Endpoint(behave) as endpoint:
+        first = asyncio.run(collect_run(asked(tmp_path, endpoint.url, concurrency=1)))
+        assert (first.scored, first.failed, first.reward) == (27, 3, 0)
+        second = asyncio.run(collect_run(asked(tmp_path, endpoint.url)))
+    assert (second.planned, second.scored, second.reward) == (3, 3, 3)
+    rows = [rollout for rollout in read_rollouts(tmp_path) if rollout.task == "t4"]
+    assert [(row.attempt, type(row.outcome).__name__) for row in rows[:3]] == [(0, "Failure")] * 3
+    assert [(row.attempt, type(row.outcome).__name__) for row in rows[3:]] == [(1, "Score")] * 3
+
+
+def test_nothing_but_failures_stops_the_run_with_the_reason(tmp_path: Path):
+    with Endpoint(lambda call, writer: _write(writer, http(b"no such model", 404))) as endpoint:
+        with pytest.raises(StoppedEarly, match=r"all of the first 20 rollouts failed.*no such model") as told:
+            asyncio.run(collect_run(asked(tmp_path, endpoint.url, concurrency=4)))
+        assert "--no-early-stop" in str(told.value)
+        assert len(endpoint.calls) < 30
+        tally = asyncio.run(collect_run(asked(tmp_path, endpoint.url, early_stop=False)))
+    assert (tally.scored, tally.failed) == (0, 30)
+    assert keys(tmp_path) == []
+
+
+async def _write(writer: asyncio.StreamWriter, answer: bytes) -> None:
+    writer.write(answer)
+
+
+def test_a_model_server_that_cannot_be_reached_says_so_early(tmp_path: Path):
+    with pytest.raises(StoppedEarly, match="is the server running"):
+        asyncio.run(collect_run(asked(tmp_path, "http://127.0.0.1:9/v1")))
+
+
+def test_no_more_are_in_flight_than_allowed(tmp_path: Path):
+    flying, most = 0, 0
+
+    async def behave(call: Call, writer: asyncio.StreamWriter) -> None:
+        nonlocal flying, most
+        flying += 1
+        most = max(most, flying)
+        await asyncio.sleep(0.01)
+        flying -= 1
+        writer.write(http(chat_body("1")))
+
+    with Endpoint(behave) as endpoint:
+        asyncio.run(collect_run(asked(tmp_path, endpoint.url, concurrency=4)))
+    assert most == 4
+
+
+def test_stopping_finishes_what_is_in_flight_and_a_second_time_abandons_it(tmp_path: Path):
+    async def main(url: str, times: int) -> int:
+        interruption = Interruption()
+        run = collect_run(asked(tmp_path, url, concurrency=5), interruption=interruption)
+        work = asyncio.create_task(run)
+        while not endpoint.calls:
+            await asyncio.sleep(0.01)
+        for _ in range(times):
+            interruption.stop()
+        return (await asyncio.wait_for(work, 5)).done
+
+    with Endpoint(answering("1", delay_s=0.3)) as endpoint:
+        assert asyncio.run(main(endpoint.url, 1)) == 5
+        endpoint.calls.clear()
+        assert asyncio.run(main(endpoint.url, 2)) == 0
+        assert asyncio.run(collect_run(asked(tmp_path, endpoint.url, concurrency=30))).done == 25
+    assert sorted(keys(tmp_path)) == [(task.id, repeat) for task in TASKS for repeat in range(3)]
+
+
+@given(st.integers(1, 7), st.integers(1, 4), st.sets(st.tuples(st.sampled_from([t.id for t in TASKS]), st.integers(0, 3))))
+def test_shards_divide_the_plan_and_leave_out_what_is_scored(count: int, repeats: int, scored: set[tuple[str, int]]):
+    shards = [
+        {(p.task.id, p.repeat) for p in plan(TASKS, repeats, seed=0, scored=scored, attempts={}, shard=Shard(i, count))}
+        for i in range(1, count + 1)
+    ]
+    whole = {(task.id, repeat) for task in TASKS for repeat in range(repeats)}
+    assert set().union(*shards) == whole - scored
+    assert sum(map(len, shards)) == len(whole - scored)
+
+
+def test_seeds_are_the_same_everywhere_and_differ():
+    assert seed_of(0, "t1", 2) == 985977870
+    assert len({seed_of(run, f"t{i}", k) for run in range(3) for i in range(100) for k in range(10)}) == 3000
+
+
+@pytest.mark.parametrize(
+    ("answer", "where", "kind", "words"),
+    [
+        (lambda _: "broken", "verifier", "exception", r"ZeroDivisionError: the verifier broke \(test_collect.py, line"),
+        (lambda _: "endless", "verifier", "exception", "reward nan; expected a finite number"),
+        (lambda _: 1 / 0, "agent", "exception", "division by zero"),
+    ],
+)
+def test_what_breaks_is_a_failure_with_its_place(answer: Any, where: str, kind: str, words: str):
+    outcome = rolled(answer).outcome
+    assert isinstance(outcome, Failure)
+    assert (outcome.where, outcome.kind) == (where, kind)
+    assert re.search(words, outcome.message), outcome.message
+
+
+def test_a_rollout_past_its_deadline_is_a_failure():
+    class Slow(Fixed):
+        async def respond(self, request: Request) -> Response:
+            await asyncio.sleep(60)
+            raise AssertionError
+
+    rollout = asyncio.run(roll(ECHO, ToolLoop(), Slow(lambda _: ""), planned(), deadline_s=0.05))
+    assert isinstance(rollout.outcome, Failure)
+    assert (rollout.outcome.where, rollout.outcome.kind) == ("agent", "deadline")
+
+
+class Adder(Echo):
+    """One tool, which adds; the gold answer has to be found by it."""
+
+    @asynccontextmanager
+    async def _session(self, task: Task):
+        yield self
+
+    def open(self, task: Task, seed: int):
+        return self._session(task)
+
+    async def call(self, name: str, arguments: dict[str, Any]) -> str:
+        return str(arguments["a"] + arguments["b"])
+
+    async def score(self, turns: Sequence[Turn]) -> Score:
+        return integer(turns[-1].response, 5)
+
+
+def test_the_loop_carries_out_calls_and_each_turn_keeps_what_is_new():
+    calls: list[Item] = [
+        FunctionCall(call_id="c1", name="add", arguments='{"a": 2, "b": 3}'),
+        FunctionCall(call_id="c2", name="add", arguments="{bad"),
+    ]
+
+    def answer(request: Request) -> str | Response:
+        outputs = [item for item in request.input if isinstance(item, FunctionCallOutput)]
+        return outputs[0].output if outputs else Response(output=calls)
+
+    tool = Tool(name="add", parameters={})
+    task = Task(id="t", input=[Message(role="user", content="2+3")], tools=[tool])
+    rollout = rolled(answer, Benchmark(environment=Adder(), repeats=1), task)
+    assert rollout.outcome == Score(reward=1.0, answer="5")
+    first, second = rollout.turns
+    assert (first.input, second.input[0]) == (task.input, FunctionCallOutput(call_id="c1", output="5"))
+    assert "not a JSON object" in second.input[1].output  # type: ignore[union-attr]
+    assert len(second.input) == 2
+
+
+def test_the_loop_ends_at_its_limit_of_steps():
+    call = FunctionCall(call_id="c", name="add", arguments='{"a": 1, "b": 1}')
+    rollout = rolled(lambda _: Response(output=[call]), Benchmark(environment=Adder(), repeats=1), steps=3)
+    assert (rollout.stop, len(rollout.turns)) == ("steps", 3)
+    assert rollout.outcome == Score(reward=0.0, answer=None)
+
+
+def test_turns_survive_an_agent_that_crashes():
+    def answer(request: Request) -> Response:
+        if len(request.input) > 1:
+            raise ValueError("second call")
+        return Response(output=[FunctionCall(call_id="c", name="add", arguments='{"a": 1, "b": 1}')])
+
+    rollout = rolled(answer, Benchmark(environment=Adder(), repeats=1))
+    assert isinstance(rollout.outcome, Failure)
+    assert len(rollout.turns) == 1

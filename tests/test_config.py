@@ -1,0 +1,98 @@
+from pathlib import Path
+
+import pytest
+
+from assay.config import ModelConfig, Settings, Suite, load_model, load_suite, override, read_toml, suites
+from assay.errors import InputError, UsageError
+from assay.types import Sampling
+
+SUITE = """
+name = "mine"
+[models.one]
+role = "open"
+kind = "instruct"
+dialect = "chat"
+base_url = "http://localhost:8000/v1"
+"""
+
+
+def test_every_suite_that_ships_loads():
+    assert "embedded" in suites()
+    for name in suites():
+        suite = load_suite(name)
+        named = {name for pair in suite.order for name in pair}
+        assert named <= set(suite.models)
+
+
+def test_a_suite_from_a_file(tmp_path: Path):
+    path = tmp_path / "mine.toml"
+    path.write_text(SUITE)
+    assert load_suite(str(path)).models["one"].server() == ModelConfig(dialect="chat", base_url="http://localhost:8000/v1")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('name = "x\n', r"x.toml, line 1: .*\n  expected: valid TOML"),
+        ('name = "x"\n\nmodels = [,]\n', "line 3"),
+        ('name = "x"\nmodel = 3\n', "unknown field `model`.*\n  expected: the keys name, models"),
+        (SUITE.replace('"open"', '"friend"'), r"friend.*\$.models\[...\].role"),
+        (SUITE.replace('"chat"', '"telepathy"'), "telepathy"),
+        (SUITE.replace("http://localhost:8000/v1", "\\q"), "line 7"),
+    ],
+)
+def test_a_broken_suite_is_told_with_its_place(tmp_path: Path, text: str, words: str):
+    path = tmp_path / "x.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=words):
+        read_toml(path, Suite)
+
+
+def test_a_file_that_is_no_text(tmp_path: Path):
+    path = tmp_path / "x.toml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="not UTF-8"):
+        read_toml(path, Suite)
+
+
+@pytest.mark.parametrize(
+    ("call", "name", "near"),
+    [(load_suite, "embeded", "embedded"), (load_model, "nano-instrct", "nano-instruct"), (load_model, "polcy", "policy")],
+)
+def test_an_unknown_name_brings_the_nearest(call: object, name: str, near: str):
+    with pytest.raises(UsageError, match=f"there is no .* '{name}'. Did you mean {near}"):
+        call(name)  # type: ignore[operator]
+
+
+def test_any_endpoint_is_a_model(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    name, server = load_model("chat:Qwen/Qwen3-4B", "http://localhost:8000/v1")
+    assert name == "Qwen--Qwen3-4B"
+    assert (server.dialect, server.id, server.api_key_env) == ("chat", "Qwen/Qwen3-4B", None)
+    assert load_model("openai:gpt-5-nano")[1].base_url == "https://api.openai.com/v1"
+    with pytest.raises(UsageError, match="needs --base-url"):
+        load_model("chat:x")
+
+
+def test_models_of_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "assay.toml").write_text(
+        '[models.qwen]\ndialect = "chat"\nid = "Qwen/Qwen3-4B"\nbase_url = "http://localhost:8000/v1"\n'
+        "sampling = { temperature = 0.6 }\n"
+    )
+    assert load_model("qwen")[1].sampling == Sampling(temperature=0.6)
+
+
+def test_set_changes_one_value_and_refuses_what_is_not_there():
+    settings = Settings(model=ModelConfig(dialect="chat", id="m"), sampling=Sampling(temperature=1.0))
+    changed = override(settings, ["sampling.temperature=0.6", "model.extra_body.a.b=true", "model.id=other"])
+    assert changed.sampling == Sampling(temperature=0.6)
+    assert (changed.model.extra_body, changed.model.id) == ({"a": {"b": True}}, "other")
+    assert override(settings, []) == settings
+    for wrong, words in [
+        ("sampling.heat=1", "unknown field `heat`"),
+        ("sampling.temperature=hot", "Expected `float"),
+        ("novalue", "expected a.b=value"),
+    ]:
+        with pytest.raises(UsageError, match=words):
+            override(settings, [wrong])
