@@ -20,9 +20,20 @@ HEADING = "\u200b"
 """Begins the axis label of a tier, so that no model's name is taken for one."""
 ROW = 30
 """Height of a model's row, in pixels."""
-NARROW = [{"name": "narrow", "value": False}]
-"""A parameter that `page.js` sets on narrow screens."""
-LINES = "narrow ? split(replace(datum.label, regexp('^(.{6,15}[-_ /.])(.{4,})$'), '$1\\n$2'), '\\n') : datum.label"
+SIZE: Spec = {
+    "width": "container",
+    "padding": {"left": 0, "top": 4, "bottom": 4, "right": 4},
+    "params": [{"name": "narrow", "value": False}],
+}
+"""As wide as the page lets it be. `page.js` sets `narrow` on narrow screens."""
+_LONG = "regexp('^(.{6,15}[-_ /.])(.{4,})$')"
+LINES: Spec = {
+    "labelExpr": f"narrow ? split(replace(datum.label, {_LONG}, '$1\\n$2'), '\\n') : datum.label",
+    "labelBaseline": {
+        "condition": {"test": f"narrow && test({_LONG}, datum.value)", "value": "bottom"},
+        "value": "middle",
+    },
+}
 """An axis label in two lines on a narrow screen, so that the end of a long name, which tells models apart, is seen."""
 NAMES: Spec = {
     "title": None,
@@ -30,7 +41,7 @@ NAMES: Spec = {
     "ticks": False,
     "labelPadding": 12,
     "labelColor": "var(--ink)",
-    "labelExpr": LINES,
+    **LINES,
 }
 """The axis of models or categories."""
 COLUMNS = 480
@@ -53,7 +64,7 @@ def scores(models: Mapping[str, ModelSummary], looks: Mapping[str, Look]) -> Spe
             "domain": False,
             "ticks": False,
             "labelPadding": 12,
-            "labelExpr": LINES,
+            **LINES,
             "labelFontWeight": {"condition": {"test": _HEADED, "value": 600}, "value": "normal"},
             "labelColor": {"condition": {"test": _HEADED, "value": "var(--muted)"}, "value": "var(--ink)"},
         },
@@ -70,10 +81,8 @@ def scores(models: Mapping[str, ModelSummary], looks: Mapping[str, Look]) -> Spe
     return {
         "description": "Score of each model with a thick 95 % interval for running again on the same tasks and a thin "
         "one for other tasks of the same kind. " + "; ".join(_spoken(name, models[name]) for name in looks),
-        "params": NARROW,
-        "width": "container",
+        **SIZE,
         "height": ROW * len(order),
-        "padding": {"left": 0, "top": 4, "bottom": 4, "right": 4},
         "data": {"values": rows},
         "encoding": {"y": y},
         "layer": [
@@ -181,9 +190,8 @@ def repeats(found: Repeats | None, looks: Mapping[str, Look]) -> Spec | str:
     return {
         "description": f"Standard deviation of avg@k of {found.model} against the number of repeats. At k = "
         f"{found.k_set} it is {points(found.sd_run)} points, at most {points(found.sd_run_upper)}.",
-        "width": "container",
+        **SIZE,
         "height": 260,
-        "padding": {"left": 0, "top": 8, "bottom": 4, "right": 4},
         "data": {"values": [{"k": k, "sd": sd, "upper": upper} for k, sd, upper in found.curve]},
         "layer": [
             {"mark": {"type": "area", "color": color, "opacity": 0.18}, "encoding": _between(x, y)},
@@ -279,10 +287,8 @@ def difficulty(tables: Tables, looks: Mapping[str, Look]) -> Spec | str:
     return {
         "description": f"Mean reward of {counted(len(means), 'task')}, the hardest at the left, for "
         f"{counted(len(models), 'model')}.",
-        "params": NARROW,
-        "width": "container",
+        **SIZE,
         "height": ROW * len(models),
-        "padding": {"left": 0, "top": 4, "bottom": 4, "right": 4},
         "data": {"values": rows},
         "mark": {"type": "rect"},
         "encoding": {
@@ -368,10 +374,8 @@ def by_category(models: Mapping[str, ModelSummary], looks: Mapping[str, Look]) -
     return {
         "description": "Score by category, the hardest category first. "
         + "; ".join(f"{name}: {percent(_category_mean(rows, name))} on average" for name in categories),
-        "params": NARROW,
-        "width": "container",
+        **SIZE,
         "height": len(categories) * (max(ROW, 17 * len(scored)) if apart else 24),
-        "padding": {"left": 0, "top": 4, "bottom": 4, "right": 4},
         "data": {"values": rows},
         "encoding": {"y": y, **offset},
         "layer": [
@@ -413,9 +417,8 @@ def length(tables: Tables, looks: Mapping[str, Look]) -> Spec | str:
     ]
     return {
         "description": "Mean reward against output length: each model's scored rollouts in fifths by their length.",
-        "width": "container",
+        **SIZE,
         "height": 260,
-        "padding": {"left": 0, "top": 8, "bottom": 4, "right": 4},
         "data": {"values": rows},
         "encoding": {"x": x, "y": y, "color": color},
         "layer": [
@@ -482,10 +485,8 @@ def tokens(models: Mapping[str, ModelSummary], looks: Mapping[str, Look]) -> Spe
         ]
     return {
         "description": "Mean tokens of a rollout by model: prompt, answer and reasoning.",
-        "params": NARROW,
-        "width": "container",
+        **SIZE,
         "height": ROW * len(spent),
-        "padding": {"left": 0, "top": 4, "bottom": 4, "right": 4},
         "data": {"values": rows},
         "mark": {"type": "bar", "stroke": "var(--page)", "strokeWidth": 1, "height": {"band": 0.62}},
         "encoding": {
@@ -524,7 +525,7 @@ def _share_axis(field: str, values: Sequence[float | None], title: str) -> Spec:
         "field": field,
         "type": "quantitative",
         "scale": {"domain": [min([0.0, *known]), max([1.0, *known])], "nice": False, "zero": False},
-        "axis": {"title": title, "format": ".0%", "tickCount": 5},
+        "axis": {"title": title, "format": ".0%", "tickCount": {"expr": "narrow ? 2 : 5"}},
     }
 
 

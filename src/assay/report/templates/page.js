@@ -35,7 +35,7 @@
       axis: {
         labelFontSize: 13, titleFontSize: 13, titleFontWeight: "normal", titleColor: "var(--muted)", titlePadding: 10,
         labelColor: "var(--muted)", gridColor: "var(--grid)", domainColor: "var(--line)", tickColor: "var(--line)",
-        labelLimit: narrow.matches ? 112 : 240, labelLineHeight: 14, labelPadding: 6, ticks: false,
+        labelLimit: narrow.matches ? 124 : 240, labelLineHeight: 14, labelPadding: 6, ticks: false,
       },
       axisX: { labelOverlap: "parity", labelSeparation: 10, labelFlush: false },
       axisQuantitative: { domain: false },
