@@ -24,8 +24,8 @@ Attend = Callable[[int, Floats], Floats]
 """A layer's attention: its number and [rows, heads + 2 kv_heads, head_dim] -> [rows, heads * head_dim]."""
 
 ROWS = 8
-"""Of 2 to 16 rows, 8 is as fast as any, and all its rows come out alike: on OpenBLAS's Haswell and Zen kernels rows 6 to
-11 of a tile of 12 differ from rows 0 to 5 in the last bit."""
+"""Of 2 to 16 rows, 8 is as fast as any, and all its rows come out alike: on OpenBLAS's Haswell and Zen kernels rows 6
+to 11 of a tile of 12 differ from rows 0 to 5 in the last bit."""
 WIDTH = 32
 BLOCK = 64
 PRODUCT = 2**18
@@ -86,7 +86,7 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One layer's matrices, as `_columns` keeps them. The norms' gains and attention's 1/sqrt(head_dim) are multiplied in."""
+    """A layer's matrices, as `_columns` keeps them; norms' gains and attention's 1/sqrt(head_dim) are multiplied in."""
 
     qkv: Floats
     out: Floats
@@ -116,7 +116,7 @@ class Llama:
         return cls(Shape.read(folder / "config.json"), load_file(folder / "model.safetensors"), slots)
 
     def prefill(self, first: int, prompts: list[list[int]]) -> Floats:
-        """Fill the slots from `first` on with prompts, longest first; final hidden states [prompts, longest, hidden]."""
+        """Fill the slots from `first` on with prompts, longest first; final hidden states [prompts, tokens, hidden]."""
         lengths = np.array([len(prompt) for prompt in prompts])
         tokens = np.zeros((len(prompts), _up(len(prompts[0]), WIDTH)), np.int64)
         for row, prompt in enumerate(prompts):
@@ -205,7 +205,8 @@ def _layer(shape: Shape, weight: dict[str, Floats], prefix: str) -> Layer:
 def _columns(projection: Floats) -> Floats:
     """A projection [out, in] as [pieces, in, out / pieces]: the fewest equal pieces that keep to PRODUCT."""
     out, width = projection.shape
-    pieces = next(n for n in range(1, out + 1) if out % n == 0 and ROWS * projection.size // n <= PRODUCT or n == out)
+    fitting = (n for n in range(1, out) if out % n == 0 and ROWS * projection.size // n <= PRODUCT)
+    pieces = next(fitting, out)
     return np.ascontiguousarray(projection.reshape(pieces, out // pieces, width).swapaxes(1, 2))
 
 
