@@ -1,5 +1,7 @@
 """`assay profile`."""
 
+import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,7 +75,8 @@ def profile(
         return 130
     ran = [name for name, summary in made.models.items() if summary.ran]
     page = folder / "report.html"
-    write(page, made, {name: read(folder / "runs" / name).table() for name in ran}, list(_readings(folder, ran)))
+    tables = {name: read(folder / "runs" / name).table() for name in ran}
+    write(page, made, tables, list(_readings(folder, ran)), command=shlex.join(["assay", *sys.argv[1:]]))
     _show(made)
     print(f"{folder / 'profile.json'}\n{page}")
     return 3 if strict and any(gate.verdict == "fail" for gate in made.gates) else 0

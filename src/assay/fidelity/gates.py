@@ -73,6 +73,8 @@ def strongest(contenders: Sequence[Contender], role: str) -> Contender | None:
 
 def clears_floor(contender: Contender, chance: float) -> bool:
     """Whether a model alone, without correction, is above the floor and clear of chance."""
+    if not contender.results.scored:
+        return False
     found = contender.estimate
     lower = above_chance(found, chance).lower
     return found.interval_task is not None and found.interval_task[0] > FLOOR and lower is not None and lower > 0
@@ -204,7 +206,7 @@ def order_differences(pairs: Sequence[tuple[Contender, Contender]]) -> dict[str,
     return {
         f"{a.name} ≥ {b.name}": paired_difference(a.results.rewards_TK, b.results.rewards_TK)
         for a, b in pairs
-        if a.results.rewards_TK.shape[0] == b.results.rewards_TK.shape[0]
+        if _common_tasks(a, b) >= 2
     }
 
 
@@ -340,13 +342,20 @@ async def _reward(benchmark: Benchmark, task: Task, text: str) -> float | str:
     return rollout.outcome.reward if isinstance(rollout.outcome, Score) else rollout.outcome.message
 
 
+def _common_tasks(a: Contender, b: Contender) -> int:
+    """How many tasks both have a score for."""
+    scored = [~np.isnan(c.results.rewards_TK).all(axis=1) for c in (a, b)]
+    return int((scored[0] & scored[1]).sum())
+
+
 def _zero(reward: float | str) -> float:
     """A reward to be averaged in a gate: a verifier that broke on an empty answer has not rewarded it."""
     return reward if isinstance(reward, float | int) else 0.0
 
 
 def _numbers(found: Estimate) -> dict[str, Any]:
-    return {"score": found.score, "interval_task": found.interval_task, "se_task": found.se_task, "tasks": found.tasks}
+    interval = list(found.interval_task) if found.interval_task else None
+    return {"score": found.score, "interval_task": interval, "se_task": found.se_task, "tasks": found.tasks}
 
 
 def _rates(results: Results) -> dict[str, float]:

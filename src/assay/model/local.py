@@ -9,7 +9,7 @@ from assay.model import thinking
 from assay.model.chat import messages
 from assay.model.engine import Engine
 from assay.model.responses import merge
-from assay.types import Reasoning, Request, Response, TokenIds, Usage
+from assay.types import Request, Response, TokenIds, Usage
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -27,6 +27,8 @@ class Local:
         self._config = config
         self._weights = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
         self._engine = Engine.load(folder)
+        self._open = self._engine.tokenizer.token_to_id(thinking.OPEN)
+        self._close = self._engine.tokenizer.token_to_id(thinking.CLOSE)
 
     async def respond(self, request: Request) -> Response:
         """One sample, with its token ids and log-probabilities. A prompt beyond the context is an incomplete response.
@@ -50,8 +52,6 @@ class Local:
             raise ModelError("bad_request", str(error), retryable=False) from None
         complete = made.finish == "stop"
         output = thinking.items(made.text, complete=complete)
-        thoughts = sum(len(item.text) for item in output if isinstance(item, Reasoning))
-        share = thoughts / max(1, len(made.text))
         return Response(
             output=output,
             status="completed" if complete else "incomplete",
@@ -59,11 +59,17 @@ class Local:
             usage=Usage(
                 input_tokens=len(made.prompt_ids),
                 output_tokens=len(made.output_ids),
-                reasoning_tokens=round(share * len(made.output_ids)),
+                reasoning_tokens=self._reasoning_tokens(made.output_ids),
             ),
             model=self._config.id,
             tokens=TokenIds(prompt=made.prompt_ids, output=made.output_ids, output_logprobs=made.output_logprobs),
         )
+
+    def _reasoning_tokens(self, output_ids: list[int]) -> int:
+        """Tokens up to the closing tag; all of them where a block was left open."""
+        if self._close in output_ids:
+            return output_ids.index(self._close) + 1
+        return len(output_ids) if self._open in output_ids else 0
 
     def identity(self) -> dict[str, str]:
         return {"weights": self._weights}

@@ -25,7 +25,7 @@ QUESTIONS: dict[GateName, str] = {
     "gold": "Does the reference answer score full marks, and an empty one none?",
     "verifier": "Does the reward ignore what it should ignore?",
     "floor": "Can an open model do it at all?",
-    "order": "Do closed models reach at least what open ones do?",
+    "order": "Do stronger models reach at least what weaker ones do?",
     "kinds": "Does it work for instruct and thinking models alike?",
     "failures": "Were failing rollouts read?",
     "reproduced": "Does the original code give the published number?",

@@ -1,0 +1,130 @@
+"""Profiles end to end: the command, on models that run for real."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from assay.collect import Interruption
+from assay.config import Member, Suite
+from assay.environment.catalog import load
+from assay.fidelity.profile import GATE_ORDER, ProfilePlan, profile
+from assay.fidelity.record import Profile
+from assay.fidelity.results import read
+from assay.fidelity.summary import summarise, write
+from assay.store import read_rollouts
+from tests.endpoint import Call, Endpoint, answering, http
+from tests.test_cli import assay
+
+BENCHMARK = load("arithmetic")
+
+
+def suite(**changes: object) -> Suite:
+    """Models that answer by dialect alone: gold is a strong closed one, chance a weak open one."""
+    models = {
+        "strong": Member(dialect="gold", role="closed", kind="thinking"),
+        "weak": Member(dialect="chance", role="open", kind="instruct", tier=1),
+        "able": Member(dialect="gold", role="open", kind="instruct", tier=2),
+        "last": Member(dialect="gold", role="open", kind="instruct", tier=3),
+    }
+    return Suite(**{"name": "made", "models": models} | changes)  # type: ignore[arg-type]
+
+
+def made(folder: Path, models: Suite, repeats: int = 2, limit: int | None = None) -> Profile:
+    plan = ProfilePlan(benchmark=BENCHMARK, suite=models, folder=folder, repeats=repeats, limit=limit)
+    found = asyncio.run(profile(plan, interruption=Interruption()))
+    assert found is not None
+    return found
+
+
+def test_the_climb_ends_at_the_first_tier_that_clears_the_floor(tmp_path: Path):
+    found = made(tmp_path, suite())
+    assert {name: summary.ran for name, summary in found.models.items()} == {
+        "strong": True,
+        "weak": True,
+        "able": True,
+        "last": False,
+    }
+    assert found.models["last"].score is None
+    assert made(tmp_path / "all", suite(tiers="all")).models["last"].ran
+
+
+def test_the_record_holds_what_it_promises(tmp_path: Path):
+    found = made(tmp_path, suite())
+    assert msgspec.json.decode((tmp_path / "profile.json").read_bytes(), type=Profile) == found
+    assert [gate.name for gate in found.gates] == list(GATE_ORDER)
+    verdicts = {gate.name: gate.verdict for gate in found.gates}
+    assert verdicts["gold"] == verdicts["verifier"] == verdicts["floor"] == verdicts["order"] == "pass"
+    assert verdicts["failures"] == verdicts["reproduced"] == verdicts["parity"] == "not run"
+    table = tmp_path / str(found.models["able"].per_task)
+    assert json.loads(table.read_text().splitlines()[0])["rewards"] == [1, 1]
+    assert found.models["able"].pass_at_k == {"1": 1.0, "2": 1.0}
+    assert found.benchmark.tasks == 240
+
+
+def test_a_profile_given_again_asks_nothing_new(tmp_path: Path):
+    first = made(tmp_path, suite())
+    before = {path: path.read_bytes() for path in tmp_path.rglob("rollouts.jsonl")}
+    second = made(tmp_path, suite())
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("rollouts.jsonl")}
+    assert second.gates == first.gates
+
+
+def test_a_model_that_cannot_be_reached_is_told_and_the_others_go_on(tmp_path: Path):
+    models = suite().models | {
+        "down": Member(dialect="chat", base_url="http://127.0.0.1:9/v1", attempts=1, role="open", kind="thinking")
+    }
+    found = made(tmp_path, suite(models=models))
+    assert found.models["down"].score is None
+    assert found.models["down"].failures > 0
+    gate = next(gate for gate in found.gates if gate.name == "kinds")
+    assert gate.verdict == "fail"
+    assert "down (thinking): failures 100.0%" in gate.reason
+
+
+def test_a_summary_is_rebuilt_from_the_files_alone(tmp_path: Path):
+    made(tmp_path, suite())
+    folder = tmp_path / "runs/weak"
+    kept = (folder / "summary.json").read_bytes()
+    (folder / "summary.json").unlink()
+    assert write(folder) == summarise(read(folder))
+    assert (folder / "summary.json").read_bytes() == kept
+
+
+def test_failures_are_left_out_of_the_score_and_told_beside_it(tmp_path: Path):
+    async def behave(call: Call, writer: asyncio.StreamWriter) -> None:
+        gold = next(t.gold for t in BENCHMARK.environment.tasks() if t.input[0].content == call.prompt)  # type: ignore
+        broken = call.prompt in first
+        writer.write(http(b"down", 500)) if broken else await answering(str(gold))(call, writer)
+
+    first = {str(task.input[0].content) for task in list(BENCHMARK.environment.tasks())[20:30]}  # type: ignore[union-attr]
+    with Endpoint(behave) as endpoint:
+        models = {"m": Member(dialect="chat", base_url=endpoint.url, attempts=1, role="open", kind="instruct")}
+        found = made(tmp_path, Suite(name="one", models=models), limit=40).models["m"]
+    assert (found.score, found.rollouts, found.failures) == (1.0, 60, 20)
+    assert found.score_failures_zero == pytest.approx(0.75)
+
+
+def test_the_command_on_the_embedded_models(tmp_path: Path):
+    command = ["profile", "arithmetic", "--repeats", "2", "--limit", "48", "--out", "made"]
+    code, out, err = assay(*command, cwd=tmp_path)
+    assert code == 0, err
+    assert out.rstrip().endswith("report.html")
+    assert (tmp_path / "made/report.html").stat().st_size > 500_000
+    found = msgspec.json.decode((tmp_path / "made/profile.json").read_bytes(), type=Profile)
+    assert {gate.verdict for gate in found.gates if gate.name in ("gold", "verifier")} == {"pass"}
+    thinking = list(read_rollouts(tmp_path / "made/runs/micro-thinking"))
+    assert all(rollout.turns[0].response.reasoning for rollout in thinking[:10])
+    tokens = thinking[0].turns[0].response.tokens
+    assert tokens is not None
+    assert len(tokens.output) == len(tokens.output_logprobs) > 10
+    assert assay(*command, "--strict", cwd=tmp_path)[0] in (0, 3)
+
+
+def test_strict_exits_3_where_a_gate_fails(tmp_path: Path):
+    (tmp_path / "null.toml").write_text('name="n"\n[models.a]\ndialect="null"\nrole="open"\nkind="instruct"\n')
+    command = ["profile", "arithmetic", "--suite", "null.toml", "--repeats", "2"]
+    assert assay(*command, cwd=tmp_path)[0] == 0
+    assert assay(*command, "--strict", cwd=tmp_path)[0] == 3
