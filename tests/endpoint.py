@@ -86,9 +86,7 @@ class Endpoint:
 def http(body: bytes, status: int = 200, kind: str = "application/json", **headers: str) -> bytes:
     """The bytes of one HTTP answer."""
     extra = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
-    return (
-        f"HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n{extra}\r\n".encode() + body
-    )
+    return f"HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n{extra}\r\n".encode() + body
 
 
 def chat_body(text: str | None, finish: str = "stop", **message: Any) -> bytes:
@@ -96,7 +94,9 @@ def chat_body(text: str | None, finish: str = "stop", **message: Any) -> bytes:
     said = {"role": "assistant", "content": text, **message}
     usage = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
     choice = {"index": 0, "message": said, "finish_reason": finish}
-    return json.dumps({"id": "c", "object": "chat.completion", "model": "m", "choices": [choice], "usage": usage}).encode()
+    return json.dumps(
+        {"id": "c", "object": "chat.completion", "model": "m", "choices": [choice], "usage": usage}
+    ).encode()
 
 
 def responses_body(*output: dict[str, Any], **fields: Any) -> bytes:

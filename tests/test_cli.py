@@ -42,7 +42,18 @@ def written(file: Path) -> int:
 def test_a_run_on_an_endpoint(tmp_path: Path):
     with Endpoint(answering("42")) as endpoint:
         code, out, err = assay(
-            *("run", "arithmetic", "--model", "openai:m", "--base-url", endpoint.url, "--repeats", "2", "--limit", "30"),
+            *(
+                "run",
+                "arithmetic",
+                "--model",
+                "openai:m",
+                "--base-url",
+                endpoint.url,
+                "--repeats",
+                "2",
+                "--limit",
+                "30",
+            ),
             cwd=tmp_path,
         )
     assert code == 0, err
@@ -116,8 +127,20 @@ def test_shards_of_one_run_are_read_together(tmp_path: Path):
         (["run", "arithmetic", "--model", "gold", "--repeats", "0"], 2, "at least 1"),
         (["run", "arithmetic", "--model", "gold", "--shard", "4/3"], 2, "expected i/n"),
         (["run", "arithmetic", "--model", "gold", "--set", "sampling.x=1"], 2, "unknown field `x`"),
-        (["run", "arithmetic", "--model", "chat:m", "--base-url", "http://127.0.0.1:9/v1", "--set", "model.attempts=1"],
-         4, "is the server running?"),
+        (
+            [
+                "run",
+                "arithmetic",
+                "--model",
+                "chat:m",
+                "--base-url",
+                "http://127.0.0.1:9/v1",
+                "--set",
+                "model.attempts=1",
+            ],
+            4,
+            "is the server running?",
+        ),
     ],
 )
 def test_bad_input_is_told_without_a_traceback(tmp_path: Path, arguments: list[str], code: int, words: str):

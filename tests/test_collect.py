@@ -159,7 +159,9 @@ def test_stopping_finishes_what_is_in_flight_and_a_second_time_abandons_it(tmp_p
     assert sorted(keys(tmp_path)) == [(task.id, repeat) for task in TASKS for repeat in range(3)]
 
 
-@given(st.integers(1, 7), st.integers(1, 4), st.sets(st.tuples(st.sampled_from([t.id for t in TASKS]), st.integers(0, 3))))
+@given(
+    st.integers(1, 7), st.integers(1, 4), st.sets(st.tuples(st.sampled_from([t.id for t in TASKS]), st.integers(0, 3)))
+)
 def test_shards_divide_the_plan_and_leave_out_what_is_scored(count: int, repeats: int, scored: set[tuple[str, int]]):
     shards = [
         {(p.task.id, p.repeat) for p in plan(TASKS, repeats, seed=0, scored=scored, attempts={}, shard=Shard(i, count))}

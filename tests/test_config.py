@@ -27,7 +27,9 @@ def test_every_suite_that_ships_loads():
 def test_a_suite_from_a_file(tmp_path: Path):
     path = tmp_path / "mine.toml"
     path.write_text(SUITE)
-    assert load_suite(str(path)).models["one"].server() == ModelConfig(dialect="chat", base_url="http://localhost:8000/v1")
+    assert load_suite(str(path)).models["one"].server() == ModelConfig(
+        dialect="chat", base_url="http://localhost:8000/v1"
+    )
 
 
 @pytest.mark.parametrize(
@@ -57,7 +59,11 @@ def test_a_file_that_is_no_text(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("call", "name", "near"),
-    [(load_suite, "embeded", "embedded"), (load_model, "nano-instrct", "nano-instruct"), (load_model, "polcy", "policy")],
+    [
+        (load_suite, "embeded", "embedded"),
+        (load_model, "nano-instrct", "nano-instruct"),
+        (load_model, "polcy", "policy"),
+    ],
 )
 def test_an_unknown_name_brings_the_nearest(call: object, name: str, near: str):
     with pytest.raises(UsageError, match=f"there is no .* '{name}'. Did you mean {near}"):

@@ -129,7 +129,10 @@ def test_shards_write_files_of_their_own_and_are_read_together(tmp_path: Path):
     with Store(tmp_path, record(), TASKS, Shard(1, 2)) as one, Store(tmp_path, record(), TASKS, Shard(2, 2)) as two:
         one.append(rollout(0))
         two.append(rollout(1))
-    assert sorted(path.name for path in tmp_path.glob("rollouts*")) == ["rollouts-1-of-2.jsonl", "rollouts-2-of-2.jsonl"]
+    assert sorted(path.name for path in tmp_path.glob("rollouts*")) == [
+        "rollouts-1-of-2.jsonl",
+        "rollouts-2-of-2.jsonl",
+    ]
     assert {row.task for row in read_rollouts(tmp_path)} == {"t0", "t1"}
 
 

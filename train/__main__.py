@@ -42,7 +42,10 @@ def main() -> None:
     for name in names if arguments.model == "all" else [arguments.model]:
         entry = recipe[name]
         if "checkpoint_of" in entry:
-            publish(HERE / "checkpoints" / entry["checkpoint_of"] / str(entry["step"]), name)
+            checkpoint = HERE / "checkpoints" / entry["checkpoint_of"] / str(entry["step"])
+            if not checkpoint.exists():
+                parser.error(f"{name} is a checkpoint of {entry['checkpoint_of']}: train that first")
+            publish(checkpoint, name)
         else:
             train(name, recipe, until=arguments.until or entry.get("publish", entry["steps"]))
 

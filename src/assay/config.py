@@ -129,7 +129,7 @@ def override(config: T, assignments: Iterable[str]) -> T:
 
 
 def load_suite(name: str) -> Suite:
-    """A suite by the name of one that ships, or by the path of a TOML file. Raises UsageError with the nearest names."""
+    """A suite by the name of one that ships, or by a TOML file's path. Raises UsageError with the nearest names."""
     path = Path(name)
     if path.suffix == ".toml" or path.exists():
         return read_toml(path, Suite)

@@ -4,7 +4,7 @@ import functools
 import platform
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -40,7 +40,7 @@ class RunPlan:
     limit: int | None = None
     """Only so many tasks, from the first."""
     concurrency: int = 64
-    shard: Shard = Shard()
+    shard: Shard = field(default_factory=Shard)
     seed: int = 0
     early_stop: bool = True
 

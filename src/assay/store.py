@@ -155,7 +155,9 @@ def read_tasks(folder: Path) -> list[Task]:
     """The tasks that the run asked. Raises InputError where they are not those that its run.json names."""
     tasks = list(_lines(folder / "tasks.jsonl", Task))
     if tasks_digest(tasks) != read_record(folder).tasks_digest:
-        raise InputError(folder / "tasks.jsonl", None, "these are not the tasks in run.json's digest", "unchanged tasks")
+        raise InputError(
+            folder / "tasks.jsonl", None, "these are not the tasks in run.json's digest", "unchanged tasks"
+        )
     return tasks
 
 

@@ -1,4 +1,4 @@
-"""The vocabulary: every struct that rooms hand to each other and that a run directory holds. Frozen, msgspec-encoded."""
+"""The vocabulary: every struct that rooms hand to each other and that a run directory holds."""
 
 from typing import Any, Literal
 
@@ -150,7 +150,7 @@ class Usage(Struct, frozen=True, omit_defaults=True):
 
 
 class TokenIds(Struct, frozen=True, omit_defaults=True):
-    """What training needs, where a server gives it: token ids and the log-probability (natural) of each output token."""
+    """What training needs, where a server gives it: token ids, and the natural log-probability of each output token."""
 
     prompt: list[int] = []
     output: list[int] = []

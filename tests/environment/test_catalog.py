@@ -5,7 +5,7 @@ import pytest
 from assay.environment.catalog import load, names
 from assay.errors import UsageError
 
-MINE = '''
+MINE = """
 from assay.environment import Benchmark, Environment
 from assay.environment.verify.integer import integer
 from assay.types import Message, Task
@@ -23,7 +23,7 @@ class Mine(Environment):
 
 
 BENCHMARK = Benchmark(environment=Mine(), repeats=2)
-'''
+"""
 
 
 def test_what_ships_is_found_by_name():
@@ -39,7 +39,7 @@ def test_a_folder_is_a_benchmark_by_its_path(tmp_path: Path):
 
 
 def test_a_folder_that_is_none_says_what_it_lacks(tmp_path: Path):
-    with pytest.raises(UsageError, match="has no benchmark.py"):
+    with pytest.raises(UsageError, match=r"has no benchmark\.py"):
         load(str(tmp_path))
     (tmp_path / "benchmark.py").write_text("x = 1")
     with pytest.raises(UsageError, match="defines no BENCHMARK"):

@@ -54,7 +54,9 @@ def contender(
 
 def of(name: str, rewards_TK: np.ndarray, *, role: str = "open", kind: str = "instruct", **marks: object) -> Contender:
     outcomes = [
-        Outcome(i, j, None if np.isnan(x) else float(x), marks.get("answer", "1"), marks.get("stop", "completed"), 3, None)  # type: ignore[arg-type]
+        Outcome(
+            i, j, None if np.isnan(x) else float(x), marks.get("answer", "1"), marks.get("stop", "completed"), 3, None
+        )  # type: ignore[arg-type]
         for (i, j), x in np.ndenumerate(rewards_TK)
     ]
     return Contender(name, role, kind, 1, Results(TASKS, rewards_TK, outcomes, {}, 0.0))

@@ -29,7 +29,9 @@ TOOL = Tool(name="add", description="Adds.", parameters={"type": "object", "prop
 HISTORY = Request(
     input=[
         Message(role="system", content="Be brief."),
-        Message(role="user", content=[InputText(text="What is this?"), InputImage(image_url="data:image/png;base64,AA")]),
+        Message(
+            role="user", content=[InputText(text="What is this?"), InputImage(image_url="data:image/png;base64,AA")]
+        ),
         Reasoning(content=[ReasoningText(text="hm")], encrypted_content="E"),
         FunctionCall(call_id="c1", name="add", arguments='{"a": 1}'),
         FunctionCall(call_id="c2", name="add", arguments='{"a": 2}'),
@@ -96,9 +98,9 @@ def test_responses_sends_items_as_they_are():
         "content": [{"type": "reasoning_text", "text": "hm"}],
         "encrypted_content": "E",
     }
-    assert sent["tools"] == [{"type": "function", "strict": False, "name": "add", "description": "Adds."} | {
-        "parameters": TOOL.parameters
-    }]
+    assert sent["tools"] == [
+        {"type": "function", "strict": False, "name": "add", "description": "Adds."} | {"parameters": TOOL.parameters}
+    ]
     assert (sent["temperature"], sent["top_p"], sent["store"]) == (0.6, 0.9, False)
     assert "secret" not in str(sent)
 
@@ -134,7 +136,12 @@ def test_chat_tells_calls_refusals_and_caps():
 
 def test_responses_keeps_items_usage_and_what_cut_it_short():
     items = [
-        {"type": "reasoning", "id": "r1", "summary": [{"type": "summary_text", "text": "sum"}], "encrypted_content": "E"},
+        {
+            "type": "reasoning",
+            "id": "r1",
+            "summary": [{"type": "summary_text", "text": "sum"}],
+            "encrypted_content": "E",
+        },
         {"type": "function_call", "id": "f", "call_id": "c", "name": "add", "arguments": "{}", "status": "completed"},
         say("4"),
     ]
@@ -155,7 +162,9 @@ def test_token_ids_and_logprobs_are_kept_untouched():
     body = chat_body("42").replace(
         b'"finish_reason"', b'"token_ids": [5, 6], "logprobs": {"content": [{"logprob": -0.5}]}, "finish_reason"'
     )
-    _, response = exchange(body.replace(b'"usage"', b'"prompt_token_ids": [1, 2], "usage"'), dialect="chat", logprobs=True)
+    _, response = exchange(
+        body.replace(b'"usage"', b'"prompt_token_ids": [1, 2], "usage"'), dialect="chat", logprobs=True
+    )
     assert response.tokens is not None
     assert (response.tokens.prompt, response.tokens.output) == ([1, 2], [5, 6])
     assert response.tokens.output_logprobs == [-0.5]

@@ -111,4 +111,10 @@ def drive(work: Coroutine[Any, Any, T], interruption: Interruption) -> T:
 
 
 def _short(count: int) -> str:
-    return f"{count / 1e6:.1f}M tokens" if count >= 1e6 else f"{count / 1e3:.1f}k tokens" if count >= 1e4 else f"{count} tokens"
+    return (
+        f"{count / 1e6:.1f}M tokens"
+        if count >= 1e6
+        else f"{count / 1e3:.1f}k tokens"
+        if count >= 1e4
+        else f"{count} tokens"
+    )

@@ -68,9 +68,7 @@ def profile(
     )
     interruption = Interruption()
     with Live() as live:
-        made = drive(
-            make_profile(asked, interruption=interruption, watch=live.begin, tell=console.print), interruption
-        )
+        made = drive(make_profile(asked, interruption=interruption, watch=live.begin, tell=console.print), interruption)
     if made is None:
         return 130
     ran = [name for name, summary in made.models.items() if summary.ran]

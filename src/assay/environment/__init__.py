@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -56,7 +56,7 @@ class Benchmark:
     environment: Environment
     repeats: int
     """k of avg@k."""
-    sampling: Sampling = Sampling()
+    sampling: Sampling = field(default_factory=Sampling)
     """What the protocol fixes; the rest is the model server's."""
     chance: float = 0.0
     """The score that guessing is stated to reach."""

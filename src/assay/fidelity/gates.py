@@ -18,7 +18,6 @@ from assay.environment import Benchmark
 from assay.fidelity.record import Gate, GateName, Repeats, RolloutRef, Verdict
 from assay.fidelity.results import Results
 from assay.fidelity.summary import summarise
-from assay.model import thinking
 from assay.model.fixed import Fixed
 from assay.run import OFF_TOPIC
 from assay.stats.compare import Difference, holm, paired_difference
@@ -183,16 +182,22 @@ def floor_gate(contenders: Sequence[Contender], chance: float, p: Test | None, *
         return Gate("floor", "inconclusive", f"{best.name} has too few tasks for an interval.", numbers)
     numbers |= {"p_holm": p.p_pass}
     lower, upper = found.interval_task
-    words = f"{best.name}, the strongest open model, scores {found.score:.1%} (95 % over tasks: {lower:.1%} to {upper:.1%})"
+    words = (
+        f"{best.name}, the strongest open model, scores {found.score:.1%} (95 % over tasks: {lower:.1%} to {upper:.1%})"
+    )
     if p.p_pass < ALPHA and corrected.lower is not None and corrected.lower > 0:
         return Gate("floor", "pass", f"{words}: above {FLOOR:.0%}, and clear of chance.", numbers)
     if p.p_fail < ALPHA and last_tier:
-        reason = f"{words}: below {FLOOR:.0%} on the last tier. Hard, or broken: gold, verifier and failures tell which."
+        reason = (
+            f"{words}: below {FLOOR:.0%} on the last tier. Hard, or broken: gold, verifier and failures tell which."
+        )
         return Gate("floor", "fail", reason, numbers)
     return Gate("floor", "inconclusive", f"{words}: not clear of {FLOOR:.0%} or of chance.", numbers)
 
 
-def order_pairs(contenders: Sequence[Contender], stated: Sequence[tuple[str, str]]) -> list[tuple[Contender, Contender]]:
+def order_pairs(
+    contenders: Sequence[Contender], stated: Sequence[tuple[str, str]]
+) -> list[tuple[Contender, Contender]]:
     """(stronger, weaker): as the suite states them, else the strongest closed and the strongest open model."""
     by_name = {c.name: c for c in contenders if c.results.scored}
     if stated:
@@ -213,8 +218,7 @@ def order_differences(pairs: Sequence[tuple[Contender, Contender]]) -> dict[str,
 def order_tests(differences: Mapping[str, Difference]) -> dict[str, Test]:
     """For each pair: not worse by the margin, and worse at all."""
     return {
-        name: Test(p_pass=found.p_at_most(-MARGIN), p_fail=found.p_at_least(0.0))
-        for name, found in differences.items()
+        name: Test(p_pass=found.p_at_most(-MARGIN), p_fail=found.p_at_least(0.0)) for name, found in differences.items()
     }
 
 
@@ -257,9 +261,7 @@ def kinds_gate(contenders: Sequence[Contender], suite_kinds: set[str]) -> Gate:
     rates = {c.name: _rates(c.results) for c in contenders}
     kinds = {c.kind for c in contenders if c.results.scored}
     numbers: dict[str, Any] = {"limit": RATE_LIMIT, "rates": rates, "kinds": sorted(kinds)}
-    above = [
-        (c, what, rate) for c in contenders for what, rate in rates[c.name].items() if rate >= RATE_LIMIT
-    ]
+    above = [(c, what, rate) for c in contenders for what, rate in rates[c.name].items() if rate >= RATE_LIMIT]
     if above:
         words = "; ".join(f"{c.name} ({c.kind}): {what.replace('_', ' ')} {rate:.1%}" for c, what, rate in above)
         shown = [ref for c, what, _ in above for ref in _showing(c, what)][:SHOWN]
@@ -328,7 +330,7 @@ def corrected(tests: Mapping[str, Test]) -> dict[str, Test]:
 def not_run() -> list[Gate]:
     """The gates that need more than a profile's own rollouts, and what each lacks."""
     reasons: dict[GateName, str] = {
-        "failures": "Nobody has marked failing rollouts yet. A sample of them stands at the end of the report to be read.",
+        "failures": "Nobody has marked failing rollouts yet. A sample stands at the end of the report to be read.",
         "reproduced": "There are no results of an original implementation to compare with the published number.",
         "parity": "There are no results of an original implementation to compare with these.",
     }

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -15,7 +16,7 @@ from assay.environment import Benchmark
 from assay.errors import StoppedEarly
 from assay.fidelity import gates
 from assay.fidelity.gates import Contender
-from assay.fidelity.record import BenchmarkRecord, ModelSummary, Profile
+from assay.fidelity.record import BenchmarkRecord, Gate, ModelSummary, Profile, Repeats
 from assay.fidelity.results import read
 from assay.fidelity.summary import summarise
 from assay.run import RunPlan, checked, collect_run, versions
@@ -107,7 +108,7 @@ async def _run(
     return Contender(name, member.role, member.kind, member.tier, results)
 
 
-async def _gates(asked: ProfilePlan, contenders: list[Contender]):
+async def _gates(asked: ProfilePlan, contenders: list[Contender]) -> tuple[list[Gate], Repeats | None]:
     benchmark, suite = asked.benchmark, asked.suite
     tasks = contenders[0].results.tasks
     floor = gates.floor_test(contenders)
@@ -131,8 +132,8 @@ async def _gates(asked: ProfilePlan, contenders: list[Contender]):
 def _summary(suite: Suite, name: str, contenders: list[Contender]) -> ModelSummary:
     member = suite.models[name]
     ran = next((c for c in contenders if c.name == name), None)
-    place = {"role": member.role, "kind": member.kind, "tier": member.tier, "ran": ran is not None}
-    if ran is None:
-        return ModelSummary(**place)
-    measured = msgspec.structs.asdict(summarise(ran.results))
-    return ModelSummary(**measured, **place, per_task=f"runs/{name}/per_task.jsonl")
+    summary: dict[str, Any] = {"role": member.role, "kind": member.kind, "tier": member.tier, "ran": ran is not None}
+    if ran is not None:
+        summary |= msgspec.structs.asdict(summarise(ran.results))
+        summary["per_task"] = f"runs/{name}/per_task.jsonl"
+    return ModelSummary(**summary)

@@ -13,7 +13,7 @@ DIALECTS = {
     "chat": "assay.model.chat:Chat",
     "local": "assay.model.local:Local",
 }
-"""Where each dialect's class is. Loaded when first used: numpy's import alone takes longer than a remote first answer."""
+"""Where each dialect's class is, loaded when first used: numpy's import alone is longer than a remote first answer."""
 
 
 class Model(Protocol):

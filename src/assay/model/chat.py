@@ -69,9 +69,10 @@ class Chat:
         if field and self._config.reasoning != "none":
             output.append(Reasoning(content=[ReasoningText(text=field)]))
         if said.content is not None and (said.content or not said.tool_calls):
-            in_text = self._config.reasoning in ("auto", "tags")
-            parse = thinking.items if in_text else lambda text, complete: [thinking.message(text, complete=complete)]
-            output += parse(said.content, complete=complete)
+            if self._config.reasoning in ("auto", "tags"):
+                output += thinking.items(said.content, complete=complete)
+            else:
+                output.append(thinking.message(said.content, complete=complete))
         if said.refusal:
             output.append(Message(role="assistant", content=[Refusal(refusal=said.refusal)]))
         output += [

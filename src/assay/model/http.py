@@ -112,5 +112,5 @@ def server_words(content: bytes) -> str:
 
 def _cause(error: PyreqwestError) -> str:
     """The innermost of the causes that the client names: the outer ones only repeat the URL."""
-    causes = getattr(error, "details", {}).get("causes") or []
-    return str(causes[-1]["message"]) if causes else error.message
+    causes: list[dict[str, str]] = getattr(error, "details", {}).get("causes") or []
+    return causes[-1]["message"] if causes else error.message

@@ -36,9 +36,7 @@ class Recorder:
         ended = time.monotonic()
         new = request.input[self._sent :]
         self._sent = len(request.input) + len(response.output)
-        self.turns.append(
-            Turn(input=new, response=response, started_s=started - self._started, wall_s=ended - started)
-        )
+        self.turns.append(Turn(input=new, response=response, started_s=started - self._started, wall_s=ended - started))
         return response
 
     def identity(self) -> dict[str, str]:

@@ -125,9 +125,7 @@ def _token_ids(wire: _WireResponse) -> TokenIds | None:
 
 def _wire_items(items: list[Item]) -> list[Any]:
     # The API wants `summary` even where it is empty, which the structs leave out.
-    return [
-        {"summary": [], **msgspec.to_builtins(item)} if isinstance(item, Reasoning) else item for item in items
-    ]
+    return [{"summary": [], **msgspec.to_builtins(item)} if isinstance(item, Reasoning) else item for item in items]
 
 
 def _wire_tool(tool: Tool) -> dict[str, Any]:

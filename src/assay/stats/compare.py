@@ -1,6 +1,5 @@
 """Two runs of the same tasks: how far apart they are, and whether that is far."""
 
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

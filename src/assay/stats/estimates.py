@@ -5,7 +5,6 @@ v_i. Repeats of a task are not independent evidence about other tasks, so T x k 
 Clustered errors and the two levels follow Miller, "Adding Error Bars to Evals" (2024).
 """
 
-
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass

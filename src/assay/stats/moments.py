@@ -1,6 +1,5 @@
 """Per task: how many scores, their mean and their variance. What every other module here starts from."""
 
-
 from dataclasses import dataclass
 
 import numpy as np

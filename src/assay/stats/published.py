@@ -1,6 +1,5 @@
 """A run against a published number, of which only the digits are known, and sometimes the repeats behind it."""
 
-
 import math
 from dataclasses import dataclass
 

@@ -1,6 +1,5 @@
 """Repeats: whether they are independent, and how many it takes until the score stands still."""
 
-
 import math
 from dataclasses import dataclass
 

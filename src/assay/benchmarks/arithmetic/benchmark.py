@@ -1,9 +1,9 @@
 """arithmetic: 240 problems with integer answers, made for the embedded models. A row:
 
-    id     two-step-medium-03
-    asks   What is 3 * 49 + 55?
-    gold   202
-    tags   category two-step, level medium
+id     two-step-medium-03
+asks   What is 3 * 49 + 55?
+gold   202
+tags   category two-step, level medium
 """
 
 from collections.abc import Iterable

@@ -76,13 +76,11 @@ class Engine:
         """The engine of a model folder as transformers writes it: config, safetensors, tokenizer, chat template."""
         config: dict[str, Any] = json.loads((folder / "tokenizer_config.json").read_text())
         environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-        environment.globals["raise_exception"] = _refuse
-        for name in ("bos_token", "eos_token", "pad_token"):
-            environment.globals[name] = config.get(name) or ""
+        tokens = {name: config.get(name) or "" for name in ("bos_token", "eos_token", "pad_token")}
         return cls(
             model=Llama.load(folder, slots),
             tokenizer=Tokenizer.from_file(str(folder / "tokenizer.json")),
-            template=environment.from_string(config["chat_template"]),
+            template=environment.from_string(config["chat_template"], {"raise_exception": _refuse, **tokens}),
             slots=slots,
         )
 

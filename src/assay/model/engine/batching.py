@@ -124,7 +124,8 @@ class Batch:
         stopped = self._ends[state["token"]]
         finished: list[tuple[Request, Output]] = []
         # From the last slot down, because a removal moves the last slot into the gap.
-        for slot in np.flatnonzero(stopped | (state["made"] == state["limit"]))[::-1].tolist():
+        ended: list[int] = np.flatnonzero(stopped | (state["made"] == state["limit"])).tolist()
+        for slot in reversed(ended):
             request, made = self._requests[slot], int(state["made"][slot])
             output = Output(
                 ids=self._ids[slot, :made].tolist(),

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file  # pyright: ignore[reportUnknownVariableType]
 
 from assay.errors import InputError
 
@@ -67,7 +67,7 @@ class Shape:
             if got != expected:
                 raise InputError(path, None, f"{name} = {got!r}", f"{expected!r}, all that this engine computes")
         heads = config["num_attention_heads"]
-        end = config.get("eos_token_id")
+        end: int | list[int] | None = config.get("eos_token_id")
         return cls(
             vocabulary=config["vocab_size"],
             hidden=config["hidden_size"],
@@ -113,7 +113,8 @@ class Llama:
     @classmethod
     def load(cls, folder: Path, slots: int) -> Self:
         """The model in a folder as transformers writes it, in full float32."""
-        return cls(Shape.read(folder / "config.json"), load_file(folder / "model.safetensors"), slots)
+        tensors: dict[str, NDArray[Any]] = load_file(folder / "model.safetensors")
+        return cls(Shape.read(folder / "config.json"), tensors, slots)
 
     def prefill(self, first: int, prompts: list[list[int]]) -> Floats:
         """Fill the slots from `first` on with prompts, longest first; final hidden states [prompts, tokens, hidden]."""
@@ -134,10 +135,10 @@ class Llama:
         """
         shape, (count, width) = self.shape, tokens.shape
         group = shape.heads // shape.kv_heads
-        slots = np.arange(first, first + count)[:, None]
-        positions = lengths[:, None] + np.arange(width)
+        slots = np.arange(first, first + count, dtype=np.int64).reshape(-1, 1)
+        positions: Ints = lengths.reshape(-1, 1) + np.arange(width, dtype=np.int64)
         blocks = int(positions.max()) // BLOCK + 1
-        seen = np.arange(blocks * BLOCK) <= positions[..., None]
+        seen: NDArray[np.bool] = np.arange(blocks * BLOCK) <= positions.reshape(count, width, 1)
         unseen = np.where(seen, np.float32(0), np.float32(-np.inf)).reshape(count, 1, width, blocks, BLOCK)
         bias = unseen.transpose(0, 3, 1, 2, 4)[:, None]
         rows = count * width

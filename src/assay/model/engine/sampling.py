@@ -20,8 +20,8 @@ def choose(logits: Floats, temperature: Floats, top_p: Doubles, top_k: Ints, uni
     below = logits - logits[rows, likeliest][:, None]
     weights = np.exp(below)
     normalizer = np.log(weights.sum(-1, dtype=np.float64))
-    tokens = likeliest
-    greedy = temperature == 0
+    tokens: Ints = likeliest
+    greedy: NDArray[np.bool] = temperature == 0
     if not greedy.all():
         if (temperature != 1).any():
             weights = np.exp(below / np.where(greedy, 1, temperature)[:, None])
@@ -32,7 +32,8 @@ def choose(logits: Floats, temperature: Floats, top_p: Doubles, top_k: Ints, uni
         total = cumulative[:, -1]
         # Strictly below the total, whatever rounding does: the token at that point then has a weight.
         point = np.minimum(uniform * total, np.nextafter(total, 0))
-        tokens = np.where(greedy, likeliest, (cumulative <= point[:, None]).sum(-1))
+        drawn: Ints = np.count_nonzero(cumulative <= point[:, None], axis=-1)
+        tokens = np.where(greedy, likeliest, drawn)
     return tokens, below[rows, tokens] - normalizer
 
 
@@ -44,7 +45,7 @@ def truncate(weights: Floats, top_p: Doubles, top_k: Ints) -> Floats:
     size = weights.shape[1]
     falling = np.sort(weights, axis=-1)[:, ::-1]
     kept = np.where(top_k > 0, np.minimum(top_k, size), size)
-    falling = np.where(np.arange(size) < kept[:, None], falling, 0)
+    falling = np.where(np.arange(size, dtype=np.int64) < kept[:, None], falling, 0)
     cumulative = falling.cumsum(-1, dtype=np.float64)
     nucleus = (cumulative < top_p[:, None] * cumulative[:, -1:]).sum(-1) + 1
     threshold = falling[rows, np.minimum(kept, nucleus) - 1]
