@@ -306,7 +306,7 @@ def test_the_chat_template_makes_the_prompt_and_tags_stay_in_the_text(folder: Pa
 
 def until(true: Callable[[], bool]) -> Any:
     async def poll() -> None:
-        while not true():  # noqa: ASYNC110 -- what is waited for happens in a thread
+        while not true():
             await asyncio.sleep(0.001)
 
     return asyncio.wait_for(poll(), 20)
