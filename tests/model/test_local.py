@@ -1,0 +1,72 @@
+"""The embedded models behind the same model server as any remote one."""
+
+import asyncio
+import math
+from pathlib import Path
+
+import pytest
+
+from assay.config import ModelConfig, load_suite
+from assay.errors import ModelError, UsageError
+from assay.model import connect
+from assay.model.local import WEIGHTS
+from assay.types import Message, Request, Response, Sampling
+
+SHIPPED = sorted(path.parent.name for path in WEIGHTS.glob("*/config.json"))
+
+
+def ask(name: str, question: str, **sampling: object) -> Response:
+    async def main() -> Response:
+        model = connect(ModelConfig(dialect="local", id=name))
+        try:
+            request = Request(
+                input=[Message(role="user", content=question)],
+                sampling=Sampling(**sampling),  # type: ignore[arg-type]
+                seed=3,
+            )
+            return await model.respond(request)
+        finally:
+            await model.aclose()
+
+    return asyncio.run(main())
+
+
+def test_every_model_of_the_suite_ships_in_under_eight_megabytes():
+    assert SHIPPED == sorted(load_suite("embedded").models)
+    assert sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) < 8e6
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_greedy_gives_an_answer_its_tokens_and_their_logprobs(name: str):
+    response = ask(name, "What is 12 + 34?", temperature=0)
+    assert response.text == "46"
+    assert bool(response.reasoning) == ("thinking" in name)
+    assert response.tokens is not None
+    assert len(response.tokens.output) == len(response.tokens.output_logprobs) == response.usage.output_tokens
+    assert all(-math.inf < logprob <= 0 for logprob in response.tokens.output_logprobs)
+    assert len(response.tokens.prompt) == response.usage.input_tokens
+    assert 0 <= response.usage.reasoning_tokens < response.usage.output_tokens
+
+
+def test_a_cap_in_the_middle_of_reasoning_leaves_no_answer():
+    response = ask("nano-thinking", "What is 12 + 34?", temperature=0, max_output_tokens=5)
+    assert (response.status, response.incomplete_reason) == ("incomplete", "max_output_tokens")
+    assert response.text == ""
+    assert response.usage.reasoning_tokens == response.usage.output_tokens == 5
+
+
+def test_a_prompt_beyond_the_context_is_an_incomplete_response():
+    response = ask("nano-instruct", "What is 1 + 1? " * 500)
+    assert (response.status, response.output) == ("incomplete", [])
+
+
+def test_sampling_that_cannot_be_is_told():
+    with pytest.raises(ModelError, match="temperature = -1"):
+        ask("nano-instruct", "What is 1 + 1?", temperature=-1.0)
+
+
+def test_weights_that_are_not_there_bring_the_nearest(tmp_path: Path):
+    with pytest.raises(UsageError, match="Did you mean nano-instruct"):
+        ask("nano-instuct", "?")
+    with pytest.raises(UsageError, match="there is no local weights"):
+        ask(str(tmp_path), "?")
