@@ -27,7 +27,7 @@ SHIPPED = sorted(path.parent.name for path in WEIGHTS.glob("*/model.safetensors"
 QUESTIONS = [
     "What is 345 + 23?",
     "12 * 7 - 5 = ?",
-    "Ann has 3 boxes of 12 pens. She gives 7 away.",
+    "Each of 3 boxes holds 12 pens. How many pens are there?",
     "é\n  ∑ <think>x</think>",
 ]
 CHATS = [
