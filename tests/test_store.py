@@ -117,7 +117,7 @@ def test_a_second_writer_is_refused_and_a_dead_one_is_not_in_the_way(tmp_path: P
         "from pathlib import Path\n"
         "from test_store import *\n"
         "store = Store(Path(sys.argv[1]), record(), TASKS)\n"
-        "store.append(rollout(0)); os.kill(os.getpid(), 9)\n"
+        "store.append(rollout(0)); store.flush(); os.kill(os.getpid(), 9)\n"
     )
     killed = subprocess.run([sys.executable, "-c", code, tmp_path, Path(__file__).parent], check=False, timeout=60)
     assert killed.returncode == -9
@@ -161,7 +161,7 @@ def test_a_full_disk_stops_the_run_and_leaves_whole_lines(tmp_path: Path):
         "store = Store(Path(sys.argv[1]), record(), TASKS)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
         "try:\n"
-        "    for repeat in range(1000): store.append(rollout(0, repeat))\n"
+        "    for repeat in range(1000): store.append(rollout(0, repeat)); store.flush()\n"
         "except StoppedEarly as error: print(error)\n"
     )
     command = [sys.executable, "-c", code, tmp_path, Path(__file__).parent]

@@ -94,13 +94,20 @@ def plan(
 ) -> Iterator[Planned]:
     """What is still owed, repeat by repeat: all tasks once before any a second time, so an early look is a fair one."""
     digests = [task_digest(task) for task in tasks]
-    number = 0
-    for repeat in range(repeats):
-        for task, its_digest in zip(tasks, digests, strict=True):
-            number += 1
-            key = (task.id, repeat)
-            if (number - shard.index) % shard.count == 0 and key not in scored:
-                yield Planned(task, its_digest, repeat, attempts.get(key, 0), seed_of(seed, task.id, repeat))
+    for index, repeat in owed(tasks, repeats, scored=scored, shard=shard):
+        task = tasks[index]
+        attempt = attempts.get((task.id, repeat), 0)
+        yield Planned(task, digests[index], repeat, attempt, seed_of(seed, task.id, repeat))
+
+
+def owed(
+    tasks: Sequence[Task], repeats: int, *, scored: set[tuple[str, int]], shard: Shard
+) -> Iterator[tuple[int, int]]:
+    """(task's index, repeat) of what a shard's plan still lacks a score for."""
+    for number in range(shard.index - 1, len(tasks) * repeats, shard.count):
+        repeat, index = divmod(number, len(tasks))
+        if (tasks[index].id, repeat) not in scored:
+            yield index, repeat
 
 
 async def collect(
@@ -123,11 +130,19 @@ async def collect(
     """
     source = iter(planned)
     interruption = interruption or Interruption()
+    fresh = asyncio.Event()
+
+    async def write() -> None:
+        # One write for all that ended in one turn of the event loop: a write a rollout costs as much as its request.
+        while await fresh.wait():
+            fresh.clear()
+            store.flush()
 
     async def work() -> None:
         for item in source:
             rollout = await roll(benchmark, agent, model, item, deadline_s=deadline_s)
             store.append(rollout)
+            fresh.set()
             tally.add(rollout)
             if early_stop and tally.scored == 0 and tally.failed >= min(FAILURES_BEFORE_STOP, tally.planned):
                 raise _hopeless(tally)
@@ -136,9 +151,13 @@ async def collect(
 
     try:
         async with asyncio.TaskGroup() as group:
+            writer = group.create_task(write())
             workers = [group.create_task(work()) for _ in range(min(concurrency, tally.planned))]
             for worker in workers:
                 interruption.on_abandon(worker.cancel)
+            if workers:
+                await asyncio.wait(workers)
+            writer.cancel()
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
 

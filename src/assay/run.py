@@ -1,6 +1,5 @@
 """A run: one benchmark x one model, in a directory. Begins or resumes it, and collects what is owed."""
 
-import functools
 import platform
 import random
 from collections.abc import Callable, Iterable
@@ -12,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from assay.agent.loop import ToolLoop
-from assay.collect import Interruption, Tally, collect, plan
+from assay.collect import Interruption, Tally, collect, owed, plan
 from assay.config import ModelConfig
 from assay.digest import tasks_digest
 from assay.environment import Benchmark
@@ -63,17 +62,15 @@ async def collect_run(
     try:
         with Store(asked.folder, record_of(asked, model, tasks), tasks, asked.shard) as store:
             scored, attempts = progress(asked.folder)
-            owed = functools.partial(
-                plan, tasks, asked.repeats, seed=asked.seed, scored=scored, attempts=attempts, shard=asked.shard
-            )
             # Counted by drawing it once: a plan of a million rollouts never stands in memory.
-            tally = Tally(planned=sum(1 for _ in owed()))
+            tally = Tally(planned=sum(1 for _ in owed(tasks, asked.repeats, scored=scored, shard=asked.shard)))
+            planned = plan(tasks, asked.repeats, seed=asked.seed, scored=scored, attempts=attempts, shard=asked.shard)
             watch(tally)
             await collect(
                 benchmark,
                 ToolLoop(),
                 model,
-                owed(),
+                planned,
                 store,
                 tally,
                 concurrency=asked.concurrency,

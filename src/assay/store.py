@@ -107,16 +107,20 @@ class Store:
         self._size = _cut_torn_line(self._file)
         self._encode_into = msgspec.json.Encoder().encode_into
         self._line = bytearray()
+        self._unwritten = bytearray()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        os.fsync(self._file)
-        os.close(self._file)
+        try:
+            self.flush()
+            os.fsync(self._file)
+        finally:
+            os.close(self._file)
 
     def append(self, rollout: Rollout) -> None:
-        """Write one rollout as one line. Raises StoppedEarly where the disk is full; the file stays valid."""
+        """Add one rollout as one line. It is in the file after the next `flush`."""
         line = self._line
         try:
             self._encode_into(rollout, line)
@@ -124,12 +128,21 @@ class Store:
             # Lone surrogates have no UTF-8. They are replaced rather than losing the rollout.
             rollout = msgspec.convert(_without_surrogates(msgspec.to_builtins(rollout)), Rollout)
             self._encode_into(rollout, line)
-        line.append(0x0A)
+        self._unwritten += line
+        self._unwritten.append(0x0A)
+
+    def flush(self) -> None:
+        """Write what was appended. Raises StoppedEarly where the disk is full; the file then ends in a whole line."""
+        if not self._unwritten:
+            return
+        lines, self._unwritten = self._unwritten, bytearray()
+        written = 0
         try:
-            written = os.write(self._file, line)
-            while written < len(line):
-                written += os.write(self._file, memoryview(line)[written:])
+            while written < len(lines):
+                written += os.write(self._file, memoryview(lines)[written:])
         except OSError as error:
+            # As many whole lines as fitted stay.
+            self._size += lines.rfind(b"\n", 0, written) + 1
             os.ftruncate(self._file, self._size)
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise

@@ -9,7 +9,7 @@ from assay.config import ModelConfig
 from assay.errors import ModelError
 from assay.model import thinking
 from assay.model.http import ContextOverflow, Endpoint, decode
-from assay.model.responses import merge, overflowed
+from assay.model.responses import overflowed, settings
 from assay.types import (
     FunctionCall,
     FunctionCallOutput,
@@ -38,18 +38,17 @@ class Chat:
     async def respond(self, request: Request) -> Response:
         """The server's completion as Responses items. Raises ModelError."""
         config = self._config
-        sampling = merge(config.sampling, request.sampling)
         body: dict[str, Any] = {
             "model": config.id,
             "messages": messages(request.input, with_reasoning=config.reasoning == "field"),
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "top_k": sampling.top_k,
-            "max_tokens": sampling.max_output_tokens,
-            "seed": request.seed,
-            "logprobs": config.logprobs or None,
         }
-        body = {key: value for key, value in body.items() if value is not None}
+        body |= settings(config.sampling, request.sampling)
+        if "max_output_tokens" in body:
+            body["max_tokens"] = body.pop("max_output_tokens")
+        if request.seed is not None:
+            body["seed"] = request.seed
+        if config.logprobs:
+            body["logprobs"] = True
         if request.tools:
             body["tools"] = [{"type": "function", "function": tool} for tool in request.tools]
         body |= config.extra_body

@@ -8,7 +8,7 @@ from assay.errors import ModelError
 from assay.model import thinking
 from assay.model.chat import messages
 from assay.model.engine import Engine
-from assay.model.responses import merge
+from assay.model.responses import settings
 from assay.types import Request, Response, TokenIds, Usage
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -35,17 +35,17 @@ class Local:
 
         Raises ModelError for sampling that the engine refuses.
         """
-        sampling = merge(self._config.sampling, request.sampling)
+        sampling = settings(self._config.sampling, request.sampling)
         prompt = self._engine.encode_chat([_plain(message) for message in messages(request.input)])
         if len(prompt) >= self._engine.context:
             return Response(output=[], status="incomplete", incomplete_reason="max_output_tokens")
         try:
             made = await self._engine.generate(
                 prompt,
-                temperature=1.0 if sampling.temperature is None else sampling.temperature,
-                top_p=1.0 if sampling.top_p is None else sampling.top_p,
-                top_k=sampling.top_k or 0,
-                max_tokens=sampling.max_output_tokens,
+                temperature=sampling.get("temperature", 1.0),
+                top_p=sampling.get("top_p", 1.0),
+                top_k=int(sampling.get("top_k", 0)),
+                max_tokens=int(cap) if (cap := sampling.get("max_output_tokens")) else None,
                 seed=request.seed or 0,
             )
         except ValueError as error:

@@ -1,9 +1,12 @@
 """The Responses API, as OpenAI and servers of the Open Responses specification speak it."""
 
+import functools
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from assay.config import ModelConfig
 from assay.errors import ModelError
@@ -24,26 +27,26 @@ class Responses:
     async def respond(self, request: Request) -> Response:
         """The server's response as it is; thinking in tags becomes reasoning. Raises ModelError."""
         config = self._config
-        sampling = merge(config.sampling, request.sampling)
         body: dict[str, Any] = {"model": config.id, "input": _wire_items(request.input), "store": False}
-        body |= {name: value for name in Sampling.__struct_fields__ if (value := getattr(sampling, name)) is not None}
+        body |= settings(config.sampling, request.sampling)
         if request.tools:
             body["tools"] = [_wire_tool(tool) for tool in request.tools]
         if config.logprobs:
             body["include"] = ["message.output_text.logprobs"]
         body |= config.extra_body
         try:
-            wire = decode(self._decoder, await self._endpoint.post("/responses", self._encode(body)))
+            content = await self._endpoint.post("/responses", self._encode(body))
         except ContextOverflow as overflow:
             return overflowed(overflow)
-        return self._response(wire)
+        tagged = self._config.reasoning in ("auto", "tags") and b"think" in content
+        return self._response(decode(self._decoder, content), tagged=tagged)
 
-    def _response(self, wire: "_WireResponse") -> Response:
+    def _response(self, wire: "_WireResponse", *, tagged: bool) -> Response:
         if wire.error is not None or wire.status not in ("completed", "incomplete"):
             words = wire.error.message if wire.error else f"status {wire.status}"
             raise ModelError("response_failed", f"the server's response failed: {words}", retryable=True)
         output = wire.output
-        if self._config.reasoning in ("auto", "tags"):
+        if tagged:
             output = [part for item in output for part in _without_tags(item)]
         usage = wire.usage or _WireUsage()
         return Response(
@@ -102,10 +105,15 @@ class _WireResponse(Struct):
     generation_log_probs: list[float] | None = None
 
 
-def merge(server: Sampling, asked: Sampling) -> Sampling:
-    """What is asked for, and the server's own where nothing is."""
-    values = {name: getattr(asked, name) for name in Sampling.__struct_fields__}
-    return Sampling(**{name: getattr(server, name) if value is None else value for name, value in values.items()})
+@functools.lru_cache
+def settings(server: Sampling, asked: Sampling) -> Mapping[str, float | int]:
+    """What is asked for, and the server's own where nothing is, by name; what neither says is left out."""
+    both = {**_said(server), **_said(asked)}
+    return MappingProxyType(both)
+
+
+def _said(sampling: Sampling) -> dict[str, float | int]:
+    return {name: value for name, value in structs.asdict(sampling).items() if value is not None}
 
 
 def overflowed(overflow: ContextOverflow) -> Response:
