@@ -27,7 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--base-url", help="an endpoint that answers at once, instead of nginx")
     parser.add_argument("--slow-url", help="an endpoint that answers after a second")
-    parser.add_argument("--rollouts", type=int, default=10_000)
+    parser.add_argument("--rollouts", type=int, default=30_000)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     if not arguments.base_url and not endpoint.available():
