@@ -4,10 +4,10 @@ import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 from rapidfuzz import process
 
 from assay.errors import InputError, UsageError
@@ -29,22 +29,29 @@ class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     api_key_env: str | None = None
     """The environment variable that holds the key. The key itself is never written anywhere."""
     headers: dict[str, str] = {}
+    """Sent with every request. Their values are not written to `run.json`, but secrets belong in `headers_env`."""
+    headers_env: dict[str, str] = {}
+    """Headers whose values are secrets: the environment variable for each, such as `api-key = "AZURE_KEY"`."""
     reasoning: Literal["auto", "field", "tags", "none"] = "auto"
     """Where thinking comes back: in a field of the message, between `<think>` tags in the text, or not at all."""
     sampling: Sampling = Sampling()
     """What is used where the benchmark's protocol does not say."""
     extra_body: dict[str, Any] = {}
     """Passed on in every request as it is, such as `chat_template_kwargs`."""
-    timeout_s: float = 600.0
+    omit: list[str] = []
+    """Fields of the request body that this server refuses, such as `temperature` for OpenAI's reasoning models."""
+    max_tokens_field: str = "max_tokens"
+    """What Chat Completions calls the output limit here; OpenAI's reasoning models want `max_completion_tokens`."""
+    timeout_s: Annotated[float, Meta(gt=0)] = 600.0
     """The deadline of one HTTP request, its answer included."""
-    attempts: int = 5
+    attempts: Annotated[int, Meta(ge=1)] = 5
     """Tries of one request in all, where the error is one that may pass."""
     logprobs: bool = False
     """Ask for the log-probabilities of output tokens."""
 
     def identity(self) -> dict[str, Any]:
         """What decides which outputs to expect: two runs may be joined only where this is equal."""
-        transport = {"base_url", "api_key_env", "headers", "timeout_s", "attempts"}
+        transport = {"base_url", "api_key_env", "headers", "headers_env", "timeout_s", "attempts"}
         return {key: value for key, value in msgspec.to_builtins(self).items() if key not in transport}
 
 
