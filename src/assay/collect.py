@@ -6,11 +6,12 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import SupportsFloat
 
 from assay.agent import Agent
 from assay.digest import task_digest
 from assay.environment import Benchmark
-from assay.errors import ModelError, StoppedEarly
+from assay.errors import ModelError, NothingScored, ToolError
 from assay.model import Model
 from assay.model.record import Recorder
 from assay.store import Shard, Store
@@ -36,6 +37,9 @@ class Tally:
     """What has happened so far in this call: what a progress line shows."""
 
     planned: int
+    """What this call has to make."""
+    before: int = 0
+    """Scores that earlier calls left."""
     scored: int = 0
     failed: int = 0
     reward: float = 0.0
@@ -125,8 +129,9 @@ async def collect(
 ) -> None:
     """Make every planned rollout and append each to the store, at most `concurrency` at once.
 
-    Memory follows what is in flight: the plan is drawn as workers are free. Raises StoppedEarly where nothing but
-    failures comes in, and where the store's disk is full. What was in flight then is owed, as after a kill.
+    Memory follows what is in flight: the plan is drawn as workers are free. Raises NothingScored where nothing but
+    failures comes in, and StoppedEarly where the store's disk is full. What was in flight then is owed, as after a
+    kill.
     """
     source = iter(planned)
     interruption = interruption or Interruption()
@@ -144,7 +149,7 @@ async def collect(
             store.append(rollout)
             fresh.set()
             tally.add(rollout)
-            if early_stop and tally.scored == 0 and tally.failed >= min(FAILURES_BEFORE_STOP, tally.planned):
+            if early_stop and tally.scored == 0 and tally.failed >= _too_many(tally):
                 raise _hopeless(tally)
             if interruption.stopping:
                 return
@@ -177,10 +182,13 @@ async def roll(
             where = "agent"
             reached = await agent.run(task, recorder, session)
             where = "verifier"
-            outcome = _finite(await session.score(recorder.turns))
-            stop = reached
+            outcome = _sound(await session.score(recorder.turns))
+            where = "environment"  # what still can raise is the session's end
+        stop = reached
     except ModelError as error:
         outcome = Failure(where="model", kind=error.kind, message=str(error), retryable=error.retryable)
+    except ToolError as error:
+        outcome = Failure(where="environment", kind="tool", message=f"{error}{_place(error)}", retryable=False)
     except TimeoutError as error:
         message = f"{str(error) or 'no end'} within {time.monotonic() - started:.0f} s (deadline {deadline_s:g} s)"
         outcome = Failure(where=where, kind="deadline", message=message, retryable=True)
@@ -200,16 +208,31 @@ async def roll(
     )
 
 
-def _finite(score: Score) -> Score:
-    if not isinstance(score.reward, int | float) or not math.isfinite(score.reward):  # pyright: ignore
-        raise ValueError(f"the verifier returned the reward {score.reward!r}; expected a finite number")
-    return score
+def _sound(score: Score) -> Score:
+    """The score as plain Python values, so that what is written can be read. Raises ValueError for what is no score."""
+    if not isinstance(score, Score):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ValueError(f"the verifier returned {score!r}; expected a Score")
+    if score.answer is not None and not isinstance(score.answer, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ValueError(f"the verifier returned the answer {score.answer!r}; expected text or None")
+    metrics = {str(name): _number(value, f"metric {name}") for name, value in score.metrics.items()}
+    return Score(reward=_number(score.reward, "reward"), metrics=metrics, answer=score.answer)
 
 
-def _hopeless(tally: Tally) -> StoppedEarly:
+def _number(value: object, what: str) -> float:
+    # SupportsFloat takes in True and numpy's scalars, which a verifier returns as easily as 1.0.
+    if not isinstance(value, SupportsFloat) or not math.isfinite(number := float(value)):
+        raise ValueError(f"the verifier returned the {what} {value!r}; expected a finite number")
+    return number
+
+
+def _too_many(tally: Tally) -> int:
+    return FAILURES_BEFORE_STOP if tally.before else min(FAILURES_BEFORE_STOP, tally.planned)
+
+
+def _hopeless(tally: Tally) -> NothingScored:
     last = tally.last_failure
     assert last is not None
-    return StoppedEarly(
+    return NothingScored(
         f"all of the first {tally.failed} rollouts failed, the last in the {last.where}: {last.kind}: {last.message}\n"
         "  Mend the cause and give the same command again to go on, or insist with --no-early-stop."
     )

@@ -95,8 +95,8 @@ def read_toml(path: Path, kind: type[T]) -> T:
     """The struct that a TOML file holds. Raises InputError with file, line and what was expected."""
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"there is no file {path}") from None
+    except OSError as error:
+        raise UsageError(f"{path} can't be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise InputError(path, None, f"not UTF-8 text ({error})", "a TOML file") from None
     except tomllib.TOMLDecodeError as error:
@@ -130,18 +130,25 @@ def override(config: T, assignments: Iterable[str]) -> T:
         *parents, last = path.strip().split(".")
         place = data
         for parent in parents:
-            place = place.setdefault(parent, {})
+            place = place.setdefault(parent, {}) if isinstance(place, dict) else None
+        if not isinstance(place, dict):
+            raise UsageError(f"--set {assignment}: {'.'.join(parents)} is a value, with nothing inside it")
         place[last] = value
     return convert(data, type(config), "--set")
 
 
 def load_suite(name: str) -> Suite:
     """A suite by the name of one that ships, or by a TOML file's path. Raises UsageError with the nearest names."""
-    path = Path(name)
-    if path.suffix == ".toml" or path.exists():
-        return read_toml(path, Suite)
     shipped = suites()
-    return read_toml(shipped[name], Suite) if name in shipped else unknown("suite", name, shipped)
+    path = shipped.get(name, Path(name))
+    if name not in shipped and path.suffix != ".toml" and "/" not in name:
+        return unknown("suite", name, shipped, "; or a path that ends in .toml")
+    suite = read_toml(path, Suite)
+    if not suite.models:
+        raise InputError(path, None, "the suite has no models", "at least one [models.NAME]")
+    for model in (model for pair in suite.order for model in pair if model not in suite.models):
+        unknown(f"model of suite {suite.name}, named in its order,", model, suite.models)
+    return suite
 
 
 def suites() -> dict[str, Path]:

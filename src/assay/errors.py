@@ -4,8 +4,10 @@ AssayError
 ├── UsageError            the command asks for what does not exist or cannot be; exit code 2
 │   └── InputError        a file does not hold what it should: file, line, expected
 ├── DigestMismatch        a run directory belongs to other tasks or settings; exit code 2
-├── StoppedEarly          the run cannot go on: every rollout fails, the disk is full; exit code 4
-└── ModelError            one model call failed; becomes a Failure, never a score
+├── StoppedEarly          the run cannot go on: the disk is full; exit code 4
+│   └── NothingScored     nothing but failures comes in
+├── ModelError            one model call failed; becomes a Failure, never a score
+└── ToolError             a tool of the environment raised; becomes a Failure too
 """
 
 
@@ -39,6 +41,14 @@ class StoppedEarly(AssayError):
     """The run cannot go on. What was written stays valid, and the same command resumes it."""
 
     exit_code = 4
+
+
+class NothingScored(StoppedEarly):
+    """Rollout after rollout fails, so that the cause is not in the tasks."""
+
+
+class ToolError(AssayError):
+    """A tool raised: the environment's fault, not the agent's. The cause is attached."""
 
 
 class ModelError(AssayError):

@@ -2,13 +2,15 @@
 
 import platform
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from assay.agent.loop import ToolLoop
 from assay.collect import Interruption, Tally, collect, owed, plan
@@ -55,15 +57,16 @@ async def collect_run(
     Raises UsageError, DigestMismatch and StoppedEarly. What was collected until then is kept.
     """
     benchmark = asked.benchmark
-    tasks = checked(benchmark.environment.tasks(), benchmark.name)[: asked.limit]
-    if asked.repeats < 1 or not tasks or asked.concurrency < 1:
-        raise UsageError("nothing to do: --repeats, --limit and --concurrency have to be at least 1")
+    tasks = tasks_of(benchmark, asked.limit)
+    if asked.repeats < 1 or asked.concurrency < 1:
+        raise UsageError("nothing to do: --repeats and --concurrency have to be at least 1")
     model = Retry(model_of(asked.server, benchmark), asked.server.attempts)
     try:
         with Store(asked.folder, record_of(asked, model, tasks), tasks, asked.shard) as store:
             scored, attempts = progress(asked.folder)
             # Counted by drawing it once: a plan of a million rollouts never stands in memory.
-            tally = Tally(planned=sum(1 for _ in owed(tasks, asked.repeats, scored=scored, shard=asked.shard)))
+            count = sum(1 for _ in owed(tasks, asked.repeats, scored=scored, shard=asked.shard))
+            tally = Tally(planned=count, before=len(scored))
             planned = plan(tasks, asked.repeats, seed=asked.seed, scored=scored, attempts=attempts, shard=asked.shard)
             watch(tally)
             await collect(
@@ -90,7 +93,7 @@ def record_of(asked: RunPlan, model: Model, tasks: list[Task]) -> RunRecord:
         tasks=len(tasks),
         tasks_digest=tasks_digest(tasks),
         model=asked.name,
-        server=msgspec.to_builtins(asked.server),
+        server=_shown(asked.server),
         identity=asked.server.identity() | model.identity(),
         sampling=asked.benchmark.sampling,
         seed=asked.seed,
@@ -105,14 +108,23 @@ def versions() -> dict[str, str]:
     return {"assay": version("assay"), "python": platform.python_version()}
 
 
-def checked(tasks: Iterable[Task], name: str) -> list[Task]:
-    """The tasks as a list. Raises UsageError where two have one id."""
+def tasks_of(benchmark: Benchmark, limit: int | None = None) -> list[Task]:
+    """The tasks, or the first `limit` of them. Raises UsageError where there are none or two have one id."""
     found: dict[str, Task] = {}
-    for task in tasks:
+    for task in benchmark.environment.tasks():
         if task.id in found:
-            raise UsageError(f"benchmark {name} has two tasks with the id '{task.id}'; ids have to be unique")
+            raise UsageError(f"benchmark {benchmark.name} has two tasks with the id '{task.id}'; ids have to be unique")
         found[task.id] = task
-    return list(found.values())
+    if not found:
+        raise UsageError(f"benchmark {benchmark.name} has no tasks")
+    if limit is not None and limit < 1:
+        raise UsageError(f"nothing to do: --limit {limit}; expected at least 1")
+    return list(found.values())[:limit]
+
+
+def _shown(server: ModelConfig) -> dict[str, Any]:
+    """The configuration as it may be read by anyone: a header's value may be a key, so only its name is kept."""
+    return msgspec.to_builtins(structs.replace(server, headers=dict.fromkeys(server.headers, "(not written)")))
 
 
 def model_of(server: ModelConfig, benchmark: Benchmark) -> Model:

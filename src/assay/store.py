@@ -11,7 +11,9 @@ A kill at any byte loses what was in flight and no more: a last line without its
 import errno
 import fcntl
 import os
+import secrets
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -20,11 +22,12 @@ import msgspec
 from msgspec import Struct
 
 from assay.config import convert
-from assay.digest import digest, tasks_digest
+from assay.digest import digest, task_digest, tasks_digest
 from assay.errors import DigestMismatch, InputError, StoppedEarly, UsageError
 from assay.types import Failure, Rollout, Row, Sampling, Task
 
 T = TypeVar("T")
+R = TypeVar("R", Rollout, Row)
 
 
 class RunRecord(Struct, frozen=True, kw_only=True):
@@ -83,28 +86,22 @@ class Store:
         Raises DigestMismatch, naming what differs, where the folder holds another run, and UsageError where another
         process is writing it.
         """
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        if (folder / "run.json").exists():
-            earlier = read_record(folder)
-            if differences := earlier.differences(record):
-                raise DigestMismatch(
-                    f"{folder} holds another run, so it can't be resumed:\n  "
-                    + "\n  ".join(differences)
-                    + "\n  Choose another directory with --out, or remove this one."
-                )
-        else:
-            _write_whole(folder / "tasks.jsonl", b"".join(msgspec.json.encode(task) + b"\n" for task in tasks))
-            _write_whole(folder / "run.json", msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
-        self._path = folder / (shard or Shard()).file
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        shard = shard or Shard()
         try:
-            # The lock belongs to the open file: the kernel takes it back however the process ends.
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._file)
-            raise UsageError(f"{self._path} is being written by another process; wait for it or stop it") from None
-        self._size = _cut_torn_line(self._file)
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise UsageError(f"{folder} is a file; a run needs a directory") from None
+        self._path = folder / shard.file
+        with ExitStack() as held:
+            # Whole runs write alone; shards write side by side, each in its own file. A lock belongs to an open file,
+            # so the kernel takes it back however the process ends.
+            _lock(held, folder / ".lock", fcntl.LOCK_EX if shard.count == 1 else fcntl.LOCK_SH, folder)
+            with ExitStack() as beginning:
+                _lock(beginning, folder / ".begin", fcntl.LOCK_EX, folder, wait=True)
+                _begin(folder, record, tasks)
+            self._file = _lock(held, self._path, fcntl.LOCK_EX, self._path)
+            self._size = _cut_torn_line(self._file)
+            self._held = held.pop_all()
         self._encode_into = msgspec.json.Encoder().encode_into
         self._line = bytearray()
         self._unwritten = bytearray()
@@ -117,7 +114,7 @@ class Store:
             self.flush()
             os.fsync(self._file)
         finally:
-            os.close(self._file)
+            self._held.close()
 
     def append(self, rollout: Rollout) -> None:
         """Add one rollout as one line. It is in the file after the next `flush`."""
@@ -153,6 +150,30 @@ class Store:
         self._size += written
 
 
+def _begin(folder: Path, record: RunRecord, tasks: Sequence[Task]) -> None:
+    """Write what the run is a run of, or compare it with what is there."""
+    if not (folder / "run.json").exists():
+        write_lines(folder / "tasks.jsonl", tasks)
+        write_json(folder / "run.json", record)
+    elif differences := read_record(folder).differences(record):
+        raise DigestMismatch(
+            f"{folder} holds another run, so it can't be resumed:\n  "
+            + "\n  ".join(differences)
+            + "\n  Choose another directory with --out, or remove this one."
+        )
+
+
+def _lock(held: ExitStack, path: Path, kind: int, what: Path, *, wait: bool = False) -> int:
+    """The open file, locked until `held` closes. Raises UsageError where another process has it."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    held.callback(os.close, file)
+    try:
+        fcntl.flock(file, kind if wait else kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UsageError(f"{what} is being written by another process; wait for it or stop it") from None
+    return file
+
+
 def read_record(folder: Path) -> RunRecord:
     """What the run in a folder is a run of. Raises UsageError or InputError."""
     path = folder / "run.json"
@@ -175,15 +196,26 @@ def read_tasks(folder: Path) -> list[Task]:
 
 
 def read_rollouts(folder: Path) -> Iterator[Rollout]:
-    """Every rollout, of every shard, in the order they ended. Raises InputError for a damaged line."""
-    for path in sorted(folder.glob("rollouts*.jsonl")):
-        yield from _lines(path, Rollout)
+    """Every rollout, of every shard, in the order they ended.
+
+    Raises InputError for a damaged line, and for a rollout of a task that is not this run's.
+    """
+    return _rollouts(folder, Rollout)
 
 
 def read_rows(folder: Path) -> Iterator[Row]:
     """The same without decoding the turns, for what needs outcomes alone."""
+    return _rollouts(folder, Row)
+
+
+def _rollouts(folder: Path, kind: type[R]) -> Iterator[R]:
+    digests = {task.id: task_digest(task) for task in read_tasks(folder)}
     for path in sorted(folder.glob("rollouts*.jsonl")):
-        yield from _lines(path, Row)
+        for number, rollout in enumerate(_lines(path, kind), 1):
+            if digests.get(rollout.task) != rollout.task_digest:
+                got = f"a rollout of task {rollout.task} with digest {rollout.task_digest}"
+                raise InputError(path, number, got, "rollouts of the tasks in tasks.jsonl beside it")
+            yield rollout
 
 
 def progress(folder: Path) -> tuple[set[tuple[str, int]], dict[tuple[str, int], int]]:
@@ -237,7 +269,7 @@ def _cut_torn_line(file: int) -> int:
 
 
 def _write_whole(path: Path, data: bytes) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with partial.open("wb") as file:
             file.write(data)

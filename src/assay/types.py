@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from msgspec import Raw, Struct, field
+from msgspec import Struct, field
 
 Role = Literal["policy", "open", "closed"]
 Kind = Literal["instruct", "thinking"]
@@ -248,12 +248,10 @@ class Rollout(Struct, frozen=True):
 
 
 class Row(Struct, frozen=True):
-    """A rollout whose turns were left undecoded: all that statistics need, read several times faster."""
+    """A rollout without its turns: what planning needs, read several times faster."""
 
     task: str
     task_digest: str
     repeat: int
     attempt: int
     outcome: Outcome
-    stop: StopReason
-    turns: Raw

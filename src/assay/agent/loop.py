@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from assay.environment import Session
+from assay.errors import ToolError
 from assay.model import Model
 from assay.types import FunctionCall, FunctionCallOutput, Item, Message, Refusal, Request, Response, StopReason, Task
 
@@ -33,13 +34,23 @@ async def _carry_out(call: FunctionCall, session: Session) -> FunctionCallOutput
     """What the tool answered. Malformed arguments go back to the model as an error that it can act on."""
     try:
         arguments: Any = msgspec.json.decode(call.arguments or "{}")
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         arguments = error
     if not isinstance(arguments, dict):
         output = f"error: the arguments of {call.name} are not a JSON object ({arguments})"
     else:
-        output = await session.call(call.name, arguments)  # pyright: ignore[reportUnknownArgumentType]
+        output = await _call(session, call.name, arguments)  # pyright: ignore[reportUnknownArgumentType]
     return FunctionCallOutput(call_id=call.call_id, output=output)
+
+
+async def _call(session: Session, name: str, arguments: dict[str, Any]) -> str:
+    try:
+        output: object = await session.call(name, arguments)
+    except Exception as error:
+        raise ToolError(f"the tool {name} raised {type(error).__name__}: {error}") from error
+    if not isinstance(output, str):
+        raise ToolError(f"the tool {name} returned {output!r}; expected text")
+    return output
 
 
 def _refuses(response: Response) -> bool:
