@@ -1,10 +1,12 @@
 import asyncio
+import dataclasses
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -146,6 +148,7 @@ def test_stopping_finishes_what_is_in_flight_and_a_second_time_abandons_it(tmp_p
         run = collect_run(asked(tmp_path, url, concurrency=5), interruption=interruption)
         work = asyncio.create_task(run)
         while not endpoint.calls:
+            assert not work.done()
             await asyncio.sleep(0.01)
         for _ in range(times):
             interruption.stop()
@@ -190,6 +193,46 @@ def test_what_breaks_is_a_failure_with_its_place(answer: Any, where: str, kind: 
     assert isinstance(outcome, Failure)
     assert (outcome.where, outcome.kind) == (where, kind)
     assert re.search(words, outcome.message), outcome.message
+
+
+@pytest.mark.parametrize(
+    ("score", "kept"),
+    [
+        (lambda: Score(reward=True), Score(reward=1.0)),  # type: ignore[arg-type]
+        (lambda: Score(reward=np.float64(0.5)), Score(reward=0.5)),
+        (lambda: Score(reward=1, metrics={"x": np.float32(2)}), Score(reward=1.0, metrics={"x": 2.0})),
+        (lambda: Score(reward=1.0, answer=5), "the answer 5; expected text or None"),  # type: ignore[arg-type]
+        (lambda: Score(reward=1.0, metrics={"x": float("inf")}), "the metric x inf; expected a finite number"),
+        (lambda: Score(reward="1"), "the reward '1'; expected a finite number"),  # type: ignore[arg-type]
+        (lambda: 1.0, "returned 1.0; expected a Score"),
+    ],
+)
+def test_what_a_verifier_returns_is_made_plain_or_refused(tmp_path: Path, score: Any, kept: Any):
+    class Odd(Echo):
+        def verify(self, task: Task, response: Response) -> Score:
+            return score()
+
+    server = ModelConfig(dialect="gold")
+    plan = asked(tmp_path, "", benchmark=Benchmark(environment=Odd(), repeats=1), server=server, repeats=1)
+    asyncio.run(collect_run(dataclasses.replace(plan, early_stop=False)))
+    outcomes = [rollout.outcome for rollout in read_rollouts(tmp_path)]
+    assert len(outcomes) == 10
+    if isinstance(kept, Score):
+        assert outcomes[0] == kept
+    else:
+        assert isinstance(outcomes[0], Failure)
+        assert kept in outcomes[0].message
+
+
+def test_one_task_that_always_fails_does_not_stop_a_run_that_has_scores(tmp_path: Path):
+    class Brittle(Echo):
+        def verify(self, task: Task, response: Response) -> Score:
+            return Score(reward=1.0 / (task.id != "t4"))
+
+    server = ModelConfig(dialect="gold")
+    plan = asked(tmp_path, "", benchmark=Benchmark(environment=Brittle(), repeats=1), server=server, repeats=1)
+    assert asyncio.run(collect_run(plan)).failed == 1
+    assert asyncio.run(collect_run(plan)).failed == 1
 
 
 def test_a_rollout_past_its_deadline_is_a_failure():
@@ -245,6 +288,25 @@ def test_the_loop_ends_at_its_limit_of_steps():
     rollout = rolled(lambda _: Response(output=[call]), Benchmark(environment=Adder(), repeats=1), steps=3)
     assert (rollout.stop, len(rollout.turns)) == ("steps", 3)
     assert rollout.outcome == Score(reward=0.0, answer=None)
+
+
+def test_a_tool_that_raises_is_the_environments_failure():
+    call = FunctionCall(call_id="c", name="add", arguments='{"a": 1}')
+    outcome = rolled(lambda _: Response(output=[call]), Benchmark(environment=Adder(), repeats=1)).outcome
+    assert isinstance(outcome, Failure)
+    assert (outcome.where, outcome.kind) == ("environment", "tool")
+    assert "the tool add raised KeyError: 'b'" in outcome.message
+
+
+@pytest.mark.parametrize("arguments", ["[" * 5000, '"\\ud800"', "[1]", "null"])
+def test_arguments_that_are_none_go_back_to_the_model(arguments: str):
+    def answer(request: Request) -> str | Response:
+        last = request.input[-1]
+        if isinstance(last, FunctionCallOutput):
+            return "5" if "not a JSON object" in last.output else "0"
+        return Response(output=[FunctionCall(call_id="c", name="add", arguments=arguments)])
+
+    assert rolled(answer, Benchmark(environment=Adder(), repeats=1)).outcome == Score(reward=1.0, answer="5")
 
 
 def test_turns_survive_an_agent_that_crashes():

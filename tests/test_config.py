@@ -40,6 +40,7 @@ def test_a_suite_from_a_file(tmp_path: Path):
         ('name = "x"\nmodel = 3\n', "unknown field `model`.*\n  expected: the keys name, models"),
         (SUITE.replace('"open"', '"friend"'), r"friend.*\$.models\[...\].role"),
         (SUITE.replace('"chat"', '"telepathy"'), "telepathy"),
+        (SUITE + "timeout_s = -1\n", "Expected `float` > 0"),
         (SUITE.replace("http://localhost:8000/v1", "\\q"), "line 7"),
     ],
 )
@@ -48,6 +49,18 @@ def test_a_broken_suite_is_told_with_its_place(tmp_path: Path, text: str, words:
     path.write_text(text)
     with pytest.raises(InputError, match=words):
         read_toml(path, Suite)
+
+
+def test_a_suite_without_models_or_with_unknown_ones_in_its_order(tmp_path: Path):
+    path = tmp_path / "x.toml"
+    path.write_text('name = "x"\nmodels = {}\n')
+    with pytest.raises(InputError, match="no models"):
+        load_suite(str(path))
+    path.write_text(SUITE.replace('name = "mine"', 'name = "mine"\norder = [["one", "onne"]]'))
+    with pytest.raises(UsageError, match=r"'onne'\. Did you mean one"):
+        load_suite(str(path))
+    with pytest.raises(UsageError, match="can't be read: Is a directory"):
+        load_suite(f"{tmp_path}/")
 
 
 def test_a_file_that_is_no_text(tmp_path: Path):
@@ -99,6 +112,7 @@ def test_set_changes_one_value_and_refuses_what_is_not_there():
         ("sampling.heat=1", "unknown field `heat`"),
         ("sampling.temperature=hot", "Expected `float"),
         ("novalue", "expected a.b=value"),
+        ("sampling.temperature.x=1", "temperature is a value"),
     ]:
         with pytest.raises(UsageError, match=words):
             override(settings, [wrong])

@@ -125,6 +125,32 @@ def test_a_second_writer_is_refused_and_a_dead_one_is_not_in_the_way(tmp_path: P
         assert progress(tmp_path)[0] == {("t0", 0)}
 
 
+def test_a_whole_run_and_a_shard_of_it_are_not_written_at_once(tmp_path: Path):
+    with Store(tmp_path, record(), TASKS), pytest.raises(UsageError, match="another process"):
+        Store(tmp_path, record(), TASKS, Shard(1, 2))
+    with Store(tmp_path, record(), TASKS, Shard(1, 2)), pytest.raises(UsageError, match="another process"):
+        Store(tmp_path, record(), TASKS)
+    with Store(tmp_path, record(), TASKS, Shard(1, 2)), pytest.raises(DigestMismatch, match="seed"):
+        Store(tmp_path, record(seed=1), TASKS, Shard(2, 2))
+    with Store(tmp_path, record(), TASKS):
+        pass
+
+
+@pytest.mark.parametrize("changes", [{"task": "zz"}, {"task_digest": "ffff"}])
+def test_a_rollout_of_another_run_is_refused_by_its_line(tmp_path: Path, changes: dict[str, str]):
+    with Store(tmp_path, record(), TASKS) as store:
+        store.append(rollout(0))
+        store.append(msgspec.structs.replace(rollout(1), **changes))
+    with pytest.raises(InputError, match=r"line 2: a rollout of task .*\n  expected: rollouts of the tasks"):
+        list(read_rollouts(tmp_path))
+
+
+def test_a_file_in_the_place_of_the_directory_is_told(tmp_path: Path):
+    (tmp_path / "out").write_text("")
+    with pytest.raises(UsageError, match="is a file"):
+        Store(tmp_path / "out", record(), TASKS)
+
+
 def test_shards_write_files_of_their_own_and_are_read_together(tmp_path: Path):
     with Store(tmp_path, record(), TASKS, Shard(1, 2)) as one, Store(tmp_path, record(), TASKS, Shard(2, 2)) as two:
         one.append(rollout(0))

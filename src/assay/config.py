@@ -49,6 +49,10 @@ class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     logprobs: bool = False
     """Ask for the log-probabilities of output tokens."""
 
+    def secrets(self) -> list[str]:
+        """The environment variables that have to hold a secret."""
+        return [*filter(None, [self.api_key_env]), *self.headers_env.values()]
+
     def identity(self) -> dict[str, Any]:
         """What decides which outputs to expect: two runs may be joined only where this is equal."""
         transport = {"base_url", "api_key_env", "headers", "headers_env", "timeout_s", "attempts"}
@@ -128,11 +132,11 @@ def override(config: T, assignments: Iterable[str]) -> T:
         except tomllib.TOMLDecodeError:
             value = text
         *parents, last = path.strip().split(".")
-        place = data
+        place: dict[str, Any] = data
         for parent in parents:
-            place = place.setdefault(parent, {}) if isinstance(place, dict) else None
-        if not isinstance(place, dict):
-            raise UsageError(f"--set {assignment}: {'.'.join(parents)} is a value, with nothing inside it")
+            place = place.setdefault(parent, {})
+            if not isinstance(place, dict):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise UsageError(f"--set {assignment}: {parent} is a value, with nothing inside it")
         place[last] = value
     return convert(data, type(config), "--set")
 

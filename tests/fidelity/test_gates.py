@@ -12,7 +12,7 @@ from assay.environment import Benchmark, Environment
 from assay.environment.verify.integer import integer
 from assay.fidelity import gates
 from assay.fidelity.gates import Contender, Test
-from assay.fidelity.results import Outcome, Results
+from assay.fidelity.results import Cell, Results
 from assay.types import Message, Response, Score, Task
 
 TASKS = [Task(id=f"t{i}", input=[Message(role="user", content=f"{i}")], gold=str(i + 10)) for i in range(60)]
@@ -53,13 +53,13 @@ def contender(
 
 
 def of(name: str, rewards_TK: np.ndarray, *, role: str = "open", kind: str = "instruct", **marks: object) -> Contender:
-    outcomes = [
-        Outcome(
-            i, j, None if np.isnan(x) else float(x), marks.get("answer", "1"), marks.get("stop", "completed"), 3, None
-        )  # type: ignore[arg-type]
+    answer, stop = marks.get("answer", "1"), marks.get("stop", "completed")
+    text = marks.get("text", lambda i, j: f"{i}/{j}".encode())
+    cells = [
+        Cell(i, j, None if np.isnan(x) else float(x), answer, stop, 3, text(i, j))  # type: ignore[arg-type,operator]
         for (i, j), x in np.ndenumerate(rewards_TK)
     ]
-    return Contender(name, role, kind, 1, Results(TASKS, rewards_TK, outcomes, {}, 0.0))
+    return Contender(name, role, kind, 1, Results(TASKS, rewards_TK, cells, {}, 0.0))
 
 
 def test_gold_passes_where_gold_is_right_and_nothing_is_not():
@@ -83,7 +83,18 @@ def test_gold_fails_and_names_the_tasks(verify: Callable[[Task, Response], Score
 
 def test_gold_measures_chance():
     benchmark = Benchmark(environment=Made(honest, guess="12"), repeats=1)
-    assert asyncio.run(gates.gold_gate(benchmark, TASKS)).numbers["chance_measured"] == pytest.approx(1 / 60)
+    gate = asyncio.run(gates.gold_gate(benchmark, TASKS))
+    assert gate.numbers["chance_measured"] == pytest.approx(1 / 60)
+    assert "Guesses score 1.7%, above the chance" in gate.reason
+
+
+def test_gold_fails_where_the_verifier_breaks_on_an_empty_answer():
+    def brittle(task: Task, response: Response) -> Score:
+        return Score(reward=float(response.text.split()[-1] == task.gold))
+
+    gate = asyncio.run(gates.gold_gate(made(brittle), TASKS))
+    assert gate.verdict == "fail"
+    assert "fails on empty or off-topic answers to 60 tasks" in gate.reason
 
 
 def test_the_verifier_passes_where_it_reads_the_message_alone():
@@ -118,7 +129,7 @@ def test_the_verifier_gate_catches_a_reward_that_changes():
 
 
 def floor(*contenders: Contender, chance: float = 0.0, last: bool = True) -> str:
-    test = gates.floor_test(contenders)
+    test = gates.floor_test(contenders, chance)
     p = gates.corrected({"floor": test})["floor"] if test else None
     return gates.floor_gate(contenders, chance, p, last_tier=last).verdict
 
@@ -130,25 +141,46 @@ def test_floor():
     assert floor(contender("a", 0.31)) == "inconclusive"
     assert floor(contender("a", 0.9, role="policy")) == "not run"
     assert floor(contender("a", 0.5), chance=0.5) == "inconclusive"
+    assert floor(contender("a", 0.7), chance=0.5) == "pass"
     assert floor(contender("a", 1.0)) == "pass"
+
+
+def test_the_climb_ends_only_where_the_floor_gate_will_pass():
+    for p in np.linspace(0.3, 0.6, 31):
+        found = [contender("a", p)]
+        if gates.clears_floor(found, 0.0):
+            test = gates.floor_test(found, 0.0)
+            assert test is not None
+            p_holm = gates.corrected({"floor": test, "order": Test(p_pass=0.9, p_fail=0.1)})["floor"]
+            assert gates.floor_gate(found, 0.0, p_holm, last_tier=False).verdict == "pass"
 
 
 def order(*contenders: Contender, stated: list[tuple[str, str]]) -> gates.Gate:
     differences = gates.order_differences(gates.order_pairs(contenders, stated))
-    return gates.order_gate(differences, gates.corrected(gates.order_tests(differences)))
+    test = gates.order_test(differences)
+    return gates.order_gate(differences, gates.corrected({"order": test})["order"] if test else None)
 
 
 def test_order():
     small, large, same = contender("small", 0.4), contender("large", 0.7, seed=1), contender("same", 0.4, seed=2)
     assert order(small, large, stated=[("large", "small")]).verdict == "pass"
     assert order(small, large, stated=[("small", "large")]).verdict == "fail"
+    assert order(small, large, same, stated=[("large", "small"), ("small", "large")]).verdict == "fail"
     assert order(small, same, stated=[("small", "same")]).verdict == "inconclusive"
-    assert order(small, large, stated=[("large", "small"), ("same", "small")]).verdict == "pass"
+    assert order(small, large, same, stated=[("large", "small"), ("small", "same")]).verdict == "inconclusive"
     assert order(small, large, stated=[]).verdict == "not run"
     closed = contender("closed", 0.8, role="closed", seed=3)
     gate = order(small, large, closed, stated=[])
     assert gate.verdict == "pass"
     assert list(gate.numbers["pairs"]) == ["closed ≥ large"]
+
+
+def test_order_says_nothing_of_a_model_with_few_scores():
+    rewards_TK = np.full((60, 8), np.nan)
+    rewards_TK[:3] = 1.0
+    gate = order(of("few", rewards_TK), contender("large", 0.7), stated=[("few", "large")])
+    assert gate.verdict == "inconclusive"
+    assert "too few tasks" in gate.reason
 
 
 def test_holm_makes_many_pairs_harder_to_pass():
@@ -159,20 +191,53 @@ def test_holm_makes_many_pairs_harder_to_pass():
 
 def test_kinds():
     instruct, thinking = contender("i", 0.5), contender("t", 0.5, kind="thinking")
-    assert gates.kinds_gate([instruct, thinking], {"instruct", "thinking"}).verdict == "pass"
-    assert gates.kinds_gate([instruct], {"instruct", "thinking"}).verdict == "inconclusive"
+    twice = of("twice", np.ones((60, 2)))
+    both = {"instruct", "thinking"}
+    assert gates.kinds_gate([instruct], both).verdict in ("inconclusive", "pass")
+    gate = gates.kinds_gate([instruct, thinking], both)
+    assert gate.verdict == "inconclusive"  # 60 tasks without one failure still leave up to 6 %
+    assert "Not clear of 5%" in gate.reason
     silent = of("s", np.zeros((60, 2)), kind="thinking", answer=None)
-    gate = gates.kinds_gate([instruct, silent], {"instruct", "thinking"})
+    gate = gates.kinds_gate([twice, silent], both)
     assert gate.verdict == "fail"
     assert "s (thinking): no answer 100.0%" in gate.reason
     assert gate.rollouts[0].model == "s"
     capped = of("c", np.zeros((60, 2)), kind="thinking", stop="token_cap")
-    assert "token cap 100.0%" in gates.kinds_gate([instruct, capped], set()).reason
+    assert "token cap 100.0%" in gates.kinds_gate([twice, capped], set()).reason
     failing = np.ones((60, 2))
-    failing[:4] = np.nan
-    gate = gates.kinds_gate([instruct, of("f", failing, kind="thinking")], {"instruct", "thinking"})
+    failing[:9] = np.nan
+    gate = gates.kinds_gate([twice, of("f", failing, kind="thinking")], both)
     assert gate.verdict == "fail"
-    assert "failures 6.7%" in gate.reason
+    assert "failures 15.0%" in gate.reason
+
+
+def test_kinds_passes_with_enough_tasks_and_both_kinds():
+    tasks = [Task(id=f"t{i}", input=[]) for i in range(200)]
+
+    def wide(name: str, kind: str) -> Contender:
+        cells = [Cell(i, 0, 1.0, "1", "completed", 3, b"") for i in range(200)]
+        return Contender(name, "open", kind, 1, Results(tasks, np.ones((200, 1)), cells, {}, 0.0))
+
+    both = {"instruct", "thinking"}
+    assert gates.kinds_gate([wide("i", "instruct"), wide("t", "thinking")], both).verdict == "pass"
+    gate = gates.kinds_gate([wide("i", "instruct")], both)
+    assert gate.verdict == "inconclusive"
+    assert "No thinking model: that kind has not run" in gate.reason
+
+
+def test_a_verifier_that_names_no_answers_is_not_blamed_for_it():
+    silent = of("s", np.ones((60, 2)), answer=None)
+    assert "no_answer" not in gates.kinds_gate([silent], set()).numbers["rates"]["s"]
+
+
+def test_a_gate_is_held_back_while_rollouts_are_owed():
+    whole = contender("a", 0.7)
+    part = Contender("b", "open", "instruct", 1, Results(TASKS, np.full((60, 2), np.nan), [], {}, 0.0))
+    gate = gates.Gate("floor", "pass", "so far so good")
+    assert gates.held_back(gate, [whole]) == gate
+    held = gates.held_back(gate, [whole, part])
+    assert held.verdict == "inconclusive"
+    assert "b (120 of 120)" in held.reason
 
 
 def test_repeats():
@@ -184,16 +249,23 @@ def test_repeats():
     gate, record = gates.repeats_gate([contender("a", rates, k=2 * record.k_upper)])
     assert gate.verdict == "pass"
     assert gates.repeats_gate([contender("a", 0.5, k=1)])[0].verdict == "inconclusive"
-    assert gates.repeats_gate([contender("a", 1.0)])[0].verdict == "inconclusive"
+    assert gates.repeats_gate([contender("a", 1.0)])[0].verdict == "pass"
     assert gates.repeats_gate([])[0].verdict == "not run"
 
 
 def test_repeats_that_are_copies_or_drift_fail():
-    column = (np.random.default_rng(0).random((60, 1)) < 0.5).astype(float)
-    gate, _ = gates.repeats_gate([of("copied", np.repeat(column, 8, axis=1))])
+    rewards_TK = (np.random.default_rng(0).random((60, 8)) < 0.5).astype(float)
+    rewards_TK[:, 4:] = rewards_TK[:, :4]
+    gate, _ = gates.repeats_gate([of("copied", rewards_TK, text=lambda i, j: f"{i}/{j % 4}".encode())])
     assert gate.verdict == "fail"
-    assert "too much alike" in gate.reason
+    assert "repeats 0 and 4 have identical texts" in gate.reason
     drifting = (np.random.default_rng(0).random((60, 8)) < np.linspace(0.2, 0.8, 8)).astype(float)
     gate, _ = gates.repeats_gate([of("drifting", drifting)])
     assert gate.verdict == "fail"
     assert "drifts" in gate.reason
+
+
+def test_few_tasks_with_equal_texts_are_not_called_copies():
+    cells = [Cell(i, j, 1.0, "x", "completed", 1, b"x") for i in range(2) for j in range(4)]
+    few = Contender("few", "open", "instruct", 1, Results(TASKS[:2], np.ones((2, 4)), cells, {}, 0.0))
+    assert gates.repeats_gate([few])[0].verdict == "inconclusive"

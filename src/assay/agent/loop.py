@@ -45,10 +45,10 @@ async def _carry_out(call: FunctionCall, session: Session) -> FunctionCallOutput
 
 async def _call(session: Session, name: str, arguments: dict[str, Any]) -> str:
     try:
-        output: object = await session.call(name, arguments)
+        output = await session.call(name, arguments)
     except Exception as error:
         raise ToolError(f"the tool {name} raised {type(error).__name__}: {error}") from error
-    if not isinstance(output, str):
+    if not isinstance(output, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # a benchmark may be untyped
         raise ToolError(f"the tool {name} returned {output!r}; expected text")
     return output
 

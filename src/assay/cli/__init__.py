@@ -1,11 +1,12 @@
 """The commands, thin: parse, call one function, print."""
 
+import errno
 import sys
 from typing import NoReturn
 
 import cyclopts
 
-from assay.errors import AssayError
+from assay.errors import AssayError, StoppedEarly
 
 app = cyclopts.App(
     name="assay",
@@ -19,10 +20,15 @@ app.command("assay.cli.catalog:catalog", name="list")
 
 
 def main() -> NoReturn:
-    """The `assay` command. An AssayError is told without a traceback; its exit code is the error's."""
+    """The `assay` command. An AssayError is told without a traceback, with its own exit code; a full disk likewise."""
     try:
         result = app()
     except AssayError as error:
         print(f"assay: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.filename is None or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES):
+            raise
+        print(f"assay: {error.filename}: {error.strerror}", file=sys.stderr)
+        sys.exit(StoppedEarly.exit_code)
     sys.exit(result if isinstance(result, int) else 0)

@@ -8,9 +8,10 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from assay.cli.live import Live, console, drive
-from assay.collect import Interruption, Tally
+from assay.collect import Interruption
 from assay.config import Settings, load_model, override
 from assay.environment.catalog import load
+from assay.errors import NothingScored
 from assay.run import RunPlan, collect_run
 from assay.store import Shard
 
@@ -75,15 +76,19 @@ def run(
         early_stop=early_stop,
     )
     interruption = Interruption()
-    with Live() as live:
-        tally = drive(collect_run(asked, interruption=interruption, watch=lambda t: live.begin(name, t)), interruption)
-    _summarise(folder, tally, asked.shard)
+    try:
+        with Live() as live:
+            drive(collect_run(asked, interruption=interruption, watch=lambda t: live.begin(name, t)), interruption)
+    except NothingScored:
+        _summarise(folder, asked.shard)
+        raise
+    _summarise(folder, asked.shard)
     return 130 if interruption.stopping else 0
 
 
-def _summarise(folder: Path, tally: Tally, shard: Shard) -> None:
+def _summarise(folder: Path, shard: Shard) -> None:
     if shard.count > 1:
-        console.print(f"shard {shard.index}/{shard.count}: {tally.done} rollouts in {folder / shard.file}")
+        console.print(f"shard {shard.index}/{shard.count} is in {folder / shard.file}")
         return
     # Imported once the rollouts are in: numpy and scipy take longer to load than a first answer takes to come.
     summary = importlib.import_module("assay.fidelity.summary")

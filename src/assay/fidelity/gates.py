@@ -1,28 +1,30 @@
 """The gates that a profile computes: each asks one question, and answers it with numbers and the rollouts that show it.
 
 Gold and verifier need no model. Floor and order are tests: their p-values are corrected together (Holm). Kinds compares
-rates with a limit. Repeats compares bounds of the SD of avg@k with the target.
+bounds of rates with a limit, repeats bounds of the SD of avg@k with the target.
 """
 
+import itertools
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec import structs
 
 from assay.agent.loop import ToolLoop
 from assay.collect import Planned, roll
 from assay.digest import task_digest
 from assay.environment import Benchmark
-from assay.fidelity.record import Gate, GateName, Repeats, RolloutRef, Verdict
-from assay.fidelity.results import Results
-from assay.fidelity.summary import summarise
+from assay.fidelity.record import Gate, GateName, Repeats, RolloutRef
+from assay.fidelity.results import Cell, Results
+from assay.fidelity.summary import DRIFT, reports_answers
 from assay.model.fixed import Fixed
 from assay.run import OFF_TOPIC
 from assay.stats.compare import Difference, holm, paired_difference
-from assay.stats.estimates import Estimate, above_chance, estimate
-from assay.stats.repeats import RepeatsNeeded, all_repeats_equal, repeats_needed, run_effect
+from assay.stats.estimates import Estimate, above_chance, estimate, wilson
+from assay.stats.repeats import RepeatsNeeded, repeats_needed, run_effect
 from assay.types import Score, Task
 
 FLOOR = 0.30
@@ -35,6 +37,10 @@ ALPHA = 0.025
 """One-sided, so that a test passes where the 95 % interval's end is beyond the bound (before Holm's correction)."""
 TARGET_POINTS = 1.0
 """The repeats gate's: the SD of avg@k, in percentage points."""
+FEWEST_TASKS = 10
+"""Below this, neither an order nor copied repeats can be told from chance."""
+LARGEST_GAP = 0.1
+"""The share of tasks that may lack a score on one side of a pair."""
 SHOWN = 12
 """Tasks or rollouts that one gate names at most."""
 EXPLORED = "first\nthen"
@@ -70,13 +76,10 @@ def strongest(contenders: Sequence[Contender], role: str) -> Contender | None:
     return max(scored, key=lambda c: c.estimate.score, default=None)
 
 
-def clears_floor(contender: Contender, chance: float) -> bool:
-    """Whether a model alone, without correction, is above the floor and clear of chance."""
-    if not contender.results.scored:
-        return False
-    found = contender.estimate
-    lower = above_chance(found, chance).lower
-    return found.interval_task is not None and found.interval_task[0] > FLOOR and lower is not None and lower > 0
+def clears_floor(contenders: Sequence[Contender], chance: float) -> bool:
+    """Whether an open model so far is above the floor for certain: also after Holm's correction over both tests."""
+    test = floor_test(contenders, chance)
+    return test is not None and 2 * test.p_pass < ALPHA
 
 
 async def gold_gate(benchmark: Benchmark, tasks: Sequence[Task]) -> Gate:
@@ -93,14 +96,17 @@ async def gold_gate(benchmark: Benchmark, tasks: Sequence[Task]) -> Gate:
     ]
     wrong_gold = [task for task, reward in gold.items() if reward != 1]
     wrong_null = [task for task, rewards in nulls.items() if any(reward != 0 for reward in rewards)]
-    null_score = float(np.mean([_zero(reward) for rewards in nulls.values() for reward in rewards]))
+    broken = [task for task, rewards in nulls.items() if any(isinstance(reward, str) for reward in rewards)]
+    null_score = float(np.mean([r for rewards in nulls.values() for r in rewards if not isinstance(r, str)] or [0.0]))
+    guessed = [guess for guess in guesses if not isinstance(guess, str)]
+    measured = float(np.mean(guessed)) if guessed else None
     numbers: dict[str, Any] = {
         "tasks": len(tasks),
         "with_gold": len(with_gold),
         "gold_right": len(with_gold) - len(wrong_gold),
         "null_score": null_score,
         "chance_stated": benchmark.chance,
-        "chance_measured": float(np.mean([_zero(g) for g in guesses])) if guesses else None,
+        "chance_measured": measured,
         "tasks_gold_wrong": wrong_gold[:SHOWN],
         "tasks_null_rewarded": wrong_null[:SHOWN],
     }
@@ -109,9 +115,18 @@ async def gold_gate(benchmark: Benchmark, tasks: Sequence[Task]) -> Gate:
     if wrong_gold:
         named = ", ".join(wrong_gold[:3])
         return Gate("gold", "fail", f"{len(wrong_gold)} gold answers are not given full marks: {named}.", numbers)
+    if broken:
+        words = next(str(reward) for reward in nulls[broken[0]] if isinstance(reward, str))
+        reason = (
+            f"The verifier fails on empty or off-topic answers to {len(broken)} tasks, such as {broken[0]}: {words}"
+        )
+        return Gate("gold", "fail", reason, numbers)
     if null_score > benchmark.chance:
         named = ", ".join(wrong_null[:3])
         reason = f"Empty or off-topic answers score {null_score:.1%}, above chance ({benchmark.chance:.1%}): {named}."
+        return Gate("gold", "fail", reason, numbers)
+    if measured is not None and wilson(measured, len(guessed), confidence=0.99)[0] > benchmark.chance:
+        reason = f"Guesses score {measured:.1%}, above the chance that the benchmark states ({benchmark.chance:.1%})."
         return Gate("gold", "fail", reason, numbers)
     missing = len(tasks) - len(with_gold)
     reason = f"All {len(with_gold)} gold answers score 1; empty and off-topic answers score {null_score:.1%}."
@@ -162,11 +177,12 @@ def rewrites(gold: str, formats: Sequence[str]) -> list[tuple[str, str, float]]:
     return found + [(f"gold as {form}", form.format(gold), 1.0) for form in formats]
 
 
-def floor_test(contenders: Sequence[Contender]) -> Test | None:
-    """The floor's p-values, from the strongest open model."""
+def floor_test(contenders: Sequence[Contender], chance: float) -> Test | None:
+    """The strongest open model against the floor, or against chance where that is higher."""
     best = strongest(contenders, "open")
-    p_pass = best.estimate.p_at_most(FLOOR) if best else None
-    return None if p_pass is None else Test(p_pass=p_pass, p_fail=1 - p_pass)
+    p_pass = best.estimate.p_at_most(max(FLOOR, chance)) if best else None
+    p_fail = best.estimate.p_at_most(FLOOR) if best else None
+    return None if p_pass is None or p_fail is None else Test(p_pass=p_pass, p_fail=1 - p_fail)
 
 
 def floor_gate(contenders: Sequence[Contender], chance: float, p: Test | None, *, last_tier: bool) -> Gate:
@@ -174,106 +190,123 @@ def floor_gate(contenders: Sequence[Contender], chance: float, p: Test | None, *
     best = strongest(contenders, "open")
     if best is None:
         return Gate("floor", "not run", "No open model has a score.")
-    found, numbers = best.estimate, _numbers(best.estimate)
-    corrected = above_chance(found, chance)
-    numbers |= {"model": best.name, "floor": FLOOR, "chance": chance, "above_chance": corrected.score}
-    numbers |= {"above_chance_lower": corrected.lower}
+    found = best.estimate
+    numbers: dict[str, Any] = {"model": best.name, "floor": FLOOR, "chance": chance, "score": found.score}
+    numbers |= {"above_chance": above_chance(found, chance).score, "se_task": found.se_task, "tasks": found.tasks}
     if p is None or found.interval_task is None:
         return Gate("floor", "inconclusive", f"{best.name} has too few tasks for an interval.", numbers)
-    numbers |= {"p_holm": p.p_pass}
     lower, upper = found.interval_task
-    words = (
-        f"{best.name}, the strongest open model, scores {found.score:.1%} (95 % over tasks: {lower:.1%} to {upper:.1%})"
-    )
-    if p.p_pass < ALPHA and corrected.lower is not None and corrected.lower > 0:
-        return Gate("floor", "pass", f"{words}: above {FLOOR:.0%}, and clear of chance.", numbers)
+    numbers |= {"interval_task": [lower, upper], "p_pass_holm": p.p_pass, "p_fail_holm": p.p_fail}
+    bound = f"{FLOOR:.0%}" if chance <= FLOOR else f"chance, {chance:.0%}"
+    words = f"{best.name}, the strongest open model, scores {found.score:.1%} ({lower:.1%} to {upper:.1%} over tasks)"
+    if p.p_pass < ALPHA:
+        return Gate("floor", "pass", f"{words}: above {bound}.", numbers)
     if p.p_fail < ALPHA and last_tier:
         reason = (
             f"{words}: below {FLOOR:.0%} on the last tier. Hard, or broken: gold, verifier and failures tell which."
         )
         return Gate("floor", "fail", reason, numbers)
-    return Gate("floor", "inconclusive", f"{words}: not clear of {FLOOR:.0%} or of chance.", numbers)
+    return Gate("floor", "inconclusive", f"{words}: not clear of {bound}, Holm's correction included.", numbers)
 
 
 def order_pairs(
     contenders: Sequence[Contender], stated: Sequence[tuple[str, str]]
 ) -> list[tuple[Contender, Contender]]:
     """(stronger, weaker): as the suite states them, else the strongest closed and the strongest open model."""
-    by_name = {c.name: c for c in contenders if c.results.scored}
+    by_name = {c.name: c for c in contenders}
     if stated:
         return [(by_name[a], by_name[b]) for a, b in stated if a in by_name and b in by_name]
     closed, opened = strongest(contenders, "closed"), strongest(contenders, "open")
     return [(closed, opened)] if closed and opened else []
 
 
-def order_differences(pairs: Sequence[tuple[Contender, Contender]]) -> dict[str, Difference]:
-    """Stronger minus weaker, paired by task, by the pair's name."""
-    return {
-        f"{a.name} ≥ {b.name}": paired_difference(a.results.rewards_TK, b.results.rewards_TK)
-        for a, b in pairs
-        if _common_tasks(a, b) >= 2
-    }
+def order_differences(pairs: Sequence[tuple[Contender, Contender]]) -> dict[str, Difference | None]:
+    """Stronger minus weaker, paired by task, by the pair's name; `None` where too few tasks have a score on both."""
+    found: dict[str, Difference | None] = {}
+    for a, b in pairs:
+        common, tasks = _common_tasks(a, b), len(a.results.tasks)
+        enough = common >= FEWEST_TASKS and common >= (1 - LARGEST_GAP) * tasks
+        name = f"{a.name} ≥ {b.name}"
+        found[name] = paired_difference(a.results.rewards_TK, b.results.rewards_TK) if enough else None
+    return found
 
 
-def order_tests(differences: Mapping[str, Difference]) -> dict[str, Test]:
-    """For each pair: not worse by the margin, and worse at all."""
-    return {
-        name: Test(p_pass=found.p_at_most(-MARGIN), p_fail=found.p_at_least(0.0)) for name, found in differences.items()
-    }
+def order_test(differences: Mapping[str, Difference | None]) -> Test | None:
+    """All pairs as one question. Passing needs every pair not worse by the margin, so the largest p-value counts;
+    failing needs one pair that is worse, so the smallest does, times the number of pairs (Bonferroni)."""
+    found = [difference for difference in differences.values() if difference is not None]
+    if not found:
+        return None
+    p_pass = max(difference.p_at_most(-MARGIN) for difference in found)
+    p_fail = min(difference.p_at_least(0.0) for difference in found) * len(found)
+    return Test(p_pass=p_pass, p_fail=min(1.0, p_fail))
 
 
-def order_gate(differences: Mapping[str, Difference], p: Mapping[str, Test]) -> Gate:
+def order_gate(differences: Mapping[str, Difference | None], p: Test | None) -> Gate:
     """Do stronger models reach at least what weaker ones do?"""
     if not differences:
         return Gate("order", "not run", "There is no pair of models to compare: it takes both ends of one.")
-    verdicts: dict[str, Verdict] = {
-        name: "pass" if p[name].p_pass < ALPHA else "fail" if p[name].p_fail < ALPHA else "inconclusive"
-        for name in differences
-    }
-    numbers: dict[str, Any] = {
-        "margin": MARGIN,
-        "pairs": {
-            name: {
-                "verdict": verdicts[name],
-                "difference": found.difference,
-                "lower": found.lower,
-                "upper": found.upper,
-                "p_holm": p[name].p_pass,
-                "tasks": found.tasks,
-            }
-            for name, found in differences.items()
-        },
-    }
-    words = "; ".join(
-        f"{name}: {100 * found.difference:+.1f} points ({100 * found.lower:+.1f} to {100 * found.upper:+.1f})"
-        for name, found in differences.items()
-    )
-    if "fail" in verdicts.values():
-        broken = ", ".join(name for name, verdict in verdicts.items() if verdict == "fail")
-        return Gate("order", "fail", f"Not so: {broken}. {words}.", numbers)
-    if "inconclusive" in verdicts.values():
-        return Gate("order", "inconclusive", f"Not every pair is clear of −{100 * MARGIN:g} points. {words}.", numbers)
-    return Gate("order", "pass", f"{words}.", numbers)
+    numbers: dict[str, Any] = {"margin": MARGIN, "pairs": {}}
+    words: list[str] = []
+    for name, found in differences.items():
+        if found is None:
+            words.append(f"{name}: too few tasks have a score on both sides")
+            continue
+        words.append(f"{name}: {_points(found.difference)} points ({_points(found.lower)} to {_points(found.upper)})")
+        numbers["pairs"][name] = {
+            "difference": found.difference,
+            "lower": found.lower,
+            "upper": found.upper,
+            "p_not_worse": found.p_at_most(-MARGIN),
+            "p_worse": found.p_at_least(0.0),
+            "tasks": found.tasks,
+        }
+    said = f"{'; '.join(words)}."
+    if p is None:
+        return Gate("order", "inconclusive", said, numbers)
+    numbers |= {"p_pass_holm": p.p_pass, "p_fail_holm": p.p_fail}
+    if p.p_fail < ALPHA:
+        broken = min((d.p_at_least(0.0), name) for name, d in differences.items() if d is not None)[1]
+        return Gate("order", "fail", f"Not so: {broken}. {said}", numbers)
+    if p.p_pass < ALPHA and None not in differences.values():
+        return Gate("order", "pass", said, numbers)
+    return Gate("order", "inconclusive", f"Not every pair is clear of −{100 * MARGIN:g} points. {said}", numbers)
 
 
 def kinds_gate(contenders: Sequence[Contender], suite_kinds: set[str]) -> Gate:
     """Does it work for instruct and thinking models alike?"""
-    rates = {c.name: _rates(c.results) for c in contenders}
+    rates = {c.name: _rates(c.results) for c in contenders if c.results.cells}
     kinds = {c.kind for c in contenders if c.results.scored}
-    numbers: dict[str, Any] = {"limit": RATE_LIMIT, "rates": rates, "kinds": sorted(kinds)}
-    above = [(c, what, rate) for c in contenders for what, rate in rates[c.name].items() if rate >= RATE_LIMIT]
+    numbers: dict[str, Any] = {"limit": RATE_LIMIT, "kinds": sorted(kinds), "rates": {}}
+    above: list[tuple[Contender, str]] = []
+    unsure: list[tuple[Contender, str]] = []
+    for c in contenders:
+        for what, (rate, lower, upper) in rates.get(c.name, {}).items():
+            numbers["rates"].setdefault(c.name, {})[what] = {"rate": rate, "lower": lower, "upper": upper}
+            if lower > RATE_LIMIT:
+                above.append((c, what))
+            elif upper >= RATE_LIMIT:
+                unsure.append((c, what))
+
+    def words(found: list[tuple[Contender, str]]) -> str:
+        return "; ".join(
+            f"{c.name} ({c.kind}): {what.replace('_', ' ')} {rates[c.name][what][0]:.1%}" for c, what in found
+        )
+
+    shown = [ref for c, what in above + unsure for ref in _showing(c, what)][:SHOWN]
     if above:
-        words = "; ".join(f"{c.name} ({c.kind}): {what.replace('_', ' ')} {rate:.1%}" for c, what, rate in above)
-        shown = [ref for c, what, _ in above for ref in _showing(c, what)][:SHOWN]
-        return Gate("kinds", "fail", f"Unexplained, at or above {RATE_LIMIT:.0%}: {words}.", numbers, shown)
+        return Gate("kinds", "fail", f"Unexplained, above {RATE_LIMIT:.0%}: {words(above)}.", numbers, shown)
+    if unsure:
+        reason = f"Not clear of {RATE_LIMIT:.0%} with so few tasks: {words(unsure)}."
+        return Gate("kinds", "inconclusive", reason, numbers, shown)
     missing = {"instruct", "thinking"} - kinds
     if missing:
         why = "is not in the suite" if missing - suite_kinds else "has not run"
         return Gate("kinds", "inconclusive", f"No {' or '.join(sorted(missing))} model: that kind {why}.", numbers)
-    worst = max((rate for found in rates.values() for rate in found.values()), default=0.0)
+    worst = max(upper for found in rates.values() for _, _, upper in found.values())
     reason = (
         "Both kinds ran by configuration alone. Failures, missing answers and token caps are each below "
-        f"{RATE_LIMIT:.0%} for every model; the highest is {worst:.1%}."
+        f"{RATE_LIMIT:.0%} for every model: at most {worst:.1%} (upper 95 % bound)."
     )
     return Gate("kinds", "pass", reason, numbers)
 
@@ -304,16 +337,19 @@ def repeats_gate(contenders: Sequence[Contender]) -> tuple[Gate, Repeats | None]
         "run_effect_p_low": effect.p_low if effect else None,
     }
     words = f"SD of avg@{record.k_set} on {best.name}: {record.sd_run:.2f} points, at most {record.sd_run_upper:.2f}"
-    if not 0 < best.estimate.score < 1:
-        verdict, reason = "inconclusive", f"{best.name} scores {best.estimate.score:.0%}: nothing can vary there."
-    elif all_repeats_equal(rewards_TK) or (effect and effect.p_low < 0.005):
+    copies = _copies(best.results)
+    if copies and len(best.results.tasks) < FEWEST_TASKS:
+        verdict, reason = "inconclusive", f"Too few tasks to tell whether the repeats of {best.name} are independent."
+    elif copies or (effect and effect.p_low < DRIFT):
         verdict = "fail"
-        reason = f"The repeats of {best.name} are too much alike to be independent: cached, seed-locked or greedy."
-    elif effect and effect.p_high < 0.005:
+        how = f"repeats {copies[0]} and {copies[1]} have identical texts" if copies else "they score too much alike"
+        reason = f"The repeats of {best.name} are not independent: {how}. Cached, seed-locked or greedy."
+    elif effect and effect.p_high < DRIFT:
         verdict = "fail"
         reason = f"The runs of {best.name} differ by more than sampling (F = {effect.f:.1f}): endpoint or judge drifts."
     elif record.sd_run_upper <= TARGET_POINTS:
-        verdict, reason = "pass", f"{words}; {record.k_upper} repeats are enough for {TARGET_POINTS:g} point."
+        enough = "1 repeat is" if record.k_upper == 1 else f"{record.k_upper} repeats are"
+        verdict, reason = "pass", f"{words}; {enough} enough for {TARGET_POINTS:g} point."
     else:
         verdict = "fail" if needed.sd_now_lower > TARGET_POINTS else "inconclusive"
         reason = f"{words}. Run {record.k_upper} repeats for {TARGET_POINTS:g} point."
@@ -325,6 +361,15 @@ def corrected(tests: Mapping[str, Test]) -> dict[str, Test]:
     passes = holm({name: test.p_pass for name, test in tests.items()})
     failures = holm({name: test.p_fail for name, test in tests.items()})
     return {name: Test(p_pass=passes[name], p_fail=failures[name]) for name in tests}
+
+
+def held_back(gate: Gate, contenders: Sequence[Contender]) -> Gate:
+    """The gate, but inconclusive where a model's run is unfinished: what it would have added is not known."""
+    unfinished = [f"{c.name} ({c.results.owed} of {c.results.planned})" for c in contenders if c.results.owed]
+    if not unfinished or gate.verdict == "not run":
+        return gate
+    reason = f"Rollouts are still owed by {', '.join(unfinished)}. So far: {gate.reason}"
+    return structs.replace(gate, verdict="inconclusive", reason=reason)
 
 
 def not_run() -> list[Gate]:
@@ -350,34 +395,48 @@ def _common_tasks(a: Contender, b: Contender) -> int:
     return int((scored[0] & scored[1]).sum())
 
 
-def _zero(reward: float | str) -> float:
-    """A reward to be averaged in a gate: a verifier that broke on an empty answer has not rewarded it."""
-    return reward if isinstance(reward, float | int) else 0.0
+def _copies(results: Results) -> tuple[int, int] | None:
+    """Two repeats whose texts are the same on every task; `None` where each two differ somewhere."""
+    texts: dict[int, dict[int, bytes]] = {}
+    for cell in results.scored:
+        texts.setdefault(cell.repeat, {})[cell.task] = cell.text
+    for a, b in itertools.combinations(sorted(texts), 2):
+        common = texts[a].keys() & texts[b].keys()
+        if common and all(texts[a][task] == texts[b][task] for task in common):
+            return a, b
+    return None
 
 
-def _numbers(found: Estimate) -> dict[str, Any]:
-    interval = list(found.interval_task) if found.interval_task else None
-    return {"score": found.score, "interval_task": interval, "se_task": found.se_task, "tasks": found.tasks}
+def _points(share: float) -> str:
+    return f"{100 * share:+.1f}".replace("-", "−")
 
 
-def _rates(results: Results) -> dict[str, float]:
-    summary = summarise(results)
-    tried = summary.rollouts + summary.failures
-    return {
-        "failures": summary.failures / tried if tried else 1.0,
-        "no_answer": summary.no_answer or 0.0,
-        "token_cap": summary.token_cap or 0.0,
-    }
+def _rates(results: Results) -> dict[str, tuple[float, float, float]]:
+    """(rate, lower and upper 95 % bound over tasks) of what should be rare, by what it is."""
+    kinds = ["failures", "token_cap"] + (["no_answer"] if reports_answers(results) else [])
+    found: dict[str, tuple[float, float, float]] = {}
+    for what in kinds:
+        happened_TK = np.full(results.rewards_TK.shape, np.nan)
+        for cell in results.cells:
+            if what == "failures" or cell.reward is not None:
+                happened_TK[cell.task, cell.repeat] = _happened(cell, what)
+        if np.isnan(happened_TK).all():
+            continue
+        rate = estimate(happened_TK)
+        lower, upper = rate.interval_task or (0.0, 1.0)
+        found[what] = (rate.score, max(0.0, lower), min(1.0, upper))
+    return found
+
+
+def _happened(cell: Cell, what: str) -> bool:
+    if what == "failures":
+        return cell.reward is None
+    return cell.reward is not None and (cell.answer is None if what == "no_answer" else cell.stop == "token_cap")
 
 
 def _showing(contender: Contender, what: str) -> list[RolloutRef]:
-    chosen = {
-        "failures": contender.results.failed,
-        "no_answer": [o for o in contender.results.scored if o.answer is None],
-        "token_cap": [o for o in contender.results.scored if o.stop == "token_cap"],
-    }[what]
-    tasks = contender.results.tasks
-    return [RolloutRef(contender.name, tasks[outcome.task].id, outcome.repeat) for outcome in chosen[:SHOWN]]
+    chosen = [cell for cell in contender.results.cells if _happened(cell, what)]
+    return [RolloutRef(contender.name, contender.results.tasks[cell.task].id, cell.repeat) for cell in chosen[:SHOWN]]
 
 
 def _repeats(best: Contender, needed: RepeatsNeeded) -> Repeats:

@@ -13,13 +13,14 @@ from assay.collect import Interruption, Tally
 from assay.config import Suite
 from assay.digest import tasks_digest
 from assay.environment import Benchmark
-from assay.errors import StoppedEarly
+from assay.errors import NothingScored
 from assay.fidelity import gates
 from assay.fidelity.gates import Contender
 from assay.fidelity.record import BenchmarkRecord, Gate, ModelSummary, Profile, Repeats
 from assay.fidelity.results import read
 from assay.fidelity.summary import summarise
-from assay.run import RunPlan, checked, collect_run, versions
+from assay.model import secret
+from assay.run import RunPlan, collect_run, tasks_of, versions
 from assay.store import write_json, write_lines
 
 GATE_ORDER = ("gold", "verifier", "floor", "order", "kinds", "failures", "reproduced", "parity", "repeats")
@@ -51,6 +52,14 @@ async def profile(
     """
     started, clock = datetime.now(UTC), time.monotonic()
     benchmark, suite = asked.benchmark, asked.suite
+    tasks = tasks_of(benchmark, asked.limit)
+    for member in suite.models.values():
+        for variable in member.secrets():
+            secret(member, variable)  # told now where it is missing, not when that model's turn has come
+    # They need no model, and a broken verifier is better known before any is paid for.
+    without_models = [await gates.gold_gate(benchmark, tasks), await gates.verifier_gate(benchmark, tasks)]
+    for gate in without_models:
+        tell(f"{gate.name}: {gate.verdict}")
     contenders: list[Contender] = []
     tiers = sorted({member.tier for member in suite.models.values()})
     for tier in tiers:
@@ -59,17 +68,15 @@ async def profile(
             if interruption.stopping:
                 return None
             contenders.append(contender)
-        cleared = [c for c in contenders if c.role == "open" and gates.clears_floor(c, benchmark.chance)]
-        if suite.tiers == "climb" and cleared and tier != tiers[-1]:
-            tell(f"{cleared[0].name} clears the floor: the tiers above {tier} are not needed")
+        if suite.tiers == "climb" and tier != tiers[-1] and gates.clears_floor(contenders, benchmark.chance):
+            tell(f"an open model clears the floor: the tiers above {tier} are not needed")
             break
-    tasks = checked(benchmark.environment.tasks(), benchmark.name)[: asked.limit]
-    found, repeats = await _gates(asked, contenders)
+    found, repeats = _gates(asked, contenders)
     made = Profile(
         benchmark=BenchmarkRecord(benchmark.name, benchmark.version, tasks_digest(tasks), len(tasks)),
         suite=suite.name,
         models={name: _summary(suite, name, contenders) for name in suite.models},
-        gates=found,
+        gates=sorted(without_models + found, key=lambda gate: GATE_ORDER.index(gate.name)),
         repeats=repeats,
         versions=versions(),
         started=started.isoformat(timespec="seconds"),
@@ -100,33 +107,31 @@ async def _run(
     )
     try:
         await collect_run(run, interruption=interruption, watch=lambda tally: watch(name, tally))
-    except StoppedEarly as stopped:
+    except NothingScored as stopped:
         tell(f"{name}: {stopped}")
-    results = read(folder)
+    results = read(folder, asked.repeats)
     write_json(folder / "summary.json", summarise(results))
     write_lines(folder / "per_task.jsonl", results.table())
     return Contender(name, member.role, member.kind, member.tier, results)
 
 
-async def _gates(asked: ProfilePlan, contenders: list[Contender]) -> tuple[list[Gate], Repeats | None]:
+def _gates(asked: ProfilePlan, contenders: list[Contender]) -> tuple[list[Gate], Repeats | None]:
     benchmark, suite = asked.benchmark, asked.suite
-    tasks = contenders[0].results.tasks
-    floor = gates.floor_test(contenders)
+    floor = gates.floor_test(contenders, benchmark.chance)
     differences = gates.order_differences(gates.order_pairs(contenders, suite.order))
-    tests = gates.order_tests(differences) | ({"floor": floor} if floor else {})
-    p = gates.corrected(tests)
+    order = gates.order_test(differences)
+    p = gates.corrected({name: test for name, test in (("floor", floor), ("order", order)) if test})
     last_tier = {c.tier for c in contenders} >= {m.tier for m in suite.models.values()}
     repeats_gate, repeats = gates.repeats_gate(contenders)
     computed = [
-        await gates.gold_gate(benchmark, tasks),
-        await gates.verifier_gate(benchmark, tasks),
         gates.floor_gate(contenders, benchmark.chance, p.get("floor"), last_tier=last_tier),
-        gates.order_gate(differences, p),
+        gates.order_gate(differences, p.get("order")),
         gates.kinds_gate(contenders, {member.kind for member in suite.models.values()}),
         repeats_gate,
-        *gates.not_run(),
     ]
-    return sorted(computed, key=lambda gate: GATE_ORDER.index(gate.name)), repeats
+    # A kind that fails, fails however much is still owed.
+    held = [gate if gate.verdict == "fail" else gates.held_back(gate, contenders) for gate in computed]
+    return held + gates.not_run(), repeats
 
 
 def _summary(suite: Suite, name: str, contenders: list[Contender]) -> ModelSummary:

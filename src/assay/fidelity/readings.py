@@ -4,15 +4,17 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from assay.fidelity.record import Reading
-from assay.store import read_rollouts, read_tasks
+from assay.store import progress, read_rollouts, read_tasks
 from assay.types import Failure, Item, Message, Rollout, Task
 
 
 def readings(folder: Path, model: str) -> Iterator[Reading]:
-    """Every rollout of a run to read, in the order they ended."""
+    """Every rollout of a run to read, in the order they ended; failures that a later attempt made good are none."""
     tasks = {task.id: task for task in read_tasks(folder)}
+    scored, _ = progress(folder)
     for rollout in read_rollouts(folder):
-        if isinstance(rollout.outcome, Failure) or rollout.outcome.reward < 1:
+        outcome = rollout.outcome
+        if rollout.key not in scored if isinstance(outcome, Failure) else outcome.reward < 1:
             yield reading(rollout, tasks[rollout.task], model)
 
 

@@ -36,7 +36,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     score: float | None = None
     """avg@k: the mean over tasks of a task's mean reward. Failures are left out; null where nothing was scored."""
     se_run: float | None = None
-    """Standard error of running again on the same tasks. Null at one repeat."""
+    """Standard error of running again on the same tasks. Null at one repeat. Where the repeats differ by more than
+    sampling (run-effect F, p < .005), the error of the run effect, which is larger."""
     se_task: float | None = None
     """Standard error of other tasks of the same kind."""
     interval_run: tuple[float, float] | None = None
@@ -44,16 +45,19 @@ class Summary(Struct, frozen=True, kw_only=True):
     """95 % intervals that go with the two standard errors."""
     repeats: int = 0
     pass_at_k: dict[str, float] = {}
-    """pass@1, pass@2, pass@4 ... up to the repeats, by k."""
+    """pass@k at k = 1, 2, 4 ... and the repeats, over the tasks with k scores, by k."""
     maj_at_k: dict[str, float] = {}
+    """The same for the majority's answer; empty where the verifier does not say what it read as the answer."""
     rollouts: int = 0
     """Rollouts with a score."""
+    owed: int = 0
+    """Planned rollouts that were never tried: the run was interrupted or stopped early. The rest scored or failed."""
     failures: int = 0
     """Planned rollouts that failed and have no score from a later attempt."""
     score_failures_zero: float | None = None
     """The score if every failure were a zero: how much the failures could matter, never the score itself."""
     no_answer: float | None = None
-    """Share of scored rollouts in which the verifier found no answer."""
+    """Share of scored rollouts in which the verifier found no answer; null where it does not say what it read."""
     token_cap: float | None = None
     """Share of scored rollouts that reached the token cap."""
     by_category: dict[str, float] = {}

@@ -1,5 +1,6 @@
 """A run's rollouts as arrays: what every statistic and gate is computed from."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assay.fidelity.record import TaskRow
-from assay.store import read_rollouts, read_tasks
-from assay.types import Failure, Rollout, Score, Task
+from assay.store import read_record, read_rollouts, read_tasks
+from assay.types import Rollout, Score, Task
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What is kept of one rollout once its text has been read: where it stands in the arrays, and its figures."""
+class Cell:
+    """What is kept of one (task, repeat) once its text has been read: where it stands in the arrays, its figures."""
 
     task: int
     repeat: int
@@ -22,7 +23,8 @@ class Outcome:
     answer: str | None
     stop: str
     output_tokens: int
-    failure: str | None
+    text: bytes
+    """A digest of all that the model wrote, reasoning included, to find repeats that are copies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Results:
     tasks: list[Task]
     rewards_TK: NDArray[np.float64]
     """NaN where a rollout failed or was not made."""
-    outcomes: list[Outcome]
+    cells: list[Cell]
     """One for each (task, repeat) that was tried: its score, or where it has none its last failure."""
     tokens: dict[str, int]
     wall_s: float
@@ -42,12 +44,22 @@ class Results:
         return self.rewards_TK.shape[1]
 
     @property
-    def scored(self) -> list[Outcome]:
-        return [outcome for outcome in self.outcomes if outcome.reward is not None]
+    def planned(self) -> int:
+        """Rollouts that T tasks and K repeats call for."""
+        return self.rewards_TK.size
 
     @property
-    def failed(self) -> list[Outcome]:
-        return [outcome for outcome in self.outcomes if outcome.reward is None]
+    def owed(self) -> int:
+        """Planned rollouts that were never tried: the run was interrupted or stopped early."""
+        return self.planned - len(self.cells)
+
+    @property
+    def scored(self) -> list[Cell]:
+        return [cell for cell in self.cells if cell.reward is not None]
+
+    @property
+    def failed(self) -> list[Cell]:
+        return [cell for cell in self.cells if cell.reward is None]
 
     def categories(self) -> list[str]:
         """The `category` of each task, empty where it has none."""
@@ -57,20 +69,23 @@ class Results:
         """A row a task, with its rewards and output tokens by repeat."""
         rewards: list[list[float | None]] = [[None] * self.repeats for _ in self.tasks]
         tokens: list[list[int | None]] = [[None] * self.repeats for _ in self.tasks]
-        for outcome in self.scored:
-            rewards[outcome.task][outcome.repeat] = outcome.reward
-            tokens[outcome.task][outcome.repeat] = outcome.output_tokens
+        for cell in self.scored:
+            rewards[cell.task][cell.repeat] = cell.reward
+            tokens[cell.task][cell.repeat] = cell.output_tokens
         return [
             TaskRow(task=task.id, category=category, rewards=rewards[i], output_tokens=tokens[i])
             for i, (task, category) in enumerate(zip(self.tasks, self.categories(), strict=True))
         ]
 
 
-def read(folder: Path) -> Results:
-    """The results of a run directory. Raises InputError where a file is damaged."""
+def read(folder: Path, repeats: int | None = None) -> Results:
+    """The results of a run directory of so many repeats; where not given, of as many as it was planned or has.
+
+    Raises InputError where a file is damaged.
+    """
     tasks = read_tasks(folder)
     index = {task.id: number for number, task in enumerate(tasks)}
-    found: dict[tuple[str, int], Outcome] = {}
+    found: dict[tuple[str, int], Cell] = {}
     tokens = {"input": 0, "output": 0, "reasoning": 0}
     wall_s = 0.0
     for rollout in read_rollouts(folder):
@@ -81,24 +96,25 @@ def read(folder: Path) -> Results:
             tokens["reasoning"] += turn.response.usage.reasoning_tokens
         earlier = found.get(rollout.key)
         if earlier is None or earlier.reward is None:
-            found[rollout.key] = _outcome(rollout, index[rollout.task])
-    repeats = 1 + max((repeat for _, repeat in found), default=-1)
-    rewards_TK = np.full((len(tasks), repeats), np.nan)
-    for outcome in found.values():
-        if outcome.reward is not None:
-            rewards_TK[outcome.task, outcome.repeat] = outcome.reward
+            found[rollout.key] = _cell(rollout, index[rollout.task])
+    made = 1 + max((repeat for _, repeat in found), default=-1)
+    columns = max(made, repeats or read_record(folder).repeats)
+    rewards_TK = np.full((len(tasks), columns), np.nan)
+    for cell in found.values():
+        if cell.reward is not None:
+            rewards_TK[cell.task, cell.repeat] = cell.reward
     return Results(tasks, rewards_TK, list(found.values()), tokens, wall_s)
 
 
-def _outcome(rollout: Rollout, task: int) -> Outcome:
+def _cell(rollout: Rollout, task: int) -> Cell:
     score = rollout.outcome if isinstance(rollout.outcome, Score) else None
-    failure = rollout.outcome if isinstance(rollout.outcome, Failure) else None
-    return Outcome(
+    written = "\0".join(part for turn in rollout.turns for part in (turn.response.reasoning, turn.response.text))
+    return Cell(
         task=task,
         repeat=rollout.repeat,
         reward=score.reward if score else None,
         answer=score.answer if score else None,
         stop=rollout.stop,
         output_tokens=sum(turn.response.usage.output_tokens for turn in rollout.turns),
-        failure=f"{failure.where}: {failure.kind}: {failure.message}" if failure else None,
+        text=hashlib.blake2b(written.encode("utf-8", "replace"), digest_size=8).digest(),
     )

@@ -4,13 +4,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from msgspec import structs
 from numpy.typing import NDArray
 
 from assay.fidelity.record import Summary
 from assay.fidelity.results import Results, read
 from assay.stats.atk import maj_at_k, pass_at_k
 from assay.stats.estimates import estimate
+from assay.stats.repeats import run_effect
 from assay.store import write_json
+
+DRIFT = 0.005
+"""The run effect's p-value below which repeats are taken to differ by more than sampling."""
 
 
 def write(folder: Path) -> Summary:
@@ -25,6 +30,7 @@ def summarise(results: Results) -> Summary:
     counts = Summary(
         repeats=results.repeats,
         rollouts=len(results.scored),
+        owed=results.owed,
         failures=len(results.failed),
         tokens=results.tokens,
         wall_s=round(results.wall_s, 3),
@@ -33,24 +39,32 @@ def summarise(results: Results) -> Summary:
         return counts
     found = estimate(results.rewards_TK)
     scored = results.scored
-    return Summary(
+    se_run, interval_run = found.se_run, found.interval_run
+    effect = run_effect(results.rewards_TK)
+    if effect and effect.p_high < DRIFT and se_run is not None and effect.se > se_run:
+        se_run = effect.se
+        interval_run = (found.score - 1.96 * se_run, found.score + 1.96 * se_run)
+    answers = reports_answers(results)
+    return structs.replace(
+        counts,
         score=found.score,
-        se_run=found.se_run,
+        se_run=se_run,
         se_task=found.se_task,
-        interval_run=found.interval_run,
+        interval_run=interval_run,
         interval_task=found.interval_task,
-        repeats=counts.repeats,
         pass_at_k=_pass_at(results.rewards_TK),
-        maj_at_k=_maj_at(results),
-        rollouts=counts.rollouts,
-        failures=counts.failures,
+        maj_at_k=_maj_at(results) if answers else {},
         score_failures_zero=_with_zeros(results),
-        no_answer=sum(outcome.answer is None for outcome in scored) / len(scored),
-        token_cap=sum(outcome.stop == "token_cap" for outcome in scored) / len(scored),
+        no_answer=sum(cell.answer is None for cell in scored) / len(scored) if answers else None,
+        token_cap=sum(cell.stop == "token_cap" for cell in scored) / len(scored),
         by_category=by_category(results),
-        tokens=counts.tokens,
-        wall_s=counts.wall_s,
     )
+
+
+def reports_answers(results: Results) -> bool:
+    """Whether the verifier says what it read as the answer: it does, unless it rewards without ever naming one."""
+    named = any(cell.answer is not None for cell in results.scored)
+    return named or not any(cell.reward for cell in results.scored)
 
 
 def by_category(results: Results) -> dict[str, float]:
@@ -73,6 +87,8 @@ def text(summary: Summary) -> str:
     if summary.se_run is not None and summary.se_task is not None:
         parts.append(f"± {summary.se_run:.1%} on these tasks, ± {summary.se_task:.1%} on others like them (SE)")
     parts.append(f"avg@{summary.repeats} of {summary.rollouts} rollouts")
+    if summary.owed:
+        parts.append(f"{summary.owed} still owed")
     if summary.failures:
         parts.append(f"{summary.failures} failed (score {summary.score_failures_zero:.1%} if those were zeros)")
     return " · ".join(parts)
@@ -85,8 +101,8 @@ def _means(rewards_TK: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _with_zeros(results: Results) -> float:
     rewards_TK = results.rewards_TK.copy()
-    for outcome in results.failed:
-        rewards_TK[outcome.task, outcome.repeat] = 0.0
+    for cell in results.failed:
+        rewards_TK[cell.task, cell.repeat] = 0.0
     return float(np.nanmean(_means(rewards_TK)))
 
 
@@ -100,9 +116,9 @@ def _pass_at(rewards_TK: NDArray[np.float64]) -> dict[str, float]:
 def _maj_at(results: Results) -> dict[str, float]:
     answers: list[list[str | None]] = [[] for _ in results.tasks]
     rewards: list[list[float]] = [[] for _ in results.tasks]
-    for outcome in results.scored:
-        answers[outcome.task].append(outcome.answer)
-        rewards[outcome.task].append(outcome.reward or 0.0)
+    for cell in results.scored:
+        answers[cell.task].append(cell.answer)
+        rewards[cell.task].append(cell.reward or 0.0)
     n_T = np.array([len(row) for row in answers])
 
     def majority(k: int, keep_T: NDArray[np.bool_]) -> float:
@@ -113,10 +129,7 @@ def _maj_at(results: Results) -> dict[str, float]:
 
 
 def _at_each(n_T: NDArray[np.int64], value: Callable[[int, NDArray[np.bool_]], float]) -> dict[str, float]:
-    """`value(k, tasks with k scores)` for k = 1, 2, 4 ... while more than half of the tasks have k scores."""
-    found: dict[str, float] = {}
-    k = 1
-    while (n_T >= k).mean() > 0.5:
-        found[str(k)] = value(k, n_T >= k)
-        k *= 2
-    return found
+    """`value(k, tasks with k scores)` for k = 1, 2, 4 ... and the most that more than half of the tasks have."""
+    most = int(np.sort(n_T)[(len(n_T) - 1) // 2])
+    ks = sorted({2**i for i in range(most.bit_length())} | {most} - {0})
+    return {str(k): value(k, n_T >= k) for k in ks if k <= most}

@@ -5,7 +5,7 @@ import os
 from typing import Protocol
 
 from assay.config import ModelConfig
-from assay.errors import UsageError
+from assay.errors import ModelError, UsageError
 from assay.types import Request, Response
 
 DIALECTS = {
@@ -14,6 +14,17 @@ DIALECTS = {
     "local": "assay.model.local:Local",
 }
 """Where each dialect's class is, loaded when first used: numpy's import alone is longer than a remote first answer."""
+
+
+class ContextOverflow(ModelError):
+    """The request and its output don't fit into the model's context, in the server's words.
+
+    Nothing tells a conversation that grew too long from a misconfigured limit, but that the latter fails at once: the
+    recorder ends a rollout that has turns as one that ran out of tokens, and on its first turn this is a failure.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("context_overflow", message, retryable=False)
 
 
 class Model(Protocol):
@@ -34,11 +45,9 @@ def connect(config: ModelConfig) -> Model:
     return getattr(importlib.import_module(module), name)(config)
 
 
-def api_key(config: ModelConfig) -> str | None:
-    """The key from the environment. Raises UsageError where the variable that is named is not set."""
-    if config.api_key_env is None:
-        return None
-    key = os.environ.get(config.api_key_env)
+def secret(config: ModelConfig, variable: str) -> str:
+    """A key from the environment. Raises UsageError where the variable is not set."""
+    key = os.environ.get(variable)
     if not key:
-        raise UsageError(f"the environment variable {config.api_key_env} is not set; model {config.id} needs its key")
+        raise UsageError(f"the environment variable {variable} is not set; model {config.id} needs its key")
     return key

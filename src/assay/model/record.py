@@ -2,7 +2,7 @@
 
 import time
 
-from assay.model import Model
+from assay.model import ContextOverflow, Model
 from assay.types import Request, Response, Sampling, Turn
 
 
@@ -22,7 +22,11 @@ class Recorder:
         self.turns: list[Turn] = []
 
     async def respond(self, request: Request) -> Response:
-        """The model's response. The turn keeps only those input items that no earlier turn holds."""
+        """The model's response. The turn keeps only those input items that no earlier turn holds.
+
+        A conversation that outgrew the context is an incomplete response, as one that reached the token cap is. A
+        first request that doesn't fit says nothing about the model: there ContextOverflow passes, as any ModelError.
+        """
         full = Request(
             input=request.input,
             sampling=self._sampling,
@@ -32,7 +36,12 @@ class Recorder:
             repeat=self._repeat,
         )
         started = time.monotonic()
-        response = await self._model.respond(full)
+        try:
+            response = await self._model.respond(full)
+        except ContextOverflow:
+            if not self.turns:
+                raise
+            response = Response(output=[], status="incomplete", incomplete_reason="max_output_tokens")
         ended = time.monotonic()
         new = request.input[self._sent :]
         self._sent = len(request.input) + len(response.output)

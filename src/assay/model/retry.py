@@ -1,8 +1,10 @@
 """Retrying: a wrapper around any model, and the one place where anything is tried again."""
 
+import random
 from datetime import timedelta
 
 import stamina
+from stamina.instrumentation import set_on_retry_hooks
 
 from assay.errors import ModelError
 from assay.model import Model
@@ -10,17 +12,24 @@ from assay.types import Request, Response
 
 LONGEST_WAIT_S = 60.0
 
+# By default stamina logs each retry, which without a logging configuration is a line on stderr: thousands in a storm,
+# through the progress display. A try that is made up for is no news, and the last one's error is the rollout's.
+set_on_retry_hooks([])
+
 
 class Retry:
     """Tries a request again where the error may pass, at most `attempts` times in all, with growing waits and jitter.
 
-    A server that names a time (Retry-After) is waited for, up to a minute.
+    A server that names a time (Retry-After) is waited for, up to a minute, and with jitter too: it names the same time
+    to all that are in flight.
     """
 
     def __init__(self, model: Model, attempts: int, *, wait_s: float = 0.5) -> None:
         self._model = model
         self._attempts = attempts
         self._wait_s = wait_s
+        # Not the global generator, whose state belongs to the environment's code.
+        self._jitter = random.Random()
 
     async def respond(self, request: Request) -> Response:
         try:
@@ -31,7 +40,7 @@ class Retry:
             first = error
         # The first try is outside stamina's loop: its bookkeeping costs more than all else that a rollout does here.
         retrying = stamina.retry_context(
-            on=_backoff,
+            on=self._backoff,
             attempts=self._attempts,
             timeout=None,
             wait_initial=self._wait_s,
@@ -45,14 +54,16 @@ class Retry:
                 return await self._model.respond(request)
         raise AssertionError("unreachable: stamina raises the last error")
 
+    def _backoff(self, error: Exception) -> bool | timedelta:
+        if not isinstance(error, ModelError) or not error.retryable:
+            return False
+        if error.retry_after_s is None:
+            return True
+        wait_s = min(max(error.retry_after_s, 0.0), LONGEST_WAIT_S)
+        return timedelta(seconds=wait_s + self._jitter.uniform(0, self._wait_s))
+
     def identity(self) -> dict[str, str]:
         return self._model.identity()
 
     async def aclose(self) -> None:
         await self._model.aclose()
-
-
-def _backoff(error: Exception) -> bool | timedelta:
-    if not isinstance(error, ModelError) or not error.retryable:
-        return False
-    return timedelta(seconds=min(error.retry_after_s, LONGEST_WAIT_S)) if error.retry_after_s is not None else True

@@ -5,13 +5,15 @@ from assay.types import Item, Message, Reasoning, ReasoningText, Text
 OPEN, CLOSE = "<think>", "</think>"
 
 
-def items(text: str, *, complete: bool = True) -> list[Item]:
+def items(text: str, *, complete: bool = True, opened: bool = False) -> list[Item]:
     """The Responses items of a raw text: `reasoning` where it thinks, then one `message`.
 
     Several blocks become one reasoning item. A closing tag without an opening one means that the template opened the
     block: all that stands before is reasoning. A block left open is all reasoning, and there is no message: the model
-    never came to answer.
+    never came to answer. Where the template opens each block (`opened`), so is an incomplete text without any tag.
     """
+    if opened and not complete and OPEN not in text and CLOSE not in text:
+        text = OPEN + text
     thoughts, rest = split(text)
     found: list[Item] = []
     if thoughts:

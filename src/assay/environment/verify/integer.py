@@ -4,7 +4,7 @@ import re
 
 from assay.types import Response, Score
 
-_INTEGER = r"[-−]?\d{1,3}(?:,\d{3})+(?![\d,])|[-−]?\d+"
+_INTEGER = r"[-−]?\d{1,3}(?:,\d{3})+(?!,?\d)|[-−]?\d+"
 _BOXED = re.compile(r"\\boxed\{\s*(" + _INTEGER + r")\s*\}")
 # A point or comma inside a number makes it another number: 3.5 is not the integer 5.
 _ALONE = re.compile(r"(?<![\d.,\w])(" + _INTEGER + r")(?![\d\w]|[.,]\d)")
