@@ -89,7 +89,12 @@ def http(body: bytes, status: int = 200, kind: str = "application/json", **heade
     return f"HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n{extra}\r\n".encode() + body
 
 
-def chat_body(text: str | None, finish: str = "stop", **message: Any) -> bytes:
+def endless(body: bytes) -> bytes:
+    """The bytes of an answer that tells no length: it ends where the connection does."""
+    return b"HTTP/1.1 200 X\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n" + body
+
+
+def chat_body(text: str | list[Any] | None, finish: str | None = "stop", **message: Any) -> bytes:
     """A chat completion."""
     said = {"role": "assistant", "content": text, **message}
     usage = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}

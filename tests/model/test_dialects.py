@@ -1,6 +1,7 @@
 """Both wire dialects: what is sent, and what becomes of what comes back."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from assay.types import (
     Request,
     Response,
     Sampling,
+    SummaryText,
     Text,
     Tool,
     Usage,
@@ -81,9 +83,141 @@ def test_chat_sends_a_conversation_as_the_api_wants_it():
     assert "secret" not in str(sent)
 
 
-def test_chat_takes_reasoning_back_where_its_field_is_named():
-    sent, _ = exchange(chat_body("42"), dialect="chat", reasoning="field")
-    assert sent["messages"][2]["reasoning_content"] == "hm"
+def thought(text: str) -> Reasoning:
+    return Reasoning(content=[ReasoningText(text=text)])
+
+
+LOOP = Request(
+    input=[
+        Message(role="user", content="1?"),
+        thought("old"),
+        Message(role="assistant", content="1."),
+        Message(role="user", content="2?"),
+        thought("a"),
+        thought("b"),
+        FunctionCall(call_id="c1", name="add", arguments="{}"),
+        FunctionCallOutput(call_id="c1", output="1"),
+        thought("c"),
+        Message(role="assistant", content="Now"),
+        thought("d"),
+        FunctionCall(call_id="c2", name="add", arguments="{}"),
+        FunctionCallOutput(call_id="c2", output="2"),
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("reasoning", "fields"), [("field", ["a\nb", "c\nd"]), ("auto", []), ("tags", []), ("none", [])]
+)
+def test_chat_takes_reasoning_back_within_a_tool_loop_where_its_field_is_named(reasoning: str, fields: list[str]):
+    sent, _ = exchange(chat_body("42"), LOOP, dialect="chat", reasoning=reasoning)
+    assert [m["role"] for m in sent["messages"]] == ["user", "assistant", "user", *(["assistant", "tool"] * 2)]
+    assert [m["reasoning_content"] for m in sent["messages"] if "reasoning_content" in m] == fields
+
+
+@pytest.mark.parametrize("dialect", ["chat", "responses"])
+def test_fields_that_a_server_refuses_are_left_out(dialect: str):
+    body = chat_body("42") if dialect == "chat" else responses_body(say("42"))
+    omit = ["temperature", "top_k", "seed", "store"]
+    sent, _ = exchange(body, dialect=dialect, omit=omit, extra_body={"top_k": 7})
+    assert "temperature" not in sent
+    assert "seed" not in sent
+    assert "store" not in sent
+    assert sent["top_k"] == 7
+
+
+def test_chat_calls_the_output_limit_as_the_server_does():
+    sent, _ = exchange(chat_body("42"), dialect="chat", max_tokens_field="max_completion_tokens")
+    assert sent["max_completion_tokens"] == 99
+    assert "max_tokens" not in sent
+
+
+@pytest.mark.parametrize("reasoning", ["auto", "field", "tags", "none"])
+@pytest.mark.parametrize(("said", "kept"), [({}, ""), ({"reasoning_content": "so"}, "so"), ({"tool_calls": []}, "")])
+def test_chat_silence_is_an_empty_answer_and_no_error(reasoning: str, said: dict[str, Any], kept: str):
+    _, response = exchange(chat_body(None, **said), dialect="chat", reasoning=reasoning)
+    assert (response.status, response.reasoning, response.text) == ("completed", kept, "")
+    assert response.output[-1] == Message(role="assistant", content=[Text(text="")], status="completed")
+
+
+def test_an_incomplete_text_without_tags_is_reasoning_where_the_template_opens_the_block():
+    for dialect, body in (
+        ("chat", chat_body("so and", "length")),
+        ("responses", responses_body(say("so and"), status="incomplete")),
+    ):
+        _, response = exchange(body, dialect=dialect, reasoning="tags")
+        assert (response.reasoning, response.text) == ("so and", "")
+        _, response = exchange(body, dialect=dialect, reasoning="auto")
+        assert (response.reasoning, response.text) == ("", "so and")
+    _, response = exchange(chat_body("4", "length", reasoning_content="so"), dialect="chat", reasoning="tags")
+    assert (response.reasoning, response.text) == ("so", "4")
+
+
+def test_chat_reads_parts_and_nulls():
+    call = {"id": None, "function": {"name": "add", "arguments": None}}
+    _, response = exchange(chat_body(None, "tool_calls", tool_calls=[call]), dialect="chat")
+    assert response.output == [FunctionCall(call_id="", name="add", arguments="")]
+    parts = [
+        {"type": "thinking", "thinking": [{"type": "text", "text": "so"}, {"type": "text", "text": " so"}]},
+        {"type": "text", "text": "4"},
+        {"type": "text", "text": "2"},
+    ]
+    _, response = exchange(chat_body(parts, tool_calls=None), dialect="chat")
+    assert (response.reasoning, response.text) == ("so so", "42")
+
+
+@pytest.mark.parametrize("dialect", ["chat", "responses"])
+def test_counts_may_be_null(dialect: str):
+    names = ("prompt_tokens", "completion_tokens") if dialect == "chat" else ("input_tokens", "output_tokens")
+    details = {"cached_tokens": None, "reasoning_tokens": None}
+    usage = dict.fromkeys(names) | {f"{name}_details": details for name in names}
+    said = json.loads(chat_body("42") if dialect == "chat" else responses_body(say("42")))
+    _, response = exchange(json.dumps({**said, "usage": usage}).encode(), dialect=dialect)
+    assert (response.text, response.usage) == ("42", Usage())
+
+
+def sent_back(*items: Any, **config: Any) -> list[dict[str, Any]]:
+    sent, _ = exchange(responses_body(say("42")), Request(input=list(items)), dialect="responses", **config)
+    return sent["input"]
+
+
+def test_responses_sends_text_with_its_annotations_and_ids_that_the_types_ask_for():
+    said = Message(role="assistant", content=[Text(text="x"), Refusal(refusal="n")], id="msg_1", status="completed")
+    reasoning = Reasoning(content=[ReasoningText(text="hm")], id="rs_1")
+    parts = [{"type": "output_text", "text": "x", "annotations": []}, {"type": "refusal", "refusal": "n"}]
+    assert sent_back(reasoning, said) == [
+        {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": "hm"}], "id": "rs_1"},
+        {"type": "message", "role": "assistant", "content": parts, "id": "msg_1", "status": "completed"},
+    ]
+
+
+def test_responses_does_not_refer_to_what_the_server_never_kept():
+    items = [
+        Reasoning(summary=[SummaryText(text="sum")], id="rs_1"),
+        FunctionCall(call_id="c", name="add", arguments="{}", id="fc_1"),
+        FunctionCallOutput(call_id="c", output="1"),
+    ]
+    call, output = sent_back(*items)
+    assert call == {"type": "function_call", "call_id": "c", "name": "add", "arguments": "{}"}
+    assert output["type"] == "function_call_output"
+    assert [item.get("id") for item in sent_back(*items, extra_body={"store": True})] == ["rs_1", "fc_1", None]
+
+
+@pytest.mark.parametrize(
+    ("config", "include"),
+    [
+        ({}, None),
+        ({"logprobs": True}, ["message.output_text.logprobs"]),
+        ({"extra_body": {"include": ["reasoning.encrypted_content"]}}, ["reasoning.encrypted_content"]),
+        (
+            {"logprobs": True, "extra_body": {"include": ["reasoning.encrypted_content"]}},
+            ["message.output_text.logprobs", "reasoning.encrypted_content"],
+        ),
+    ],
+)
+def test_responses_asks_for_what_is_to_be_included(config: dict[str, Any], include: list[str] | None):
+    sent, _ = exchange(responses_body(say("42")), dialect="responses", **config)
+    assert sent.get("include") == include
 
 
 def test_responses_sends_items_as_they_are():
@@ -114,6 +248,7 @@ def test_responses_sends_items_as_they_are():
         ({"reasoning": "field"}, {"content": "42", "reasoning_content": "so"}, "so", "42"),
         ({}, {"content": "42", "reasoning": "so"}, "so", "42"),
         ({}, {"content": "", "reasoning_content": "so"}, "so", ""),
+        ({"reasoning": "none"}, {"content": "42", "reasoning_content": "so"}, "so", "42"),
     ],
 )
 def test_chat_finds_thinking_where_it_is(config: dict[str, Any], message: dict[str, Any], reasoning: str, text: str):

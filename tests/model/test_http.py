@@ -1,17 +1,23 @@
 """Faults on loopback: what each becomes. None is ever a response with an invented text."""
 
 import asyncio
+import random
 import socket
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 
 from assay.config import ModelConfig
 from assay.errors import ModelError, UsageError
-from assay.model import connect
-from assay.model.retry import Retry
-from assay.types import Message, Request, Response
-from tests.endpoint import Call, Endpoint, answering, chat_body, http, responses_body, say
+from assay.model import ContextOverflow, connect
+from assay.model.fixed import Fixed
+from assay.model.http import LARGEST_BODY, server_words
+from assay.model.record import Recorder
+from assay.model.retry import LONGEST_WAIT_S, Retry
+from assay.types import Message, Request, Response, Sampling, Turn
+from tests.endpoint import Call, Endpoint, answering, chat_body, endless, http, responses_body, say
 
 REQUEST = Request(input=[Message(role="user", content="6*7?")])
 
@@ -61,7 +67,8 @@ FAULTS = {
     "200 with an HTML page": (raw(http(b"<html>Welcome</html>", kind="text/html")), "bad_response", True, "<html>"),
     "200 of another shape": (raw(http(b'{"choices": 3}')), "bad_response", True, "choices"),
     "no choices": (raw(http(b'{"choices": []}')), "bad_response", True, "no choices"),
-    "content null": (raw(http(chat_body(None))), "bad_response", True, "nothing at all"),
+    "nothing said and no end": (raw(http(chat_body(None, None))), "bad_response", True, "no answer and no end"),
+    "aborted": (raw(http(chat_body(None, "abort"))), "bad_response", True, "no answer and no end"),
     "no HTTP": (raw(b"SSH-2.0-OpenSSH\r\n\r\n"), "connection_lost", True, "."),
     "400": (raw(http(b'{"error": {"message": "no such knob"}}', 400)), "http_400", False, "no such knob"),
     "401": (raw(http(b'{"error": {"message": "bad key"}}', 401)), "http_401", False, "bad key"),
@@ -76,7 +83,7 @@ FAULTS = {
 @pytest.mark.parametrize("dialect", ["chat", "responses"])
 def test_a_fault_is_an_error_that_says_what_happened(fault: str, dialect: str):
     behave, kind, retryable, words = FAULTS[fault]
-    if dialect == "responses" and fault in ("no choices", "content null", "200 of another shape"):
+    if dialect == "responses" and fault in ("no choices", "nothing said and no end", "aborted", "200 of another shape"):
         behave, words = raw(http(b'{"output": 3}')), "output"
     with Endpoint(behave) as endpoint, pytest.raises(ModelError, match=words) as caught:
         ask(endpoint.url, dialect=dialect, timeout_s=0.5)
@@ -120,12 +127,103 @@ def test_retry_after_is_honoured():
     assert 0.9 < times[1] - times[0] < 5
 
 
-def test_an_overflowing_context_is_an_incomplete_response():
-    words = b'{"error": {"message": "This model\'s maximum context length is 8192 tokens", "code": null}}'
-    with Endpoint(raw(http(words, 400))) as endpoint:
-        response = ask(endpoint.url)
-    assert (response.status, response.output) == ("incomplete", [])
-    assert "8192" in (response.incomplete_reason or "")
+@pytest.mark.parametrize(
+    ("header", "low", "high"),
+    [
+        ("7", 7, 7),
+        ("0.5", 0.5, 0.5),
+        ("-3", 0, 0),
+        (format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True), 3500, 3600),
+        (format_datetime((datetime.now(UTC) + timedelta(hours=1)).replace(tzinfo=None)), 3500, 3600),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0, 0),
+    ],
+)
+def test_retry_after_holds_seconds_or_a_date(header: str, low: float, high: float):
+    with Endpoint(raw(http(b"", 429, retry_after=header))) as endpoint, pytest.raises(ModelError) as caught:
+        ask(endpoint.url)
+    assert caught.value.retry_after_s is not None
+    assert low <= caught.value.retry_after_s <= high
+
+
+@pytest.mark.parametrize("header", ["soon", "nan", "inf", "1e999", "Wed, 21 Oct 99999999999 07:28:00 GMT"])
+def test_a_retry_after_that_says_nothing_is_passed_over(header: str):
+    answer = http(b"", 429, retry_after="@").replace(b"@", header.encode())
+    with Endpoint(raw(answer)) as endpoint, pytest.raises(ModelError) as caught:
+        ask(endpoint.url)
+    assert (caught.value.kind, caught.value.retry_after_s) == ("http_429", None)
+
+
+def test_those_who_are_told_to_wait_do_not_come_back_at_once():
+    error = ModelError("http_429", "slow down", retryable=True, retry_after_s=0.0)
+    before = random.getstate()
+    first, second = (backoffs(error) for _ in range(2))
+    assert first != second
+    assert all(0 <= wait_s <= 0.01 for wait_s in first + second)
+    assert random.getstate() == before
+    assert max(backoffs(ModelError("http_429", "", retryable=True, retry_after_s=9e9))) < LONGEST_WAIT_S + 0.1
+
+
+def backoffs(error: ModelError) -> list[float]:
+    retry = Retry(Fixed(lambda request: ""), 2, wait_s=0.01)
+    return [retry._backoff(error).total_seconds() for _ in range(5)]  # type: ignore[reportPrivateUsage, union-attr]
+
+
+def test_retries_are_silent(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture):
+    with Endpoint(raw(http(b"no", 500))) as endpoint, pytest.raises(ModelError):
+        ask(endpoint.url, attempts=3)
+    assert len(endpoint.calls) == 3
+    assert (caplog.records, capfd.readouterr()) == ([], ("", ""))
+
+
+OVERFLOWS = {
+    "vLLM": b'{"error": {"message": "This model\'s maximum context length is 8192 tokens", "code": 400}}',
+    "vLLM, the limit": b'{"error": {"message": "\'max_tokens\' or \'max_completion_tokens\' is too large: 40000. This '
+    b"model's maximum context length is 32768 tokens and your request has 12 input tokens\"}}",
+    "vLLM, the prompt": b'{"error": {"message": "The prompt (length 9) is longer than the maximum model length"}}',
+    "SGLang": b'{"object": "error", "message": "The input (61709 tokens) is longer than the model\'s context length '
+    b'(40960 tokens).", "type": "BadRequestError", "param": null, "code": 400}',
+    "llama.cpp": b'{"error": {"code": 400, "message": "the request exceeds the available context size, try '
+    b'increasing it", "type": "exceed_context_size_error", "n_prompt_tokens": 1407, "n_ctx": 256}}',
+    "llama.cpp, the type": b'{"error": {"code": 400, "message": "too long", "type": "exceed_context_size_error"}}',
+    "OpenAI": b'{"error": {"message": "Your input exceeds the limit.", "code": "context_length_exceeded"}}',
+}
+
+
+@pytest.mark.parametrize("server", OVERFLOWS)
+@pytest.mark.parametrize("dialect", ["chat", "responses"])
+def test_an_overflowing_context_is_told_in_the_servers_words(server: str, dialect: str):
+    words = OVERFLOWS[server]
+    with Endpoint(raw(http(words, 400))) as endpoint, pytest.raises(ContextOverflow) as caught:
+        ask(endpoint.url, dialect=dialect, attempts=3)
+    assert len(endpoint.calls) == 1
+    assert (caught.value.kind, caught.value.retryable) == ("context_overflow", False)
+    assert server_words(words) in str(caught.value)
+
+
+def test_a_failed_response_object_may_be_an_overflow():
+    error = {"code": "context_length_exceeded", "message": "Your input exceeds the context window."}
+    body = responses_body(status="failed", error=error)
+    with Endpoint(raw(http(body))) as endpoint, pytest.raises(ContextOverflow, match="exceeds the context window"):
+        ask(endpoint.url, dialect="responses")
+
+
+def test_a_conversation_that_outgrows_the_context_is_incomplete_and_a_first_request_a_failure():
+    def answer(request: Request) -> str:
+        if len(request.input) > 1:
+            raise ContextOverflow("maximum context length")
+        return "42"
+
+    async def main() -> list[Turn]:
+        recorder = Recorder(Fixed(answer), sampling=Sampling(), seed=0, task="t", repeat=0)
+        with pytest.raises(ContextOverflow):
+            await recorder.respond(Request(input=REQUEST.input * 2))
+        first = await recorder.respond(REQUEST)
+        await recorder.respond(Request(input=[*REQUEST.input, *first.output, *REQUEST.input]))
+        return recorder.turns
+
+    last = asyncio.run(main())[1]
+    assert last.response == Response(output=[], status="incomplete", incomplete_reason="max_output_tokens")
+    assert last.input == REQUEST.input
 
 
 def test_the_key_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch):
@@ -138,6 +236,23 @@ def test_the_key_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch):
         ask(endpoint.url, api_key_env="CANARY_KEY")
     assert endpoint.calls[0].headers["authorization"] == "Bearer sk-canary"
     assert "canary" not in str(caught.value)
+
+
+def test_secret_headers_are_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CANARY_KEY", "sk-canary")
+
+    for status in (401, 200):
+
+        async def behave(call: Call, writer: asyncio.StreamWriter, status: int = status) -> None:
+            writer.write(http(f"{call.headers['api-key']} was sent".encode(), status))
+
+        with Endpoint(behave) as endpoint, pytest.raises(ModelError, match=r"\[key\] was sent") as caught:
+            ask(endpoint.url, headers={"x-org": "o"}, headers_env={"api-key": "CANARY_KEY"})
+        headers = endpoint.calls[0].headers
+        assert (headers["api-key"], headers["x-org"]) == ("sk-canary", "o")
+        assert "canary" not in str(caught.value)
+    with pytest.raises(UsageError, match="NO_SUCH_KEY is not set"):
+        ask("http://127.0.0.1:1/v1", headers_env={"api-key": "NO_SUCH_KEY"})
 
 
 def test_a_key_that_is_not_set_is_told_by_its_name():
@@ -154,6 +269,22 @@ def test_a_base_url_that_is_none_is_refused(url: str):
 def test_fifty_megabytes_come_through():
     with Endpoint(answering("x" * 50_000_000)) as endpoint:
         assert len(ask(endpoint.url, timeout_s=30).text) == 50_000_000
+
+
+@pytest.mark.parametrize(("size", "kind"), [(1_000_000, None), (LARGEST_BODY + 1, "too_large")])
+def test_an_answer_that_tells_no_length_is_bounded_too(size: int, kind: str | None):
+    async def behave(call: Call, writer: asyncio.StreamWriter) -> None:
+        writer.write(endless(chat_body("x" * size)))
+        await writer.drain()
+        writer.close()
+
+    with Endpoint(behave) as endpoint:
+        if kind is None:
+            assert len(ask(endpoint.url, timeout_s=30).text) == size
+        else:
+            with pytest.raises(ModelError, match="at most") as caught:
+                ask(endpoint.url, timeout_s=30)
+            assert (caught.value.kind, caught.value.retryable) == (kind, False)
 
 
 def test_a_failed_response_object_is_an_error():

@@ -29,6 +29,21 @@ def test_a_block_left_open_leaves_no_message():
     assert [type(item).__name__ for item in items("<think>so", complete=False)] == ["Reasoning"]
 
 
+@pytest.mark.parametrize(
+    ("text", "complete", "opened", "kinds"),
+    [
+        ("so", False, True, ["Reasoning"]),
+        ("so", False, False, ["Message"]),
+        ("42", True, True, ["Message"]),
+        ("so</think>4", False, True, ["Reasoning", "Message"]),
+        ("<think>so", False, True, ["Reasoning"]),
+        ("", False, True, []),
+    ],
+)
+def test_a_text_that_was_cut_in_a_block_of_the_template(text: str, complete: bool, opened: bool, kinds: list[str]):
+    assert [type(item).__name__ for item in items(text, complete=complete, opened=opened)] == kinds
+
+
 @given(st.text(), st.text())
 def test_what_is_thought_never_reaches_the_message(thought: str, said: str):
     thought, said = thought.replace("<", ""), said.replace("<", "")

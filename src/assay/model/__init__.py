@@ -28,7 +28,7 @@ class ContextOverflow(ModelError):
 
 
 class Model(Protocol):
-    """Answers requests. Raises ModelError where it can't."""
+    """Answers requests. Raises ModelError where it can't, and ContextOverflow of these where they are too long."""
 
     async def respond(self, request: Request) -> Response: ...
 

@@ -8,8 +8,8 @@ from msgspec import Struct
 from assay.config import ModelConfig
 from assay.errors import ModelError
 from assay.model import thinking
-from assay.model.http import ContextOverflow, Endpoint, decode
-from assay.model.responses import overflowed, settings
+from assay.model.http import Endpoint
+from assay.model.responses import settings, without
 from assay.types import (
     FunctionCall,
     FunctionCallOutput,
@@ -44,18 +44,15 @@ class Chat:
         }
         body |= settings(config.sampling, request.sampling)
         if "max_output_tokens" in body:
-            body["max_tokens"] = body.pop("max_output_tokens")
+            body[config.max_tokens_field] = body.pop("max_output_tokens")
         if request.seed is not None:
             body["seed"] = request.seed
         if config.logprobs:
             body["logprobs"] = True
         if request.tools:
             body["tools"] = [{"type": "function", "function": tool} for tool in request.tools]
-        body |= config.extra_body
-        try:
-            wire = decode(self._decoder, await self._endpoint.post("/chat/completions", self._encode(body)))
-        except ContextOverflow as overflow:
-            return overflowed(overflow)
+        body = without(body, config.omit) | config.extra_body
+        wire = self._endpoint.decode(self._decoder, await self._endpoint.post("/chat/completions", self._encode(body)))
         if not wire.choices:
             raise ModelError("bad_response", "the completion has no choices", retryable=True)
         return self._response(wire, wire.choices[0])
@@ -63,23 +60,31 @@ class Chat:
     def _response(self, wire: "_WireCompletion", choice: "_Choice") -> Response:
         said = choice.message
         complete = choice.finish_reason not in ("length", "content_filter")
-        output: list[Item] = []
-        field = said.reasoning_content or said.reasoning
-        if field and self._config.reasoning != "none":
-            output.append(Reasoning(content=[ReasoningText(text=field)]))
-        if said.content is not None and (said.content or not said.tool_calls):
-            if self._config.reasoning in ("auto", "tags"):
-                output += thinking.items(said.content, complete=complete)
-            else:
-                output.append(thinking.message(said.content, complete=complete))
-        if said.refusal:
-            output.append(Message(role="assistant", content=[Refusal(refusal=said.refusal)]))
-        output += [
-            FunctionCall(call_id=call.id, name=call.function.name, arguments=call.function.arguments)
+        calls = [
+            FunctionCall(call_id=call.id or "", name=call.function.name, arguments=call.function.arguments or "")
             for call in said.tool_calls or []
         ]
-        if not output and complete:
-            raise ModelError("bad_response", "the completion's message holds nothing at all", retryable=True)
+        output: list[Item] = []
+        # Whatever `reasoning` says, what a server puts into the field is kept as reasoning: nothing it said is lost,
+        # and none of it is read as an answer. "none" only leaves the text alone, tags and all.
+        field = said.reasoning_content or said.reasoning or _thought(said.content)
+        if field:
+            output.append(Reasoning(content=[ReasoningText(text=field)]))
+        text = _text(said.content)
+        if text is None and complete and not calls and not said.refusal:
+            if choice.finish_reason in _BROKEN:
+                raise ModelError("bad_response", "the completion's message holds no answer and no end", retryable=True)
+            # The model ended its turn and said nothing, or all of it in thought: an empty answer.
+            text = ""
+        if text or (text == "" and not calls and not said.refusal):
+            if self._config.reasoning in ("auto", "tags"):
+                opened = self._config.reasoning == "tags" and not field
+                output += thinking.items(text, complete=complete, opened=opened)
+            else:
+                output.append(thinking.message(text, complete=complete))
+        if said.refusal:
+            output.append(Message(role="assistant", content=[Refusal(refusal=said.refusal)]))
+        output += calls
         reason = "content_filter" if choice.finish_reason == "content_filter" else "max_output_tokens"
         return Response(
             output=output,
@@ -98,18 +103,29 @@ class Chat:
         await self._endpoint.aclose()
 
 
+_BROKEN = (None, "error", "abort")
+"""Finish reasons of a completion that the model did not end itself."""
+
+
 class _Function(Struct):
     name: str
-    arguments: str = ""
+    arguments: str | None = None
 
 
 class _ToolCall(Struct):
     function: _Function
-    id: str = ""
+    id: str | None = None
+
+
+class _Part(Struct):
+    """A piece of a message's content, as Mistral gives it where the model thinks."""
+
+    text: str | None = None
+    thinking: "str | list[_Part] | None" = None
 
 
 class _Said(Struct):
-    content: str | None = None
+    content: str | list[_Part] | None = None
     refusal: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
@@ -137,8 +153,8 @@ class _Details(Struct):
 
 
 class _WireUsage(Struct):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
     prompt_tokens_details: _Details | None = None
     completion_tokens_details: _Details | None = None
 
@@ -154,13 +170,19 @@ class _WireCompletion(Struct):
 def messages(items: list[Item], *, with_reasoning: bool = False) -> list[dict[str, Any]]:
     """Items as chat messages. Calls of one turn share the assistant message that made them, as the API wants it.
 
-    Reasoning is left out, as chat templates do with earlier turns, unless the server takes it back in its field.
+    `with_reasoning` sends back, in `reasoning_content`, what was thought since the last user message: between the calls
+    of one tool loop, where thinking models expect it. Earlier reasoning is left out, as chat templates do. So is all of
+    it without `with_reasoning`, the default: many servers refuse a field that they don't know, and the items don't tell
+    whether it came in one, so that only `reasoning = "field"` says that the server has it.
     """
     found: list[dict[str, Any]] = []
-    thought = ""
-    for item in items:
+    asked = [index for index, item in enumerate(items) if isinstance(item, Message) and item.role == "user"]
+    since = asked[-1] if asked else -1
+    thoughts: list[str] = []
+    for index, item in enumerate(items):
         if isinstance(item, Reasoning):
-            thought = item.text if with_reasoning else ""
+            if with_reasoning and index > since and item.text:
+                thoughts.append(item.text)
             continue
         if isinstance(item, FunctionCallOutput):
             found.append({"role": "tool", "tool_call_id": item.call_id, "content": item.output})
@@ -173,9 +195,10 @@ def messages(items: list[Item], *, with_reasoning: bool = False) -> list[dict[st
             found[-1].setdefault("tool_calls", []).append({**call, "function": function})
         else:
             found.append({"role": item.role, "content": _content(item)})
-        if thought and found[-1]["role"] == "assistant":
-            found[-1]["reasoning_content"] = thought
-            thought = ""
+        if thoughts and found[-1]["role"] == "assistant":
+            earlier = found[-1].get("reasoning_content")
+            found[-1]["reasoning_content"] = "\n".join([earlier, *thoughts] if earlier else thoughts)
+            thoughts = []
     return found
 
 
@@ -192,11 +215,22 @@ def _content(message: Message) -> str | list[dict[str, Any]]:
     ]
 
 
+def _text(content: str | list[_Part] | None) -> str | None:
+    return "".join(part.text or "" for part in content) if isinstance(content, list) else content
+
+
+def _thought(content: str | list[_Part] | None) -> str:
+    """What is thought in parts of their own."""
+    if not isinstance(content, list):
+        return ""
+    return "\n".join(_text(part.thinking) or "" for part in content if part.thinking)
+
+
 def _usage(wire: _WireUsage) -> Usage:
     cached, reasoning = wire.prompt_tokens_details, wire.completion_tokens_details
     return Usage(
-        input_tokens=wire.prompt_tokens,
-        output_tokens=wire.completion_tokens,
+        input_tokens=wire.prompt_tokens or 0,
+        output_tokens=wire.completion_tokens or 0,
         cached_tokens=(cached.cached_tokens or 0) if cached else 0,
         reasoning_tokens=(reasoning.reasoning_tokens or 0) if reasoning else 0,
     )

@@ -1,26 +1,35 @@
 """The HTTP client: everything that is particular to pyreqwest is in this file."""
 
-from datetime import timedelta
+import math
+import time
+from datetime import UTC, timedelta
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TypeVar
 
 import msgspec
 from pyreqwest.client import ClientBuilder
 from pyreqwest.exceptions import ConnectError, PyreqwestError, RequestTimeoutError
+from pyreqwest.response import Response
 
 from assay.config import ModelConfig
 from assay.errors import ModelError, UsageError
-from assay.model import api_key
+from assay.model import ContextOverflow, secret
 
 LARGEST_BODY = 64 * 2**20
 """Bytes. A longer answer is no model's, and thousands of them in flight would fill the memory."""
 T = TypeVar("T")
 _MAY_PASS = {408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529}
-_OVERFLOW = ("context_length_exceeded", "maximum context length", "context length is only", "prompt is too long")
-
-
-class ContextOverflow(ModelError):
-    """The request and its output don't fit into the model's context: an incomplete response, not a failure."""
+_OVERFLOW = (
+    "context_length_exceeded",  # OpenAI's code, and that of many who follow it
+    "maximum context length",  # vLLM, and SGLang where the output is what doesn't fit
+    "longer than the maximum model length",  # vLLM
+    "context length is only",  # vLLM
+    "longer than the model's context length",  # SGLang
+    "exceeds the available context size",  # llama.cpp
+    "exceed_context_size_error",  # llama.cpp's type
+    "prompt is too long",  # Anthropic
+)
 
 
 class Endpoint:
@@ -34,9 +43,13 @@ class Endpoint:
             raise UsageError(f"base_url {self._base}: expected http:// or https://")
         self._timeout_s = config.timeout_s
         headers = {"content-type": "application/json", "accept": "application/json", **config.headers}
-        self._key = api_key(config)
-        if self._key:
-            headers["authorization"] = f"Bearer {self._key}"
+        secrets = {name: secret(config, variable) for name, variable in config.headers_env.items()}
+        headers |= secrets
+        self._secrets = list(secrets.values())
+        if config.api_key_env is not None:
+            key = secret(config, config.api_key_env)
+            headers["authorization"] = f"Bearer {key}"
+            self._secrets.append(key)
         self._client = (
             ClientBuilder()
             .default_headers(headers)
@@ -53,11 +66,7 @@ class Endpoint:
         url = self._base + path
         try:
             async with self._client.post(url).body_bytes(body).streamed_read_buffer_limit(0).build_streamed() as answer:
-                length = answer.get_header("content-length")
-                if length is not None and int(length) > LARGEST_BODY:
-                    message = f"{url} answered {length} bytes; at most {LARGEST_BODY}"
-                    raise ModelError("too_large", message, retryable=False)
-                content = bytes(await answer.bytes())
+                content = await _body(url, answer)
         except RequestTimeoutError:
             # pyreqwest 0.15 calls some of these a connect timeout though the connection stands: told as one.
             message = f"{url}: no complete answer within {self._timeout_s:g} s (timeout_s)"
@@ -69,32 +78,74 @@ class Endpoint:
             raise ModelError("connection_lost", f"{url}: {_cause(error)}", retryable=True) from None
         if answer.status == HTTPStatus.OK:
             return content
-        if self._key:
-            # Some servers repeat the key that they refuse.
-            content = content.replace(self._key.encode(), b"[key]")
-        raise _status_error(url, answer.status, content, answer.get_header("retry-after"))
+        raise _status_error(url, answer.status, self.redacted(content), answer.get_header("retry-after"))
+
+    def decode(self, decoder: "msgspec.json.Decoder[T]", content: bytes) -> T:
+        """A response body as a struct. Raises ModelError that quotes what came instead."""
+        try:
+            return decoder.decode(content)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            quoted = self.redacted(content)[:200].decode("utf-8", "replace")
+            message = f"the answer is not what this API gives ({error}); it begins: {quoted!r}"
+            raise ModelError("bad_response", message, retryable=True) from None
+
+    def redacted(self, content: bytes) -> bytes:
+        """What a server said, without the secrets: some repeat the key that they refuse, or all that they were sent."""
+        for key in self._secrets:
+            content = content.replace(key.encode(), b"[key]")
+        return content
 
     async def aclose(self) -> None:
         await self._client.close()
 
 
+async def _body(url: str, answer: Response) -> bytes:
+    """The whole body. Raises ModelError where it is longer than LARGEST_BODY."""
+    length = answer.get_header("content-length")
+    if length is not None:
+        if int(length) > LARGEST_BODY:
+            raise _too_large(url, f"{length} bytes")
+        return bytes(await answer.bytes())
+    content = bytearray()
+    while chunk := await answer.body_reader.read_chunk():
+        content += chunk
+        if len(content) > LARGEST_BODY:
+            raise _too_large(url, "without end")
+    return bytes(content)
+
+
+def _too_large(url: str, size: str) -> ModelError:
+    return ModelError("too_large", f"{url} answered {size}; at most {LARGEST_BODY} bytes are read", retryable=False)
+
+
 def _status_error(url: str, status: int, content: bytes, retry_after: str | None) -> ModelError:
     words = server_words(content)
-    if status in (400, 413, 422) and any(mark in words.lower() for mark in _OVERFLOW):
-        return ContextOverflow("context_overflow", words, retryable=False)
-    wait_s = float(retry_after) if retry_after and retry_after.replace(".", "", 1).isdigit() else None
     message = f"{url} answered {status}: {words}"
-    return ModelError(f"http_{status}", message, retryable=status in _MAY_PASS, retry_after_s=wait_s)
+    # 500: what some versions of llama.cpp give.
+    if status in (400, 413, 422, 500) and overflows(words):
+        return ContextOverflow(message)
+    retryable = status in _MAY_PASS
+    return ModelError(f"http_{status}", message, retryable=retryable, retry_after_s=_wait_s(retry_after))
 
 
-def decode(decoder: "msgspec.json.Decoder[T]", content: bytes) -> T:
-    """A response body as a struct. Raises ModelError that quotes what came instead."""
+def overflows(words: str) -> bool:
+    """Whether a server's words say that the context is too small."""
+    return any(mark in words.lower() for mark in _OVERFLOW)
+
+
+def _wait_s(retry_after: str | None) -> float | None:
+    """Seconds to wait by a Retry-After header, which holds seconds or an HTTP date (RFC 9110, 10.2.3)."""
+    if retry_after is None:
+        return None
     try:
-        return decoder.decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        quoted = content[:200].decode("utf-8", "replace")
-        message = f"the answer is not what this API gives ({error}); it begins: {quoted!r}"
-        raise ModelError("bad_response", message, retryable=True) from None
+        wait_s = float(retry_after)
+    except ValueError:
+        try:
+            until = parsedate_to_datetime(retry_after)
+        except (ValueError, OverflowError):
+            return None
+        wait_s = (until if until.tzinfo else until.replace(tzinfo=UTC)).timestamp() - time.time()
+    return max(wait_s, 0.0) if math.isfinite(wait_s) else None
 
 
 def server_words(content: bytes) -> str:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from assay.config import ModelConfig, unknown
 from assay.errors import ModelError
-from assay.model import thinking
+from assay.model import ContextOverflow, thinking
 from assay.model.chat import messages
 from assay.model.engine import Engine
 from assay.model.responses import settings
-from assay.types import Request, Response, TokenIds, Usage
+from assay.types import Item, Message, Request, Response, TokenIds, Usage
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -27,18 +27,18 @@ class Local:
         self._config = config
         self._weights = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
         self._engine = Engine.load(folder)
-        self._open = self._engine.tokenizer.token_to_id(thinking.OPEN)
         self._close = self._engine.tokenizer.token_to_id(thinking.CLOSE)
 
     async def respond(self, request: Request) -> Response:
-        """One sample, with its token ids and log-probabilities. A prompt beyond the context is an incomplete response.
+        """One sample, with its token ids and log-probabilities.
 
-        Raises ModelError for sampling that the engine refuses.
+        Raises ContextOverflow for a prompt that fills the context, ModelError for sampling that the engine refuses.
         """
         sampling = settings(self._config.sampling, request.sampling)
         prompt = self._engine.encode_chat([_plain(message) for message in messages(request.input)])
         if len(prompt) >= self._engine.context:
-            return Response(output=[], status="incomplete", incomplete_reason="max_output_tokens")
+            message = f"the prompt has {len(prompt)} tokens, and the context of {self._config.id} is"
+            raise ContextOverflow(f"{message} {self._engine.context}")
         try:
             made = await self._engine.generate(
                 prompt,
@@ -51,7 +51,7 @@ class Local:
         except ValueError as error:
             raise ModelError("bad_request", str(error), retryable=False) from None
         complete = made.finish == "stop"
-        output = thinking.items(made.text, complete=complete)
+        output = thinking.items(made.text, complete=complete, opened=self._config.reasoning == "tags")
         return Response(
             output=output,
             status="completed" if complete else "incomplete",
@@ -59,17 +59,17 @@ class Local:
             usage=Usage(
                 input_tokens=len(made.prompt_ids),
                 output_tokens=len(made.output_ids),
-                reasoning_tokens=self._reasoning_tokens(made.output_ids),
+                reasoning_tokens=self._reasoning_tokens(made.output_ids, output),
             ),
             model=self._config.id,
             tokens=TokenIds(prompt=made.prompt_ids, output=made.output_ids, output_logprobs=made.output_logprobs),
         )
 
-    def _reasoning_tokens(self, output_ids: list[int]) -> int:
-        """Tokens up to the closing tag; all of them where a block was left open."""
+    def _reasoning_tokens(self, output_ids: list[int], output: list[Item]) -> int:
+        """Tokens up to the closing tag; all of them where a block was left open, so that no message came."""
         if self._close in output_ids:
             return output_ids.index(self._close) + 1
-        return len(output_ids) if self._open in output_ids else 0
+        return 0 if any(isinstance(item, Message) for item in output) else len(output_ids)
 
     def identity(self) -> dict[str, str]:
         return {"weights": self._weights}

@@ -1,7 +1,7 @@
 """The Responses API, as OpenAI and servers of the Open Responses specification speak it."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -10,9 +10,9 @@ from msgspec import Struct, structs
 
 from assay.config import ModelConfig
 from assay.errors import ModelError
-from assay.model import thinking
-from assay.model.http import ContextOverflow, Endpoint, decode
-from assay.types import Item, Message, Reasoning, Request, Response, Sampling, TokenIds, Tool, Usage
+from assay.model import ContextOverflow, thinking
+from assay.model.http import Endpoint, overflows
+from assay.types import Item, Message, Reasoning, Request, Response, Sampling, Text, TokenIds, Tool, Usage
 
 
 class Responses:
@@ -27,42 +27,53 @@ class Responses:
     async def respond(self, request: Request) -> Response:
         """The server's response as it is; thinking in tags becomes reasoning. Raises ModelError."""
         config = self._config
-        body: dict[str, Any] = {"model": config.id, "input": _wire_items(request.input), "store": False}
+        stored = bool(config.extra_body.get("store"))
+        body: dict[str, Any] = {"model": config.id, "input": wire_items(request.input, stored=stored), "store": False}
         body |= settings(config.sampling, request.sampling)
         if request.tools:
             body["tools"] = [_wire_tool(tool) for tool in request.tools]
         if config.logprobs:
             body["include"] = ["message.output_text.logprobs"]
-        body |= config.extra_body
-        try:
-            content = await self._endpoint.post("/responses", self._encode(body))
-        except ContextOverflow as overflow:
-            return overflowed(overflow)
-        tagged = self._config.reasoning in ("auto", "tags") and b"think" in content
-        return self._response(decode(self._decoder, content), tagged=tagged)
+        included = body.get("include", [])
+        body = without(body, config.omit) | config.extra_body
+        if included and "include" in config.extra_body and "include" not in config.omit:
+            body["include"] = [*included, *(name for name in config.extra_body["include"] if name not in included)]
+        content = await self._endpoint.post("/responses", self._encode(body))
+        tagged = config.reasoning == "tags" or (config.reasoning == "auto" and b"think" in content)
+        return self._response(self._endpoint.decode(self._decoder, content), tagged=tagged)
 
     def _response(self, wire: "_WireResponse", *, tagged: bool) -> Response:
         if wire.error is not None or wire.status not in ("completed", "incomplete"):
-            words = wire.error.message if wire.error else f"status {wire.status}"
-            raise ModelError("response_failed", f"the server's response failed: {words}", retryable=True)
+            raise self._failed(wire)
         output = wire.output
         if tagged:
-            output = [part for item in output for part in _without_tags(item)]
+            # The message that the cap cut is reasoning where the template opened the block and no item says so.
+            opened = self._config.reasoning == "tags" and not any(isinstance(item, Reasoning) for item in output)
+            complete = wire.status == "completed"
+            output = [part for item in output for part in _without_tags(item, complete=complete, opened=opened)]
         usage = wire.usage or _WireUsage()
         return Response(
             output=output,
             status="completed" if wire.status == "completed" else "incomplete",
             incomplete_reason=wire.incomplete_details.reason if wire.incomplete_details else None,
             usage=Usage(
-                input_tokens=usage.input_tokens,
-                output_tokens=usage.output_tokens,
-                cached_tokens=usage.input_tokens_details.cached_tokens if usage.input_tokens_details else 0,
-                reasoning_tokens=usage.output_tokens_details.reasoning_tokens if usage.output_tokens_details else 0,
+                input_tokens=usage.input_tokens or 0,
+                output_tokens=usage.output_tokens or 0,
+                cached_tokens=(usage.input_tokens_details or _Details()).cached_tokens or 0,
+                reasoning_tokens=(usage.output_tokens_details or _Details()).reasoning_tokens or 0,
             ),
             model=wire.model,
             id=wire.id,
             tokens=_token_ids(wire),
         )
+
+    def _failed(self, wire: "_WireResponse") -> ModelError:
+        error = wire.error or _Error(message=f"status {wire.status}")
+        said = self._endpoint.redacted(f"{error.message or ''} / {error.code or 'no code'}".encode())
+        message = f"the server's response failed: {said.decode()}"
+        if overflows(message):
+            return ContextOverflow(message)
+        return ModelError("response_failed", message, retryable=True)
 
     def identity(self) -> dict[str, str]:
         return {}
@@ -72,13 +83,13 @@ class Responses:
 
 
 class _Details(Struct):
-    cached_tokens: int = 0
-    reasoning_tokens: int = 0
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
 
 
 class _WireUsage(Struct):
-    input_tokens: int = 0
-    output_tokens: int = 0
+    input_tokens: int | None = None
+    output_tokens: int | None = None
     input_tokens_details: _Details | None = None
     output_tokens_details: _Details | None = None
 
@@ -88,7 +99,7 @@ class _Incomplete(Struct):
 
 
 class _Error(Struct):
-    message: str = ""
+    message: str | None = None
     code: str | None = None
 
 
@@ -116,9 +127,9 @@ def _said(sampling: Sampling) -> dict[str, float | int]:
     return {name: value for name, value in structs.asdict(sampling).items() if value is not None}
 
 
-def overflowed(overflow: ContextOverflow) -> Response:
-    """What stands for a response where the context was too small: incomplete, without output."""
-    return Response(output=[], status="incomplete", incomplete_reason=f"max_output_tokens: {overflow}")
+def without(body: dict[str, Any], omit: Iterable[str]) -> dict[str, Any]:
+    """The request body without the fields that a server refuses."""
+    return {name: value for name, value in body.items() if name not in omit} if omit else body
 
 
 def _token_ids(wire: _WireResponse) -> TokenIds | None:
@@ -131,16 +142,46 @@ def _token_ids(wire: _WireResponse) -> TokenIds | None:
     )
 
 
-def _wire_items(items: list[Item]) -> list[Any]:
-    # The API wants `summary` even where it is empty, which the structs leave out.
-    return [{"summary": [], **msgspec.to_builtins(item)} if isinstance(item, Reasoning) else item for item in items]
+def wire_items(items: list[Item], *, stored: bool) -> list[Any]:
+    """Items as the API takes them back.
+
+    Without `stored` the server keeps nothing, so reasoning of which only the id came back is left out, and with it all
+    ids: they belong together, and to nothing that the server could look up. Otherwise the ids stay, because the API's
+    types ask for them in reasoning and in the model's messages, and vLLM checks these types.
+    """
+    kept = items if stored else [item for item in items if not _only_id(item)]
+    with_ids = len(kept) == len(items)
+    return [_wire_item(item, with_id=with_ids) for item in kept]
+
+
+def _only_id(item: Item) -> bool:
+    return isinstance(item, Reasoning) and item.id is not None and not (item.content or item.encrypted_content)
+
+
+def _wire_item(item: Item, *, with_id: bool) -> Any:
+    if not with_id and item.id is not None:
+        item = structs.replace(item, id=None)
+    # The API wants `summary` and `annotations` even where they are empty, which the structs leave out.
+    if isinstance(item, Reasoning):
+        return {"summary": [], **msgspec.to_builtins(item)}
+    if isinstance(item, Message) and not isinstance(item.content, str):
+        parts: list[Any] = [
+            {"annotations": [], **msgspec.to_builtins(part)} if isinstance(part, Text) else part
+            for part in item.content
+        ]
+        return {**msgspec.to_builtins(item), "content": parts}
+    return item
 
 
 def _wire_tool(tool: Tool) -> dict[str, Any]:
     return {"type": "function", "strict": False, **msgspec.to_builtins(tool)}
 
 
-def _without_tags(item: Item) -> list[Item]:
-    if not isinstance(item, Message) or not (thinking.OPEN in item.text or thinking.CLOSE in item.text):
+def _without_tags(item: Item, *, complete: bool, opened: bool) -> list[Item]:
+    if not isinstance(item, Message):
         return [item]
-    return thinking.items(item.text)
+    text, complete = item.text, complete and item.status != "incomplete"
+    if thinking.OPEN in text or thinking.CLOSE in text or (opened and not complete and text):
+        split = thinking.items(text, complete=complete, opened=opened)
+        return [structs.replace(part, id=item.id) if isinstance(part, Message) else part for part in split]
+    return [item]
