@@ -10,7 +10,7 @@ import pytest
 
 from assay.environment import Benchmark, Environment
 from assay.environment.verify.integer import integer
-from assay.fidelity import gates
+from assay.fidelity import gates, verification
 from assay.fidelity.gates import Contender, Test
 from assay.fidelity.results import Cell, Results
 from assay.types import Message, Response, Score, Task
@@ -63,7 +63,7 @@ def of(name: str, rewards_TK: np.ndarray, *, role: str = "open", kind: str = "in
 
 
 def test_gold_passes_where_gold_is_right_and_nothing_is_not():
-    gate = asyncio.run(gates.gold_gate(made(), TASKS))
+    gate = asyncio.run(verification.gold_gate(made(), TASKS))
     assert (gate.verdict, gate.numbers["gold_right"], gate.numbers["null_score"]) == ("pass", 60, 0)
 
 
@@ -76,14 +76,14 @@ def test_gold_passes_where_gold_is_right_and_nothing_is_not():
     ],
 )
 def test_gold_fails_and_names_the_tasks(verify: Callable[[Task, Response], Score], words: str):
-    gate = asyncio.run(gates.gold_gate(made(verify), TASKS))
+    gate = asyncio.run(verification.gold_gate(made(verify), TASKS))
     assert gate.verdict == "fail"
     assert re.search(words, gate.reason), gate.reason
 
 
 def test_gold_measures_chance():
     benchmark = Benchmark(environment=Made(honest, guess="12"), repeats=1)
-    gate = asyncio.run(gates.gold_gate(benchmark, TASKS))
+    gate = asyncio.run(verification.gold_gate(benchmark, TASKS))
     assert gate.numbers["chance_measured"] == pytest.approx(1 / 60)
     assert "Guesses score 1.7%, above the chance" in gate.reason
 
@@ -92,13 +92,13 @@ def test_gold_fails_where_the_verifier_breaks_on_an_empty_answer():
     def brittle(task: Task, response: Response) -> Score:
         return Score(reward=float(response.text.split()[-1] == task.gold))
 
-    gate = asyncio.run(gates.gold_gate(made(brittle), TASKS))
+    gate = asyncio.run(verification.gold_gate(made(brittle), TASKS))
     assert gate.verdict == "fail"
     assert "fails on empty or off-topic answers to 60 tasks" in gate.reason
 
 
 def test_the_verifier_passes_where_it_reads_the_message_alone():
-    gate = asyncio.run(gates.verifier_gate(made(formats=("{}", "**{}**")), TASKS))
+    gate = asyncio.run(verification.verifier_gate(made(formats=("{}", "**{}**")), TASKS))
     assert (gate.verdict, gate.numbers["checks"]) == ("pass", 60 * 8)
 
 
@@ -116,7 +116,7 @@ def everything(response: Response) -> str:
     ],
 )
 def test_the_verifier_gate_catches_what_should_not_matter(verify: Callable[[Task, Response], Score], rewrite: str):
-    gate = asyncio.run(gates.verifier_gate(made(verify, formats=("{}", "**{}**")), TASKS))
+    gate = asyncio.run(verification.verifier_gate(made(verify, formats=("{}", "**{}**")), TASKS))
     assert gate.verdict == "fail"
     assert rewrite in gate.numbers["wrong"]
     assert gate.numbers["tasks_wrong"][rewrite][0] == "t0"
@@ -124,7 +124,7 @@ def test_the_verifier_gate_catches_what_should_not_matter(verify: Callable[[Task
 
 def test_the_verifier_gate_catches_a_reward_that_changes():
     calls = iter(range(10**6))
-    gate = asyncio.run(gates.verifier_gate(made(lambda t, r: Score(reward=float(next(calls) % 2))), TASKS))
+    gate = asyncio.run(verification.verifier_gate(made(lambda t, r: Score(reward=float(next(calls) % 2))), TASKS))
     assert "same input, same reward" in gate.numbers["wrong"]
 
 

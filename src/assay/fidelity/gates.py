@@ -1,11 +1,10 @@
-"""The gates that a profile computes: each asks one question, and answers it with numbers and the rollouts that show it.
+"""The gates that models' rollouts answer: each asks one question, with its numbers and the rollouts that show it.
 
-Gold and verifier need no model. Floor and order are tests: their p-values are corrected together (Holm). Kinds compares
+Floor and order are tests: their p-values are corrected together (Holm). Kinds compares
 bounds of rates with a limit, repeats bounds of the SD of avg@k with the target.
 """
 
 import itertools
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,19 +12,12 @@ from typing import Any
 import numpy as np
 from msgspec import structs
 
-from assay.agent.loop import ToolLoop
-from assay.collect import Planned, roll
-from assay.digest import task_digest
-from assay.environment import Benchmark
 from assay.fidelity.record import Gate, GateName, Repeats, RolloutRef
 from assay.fidelity.results import Cell, Results
 from assay.fidelity.summary import DRIFT, reports_answers
-from assay.model.fixed import Fixed
-from assay.run import OFF_TOPIC
 from assay.stats.compare import Difference, holm, paired_difference
-from assay.stats.estimates import Estimate, above_chance, estimate, wilson
+from assay.stats.estimates import Estimate, above_chance, estimate
 from assay.stats.repeats import RepeatsNeeded, repeats_needed, run_effect
-from assay.types import Score, Task
 
 FLOOR = 0.30
 """An open model has to be above this for a benchmark to tell models apart."""
@@ -43,8 +35,6 @@ LARGEST_GAP = 0.1
 """The share of tasks that may lack a score on one side of a pair."""
 SHOWN = 12
 """Tasks or rollouts that one gate names at most."""
-EXPLORED = "first\nthen"
-"""Reasoning without an answer in it, to stand before one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,101 +70,6 @@ def clears_floor(contenders: Sequence[Contender], chance: float) -> bool:
     """Whether an open model so far is above the floor for certain: also after Holm's correction over both tests."""
     test = floor_test(contenders, chance)
     return test is not None and 2 * test.p_pass < ALPHA
-
-
-async def gold_gate(benchmark: Benchmark, tasks: Sequence[Task]) -> Gate:
-    """Does the reference answer score full marks, and an empty or off-topic answer none?"""
-    with_gold = [task for task in tasks if task.gold is not None]
-    gold = {task.id: await _reward(benchmark, task, task.gold or "") for task in with_gold}
-    nulls = {task.id: [await _reward(benchmark, task, text) for text in ("", OFF_TOPIC)] for task in tasks}
-    rng = random.Random(0)
-    guesses = [
-        await _reward(benchmark, task, guess)
-        for task in tasks
-        for _ in range(4)
-        if (guess := benchmark.environment.guess(task, rng)) is not None
-    ]
-    wrong_gold = [task for task, reward in gold.items() if reward != 1]
-    wrong_null = [task for task, rewards in nulls.items() if any(reward != 0 for reward in rewards)]
-    broken = [task for task, rewards in nulls.items() if any(isinstance(reward, str) for reward in rewards)]
-    null_score = float(np.mean([r for rewards in nulls.values() for r in rewards if not isinstance(r, str)] or [0.0]))
-    guessed = [guess for guess in guesses if not isinstance(guess, str)]
-    measured = float(np.mean(guessed)) if guessed else None
-    numbers: dict[str, Any] = {
-        "tasks": len(tasks),
-        "with_gold": len(with_gold),
-        "gold_right": len(with_gold) - len(wrong_gold),
-        "null_score": null_score,
-        "chance_stated": benchmark.chance,
-        "chance_measured": measured,
-        "tasks_gold_wrong": wrong_gold[:SHOWN],
-        "tasks_null_rewarded": wrong_null[:SHOWN],
-    }
-    if not with_gold:
-        return Gate("gold", "inconclusive", "No task has a gold answer, so there is nothing to score.", numbers)
-    if wrong_gold:
-        named = ", ".join(wrong_gold[:3])
-        return Gate("gold", "fail", f"{len(wrong_gold)} gold answers are not given full marks: {named}.", numbers)
-    if broken:
-        words = next(str(reward) for reward in nulls[broken[0]] if isinstance(reward, str))
-        reason = (
-            f"The verifier fails on empty or off-topic answers to {len(broken)} tasks, such as {broken[0]}: {words}"
-        )
-        return Gate("gold", "fail", reason, numbers)
-    if null_score > benchmark.chance:
-        named = ", ".join(wrong_null[:3])
-        reason = f"Empty or off-topic answers score {null_score:.1%}, above chance ({benchmark.chance:.1%}): {named}."
-        return Gate("gold", "fail", reason, numbers)
-    if measured is not None and wilson(measured, len(guessed), confidence=0.99)[0] > benchmark.chance:
-        reason = f"Guesses score {measured:.1%}, above the chance that the benchmark states ({benchmark.chance:.1%})."
-        return Gate("gold", "fail", reason, numbers)
-    missing = len(tasks) - len(with_gold)
-    reason = f"All {len(with_gold)} gold answers score 1; empty and off-topic answers score {null_score:.1%}."
-    if missing:
-        return Gate("gold", "inconclusive", f"{reason} {missing} tasks have no gold answer.", numbers)
-    return Gate("gold", "pass", reason, numbers)
-
-
-async def verifier_gate(benchmark: Benchmark, tasks: Sequence[Task]) -> Gate:
-    """Does the reward ignore what it should ignore? Every task's gold answer is rewritten in every way."""
-    with_gold = [task for task in tasks if task.gold is not None]
-    wrong: dict[str, list[str]] = {}
-    checks = 0
-    for task in with_gold:
-        for name, text, expected in rewrites(task.gold or "", benchmark.formats):
-            first, again = await _reward(benchmark, task, text), await _reward(benchmark, task, text)
-            checks += 1
-            if first != expected:
-                wrong.setdefault(name, []).append(task.id)
-            if first != again:
-                wrong.setdefault("same input, same reward", []).append(task.id)
-    numbers: dict[str, Any] = {
-        "tasks": len(with_gold),
-        "rewrites": [name for name, _, _ in rewrites("…", benchmark.formats)],
-        "checks": checks,
-        "wrong": {name: len(ids) for name, ids in wrong.items()},
-        "tasks_wrong": {name: ids[:SHOWN] for name, ids in wrong.items()},
-    }
-    if not with_gold:
-        return Gate("verifier", "inconclusive", "No task has a gold answer to rewrite.", numbers)
-    if wrong:
-        words = "; ".join(f"{name}: {len(ids)} tasks, such as {ids[0]}" for name, ids in wrong.items())
-        return Gate("verifier", "fail", f"The reward is not what the rewrite calls for. {words}.", numbers)
-    reason = f"{checks} rewrites of {len(with_gold)} gold answers, each scored twice, all as they should be."
-    return Gate("verifier", "pass", reason, numbers)
-
-
-def rewrites(gold: str, formats: Sequence[str]) -> list[tuple[str, str, float]]:
-    """(name, raw text as a model would give it, the reward that it should get) for one gold answer."""
-    found = [
-        ("gold in the reasoning alone", f"<think>{gold}</think>", 0.0),
-        ("gold in reasoning left open", f"<think>{EXPLORED}: {gold}", 0.0),
-        ("gold in reasoning, off-topic message", f"<think>{gold}</think>{OFF_TOPIC}", 0.0),
-        ("gold after reasoning", f"<think>{EXPLORED}</think>{gold}", 1.0),
-        ("gold after reasoning the template opened", f"{EXPLORED}</think>\n\n{gold}", 1.0),
-        ("gold with spaces and lines around it", f"\n\n  {gold} \n", 1.0),
-    ]
-    return found + [(f"gold as {form}", form.format(gold), 1.0) for form in formats]
 
 
 def floor_test(contenders: Sequence[Contender], chance: float) -> Test | None:
@@ -380,13 +275,6 @@ def not_run() -> list[Gate]:
         "parity": "There are no results of an original implementation to compare with these.",
     }
     return [Gate(name, "not run", reason) for name, reason in reasons.items()]
-
-
-async def _reward(benchmark: Benchmark, task: Task, text: str) -> float | str:
-    """The reward of a raw text, by the way every rollout goes; the failure in words where there was one."""
-    planned = Planned(task, task_digest(task), repeat=0, attempt=0, seed=0)
-    rollout = await roll(benchmark, ToolLoop(), Fixed(lambda _: text), planned)
-    return rollout.outcome.reward if isinstance(rollout.outcome, Score) else rollout.outcome.message
 
 
 def _common_tasks(a: Contender, b: Contender) -> int:

@@ -19,6 +19,7 @@ from assay.fidelity.gates import Contender
 from assay.fidelity.record import BenchmarkRecord, Gate, ModelSummary, Profile, Repeats
 from assay.fidelity.results import read
 from assay.fidelity.summary import summarise
+from assay.fidelity.verification import gold_gate, verifier_gate
 from assay.model import secret
 from assay.run import RunPlan, collect_run, tasks_of, versions
 from assay.store import write_json, write_lines
@@ -57,7 +58,7 @@ async def profile(
         for variable in member.secrets():
             secret(member, variable)  # told now where it is missing, not when that model's turn has come
     # They need no model, and a broken verifier is better known before any is paid for.
-    without_models = [await gates.gold_gate(benchmark, tasks), await gates.verifier_gate(benchmark, tasks)]
+    without_models = [await gold_gate(benchmark, tasks), await verifier_gate(benchmark, tasks)]
     for gate in without_models:
         tell(f"{gate.name}: {gate.verdict}")
     contenders: list[Contender] = []
