@@ -66,7 +66,13 @@ class Endpoint:
         url = self._base + path
         try:
             async with self._client.post(url).body_bytes(body).streamed_read_buffer_limit(0).build_streamed() as answer:
-                content = await _body(url, answer)
+                length = answer.get_header("content-length")
+                if length is None:
+                    content = await _unmeasured(url, answer)
+                elif int(length) > LARGEST_BODY:
+                    raise _too_large(url, f"{length} bytes")
+                else:
+                    content = bytes(await answer.bytes())
         except RequestTimeoutError:
             # pyreqwest 0.15 calls some of these a connect timeout though the connection stands: told as one.
             message = f"{url}: no complete answer within {self._timeout_s:g} s (timeout_s)"
@@ -99,18 +105,13 @@ class Endpoint:
         await self._client.close()
 
 
-async def _body(url: str, answer: Response) -> bytes:
-    """The whole body. Raises ModelError where it is longer than LARGEST_BODY."""
-    length = answer.get_header("content-length")
-    if length is not None:
-        if int(length) > LARGEST_BODY:
-            raise _too_large(url, f"{length} bytes")
-        return bytes(await answer.bytes())
+async def _unmeasured(url: str, answer: Response) -> bytes:
+    """A body whose length the server does not tell. Raises ModelError as soon as it is longer than LARGEST_BODY."""
     content = bytearray()
     while chunk := await answer.body_reader.read_chunk():
         content += chunk
         if len(content) > LARGEST_BODY:
-            raise _too_large(url, "without end")
+            raise _too_large(url, "more and more")
     return bytes(content)
 
 

@@ -34,10 +34,12 @@ class Responses:
             body["tools"] = [_wire_tool(tool) for tool in request.tools]
         if config.logprobs:
             body["include"] = ["message.output_text.logprobs"]
-        included = body.get("include", [])
-        body = without(body, config.omit) | config.extra_body
-        if included and "include" in config.extra_body and "include" not in config.omit:
-            body["include"] = [*included, *(name for name in config.extra_body["include"] if name not in included)]
+        body = without(body, config.omit)
+        included = body.get("include")
+        body |= config.extra_body
+        if included and "include" in config.extra_body:
+            # Both are wanted: what `logprobs = true` asks for, and what extra_body does.
+            body["include"] = list(dict.fromkeys([*included, *config.extra_body["include"]]))
         content = await self._endpoint.post("/responses", self._encode(body))
         tagged = config.reasoning == "tags" or (config.reasoning == "auto" and b"think" in content)
         return self._response(self._endpoint.decode(self._decoder, content), tagged=tagged)
