@@ -95,11 +95,11 @@ class Store:
         with ExitStack() as held:
             # Whole runs write alone; shards write side by side, each in its own file. A lock belongs to an open file,
             # so the kernel takes it back however the process ends.
-            _lock(held, folder / ".lock", fcntl.LOCK_EX if shard.count == 1 else fcntl.LOCK_SH, folder)
+            _lock(held, folder, fcntl.LOCK_EX if shard.count == 1 else fcntl.LOCK_SH)
             with ExitStack() as beginning:
-                _lock(beginning, folder / ".begin", fcntl.LOCK_EX, folder, wait=True)
+                _lock(beginning, folder.parent, fcntl.LOCK_EX, wait=True)
                 _begin(folder, record, tasks)
-            self._file = _lock(held, self._path, fcntl.LOCK_EX, self._path)
+            self._file = _lock(held, self._path, fcntl.LOCK_EX)
             self._size = _cut_torn_line(self._file)
             self._held = held.pop_all()
         self._encode_into = msgspec.json.Encoder().encode_into
@@ -163,14 +163,14 @@ def _begin(folder: Path, record: RunRecord, tasks: Sequence[Task]) -> None:
         )
 
 
-def _lock(held: ExitStack, path: Path, kind: int, what: Path, *, wait: bool = False) -> int:
-    """The open file, locked until `held` closes. Raises UsageError where another process has it."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+def _lock(held: ExitStack, path: Path, kind: int, *, wait: bool = False) -> int:
+    """The open file or folder, locked until `held` closes. Raises UsageError where another process has it."""
+    file = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     held.callback(os.close, file)
     try:
         fcntl.flock(file, kind if wait else kind | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise UsageError(f"{what} is being written by another process; wait for it or stop it") from None
+        raise UsageError(f"{path} is being written by another process; wait for it or stop it") from None
     return file
 
 
