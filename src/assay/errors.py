@@ -7,6 +7,7 @@ AssayError
 ├── StoppedEarly          the run cannot go on: the disk is full; exit code 4
 │   └── NothingScored     nothing but failures comes in
 ├── ModelError            one model call failed; becomes a Failure, never a score
+│   └── ContextOverflow   (in model/) the request and its output don't fit the model's context
 └── ToolError             a tool of the environment raised; becomes a Failure too
 """
 

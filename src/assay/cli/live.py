@@ -4,11 +4,11 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import Any, Self, TypeVar
 
 import uvloop
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
@@ -25,7 +25,7 @@ class Live:
     """
 
     def __init__(self) -> None:
-        self._progress = Progress(
+        self._progress = _Tallies(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             TextColumn("{task.completed:.0f}/{task.total:.0f}"),
@@ -66,13 +66,18 @@ class Live:
             console.print(f"{name}: {figures(tally)}")
 
 
-class _Rate(ProgressColumn):
-    max_refresh = None
+class _Tallies(Progress):
+    """Reads the tallies when the lines are drawn: collecting never waits for the display."""
 
+    def get_renderables(self) -> Iterable[RenderableType]:
+        for task in self.tasks:
+            self.update(task.id, completed=task.fields["tally"].done)
+        return super().get_renderables()
+
+
+class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         tally: Tally = task.fields["tally"]
-        # The tally is read when the line is drawn: collecting never waits for the display.
-        task.completed = tally.done
         seconds = max(1e-9, (task.finished_time or (time.monotonic() - tally.started)))
         return Text(f"{tally.done / seconds:,.0f}/s", style="cyan")
 
