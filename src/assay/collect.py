@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import SupportsFloat
+from typing import Any, SupportsFloat
 
 from assay.agent import Agent
 from assay.digest import task_digest
@@ -218,7 +218,7 @@ def _sound(score: Score) -> Score:
     return Score(reward=_number(score.reward, "reward"), metrics=metrics, answer=score.answer)
 
 
-def _number(value: object, what: str) -> float:
+def _number(value: Any, what: str) -> float:
     # True, 1 and numpy's scalars are taken too: a verifier returns them as easily as 1.0. The check of a protocol is
     # as slow as the rest of a rollout, so plain numbers go past it.
     known = isinstance(value, float | int) or isinstance(value, SupportsFloat)
