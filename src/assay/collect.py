@@ -221,7 +221,7 @@ def _sound(score: Score) -> Score:
 def _number(value: Any, what: str) -> float:
     # True, 1 and numpy's scalars are taken too: a verifier returns them as easily as 1.0. The check of a protocol is
     # as slow as the rest of a rollout, so plain numbers go past it.
-    known = isinstance(value, float | int) or isinstance(value, SupportsFloat)
+    known = isinstance(value, (float, int, SupportsFloat))  # in this order
     if not known or not math.isfinite(number := float(value)):
         raise ValueError(f"the verifier returned the {what} {value!r}; expected a finite number")
     return number
