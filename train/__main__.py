@@ -36,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train an embedded model from nothing.")
     parser.add_argument("model", choices=[*names, "all"])
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--until", type=int, help="the step to stop at, to try the recipe out")
+    parser.add_argument("--until", type=int, help="stop at this step and publish nothing, to try the recipe out")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     for name in names if arguments.model == "all" else [arguments.model]:
@@ -47,13 +47,18 @@ def main() -> None:
                 parser.error(f"{name} is a checkpoint of {entry['checkpoint_of']}: train that first")
             publish(checkpoint, name)
         else:
-            train(name, recipe, until=arguments.until or entry.get("publish", entry["steps"]))
+            train(name, recipe, until=arguments.until)
 
 
-def train(name: str, recipe: dict[str, Any], *, until: int) -> None:
-    """Train one model, log held-out accuracy as it goes, and publish the last checkpoint as its weights."""
+def train(name: str, recipe: dict[str, Any], *, until: int | None = None) -> None:
+    """Train one model, log held-out accuracy as it goes, and publish the recipe's checkpoint as its weights.
+
+    `until` stops at another step, and publishes nothing.
+    """
     entry, seed = recipe[name], recipe["seed"]
     steps = entry["steps"]
+    ships = entry.get("publish", steps)
+    last = until or ships
     torch.manual_seed(seed)
     test = frozenset(p.identity for p in test_problems())
     measured = held_out(test)
@@ -72,7 +77,7 @@ def train(name: str, recipe: dict[str, Any], *, until: int) -> None:
         torch.optim.lr_scheduler.LambdaLR(o, lambda step: _rate(step, recipe["warmup"], steps)) for o in optimizers
     ]
     started, losses, log = time.monotonic(), [], []
-    for step in range(1, until + 1):
+    for step in range(1, last + 1):
         inputs, labels = next(data)
         loss = model(input_ids=inputs, labels=labels, use_cache=False).loss
         loss.backward()
@@ -82,7 +87,7 @@ def train(name: str, recipe: dict[str, Any], *, until: int) -> None:
             schedule.step()
             optimizer.zero_grad()
         losses.append(loss.item())
-        if step % recipe["eval_every"] == 0 or step == until:
+        if step % recipe["eval_every"] == 0 or step == last:
             accuracy = evaluate(model, tokenizer, measured, seed=seed)
             row = {
                 "step": step,
@@ -96,7 +101,8 @@ def train(name: str, recipe: dict[str, Any], *, until: int) -> None:
             log.append(json.dumps(row))
             print(name, json.dumps(row), flush=True)
             save(model, tokenizer, HERE / "checkpoints" / name / str(step), log)
-    publish(HERE / "checkpoints" / name / str(until), name)
+    if last == ships:
+        publish(HERE / "checkpoints" / name / str(last), name)
 
 
 def batches(
