@@ -30,6 +30,7 @@ def profile(
     concurrency: int = 64,
     out: Path | None = None,
     seed: int = 0,
+    early_stop: bool = True,
     strict: bool = False,
 ) -> int:
     """Run a benchmark on a suite of models, compute the gates, and write the report.
@@ -52,6 +53,8 @@ def profile(
         The profile's directory. profiles/BENCHMARK-SUITE where not given.
     seed
         All randomness comes from this, the task's id and the repeat.
+    early_stop
+        Leave a model from which nothing but failures comes.
     strict
         Exit 3 where a gate failed.
     """
@@ -65,6 +68,7 @@ def profile(
         limit=limit,
         concurrency=concurrency,
         seed=seed,
+        early_stop=early_stop,
     )
     interruption = Interruption()
     with Live() as live:

@@ -38,6 +38,7 @@ class ProfilePlan:
     limit: int | None = None
     concurrency: int = 64
     seed: int = 0
+    early_stop: bool = True
 
 
 async def profile(
@@ -105,6 +106,7 @@ async def _run(
         limit=asked.limit,
         concurrency=asked.concurrency,
         seed=asked.seed,
+        early_stop=asked.early_stop,
     )
     try:
         await collect_run(run, interruption=interruption, watch=lambda tally: watch(name, tally))
