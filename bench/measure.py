@@ -12,14 +12,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable
+from datetime import timedelta
 from pathlib import Path
 
 import uvloop
+from pyreqwest.client import ClientBuilder
 
 from assay.config import ModelConfig
 from assay.environment import Benchmark, Environment
 from assay.environment.verify.integer import integer
-from assay.model.http import Endpoint
 from assay.run import RunPlan, collect_run
 from assay.types import Message, Response, Score, Task
 
@@ -49,17 +50,18 @@ class Fixed(Environment):
 
 async def floor(url: str, count: int, in_flight: int) -> None:
     """`count` bare requests."""
-    endpoint = Endpoint(ModelConfig(dialect="responses", id="fixed", base_url=url))
+    headers = {"content-type": "application/json"}
+    client = ClientBuilder().default_headers(headers).timeout(timedelta(seconds=600)).max_connections(None).build()
     numbers = iter(range(count))
 
     async def work() -> None:
         for _ in numbers:
-            await endpoint.post("/responses", BODY)
+            answer = await client.post(f"{url}/responses").body_bytes(BODY).build().send()
+            await answer.bytes()
 
-    async with asyncio.TaskGroup() as group:
+    async with client, asyncio.TaskGroup() as group:
         for _ in range(in_flight):
             group.create_task(work())
-    await endpoint.aclose()
 
 
 async def assay(url: str, count: int, in_flight: int, folder: Path) -> None:
