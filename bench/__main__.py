@@ -27,8 +27,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--base-url", help="an endpoint that answers at once, instead of nginx")
     parser.add_argument("--slow-url", help="an endpoint that answers after a second")
-    parser.add_argument("--rollouts", type=int, default=30_000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rollouts", type=int, default=30_000, help="of each measurement (default 30,000)")
+    parser.add_argument("--rounds", type=int, default=3, help="of which the median is taken (default 3)")
     arguments = parser.parse_args()
     if not arguments.base_url and not endpoint.available():
         parser.error(

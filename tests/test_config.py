@@ -38,8 +38,12 @@ def test_a_suite_from_a_file(tmp_path: Path):
         ('name = "x\n', r"x.toml, line 1: .*\n  expected: valid TOML"),
         ('name = "x"\n\nmodels = [,]\n', "line 3"),
         ('name = "x"\nmodel = 3\n', "unknown field `model`.*\n  expected: the keys name, models"),
-        (SUITE.replace('"open"', '"friend"'), r"friend.*\$.models\[...\].role"),
-        (SUITE.replace('"chat"', '"telepathy"'), "telepathy"),
+        (SUITE.replace('"open"', '"friend"'), r"friend.*at models.one.role\)\n  expected: one of policy, open, closed"),
+        (
+            SUITE.replace('"chat"', '"telepathy"'),
+            "telepathy.*at models.one.dialect.*\n  expected: one of responses, chat",
+        ),
+        (SUITE.replace("kind", "kid"), r"`kid` \(at models.one\)\n  expected: the keys .*role, kind, tier"),
         (SUITE + "timeout_s = -1\n", "Expected `float` > 0"),
         (SUITE.replace("http://localhost:8000/v1", "\\q"), "line 7"),
     ],
@@ -100,6 +104,11 @@ def test_models_of_the_working_directory(tmp_path: Path, monkeypatch: pytest.Mon
         "sampling = { temperature = 0.6 }\n"
     )
     assert load_model("qwen")[1].sampling == Sampling(temperature=0.6)
+
+
+def test_a_base_url_for_a_model_without_one_is_refused():
+    with pytest.raises(UsageError, match="say --model chat:ID"):
+        load_model("nano-instruct", "http://localhost:8000/v1")
 
 
 def test_set_changes_one_value_and_refuses_what_is_not_there():

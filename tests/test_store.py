@@ -22,6 +22,7 @@ def record(**changes: object) -> RunRecord:
         version="1",
         tasks=len(TASKS),
         tasks_digest=tasks_digest(TASKS),
+        code="c" * 64,
         model="m",
         server={},
         identity={"id": "m"},
@@ -82,6 +83,7 @@ def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path):
         ({"identity": {"id": "other"}}, "identity"),
         ({"sampling": Sampling(temperature=0.5)}, "sampling"),
         ({"seed": 3}, "seed"),
+        ({"code": "d" * 64}, "code: cccccccccccc there, dddddddddddd now"),
         ({"version": "2"}, "version: 1 there, 2 now"),
     ],
 )

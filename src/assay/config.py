@@ -4,7 +4,7 @@ import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
@@ -115,9 +115,43 @@ def convert(data: Any, kind: type[T], path: object) -> T:
     try:
         return msgspec.convert(data, kind)
     except msgspec.ValidationError as error:
-        got, _, place = str(error).partition(" - at ")
-        expected = ", ".join(getattr(kind, "__struct_fields__", ())) or str(kind)
-        raise InputError(path, None, f"{got} (at {place.strip('`') or '$'})", f"the keys {expected}") from None
+        raise _located(error, data, kind, path) from None
+
+
+def _located(error: msgspec.ValidationError, data: Any, kind: Any, path: object) -> InputError:
+    """The error with the place that it is at, down to the innermost struct, and what is expected there."""
+    got, _, at = str(error).partition(" - at ")
+    place: list[str] = []
+    for name in at.strip("`").removeprefix("$").replace("[...]", "[]").split("."):
+        if not name:
+            continue
+        key = name.removesuffix("[]")
+        kind, data = get_type_hints(kind, include_extras=True).get(key), data.get(key)
+        place.append(key)
+        if name.endswith("[]") and len(get_args(kind)) == 2:
+            # msgspec does not say which of them: it is the first that does not fit.
+            kind = get_args(kind)[1]
+            entry = next(entry for entry in data if not _fits(data[entry], kind))
+            place.append(entry)
+            data = data[entry]
+    fields = getattr(kind, "__struct_fields__", None)
+    choices = map(str, get_args(kind)) if get_origin(kind) is Literal else None
+    expected = (
+        f"the keys {', '.join(fields)}"
+        if fields
+        else f"one of {', '.join(choices)}"
+        if choices
+        else got.partition(",")[0].removeprefix("Expected ")
+    )
+    return InputError(path, None, f"{got} (at {'.'.join(place) or 'its top'})", expected)
+
+
+def _fits(data: Any, kind: Any) -> bool:
+    try:
+        msgspec.convert(data, kind)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 def override(config: T, assignments: Iterable[str]) -> T:
@@ -190,7 +224,11 @@ def load_model(name: str, base_url: str | None = None) -> tuple[str, ModelConfig
         hint = "; or openai:ID or chat:ID with --base-url for any OpenAI-compatible endpoint"
         return unknown("model", name, known, hint)
     config = known[name]
-    return name, msgspec.structs.replace(config, base_url=base_url) if base_url else config
+    if base_url is None:
+        return name, config
+    if config.dialect not in ("responses", "chat"):
+        raise UsageError(f"model {name} has no base URL; for a model at {base_url} say --model chat:ID or openai:ID")
+    return name, msgspec.structs.replace(config, base_url=base_url)
 
 
 def unknown(what: str, name: str, known: Mapping[str, Any], hint: str = "") -> Any:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -19,6 +20,12 @@ def digest(value: Any) -> str:
 def task_digest(task: Task) -> str:
     """The digest of one task: 16 hexadecimal characters, as it stands in every rollout of the task."""
     return digest(task)[:16]
+
+
+def code_digest(folder: Path) -> str:
+    """The digest of the Python files of a folder: of a benchmark's environment and verifier, as they are now."""
+    files = sorted(folder.glob("*.py"))
+    return digest([(file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in files])
 
 
 def tasks_digest(tasks: Iterable[Task]) -> str:

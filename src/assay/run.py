@@ -1,5 +1,6 @@
 """A run: one benchmark x one model, in a directory. Begins or resumes it, and collects what is owed."""
 
+import inspect
 import platform
 import random
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from msgspec import structs
 from assay.agent.loop import ToolLoop
 from assay.collect import Interruption, Tally, collect, owed, plan
 from assay.config import ModelConfig
-from assay.digest import tasks_digest
+from assay.digest import code_digest, tasks_digest
 from assay.environment import Benchmark
 from assay.errors import UsageError
 from assay.model import Model, connect
@@ -92,6 +93,7 @@ def record_of(asked: RunPlan, model: Model, tasks: list[Task]) -> RunRecord:
         version=asked.benchmark.version,
         tasks=len(tasks),
         tasks_digest=tasks_digest(tasks),
+        code=code_digest(Path(inspect.getfile(type(asked.benchmark.environment))).parent),
         model=asked.name,
         server=_shown(asked.server),
         identity=asked.server.identity() | model.identity(),

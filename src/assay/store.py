@@ -37,6 +37,8 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     version: str
     tasks: int
     tasks_digest: str
+    code: str
+    """Digest of the benchmark's own Python files: scores of two verifiers are not joined."""
     model: str
     server: dict[str, Any]
     """The model server's configuration. Secrets are never in it: it names the environment variable that holds them."""
@@ -53,7 +55,7 @@ class RunRecord(Struct, frozen=True, kw_only=True):
 
     def differences(self, other: "RunRecord") -> list[str]:
         """What keeps the two from being one run, a line each, empty where nothing does."""
-        names = ("benchmark", "version", "tasks", "tasks_digest", "identity", "sampling", "seed")
+        names = ("benchmark", "version", "tasks", "tasks_digest", "code", "identity", "sampling", "seed")
         pairs = [(name, getattr(self, name), getattr(other, name)) for name in names]
         return [f"{name}: {_short(mine)} there, {_short(theirs)} now" for name, mine, theirs in pairs if mine != theirs]
 

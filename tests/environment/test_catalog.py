@@ -46,6 +46,16 @@ def test_a_folder_that_is_none_says_what_it_lacks(tmp_path: Path):
         load(str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("\nimport nothere", r"ModuleNotFoundError: No module named 'nothere' \(line 2\)"), ("def (", "SyntaxError")],
+)
+def test_a_benchmark_that_cannot_be_imported_is_told_with_its_line(tmp_path: Path, text: str, words: str):
+    (tmp_path / "benchmark.py").write_text(text)
+    with pytest.raises(UsageError, match=words):
+        load(str(tmp_path))
+
+
 def test_the_nearest_names_are_told():
     with pytest.raises(UsageError, match="Did you mean arithmetic"):
         load("arithmetics")

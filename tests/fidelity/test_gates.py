@@ -196,7 +196,7 @@ def test_kinds():
     assert gates.kinds_gate([instruct], both).verdict in ("inconclusive", "pass")
     gate = gates.kinds_gate([instruct, thinking], both)
     assert gate.verdict == "inconclusive"  # 60 tasks without one failure still leave up to 6 %
-    assert "Not clear of 5%" in gate.reason
+    assert "not clear of 5% (none happened)" in gate.reason
     silent = of("s", np.zeros((60, 2)), kind="thinking", answer=None)
     gate = gates.kinds_gate([twice, silent], both)
     assert gate.verdict == "fail"
@@ -265,7 +265,25 @@ def test_repeats_that_are_copies_or_drift_fail():
     assert "drifts" in gate.reason
 
 
-def test_few_tasks_with_equal_texts_are_not_called_copies():
-    cells = [Cell(i, j, 1.0, "x", "completed", 1, b"x") for i in range(2) for j in range(4)]
-    few = Contender("few", "open", "instruct", 1, Results(TASKS[:2], np.ones((2, 4)), cells, {}, 0.0))
-    assert gates.repeats_gate([few])[0].verdict == "inconclusive"
+def test_repeats_that_are_alike_because_little_varies_are_not_called_copies():
+    rng = np.random.default_rng(1)
+    varied = {(i, j): rng.random() < 0.02 for i in range(40) for j in range(4)}
+    alike = of("alike", np.ones((60, 4)), text=lambda i, j: f"{i}/{j if varied.get((i, j)) else ''}".encode())
+    gate, _ = gates.repeats_gate([alike])
+    assert gate.verdict != "fail"
+
+
+def test_repeats_without_any_difference_say_nothing():
+    same = {"text": lambda i, j: str(i).encode()}
+    assert gates.repeats_gate([of("right", np.ones((60, 4)), **same)])[0].verdict == "inconclusive"
+    half = np.repeat(np.arange(60)[:, None] % 2, 4, axis=1).astype(float)
+    gate, _ = gates.repeats_gate([of("greedy", half, **same)])
+    assert gate.verdict == "fail"
+    assert "greedy, cached or seed-locked" in gate.reason
+
+
+def test_a_model_without_any_score_leaves_kinds_open():
+    nothing = of("down", np.full((60, 2), np.nan))
+    gate = gates.kinds_gate([of("up", np.ones((60, 2))), nothing], {"instruct", "thinking"})
+    assert gate.verdict == "inconclusive"
+    assert "Nothing is known of down" in gate.reason

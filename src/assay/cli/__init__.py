@@ -14,9 +14,9 @@ app = cyclopts.App(
     version_flags=["--version"],
 )
 # Named by text, so that a command's own imports are paid by that command alone.
-app.command("assay.cli.run:run", name="run")
-app.command("assay.cli.profile:profile", name="profile")
-app.command("assay.cli.catalog:catalog", name="list")
+app.command("assay.cli.run:run", name="run", help="Run one benchmark on one model, or go on with such a run.")
+app.command("assay.cli.profile:profile", name="profile", help="Run a suite of models, compute the gates, report.")
+app.command("assay.cli.catalog:catalog", name="list", help="List benchmarks, models or suites.")
 
 
 def main() -> NoReturn:

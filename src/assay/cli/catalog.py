@@ -26,7 +26,8 @@ def catalog(what: Literal["benchmarks", "models", "suites"]) -> None:
     else:
         rows = [(name, ", ".join(load_suite(name).models)) for name in suites()]
         _fill(table, ("suite", "models"), rows)
-    Console().print(table)
+    # A path that is folded can't be copied: where the terminal is narrow, lines run on.
+    Console(width=max(Console().width, 200)).print(table, soft_wrap=True)
 
 
 def _fill(table: Table, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:

@@ -27,7 +27,7 @@ class Live:
     def __init__(self) -> None:
         self._progress = _Tallies(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=24 if console.width > 110 else 8),
             TextColumn("{task.completed:.0f}/{task.total:.0f}"),
             _Rate(),
             TimeRemainingColumn(compact=True),
@@ -51,7 +51,7 @@ class Live:
         self.end()
         self._shown = (name, tally)
         self._progress.add_task(name, total=tally.planned, tally=tally)
-        if not console.is_terminal:
+        if not console.is_terminal and tally.planned:
             console.print(f"{name}: {tally.planned} rollouts to make")
 
     def end(self) -> None:
@@ -85,14 +85,23 @@ class _Rate(ProgressColumn):
 class _Figures(ProgressColumn):
     def render(self, task: Task) -> Text:
         tally: Tally = task.fields["tally"]
-        return Text(figures(tally), style="red" if tally.failed else "")
+        words = figures(tally) if console.width > 110 else score(tally)
+        return Text(words, style="red" if tally.failed else "", no_wrap=True)
+
+
+def score(tally: Tally) -> str:
+    """Score so far and failures, in a few words."""
+    if not tally.planned:
+        return "complete"
+    words = f"score {tally.reward / tally.scored:.1%}" if tally.scored else "no score yet"
+    return f"{words} · {tally.failed:,} failed" if tally.failed else words
 
 
 def figures(tally: Tally) -> str:
-    """Score so far, failures and tokens, in a few words."""
-    score = f"score {tally.reward / tally.scored:.1%}" if tally.scored else "no score yet"
-    failed = f" · {tally.failed:,} failed" if tally.failed else ""
-    return f"{score}{failed} · {_short(tally.input_tokens)} in, {_short(tally.output_tokens)} out"
+    """The same, and tokens."""
+    if not tally.planned:
+        return f"complete: {tally.before:,} rollouts were there"
+    return f"{score(tally)} · {_short(tally.input_tokens)} in, {_short(tally.output_tokens)} out"
 
 
 def drive(work: Coroutine[Any, Any, T], interruption: Interruption) -> T:

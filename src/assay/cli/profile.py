@@ -16,6 +16,7 @@ from assay.fidelity.profile import profile as make_profile
 from assay.fidelity.readings import readings
 from assay.fidelity.record import Profile, Reading
 from assay.fidelity.results import read
+from assay.report.findings import verdict
 from assay.report.page import write
 
 STYLES = {"pass": "green", "fail": "red bold", "inconclusive": "yellow", "not run": "dim"}
@@ -35,7 +36,8 @@ def profile(
 ) -> int:
     """Run a benchmark on a suite of models, compute the gates, and write the report.
 
-    Given again, it goes on where it stopped. Exits 0 once it ran to its end, whatever the verdict.
+    Given again, it goes on where it stopped. Exits 0 once it ran to its end, whatever the verdict, and 4 where a model
+    gave nothing but failures.
 
     Parameters
     ----------
@@ -46,11 +48,11 @@ def profile(
     repeats
         Rollouts a task. The benchmark's own number where not given.
     limit
-        Only so many tasks, from the first.
+        Only so many tasks, from the first: to try things out, for they are no fair sample.
     concurrency
         Rollouts in flight at most.
     out
-        The profile's directory. profiles/BENCHMARK-SUITE where not given.
+        The profile's directory. profiles/BENCHMARK-SUITE (with -limitN) where not given.
     seed
         All randomness comes from this, the task's id and the repeat.
     early_stop
@@ -59,7 +61,7 @@ def profile(
         Exit 3 where a gate failed.
     """
     chosen, models = load(benchmark), load_suite(suite)
-    folder = out or Path("profiles", f"{chosen.name}-{models.name}")
+    folder = out or Path("profiles", f"{chosen.name}-{models.name}{'' if limit is None else f'-limit{limit}'}")
     asked = ProfilePlan(
         benchmark=chosen,
         suite=models,
@@ -81,6 +83,8 @@ def profile(
     write(page, made, tables, list(_readings(folder, ran)), command=shlex.join(["assay", *sys.argv[1:]]))
     _show(made)
     print(f"{folder / 'profile.json'}\n{page}")
+    if any(made.models[name].score is None for name in ran):
+        return 4
     return 3 if strict and any(gate.verdict == "fail" for gate in made.gates) else 0
 
 
@@ -94,7 +98,9 @@ def _show(made: Profile) -> None:
     for column in ("model", "score", "± run", "± task", "failed"):
         scores.add_column(column, justify="left" if column == "model" else "right")
     for name, summary in made.models.items():
-        if summary.ran:
+        if not summary.ran:
+            scores.add_row(name, "not run", "", "", "")
+        else:
             figures = (summary.score, summary.se_run, summary.se_task)
             scores.add_row(name, *("–" if x is None else f"{x:.1%}" for x in figures), str(summary.failures))
     gates = Table(box=None, pad_edge=False)
@@ -102,4 +108,4 @@ def _show(made: Profile) -> None:
         gates.add_column(column)
     for gate in made.gates:
         gates.add_row(gate.name, f"[{STYLES[gate.verdict]}]{gate.verdict}[/]", gate.reason)
-    console.print(scores, "", gates, "")
+    console.print(scores, "", gates, "", verdict(made.gates).line, "")

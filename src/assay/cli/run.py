@@ -45,13 +45,14 @@ def run(
     repeats
         Rollouts a task. The benchmark's own number where not given.
     limit
-        Only so many tasks, from the first.
+        Only so many tasks, from the first: to try things out, for they are no fair sample.
     concurrency
         Rollouts in flight at most.
     out
-        The run directory. runs/BENCHMARK/MODEL where not given.
+        The run directory. runs/BENCHMARK/MODEL (runs/BENCHMARK-limitN/MODEL) where not given.
     assign
-        Change one setting, such as --set sampling.temperature=0.6 or --set model.timeout_s=30. Can be repeated.
+        Change one setting, as often as wanted: sampling.KEY (temperature, top_p, top_k, max_output_tokens) or model.KEY
+        (reasoning, timeout_s, attempts, omit, extra_body.KEY, …), such as --set sampling.temperature=0.6.
     shard
         i/n makes the i-th of n parts of the plan, in a file of its own.
     seed
@@ -62,7 +63,7 @@ def run(
     chosen = load(benchmark)
     name, server = load_model(model, base_url)
     settings = override(Settings(model=server, sampling=chosen.sampling), assign)
-    folder = out or Path("runs", chosen.name, name)
+    folder = out or Path("runs", chosen.name if limit is None else f"{chosen.name}-limit{limit}", name)
     asked = RunPlan(
         benchmark=dataclasses.replace(chosen, sampling=settings.sampling),
         name=name,

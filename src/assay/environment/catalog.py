@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+import traceback
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -41,7 +42,15 @@ def _module_at(folder: Path) -> ModuleType:
     parent = ModuleType(package)
     parent.__path__ = [str(file.parent)]
     sys.modules[package] = parent
-    return importlib.import_module(f"{package}.benchmark")
+    try:
+        return importlib.import_module(f"{package}.benchmark")
+    except Exception as error:
+        raise UsageError(f"{file}: {type(error).__name__}: {error}{_line_in(error, file)}") from error
+
+
+def _line_in(error: Exception, file: Path) -> str:
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+    return f" (line {lines[-1]})" if lines else ""
 
 
 def _benchmark(module: ModuleType, name: str) -> Benchmark:

@@ -30,7 +30,9 @@ ALPHA = 0.025
 TARGET_POINTS = 1.0
 """The repeats gate's: the SD of avg@k, in percentage points."""
 FEWEST_TASKS = 10
-"""Below this, neither an order nor copied repeats can be told from chance."""
+"""Below this, no order can be told from chance."""
+ENOUGH_TASKS = 30
+"""From so many on, a model that errs is expected to vary somewhere."""
 LARGEST_GAP = 0.1
 """The share of tasks that may lack a score on one side of a pair."""
 SHOWN = 12
@@ -101,7 +103,7 @@ def floor_gate(contenders: Sequence[Contender], chance: float, p: Test | None, *
             f"{words}: below {FLOOR:.0%} on the last tier. Hard, or broken: gold, verifier and failures tell which."
         )
         return Gate("floor", "fail", reason, numbers)
-    return Gate("floor", "inconclusive", f"{words}: not clear of {bound}, Holm's correction included.", numbers)
+    return Gate("floor", "inconclusive", f"{words}: not clear of {bound}.", numbers)
 
 
 def order_pairs(
@@ -137,15 +139,19 @@ def order_test(differences: Mapping[str, Difference | None]) -> Test | None:
     return Test(p_pass=p_pass, p_fail=min(1.0, p_fail))
 
 
-def order_gate(differences: Mapping[str, Difference | None], p: Test | None) -> Gate:
+def order_gate(differences: Mapping[str, Difference | None], p: Test | None, *, last_tier: bool = True) -> Gate:
     """Do stronger models reach at least what weaker ones do?"""
     if not differences:
-        return Gate("order", "not run", "There is no pair of models to compare: it takes both ends of one.")
+        reason = "There is no pair of models to compare: it takes a closed and an open one, or pairs in the suite."
+        if not last_tier:
+            reason += ' The climb ended before the last tier; tiers = "all" in the suite runs every model.'
+        return Gate("order", "not run", reason)
     numbers: dict[str, Any] = {"margin": MARGIN, "pairs": {}}
     words: list[str] = []
+    unknown: list[str] = []
     for name, found in differences.items():
         if found is None:
-            words.append(f"{name}: too few tasks have a score on both sides")
+            unknown.append(name)
             continue
         words.append(f"{name}: {_points(found.difference)} points ({_points(found.lower)} to {_points(found.upper)})")
         numbers["pairs"][name] = {
@@ -156,6 +162,8 @@ def order_gate(differences: Mapping[str, Difference | None], p: Test | None) -> 
             "p_worse": found.p_at_least(0.0),
             "tasks": found.tasks,
         }
+    if unknown:
+        words.append(f"too few tasks have a score on both sides of {', '.join(unknown)}")
     said = f"{'; '.join(words)}."
     if p is None:
         return Gate("order", "inconclusive", said, numbers)
@@ -170,7 +178,8 @@ def order_gate(differences: Mapping[str, Difference | None], p: Test | None) -> 
 
 def kinds_gate(contenders: Sequence[Contender], suite_kinds: set[str]) -> Gate:
     """Does it work for instruct and thinking models alike?"""
-    rates = {c.name: _rates(c.results) for c in contenders if c.results.cells}
+    rates = {c.name: _rates(c.results) for c in contenders if c.results.scored}
+    silent = [c.name for c in contenders if not c.results.scored]
     kinds = {c.kind for c in contenders if c.results.scored}
     numbers: dict[str, Any] = {"limit": RATE_LIMIT, "kinds": sorted(kinds), "rates": {}}
     above: list[tuple[Contender, str]] = []
@@ -191,8 +200,17 @@ def kinds_gate(contenders: Sequence[Contender], suite_kinds: set[str]) -> Gate:
     shown = [ref for c, what in above + unsure for ref in _showing(c, what)][:SHOWN]
     if above:
         return Gate("kinds", "fail", f"Unexplained, above {RATE_LIMIT:.0%}: {words(above)}.", numbers, shown)
+    if silent:
+        reason = f"Nothing is known of {', '.join(silent)}: no rollout has a score, only failures."
+        return Gate("kinds", "inconclusive", reason, numbers)
     if unsure:
-        reason = f"Not clear of {RATE_LIMIT:.0%} with so few tasks: {words(unsure)}."
+        seen = [(c, what) for c, what in unsure if rates[c.name][what][0] > 0]
+        upper = max(rates[c.name][what][2] for c, what in unsure)
+        happened = words(seen) if seen else "none happened"
+        reason = (
+            f"With so few tasks, rates of failures, missing answers or token caps may be up to {upper:.1%}, "
+            f"which is not clear of {RATE_LIMIT:.0%} ({happened})."
+        )
         return Gate("kinds", "inconclusive", reason, numbers, shown)
     missing = {"instruct", "thinking"} - kinds
     if missing:
@@ -232,13 +250,18 @@ def repeats_gate(contenders: Sequence[Contender]) -> tuple[Gate, Repeats | None]
         "run_effect_p_low": effect.p_low if effect else None,
     }
     words = f"SD of avg@{record.k_set} on {best.name}: {record.sd_run:.2f} points, at most {record.sd_run_upper:.2f}"
-    copies = _copies(best.results)
-    if copies and len(best.results.tasks) < FEWEST_TASKS:
-        verdict, reason = "inconclusive", f"Too few tasks to tell whether the repeats of {best.name} are independent."
-    elif copies or (effect and effect.p_low < DRIFT):
+    differing = _differing(best.results)
+    copied = _copied(differing)
+    if copied or (effect and effect.p_low < DRIFT):
         verdict = "fail"
-        how = f"repeats {copies[0]} and {copies[1]} have identical texts" if copies else "they score too much alike"
-        reason = f"The repeats of {best.name} are not independent: {how}. Cached, seed-locked or greedy."
+        how = f"repeats {copied[0]} and {copied[1]} have identical texts" if copied else "they score too much alike"
+        reason = f"The repeats of {best.name} are not independent: {how}. Cached or seed-locked."
+    elif not any(differing.values()):
+        verdict = "fail" if best.estimate.score < 1 and len(best.results.tasks) >= ENOUGH_TASKS else "inconclusive"
+        reason = (
+            f"All repeats of {best.name} have identical texts: greedy, cached or seed-locked, or tasks so easy that"
+        )
+        reason += " nothing varies. They say nothing about how the score moves."
     elif effect and effect.p_high < DRIFT:
         verdict = "fail"
         reason = f"The runs of {best.name} differ by more than sampling (F = {effect.f:.1f}): endpoint or judge drifts."
@@ -270,9 +293,9 @@ def held_back(gate: Gate, contenders: Sequence[Contender]) -> Gate:
 def not_run() -> list[Gate]:
     """The gates that need more than a profile's own rollouts, and what each lacks."""
     reasons: dict[GateName, str] = {
-        "failures": "Nobody has marked failing rollouts yet. A sample stands at the end of the report to be read.",
-        "reproduced": "There are no results of an original implementation to compare with the published number.",
-        "parity": "There are no results of an original implementation to compare with these.",
+        "failures": "This version can't take a person's marks yet. A sample to read stands at the end of the report.",
+        "reproduced": "This version can't take the results of an original implementation yet.",
+        "parity": "This version can't take the results of an original implementation yet.",
     }
     return [Gate(name, "not run", reason) for name, reason in reasons.items()]
 
@@ -283,15 +306,26 @@ def _common_tasks(a: Contender, b: Contender) -> int:
     return int((scored[0] & scored[1]).sum())
 
 
-def _copies(results: Results) -> tuple[int, int] | None:
-    """Two repeats whose texts are the same on every task; `None` where each two differ somewhere."""
+def _differing(results: Results) -> dict[tuple[int, int], int]:
+    """On how many tasks the texts of two repeats differ, for each two."""
     texts: dict[int, dict[int, bytes]] = {}
     for cell in results.scored:
         texts.setdefault(cell.repeat, {})[cell.task] = cell.text
-    for a, b in itertools.combinations(sorted(texts), 2):
-        common = texts[a].keys() & texts[b].keys()
-        if common and all(texts[a][task] == texts[b][task] for task in common):
-            return a, b
+    return {
+        (a, b): sum(texts[a][task] != texts[b][task] for task in texts[a].keys() & texts[b].keys())
+        for a, b in itertools.combinations(sorted(texts), 2)
+    }
+
+
+def _copied(differing: Mapping[tuple[int, int], int]) -> tuple[int, int] | None:
+    """Two repeats that are the same everywhere though the others lead one to expect more than 10 tasks to differ.
+
+    By chance that happens to a pair with a probability below exp(-10): short answers to easy tasks are often alike.
+    """
+    for pair, count in differing.items():
+        others = [other for key, other in differing.items() if key != pair]
+        if count == 0 and others and sum(others) / len(others) > 10:
+            return pair
     return None
 
 
@@ -328,11 +362,13 @@ def _showing(contender: Contender, what: str) -> list[RolloutRef]:
 
 
 def _repeats(best: Contender, needed: RepeatsNeeded) -> Repeats:
-    last = max(2 * needed.k_upper, 2 * best.results.repeats, 8)
-    curve = [(k, needed.sd_at(k), needed.sd_upper_at(k)) for k in range(1, min(last, 128) + 1)]
+    k_set = best.results.repeats
+    last = max(2 * needed.k_upper, 2 * k_set, 8)
+    spaced = {round(k) for k in np.geomspace(1, last, 24)} | {k_set, needed.k_star, needed.k_upper}
+    curve = [(k, needed.sd_at(k), needed.sd_upper_at(k)) for k in sorted(spaced)]
     return Repeats(
         model=best.name,
-        k_set=best.results.repeats,
+        k_set=k_set,
         k_star=needed.k_star,
         k_upper=needed.k_upper,
         sd_run=needed.sd_now,

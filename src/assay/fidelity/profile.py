@@ -128,7 +128,7 @@ def _gates(asked: ProfilePlan, contenders: list[Contender]) -> tuple[list[Gate],
     repeats_gate, repeats = gates.repeats_gate(contenders)
     computed = [
         gates.floor_gate(contenders, benchmark.chance, p.get("floor"), last_tier=last_tier),
-        gates.order_gate(differences, p.get("order")),
+        gates.order_gate(differences, p.get("order"), last_tier=last_tier),
         gates.kinds_gate(contenders, {member.kind for member in suite.models.values()}),
         repeats_gate,
     ]

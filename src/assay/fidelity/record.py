@@ -63,7 +63,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     by_category: dict[str, float] = {}
     """Score by the tasks' `category` tag."""
     tokens: dict[str, int] = {}
-    """`input`, `output`, `reasoning`, summed over rollouts, failed ones included."""
+    """`input`, `output`, `reasoning`, summed over rollouts, failed ones included. Without `reasoning` where a server
+    reasons and does not say how much."""
     wall_s: float = 0.0
     """Seconds, summed over rollouts, which run side by side."""
 

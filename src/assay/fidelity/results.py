@@ -87,16 +87,19 @@ def read(folder: Path, repeats: int | None = None) -> Results:
     index = {task.id: number for number, task in enumerate(tasks)}
     found: dict[tuple[str, int], Cell] = {}
     tokens = {"input": 0, "output": 0, "reasoning": 0}
-    wall_s = 0.0
+    wall_s, thought = 0.0, False
     for rollout in read_rollouts(folder):
         wall_s += rollout.wall_s
         for turn in rollout.turns:
             tokens["input"] += turn.response.usage.input_tokens
             tokens["output"] += turn.response.usage.output_tokens
             tokens["reasoning"] += turn.response.usage.reasoning_tokens
+            thought = thought or bool(turn.response.reasoning)
         earlier = found.get(rollout.key)
         if earlier is None or earlier.reward is None:
             found[rollout.key] = _cell(rollout, index[rollout.task])
+    if thought and not tokens["reasoning"]:
+        del tokens["reasoning"]  # there is some, and the server does not say how much
     made = 1 + max((repeat for _, repeat in found), default=-1)
     columns = max(made, repeats or read_record(folder).repeats)
     rewards_TK = np.full((len(tasks), columns), np.nan)

@@ -84,8 +84,10 @@ def text(summary: Summary) -> str:
     if summary.score is None:
         return f"no rollout was scored; {summary.failures} failed"
     parts = [f"score {summary.score:.1%}"]
-    if summary.se_run is not None and summary.se_task is not None:
-        parts.append(f"± {summary.se_run:.1%} on these tasks, ± {summary.se_task:.1%} on others like them (SE)")
+    if summary.interval_run is not None:
+        parts.append("95 %: {:.1%} to {:.1%} on these tasks again".format(*summary.interval_run))
+    if summary.interval_task is not None:
+        parts.append("{:.1%} to {:.1%} on others like them".format(*summary.interval_task))
     parts.append(f"avg@{summary.repeats} of {summary.rollouts} rollouts")
     if summary.owed:
         parts.append(f"{summary.owed} still owed")

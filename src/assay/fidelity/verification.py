@@ -50,7 +50,9 @@ async def gold_gate(benchmark: Benchmark, tasks: Sequence[Task]) -> Gate:
         "tasks_gold_wrong": wrong_gold[:SHOWN],
         "tasks_null_rewarded": wrong_null[:SHOWN],
     }
+    said = next((f" {task}: {reward}" for task, reward in gold.items() if isinstance(reward, str)), "")
     verdict, reason = _gold_verdict(numbers, broken, nulls, len(guessed), benchmark.chance)
+    reason += said
     return Gate("gold", verdict, reason, numbers)
 
 

@@ -122,6 +122,8 @@ def _too_large(url: str, size: str) -> ModelError:
 def _status_error(url: str, status: int, content: bytes, retry_after: str | None) -> ModelError:
     words = server_words(content)
     message = f"{url} answered {status}: {words}"
+    if status == HTTPStatus.NOT_FOUND:
+        message += " (the base URL should end in /v1; chat: speaks Chat Completions, openai: the Responses API)"
     # 500: what some versions of llama.cpp give.
     if status in (400, 413, 422, 500) and overflows(words):
         return ContextOverflow(message)

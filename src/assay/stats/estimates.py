@@ -109,8 +109,8 @@ def estimate(rewards_TK: ArrayLike, clusters: Sequence[Hashable] | None = None) 
         se_run=se_run,
         se_task=se_task,
         se_data=se_data,
-        interval_run=_interval(score, se_run, normal_quantile(0.975), fallback),
-        interval_task=_interval(score, se_task, t_quantile(0.975, max(1, units - 1)), fallback),
+        interval_run=_within(_interval(score, se_run, normal_quantile(0.975), fallback), bounded),
+        interval_task=_within(_interval(score, se_task, t_quantile(0.975, max(1, units - 1)), fallback), bounded),
         within=kept.within,
         tasks=tasks,
         tasks_unscored=int(scored_T.size - tasks),
@@ -168,6 +168,11 @@ def _interval(score: float, se: float | None, quantile: float, fallback: int | N
     if fallback is None:
         return score - quantile * se, score + quantile * se
     return wilson(score, _effective(score, se, fallback))
+
+
+def _within(interval: Interval | None, bounded: bool) -> Interval | None:
+    """The interval without what lies outside 0 to 1, where no reward does."""
+    return (max(0.0, interval[0]), min(1.0, interval[1])) if interval and bounded else interval
 
 
 def _effective(score: float, se: float, fallback: int) -> float:
