@@ -1,0 +1,59 @@
+"""The README's own examples, taken out of it and used."""
+
+import re
+from pathlib import Path
+
+import msgspec
+
+from assay.config import AssayToml, load_suite, read_toml
+from tests.endpoint import Endpoint, answering
+from tests.test_cli import assay
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_configuration_examples_load(tmp_path: Path):
+    models, suite = blocks("toml")
+    (tmp_path / "assay.toml").write_text(models)
+    (tmp_path / "suite.toml").write_text(suite)
+    assert read_toml(tmp_path / "assay.toml", AssayToml).models["qwen"].sampling.top_k == 20
+    assert list(load_suite(str(tmp_path / "suite.toml")).models) == ["qwen-instruct", "qwen-thinking"]
+
+
+def test_the_benchmark_example_runs_and_its_gates_pass(tmp_path: Path):
+    (tmp_path / "capitals").mkdir()
+    (tmp_path / "capitals/benchmark.py").write_text(blocks("python")[0])
+    with Endpoint(answering("Paris")) as endpoint:
+        command = ["run", "./capitals", "--model", "chat:m", "--base-url", endpoint.url]
+        code, out, err = assay(*command, cwd=tmp_path)
+    assert code == 0, err
+    assert "score 50.0%" in out
+    code, _, err = assay("profile", "./capitals", cwd=tmp_path)
+    assert code == 0, err
+    gates = msgspec.json.decode((tmp_path / "profiles/capitals-embedded/profile.json").read_bytes())["gates"]
+    assert {gate["name"]: gate["verdict"] for gate in gates if gate["name"] in ("gold", "verifier")} == {
+        "gold": "pass",
+        "verifier": "pass",
+    }
+
+
+def test_an_edited_verifier_is_refused_in_the_same_directory(tmp_path: Path):
+    (tmp_path / "capitals").mkdir()
+    file = tmp_path / "capitals/benchmark.py"
+    file.write_text(blocks("python")[0])
+    command = ["run", "./capitals", "--model", "gold"]
+    assert assay(*command, cwd=tmp_path)[0] == 0
+    file.write_text(file.read_text().replace("==", "!="))
+    code, _, err = assay(*command, cwd=tmp_path)
+    assert code == 2
+    assert "code:" in err
+
+
+def test_every_path_it_names_is_there():
+    root = Path(__file__).parent.parent
+    for path in re.findall(r"`((?:src|train|bench|docs)/[\w/.-]*)`", README) + re.findall(r"\]\((.*?)\)", README):
+        assert (root / path).exists(), path
