@@ -145,14 +145,14 @@ async def collect(
 
     async def work() -> None:
         for item in source:
+            if interruption.stopping:
+                return
             rollout = await roll(benchmark, agent, model, item, deadline_s=deadline_s)
             store.append(rollout)
             fresh.set()
             tally.add(rollout)
             if early_stop and tally.scored == 0 and tally.failed >= _too_many(tally):
                 raise _hopeless(tally)
-            if interruption.stopping:
-                return
 
     try:
         async with asyncio.TaskGroup() as group:

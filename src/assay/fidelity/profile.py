@@ -62,6 +62,8 @@ async def profile(
     without_models = [await gold_gate(benchmark, tasks), await verifier_gate(benchmark, tasks)]
     for gate in without_models:
         tell(f"{gate.name}: {gate.verdict}")
+    if interruption.stopping:
+        return None
     contenders: list[Contender] = []
     tiers = sorted({member.tier for member in suite.models.values()})
     for tier in tiers:
@@ -132,9 +134,7 @@ def _gates(asked: ProfilePlan, contenders: list[Contender]) -> tuple[list[Gate],
         gates.kinds_gate(contenders, {member.kind for member in suite.models.values()}),
         repeats_gate,
     ]
-    # A kind that fails, fails however much is still owed.
-    held = [gate if gate.verdict == "fail" else gates.held_back(gate, contenders) for gate in computed]
-    return held + gates.not_run(), repeats
+    return [gates.held_back(gate, contenders) for gate in computed] + gates.not_run(), repeats
 
 
 def _summary(suite: Suite, name: str, contenders: list[Contender]) -> ModelSummary:

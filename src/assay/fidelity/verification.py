@@ -1,5 +1,6 @@
 """The gates that need no model: whether a benchmark's verifier tells its own gold answers from what is none."""
 
+import asyncio
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -128,5 +129,6 @@ def rewrites(gold: str, formats: Sequence[str]) -> list[tuple[str, str, float]]:
 async def _reward(benchmark: Benchmark, task: Task, text: str) -> float | str:
     """The reward of a raw text, by the way every rollout goes; the failure in words where there was one."""
     planned = Planned(task, task_digest(task), repeat=0, attempt=0, seed=0)
+    await asyncio.sleep(0)  # nothing here ever waits: without this, nobody could interrupt it
     rollout = await roll(benchmark, ToolLoop(), Fixed(lambda _: text), planned)
     return rollout.outcome.reward if isinstance(rollout.outcome, Score) else rollout.outcome.message
