@@ -46,6 +46,8 @@ class Tally:
     input_tokens: int = 0
     output_tokens: int = 0
     last_failure: Failure | None = None
+    retrying: Callable[[], int] = lambda: 0
+    """How many requests have failed at least once and are tried again."""
     started: float = field(default_factory=time.monotonic)
 
     @property

@@ -67,7 +67,7 @@ async def collect_run(
             scored, attempts = progress(asked.folder)
             # Counted by drawing it once: a plan of a million rollouts never stands in memory.
             count = sum(1 for _ in owed(tasks, asked.repeats, scored=scored, shard=asked.shard))
-            tally = Tally(planned=count, before=len(scored))
+            tally = Tally(planned=count, before=len(scored), retrying=lambda: model.retrying)
             planned = plan(tasks, asked.repeats, seed=asked.seed, scored=scored, attempts=attempts, shard=asked.shard)
             watch(tally)
             await collect(

@@ -297,3 +297,21 @@ def test_an_unknown_item_is_named_rather_than_dropped():
     body = responses_body({"type": "hologram_call", "id": "h"}, say("42"))
     with Endpoint(raw(http(body))) as endpoint, pytest.raises(ModelError, match="hologram_call"):
         ask(endpoint.url, dialect="responses")
+
+
+def test_what_is_tried_again_is_counted_while_it_is():
+    async def main(url: str) -> list[int]:
+        server = ModelConfig(dialect="chat", id="m", base_url=url)
+        model = Retry(connect(server), 3, wait_s=0.2)
+        asked = asyncio.create_task(model.respond(REQUEST))
+        while len(endpoint.calls) < 2:
+            assert not asked.done()
+            await asyncio.sleep(0.01)
+        counts = [model.retrying]
+        with pytest.raises(ModelError):
+            await asked
+        await model.aclose()
+        return [*counts, model.retrying]
+
+    with Endpoint(raw(http(b"no", 500))) as endpoint:
+        assert asyncio.run(main(endpoint.url)) == [1, 0]

@@ -94,7 +94,9 @@ def score(tally: Tally) -> str:
     if not tally.planned:
         return "complete"
     words = f"score {tally.reward / tally.scored:.1%}" if tally.scored else "no score yet"
-    return f"{words} · {tally.failed:,} failed" if tally.failed else words
+    for count, what in ((tally.failed, "failed"), (tally.retrying(), "retrying")):
+        words += f" · {count:,} {what}" if count else ""
+    return words
 
 
 def figures(tally: Tally) -> str:

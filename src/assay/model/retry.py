@@ -30,6 +30,12 @@ class Retry:
         self._wait_s = wait_s
         # Not the global generator, whose state belongs to the environment's code.
         self._jitter = random.Random()
+        self._retrying = 0
+
+    @property
+    def retrying(self) -> int:
+        """Requests that failed at least once and have not been answered yet."""
+        return self._retrying
 
     async def respond(self, request: Request) -> Response:
         try:
@@ -38,6 +44,13 @@ class Retry:
             if not error.retryable or self._attempts <= 1:
                 raise
             first = error
+        self._retrying += 1
+        try:
+            return await self._again(request, first)
+        finally:
+            self._retrying -= 1
+
+    async def _again(self, request: Request, first: ModelError) -> Response:
         # The first try is outside stamina's loop: its bookkeeping costs more than all else that a rollout does here.
         retrying = stamina.retry_context(
             on=self._backoff,
