@@ -15,9 +15,9 @@ from assay.types import Message, Request, Response, Sampling
 SHIPPED = sorted(path.parent.name for path in WEIGHTS.glob("*/config.json"))
 
 
-def ask(name: str, question: str, **sampling: object) -> Response:
+def ask(name: str, question: str, *, logprobs: bool = False, **sampling: object) -> Response:
     async def main() -> Response:
-        model = connect(ModelConfig(dialect="local", id=name))
+        model = connect(ModelConfig(dialect="local", id=name, logprobs=logprobs))
         try:
             request = Request(
                 input=[Message(role="user", content=question)],
@@ -46,6 +46,12 @@ def test_greedy_gives_an_answer_its_tokens_and_their_logprobs(name: str):
     assert all(-math.inf < logprob <= 0 for logprob in response.tokens.output_logprobs)
     assert len(response.tokens.prompt) == response.usage.input_tokens
     assert 0 <= response.usage.reasoning_tokens < response.usage.output_tokens
+
+
+def test_the_prompts_logprobs_come_where_they_are_asked_for():
+    tokens = ask("nano-instruct", "What is 12 + 34?", logprobs=True).tokens
+    assert tokens is not None
+    assert len(tokens.prompt_logprobs) == len(tokens.prompt) - 1
 
 
 def test_a_cap_in_the_middle_of_reasoning_leaves_no_answer():

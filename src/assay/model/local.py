@@ -47,6 +47,7 @@ class Local:
                 top_k=int(sampling.get("top_k", 0)),
                 max_tokens=int(cap) if (cap := sampling.get("max_output_tokens")) else None,
                 seed=request.seed or 0,
+                prompt_logprobs=self._config.logprobs,
             )
         except ValueError as error:
             raise ModelError("bad_request", str(error), retryable=False) from None
@@ -62,7 +63,12 @@ class Local:
                 reasoning_tokens=self._reasoning_tokens(made.output_ids, output),
             ),
             model=self._config.id,
-            tokens=TokenIds(prompt=made.prompt_ids, output=made.output_ids, output_logprobs=made.output_logprobs),
+            tokens=TokenIds(
+                prompt=made.prompt_ids,
+                output=made.output_ids,
+                output_logprobs=made.output_logprobs,
+                prompt_logprobs=made.prompt_logprobs or [],
+            ),
         )
 
     def _reasoning_tokens(self, output_ids: list[int], output: list[Item]) -> int:
