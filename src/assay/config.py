@@ -47,7 +47,7 @@ class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     attempts: Annotated[int, Meta(ge=1)] = 5
     """Tries of one request in all, where the error is one that may pass."""
     logprobs: bool = False
-    """Ask for the log-probabilities of output tokens. An embedded model gives these anyway, and then the prompt's too."""
+    """Ask for the log-probabilities of output tokens. An embedded model gives these anyway, and then the prompt's."""
 
     def secrets(self) -> list[str]:
         """The environment variables that have to hold a secret."""
