@@ -133,6 +133,18 @@ def test_a_small_honest_profile_is_not_accused_of_copying(tmp_path: Path, limit:
     assert next(gate for gate in found.gates if gate.name == "repeats").verdict in ("pass", "inconclusive")
 
 
+def test_the_embedded_models_are_worth_profiling(tmp_path: Path):
+    models = made(tmp_path, load_suite("embedded"), repeats=1).models
+    score = {name: summary.score or 0.0 for name, summary in models.items()}
+    assert all(0.3 < score[name] < 0.85 for name in score if models[name].kind == "instruct")
+    assert min(score, key=score.__getitem__) == "policy"
+    assert max(score.values()) < 1
+    for size in ("nano", "micro"):
+        assert score[f"{size}-thinking"] > score[f"{size}-instruct"] + 0.1
+    for kind in ("instruct", "thinking"):
+        assert score[f"micro-{kind}"] > score[f"nano-{kind}"] + 0.05
+
+
 def test_a_profile_of_nothing_but_failures_exits_4(tmp_path: Path):
     (tmp_path / "down.toml").write_text(
         'name="d"\n[models.a]\ndialect="chat"\nid="m"\nbase_url="http://127.0.0.1:9/v1"\nattempts=1\n'
