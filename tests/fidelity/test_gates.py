@@ -72,7 +72,7 @@ def test_gold_passes_where_gold_is_right_and_nothing_is_not():
     [
         (lambda task, response: Score(reward=float(task.id != "t7" and honest(task, response).reward)), "1 gold .* t7"),
         (lambda task, response: Score(reward=1.0), "off-topic answers score 100.0%"),
-        (lambda task, response: Score(reward=1 / 0), "60 gold answers"),
+        (lambda task, response: Score(reward=1 / 0), "failed on 180 .* t0: ZeroDivisionError"),
     ],
 )
 def test_gold_fails_and_names_the_tasks(verify: Callable[[Task, Response], Score], words: str):
@@ -94,12 +94,12 @@ def test_gold_fails_where_the_verifier_breaks_on_an_empty_answer():
 
     gate = asyncio.run(verification.gold_gate(made(brittle), TASKS))
     assert gate.verdict == "fail"
-    assert "fails on empty or off-topic answers to 60 tasks" in gate.reason
+    assert "The verifier failed on 60 gold, empty, off-topic or guessed answers: t0: IndexError" in gate.reason
 
 
 def test_the_verifier_passes_where_it_reads_the_message_alone():
     gate = asyncio.run(verification.verifier_gate(made(formats=("{}", "**{}**")), TASKS))
-    assert (gate.verdict, gate.numbers["checks"]) == ("pass", 60 * 8)
+    assert (gate.verdict, gate.numbers["checks"]) == ("pass", 60 * 7)
 
 
 def everything(response: Response) -> str:
@@ -146,13 +146,16 @@ def test_floor():
 
 
 def test_the_climb_ends_only_where_the_floor_gate_will_pass():
+    cleared = 0
     for p in np.linspace(0.3, 0.6, 31):
         found = [contender("a", p)]
         if gates.clears_floor(found, 0.0):
+            cleared += 1
             test = gates.floor_test(found, 0.0)
             assert test is not None
             p_holm = gates.corrected({"floor": test, "order": Test(p_pass=0.9, p_fail=0.1)})["floor"]
             assert gates.floor_gate(found, 0.0, p_holm, last_tier=False).verdict == "pass"
+    assert 5 < cleared < 31
 
 
 def order(*contenders: Contender, stated: list[tuple[str, str]]) -> gates.Gate:
@@ -193,7 +196,6 @@ def test_kinds():
     instruct, thinking = contender("i", 0.5), contender("t", 0.5, kind="thinking")
     twice = of("twice", np.ones((60, 2)))
     both = {"instruct", "thinking"}
-    assert gates.kinds_gate([instruct], both).verdict in ("inconclusive", "pass")
     gate = gates.kinds_gate([instruct, thinking], both)
     assert gate.verdict == "inconclusive"  # 60 tasks without one failure still leave up to 6 %
     assert "not clear of 5% (none happened)" in gate.reason

@@ -259,9 +259,9 @@ def repeats_gate(contenders: Sequence[Contender]) -> tuple[Gate, Repeats | None]
     elif not any(differing.values()):
         verdict = "fail" if best.estimate.score < 1 and len(best.results.tasks) >= ENOUGH_TASKS else "inconclusive"
         reason = (
-            f"All repeats of {best.name} have identical texts: greedy, cached or seed-locked, or tasks so easy that"
+            f"All repeats of {best.name} have identical texts: greedy, cached or seed-locked, or tasks so easy that "
+            "nothing varies. They say nothing about how the score moves."
         )
-        reason += " nothing varies. They say nothing about how the score moves."
     elif effect and effect.p_high < DRIFT:
         verdict = "fail"
         reason = f"The runs of {best.name} differ by more than sampling (F = {effect.f:.1f}): endpoint or judge drifts."

@@ -1,11 +1,10 @@
 """The gates that need no model: whether a benchmark's verifier tells its own gold answers from what is none."""
 
 import asyncio
+import itertools
 import random
 from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 from assay.agent.loop import ToolLoop
 from assay.collect import Planned, roll
@@ -15,7 +14,7 @@ from assay.fidelity.record import Gate, Verdict
 from assay.model.fixed import Fixed
 from assay.run import OFF_TOPIC
 from assay.stats.estimates import wilson
-from assay.types import Score, Task
+from assay.types import Item, Message, Reasoning, ReasoningText, Response, Score, Task, Text
 
 SHOWN = 12
 """Tasks that one gate names at most."""
@@ -26,61 +25,53 @@ EXPLORED = "first\nthen"
 async def gold_gate(benchmark: Benchmark, tasks: Sequence[Task]) -> Gate:
     """Does the reference answer score full marks, and an empty or off-topic answer none?"""
     with_gold = [task for task in tasks if task.gold is not None]
-    gold = {task.id: await _reward(benchmark, task, task.gold or "") for task in with_gold}
-    nulls = {task.id: [await _reward(benchmark, task, text) for text in ("", OFF_TOPIC)] for task in tasks}
+    gold = {task.id: await _reward(benchmark, task, _response(task.gold or "")) for task in with_gold}
+    nulls = {task.id: [await _reward(benchmark, task, _response(text)) for text in ("", OFF_TOPIC)] for task in tasks}
     rng = random.Random(0)
     guesses = [
-        await _reward(benchmark, task, guess)
+        await _reward(benchmark, task, _response(guess))
         for task in tasks
         for _ in range(4)
         if (guess := benchmark.environment.guess(task, rng)) is not None
     ]
     wrong_gold = [task for task, reward in gold.items() if reward != 1]
     wrong_null = [task for task, rewards in nulls.items() if any(reward != 0 for reward in rewards)]
-    broken = [task for task, rewards in nulls.items() if any(isinstance(reward, str) for reward in rewards)]
-    null_score = float(np.mean([r for rewards in nulls.values() for r in rewards if not isinstance(r, str)] or [0.0]))
-    guessed = [guess for guess in guesses if not isinstance(guess, str)]
-    measured = float(np.mean(guessed)) if guessed else None
+    broken = [
+        words for words in [*gold.values(), *itertools.chain(*nulls.values()), *guesses] if isinstance(words, str)
+    ]
     numbers: dict[str, Any] = {
         "tasks": len(tasks),
         "with_gold": len(with_gold),
         "gold_right": len(with_gold) - len(wrong_gold),
-        "null_score": null_score,
+        "null_score": _mean(list(itertools.chain(*nulls.values()))),
         "chance_stated": benchmark.chance,
-        "chance_measured": measured,
+        "chance_measured": _mean(guesses),
+        "guesses": len(guesses),
+        "verifier_failures": len(broken),
         "tasks_gold_wrong": wrong_gold[:SHOWN],
         "tasks_null_rewarded": wrong_null[:SHOWN],
     }
-    said = next((f" {task}: {reward}" for task, reward in gold.items() if isinstance(reward, str)), "")
-    verdict, reason = _gold_verdict(numbers, broken, nulls, len(guessed), benchmark.chance)
-    reason += said
+    verdict, reason = _gold_verdict(numbers, broken)
     return Gate("gold", verdict, reason, numbers)
 
 
-def _gold_verdict(
-    numbers: dict[str, Any], broken: Sequence[str], nulls: dict[str, list[float | str]], guesses: int, chance: float
-) -> tuple[Verdict, str]:
-    wrong_gold, wrong_null = numbers["tasks_gold_wrong"], numbers["tasks_null_rewarded"]
-    wrong, null_score, measured = (
-        numbers["with_gold"] - numbers["gold_right"],
-        numbers["null_score"],
-        numbers["chance_measured"],
-    )
-    if not numbers["with_gold"]:
-        return "inconclusive", "No task has a gold answer, so there is nothing to score."
-    if wrong:
-        return "fail", f"{wrong} gold answers are not given full marks: {', '.join(wrong_gold[:3])}."
+def _gold_verdict(numbers: dict[str, Any], broken: Sequence[str]) -> tuple[Verdict, str]:
+    with_gold, chance = numbers["with_gold"], numbers["chance_stated"]
+    null_score, measured = numbers["null_score"], numbers["chance_measured"]
     if broken:
-        words = next(reward for reward in nulls[broken[0]] if isinstance(reward, str))
-        tasks = f"{len(broken)} tasks, such as {broken[0]}"
-        return "fail", f"The verifier fails on empty or off-topic answers to {tasks}: {words}"
+        return "fail", f"The verifier failed on {len(broken)} gold, empty, off-topic or guessed answers: {broken[0]}"
+    if not with_gold:
+        return "inconclusive", "No task has a gold answer, so there is nothing to score."
+    if wrong := with_gold - numbers["gold_right"]:
+        named = ", ".join(numbers["tasks_gold_wrong"][:3])
+        return "fail", f"{wrong} gold answers are not given full marks: {named}."
     if null_score > chance:
-        named = ", ".join(wrong_null[:3])
+        named = ", ".join(numbers["tasks_null_rewarded"][:3])
         return "fail", f"Empty or off-topic answers score {null_score:.1%}, above chance ({chance:.1%}): {named}."
-    if measured is not None and wilson(measured, guesses, confidence=0.99)[0] > chance:
+    if measured is not None and wilson(measured, numbers["guesses"], confidence=0.99)[0] > chance:
         return "fail", f"Guesses score {measured:.1%}, above the chance that the benchmark states ({chance:.1%})."
-    reason = f"All {numbers['with_gold']} gold answers score 1; empty and off-topic answers score {null_score:.1%}."
-    missing = numbers["tasks"] - numbers["with_gold"]
+    reason = f"All {with_gold} gold answers score 1; empty and off-topic answers score {null_score:.1%}."
+    missing = numbers["tasks"] - with_gold
     return ("inconclusive", f"{reason} {missing} tasks have no gold answer.") if missing else ("pass", reason)
 
 
@@ -90,8 +81,8 @@ async def verifier_gate(benchmark: Benchmark, tasks: Sequence[Task]) -> Gate:
     wrong: dict[str, list[str]] = {}
     checks = 0
     for task in with_gold:
-        for name, text, expected in rewrites(task.gold or "", benchmark.formats):
-            first, again = await _reward(benchmark, task, text), await _reward(benchmark, task, text)
+        for name, response, expected in rewrites(task.gold or "", benchmark.formats):
+            first, again = await _reward(benchmark, task, response), await _reward(benchmark, task, response)
             checks += 1
             if first != expected:
                 wrong.setdefault(name, []).append(task.id)
@@ -113,22 +104,36 @@ async def verifier_gate(benchmark: Benchmark, tasks: Sequence[Task]) -> Gate:
     return Gate("verifier", "pass", reason, numbers)
 
 
-def rewrites(gold: str, formats: Sequence[str]) -> list[tuple[str, str, float]]:
-    """(name, raw text as a model would give it, the reward that it should get) for one gold answer."""
+def rewrites(gold: str, formats: Sequence[str]) -> list[tuple[str, Response, float]]:
+    """(name, response, the reward that it should get) for one gold answer, as a model server hands it over."""
     found = [
-        ("gold in the reasoning alone", f"<think>{gold}</think>", 0.0),
-        ("gold in reasoning left open", f"<think>{EXPLORED}: {gold}", 0.0),
-        ("gold in reasoning, off-topic message", f"<think>{gold}</think>{OFF_TOPIC}", 0.0),
-        ("gold after reasoning", f"<think>{EXPLORED}</think>{gold}", 1.0),
-        ("gold after reasoning the template opened", f"{EXPLORED}</think>\n\n{gold}", 1.0),
-        ("gold with spaces and lines around it", f"\n\n  {gold} \n", 1.0),
+        ("gold in the reasoning alone", _response("", reasoning=gold), 0.0),
+        ("gold in reasoning left open", _response(None, reasoning=f"{EXPLORED}: {gold}"), 0.0),
+        ("gold in reasoning, off-topic message", _response(OFF_TOPIC, reasoning=gold), 0.0),
+        ("gold after reasoning", _response(gold, reasoning=EXPLORED), 1.0),
+        ("gold with spaces and lines around it", _response(f"\n\n  {gold} \n"), 1.0),
     ]
-    return found + [(f"gold as {form}", form.format(gold), 1.0) for form in formats]
+    return found + [(f"gold as {form}", _response(form.format(gold)), 1.0) for form in formats]
 
 
-async def _reward(benchmark: Benchmark, task: Task, text: str) -> float | str:
-    """The reward of a raw text, by the way every rollout goes; the failure in words where there was one."""
+def _response(message: str | None, *, reasoning: str = "") -> Response:
+    """What a model thought and said; `None` where it never came to say anything."""
+    output: list[Item] = [Reasoning(content=[ReasoningText(text=reasoning)])] if reasoning else []
+    if message is None:
+        return Response(output=output, status="incomplete", incomplete_reason="max_output_tokens")
+    return Response(output=[*output, Message(role="assistant", content=[Text(text=message)])])
+
+
+def _mean(rewards: Sequence[float | str]) -> float | None:
+    """The mean reward; `None` where the verifier gave none."""
+    given = [reward for reward in rewards if not isinstance(reward, str)]
+    return sum(given) / len(given) if given else None
+
+
+async def _reward(benchmark: Benchmark, task: Task, response: Response) -> float | str:
+    """The reward of a response, by the way every rollout goes; the failure in words where there was one."""
     planned = Planned(task, task_digest(task), repeat=0, attempt=0, seed=0)
     await asyncio.sleep(0)  # nothing here ever waits: without this, nobody could interrupt it
-    rollout = await roll(benchmark, ToolLoop(), Fixed(lambda _: text), planned)
-    return rollout.outcome.reward if isinstance(rollout.outcome, Score) else rollout.outcome.message
+    rollout = await roll(benchmark, ToolLoop(), Fixed(lambda _: response), planned)
+    outcome = rollout.outcome
+    return outcome.reward if isinstance(outcome, Score) else f"{task.id}: {outcome.message}"
