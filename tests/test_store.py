@@ -1,6 +1,9 @@
+import fcntl
+import os
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -8,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assay import store as store_module
 from assay.digest import task_digest, tasks_digest
 from assay.errors import DigestMismatch, InputError, StoppedEarly, UsageError  # noqa: F401
 from assay.store import RunRecord, Shard, Store, progress, read_rollouts, read_tasks
@@ -151,6 +155,20 @@ def test_a_file_in_the_place_of_the_directory_is_told(tmp_path: Path):
     (tmp_path / "out").write_text("")
     with pytest.raises(UsageError, match="is a file"):
         Store(tmp_path / "out", record(), TASKS)
+
+
+def test_a_run_that_another_command_is_beginning_is_waited_for_and_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(store_module, "BEGIN_S", 0.2)
+    with ExitStack() as held:
+        parent = os.open(tmp_path, os.O_RDONLY)
+        held.callback(os.close, parent)
+        fcntl.flock(parent, fcntl.LOCK_EX)
+        with pytest.raises(UsageError, match="another process"):
+            Store(tmp_path / "run", record(), TASKS)
+    with Store(tmp_path / "run", record(), TASKS):
+        pass
 
 
 def test_shards_write_files_of_their_own_and_are_read_together(tmp_path: Path):

@@ -12,6 +12,7 @@ import errno
 import fcntl
 import os
 import secrets
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -26,6 +27,8 @@ from assay.digest import digest, task_digest, tasks_digest
 from assay.errors import DigestMismatch, InputError, StoppedEarly, UsageError
 from assay.types import Failure, Rollout, Row, Sampling, Task
 
+BEGIN_S = 10.0
+"""Seconds to wait for another command that begins a run beside this one: it takes milliseconds."""
 T = TypeVar("T")
 R = TypeVar("R", Rollout, Row)
 
@@ -99,7 +102,7 @@ class Store:
             # so the kernel takes it back however the process ends.
             _lock(held, folder, fcntl.LOCK_EX if shard.count == 1 else fcntl.LOCK_SH)
             with ExitStack() as beginning:
-                _lock(beginning, folder.parent, fcntl.LOCK_EX, wait=True)
+                _lock(beginning, folder.parent, fcntl.LOCK_EX, wait_s=BEGIN_S)
                 _begin(folder, record, tasks)
             self._file = _lock(held, self._path, fcntl.LOCK_EX)
             self._size = _cut_torn_line(self._file)
@@ -165,15 +168,20 @@ def _begin(folder: Path, record: RunRecord, tasks: Sequence[Task]) -> None:
         )
 
 
-def _lock(held: ExitStack, path: Path, kind: int, *, wait: bool = False) -> int:
-    """The open file or folder, locked until `held` closes. Raises UsageError where another process has it."""
+def _lock(held: ExitStack, path: Path, kind: int, *, wait_s: float = 0.0) -> int:
+    """The open file or folder, locked until `held` closes. Raises UsageError where another process keeps it."""
     file = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     held.callback(os.close, file)
-    try:
-        fcntl.flock(file, kind if wait else kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UsageError(f"{path} is being written by another process; wait for it or stop it") from None
-    return file
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise UsageError(f"{path} is being written by another process; wait for it or stop it") from None
+            time.sleep(0.02)
+        else:
+            return file
 
 
 def read_record(folder: Path) -> RunRecord:
