@@ -123,7 +123,7 @@ def _located(error: msgspec.ValidationError, data: Any, kind: Any, path: object)
     got, _, at = str(error).partition(" - at ")
     place: list[str] = []
     for name in at.strip("`").removeprefix("$").replace("[...]", "[]").split("."):
-        if not name:
+        if not name or kind is None:
             continue
         key = name.removesuffix("[]")
         kind, data = get_type_hints(kind, include_extras=True).get(key), data.get(key)
@@ -209,7 +209,7 @@ def load_model(name: str, base_url: str | None = None) -> tuple[str, ModelConfig
     Completions. The key is read from OPENAI_API_KEY where that is set.
     """
     prefix, found, model_id = name.partition(":")
-    if found and prefix in ("openai", "responses", "chat"):
+    if found and prefix in ("openai", "chat"):
         if base_url is None and prefix != "openai":
             raise UsageError(f"--model {name} needs --base-url, such as --base-url http://localhost:8000/v1")
         config = ModelConfig(

@@ -10,7 +10,7 @@ StopReason = Literal["completed", "token_cap", "refused", "steps", "failed"]
 """Why a rollout ended: the model answered; its output reached the token cap; it refused; the agent's step limit was
 reached; something failed (then the outcome is a Failure)."""
 
-Where = Literal["model", "environment", "verifier", "agent", "store"]
+Where = Literal["model", "environment", "verifier", "agent"]
 
 
 class Text(Struct, frozen=True, tag="output_text", omit_defaults=True):
