@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import sys
 import time
 from collections.abc import Coroutine, Iterable
 from typing import Any, Self, TypeVar
@@ -60,8 +59,6 @@ class Live:
             return
         name, tally = self._shown
         self._shown = None
-        for task in self._progress.tasks:
-            self._progress.update(task.id, completed=task.fields["tally"].done)
         if not console.is_terminal:
             console.print(f"{name}: {figures(tally)}")
 
@@ -121,8 +118,7 @@ def drive(work: Coroutine[Any, Any, T], interruption: Interruption) -> T:
             loop.add_signal_handler(number, interrupt)
         return await work
 
-    factory = uvloop.new_event_loop if sys.platform != "win32" else asyncio.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main())
 
 

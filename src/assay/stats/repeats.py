@@ -87,7 +87,7 @@ def run_effect(rewards_TK: ArrayLike) -> RunEffect | None:
     with a fixed seed: two runs with the same number of right answers are common, have F = 0, and mean nothing.
 
     None where there are fewer than two complete tasks or repeats, or where all repeats score alike, so that there is no
-    F; `all_repeats_equal` tells the second. Raises ValueError for a wrong shape.
+    F (a variance within tasks of 0 tells the second). Raises ValueError for a wrong shape.
     """
     rewards_TK = as_rewards(rewards_TK)
     seen_TK = ~np.isnan(rewards_TK)
@@ -129,11 +129,6 @@ def _share_as_alike(away_TK: Floats) -> float:
 
     limit = unlike(away_TK) + 1e-9 * float((away_TK**2).sum())  # what rounding can make of a tie
     return (1 + sum(unlike(generator.permuted(away_TK, axis=1)) <= limit for _ in range(999))) / 1000
-
-
-def all_repeats_equal(rewards_TK: ArrayLike) -> bool:
-    """Whether some task has two scores and every task's scores are all the same: cached, seed-locked, or all 0 or 1."""
-    return moments(rewards_TK).within == 0
 
 
 def repeats_needed(rewards_TK: ArrayLike, target_points: float = 1.0) -> RepeatsNeeded | None:
