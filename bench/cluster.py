@@ -17,15 +17,15 @@ from typing import Any
 import msgspec
 import uvloop
 
-from assay.cluster import Cluster, joined
-from assay.cluster.actor import BATCH_BYTES, ENOUGH, Actor, Batch
-from assay.cluster.head import distribute
-from assay.collect import Tally
+from assay.benchmark.catalog import load
+from assay.collect.cluster import Cluster, joined
+from assay.collect.cluster.actor import BATCH_BYTES, ENOUGH, Actor, Batch
+from assay.collect.cluster.head import distribute
+from assay.collect.collect import Tally
+from assay.collect.parts import Report
+from assay.collect.processes import spread
+from assay.collect.run import RunPlan
 from assay.config import ModelConfig, RayConfig
-from assay.environment.catalog import load
-from assay.parts import Report
-from assay.processes import spread
-from assay.run import RunPlan
 from bench import endpoint
 
 SOURCE = "arithmetic"

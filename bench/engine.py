@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from assay.model.engine import Engine
-from assay.model.engine.llama import ROWS, Llama
+from assay.model.builtin.engine import Engine
+from assay.model.builtin.engine.llama import ROWS, Llama
 
 PROMPT, OUTPUT = 24, 104
 """Tokens of each request: a context of 76 in the mean."""

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from assay.environment import Benchmark, Environment
-from assay.environment.tools import ToolEnvironment, ToolSession, tool
-from assay.environment.verify import maths
-from assay.environment.verify.code import LIMITS, check_code, code_in
+from assay.benchmark import Benchmark, Environment
+from assay.benchmark.tools import ToolEnvironment, ToolSession, tool
+from assay.benchmark.verify import maths
+from assay.benchmark.verify.code import LIMITS, check_code, code_in
 from assay.model import Model
 from assay.sandbox import check_sandbox
 from assay.types import Message, Response, RolloutLimits, Score, Task, Turn

@@ -15,8 +15,8 @@ from random import Random
 import msgspec
 from msgspec import structs
 
-from assay.collect import seed_of
-from assay.fidelity.record import Plan
+from assay.collect.collect import seed_of
+from assay.fidelity.schema.profile import Plan
 from assay.store import read_record, read_rollouts, write_json, write_lines
 from assay.types import Failure, Message, Rollout, Score, StopReason, Text, Turn, Usage
 from bench.quiz.benchmark import BENCHMARK

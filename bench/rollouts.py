@@ -6,9 +6,9 @@
 import tempfile
 from pathlib import Path
 
+from assay.benchmark.verify import maths
+from assay.collect.run import RunPlan, collect_run
 from assay.config import ModelConfig
-from assay.environment.verify import maths
-from assay.run import RunPlan, collect_run
 from assay.store import read_rollouts
 from bench import texts
 from bench.bare import overheads

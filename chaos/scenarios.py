@@ -11,10 +11,10 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from assay.benchmark.catalog import load
+from assay.collect.run import RunPlan, collect_run
 from assay.config import ModelConfig
-from assay.environment.catalog import load
 from assay.errors import UsageError
-from assay.run import RunPlan, collect_run
 from assay.sandbox import SandboxConfig, check_sandbox
 from assay.store import read_rollouts
 from assay.types import Failure

@@ -14,11 +14,11 @@ from random import Random
 
 from msgspec import structs
 
+from assay.collect.run import RunPlan, collect_run
 from assay.config import load_suite
 from assay.fidelity.detectors import find
-from assay.fidelity.results import Results, of_rollouts
-from assay.fidelity.suspects import suspects
-from assay.run import RunPlan, collect_run
+from assay.fidelity.detectors.suspects import suspects
+from assay.fidelity.results.results import Results, of_rollouts
 from assay.store import read_rollouts
 from assay.types import Rollout
 from studies.plants import BENCHMARK, LOOK_ALIKES, PLANTS, TASKS, Changed, natural

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterator
 from functools import cache
 
-from assay.fidelity.gates import (
+from assay.fidelity.gates.gates import (
     ALPHA,
     FLOOR,
     MARGIN,
@@ -18,7 +18,7 @@ from assay.fidelity.gates import (
     order_pairs,
     order_test,
 )
-from assay.fidelity.results import Cell, Results
+from assay.fidelity.results.results import Cell, Results
 from assay.stats.compare import holm
 from assay.stats.distributions import normal_cdf
 from assay.types import Message, Task

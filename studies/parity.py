@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from assay.fidelity.evidence import Rung, RungName, RungVerdict
-from assay.fidelity.parity import verdict_of
+from assay.fidelity.original.parity import verdict_of
+from assay.fidelity.schema.evidence import Rung, RungName, RungVerdict
 from assay.stats.compare import Verdict, equivalence, repeats_to_decide
 from studies.draw import ENDS, EVEN, HARD, Floats, Kind, moved, seeded
 from studies.row import UNCLAIMED, Claim, Row, at_least, at_most, share

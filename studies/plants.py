@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from msgspec import structs
 
-from assay.environment.catalog import load
+from assay.benchmark.catalog import load
 from assay.types import (
     Failure,
     FunctionCall,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from assay.fidelity.repeats import towards
+from assay.fidelity.results.repeats import towards
 from assay.stats.estimates import estimate
 from assay.stats.repeats import RepeatsNeeded, repeats_needed
 from studies.draw import ENDS, EVEN, NEAR_ONE, TENTH, Floats, Kind, runs, seeded, within

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from assay.fidelity.record import Profile
+from assay.fidelity.schema.profile import Profile
 from assay.store import read_record, read_rollouts
 from bench import aims, endpoint, made, texts
 from bench.compare import BAND, between, changes, ratio

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.cluster.actor import BATCH_BYTES, Actor, Began, Outbox, Unfit
-from assay.cluster.ledger import LIVES, Ledger
-from assay.collect import Tally
+from assay.benchmark.catalog import load
+from assay.collect.cluster.actor import BATCH_BYTES, Actor, Began, Outbox, Unfit
+from assay.collect.cluster.ledger import LIVES, Ledger
+from assay.collect.collect import Tally
+from assay.collect.parts import Report, part_of
+from assay.collect.run import RunPlan
 from assay.config import ModelConfig
-from assay.environment.catalog import load
-from assay.parts import Report, part_of
-from assay.run import RunPlan
 from assay.store import Shard
 from assay.types import Message, Response, Rollout, Score, Turn
 from studies.scale import COLUMNS, SCENARIOS, Scenario, simulate

@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.agent.loop import ToolLoop
-from assay.collect import Interruption, Planned, plan, roll, seed_of
+from assay.benchmark import Benchmark, Environment
+from assay.benchmark.verify.integer import integer
+from assay.collect.collect import Interruption, Planned, plan, roll, seed_of
+from assay.collect.deadline import Deadline
+from assay.collect.run import RunPlan, collect_run
 from assay.config import ModelConfig
-from assay.deadline import Deadline
 from assay.digest import task_digest
-from assay.environment import Benchmark, Environment
-from assay.environment.verify.integer import integer
 from assay.errors import StoppedEarly
-from assay.model.fixed import Fixed
-from assay.run import RunPlan, collect_run
+from assay.model.builtin.fixed import Fixed
 from assay.store import Shard, read_rollouts
 from assay.types import (
     Failure,

@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 import uvloop
 
-from assay.deadline import Deadline, Stalled, unstalled
+from assay.collect.deadline import Deadline, Stalled, unstalled
 
 LOOPS = pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 

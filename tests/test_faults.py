@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 
 from assay.agent.loop import ToolLoop
+from assay.benchmark import Benchmark, Environment
 from assay.benchmarks.arithmetic.benchmark import BENCHMARK
-from assay.collect import Planned, roll
+from assay.collect.collect import Planned, roll
+from assay.collect.run import RunPlan, collect_run
 from assay.config import Limits, ModelConfig
-from assay.environment import Benchmark, Environment
 from assay.errors import NothingScored
 from assay.model import connect
 from assay.model.http import LARGEST_BODY
-from assay.run import RunPlan, collect_run
 from assay.store import read_rollouts
 from assay.types import (
     Failure,

@@ -19,10 +19,10 @@ import pytest
 
 from assay.benchmarks.arithmetic.benchmark import BENCHMARK
 from assay.config import ModelConfig
-from assay.fidelity.record import Profile
-from assay.fidelity.results import read
+from assay.fidelity.results.results import read
+from assay.fidelity.schema.profile import Profile
 from assay.model import connect
-from assay.model.local import WEIGHTS
+from assay.model.builtin.local import WEIGHTS
 from assay.stats.compare import equivalence
 from assay.types import Request, Response, Sampling
 from tests.test_cli import assay

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
+from assay.collect.merge import TWICE, Merged, Twice, merge
 from assay.digest import task_digest, tasks_digest
 from assay.errors import InputError, UsageError
-from assay.fidelity.results import read
-from assay.merge import TWICE, Merged, Twice, merge
+from assay.fidelity.results.results import read
 from assay.store import Store, read_lines, read_record, read_registry, read_rollouts, read_rows
 from assay.types import Rollout, Score
 from tests.test_cli import assay, scored, start, written

@@ -12,8 +12,8 @@ from typing import get_args, get_type_hints
 import msgspec
 import pytest
 
-from assay.cli.new import TEMPLATES, benchmark
-from assay.environment.catalog import load
+from assay.benchmark.catalog import load
+from assay.cli.benchmark.new import TEMPLATES, benchmark
 from tests.endpoint import Call, Endpoint, answering
 from tests.test_cli import assay
 

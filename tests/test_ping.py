@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from assay.config import Member, ModelConfig, load_suite
-from assay.ping import CHECKS, NOT_ASKED, Ping, ping, ping_all
+from assay.model.ping import CHECKS, NOT_ASKED, Ping, ping, ping_all
 from tests.endpoint import Behave, Call, Endpoint, chat_body, http, responses_body, say
 from tests.test_cli import assay
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.config import Limits
-from assay.fidelity.results import read
+from assay.fidelity.results.results import read
 from assay.store import Shard, read_rollouts
 from assay.types import Failure, Score
 from tests.endpoint import Behave, Call, Endpoint, answer_body, answering, http
@@ -34,8 +34,8 @@ base_url = "{url}"
 limits = {{ concurrency = 3 }}
 """
 BENCHMARK = """
-from assay.environment import Benchmark, Environment
-from assay.environment.verify.integer import integer
+from assay.benchmark import Benchmark, Environment
+from assay.benchmark.verify.integer import integer
 from assay.types import Message, Task
 
 print("a benchmark may print")

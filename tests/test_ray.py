@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.fidelity.results import read
+from assay.fidelity.results.results import read
 from assay.store import read_rollouts
 from assay.types import Failure
 from tests.endpoint import Call, Endpoint, answering, http
@@ -186,8 +186,8 @@ def test_a_budget_is_never_passed_and_all_of_it_can_be_spent(cluster: cluster_ut
 
 DEADLY = """
 import os
-from assay.environment import Benchmark, Environment
-from assay.environment.verify.integer import integer
+from assay.benchmark import Benchmark, Environment
+from assay.benchmark.verify.integer import integer
 from assay.errors import UsageError
 from assay.types import Message, Task
 

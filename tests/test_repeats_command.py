@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from assay.fidelity.repeats import Outlook, outlook
-from assay.fidelity.results import read
+from assay.fidelity.results.repeats import Outlook, outlook
+from assay.fidelity.results.results import read
 from tests.endpoint import Call, Endpoint, answer_body, http
 from tests.test_cli import ENVIRONMENT, assay
 

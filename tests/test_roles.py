@@ -8,14 +8,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from assay.fidelity.record import Profile, Summary
+from assay.fidelity.schema.profile import Profile, Summary
 from assay.store import read_record, read_rollouts
 from assay.types import Failure, Score
 from tests.endpoint import Call, Endpoint, answering, http
 from tests.test_cli import assay
 
 JUDGED = """
-from assay.environment import Benchmark, Environment
+from assay.benchmark import Benchmark, Environment
 from assay.types import Message, Request, Score, Task
 
 

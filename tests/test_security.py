@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from assay.environment.verify import maths
+from assay.benchmark.verify import maths
 from assay.errors import VerifierError
-from assay.fidelity.certificate import EVIDENCE
+from assay.fidelity.certificate.certificate import EVIDENCE
 from tests.endpoint import Behave, Call, Endpoint, answering, http
 from tests.test_cli import assay
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from assay.fidelity.record import Profile, Summary
+from assay.fidelity.schema.profile import Profile, Summary
 from assay.store import read_rollouts
 from assay.types import Failure, Score
 from tests.endpoint import Behave, Call, Endpoint, answering, chat_body, http

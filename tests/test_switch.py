@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from assay.config import ModelConfig
-from assay.fidelity.record import Profile
+from assay.fidelity.schema.profile import Profile
 from assay.store import read_record
 from tests.serve.served import serving
 from tests.test_cli import assay

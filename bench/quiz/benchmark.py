@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from assay.environment import Benchmark, Environment
-from assay.environment.verify.integer import integer
+from assay.benchmark import Benchmark, Environment
+from assay.benchmark.verify.integer import integer
 from assay.types import Message, Response, Score, Task
 
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 
-from assay.environment import Benchmark, Environment
-from assay.environment.verify.code import LIMITS, check_code, code_in
+from assay.benchmark import Benchmark, Environment
+from assay.benchmark.verify.code import LIMITS, check_code, code_in
 from assay.model import Model
 from assay.sandbox import check_sandbox
 from assay.types import Message, Response, Score, Task

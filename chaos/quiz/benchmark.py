@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from assay.environment import Benchmark, Environment
+from assay.benchmark import Benchmark, Environment
 from assay.types import Message, Response, Score, Task
 from chaos.script import gold, question
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 
-from assay.environment import Benchmark, Environment
-from assay.environment.verify import maths
+from assay.benchmark import Benchmark, Environment
+from assay.benchmark.verify import maths
 from assay.model import Model
 from assay.types import Message, Response, Score, Task
 from chaos.script import gold, question

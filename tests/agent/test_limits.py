@@ -9,15 +9,15 @@ import pytest
 
 from assay.agent import Agent
 from assay.agent.loop import ToolLoop
-from assay.collect import Planned, roll
+from assay.benchmark import Benchmark, Environment, Session
+from assay.benchmark.tools import ToolEnvironment, ToolSession, tool
+from assay.collect.collect import Planned, roll
+from assay.collect.deadline import Deadline
 from assay.config import ModelConfig
-from assay.deadline import Deadline
 from assay.digest import task_digest
-from assay.environment import Benchmark, Environment, Session
-from assay.environment.tools import ToolEnvironment, ToolSession, tool
 from assay.model import Model
-from assay.model.fixed import Fixed
-from assay.model.scripted import Scripted
+from assay.model.builtin.fixed import Fixed
+from assay.model.builtin.scripted import Scripted
 from assay.types import (
     Failure,
     FunctionCall,

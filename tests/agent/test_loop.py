@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from assay.agent.loop import ToolLoop
-from assay.collect import Planned, roll
+from assay.benchmark import Benchmark, Environment
+from assay.collect.collect import Planned, roll
 from assay.digest import task_digest
-from assay.environment import Benchmark, Environment
 from assay.errors import SandboxError
-from assay.model.fixed import Fixed
+from assay.model.builtin.fixed import Fixed
 from assay.types import Failure, FunctionCall, Item, Message, Refusal, Response, Rollout, Score, Task, Tool, Turn
 
 TASK = Task(id="t", input=[Message(role="user", content="Count.")], tools=[Tool("next", {"type": "object"})])

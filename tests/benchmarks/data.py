@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from assay.environment import Benchmark
-from assay.environment.data import take
+from assay.benchmark import Benchmark
+from assay.benchmark.data import take
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 

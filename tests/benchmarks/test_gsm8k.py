@@ -6,17 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from assay.benchmark import Benchmark
 from assay.benchmarks.gsm8k import benchmark
 from assay.benchmarks.gsm8k.benchmark import BENCHMARK, GSM8K
+from assay.collect.run import RunPlan, collect_run
 from assay.config import load_model
-from assay.environment import Benchmark
 from assay.errors import UsageError
-from assay.fidelity.parity import parity_gate
-from assay.fidelity.published import reproduced_gate, reproductions
-from assay.fidelity.reference import read_parity, stored
-from assay.fidelity.results import read
-from assay.fidelity.verification import gold_gate
-from assay.run import RunPlan, collect_run
+from assay.fidelity.gates.verification import gold_gate
+from assay.fidelity.original.parity import parity_gate
+from assay.fidelity.original.published import reproduced_gate, reproductions
+from assay.fidelity.original.reference import read_parity, stored
+from assay.fidelity.results.results import read
 from assay.store import read_record
 from assay.types import Message, Response, Text
 from tests.benchmarks.data import beside, prepare

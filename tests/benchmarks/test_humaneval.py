@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from assay.benchmark import Benchmark
+from assay.benchmark.verify.code import LIMITS, Checked, check_code
 from assay.benchmarks.arithmetic.benchmark import Arithmetic
 from assay.benchmarks.humaneval import benchmark
 from assay.benchmarks.humaneval.benchmark import BENCHMARK, HumanEval, readings
+from assay.collect.run import RunPlan, collect_run
 from assay.config import load_model
-from assay.environment import Benchmark
-from assay.environment.verify.code import LIMITS, Checked, check_code
 from assay.errors import UsageError
-from assay.run import RunPlan, collect_run
 from assay.sandbox import SandboxConfig, check_sandbox
 from assay.types import Message, Response, Score, Task, Text
 from tests.benchmarks.data import beside, prepare

@@ -9,17 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.agent.loop import ToolLoop
+from assay.benchmark import Benchmark
 from assay.benchmarks.interview import benchmark
 from assay.benchmarks.interview.benchmark import BENCHMARK, DIGEST, LAST, SPARE, form, same
 from assay.benchmarks.interview.people import LEVELS, SCENES, Person, people
 from assay.benchmarks.interview.user import HonestUser, persona
-from assay.collect import Planned, roll
+from assay.collect.collect import Planned, roll
 from assay.config import ModelConfig
 from assay.digest import task_digest, tasks_digest
-from assay.environment import Benchmark
-from assay.model import Model, thinking
-from assay.model.fixed import Fixed
-from assay.model.scripted import Scripted
+from assay.model import Model
+from assay.model.builtin.fixed import Fixed
+from assay.model.builtin.scripted import Scripted
+from assay.model.dialects import thinking
 from assay.types import Failure, Message, Request, Response, Rollout, Score
 
 TASKS = {task.id: task for task in BENCHMARK.environment.tasks()}

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assay.benchmark import Call
 from assay.benchmarks.mastermind import benchmark
 from assay.benchmarks.mastermind.benchmark import BENCHMARK, DIGEST
 from assay.benchmarks.mastermind.game import COLOURS, LEVELS, Level, pegs, reference
 from assay.digest import tasks_digest
-from assay.environment import Call
 from assay.types import Score, Task
 
 TASKS = {task.id: task for task in BENCHMARK.environment.tasks()}

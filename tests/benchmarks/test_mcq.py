@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assay.benchmark.catalog import load
 from assay.benchmarks.mcq.benchmark import BENCHMARK, MultipleChoice
 from assay.benchmarks.mcq.rows import Question, read
-from assay.environment.catalog import load
+from assay.collect.run import tasks_of
 from assay.errors import InputError, UsageError
-from assay.fidelity.verification import gold_gate, verifier_gate
-from assay.run import tasks_of
+from assay.fidelity.gates.verification import gold_gate, verifier_gate
 from assay.types import Message
 
 MMLU_PRO = {

@@ -12,16 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.agent.loop import ToolLoop
+from assay.benchmark import Call
+from assay.benchmark.tools import tools_of
 from assay.benchmarks.office import benchmark as module
 from assay.benchmarks.office.benchmark import BENCHMARK
 from assay.benchmarks.office.session import OfficeSession, judge
-from assay.collect import Planned, roll
+from assay.collect.collect import Planned, roll
+from assay.collect.run import model_of
 from assay.config import ModelConfig
 from assay.digest import task_digest, tasks_digest
-from assay.environment import Call
-from assay.environment.tools import tools_of
-from assay.fidelity.verification import gold_gate, verifier_gate
-from assay.run import model_of
+from assay.fidelity.gates.verification import gold_gate, verifier_gate
 from assay.types import Rollout, Score, Task
 from tests.test_cli import assay
 

@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.agent.loop import ToolLoop
+from assay.benchmark import catalog
+from assay.benchmark.catalog import load
 from assay.benchmarks.reasoning_gym import family
 from assay.benchmarks.reasoning_gym.scorer import EVALUATED, Dataset, is_expression
-from assay.collect import Planned, roll
+from assay.collect.collect import Planned, roll
 from assay.digest import task_digest, tasks_digest
-from assay.environment import catalog
-from assay.environment.catalog import load
 from assay.errors import UsageError
-from assay.model.fixed import Fixed
+from assay.model.builtin.fixed import Fixed
 from assay.types import Failure, Outcome, Score, Task
 
 installed = pytest.mark.skipif(

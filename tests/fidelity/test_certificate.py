@@ -20,9 +20,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import assay
-from assay.environment.catalog import SHIPPED
+from assay.benchmark.catalog import SHIPPED
 from assay.errors import UsageError
-from assay.fidelity.certificate import (
+from assay.fidelity.certificate.certificate import (
     Certificate,
     CertifiedParity,
     certify,
@@ -31,12 +31,12 @@ from assay.fidelity.certificate import (
     sealed,
     what_is_missing,
 )
-from assay.fidelity.evidence import ReferenceRecord
-from assay.fidelity.gates import GATE_ORDER
-from assay.fidelity.record import Gate
-from assay.fidelity.signature import fingerprint, make_key, private_key, public_key
-from assay.fidelity.sources import sources
-from assay.fidelity.validity import Validity, verify
+from assay.fidelity.certificate.signature import fingerprint, make_key, private_key, public_key
+from assay.fidelity.certificate.sources import sources
+from assay.fidelity.certificate.validity import Validity, verify
+from assay.fidelity.gates.gates import GATE_ORDER
+from assay.fidelity.schema.evidence import ReferenceRecord
+from assay.fidelity.schema.profile import Gate
 from assay.report.certificate import badge, harbor, markdown, renderings
 from assay.store import read_record, read_rollouts
 from assay.types import Score
@@ -410,8 +410,8 @@ def test_the_sources_of_a_verdict_are_followed_to_the_end(tmp_path: Path):
     for name, text in {
         "benchmark.py": "from .inner import grade\n",
         "inner/__init__.py": "",
-        "inner/grade.py": "from ..rules import x\nfrom assay.environment.verify.number import numeric\n",
-        "rules.py": "import assay.environment.verify.maths\nRUN, RULES = 'runner.py', 'inner/rules.json'\n",
+        "inner/grade.py": "from ..rules import x\nfrom assay.benchmark.verify.number import numeric\n",
+        "rules.py": "import assay.benchmark.verify.maths\nRUN, RULES = 'runner.py', 'inner/rules.json'\n",
         "inner/rules.json": "{}",
         "inner/unnamed.json": "{}",
         "runner.py": "",

@@ -8,18 +8,18 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from assay.environment.catalog import SHIPPED, load
-from assay.environment.data import take
-from assay.fidelity.alike import alike
-from assay.fidelity.check import check
-from assay.fidelity.record import Check, Checked
+from assay.benchmark.catalog import SHIPPED, load
+from assay.benchmark.data import take
+from assay.fidelity.check.alike import alike
+from assay.fidelity.check.check import check
+from assay.fidelity.schema.profile import Check, Checked
 from tests.test_cli import assay
 
 DATA = Path(__file__).parents[2].parent / "shared/data"
 QA = """
 import itertools, os, random, time
-from assay.environment import Benchmark, Environment
-from assay.environment.verify.text import normalised
+from assay.benchmark import Benchmark, Environment
+from assay.benchmark.verify.text import normalised
 from assay.types import Message, Response, Score, Task, Tool
 
 ROWS = [("France", "Paris"), ("Japan", "Tokyo"), ("Kenya", "Nairobi"), ("Peru", "Lima"), ("Norway", "Oslo")]
@@ -46,8 +46,8 @@ TASKS = 'return [task(country, f"What is the capital of {country}?", city) for c
 VERIFY = "return normalised(response, [task.gold])"
 
 TOOLS = '''
-from assay.environment import Benchmark
-from assay.environment.tools import Rejected, ToolEnvironment, ToolSession, tool
+from assay.benchmark import Benchmark
+from assay.benchmark.tools import Rejected, ToolEnvironment, ToolSession, tool
 from assay.types import Message, Score, Task
 
 LOG = []

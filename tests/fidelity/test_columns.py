@@ -6,9 +6,10 @@ from pathlib import Path
 import polars
 import pytest
 
-from assay.fidelity import columns, detectors, results
+from assay.fidelity import detectors
 from assay.fidelity.detectors import detect
-from assay.fidelity.results import read
+from assay.fidelity.results import columns, results
+from assay.fidelity.results.results import read
 from assay.store import read_rollouts
 from tests.fidelity.made import made_run
 from tests.test_cli import assay

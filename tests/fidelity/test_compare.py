@@ -12,9 +12,9 @@ from scipy import stats
 
 from assay.config import Prices
 from assay.errors import AssayError, DigestMismatch, InputError, UsageError
-from assay.fidelity.compare import compare, side_by_side
-from assay.fidelity.comparison import Comparison, Pair
-from assay.fidelity.policy import DEFAULT, Drop, Judgement, Policy, load
+from assay.fidelity.compare.compare import compare, side_by_side
+from assay.fidelity.compare.comparison import Comparison, Pair
+from assay.fidelity.compare.policy import DEFAULT, Drop, Judgement, Policy, load
 from assay.stats.compare import holm
 from assay.types import RolloutLimits, Sampling
 from tests.fidelity.made import Rewards, made_run, tasks_of

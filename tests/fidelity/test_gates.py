@@ -8,11 +8,11 @@ from random import Random
 import numpy as np
 import pytest
 
-from assay.environment import Benchmark, Environment
-from assay.environment.verify.integer import integer
-from assay.fidelity import gates, verification
-from assay.fidelity.gates import Contender, Test
-from assay.fidelity.results import Cell, Results
+from assay.benchmark import Benchmark, Environment
+from assay.benchmark.verify.integer import integer
+from assay.fidelity.gates import gates, verification
+from assay.fidelity.gates.gates import Contender, Test
+from assay.fidelity.results.results import Cell, Results
 from assay.types import Message, Response, Score, Task
 
 TASKS = [Task(id=f"t{i}", input=[Message(role="user", content=f"{i}")], gold=str(i + 10)) for i in range(60)]

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from msgspec import structs
 
+from assay.benchmark import Benchmark, Environment
+from assay.benchmark.catalog import load
+from assay.benchmark.verify.integer import integer
+from assay.collect.run import RunPlan, collect_run
 from assay.config import ModelConfig, load_model
-from assay.environment import Benchmark, Environment
-from assay.environment.catalog import load
-from assay.environment.verify.integer import integer
 from assay.errors import UsageError
-from assay.fidelity.evidence import Parity, Rung
-from assay.fidelity.parity import compare, parity_gate
-from assay.fidelity.reference import read, read_parity, stored
-from assay.run import RunPlan, collect_run
+from assay.fidelity.original.parity import compare, parity_gate
+from assay.fidelity.original.reference import read, read_parity, stored
+from assay.fidelity.schema.evidence import Parity, Rung
 from assay.store import read_rollouts, read_tasks
 from assay.types import Message, Response, Score, Task
 from tests.test_cli import assay

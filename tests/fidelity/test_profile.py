@@ -9,15 +9,15 @@ import msgspec
 import pytest
 from msgspec import structs
 
-from assay.collect import Interruption
+from assay.benchmark.catalog import load
+from assay.collect.collect import Interruption
 from assay.config import Member, Suite, load_suite
-from assay.environment.catalog import load
 from assay.errors import DigestMismatch, InputError
 from assay.fidelity.profile import GATE_ORDER, ProfilePlan, compute, profile
-from assay.fidelity.record import Plan, Profile
-from assay.fidelity.results import read
-from assay.fidelity.summary import summarise, write
-from assay.model.budget import Budget
+from assay.fidelity.results.results import read
+from assay.fidelity.results.summary import summarise, write
+from assay.fidelity.schema.profile import Plan, Profile
+from assay.model.wrappers.budget import Budget
 from assay.store import read_lines, read_rollouts
 from tests.endpoint import Call, Endpoint, answering, http
 from tests.test_cli import assay

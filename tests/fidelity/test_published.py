@@ -8,17 +8,17 @@ import msgspec
 import numpy as np
 import pytest
 
+from assay.benchmark import Benchmark, Environment
+from assay.benchmark.catalog import SHIPPED, load, names
+from assay.benchmark.verify.integer import integer
 from assay.config import ModelConfig
 from assay.digest import tasks_digest
-from assay.environment import Benchmark, Environment
-from assay.environment.catalog import SHIPPED, load, names
-from assay.environment.verify.integer import integer
 from assay.errors import InputError
-from assay.fidelity.evidence import ReferenceRecord, Reproduced
-from assay.fidelity.published import published, read, reproduced_gate, reproductions
-from assay.fidelity.reference import Reference, Row
-from assay.fidelity.results import Cell, Results, text_digest
-from assay.model.scripted import answer
+from assay.fidelity.original.published import published, read, reproduced_gate, reproductions
+from assay.fidelity.original.reference import Reference, Row
+from assay.fidelity.results.results import Cell, Results, text_digest
+from assay.fidelity.schema.evidence import ReferenceRecord, Reproduced
+from assay.model.builtin.scripted import answer
 from assay.store import RunRecord
 from assay.types import Message, Response, RolloutLimits, Sampling, Score, Task
 
@@ -82,7 +82,7 @@ def made(folder: Path, score: str, more: str = "") -> Benchmark:
     """A benchmark in a folder of its own, with its published.toml."""
     folder.mkdir(exist_ok=True)
     (folder / "benchmark.py").write_text(
-        "from assay.environment import Benchmark\n"
+        "from assay.benchmark import Benchmark\n"
         "from tests.fidelity.test_published import Made\n"
         "class Here(Made):\n    pass\n"
         "BENCHMARK = Benchmark(environment=Here(), repeats=2)\n"

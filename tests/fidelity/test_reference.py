@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.environment.catalog import load
+from assay.benchmark.catalog import load
 from assay.errors import InputError, UsageError
-from assay.fidelity.reference import Row, Said, read
+from assay.fidelity.original.reference import Row, Said, read
 from assay.types import Message, Task
 
 TASKS = [

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from assay.config import Prices
-from assay.fidelity import gates
-from assay.fidelity.gates import Contender
-from assay.fidelity.repeats import costs, independence, next_step, towards
-from assay.fidelity.results import Cell, Results
-from assay.fidelity.summary import summarise, text
+from assay.fidelity.gates import gates
+from assay.fidelity.gates.gates import Contender
+from assay.fidelity.results.repeats import costs, independence, next_step, towards
+from assay.fidelity.results.results import Cell, Results
+from assay.fidelity.results.summary import summarise, text
 from assay.stats.repeats import RepeatsNeeded, repeats_needed
 from assay.types import Task
 

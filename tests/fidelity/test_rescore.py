@@ -12,24 +12,24 @@ import msgspec
 import pytest
 from msgspec import structs
 
-from assay.collect import Interruption
+from assay.benchmark.catalog import load
+from assay.collect.collect import Interruption
+from assay.collect.run import RunPlan, collect_run
 from assay.config import ModelConfig, load_model
-from assay.environment.catalog import load
 from assay.errors import DigestMismatch, StoppedEarly, UsageError
-from assay.fidelity.evidence import Mark
 from assay.fidelity.profile import compute
-from assay.fidelity.record import Profile
-from assay.fidelity.rescore import CHANGES, RescorePlan, Rescoring, rescore
-from assay.fidelity.rescore_profile import rescore_profile
-from assay.fidelity.results import read
-from assay.run import RunPlan, collect_run
+from assay.fidelity.rescore.rescore import CHANGES, RescorePlan, Rescoring, rescore
+from assay.fidelity.rescore.rescore_profile import rescore_profile
+from assay.fidelity.results.results import read
+from assay.fidelity.schema.evidence import Mark
+from assay.fidelity.schema.profile import Profile
 from assay.store import append_line, read_record, read_registry, read_rollouts, read_tasks
 from assay.types import Failure, Rollout, RolloutLimits, Score
 from tests.endpoint import Endpoint, answering
 from tests.test_cli import assay, scored, start, written
 
 CAPITALS = """
-from assay.environment import Benchmark, Environment
+from assay.benchmark import Benchmark, Environment
 from assay.types import Message, Score, Task
 
 ROWS = {"france": "Paris", "japan": "Tokyo", "kenya": "Nairobi", "peru": "Lima"}
@@ -55,8 +55,8 @@ SAID = {"france": ["Paris", "**Paris**"], "japan": ["Tokyo.", "Kyoto"], "kenya":
 
 JAR = '''
 import asyncio, os
-from assay.environment import Benchmark, Call
-from assay.environment.tools import ToolEnvironment, ToolSession, tool
+from assay.benchmark import Benchmark, Call
+from assay.benchmark.tools import ToolEnvironment, ToolSession, tool
 from assay.types import Message, Score, Task
 
 
@@ -89,7 +89,7 @@ BENCHMARK = Benchmark(environment=Jars(), repeats=2)
 '''
 
 JUDGED = """
-from assay.environment import Benchmark, Environment
+from assay.benchmark import Benchmark, Environment
 from assay.types import Message, Request, Score, Task
 
 

@@ -15,14 +15,14 @@ from msgspec import structs
 from assay.digest import task_digest, tasks_digest
 from assay.errors import InputError, ModelError
 from assay.fidelity.detectors.across import ACROSS
-from assay.fidelity.evidence import Explanation, Fault, Finding, Mark, Reviewed, Said, Spotted
-from assay.fidelity.judge import prompt, propose, standings, unproposed
-from assay.fidelity.marks import bring, content, keep, read_said
-from assay.fidelity.record import RolloutRef
-from assay.fidelity.results import read
-from assay.fidelity.review import Opened, drawn, failing, failures_gate, opened, review, settled, shown
-from assay.fidelity.transcript import attempt
-from assay.model.fixed import Fixed
+from assay.fidelity.results.results import read
+from assay.fidelity.review.judge import prompt, propose, standings, unproposed
+from assay.fidelity.review.marks import bring, content, keep, read_said
+from assay.fidelity.review.review import Opened, drawn, failing, failures_gate, opened, review, settled, shown
+from assay.fidelity.review.transcript import attempt
+from assay.fidelity.schema.evidence import Explanation, Fault, Finding, Mark, Reviewed, Said, Spotted
+from assay.fidelity.schema.profile import RolloutRef
+from assay.model.builtin.fixed import Fixed
 from assay.store import RunRecord, write_json, write_lines
 from assay.types import (
     Failure,

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from assay.fidelity.evidence import SuspectTask
-from assay.fidelity.results import Results
-from assay.fidelity.suspects import stories, suspects, votes_of
+from assay.fidelity.detectors.suspects import stories, suspects, votes_of
+from assay.fidelity.results.results import Results
+from assay.fidelity.schema.evidence import SuspectTask
 from assay.types import Task
 from tests.fidelity.detectors.made import columns
 

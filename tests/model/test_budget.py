@@ -8,7 +8,7 @@ import pytest
 from assay.config import ModelConfig, Prices
 from assay.errors import ModelError, UsageError
 from assay.model import BudgetReached
-from assay.model.budget import Budget, Metered
+from assay.model.wrappers.budget import Budget, Metered
 from assay.types import Message, Request, Response, Sampling, Usage
 
 PRICES = Prices(input=2.0, output=10.0, cached_input=0.5)

@@ -12,10 +12,10 @@ from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from assay.errors import InputError
-from assay.model import engine as engine_module
-from assay.model.engine import Engine, Generation
-from assay.model.engine.llama import Llama
-from assay.model.engine.sampling import choose, truncate
+from assay.model.builtin import engine as engine_module
+from assay.model.builtin.engine import Engine, Generation
+from assay.model.builtin.engine.llama import Llama
+from assay.model.builtin.engine.sampling import choose, truncate
 
 WEIGHTS = Path(engine_module.__file__).parents[1] / "weights"
 SPECIAL = ["<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from assay.model import engine as engine_module
-from assay.model.engine import Engine, Generation
-from assay.model.engine.llama import Llama
+from assay.model.builtin import engine as engine_module
+from assay.model.builtin.engine import Engine, Generation
+from assay.model.builtin.engine.llama import Llama
 
 from .test_engine import write_model
 

@@ -13,10 +13,10 @@ import pytest
 from assay.config import ModelConfig
 from assay.errors import ModelError, UsageError
 from assay.model import ContextOverflow, connect
-from assay.model.fixed import Fixed
+from assay.model.builtin.fixed import Fixed
 from assay.model.http import LARGEST_BODY, server_words
-from assay.model.record import Recorder
-from assay.model.retry import LONGEST_WAIT_S, Retry
+from assay.model.wrappers.record import Recorder
+from assay.model.wrappers.retry import LONGEST_WAIT_S, Retry
 from assay.types import Message, Request, Response, Sampling, Turn
 from tests.endpoint import Call, Endpoint, answer_body, answering, chat_body, endless, http, responses_body, say
 

@@ -9,9 +9,9 @@ import pytest
 from assay.config import Limits, ModelConfig
 from assay.errors import ModelError
 from assay.model import connect
-from assay.model.fixed import Fixed
-from assay.model.guard import Guarded
-from assay.model.limit import Limit
+from assay.model.builtin.fixed import Fixed
+from assay.model.wrappers.guard import Guarded
+from assay.model.wrappers.limit import Limit
 from assay.types import Message, Request, Response
 from tests.endpoint import Behave, Call, Endpoint, chat_body, http
 

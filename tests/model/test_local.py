@@ -9,7 +9,7 @@ import pytest
 from assay.config import ModelConfig, load_suite
 from assay.errors import ModelError, UsageError
 from assay.model import ContextOverflow, connect
-from assay.model.local import WEIGHTS
+from assay.model.builtin.local import WEIGHTS
 from assay.types import Content, InputImage, InputText, Message, Request, Response, Sampling
 
 SHIPPED = sorted(path.parent.name for path in WEIGHTS.glob("*/config.json"))

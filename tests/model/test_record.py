@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.model.fixed import Fixed
-from assay.model.record import Recorder, conversation
+from assay.model.builtin.fixed import Fixed
+from assay.model.wrappers.record import Recorder, conversation
 from assay.types import (
     FunctionCall,
     FunctionCallOutput,

@@ -13,8 +13,8 @@ from msgspec import structs
 
 from assay.config import ModelConfig
 from assay.model import Model, connect
-from assay.model.chat import messages, thought
-from assay.model.responses import wire_items
+from assay.model.dialects.chat import messages, thought
+from assay.model.dialects.responses import wire_items
 from assay.serve.chat import ChatCall, completion, parse
 from assay.types import (
     FunctionCall,

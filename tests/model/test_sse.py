@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from assay.config import ModelConfig
 from assay.errors import ModelError
-from assay.model import ContextOverflow, connect, sse
+from assay.model import ContextOverflow, connect
+from assay.model.dialects import sse
 from assay.types import Message, Request, Response
 from tests.endpoint import Call, Endpoint, http
 

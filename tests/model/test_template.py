@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from assay.errors import InputError, UsageError
-from assay.model.template import ChatTemplate
+from assay.model.dialects.template import ChatTemplate
 
 ASKED = [{"role": "system", "content": "<Be> brief."}, {"role": "user", "content": "1 é"}]
 CHATML = (

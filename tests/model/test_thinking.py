@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.model.thinking import items, split
+from assay.model.dialects.thinking import items, split
 
 
 @pytest.mark.parametrize(

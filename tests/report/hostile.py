@@ -2,7 +2,7 @@
 
 from typing import Any, get_args
 
-from assay.fidelity.evidence import (
+from assay.fidelity.schema.evidence import (
     Disagreement,
     Explanation,
     Finding,
@@ -15,7 +15,7 @@ from assay.fidelity.evidence import (
     Spotted,
     SuspectTask,
 )
-from assay.fidelity.record import (
+from assay.fidelity.schema.profile import (
     BenchmarkRecord,
     Gate,
     ModelSummary,

@@ -6,7 +6,7 @@ from statistics import fmean, stdev, variance
 
 from msgspec import structs
 
-from assay.fidelity.evidence import (
+from assay.fidelity.schema.evidence import (
     Disagreement,
     Explanation,
     Fault,
@@ -20,7 +20,7 @@ from assay.fidelity.evidence import (
     Spotted,
     SuspectTask,
 )
-from assay.fidelity.record import (
+from assay.fidelity.schema.profile import (
     BenchmarkRecord,
     Gate,
     ModelSummary,

@@ -9,9 +9,9 @@ from hostile import TEXTS
 from msgspec import structs
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from assay.fidelity.compare import compare, side_by_side
-from assay.fidelity.comparison import Comparison
-from assay.fidelity.policy import Drop, Policy, load
+from assay.fidelity.compare.compare import compare, side_by_side
+from assay.fidelity.compare.comparison import Comparison
+from assay.fidelity.compare.policy import Drop, Policy, load
 from assay.report import comparison as report
 from tests.fidelity.made import made_run, tasks_of
 

@@ -13,9 +13,9 @@ import pytest
 from hostile import TEXTS, hostile
 from sample import sample, whole
 
-from assay.fidelity.evidence import Spotted
-from assay.fidelity.record import Gate, ModelSummary, Piece, Profile, Reading, Repeats, RolloutRef, TaskRow
-from assay.fidelity.review import shown
+from assay.fidelity.review.review import shown
+from assay.fidelity.schema.evidence import Spotted
+from assay.fidelity.schema.profile import Gate, ModelSummary, Piece, Profile, Reading, Repeats, RolloutRef, TaskRow
 from assay.report import charts, findings, page, words
 from assay.report.cards import LIMIT, OPEN, PIECES, TEXT, Candidate, chosen, laid_out, place
 from assay.report.looks import looks

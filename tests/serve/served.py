@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 
 from assay.config import ModelConfig
 from assay.model import Model, connect
-from assay.model.fixed import Fixed
+from assay.model.builtin.fixed import Fixed
 from assay.serve.app import Served
 from assay.serve.gateway import Gateway
 from assay.types import Request, Response

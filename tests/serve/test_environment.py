@@ -14,16 +14,16 @@ import aiohttp
 import pytest
 
 from assay.agent.loop import ToolLoop
-from assay.collect import Planned, roll
+from assay.benchmark import Benchmark, Environment
+from assay.collect.collect import Planned, roll
 from assay.config import ModelConfig
 from assay.digest import task_digest
-from assay.environment import Benchmark, Environment
-from assay.environment.interchange import export_tasks
-from assay.environment.nemo_gym import row_of
-from assay.environment.remote import RemoteEnvironment
 from assay.errors import UsageError
+from assay.gyms.nemo_gym.interchange import export_tasks
+from assay.gyms.nemo_gym.remote import RemoteEnvironment
+from assay.gyms.nemo_gym.rows import row_of
 from assay.model import Model, connect
-from assay.model.fixed import Fixed
+from assay.model.builtin.fixed import Fixed
 from assay.serve.environment import ServedEnvironment, aggregate
 from assay.store import read_rollouts
 from assay.types import Failure, FunctionCall, FunctionCallOutput, Message, Request, Rollout, Score, Task, Tool, Turn

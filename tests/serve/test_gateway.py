@@ -12,8 +12,8 @@ import openai
 import pytest
 
 from assay.errors import InputError, ModelError, UsageError
-from assay.model.fixed import Fixed
-from assay.model.record import conversation
+from assay.model.builtin.fixed import Fixed
+from assay.model.wrappers.record import conversation
 from assay.serve.errors import BadRequest
 from assay.serve.gateway import Answered, Asked, Call, Failed, Gateway
 from assay.types import (

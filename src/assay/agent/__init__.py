@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from assay.environment import Session
+from assay.benchmark import Session
 from assay.model import Model
 from assay.types import StopReason, Task
 

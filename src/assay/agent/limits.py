@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 from assay.agent import Agent
-from assay.environment import Replies, Session, replies
+from assay.benchmark import Replies, Session, replies
 from assay.errors import AssayError
 from assay.model import Model
 from assay.types import Item, Request, Response, RolloutLimits, StopReason, Task

@@ -4,10 +4,10 @@ from typing import Any
 
 import msgspec
 
-from assay.environment import Replies, Session, replies
+from assay.benchmark import Replies, Session, replies
 from assay.errors import SandboxError, ToolError
 from assay.model import BudgetReached, Model
-from assay.model.role import RoleError
+from assay.model.wrappers.role import RoleError
 from assay.types import FunctionCall, FunctionCallOutput, Item, Message, Refusal, Request, Response, StopReason, Task
 
 

@@ -15,14 +15,14 @@ import uvloop
 from cyclopts import Parameter
 from starlette.applications import Starlette
 
-from assay.cli.live import console
-from assay.cli.run import roles_of
+from assay.benchmark.catalog import load
+from assay.cli.collect.live import console
+from assay.cli.collect.run import roles_of
+from assay.collect.run import cast
 from assay.config import load_model
-from assay.environment.catalog import load
 from assay.errors import UsageError
 from assay.model import connect
-from assay.model.guard import Guarded
-from assay.run import cast
+from assay.model.wrappers.guard import Guarded
 from assay.serve.app import Served
 from assay.serve.environment import DEADLINE_S, IDLE_S, ServedEnvironment
 from assay.serve.gateway import Gateway

@@ -7,11 +7,11 @@ from msgspec import Struct
 from assay.config import unknown
 from assay.errors import UsageError
 from assay.fidelity.detectors import LOOKED_FOR, detect
-from assay.fidelity.evidence import Finding, SuspectTask
+from assay.fidelity.detectors.suspects import suspects
 from assay.fidelity.profile import contenders_of, read_plan
-from assay.fidelity.results import Results, read
-from assay.fidelity.review import to_read
-from assay.fidelity.suspects import suspects
+from assay.fidelity.results.results import Results, read
+from assay.fidelity.review.review import to_read
+from assay.fidelity.schema.evidence import Finding, SuspectTask
 from assay.store import read_record
 
 

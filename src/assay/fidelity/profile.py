@@ -17,32 +17,32 @@ from typing import Any
 import msgspec
 from msgspec import structs
 
-from assay.collect import Interruption, Tally
+from assay.benchmark import Benchmark
+from assay.benchmark.catalog import home, load
+from assay.collect.collect import Interruption, Tally
+from assay.collect.parts import Collector
+from assay.collect.processes import spread
+from assay.collect.run import GATES_OWN, RunPlan, cast, count_spent, shown, tasks_of, versions
 from assay.config import Suite
 from assay.digest import code_digest, tasks_digest
-from assay.environment import Benchmark
-from assay.environment.catalog import home, load
 from assay.errors import BudgetSpent, DigestMismatch, InputError, NothingScored, UsageError
-from assay.fidelity import gates
 from assay.fidelity.detectors import detect
-from assay.fidelity.evidence import Finding, Parity, Reproduced, Reviewed
-from assay.fidelity.gates import GATE_ORDER, Contender
-from assay.fidelity.marks import read_said
-from assay.fidelity.parity import parity_gate
-from assay.fidelity.published import published, reproduced_gate, reproductions
-from assay.fidelity.record import BenchmarkRecord, Gate, ModelSummary, Plan, Profile, Repeats, Summary
-from assay.fidelity.reference import read_parity, stored
-from assay.fidelity.repeats import next_step
-from assay.fidelity.results import read
-from assay.fidelity.review import failures_gate, review, to_read
-from assay.fidelity.summary import summarise
-from assay.fidelity.suspects import suspects
-from assay.fidelity.verification import gold_gate, verifier_gate
+from assay.fidelity.detectors.suspects import suspects
+from assay.fidelity.gates import gates
+from assay.fidelity.gates.gates import GATE_ORDER, Contender
+from assay.fidelity.gates.verification import gold_gate, verifier_gate
+from assay.fidelity.original.parity import parity_gate
+from assay.fidelity.original.published import published, reproduced_gate, reproductions
+from assay.fidelity.original.reference import read_parity, stored
+from assay.fidelity.results.repeats import next_step
+from assay.fidelity.results.results import read
+from assay.fidelity.results.summary import summarise
+from assay.fidelity.review.marks import read_said
+from assay.fidelity.review.review import failures_gate, review, to_read
+from assay.fidelity.schema.evidence import Finding, Parity, Reproduced, Reviewed
+from assay.fidelity.schema.profile import BenchmarkRecord, Gate, ModelSummary, Plan, Profile, Repeats, Summary
 from assay.model import secret
-from assay.model.budget import Budget
-from assay.parts import Collector
-from assay.processes import spread
-from assay.run import GATES_OWN, RunPlan, cast, count_spent, shown, tasks_of, versions
+from assay.model.wrappers.budget import Budget
 from assay.store import append_line, read_lines, read_record, write_json, write_lines
 from assay.types import Task
 

@@ -9,13 +9,13 @@ from assay.errors import ModelError, UsageError
 from assay.types import Request, Response
 
 DIALECTS = {
-    "responses": "assay.model.responses:Responses",
-    "chat": "assay.model.chat:Chat",
-    "messages": "assay.model.messages:Messages",
-    "completions": "assay.model.completions:Completions",
-    "local": "assay.model.local:Local",
-    "replay": "assay.model.replay:Replay",
-    "scripted": "assay.model.scripted:Scripted",
+    "responses": "assay.model.dialects.responses:Responses",
+    "chat": "assay.model.dialects.chat:Chat",
+    "messages": "assay.model.dialects.messages:Messages",
+    "completions": "assay.model.dialects.completions:Completions",
+    "local": "assay.model.builtin.local:Local",
+    "replay": "assay.model.builtin.replay:Replay",
+    "scripted": "assay.model.builtin.scripted:Scripted",
 }
 """Where each dialect's class is, loaded when first used: numpy's import alone is longer than a remote first answer."""
 

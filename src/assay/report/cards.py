@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from assay.fidelity.evidence import Mark, RolloutRef
-from assay.fidelity.record import Piece, Profile, Reading
-from assay.fidelity.results import Results
-from assay.fidelity.review import shown
+from assay.fidelity.results.results import Results
+from assay.fidelity.review.review import shown
+from assay.fidelity.schema.evidence import Mark, RolloutRef
+from assay.fidelity.schema.profile import Piece, Profile, Reading
 
 LIMIT = 150
 """Rollouts that a page holds at most."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from assay.fidelity.record import ModelSummary, Repeats, TaskRow
+from assay.fidelity.schema.profile import ModelSummary, Repeats, TaskRow
 from assay.report.looks import Look, tiers
 from assay.report.words import count, counted, percent, points
 

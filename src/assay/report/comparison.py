@@ -8,8 +8,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from assay.fidelity.comparison import BEYOND, CATEGORY, RELATIVE, Change, Comparison, Interval, Pair, SideBySide
-from assay.fidelity.policy import Judgement
+from assay.fidelity.compare.comparison import BEYOND, CATEGORY, RELATIVE, Change, Comparison, Interval, Pair, SideBySide
+from assay.fidelity.compare.policy import Judgement
 from assay.report.charts import NAMES, ROW, SIZE, Rows, Spec
 from assay.report.looks import HUES
 from assay.report.page import embedded, packed, scripts, templates

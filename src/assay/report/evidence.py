@@ -5,9 +5,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from assay.fidelity.evidence import Explanation, Fault, Finding, Mark, Reproduced, Reviewed, Rung, RungName, Spotted
-from assay.fidelity.record import Profile, Verdict
-from assay.fidelity.review import explains, settled, shown
+from assay.fidelity.review.review import explains, settled, shown
+from assay.fidelity.schema.evidence import (
+    Explanation,
+    Fault,
+    Finding,
+    Mark,
+    Reproduced,
+    Reviewed,
+    Rung,
+    RungName,
+    Spotted,
+)
+from assay.fidelity.schema.profile import Profile, Verdict
 from assay.report.cards import Shelf, place
 from assay.report.words import THIN, by_unit, points
 

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from assay.fidelity.evidence import Reviewed
-from assay.fidelity.gates import GATE_ORDER, applicable
-from assay.fidelity.record import Gate, ModelSummary, Profile, Repeats, TaskRow, Verdict
+from assay.fidelity.gates.gates import GATE_ORDER, applicable
+from assay.fidelity.schema.evidence import Reviewed
+from assay.fidelity.schema.profile import Gate, ModelSummary, Profile, Repeats, TaskRow, Verdict
 from assay.report import charts
 from assay.report.looks import Look
 from assay.report.words import THIN, counted, dollars, listed, percent, points

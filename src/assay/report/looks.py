@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from assay.fidelity.record import ModelSummary
+from assay.fidelity.schema.profile import ModelSummary
 
 HUES = 8
 """How many hues `page.css` has. A ninth family starts over; names tell them apart."""

@@ -13,12 +13,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from assay.fidelity.gates import applicable
-from assay.fidelity.marks import Key
-from assay.fidelity.readings import readings
-from assay.fidelity.record import Gate, GateName, Profile, Reading, Repeats
-from assay.fidelity.repeats import Cost, outlook
-from assay.fidelity.results import Results, read
+from assay.fidelity.gates.gates import applicable
+from assay.fidelity.results.repeats import Cost, outlook
+from assay.fidelity.results.results import Results, read
+from assay.fidelity.review.marks import Key
+from assay.fidelity.review.readings import readings
+from assay.fidelity.schema.profile import Gate, GateName, Profile, Reading, Repeats
 from assay.report import charts, evidence, findings, words
 from assay.report.cards import Links, Shelf, candidates, cards, chosen, laid_out, place, shelf
 from assay.report.charts import Tables

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from assay.model.chat import reasoning_details, thought
+from assay.model.dialects.chat import reasoning_details, thought
 from assay.serve.errors import BadRequest, refused
 from assay.types import (
     Content,
@@ -246,7 +246,7 @@ def _content(content: str | list[_TextPart] | list[_TextPart | _ImagePart]) -> s
 
 
 def _said(message: _Assistant, place: str) -> Iterator[Item]:
-    """What the model said, in the order in which `assay.model.chat` reads it: thought, text and refusal, calls."""
+    """What the model said, in the order in which the dialect `chat` reads it: thought, text and refusal, calls."""
     if message.function_call is not None:
         raise BadRequest(f"{place}.function_call: not served here; use tool_calls", param=f"{place}.function_call")
     reasoning = message.reasoning_content or message.reasoning or ""

@@ -30,12 +30,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from assay.collect import seed_of
+from assay.benchmark import Benchmark, Environment, Session, replies
+from assay.collect.collect import seed_of
 from assay.digest import task_digest
-from assay.environment import Benchmark, Environment, Session, replies
-from assay.environment.nemo_gym import OWN, ROLLOUT_INDEX, TASK_INDEX, Own, Row, scored, turns_of
 from assay.errors import ToolError, UsageError
-from assay.model.role import InRole
+from assay.gyms.nemo_gym.rows import OWN, ROLLOUT_INDEX, TASK_INDEX, Own, Row, scored, turns_of
+from assay.model.wrappers.role import InRole
 from assay.serve.app import Key, read_body
 from assay.serve.errors import BadRequest
 from assay.types import Score, Task

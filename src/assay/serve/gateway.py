@@ -1,7 +1,7 @@
 """The recording gateway: the rollouts of agents that know of Assay nothing but a base URL, a file each.
 
 A file holds one call a line, as soon as the call ends. What calls share is stored once: a turn holds the items that are
-new, `assay.model.record.conversation` gives the rest, and settings are told where they are new.
+new, `assay.model.wrappers.record.conversation` gives the rest, and settings are told where they are new.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from msgspec import Struct, structs
 
 from assay.errors import InputError, ModelError, UsageError
 from assay.model import Model
-from assay.model.record import Conversations, conversation
+from assay.model.wrappers.record import Conversations, conversation
 from assay.serve.errors import BadRequest
 from assay.types import Failure, Format, Item, Request, Response, Sampling, Tool, ToolChoice, Turn
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from assay.fidelity.detectors import find
-from assay.fidelity.evidence import Finding
-from assay.fidelity.results import Cell, Results
+from assay.fidelity.results.results import Cell, Results
+from assay.fidelity.schema.evidence import Finding
 from assay.types import (
     FunctionCall,
     FunctionCallOutput,

@@ -11,7 +11,7 @@ from assay.fidelity.detectors.across import (
     rewarded_differently,
     rows_missing,
 )
-from assay.fidelity.results import Results
+from assay.fidelity.results.results import Results
 from assay.types import Task
 from tests.fidelity.detectors.made import TOOL, columns
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from assay.fidelity.detectors import LOOKED_FOR, MOST_SPOTTED, detect, find, meaning
-from assay.fidelity.results import read
+from assay.fidelity.results.results import read
 from assay.types import Failure, Rollout, Task
 from studies.detectors import labels, planted, runs
 from tests.fidelity.detectors.made import message, reasoning, rollout, said, task, turn

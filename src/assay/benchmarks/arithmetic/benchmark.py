@@ -9,10 +9,10 @@ tags   category two-step, level medium
 from collections.abc import Iterable
 from random import Random
 
+from assay.benchmark import Benchmark, Environment
+from assay.benchmark.verify.integer import integer
 from assay.benchmarks.arithmetic.problems import test_problems
 from assay.digest import tasks_digest
-from assay.environment import Benchmark, Environment
-from assay.environment.verify.integer import integer
 from assay.types import Message, Response, Sampling, Score, Task
 
 DIGEST = "7d8d15ded1cbbf079e0af6d633a6fb5e559b2f2f82a336724f993aea333b6ef0"

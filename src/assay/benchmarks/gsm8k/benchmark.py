@@ -10,9 +10,9 @@ from collections.abc import Iterable
 import msgspec
 from msgspec import Struct
 
-from assay.environment import Benchmark, Environment
-from assay.environment.data import Source, prepared
-from assay.environment.verify.number import numeric
+from assay.benchmark import Benchmark, Environment
+from assay.benchmark.data import Source, prepared
+from assay.benchmark.verify.number import numeric
 from assay.types import Message, Response, Score, Task
 
 TEST = Source(

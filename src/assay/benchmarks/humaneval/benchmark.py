@@ -19,10 +19,10 @@ from collections.abc import Iterable, Mapping
 import msgspec
 from msgspec import Struct
 
+from assay.benchmark import Benchmark, Environment
+from assay.benchmark.data import Source, prepared
+from assay.benchmark.verify.code import LIMITS, Checked, check_code, code_in, defines
 from assay.digest import digest
-from assay.environment import Benchmark, Environment
-from assay.environment.data import Source, prepared
-from assay.environment.verify.code import LIMITS, Checked, check_code, code_in, defines
 from assay.model import Model
 from assay.sandbox import check_sandbox
 from assay.types import Message, Response, Score, Task

@@ -15,13 +15,13 @@ from typing import Any
 
 import msgspec
 
+from assay.benchmark import Benchmark, Environment, Session
 from assay.benchmarks.interview.people import Fact, Person, people
 from assay.benchmarks.interview.user import HonestUser, persona
 from assay.digest import tasks_digest
-from assay.environment import Benchmark, Environment, Session
 from assay.errors import ModelError
 from assay.model import Model
-from assay.model.role import RoleError
+from assay.model.wrappers.role import RoleError
 from assay.types import Item, Message, Request, Response, Sampling, Score, Task, Turn
 
 DIGEST = "7316967adae0960f4426c1d4767a6119a848094116616b9d8e8c1fda25ea5e27"

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from assay.benchmarks.interview.people import Person
-from assay.model import thinking
+from assay.model.dialects import thinking
 from assay.types import Message, Request, Response
 
 PERSONA = """\

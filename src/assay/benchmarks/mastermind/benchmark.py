@@ -10,10 +10,10 @@ tags    category 4-pegs-6-colours
 from collections.abc import Iterable, Sequence
 from random import Random
 
+from assay.benchmark import Benchmark, Call
+from assay.benchmark.tools import ToolEnvironment, ToolSession, tool
 from assay.benchmarks.mastermind.game import LEVELS, Level, pegs, reference
 from assay.digest import tasks_digest
-from assay.environment import Benchmark, Call
-from assay.environment.tools import ToolEnvironment, ToolSession, tool
 from assay.types import Message, Sampling, Score, Task, Turn
 
 DIGEST = "2bce628c755f66c697a39b18df49410052ae1999c9bd78cb4f9189b6f5e8d8c9"

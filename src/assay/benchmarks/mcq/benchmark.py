@@ -9,10 +9,10 @@ from pathlib import Path
 from random import Random
 from string import ascii_uppercase
 
+from assay.benchmark import Benchmark, Environment
+from assay.benchmark.verify.choice import choice
 from assay.benchmarks.mcq.rows import Question, read
 from assay.digest import digest
-from assay.environment import Benchmark, Environment
-from assay.environment.verify.choice import choice
 from assay.errors import UsageError
 from assay.types import Message, Response, Score, Task
 

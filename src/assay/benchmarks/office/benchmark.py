@@ -9,12 +9,12 @@ tags     category namesake, trap namesake, steps 2
 
 from collections.abc import Iterable, Sequence
 
+from assay.benchmark import Benchmark, Call
+from assay.benchmark.tools import ToolEnvironment
 from assay.benchmarks.office.problems import COUNT, INSTANCES, Problem, problem
 from assay.benchmarks.office.session import OfficeSession
 from assay.benchmarks.office.world import STAFF, TODAY, spoken
 from assay.digest import tasks_digest
-from assay.environment import Benchmark, Call
-from assay.environment.tools import ToolEnvironment
 from assay.types import Message, RolloutLimits, Sampling, Task
 
 DIGEST = "c6ce1c92ee06246bb61e73f86fb5034fd711548348a2a6f84c6f1311143d352f"

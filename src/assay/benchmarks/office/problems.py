@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from random import Random
 
+from assay.benchmark import Call
 from assay.benchmarks.office.world import (
     CITIES,
     CLOSES,
@@ -27,7 +28,6 @@ from assay.benchmarks.office.world import (
     spoken,
     staff_address,
 )
-from assay.environment import Call
 
 INSTANCES = 3
 """Of each kind."""

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
+from assay.benchmark.tools import Rejected, ToolSession, tool
 from assay.benchmarks.office.problems import problem
 from assay.benchmarks.office.world import CLOSES, OPENS, STAFF, Event, Folder, Plan, Status, World, clock, staff_address
-from assay.environment.tools import Rejected, ToolSession, tool
 from assay.types import Score, Turn
 
 Rows = list[dict[str, Any]]

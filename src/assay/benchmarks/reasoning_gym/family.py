@@ -16,9 +16,9 @@ from random import Random
 
 import msgspec
 
+from assay.benchmark import Benchmark, Environment
 from assay.benchmarks.reasoning_gym.scorer import Dataset
 from assay.config import unknown
-from assay.environment import Benchmark, Environment
 from assay.errors import UsageError
 from assay.model import Model
 from assay.types import Message, Response, Sampling, Score, Task

@@ -14,13 +14,13 @@ from msgspec import Struct
 
 from assay.digest import code_digest, digest
 from assay.errors import StoppedEarly
-from assay.fidelity.columns import WORTH, Stamp, stamp
 from assay.fidelity.detectors.across import ACROSS
 from assay.fidelity.detectors.single import SINGLE
-from assay.fidelity.evidence import Fault, Finding, Spotted
-from assay.fidelity.record import RolloutRef
-from assay.fidelity.results import Results, of_rollouts
-from assay.fidelity.summary import reports_answers
+from assay.fidelity.results.columns import WORTH, Stamp, stamp
+from assay.fidelity.results.results import Results, of_rollouts
+from assay.fidelity.results.summary import reports_answers
+from assay.fidelity.schema.evidence import Fault, Finding, Spotted
+from assay.fidelity.schema.profile import RolloutRef
 from assay.store import read_rollouts, write_json
 from assay.types import Failure, Rollout, Task, Where
 

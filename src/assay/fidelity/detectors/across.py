@@ -10,9 +10,9 @@ from string import ascii_uppercase
 import numpy as np
 
 from assay.fidelity.detectors.answers import options_of
-from assay.fidelity.evidence import Fault
-from assay.fidelity.repeats import independence
-from assay.fidelity.results import Cell, Results
+from assay.fidelity.results.repeats import independence
+from assay.fidelity.results.results import Cell, Results
+from assay.fidelity.schema.evidence import Fault
 
 LONG = 256
 """Two independent outputs of so many tokens are not the same by chance: that took 99 % certainty of each token."""

@@ -6,9 +6,9 @@ from fractions import Fraction
 from string import ascii_uppercase
 from typing import NamedTuple
 
-from assay.environment.verify.choice import chosen
-from assay.environment.verify.number import Number, number, same, written
-from assay.environment.verify.text import boxed, normalise, plain
+from assay.benchmark.verify.choice import chosen
+from assay.benchmark.verify.number import Number, number, same, written
+from assay.benchmark.verify.text import boxed, normalise, plain
 from assay.types import Message, Task
 
 _MARK = re.compile(

@@ -7,8 +7,8 @@ import msgspec
 
 from assay.fidelity.detectors.answers import clearly_wrong, gold_elsewhere, lenient, plainly_read
 from assay.fidelity.detectors.texts import declines, leak, loop, raw_call, shown, tells_error
-from assay.fidelity.evidence import Fault
-from assay.fidelity.marks import refusals
+from assay.fidelity.review.marks import refusals
+from assay.fidelity.schema.evidence import Fault
 from assay.types import FunctionCall, FunctionCallOutput, Message, Response, Rollout, Score, StopReason, Task
 
 COPIED = 200

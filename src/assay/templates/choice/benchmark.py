@@ -15,8 +15,8 @@ from string import ascii_uppercase
 import msgspec
 from msgspec import Struct
 
-from assay.environment import Benchmark, Environment
-from assay.environment.verify.choice import choice
+from assay.benchmark import Benchmark, Environment
+from assay.benchmark.verify.choice import choice
 from assay.types import Message, Response, Score, Task
 
 ROWS = Path(__file__).with_name("tasks.jsonl")

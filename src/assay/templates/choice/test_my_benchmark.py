@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from assay.environment.catalog import load
-from assay.fidelity.rehearsal import rehearse
+from assay.benchmark.catalog import load
+from assay.fidelity.check.rehearsal import rehearse
 
 BENCHMARK = load(str(Path(__file__).parent))
 

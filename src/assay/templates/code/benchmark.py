@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from assay.environment import Benchmark, Environment
-from assay.environment.verify.code import check_code, code_in
+from assay.benchmark import Benchmark, Environment
+from assay.benchmark.verify.code import check_code, code_in
 from assay.model import Model
 from assay.sandbox import SandboxConfig, check_sandbox
 from assay.types import Message, Response, Score, Task

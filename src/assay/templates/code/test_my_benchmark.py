@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from assay.environment.catalog import load
+from assay.benchmark.catalog import load
 from assay.errors import UsageError
-from assay.fidelity.rehearsal import rehearse
+from assay.fidelity.check.rehearsal import rehearse
 
 BENCHMARK = load(str(Path(__file__).parent))
 SORTED = "```python\ndef middle(numbers):\n    import statistics\n    return statistics.median(numbers)\n```"

@@ -12,13 +12,13 @@ from typing import Any
 
 import msgspec
 
-from assay.environment import Benchmark, Environment, Session
-from assay.environment.tools import ToolSession
-from assay.environment.verify.text import matches
+from assay.benchmark import Benchmark, Environment, Session
+from assay.benchmark.tools import ToolSession
+from assay.benchmark.verify.text import matches
 from assay.errors import ModelError
 from assay.model import Model
-from assay.model.fixed import Fixed
-from assay.model.role import RoleError
+from assay.model.builtin.fixed import Fixed
+from assay.model.wrappers.role import RoleError
 from assay.types import Item, Message, Request, Response, Score, Task, Turn
 
 ASK = """\

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from assay.environment.catalog import load
-from assay.fidelity.rehearsal import rehearse
-from assay.model.fixed import Fixed
+from assay.benchmark.catalog import load
+from assay.fidelity.check.rehearsal import rehearse
+from assay.model.builtin.fixed import Fixed
 
 BENCHMARK = load(str(Path(__file__).parent))
 RIGHT = '{"number": "PX-2090", "sender": "Hale and Sons"}'

@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable, Sequence
 from random import Random
 
-from assay.environment import Benchmark
-from assay.environment.tools import ToolEnvironment, ToolSession
+from assay.benchmark import Benchmark
+from assay.benchmark.tools import ToolEnvironment, ToolSession
 from assay.types import Item, Message, Response, Score, Task, Turn
 
 LEVELS = {"up-to-20": (20, 5), "up-to-100": (100, 7)}

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from assay.environment.catalog import load
-from assay.fidelity.rehearsal import rehearse
+from assay.benchmark.catalog import load
+from assay.fidelity.check.rehearsal import rehearse
 
 BENCHMARK = load(str(Path(__file__).parent))
 TASK = next(task for task in BENCHMARK.environment.tasks() if task.tags["level"] == "up-to-100")

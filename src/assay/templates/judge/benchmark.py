@@ -12,8 +12,8 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from assay.environment import Benchmark, Environment
-from assay.environment.verify.judge import judge
+from assay.benchmark import Benchmark, Environment
+from assay.benchmark.verify.judge import judge
 from assay.model import Model
 from assay.types import Message, Response, Score, Task
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import msgspec
 
-from assay.environment.catalog import load
-from assay.fidelity.rehearsal import rehearse
-from assay.model.fixed import Fixed
+from assay.benchmark.catalog import load
+from assay.fidelity.check.rehearsal import rehearse
+from assay.model.builtin.fixed import Fixed
 from assay.types import Message, Request
 
 BENCHMARK = load(str(Path(__file__).parent))

@@ -12,8 +12,8 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from assay.environment import Benchmark, Environment
-from assay.environment.verify.text import normalised
+from assay.benchmark import Benchmark, Environment
+from assay.benchmark.verify.text import normalised
 from assay.types import Message, Response, Score, Task
 
 ROWS = Path(__file__).with_name("tasks.jsonl")

@@ -8,9 +8,9 @@ solution  find_books(title="The Waves"), find_members(name="Ines Okafor"), lend(
 
 from collections.abc import Iterable, Sequence
 
-from assay.environment import Benchmark, Call
-from assay.environment.tools import Rejected, ToolEnvironment, ToolSession, tool
-from assay.environment.verify.state import state
+from assay.benchmark import Benchmark, Call
+from assay.benchmark.tools import Rejected, ToolEnvironment, ToolSession, tool
+from assay.benchmark.verify.state import state
 from assay.types import Message, RolloutLimits, Score, Task, Turn
 
 BOOKS = {"b1": "The Waves", "b2": "The Waves", "b3": "Middlemarch", "b4": "Emma"}

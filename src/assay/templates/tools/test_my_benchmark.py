@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from assay.environment import Call
-from assay.environment.catalog import load
-from assay.fidelity.rehearsal import rehearse
+from assay.benchmark import Call
+from assay.benchmark.catalog import load
+from assay.fidelity.check.rehearsal import rehearse
 
 BENCHMARK = load(str(Path(__file__).parent))
 

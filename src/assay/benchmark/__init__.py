@@ -1,0 +1,144 @@
+"""Environments: where tasks live, and how rollouts are verified."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from random import Random
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeGuard
+
+from assay.benchmark.data import Source
+from assay.model import Model
+from assay.types import Item, Response, RolloutLimits, Sampling, Score, Task, Turn
+
+
+class Session(Protocol):
+    """The state of one rollout in an environment. Single-use."""
+
+    async def call(self, name: str, arguments: dict[str, Any]) -> str:
+        """What a tool answers, for the model to read."""
+        ...
+
+    async def score(self, turns: Sequence[Turn]) -> Score:
+        """The score of the finished rollout."""
+        ...
+
+
+class Replies(Session, Protocol):
+    """A session that goes on after an answer without calls: a dialogue, a game, a user."""
+
+    async def reply(self, response: Response) -> list[Item] | None:
+        """What is said to the model next; `None` ends the rollout."""
+        ...
+
+
+def replies(session: Session) -> TypeGuard[Replies]:
+    """Whether the session is one that replies. `isinstance` of a protocol costs a fifth of a single-turn rollout."""
+    return hasattr(session, "reply")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A tool's call in a reference solution."""
+
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+class Environment(ABC):
+    """Yields tasks, opens a session a rollout, verifies.
+
+    An environment without tools or state defines `tasks` and `verify`. One with state overrides `open`.
+    """
+
+    name: str
+    version: str
+
+    async def ready(self) -> None:
+        """Returns where all that sessions need is there, such as a sandbox. Raises UsageError: nothing has begun."""
+        return
+
+    @abstractmethod
+    def tasks(self) -> Iterable[Task]:
+        """All tasks, in a fixed order, with unique ids."""
+
+    def verify(self, task: Task, response: Response) -> Score:
+        """The score of a final response. A pure function of its arguments."""
+        raise TypeError(f"{type(self).__name__} defines neither verify() nor open()")
+
+    async def assess(self, task: Task, response: Response, models: Mapping[str, Model]) -> Score:
+        """The score of a final response where finding it takes a wait, such as for a judge in `models`."""
+        return self.verify(task, response)
+
+    def open(self, task: Task, seed: int) -> AbstractAsyncContextManager[Session]:
+        """A session for one rollout of a task. All its randomness comes from the seed."""
+        return _SingleAnswer(self, task, {})
+
+    def open_with(self, task: Task, seed: int, models: Mapping[str, Model]) -> AbstractAsyncContextManager[Session]:
+        """A session that asks models in roles: opened in place of `open` where the benchmark has `roles`."""
+        return _SingleAnswer(self, task, models)
+
+    def solution(self, task: Task) -> Sequence[Call | str] | None:
+        """What somebody does who solves the task, a turn each: a tool's call, or a message; `None` where none is known.
+
+        Where not overridden, it is the gold answer. An environment whose score is of its state gives calls.
+        """
+        return None if task.gold is None else [task.gold]
+
+    def guess(self, task: Task, rng: Random) -> str | None:
+        """An answer as somebody would give it who did not read the task; `None` where there is no such thing."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """An environment with a protocol: what has to be the same wherever the score is to be compared."""
+
+    environment: Environment
+    repeats: int
+    """k of avg@k."""
+    sampling: Sampling = field(default_factory=Sampling)
+    """What the protocol fixes; the rest is the model server's."""
+    limits: RolloutLimits = field(default_factory=RolloutLimits)
+    """How much a model may use in one rollout."""
+    chance: float = 0.0
+    """The score that guessing is stated to reach."""
+    roles: Mapping[str, Model | None] = field(default_factory=dict[str, Model | None])
+    """The models that sessions ask beside the policy, such as a `user` or a `judge`, where `--with ROLE=NAME` names no
+    other; `None` where it has to name one."""
+    formats: tuple[str, ...] = ("{}",)
+    """How an answer may be written, `{}` standing for it: the verifier gate tries each."""
+    data: tuple[Source, ...] = ()
+    """Files that are not in the package, which `assay prepare` gets."""
+
+    @property
+    def name(self) -> str:
+        return self.environment.name
+
+    @property
+    def version(self) -> str:
+        return self.environment.version
+
+
+class _SingleAnswer:
+    """The session of an environment without tools or state: the last response is the answer."""
+
+    __slots__ = ("_environment", "_models", "_task")
+
+    def __init__(self, environment: Environment, task: Task, models: Mapping[str, Model]) -> None:
+        self._environment = environment
+        self._task = task
+        self._models = models
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None):
+        return None
+
+    async def call(self, name: str, arguments: dict[str, Any]) -> str:
+        return f"there is no tool '{name}' here"
+
+    async def score(self, turns: Sequence[Turn]) -> Score:
+        return await self._environment.assess(self._task, turns[-1].response, self._models)

@@ -1,0 +1,62 @@
+"""`assay import` and `assay export`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from assay.benchmark.catalog import load
+from assay.gyms.nemo_gym.interchange import export_run, export_tasks, failures_beside, import_nemo_gym
+
+
+def import_(
+    gym: Literal["nemo-gym"], file: Path, /, *, out: Path | None = None, url: str = "http://127.0.0.1:8000"
+) -> None:
+    """Make a benchmark's folder of another gym's tasks, to be run by its path.
+
+    Parameters
+    ----------
+    gym
+        Whose tasks these are: nemo-gym, a JSONL file of rows for a resources server.
+    file
+        The file of tasks.
+    out
+        The benchmark's folder. One named as the file, here, where not given.
+    url
+        Where the resources server is; benchmark.py holds it, to be changed there.
+    """
+    folder = out or Path(file.stem)
+    made = import_nemo_gym(file, folder, url=url)
+    shown = folder if folder.is_absolute() else f"./{folder}"
+    print(f"{made.tasks} tasks are in {folder}. With the server at {url}:\n  assay run {shown} --model MODEL")
+    if made.dropped:
+        print(f"Not carried over, since a run here doesn't send it: {', '.join(made.dropped)}")
+
+
+def export(
+    what: str,
+    /,
+    *,
+    gym: Annotated[Literal["nemo-gym"], Parameter(name="--format")] = "nemo-gym",
+    out: Path | None = None,
+) -> None:
+    """Write a run's rollouts, or a benchmark's tasks, as another gym's rows.
+
+    Parameters
+    ----------
+    what
+        A run directory, or a benchmark's name or path.
+    gym
+        Whose rows: nemo-gym.
+    out
+        The file. nemo-gym.jsonl in the run directory, or BENCHMARK.jsonl here, where not given.
+    """
+    folder = Path(what)
+    if not (folder / "run.json").exists():
+        benchmark = load(what)
+        file = out or Path(f"{benchmark.name.replace('/', '-')}.jsonl")
+        print(f"{export_tasks(benchmark, file)} tasks are in {file}")
+        return
+    file = out or folder / f"{gym}.jsonl"
+    scored, failed = export_run(folder, file)
+    print(f"{scored} rollouts are in {file}, {failed} failures in {failures_beside(file)}")

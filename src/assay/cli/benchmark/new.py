@@ -1,0 +1,47 @@
+"""`assay new`."""
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from assay.errors import UsageError
+
+TEMPLATES = Path(__file__).parents[2] / "templates"
+"""A folder a kind, each a benchmark that runs as it is."""
+NAME, CLASS, MODULE = "my-benchmark", "MyBenchmark", "my_benchmark"
+"""What stands in them for the name."""
+
+
+def benchmark(
+    name: Path,
+    /,
+    *,
+    kind: Literal["qa", "choice", "code", "tools", "judge", "dialogue", "game"] = "qa",
+) -> None:
+    """Write a benchmark that runs: its environment, a few tasks, golden tests and its card. Replace what is in it.
+
+    Parameters
+    ----------
+    name
+        The folder to make, whose last part is the benchmark's name: small letters, digits and -.
+    kind
+        qa: a short answer. choice: options by letters. code: functions and tests, in a sandbox. tools: tools and a
+        state. judge: free text, by a rubric. dialogue: a user who is asked. game: many turns and a partial reward.
+    """
+    called = name.name
+    if not re.fullmatch(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*", called):
+        raise UsageError(f"'{called}' is no name for a benchmark; expected small letters, digits and -, as in my-quiz")
+    try:
+        name.mkdir(parents=True)
+    except FileExistsError:
+        raise UsageError(f"{name} is there already; nothing was written") from None
+    words = {NAME: called, CLASS: "".join(part.capitalize() for part in re.split("[-_]", called))}
+    for file in sorted(path for path in (TEMPLATES / kind).iterdir() if path.is_file()):
+        text = re.sub(f"{NAME}|{CLASS}", lambda found: words[found[0]], file.read_text(encoding="utf-8"))
+        written = name / file.name.replace(MODULE, called.replace("-", "_"))
+        written.write_text(text, encoding="utf-8")
+        print(written)
+    place = name if name.is_absolute() else f"./{name}"
+    role = " --with judge=NAME" if kind == "judge" else ""
+    print(f"\nassay check {place}\npython -m pytest {place}        # pip install pytest")
+    print(f"assay run {place} --model gold{role}        # its reference answers, without any model")

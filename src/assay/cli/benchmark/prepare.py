@@ -1,0 +1,35 @@
+"""`assay prepare`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from assay.benchmark.catalog import load
+from assay.benchmark.data import download, is_prepared, place, take
+
+
+def prepare(benchmark: str, /, *, file: Annotated[Path | None, Parameter(name="--from")] = None) -> None:
+    """Get the data of a benchmark that is not in the package, once, into ASSAY_DATA or the user's cache.
+
+    The file is the one that the benchmark names by its sha256, or it is not kept.
+
+    Parameters
+    ----------
+    benchmark
+        A benchmark's name (see `assay list benchmarks`) or the path of its folder.
+    file
+        The data, where you have it already: nothing is downloaded then.
+    """
+    chosen = load(benchmark)
+    if not chosen.data:
+        print(f"{chosen.name} needs nothing: its tasks are in the package")
+        return
+    if file is not None:
+        print(take(chosen.name, chosen.data, file))
+        return
+    for source in chosen.data:
+        if is_prepared(chosen.name, source):
+            print(f"{place(chosen.name, source)} is there already")
+        else:
+            print(download(chosen.name, source))

@@ -1,0 +1,143 @@
+"""What a person sees while rollouts come in, and how they stop it."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Coroutine, Iterable
+from typing import Any, Self, TypeVar
+
+import uvloop
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from assay.collect.collect import Interruption, Tally
+
+T = TypeVar("T")
+GRACE_S = 5.0
+"""How long what is in flight may take after SIGTERM. Schedulers kill 10 s (Docker) to 30 s (Slurm) later."""
+console = Console(stderr=True, highlight=False)
+
+
+class Live:
+    """A progress line a run: done, rate, time left, running score, failures, tokens.
+
+    Where the output is no terminal, one plain line when a run begins and one when it ends.
+    """
+
+    def __init__(self) -> None:
+        self._progress = _Tallies(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24 if console.width > 110 else 8),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            _Rate(),
+            TimeRemainingColumn(compact=True),
+            _Figures(),
+            console=console,
+            refresh_per_second=4,
+            disable=not console.is_terminal,
+        )
+        self._shown: tuple[str, Tally] | None = None
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+        self._progress.stop()
+
+    def begin(self, name: str, tally: Tally) -> None:
+        """Show a run from now on."""
+        self.end()
+        self._shown = (name, tally)
+        self._progress.add_task(name, total=tally.planned, tally=tally)
+        if not console.is_terminal and tally.planned:
+            console.print(f"{name}: {tally.planned} rollouts to make")
+
+    def end(self) -> None:
+        """The run that is shown has ended."""
+        if self._shown is None:
+            return
+        name, tally = self._shown
+        self._shown = None
+        if not console.is_terminal:
+            console.print(f"{name}: {figures(tally)}")
+
+
+class _Tallies(Progress):
+    """Reads the tallies when the lines are drawn: collecting never waits for the display."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        for task in self.tasks:
+            self.update(task.id, completed=task.fields["tally"].done)
+        return super().get_renderables()
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        tally: Tally = task.fields["tally"]
+        seconds = max(1e-9, (task.finished_time or (time.monotonic() - tally.started)))
+        return Text(f"{tally.done / seconds:,.0f}/s", style="cyan")
+
+
+class _Figures(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        tally: Tally = task.fields["tally"]
+        words = figures(tally) if console.width > 110 else score(tally)
+        return Text(words, style="red" if tally.failed else "", no_wrap=True)
+
+
+def score(tally: Tally) -> str:
+    """Score so far and failures, in a few words."""
+    if not tally.planned:
+        return "complete"
+    words = f"score {tally.reward / tally.scored:.1%}" if tally.scored else "no score yet"
+    for count, what in ((tally.failed, "failed"), (tally.struggling(), "retrying")):
+        words += f" · {count:,} {what}" if count else ""
+    return words
+
+
+def figures(tally: Tally) -> str:
+    """The same, and tokens."""
+    if not tally.planned:
+        return f"complete: {tally.before:,} rollouts were there"
+    words = f"{score(tally)} · {_short(tally.input_tokens)} in, {_short(tally.output_tokens)} out"
+    if tally.prices:
+        words += f" · ${tally.usd:,.2f}"
+    level = tally.level()
+    return words if level is None else f"{words} · server takes {level:,} at once"
+
+
+def drive(work: Coroutine[Any, Any, T], interruption: Interruption) -> T:
+    """Run to the end on uvloop. Ctrl-C finishes what is in flight and a second one abandons it; SIGTERM does both,
+    GRACE_S apart."""
+
+    async def main() -> T:
+        loop = asyncio.get_running_loop()
+
+        def interrupt() -> None:
+            words = "abandoning what is in flight" if interruption.stopping else "finishing what is in flight"
+            console.print(f"{words}; the same command goes on from here")
+            interruption.stop()
+
+        def terminate() -> None:
+            interrupt()
+            loop.call_later(GRACE_S, interruption.stop)
+
+        loop.add_signal_handler(signal.SIGINT, interrupt)
+        loop.add_signal_handler(signal.SIGTERM, terminate)
+        return await work
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main())
+
+
+def _short(count: int) -> str:
+    return (
+        f"{count / 1e6:.1f}M tokens"
+        if count >= 1e6
+        else f"{count / 1e3:.1f}k tokens"
+        if count >= 1e4
+        else f"{count} tokens"
+    )

@@ -1,0 +1,49 @@
+"""`assay merge`."""
+
+import importlib
+from itertools import islice
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from assay.cli.collect.live import console
+from assay.collect.merge import TWICE, Merged, Twice
+from assay.collect.merge import merge as merge_runs
+from assay.store import read_lines
+
+MOST = 20
+"""Rollouts left out that are shown; all are in the file."""
+
+
+def merge(out: Path, /, *runs: Path) -> None:
+    """Make one run of run directories from several machines, each of which holds a part of one plan.
+
+    What OUT lacks is added to it, and nothing that it has is changed: stopped at any moment, or with further parts,
+    the command can be given again. The parts stay as they are. Where a task and repeat has two scores the first stays,
+    OUT's before the others' in their order, and those that differ are listed; failures are kept with all attempts.
+
+    Parameters
+    ----------
+    out
+        The merged run's directory: a new one, an earlier merge's, or one of the runs.
+    runs
+        Run directories, such as those that `assay run --shard i/n` made.
+    """
+    made = merge_runs(out, runs)
+    _show(out, made)
+    summary = importlib.import_module("assay.fidelity.results.summary")
+    print(summary.text(summary.write(out)), out, sep="\n")
+
+
+def _show(out: Path, made: Merged) -> None:
+    failures = f" and {made.failed:,} failed attempts" if made.failed else ""
+    console.print(f"{made.scored:,} scores{failures} were added; {made.there:,} rollouts were there")
+    if made.alike:
+        console.print(f"{made.alike:,} more have a task, repeat and score that another rollout has: left out")
+    if made.twice:
+        table = Table("task", "repeat", "kept", "left out", "from", box=None, pad_edge=False)
+        for one in islice(read_lines(out / TWICE, Twice), MOST):
+            table.add_row(Text(one.task), str(one.repeat), f"{one.kept:g}", f"{one.left_out:g}", Text(one.file))
+        console.print(f"{made.twice:,} more have another score than the one that stayed: left out", table)
+        console.print(f"all are in {out / TWICE}", markup=False)

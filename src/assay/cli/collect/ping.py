@@ -1,0 +1,159 @@
+"""`assay ping`."""
+
+import asyncio
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Annotated
+
+import msgspec
+import uvloop
+from cyclopts import Parameter
+from msgspec import Struct
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from assay.cli.collect.live import console
+from assay.config import ModelConfig, load_model, load_suite, models, override, suites, unknown
+from assay.errors import UsageError
+from assay.model.ping import CAP, Finding, Ping, ping_all
+from assay.report.words import legible
+
+TITLES = {
+    "answers": "answers",
+    "thinking": "thinking",
+    "tools": "tools",
+    "repeats": "repeats",
+    "logprobs": "logprobs",
+    "token_ids": "token ids",
+}
+STYLES = {True: "green", False: "yellow", None: "dim"}
+
+
+def ping(
+    target: str,
+    /,
+    *,
+    base_url: str | None = None,
+    timeout: float = 60.0,
+    cap: int = CAP,
+    assign: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Ask each model of a suite a few short questions, all at once, and tell what its server gives.
+
+    Whether it answers; how its thinking arrives, and whether that is what the suite says of it; whether tool calls
+    work; whether two samples of one prompt are independent; whether log-probabilities and token ids are to be had.
+    The reason for each no is told below the table. Four to nine requests a model.
+
+    Exits 0 if every model answers, and 4 otherwise.
+
+    Parameters
+    ----------
+    target
+        A suite's name (see `assay list suites`) or TOML file, a model's name (see `assay list models`), or openai:ID or
+        chat:ID for any OpenAI-compatible endpoint.
+    base_url
+        The endpoint of a single model, up to and including /v1.
+    timeout
+        Seconds for each model, all its answers together.
+    cap
+        Output tokens of each answer, at most.
+    assign
+        Change one setting, as often as wanted: models.NAME.KEY in a suite, such as
+        --set models.policy.base_url=http://gpu-1:8000/v1, and model.KEY of a single model.
+    json
+        Print all that was found out as JSON.
+    """
+    if timeout <= 0 or cap < 1:
+        raise UsageError(f"--timeout {timeout:g} --cap {cap}: expected more than 0")
+    asked = _asked(target, base_url, assign)
+    found = _drive(asked, timeout_s=timeout, cap=cap)
+    if found is None:
+        return 130
+    if json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(found)).decode() + "\n")
+    else:
+        _show(found)
+    return 0 if all(each.answers.good for each in found) else 4
+
+
+class _One(Struct, frozen=True, forbid_unknown_fields=True):
+    """What `--set` may change in a single model."""
+
+    model: ModelConfig
+
+
+def _asked(target: str, base_url: str | None, assign: tuple[str, ...]) -> Mapping[str, ModelConfig]:
+    """The models to ask, by name. Raises UsageError."""
+    if target in suites() or target.endswith(".toml"):
+        if base_url is not None:
+            raise UsageError("--base-url is for a single model; in a suite say --set models.NAME.base_url=…")
+        return load_suite(target, assign).models
+    if ":" not in target and target not in models():
+        hint = "; what assay.toml in this directory names; a path that ends in .toml; openai:ID; chat:ID"
+        unknown("suite or model", target, {**suites(), **models()}, hint)
+    name, config = load_model(target, base_url)
+    return {name: override(_One(config), assign).model}
+
+
+def _drive(asked: Mapping[str, ModelConfig], *, timeout_s: float, cap: int) -> list[Ping] | None:
+    """What was found out; `None` after Ctrl-C. Who has not answered yet is shown meanwhile."""
+    waiting = list(asked)
+    try:
+        with (
+            console.status(_waiting(waiting)) as status,
+            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        ):
+
+            def known(found: Ping) -> None:
+                waiting.remove(found.model)
+                status.update(_waiting(waiting))
+
+            return runner.run(ping_all(asked, timeout_s=timeout_s, cap=cap, watch=known))
+    except KeyboardInterrupt:
+        return None
+
+
+def _waiting(names: list[str]) -> Text:
+    return Text(f"asking {', '.join(names)}", style="dim")
+
+
+def _show(found: list[Ping]) -> None:
+    out = Console(highlight=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("model", overflow="fold")
+    for title in TITLES.values():
+        table.add_column(title, no_wrap=True)
+    for each in found:
+        table.add_row(Text(each.model), *(_cell(each, check) for check in TITLES))
+    out.print(table)
+    notes = Table.grid(padding=(0, 2, 0, 0))
+    notes.add_column(no_wrap=True)
+    notes.add_column(no_wrap=True, style="dim")
+    notes.add_column(overflow="fold")
+    for each in found:
+        for index, (what, why) in enumerate(_notes(each)):
+            notes.add_row(Text("" if index else each.model), what, Text(legible(why)))
+    if notes.row_count:
+        out.print("", notes)
+
+
+def _cell(each: Ping, check: str) -> Text:
+    finding: Finding = getattr(each, check)
+    if check == "answers" and finding.good and each.seconds is not None:
+        return Text(f"{each.seconds:.1f} s" if each.seconds >= 0.1 else "<0.1 s", style="green")
+    style = "red" if check == "answers" and not finding.good else STYLES[finding.good]
+    return Text(legible(finding.says), style=style)
+
+
+def _notes(each: Ping) -> Iterator[tuple[str, str]]:
+    """What does not fit into a cell: the reasons, and another name than the one that was asked for."""
+    if each.served_as and each.id and each.served_as != each.id:
+        yield "served as", f"{each.served_as}; asked for {each.id}"
+    for check, title in TITLES.items():
+        why: str = getattr(each, check).why
+        if why:
+            # Where it is was told if it did not answer; of one that does, only its words matter.
+            yield title, why if check == "answers" else re.sub(r"https?://\S+(?= answered)", "the server", why)

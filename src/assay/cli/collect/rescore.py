@@ -1,0 +1,160 @@
+"""`assay rescore`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.table import Table
+from rich.text import Text
+
+from assay.benchmark import Benchmark
+from assay.benchmark.catalog import load
+from assay.cli.collect.live import Live, console, drive
+from assay.cli.collect.profile import report
+from assay.cli.collect.run import roles_of
+from assay.collect.collect import Interruption
+from assay.errors import UsageError
+from assay.fidelity.profile import read_plan
+from assay.fidelity.rescore.rescore import CHANGES, Change, RescorePlan, Rescoring
+from assay.fidelity.rescore.rescore import rescore as rescore_run
+from assay.fidelity.rescore.rescore_profile import rescore_profile
+from assay.sandbox import place
+from assay.store import read_record
+from assay.types import Failure, Outcome, Score
+
+MOST = 20
+"""Changes that are shown; all are in the file."""
+SAID = {
+    "score": "scored otherwise",
+    "answer": "read another answer at the same score",
+    "mended": "failed before and have a score now",
+    "broken": "had a score and failed now",
+    "owed": "could not be rescored",
+}
+
+
+def rescore(
+    run: Path,
+    *,
+    benchmark: str | None = None,
+    processes: int = 1,
+    concurrency: int = 64,
+    out: Path | None = None,
+    role: Annotated[tuple[str, ...], Parameter(name="--with", negative="")] = (),
+    sandbox: str | None = None,
+    unsafe: bool = False,
+) -> int:
+    """Score the rollouts of a run, or of a profile's runs, again with today's verifier, without the model.
+
+    The old run stays as it is. The new scores are a run, or a profile, of their own beside it, which every command
+    takes. Tools are called again, so that a state comes about again. Given again, it goes on where it stopped.
+
+    Exits 4 where a rollout that had a score has none now.
+
+    Parameters
+    ----------
+    run
+        A run directory, or a profile's.
+    benchmark
+        The benchmark's name or the path of its folder; as the run names it where not given.
+    processes
+        So many processes, for a verifier that computes. One that waits, as for a sandbox, needs --concurrency alone.
+    concurrency
+        Rollouts in flight at most.
+    out
+        The new directory. RUN-rescored-VERIFIER where not given, VERIFIER being a digest of today's.
+    role
+        ROLE=NAME: the model that is asked in a role what was not asked then, such as --with judge=NAME. Where it is
+        another one than the run's, it is asked everything.
+    sandbox
+        Where code is run: bubblewrap, docker, docker:IMAGE or subprocess; bubblewrap where not given.
+    unsafe
+        Allow --sandbox subprocess, which shuts nothing off.
+    """
+    if processes < 1 or concurrency < 1:
+        raise UsageError("nothing to do: --processes and --concurrency have to be at least 1")
+    place(sandbox, unsafe=unsafe)
+    whole = (run / "plan.jsonl").exists()
+    source = benchmark or (read_plan(run).source if whole else read_record(run).benchmark)
+    asked = RescorePlan(
+        run=run,
+        benchmark=_load(source, run, named=benchmark is not None),
+        source=source,
+        folder=out,
+        concurrency=concurrency,
+        processes=processes,
+        roles=roles_of(role),
+    )
+    interruption = Interruption()
+    with Live() as live:
+        if whole:
+            made = drive(rescore_profile(asked, interruption=interruption, watch=live.begin), interruption)
+            folder, found = made or (None, {})
+        else:
+            one = drive(rescore_run(asked, interruption=interruption, watch=live.begin), interruption)
+            folder, found = None, {run.resolve().name: one} if one else {}
+    if not found:
+        return 130
+    for name, rescored in found.items():
+        _show(name, rescored)
+    if folder:
+        report(folder)
+    changes = [change for rescored in found.values() for change in rescored.changes]
+    return 4 if any(isinstance(c.before, Score) and not isinstance(c.after, Score) for c in changes) else 0
+
+
+def _load(source: str, run: Path, *, named: bool) -> Benchmark:
+    try:
+        return load(source)
+    except UsageError as error:
+        if named:
+            raise
+        raise UsageError(f"{error}\n  {run} is of {source}: say where that is with --benchmark PATH") from None
+
+
+def _show(name: str, rescored: Rescoring) -> None:
+    changes = rescored.changes
+    points = "" if None in (rescored.before, rescored.after) else f" ({_points(rescored):+.1f} points)"
+    print(f"{name}: score {_share(rescored.before)} → {_share(rescored.after)}{points}, {rescored.rollouts:,} rescored")
+    for kind, said in SAID.items():
+        if count := sum(change.kind == kind for change in changes):
+            print(f"  {count:,} {said}")
+    for tasks, said in (
+        (rescored.relabelled, "tasks have another gold answer or other data"),
+        (rescored.asked_otherwise, "tasks ask something else today, so their rollouts are no answer to them"),
+        (rescored.gone, "tasks are not in today's benchmark"),
+    ):
+        if tasks:
+            more = f" and {len(tasks) - 8:,} more" if len(tasks) > 8 else ""
+            print(f"  {len(tasks):,} {said}: {', '.join(tasks[:8])}{more}")
+    if rescored.new:
+        print(f"  {rescored.new:,} tasks of today's benchmark are not in the run")
+    if changes:
+        console.print(_table(changes[:MOST]))
+        print(f"  all {len(changes):,} are in {rescored.folder / CHANGES}")
+    print(rescored.folder)
+
+
+def _points(rescored: Rescoring) -> float:
+    return 100 * ((rescored.after or 0.0) - (rescored.before or 0.0))
+
+
+def _share(score: float | None) -> str:
+    return "–" if score is None else f"{score:.1%}"
+
+
+def _table(changes: list[Change]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in ("task", "repeat", "before", "after"):
+        table.add_column(column, overflow="fold", justify="right" if column == "repeat" else "left")
+    for change in changes:
+        after = Text(change.reason or "not rescored") if change.after is None else _told(change.after)
+        table.add_row(Text(change.task), str(change.repeat), _told(change.before), after)
+    return table
+
+
+def _told(outcome: Outcome) -> Text:
+    if isinstance(outcome, Failure):
+        return Text(f"failed in the {outcome.where}: {outcome.kind}: {outcome.message[:120]}")
+    answer = "no answer" if outcome.answer is None else outcome.answer[:60]
+    return Text(f"{outcome.reward:g}  {answer}")

@@ -1,0 +1,135 @@
+"""`assay failures`."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from assay.fidelity.detectors import FAILED, meaning
+from assay.fidelity.failures import Failures
+from assay.fidelity.failures import failures as look
+from assay.fidelity.schema.evidence import Finding, Spotted, SuspectTask
+from assay.report.words import NONE, count, counted, legible
+
+SUSPECTS = 10
+"""Suspect tasks that are shown."""
+EVIDENCE = 160
+"""Characters of evidence that are shown."""
+
+
+def failures(folder: Path, /, *, model: str | None = None, json: bool = False) -> None:
+    """Show what machines see in failing rollouts: what went wrong other than a wrong answer, and suspect tasks.
+
+    No model is asked, and nothing is written. A finding is a reason to read, not a verdict.
+
+    Parameters
+    ----------
+    folder
+        A profile's directory, or a run's.
+    model
+        This model's rollouts alone. Suspect tasks are by all models.
+    json
+        Print everything as JSON, with up to 200 rollouts a finding.
+    """
+    found = look(folder, model)
+    if json:
+        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
+        return
+    console = Console(highlight=False)
+    for name, rollouts in found.rollouts.items():
+        _show_model(console, name, rollouts, [one for one in found.findings if one.model == name])
+    _show_suspects(console, found)
+    broken = [one for one in found.findings if one.detector.startswith(FAILED)]
+    if broken:
+        console.print(_heading("Failures: they have no score"), _failed(broken), "")
+    _show_meanings(console, found.findings)
+    _show_next(console, folder, found)
+
+
+def _show_model(console: Console, name: str, rollouts: int, findings: Sequence[Finding]) -> None:
+    own = [one for one in findings if not one.detector.startswith(FAILED)]
+    said = f": {counted(rollouts, 'rollout')}" + ("" if own else ", nothing found")
+    console.print(_heading(name).append(said, style="not bold"))
+    if own:
+        table = _table("finding", "suspect", "of all", "example")
+        for one in own:
+            table.add_row(one.detector, one.suspect, f"{count(one.count)}/{count(one.of)}", _example(one.spotted))
+        console.print(table)
+    console.print()
+
+
+def _example(spotted: Sequence[Spotted]) -> Text:
+    if not spotted:
+        return Text(NONE)
+    first = spotted[0]
+    said = _plain(first.evidence)
+    short = said if len(said) <= EVIDENCE else f"{said[:EVIDENCE]}…"
+    return Text.assemble((f"{_plain(first.rollout.task)}, repeat {first.rollout.repeat}", "bold"), f": {short}")
+
+
+def _show_suspects(console: Console, found: Failures) -> None:
+    tasks = found.suspects
+    if not tasks:
+        said = "none" if found.models > 1 else "two models are needed to tell"
+        console.print(_heading("Suspect tasks").append(f": {said}", style="not bold"), "")
+        return
+    more = f", the first {SUSPECTS} of {len(tasks):,}" if len(tasks) > SUSPECTS else ""
+    console.print(_heading(f"Suspect tasks{more}"))
+    table = _table("task", "suspicion", "why")
+    for one in tasks[:SUSPECTS]:
+        table.add_row(_plain(one.task), f"{one.suspicion:.2f}", _why(one))
+    console.print(table, "")
+
+
+def _why(one: SuspectTask) -> Text:
+    return Text.assemble((", ".join(one.signs), "bold"), f": {_plain(one.reason)}" if one.reason else "")
+
+
+def _failed(findings: Sequence[Finding]) -> Table:
+    table = _table("where/kind", "model", "of all", "example")
+    for one in findings:
+        kind = one.detector.removeprefix(FAILED)
+        table.add_row(_plain(kind), _plain(one.model), f"{count(one.count)}/{count(one.of)}", _example(one.spotted))
+    return table
+
+
+def _show_meanings(console: Console, findings: Iterable[Finding]) -> None:
+    """What each finding may mean and what to do, once."""
+    names = dict.fromkeys(one.detector for one in findings)
+    if not names:
+        return
+    console.print(_heading("What it may mean"))
+    for name in names:
+        console.print(Padding(Text.assemble((_plain(name), "bold"), f": {meaning(name)}"), (0, 0, 0, 2)))
+    console.print()
+
+
+def _show_next(console: Console, folder: Path, found: Failures) -> None:
+    if not found.findings:
+        console.print(Text(f"Nothing was found in rollouts. Looked for: {', '.join(found.looked_for)}."), "")
+    if (folder / "run.json").exists():
+        console.print(Text("All rollouts that a finding names, up to 200: --json."))
+    else:
+        console.print(Text(f"Read them: assay review {folder}    All rollouts of a finding, up to 200: --json."))
+
+
+def _heading(text: str) -> Text:
+    return Text(_plain(text), style="bold")
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in columns:
+        right = name in ("of all", "suspicion")
+        table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=right)
+    return table
+
+
+def _plain(text: str) -> str:
+    """The text in one line, without what a terminal would obey."""
+    return " ".join(legible(text).split())

@@ -1,0 +1,130 @@
+"""`assay parity`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import uvloop
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from assay.benchmark.catalog import load
+from assay.cli.collect.run import roles_of
+from assay.collect.run import tasks_of
+from assay.errors import UsageError
+from assay.fidelity.original.parity import compare
+from assay.fidelity.original.reference import pairs, read, toml_value
+from assay.fidelity.schema.evidence import Parity
+from assay.report.words import legible
+from assay.sandbox import place
+from assay.store import write_json, write_lines
+
+STYLES = {
+    "identical": "green",
+    "equivalent": "green",
+    "different": "red bold",
+    "inconclusive": "yellow",
+    "not run": "dim",
+}
+CODES = {"identical": 0, "equivalent": 0, "different": 3, "inconclusive": 5}
+FIRST = 10
+"""Disagreements that are printed."""
+console = Console(highlight=False)
+
+
+def parity(
+    benchmark: str,
+    *,
+    reference: Path,
+    column: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    match: str | None = None,
+    data: Path | None = None,
+    run: Path | None = None,
+    margin: float = 2.0,
+    setting: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    out: Path | None = None,
+    concurrency: int = 16,
+    role: Annotated[tuple[str, ...], Parameter(name="--with", negative="")] = (),
+    sandbox: str | None = None,
+    unsafe: bool = False,
+) -> int:
+    """Compare a benchmark with its original code: data, prompts, both verifiers on the same outputs, fresh samples.
+
+    Exits 0 where they are identical or equivalent, 3 where they are different, and 5 where that stays open.
+
+    Parameters
+    ----------
+    benchmark
+        A benchmark's name (see `assay list benchmarks`) or the path of its folder.
+    reference
+        The original code's results, .jsonl or .csv (.gz): a row a rollout with task, score, and as far as there are
+        any repeat, output, prompt, gold.
+    column
+        NAME=COLUMN where the file calls it otherwise, as often as wanted, such as --column score=is_correct; dots lead
+        into nested JSON.
+    match
+        Where the original has no ids of tasks: the column whose text stands in one task's prompt.
+    data
+        The original's data file, whose SHA-256 is compared.
+    run
+        A run directory of the same model here, fresh: what is found is written there.
+    margin
+        How far the scores of fresh samples may be apart and still be equivalent, in percentage points.
+    setting
+        How the original's results were made, as often as wanted, such as --setting temperature=0.7. `reasoning` (auto,
+        field, tags, none) says where their thinking stands.
+    out
+        Where to write, if there is no run. parity/BENCHMARK-FILE where not given.
+    concurrency
+        Outputs that are verified at once, at most.
+    role
+        ROLE=NAME: the model that the benchmark asks in a role, such as --with judge=NAME.
+    sandbox
+        Where code is run: bubblewrap, docker, docker:IMAGE or subprocess; bubblewrap where not given.
+    unsafe
+        Allow --sandbox subprocess, which shuts nothing off.
+    """
+    place(sandbox, unsafe=unsafe)
+    if run is not None and out is not None:
+        raise UsageError("--run and --out both say where to write; give one")
+    if concurrency < 1:
+        raise UsageError(f"--concurrency {concurrency}: expected at least 1")
+    chosen = load(benchmark)
+    settings = {name: toml_value(text) for name, text in pairs(setting, "--setting", "temperature=0.7").items()}
+    columns = pairs(column, "--column", "score=is_correct")
+    results = read(reference, columns, match=match, tasks=tasks_of(chosen) if match else (), settings=settings)
+    climb = compare(
+        chosen, results, run=run, data=data, margin=margin / 100, roles=roles_of(role), concurrency=concurrency
+    )
+    with console.status(f"comparing {len(results.rows):,} results"):
+        made = uvloop.run(climb)
+    stem = reference.name.partition(".")[0] or reference.name
+    folder = run or out or Path("parity", f"{chosen.name.replace('/', '--')}-{stem}")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_lines(folder / "reference.jsonl", results.rows)
+    write_json(folder / "parity.json", made)
+    _show(made, folder / "parity.json")
+    return CODES[made.verdict]
+
+
+def _show(made: Parity, path: Path) -> None:
+    ladder = Table(box=None, pad_edge=False)
+    for column in ("rung", "verdict", "why"):
+        ladder.add_column(column, overflow="fold")
+    for rung in made.ladder:
+        ladder.add_row(rung.name, Text(rung.verdict, style=STYLES[rung.verdict]), Text(legible(rung.reason)))
+    console.print(ladder)
+    found = [(rung.name, one) for rung in made.ladder for one in rung.disagreements]
+    if found:
+        places = Table(box=None, pad_edge=False)
+        for column in ("rung", "task", "repeat", "there", "here", "why"):
+            places.add_column(column, overflow="fold")
+        for name, one in found[:FIRST]:
+            repeat = "" if one.repeat is None else str(one.repeat)
+            places.add_row(name, *(Text(legible(part)) for part in (one.task, repeat, one.there, one.here, one.why)))
+        more = f"{len(found) - FIRST:,} more disagreements are" if len(found) > FIRST else "Disagreements are"
+        console.print("", places, Text(f"{more} in {path}."))
+    reference = made.reference
+    print(f"\n{reference.file}: score {reference.score:.2%} of {reference.rows:,} results on {reference.tasks:,} tasks")
+    print(f"{made.verdict}: {legible(made.reason)}\n{path}")

@@ -1,0 +1,254 @@
+"""`assay review`."""
+
+import asyncio
+import getpass
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from assay.cli.collect.profile import STYLES
+from assay.cli.fidelity.keys import keys
+from assay.cli.fidelity.walk import Screen, Walk, screens
+from assay.collect.run import GATES_OWN
+from assay.config import load_model, unknown
+from assay.errors import UsageError
+from assay.fidelity.detectors import detect
+from assay.fidelity.profile import compute, contenders_of, read_plan
+from assay.fidelity.results.results import Results
+from assay.fidelity.review.judge import (
+    FAULTS,
+    TRUSTED,
+    TRUSTED_LOWER,
+    Proposals,
+    Standing,
+    propose,
+    standings,
+    unproposed,
+)
+from assay.fidelity.review.marks import bring, keep, read_said
+from assay.fidelity.review.review import SAMPLE, Opened, drawn, failing, failures_gate, opened, settled, to_read
+from assay.fidelity.review.review import review as review_of
+from assay.fidelity.schema.evidence import Explanation, Finding, Mark, Reviewed, Said
+from assay.fidelity.schema.profile import Gate
+from assay.model import connect
+from assay.model.wrappers.guard import Guarded
+from assay.report.page import publish
+from assay.report.words import counted, legible
+
+CONCURRENCY = 8
+"""Requests in flight to a judge."""
+
+
+def review(
+    folder: Annotated[Path, Parameter(name="profile")],
+    *,
+    sample: int = SAMPLE,
+    model: str | None = None,
+    by: str | None = None,
+    marks: Path | None = None,
+    judge: str | None = None,
+    summary: bool = False,
+) -> int:
+    """Read failing rollouts one by one, and say with a key whose fault each is.
+
+    First what the detectors found, then a sample of each model's failures, which is the same each time. Marks are kept
+    at once in marks.jsonl; given again, the command goes on with what is not marked. Where the input is no terminal, a
+    line is a key, with a note behind it: "v the comma is missed". At the end the gates are computed again.
+
+    Parameters
+    ----------
+    folder
+        A profile's directory.
+    sample
+        Failing rollouts of each model to read. The gate asks for 10.
+    model
+        This model's alone.
+    by
+        Who marks. git's user.name where not given, else the login.
+    marks
+        Add the marks and explanations of this file (JSON lines as in marks.jsonl), and read nothing. A mark's
+        `content` may be left out: then it is of the rollout that is here.
+    judge
+        A model that proposes a mark for each sampled failure. They never count; its agreement with you is shown.
+    summary
+        Only tell how far the review has come.
+    """
+    if sample < 1:
+        raise UsageError(f"--sample {sample}: expected at least 1")
+    table = _lay_out(folder, sample)
+    if model is not None and model not in table.results:
+        unknown("model with failures to read in this profile", model, table.results)
+    console = Console(highlight=False)
+    if summary:
+        _show(console, table, read_said(folder))
+        return 0
+    before = read_said(folder)
+    if marks is not None:
+        _tell_added(bring(folder, marks, read_plan(folder).suite.models, table.shares), table)
+    else:
+        chosen = [name for name in table.results if model in (None, name)]
+        if judge is not None:
+            _ask(folder, judge, [one for name in chosen for one in table.sampled(name)])
+        walk = Walk(
+            folder,
+            [screen for name in chosen for screen in table.screens(name)],
+            read_said(folder),
+            by or _who(),
+            keys(),
+            console,
+        )
+        walk.go()
+    said = read_said(folder)
+    _show(console, table, said)
+    if said != before:
+        publish(folder, asyncio.run(compute(folder)))
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """What there is to read of a profile."""
+
+    folder: Path
+    results: Mapping[str, Results]
+    findings: Mapping[str, Sequence[Finding]]
+    sample: int
+
+    @property
+    def shares(self) -> dict[tuple[str, str], float]:
+        """By model and detector, of the rollouts that were looked at, those that show what was found."""
+        return {(one.model, one.detector): one.share for found in self.findings.values() for one in found}
+
+    def run(self, name: str) -> Path:
+        return self.folder / "runs" / name
+
+    def sampled(self, name: str) -> list[Opened]:
+        keys = drawn(failing(self.results[name]), self.sample)
+        found = opened(self.run(name), name, self.results[name], keys)
+        return [found[key] for key in keys]
+
+    def screens(self, name: str) -> list[Screen]:
+        return screens(self.run(name), name, self.results[name], self.findings[name], self.sample)
+
+    def reviews(self, said: Sequence[Said], sample: int) -> dict[str, Reviewed]:
+        return {name: review_of(self.run(name), name, found, said, sample) for name, found in self.results.items()}
+
+
+def _lay_out(folder: Path, sample: int) -> _Table:
+    plan = read_plan(folder)
+    results = to_read(plan.suite, contenders_of(folder, plan))
+    findings = {name: detect(folder / "runs" / name, name, found) for name, found in results.items()}
+    return _Table(folder, results, findings, sample)
+
+
+def _who() -> str:
+    try:
+        asked = subprocess.run(
+            ["git", "config", "user.name"], capture_output=True, text=True, errors="replace", timeout=5, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return getpass.getuser()
+    return asked.stdout.strip() or getpass.getuser()
+
+
+def _tell_added(added: Sequence[Said], table: _Table) -> None:
+    marks = sum(isinstance(one, Mark) for one in added)
+    print(f"added: {counted(marks, 'mark')}, {counted(len(added) - marks, 'explanation')}")
+    for one in added:
+        found = [finding.detector for finding in table.findings.get(one.model, ())]
+        if isinstance(one, Explanation) and one.detector not in found:
+            known = ", ".join(found) or "nothing"
+            print(f"  no finding is named {legible(one.detector)}; of {legible(one.model)} there are: {legible(known)}")
+
+
+def _ask(folder: Path, name: str, rollouts: Sequence[Opened]) -> None:
+    """Have a judge propose marks for what it has not seen yet, and tell what came of it."""
+    by, server = load_model(name)
+    if server.dialect in GATES_OWN:
+        raise UsageError(f"--judge {name}: it answers tasks alone; expected a model that reads")
+    waiting = unproposed(rollouts, read_said(folder), by)
+    if not waiting:
+        return
+    print(f"{by} reads {counted(len(waiting), 'rollout')} …", flush=True)
+
+    async def ask() -> Proposals:
+        model = Guarded(connect(server), server, concurrency=CONCURRENCY)
+        try:
+            return await propose(model, by, waiting, lambda mark: keep(folder, mark), concurrency=CONCURRENCY)
+        finally:
+            await model.aclose()
+
+    try:
+        found = asyncio.run(ask())
+    except KeyboardInterrupt:
+        print("stopped; what it said so far is kept")
+        return
+    print(f"{by}: {counted(found.made, 'mark')} proposed of {len(waiting)} asked for, {found.unreadable} can't be read")
+    if found.failed:
+        print(f"{counted(found.failed, 'call')} failed, the last: {legible(found.error)}")
+
+
+def _show(console: Console, table: _Table, said: Sequence[Said]) -> None:
+    """How far it has come: each model, each judge, and what the gate says."""
+    reviews = table.reviews(said, table.sample)
+    models = Table(box=None, pad_edge=False)
+    models.add_column("model", overflow="fold")
+    for column in ("failing", "read", *FAULTS, "settled"):
+        models.add_column(column.replace("infrastructure", "infra"), justify="right", no_wrap=True)
+    for name, found in reviews.items():
+        models.add_row(
+            Text(name),
+            f"{found.failing}/{found.made}",
+            f"{found.marked}/{found.sample}",
+            *(str(found.faults.get(fault, 0)) for fault in FAULTS),
+            _settled(table.findings[name], found),
+        )
+    console.print(models)
+    console.print(Text("settled: findings explained, or read and found to be the model's", style="dim"))
+    for standing in standings(said):
+        _show_standing(console, standing)
+    gate = failures_gate(
+        table.reviews(said, SAMPLE), [finding for found in table.findings.values() for finding in found]
+    )
+    _show_gate(console, gate)
+
+
+def _settled(findings: Sequence[Finding], found: Reviewed) -> str:
+    marks = {(mark.task, mark.repeat): mark for mark in found.marks}
+    return f"{sum(settled(finding, marks, found.explained) for finding in findings)}/{len(findings)}"
+
+
+def _show_gate(console: Console, gate: Gate) -> None:
+    console.print(Text.assemble("\nfailures: ", (gate.verdict, STYLES[gate.verdict]), f". {legible(gate.reason)}"))
+
+
+def _show_standing(console: Console, standing: Standing) -> None:
+    """A judge's agreement with persons: the table, kappa, and whether its marks are worth counting."""
+    kappa, interval = standing.agreement.kappa, standing.agreement.interval
+    table = Table(box=None, pad_edge=False, title=Text(f"\n{standing.by} against persons"), title_justify="left")
+    table.add_column("a person's \\ its own")
+    for fault in FAULTS:
+        table.add_column(fault, justify="right")
+    for fault, row in zip(FAULTS, standing.table_CC.tolist(), strict=True):
+        table.add_row(fault, *map(str, row))
+    console.print(table)
+    if kappa is None or interval is None:
+        console.print(
+            "Both always say the same one thing, so that no kappa can be told: its marks are not to be counted."
+        )
+        return
+    told = f"Cohen's kappa {kappa:.2f} (95 %: {interval[0]:.2f} to {interval[1]:.2f}) over {standing.agreement.count}: "
+    if standing.trusted:
+        verdict = f"at least {TRUSTED}. Its marks are worth a look; the gate counts a person's alone."
+    elif kappa < TRUSTED:
+        verdict = f"below {TRUSTED}. Its marks are not to be counted."
+    else:
+        verdict = f"too few to tell, for it may be below {TRUSTED_LOWER}. Its marks are not to be counted."
+    console.print(told + verdict)

@@ -1,0 +1,258 @@
+"""A run: one benchmark x one model, in a directory. Begins or resumes it, and collects what is owed."""
+
+import dataclasses
+import platform
+import random
+import secrets
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+from msgspec import structs
+
+from assay.agent.loop import ToolLoop
+from assay.benchmark import Benchmark
+from assay.benchmark.catalog import home
+from assay.benchmark.reference import DONE, reference
+from assay.collect.collect import Interruption, Tally, collect, owed, plan
+from assay.config import ModelConfig, unknown
+from assay.digest import code_digest, tasks_digest
+from assay.errors import BudgetSpent, UsageError
+from assay.model import Model, connect
+from assay.model.builtin.fixed import Fixed
+from assay.model.wrappers.budget import Budget
+from assay.model.wrappers.guard import Guarded
+from assay.sandbox import PLACE
+from assay.store import RoleRecord, RunRecord, Shard, Store, progress, read_rollouts
+from assay.types import Request, Response, Task
+
+OFF_TOPIC = "I would rather talk about the weather."
+"""The null model's answer: well-formed, and right for no task."""
+S = TypeVar("S", bound=ModelConfig)
+GATES_OWN = ("gold", "null", "chance")
+"""The dialects that answer from the benchmark's tasks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlan:
+    """What one command asks of a run."""
+
+    benchmark: Benchmark
+    source: str = ""
+    """How the command named the benchmark: by which other processes find it."""
+    name: str
+    """The model's short name."""
+    server: ModelConfig
+    folder: Path
+    repeats: int
+    limit: int | None = None
+    """Only so many tasks, from the first."""
+    concurrency: int = 64
+    shard: Shard = field(default_factory=Shard)
+    sharing: int | None = None
+    """So many processes, this one among them, share the limits of the models; the one that started them keeps others
+    from the run."""
+    seed: int = 0
+    early_stop: bool = True
+    budget: Budget | None = None
+    """What may still be spent. One budget may be shared by several runs."""
+    roles: Mapping[str, ModelConfig] = field(default_factory=dict[str, ModelConfig])
+    """The models that sessions ask beside this one; the benchmark's own where a role is not named."""
+    registry: Path | None = None
+    """The `started.jsonl` where the run is written down before it starts."""
+
+
+async def collect_run(
+    asked: RunPlan,
+    *,
+    interruption: Interruption | None = None,
+    watch: Callable[[Tally], None] = lambda _: None,
+) -> Tally:
+    """Collect what the run still owes; `watch` is handed the running tally before the first rollout.
+
+    Raises UsageError, DigestMismatch and StoppedEarly (NothingScored, BudgetSpent). What was collected is kept.
+    """
+    async with opened(asked) as ready:
+        budget, server, model, tasks = asked.budget, asked.server, ready.model, ready.tasks
+        with Store(
+            asked.folder, ready.record, tasks, asked.shard, registry=asked.registry, claimed=asked.sharing is not None
+        ) as store:
+            scored, attempts = progress(asked.folder)
+            # Counted by drawing it once: a plan of a million rollouts never stands in memory.
+            count = sum(1 for _ in owed(tasks, asked.repeats, scored=scored, shard=asked.shard))
+            tally = Tally(
+                planned=count,
+                before=len(scored),
+                prices=server.prices,
+                role_prices={role: config.prices for role, config in asked.roles.items() if config.prices},
+                struggling=lambda: model.struggling,
+                level=lambda: model.level,
+            )
+            planned = plan(tasks, asked.repeats, seed=asked.seed, scored=scored, attempts=attempts, shard=asked.shard)
+            watch(tally)
+            await collect(
+                ready.benchmark,
+                ToolLoop(),
+                model,
+                planned,
+                store,
+                tally,
+                concurrency=asked.concurrency,
+                deadline_s=server.deadline_s,
+                early_stop=asked.early_stop,
+                interruption=interruption,
+            )
+            if budget and budget.reached:
+                raise spent(asked.name, budget, count - tally.scored)
+            return tally
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """All that rollouts of a run need, opened."""
+
+    benchmark: Benchmark
+    """With a model in each of its roles."""
+    tasks: list[Task]
+    model: Guarded
+    record: RunRecord
+
+
+@asynccontextmanager
+async def opened(asked: RunPlan) -> AsyncGenerator[Ready]:
+    """All that the run's rollouts need, within this process' share of the limits. Raises UsageError."""
+    roles = {role: shared(config, asked) for role, config in asked.roles.items()}
+    async with cast(asked.benchmark, roles, concurrency=asked.concurrency, budget=asked.budget) as benchmark:
+        asked = dataclasses.replace(asked, benchmark=benchmark)
+        tasks = tasks_of(benchmark, asked.limit)
+        if asked.repeats < 1 or asked.concurrency < 1:
+            raise UsageError("nothing to do: --repeats and --concurrency have to be at least 1")
+        server = shared(asked.server, asked)
+        model = Guarded(model_of(asked.server, benchmark), server, concurrency=asked.concurrency, budget=asked.budget)
+        try:
+            yield Ready(benchmark, tasks, model, record_of(asked, model, tasks))
+        finally:
+            await model.aclose()
+
+
+def shared(config: ModelConfig, asked: RunPlan) -> ModelConfig:
+    """The configuration with this process' share of its limits."""
+    return structs.replace(config, limits=config.limits.shared(asked.sharing or 1))
+
+
+def spent(name: str, budget: Budget, owed: int) -> BudgetSpent:
+    """What is told where a budget ends a run."""
+    return BudgetSpent(
+        f"{name}: the budget is reached: {budget.told()}; {owed:,} rollouts owed.\n"
+        "  The same command with a larger budget goes on from here."
+    )
+
+
+@asynccontextmanager
+async def cast(
+    benchmark: Benchmark, roles: Mapping[str, ModelConfig], *, concurrency: int = 64, budget: Budget | None = None
+) -> AsyncGenerator[Benchmark]:
+    """The benchmark with a model in each of its roles, opened. Raises UsageError where a role is unknown or empty."""
+    for role in roles.keys() - benchmark.roles.keys():
+        unknown(f"role in benchmark {benchmark.name}", role, benchmark.roles)
+    for role, own in benchmark.roles.items():
+        if own is None and role not in roles:
+            raise UsageError(f"benchmark {benchmark.name} asks a model in the role {role}; say --with {role}=NAME")
+    await benchmark.environment.ready()
+    async with AsyncExitStack() as opened:
+        models = dict(benchmark.roles)
+        for role, config in roles.items():
+            if config.dialect in GATES_OWN:
+                raise UsageError(f"--with {role}: the model {config.dialect} answers tasks alone; expected another")
+            model = Guarded(connect(config), config, concurrency=concurrency, budget=budget)
+            opened.push_async_callback(model.aclose)
+            models[role] = model
+        yield dataclasses.replace(benchmark, roles=models)
+
+
+def count_spent(
+    budget: Budget, folder: Path, server: ModelConfig, roles: Mapping[str, ModelConfig] | None = None
+) -> None:
+    """Count in a budget what earlier commands used for a run, its failures too."""
+    role_prices = {role: config.prices for role, config in (roles or {}).items()}
+    for rollout in read_rollouts(folder) if (folder / "run.json").exists() else ():
+        budget.spend_rollout(rollout, server.prices, role_prices)
+
+
+def record_of(asked: RunPlan, model: Model, tasks: list[Task]) -> RunRecord:
+    """What `run.json` says of the run."""
+    return RunRecord(
+        benchmark=asked.benchmark.name,
+        version=asked.benchmark.version,
+        tasks=len(tasks),
+        tasks_digest=tasks_digest(tasks),
+        code=code_digest(home(asked.benchmark)),
+        model=asked.name,
+        server=msgspec.to_builtins(shown(asked.server)),
+        identity=asked.server.identity() | model.identity(),
+        sampling=asked.benchmark.sampling,
+        limits=asked.benchmark.limits,
+        seed=asked.seed,
+        repeats=asked.repeats,
+        versions=versions(),
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        roles={role: _in_role(asked.roles.get(role), own) for role, own in asked.benchmark.roles.items() if own},
+        id=secrets.token_hex(8),
+    )
+
+
+def _in_role(config: ModelConfig | None, model: Model) -> RoleRecord:
+    if config is None:
+        return RoleRecord({}, {**model.identity()})
+    return RoleRecord(msgspec.to_builtins(shown(config)), config.identity() | model.identity())
+
+
+def versions() -> dict[str, str]:
+    """What made the run: Assay and Python, and where code ran if not where the benchmark says."""
+    chosen = PLACE.get()
+    placed = {"sandbox": f"{chosen.provider} {chosen.image or ''}".strip()} if chosen else {}
+    return {"assay": version("assay"), "python": platform.python_version(), **placed}
+
+
+def tasks_of(benchmark: Benchmark, limit: int | None = None) -> list[Task]:
+    """The tasks, or the first `limit` of them. Raises UsageError where there are none or two have one id."""
+    found: dict[str, Task] = {}
+    for task in benchmark.environment.tasks():
+        if task.id in found:
+            raise UsageError(f"benchmark {benchmark.name} has two tasks with the id '{task.id}'; ids have to be unique")
+        found[task.id] = task
+    if not found:
+        raise UsageError(f"benchmark {benchmark.name} has no tasks")
+    if limit is not None and limit < 1:
+        raise UsageError(f"nothing to do: --limit {limit}; expected at least 1")
+    return list(found.values())[:limit]
+
+
+def shown(server: S) -> S:
+    """The configuration as it may be read by anyone: a header's value may be a key, so only its name is kept."""
+    return structs.replace(server, headers=dict.fromkeys(server.headers, "(not written)"))
+
+
+def model_of(server: ModelConfig, benchmark: Benchmark) -> Model:
+    """The model behind a configuration. The gates' own answer from the benchmark's tasks."""
+    if server.dialect not in GATES_OWN:
+        return connect(server)
+    tasks = {task.id: task for task in benchmark.environment.tasks()}
+
+    def answer(request: Request) -> str | Response:
+        task = tasks[request.task or ""]
+        if server.dialect == "null":
+            return OFF_TOPIC if request.repeat % 2 else ""
+        if server.dialect == "chance":
+            return benchmark.environment.guess(task, random.Random(request.seed)) or OFF_TOPIC
+        gold = reference(benchmark.environment, task)
+        if gold is None:
+            raise UsageError(f"task {task.id} has no gold answer")
+        return gold[request.turn] if request.turn < len(gold) else DONE
+
+    return Fixed(answer)

@@ -1,0 +1,503 @@
+"""`assay verify`: whether a certificate is true, found out without a model and without writing anything.
+
+What is looked at, each before what rests on it: the certificate's own bytes and signature, the files that it is the
+certificate of, the registry, then everything that follows from those files, computed again, and last whether the
+benchmark is still the one that was measured. Two kinds of flaws are told apart. *Forged*: the certificate, or a file
+beside it, is not what it was made to be. *Expired*: it was true, and something has changed or come since.
+"""
+
+import math
+import os
+import tempfile
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import msgspec
+from msgspec import Struct, structs
+
+from assay.benchmark import Benchmark
+from assay.benchmark.catalog import load, names
+from assay.collect.collect import Interruption
+from assay.collect.run import tasks_of
+from assay.digest import canonical, task_digest
+from assay.errors import AssayError, UsageError
+from assay.fidelity.certificate import signature
+from assay.fidelity.certificate.certificate import (
+    EVIDENCE,
+    FORMAT,
+    GROWING,
+    Certificate,
+    CertifiedBenchmark,
+    assemble,
+    computing_code,
+    describe,
+    evidence_of,
+    file_record,
+    mixed,
+    own_digest,
+    parity_flaws,
+    prompt_digest,
+    prompts_digest,
+    rendered,
+    runs_of,
+    what_is_missing,
+)
+from assay.fidelity.certificate.registry import REGISTRY, Register, register
+from assay.fidelity.gates.gates import ABSENT
+from assay.fidelity.profile import assemble as assemble_profile
+from assay.fidelity.profile import compute, contenders_of, read_plan
+from assay.fidelity.rescore.rescore import RescorePlan, rescore
+from assay.fidelity.schema.profile import Plan, Profile
+from assay.store import read_tasks
+from assay.types import Outcome, Score, Task
+
+Verdict = Literal["valid", "expired", "forged"]
+Answer = Literal["ok", "expired", "forged", "not looked at"]
+CLOSE = 1e-9
+"""Relative: floats that another processor or library adds up in another order agree far better than this."""
+SHOWN = 5
+"""Flaws of one kind that are named."""
+ASKED = ("gold", "verifier")
+"""The gates that run the benchmark's verifier, which may have to ask a judge."""
+
+
+class Looked(Struct, frozen=True):
+    """One thing that was looked at."""
+
+    what: str
+    answer: Answer
+    reason: str
+
+
+class Validity(Struct, frozen=True, kw_only=True):
+    """What verifying a certificate came to."""
+
+    verdict: Verdict
+    looked: list[Looked]
+    certificate: Certificate | None
+    """None where the file holds none."""
+
+    @property
+    def unseen(self) -> list[str]:
+        """What could not be looked at."""
+        return [one.what for one in self.looked if one.answer == "not looked at"]
+
+
+NOT_THE_SAME = Looked("rewards", "not looked at", "They can only be found again by the verifier that was certified.")
+
+
+async def verify(
+    path: Path,
+    *,
+    folder: Path | None = None,
+    name: str | None = None,
+    key: Path | None = None,
+    rescored: bool = False,
+    renderings: Callable[[Certificate], Mapping[str, bytes]] = lambda _: {},
+) -> Validity:
+    """Whether the certificate in a file is true of the profile in `folder`, by default the one that it lies in.
+
+    `name` says where the benchmark is, for one that has no name here. `key` is the public key that must have signed.
+    `rescored` asks that every reward is found again from the recorded outputs.
+    `renderings` gives what else was written of the certificate, by file name beside it. Raises UsageError where there
+    is no certificate or no profile.
+    """
+    folder = folder or path.parent
+    certificate, own = _certificate(path)
+    if certificate is None:
+        return _concluded([own], None)
+    if not (folder / "plan.jsonl").exists():
+        raise UsageError(f"{folder} holds no profile, so nothing can be computed again; name its folder by --profile")
+    files = _files(folder, certificate)
+    looked = [own, _signature(path, certificate, key), files, _registry(folder, certificate)]
+    if files.answer == "forged":
+        looked += [Looked(what, "not looked at", "The files are others.") for what in ("numbers", "benchmark")]
+    else:
+        benchmark, unknown = _benchmark(folder, name)
+        with certified_files(folder, certificate) as place:
+            looked += await _numbers(place, certificate, benchmark, unknown)
+            if rescored:
+                same = benchmark if looked[-1].answer == "ok" else None
+                looked.append(await _rewards(place, same) if same else NOT_THE_SAME)
+            if files.answer == "ok":
+                looked.append(_derived(folder, place, certificate))
+    looked.append(_renderings(path.parent, certificate, renderings))
+    return _concluded(looked, certificate)
+
+
+def _concluded(looked: Sequence[Looked], certificate: Certificate | None) -> Validity:
+    answers = {one.answer for one in looked}
+    verdict: Verdict = "forged" if "forged" in answers else "expired" if "expired" in answers else "valid"
+    return Validity(verdict=verdict, looked=list(looked), certificate=certificate)
+
+
+def _certificate(path: Path) -> tuple[Certificate | None, Looked]:
+    """The certificate in a file, and whether it is as it was made: its bytes, its digest, what follows within it."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}; expected the certificate.json of `assay certify`") from None
+    try:
+        plain = msgspec.json.decode(data, type=dict[str, Any])
+        if isinstance(form := plain.get("format"), int) and form > FORMAT:
+            raise UsageError(f"{path} is of format {form}; this version of Assay reads format {FORMAT}")
+        as_made, unchanged = rendered(plain) == data, own_digest(plain) == plain.get("digest")
+        found = msgspec.convert(plain, Certificate)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        return None, Looked("certificate", "forged", f"It is not as `assay certify` writes it: {error}.")
+    if not unchanged:
+        return found, Looked("certificate", "forged", "It was changed after it was made: its digest is another.")
+    if not as_made:
+        return found, Looked("certificate", "forged", "Its bytes are not those that `assay certify` writes.")
+    missing = what_is_missing(found.gates, found.benchmark, found.registry)
+    if (found.verified, found.missing) != (not missing, missing):
+        said = "verified" if found.verified else f"not verified ({'; '.join(found.missing)})"
+        follows = f"not verified ({'; '.join(missing)})" if missing else "verified"
+        return found, Looked("certificate", "forged", f"It says {said}; from its own gates follows {follows}.")
+    return found, Looked("certificate", "ok", f"Made {found.made}, unchanged since (digest {found.digest[:12]}).")
+
+
+def _signature(path: Path, certificate: Certificate, key: Path | None) -> Looked:
+    beside = path.with_suffix(".sig")
+    wanted = signature.public_key(key) if key else None
+    if not beside.exists():
+        if certificate.signed_by or wanted:
+            whose = wanted or certificate.signed_by
+            return Looked("signature", "forged", f"{beside.name} is missing; expected the signature of {whose}.")
+        return Looked("signature", "ok", "None, and none is asked for: nothing says who made it.")
+    try:
+        wrong, found = signature.flaw(beside, canonical(msgspec.json.decode(path.read_bytes())))
+    except UsageError as error:
+        if wanted:
+            raise
+        return Looked("signature", "not looked at", f"{error}.")
+    if wrong or found is None:
+        return Looked("signature", "forged", f"{beside.name} {wrong}.")
+    if found.fingerprint != certificate.signed_by:
+        return Looked("signature", "forged", f"Signed by {found.fingerprint}; it names {certificate.signed_by}.")
+    if wanted and found.fingerprint != wanted:
+        return Looked("signature", "forged", f"Signed by {found.fingerprint}, not by {wanted}.")
+    known = "the key that was named" if wanted else "ask whose key that is, or name it with --key"
+    return Looked("signature", "ok", f"Ed25519 by {found.fingerprint}: {known}.")
+
+
+def _files(folder: Path, certificate: Certificate) -> Looked:
+    """Whether the evidence is there as it was certified, or has grown since."""
+    now, then = evidence_of(folder), certificate.evidence
+    forged = [f"{path!r} is no file of a profile" for path in then if not EVIDENCE.fullmatch(path)]
+    grown: list[str] = []
+    for path, record in then.items():
+        if not forged and path not in now:
+            forged.append(f"{path} is missing")
+        elif path in now and now[path] != record:
+            part = GROWING.fullmatch(path) and now[path].bytes > record.bytes
+            if part and file_record(folder / path, record.bytes) == record and _ends_at(folder / path, record.bytes):
+                grown.append(f"{path} has grown by {now[path].bytes - record.bytes:,} bytes")
+            else:
+                forged.append(f"{path} is not the file that was certified")
+    if forged:
+        return Looked("files", "forged", f"{_some(forged)}.")
+    if grown := grown + [f"{path} has come" for path in now if path not in then]:
+        return Looked("files", "expired", f"{_some(grown)} since. What was certified is still there, unchanged.")
+    return Looked("files", "ok", f"All {len(then)} files are those that were certified.")
+
+
+def _ends_at(path: Path, size: int) -> bool:
+    with path.open("rb") as file:
+        file.seek(max(0, size - 1))
+        return size == 0 or file.read(1) == b"\n"
+
+
+def _registry(folder: Path, certificate: Certificate) -> Looked:
+    """Whether the registry still holds the lines that were certified, and they say what the certificate says."""
+    then = certificate.registry
+    if not (folder.resolve().parent / REGISTRY).exists() and then.lines:
+        return Looked("registry", "not looked at", "started.jsonl is not beside the profile.")
+    models = [name for name, model in certificate.models.items() if model.run]
+    try:
+        now = register(folder, certificate.benchmark.name, lines=then.lines, models=models)
+    except AssayError as error:
+        return Looked("registry", "forged", f"{error}.")
+    if (now.lines, now.sha256) != (then.lines, then.sha256):
+        return Looked("registry", "forged", f"started.jsonl no longer holds the {then.lines} certified lines.")
+    if _without_fates(now) != _without_fates(then):
+        return _flawed("registry", certificate, "The certificate names other runs than started.jsonl.")
+    fates = [(was.fate, run.fate) for was, run in zip(then.runs, now.runs, strict=True)]
+    moved = [f"a run that was {was} is {fate} now" for was, fate in fates if was != fate]
+    lost = sum(fate == "thrown away" for fate, _ in fates)
+    said = [f"{lost} of {len(fates)} runs that were started were thrown away"] if lost else []
+    return Looked("registry", "ok", f"{'; '.join([f'Its {now.lines} lines are there', *said, *moved])}.")
+
+
+def _without_fates(found: Register) -> Register:
+    """What does not change when folders are moved or removed later, but for which runs are this profile's."""
+    runs = [run if run.fate == "in this profile" else structs.replace(run, fate="elsewhere") for run in found.runs]
+    return structs.replace(found, runs=runs)
+
+
+def _benchmark(folder: Path, name: str | None) -> tuple[Benchmark | None, str]:
+    """The benchmark, or why it cannot be had here. Code that the profile names by a path is not run unasked."""
+    try:
+        source = name or read_plan(folder).source
+        if name is None and source.partition(":")[0] not in names():
+            return None, f"{source} is not installed here, and its code is run only where you say --benchmark {source}."
+        return load(source), ""
+    except AssayError as error:
+        return None, f"{error}."
+
+
+@contextmanager
+def certified_files(folder: Path, certificate: Certificate) -> Generator[Path]:
+    """A folder with the evidence as it was certified, without what has come since, to compute in."""
+    with tempfile.TemporaryDirectory(prefix="assay-verify-") as made:
+        place = Path(made)
+        for path, record in certificate.evidence.items():
+            (place / path).parent.mkdir(parents=True, exist_ok=True)
+            whole = (folder / path).resolve()
+            if whole.stat().st_size == record.bytes:
+                os.symlink(whole, place / path)
+            else:
+                with whole.open("rb") as file:
+                    (place / path).write_bytes(file.read(record.bytes))
+        yield place
+
+
+async def _numbers(place: Path, certificate: Certificate, benchmark: Benchmark | None, unknown: str) -> list[Looked]:
+    """Whether everything in the certificate follows from the files, and the benchmark is the one that was measured."""
+    try:
+        plan = read_plan(place)
+        if strays := mixed(place, plan) + _described_wrongly(place, plan, certificate.benchmark):
+            return [Looked("numbers", "forged", f"{_some(strays)}.")]
+        now = describe(benchmark, plan) if benchmark else None
+        changed = changes(certificate.benchmark, now, place, benchmark, plan) if now and benchmark else []
+        same = benchmark if now == certificate.benchmark else None
+        if same and (flaws := await parity_flaws(place, same)):
+            return [_flawed("numbers", certificate, f"{_some(flaws)}.")]
+        profile = await _profile(place, plan, certificate, same)
+        found = assemble(place, plan, profile, certificate.benchmark, registry=certificate.registry)
+    except AssayError as error:
+        return [Looked("numbers", "forged", f"The files do not make a profile: {error}")]
+    numbers = _followed(certificate, found, run_again=same is not None and not same.roles)
+    if same:
+        asking = Looked("/".join((*ASKED, "parity")), "not looked at", "They ask a model in a role: taken as said.")
+        return [
+            numbers,
+            *([asking] if same.roles else []),
+            Looked("benchmark", "ok", f"{same.name} {same.version}, installed here, is what was measured."),
+        ]
+    if now:
+        if not changed:
+            return [numbers, Looked("benchmark", "forged", "It is not described as it was when it was certified.")]
+        return [numbers, Looked("benchmark", "expired", f"{_some(changed)}.")]
+    return [numbers, Looked("benchmark", "not looked at", unknown)]
+
+
+async def _profile(place: Path, plan: Plan, certificate: Certificate, benchmark: Benchmark | None) -> Profile:
+    """The profile from the certified files; gates for which the benchmark or a judge is missing are taken as said."""
+    if benchmark and not benchmark.roles:
+        return await compute(place, benchmark=benchmark, again=True)
+    names = ASKED if benchmark else (*ASKED, *ABSENT)
+    known = [gate for gate in certificate.gates if gate.name in names]
+    return assemble_profile(place, plan, known, contenders_of(place, plan), benchmark)
+
+
+async def _rewards(place: Path, benchmark: Benchmark) -> Looked:
+    """Whether the verifier gives each recorded output the outcome that is recorded with it."""
+    wrong, unknown, rollouts = list[str](), list[str](), 0
+    plan = read_plan(place)
+    for run in runs_of(place, plan):
+        again = place / "again" / run.name
+        asked = RescorePlan(
+            run=run, benchmark=benchmark, source=plan.source, folder=again, registry=place / "again" / REGISTRY
+        )
+        try:
+            found = await rescore(asked, interruption=Interruption())
+        except AssayError as error:
+            return Looked("rewards", "not looked at", f"{run.name}: {error}.")
+        for change in found.changes if found else ():
+            at = f"{run.name}, {change.task}, repeat {change.repeat}"
+            if change.kind == "owed":
+                unknown.append(f"{at}: {change.reason}")
+            else:
+                wrong.append(f"{at}: {_outcome(change.before)} in the file, {_outcome(change.after)} from its output")
+        rollouts += found.rollouts if found else 0
+    if wrong:
+        return Looked("rewards", "forged", f"{_some(wrong)}.")
+    if unknown:
+        return Looked("rewards", "not looked at", f"{rollouts:,} are as recorded; not known: {_some(unknown)}.")
+    return Looked("rewards", "ok", f"The verifier gives all {rollouts:,} recorded outputs the rewards recorded.")
+
+
+def _outcome(outcome: Outcome | None) -> str:
+    return f"{outcome.reward:g} for {outcome.answer!r}" if isinstance(outcome, Score) else "a failure"
+
+
+def _followed(certificate: Certificate, found: Certificate, *, run_again: bool) -> Looked:
+    """Whether the numbers in the certificate are those that were found now."""
+    exact, close = list[str](), 0
+    for part in ("suite", "models", "gates", "parity"):
+        for at, was, now in differences(_by_name(certificate, part), _by_name(found, part), part):
+            if _alike(was, now):
+                close += 1
+            else:
+                exact.append(f"{at}: {_shown(was)} in the certificate, {_shown(now)} from the files")
+    if exact:
+        return _flawed("numbers", certificate, f"{_some(exact)}.")
+    own = "" if run_again else " Gates that take the benchmark were not computed again."
+    near = f" {close} agree to 1 in 10⁹ alone: another processor or library." if close else ""
+    return Looked("numbers", "ok", f"Every score, error and gate follows from the files.{near}{own}")
+
+
+def _flawed(what: str, certificate: Certificate, reason: str) -> Looked:
+    """What does not follow: forged, unless another version of Assay may compute or word it otherwise."""
+    if certificate.computed_by == computing_code():
+        return Looked(what, "forged", reason)
+    made = f"Another code of Assay ({certificate.versions.get('assay')}) made it; by this one it is otherwise"
+    return Looked(what, "expired", f"{made}: {reason}")
+
+
+def _by_name(certificate: Certificate, part: str) -> Any:
+    plain = msgspec.to_builtins(getattr(certificate, part))
+    return {gate["name"]: gate for gate in plain} if part == "gates" else plain
+
+
+def differences(there: Any, here: Any, at: str) -> list[tuple[str, Any, Any]]:
+    """(place, there, here) of every leaf in which two plain values differ."""
+    were, are = dict(_leaves(there, at)), dict(_leaves(here, at))
+    pairs = ((place, were.get(place), are.get(place)) for place in dict.fromkeys([*were, *are]))
+    return [(place, was, now) for place, was, now in pairs if was != now]
+
+
+def _leaves(value: Any, at: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for name, inner in cast(dict[str, Any], value).items():
+            yield from _leaves(inner, f"{at}.{name}")
+    elif isinstance(value, list) and value:
+        for index, inner in enumerate(cast(list[Any], value)):
+            yield from _leaves(inner, f"{at}[{index}]")
+    else:
+        yield at, value
+
+
+def _described_wrongly(place: Path, plan: Plan, described: CertifiedBenchmark) -> list[str]:
+    """What the certificate says of the benchmark and the files deny."""
+    asked = plan.benchmark
+    pairs: dict[str, tuple[Any, Any]] = {
+        "benchmark": (described.name, asked.name),
+        "version": (described.version, asked.version),
+        "source": (described.source, plan.source),
+        "limit": (described.limit, plan.limit),
+        "tasks": (described.tasks_digest, asked.digest),
+        "number of tasks": (described.tasks, asked.tasks),
+        "the verifier's code": (described.code, asked.code),
+        "chance": (described.chance, plan.chance),
+    }
+    for run in runs_of(place, plan):
+        pairs[f"prompts of {run.name}"] = (described.prompts_digest, prompts_digest(read_tasks(run)))
+    return [
+        f"{what}: {_shown(was)} in the certificate, {_shown(now)} in the files"
+        for what, (was, now) in pairs.items()
+        if was != now
+    ]
+
+
+def changes(
+    then: CertifiedBenchmark, now: CertifiedBenchmark, place: Path, benchmark: Benchmark, plan: Plan
+) -> list[str]:
+    """What of the benchmark is not what was certified, in words, the tasks and files by name."""
+    asked = next((read_tasks(run) for run in runs_of(place, plan)), list[Task]())
+    found = _task_changes(asked, tasks_of(benchmark, plan.limit)) if then.tasks_digest != now.tasks_digest else []
+    for file in sorted(then.sources.keys() | now.sources.keys()):
+        was, is_now = then.sources.get(file), now.sources.get(file)
+        if was != is_now:
+            found.append(
+                f"the verifier's {file} {'has changed' if was and is_now else 'is new' if is_now else 'is gone'}"
+            )
+    if then.published != now.published:
+        found.append("published.toml has changed")
+    for name in ("name", "version", "repeats", "sampling", "limits", "chance", "formats"):
+        was, is_now = getattr(then, name), getattr(now, name)
+        if was != is_now:
+            found.append(f"{name} was {_shown(was)}, and is {_shown(is_now)}")
+    return found
+
+
+def _task_changes(then: Sequence[Task], now: Sequence[Task]) -> list[str]:
+    were, are = ({task.id: task for task in tasks} for tasks in (then, now))
+    both = were.keys() & are.keys()
+    prompts = [name for name in were if name in both and prompt_digest(were[name]) != prompt_digest(are[name])]
+    others = [
+        name
+        for name in were
+        if name in both and name not in set(prompts) and task_digest(were[name]) != task_digest(are[name])
+    ]
+    kinds = {
+        "prompts changed": prompts,
+        "gold answers or data changed": others,
+        "tasks gone": [name for name in were if name not in both],
+        "tasks new": [name for name in are if name not in both],
+    }
+    found = [f"{what}: {_some(tasks)}" for what, tasks in kinds.items() if tasks]
+    return found or ["the tasks are in another order"]
+
+
+def _derived(folder: Path, place: Path, certificate: Certificate) -> Looked:
+    """Whether the files that are derived from the evidence, where they are there, say what it says."""
+    wrong: list[str] = []
+    for made in [
+        place / "profile.json",
+        *sorted(place.glob("runs/*/summary.json")),
+        *place.glob("runs/*/per_task.jsonl"),
+    ]:
+        path = made.relative_to(place)
+        if made.exists() and (folder / path).exists():
+            try:
+                was, now = (_plain(where / path) for where in (folder, place))
+            except (msgspec.DecodeError, UnicodeError):
+                wrong.append(f"{path} cannot be read")
+                continue
+            if any(not _alike(a, b) for at, a, b in differences(was, now, "") if at != ".wall_s"):
+                wrong.append(f"{path} is not what follows from the files")
+    if wrong:
+        return _flawed("derived files", certificate, f"{_some(wrong)}. `assay report` writes them anew.")
+    return Looked(
+        "derived files", "ok", "profile.json and its like say what the files say; report.html is not looked at."
+    )
+
+
+def _plain(path: Path) -> Any:
+    data = path.read_bytes()
+    return (
+        [msgspec.json.decode(line) for line in data.splitlines()]
+        if path.suffix == ".jsonl"
+        else msgspec.json.decode(data)
+    )
+
+
+def _alike(was: Any, now: Any) -> bool:
+    return isinstance(was, float) and isinstance(now, float) and math.isclose(was, now, rel_tol=CLOSE, abs_tol=1e-12)
+
+
+def _renderings(
+    folder: Path, certificate: Certificate, renderings: Callable[[Certificate], Mapping[str, bytes]]
+) -> Looked:
+    written = renderings(certificate)
+    wrong = [
+        name for name, data in written.items() if (folder / name).exists() and (folder / name).read_bytes() != data
+    ]
+    if wrong:
+        return _flawed("renderings", certificate, f"{_some(wrong)}: not what the certificate says.")
+    there = [name for name in written if (folder / name).exists()]
+    return Looked("renderings", "ok", f"{_some(there)} say what it says." if there else "None are beside it.")
+
+
+def _some(parts: Sequence[str]) -> str:
+    rest = f"; and {len(parts) - SHOWN:,} more" if len(parts) > SHOWN else ""
+    return "; ".join(parts[:SHOWN]) + rest
+
+
+def _shown(value: Any) -> str:
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return text if len(text) <= 60 else f"{text[:57]}…"

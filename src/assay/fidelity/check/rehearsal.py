@@ -1,0 +1,240 @@
+"""Rollouts without a model, played to see whether an environment does the same twice and keeps its sessions apart."""
+
+import asyncio
+import dataclasses
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from assay.agent.loop import ToolLoop
+from assay.benchmark import Benchmark, Call, Session
+from assay.benchmark.reference import responses
+from assay.collect.collect import Planned, roll
+from assay.collect.deadline import Deadline
+from assay.collect.run import OFF_TOPIC, model_of
+from assay.config import ModelConfig, unknown
+from assay.digest import digest, task_digest
+from assay.fidelity.check.tasks import judged
+from assay.fidelity.schema.profile import Check
+from assay.model import Model
+from assay.model.builtin.fixed import Fixed
+from assay.types import Failure, FunctionCall, Message, Outcome, Request, Response, Score, StopReason, Task, Tool
+
+DEADLINE_S = 20.0
+"""Of one rollout: no model is waited for here."""
+SEED = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """One rollout of a player."""
+
+    digest: str
+    """Of all that the environment said to the model, and of the reward and the answer. Metrics may hold times."""
+    outcome: Outcome
+    verified_s: float
+    """Seconds from the model's last word to the score."""
+
+
+Scenes = dict[tuple[str, str], Played]
+"""By task and player."""
+
+
+class Rehearsal:
+    """The players of a benchmark: `gold` gives the reference, `null` an answer off topic, `fumbler` misuses tools."""
+
+    def __init__(self, benchmark: Benchmark) -> None:
+        self._benchmark = benchmark
+        self._gold = model_of(ModelConfig(dialect="gold"), benchmark)
+
+    async def play(self, tasks: Sequence[Task], *, backwards: bool = False) -> Scenes:
+        """What each player does on each task, one rollout after the other."""
+        scenes: Scenes = {}
+        for task, player, model in list(self._cast(tasks))[:: -1 if backwards else 1]:
+            scenes[task.id, player] = await self._play(task, model)
+        return scenes
+
+    async def play_at_once(self, tasks: Sequence[Task]) -> Scenes:
+        """The same with all players of two tasks at once, turn about."""
+        scenes: Scenes = {}
+        for at in range(len(tasks)):
+            cast = self._cast(tasks[at : at + 2])
+            plays = [self._play(task, _TurnAbout(model)) for task, _, model in cast]
+            for (task, player, _), played in zip(cast, await asyncio.gather(*plays), strict=True):
+                key = task.id, player
+                # A task is played beside the one before it and beside the one after it: what went wrong is kept.
+                if key not in scenes or played.digest != scenes[key].digest:
+                    scenes[key] = played
+        return scenes
+
+    def _cast(self, tasks: Sequence[Task]) -> list[tuple[Task, str, Model]]:
+        environment = self._benchmark.environment
+        null: Model = Fixed(lambda _: OFF_TOPIC)
+        cast = [(task, "null", null) for task in tasks]
+        cast += [(task, "gold", self._gold) for task in tasks if environment.solution(task) is not None]
+        return cast + [(task, "fumbler", Fixed(_fumbler(task))) for task in tasks if task.tools]
+
+    async def _play(self, task: Task, model: Model) -> Played:
+        agent = _Timed()
+        planned = Planned(task, task_digest(task), repeat=0, attempt=0, seed=SEED)
+        with closing(Deadline(DEADLINE_S)) as deadline:
+            rollout = await roll(self._benchmark, agent, model, planned, deadline=deadline)
+        ended = time.monotonic()
+        outcome = rollout.outcome
+        said = (outcome.reward, outcome.answer) if isinstance(outcome, Score) else (outcome.kind, outcome.message)
+        turns = [(turn.input, turn.response.output) for turn in rollout.turns]
+        return Played(digest((turns, rollout.stop, said)), outcome, ended - (agent.ended or ended))
+
+
+def digests(scenes: Scenes) -> dict[str, str]:
+    """By the name of each rollout, what it came to."""
+    return {_named(key): played.digest for key, played in scenes.items()}
+
+
+def repeat_check(first: Scenes, again: Scenes, elsewhere: Mapping[str, str] | None) -> Check:
+    """Does the same task with the same seed and the same answers give the same rollout?
+
+    `elsewhere` is what another process found, `None` where it could not.
+    """
+    wrong: dict[str, list[str]] = {}
+    here = digests(first)
+    for where, there in (("here a second time", digests(again)), ("in another process", elsewhere)):
+        different = [name for name, found in here.items() if there is not None and there.get(name) != found]
+        if different:
+            wrong[f"another course or score {where}"] = different
+    remedy = "Draw all randomness from open()'s seed, keep no state between rollouts, sort sets, read no clock."
+    said = f"{len(first)} rollouts, each played twice here and once in another process: the same to the letter."
+    return judged("determinism", wrong, said, remedy)
+
+
+def isolation_check(first: Scenes, at_once: Scenes) -> Check:
+    """Does a rollout go as it does alone while others are under way?"""
+    leaked = [_named(key) for key, played in at_once.items() if first[key].digest != played.digest]
+    wrong = {"another course or score beside other rollouts": leaked} if leaked else {}
+    remedy = "Keep a rollout's state in its session alone: nothing on the class, the module or the environment."
+    said = f"{len(at_once)} rollouts, played beside those of the same task and of the next: each as if alone."
+    return judged("isolation", wrong, said, remedy)
+
+
+def tool_check(first: Scenes) -> Check:
+    """Does a tool that is called wrongly say so to the model?"""
+    played = {task: scene.outcome for (task, player), scene in first.items() if player == "fumbler"}
+    if not played:
+        return Check("tools", "pass", "No task offers a tool.")
+    wrong: defaultdict[str, list[str]] = defaultdict(list)
+    for task, outcome in played.items():
+        if isinstance(outcome, Failure):
+            wrong[f"{outcome.kind}: {outcome.message}"].append(task)
+    remedy = "Tell the model what is wrong with its arguments (raise Rejected from assay.benchmark.tools)."
+    said = f"Missing, mistyped, extreme and malformed arguments on {len(played)} tasks: told to the model, no crash."
+    return judged("tools", wrong, said, remedy)
+
+
+def time_check(first: Scenes) -> Check:
+    """How long does a verification take?"""
+    times_ms = [1000 * scene.verified_s for scene in first.values() if isinstance(scene.outcome, Score)]
+    if not times_ms:
+        return Check("time", "inconclusive", "Nothing was scored.")
+    middle, high = np.percentile(times_ms, [50, 99])
+    reason = f"A verification takes {middle:.3g} ms (p50), {high:.3g} ms (p99) over {len(times_ms)} rollouts."
+    return Check("time", "pass", reason)
+
+
+def rehearse(
+    benchmark: Benchmark, task_id: str, *steps: Call | str, roles: Mapping[str, Model] | None = None, seed: int = SEED
+) -> Score:
+    """The score of a rollout whose turns are given: a tool's call or a message each. For tests of a benchmark.
+
+    `roles` are the models that sessions ask. Raises UsageError for an unknown task, AssertionError where the rollout
+    failed.
+    """
+    tasks = {task.id: task for task in benchmark.environment.tasks()}
+    task = tasks.get(task_id) or unknown(f"task in benchmark {benchmark.name}", task_id, tasks)
+    said = responses(steps)
+    model = Fixed(lambda request: said[min(request.turn, len(said) - 1)])
+    planned = Planned(task, task_digest(task), repeat=0, attempt=0, seed=seed)
+    ready = dataclasses.replace(benchmark, roles={**benchmark.roles, **(roles or {})})
+    outcome = asyncio.run(roll(ready, ToolLoop(), model, planned)).outcome
+    if isinstance(outcome, Failure):
+        raise AssertionError(f"the rollout of {task_id} failed in the {outcome.where}: {outcome.message}")
+    return outcome
+
+
+class _Timed(ToolLoop):
+    """The tool loop, and when it ended."""
+
+    ended: float | None = None
+
+    async def run(self, task: Task, model: Model, session: Session) -> StopReason:
+        try:
+            return await super().run(task, model, session)
+        finally:
+            self.ended = time.monotonic()
+
+
+class _TurnAbout:
+    """A model that lets the other rollouts take their turn before it answers."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    async def respond(self, request: Request) -> Response:
+        await asyncio.sleep(0)
+        return await self._model.respond(request)
+
+    def identity(self) -> dict[str, str]:
+        return self._model.identity()
+
+    async def aclose(self) -> None:
+        return None
+
+
+def _fumbler(task: Task) -> Callable[[Request], Response]:
+    """An answerer that calls each tool wrongly, then with arguments of the right types, and ends off topic."""
+    turns = [
+        [("no_such_tool", "{}"), *((tool.name, text) for tool in task.tools for text in _MALFORMED)],
+        [(tool.name, _arguments(tool, _MISTYPED)) for tool in task.tools],
+        [(tool.name, _arguments(tool, values)) for tool in task.tools for values in (_EXTREME, _PLAIN)],
+        [(tool.name, _arguments(tool, _PLAIN)) for tool in task.tools],
+    ]
+
+    def answer(request: Request) -> Response:
+        if request.turn >= len(turns):
+            return Response(output=[Message(role="assistant", content=OFF_TOPIC)])
+        calls = enumerate(turns[request.turn])
+        return Response(output=[FunctionCall(f"call_{request.turn}_{at}", *call) for at, call in calls])
+
+    return answer
+
+
+def _arguments(tool: Tool, values: dict[str, Any]) -> str:
+    fields: dict[str, dict[str, Any]] = tool.parameters.get("properties", {})
+    return msgspec.json.encode({name: _value(field, values) for name, field in fields.items()}).decode()
+
+
+def _value(field: dict[str, Any], values: dict[str, Any]) -> Any:
+    known = field.get("enum") if values is not _MISTYPED else None
+    return known[0] if known else values.get(str(field.get("type")))
+
+
+_MALFORMED = ("{}", "not JSON", "[1]", '{"surprise": 1}')
+_MISTYPED: dict[str, Any] = {
+    "string": 7,
+    "integer": "several",
+    "number": "several",
+    "boolean": "perhaps",
+    "array": "x",
+    "object": [3],
+}
+_EXTREME: dict[str, Any] = {"string": "", "integer": -1, "number": 1e300, "boolean": False, "array": [], "object": {}}
+_PLAIN: dict[str, Any] = {"string": "a", "integer": 1, "number": 1.5, "boolean": True, "array": [], "object": {}}
+
+
+def _named(key: tuple[str, str]) -> str:
+    return f"{key[0]} ({key[1]})"

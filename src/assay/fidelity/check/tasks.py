@@ -1,0 +1,213 @@
+"""What can be seen of a benchmark's tasks by reading them: whether they are well-formed, distinct and asked in full."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import structs
+
+from assay.benchmark import Environment
+from assay.digest import digest, task_digest
+from assay.fidelity.check.alike import alike
+from assay.fidelity.schema.profile import Check, Verdict
+from assay.types import InputImage, Message, Task
+
+SHOWN = 12
+"""Tasks that one check names at most."""
+ALIKE = 0.8
+
+_TOOL_NAME = re.compile(r"[\w-]{1,64}", re.ASCII)
+_FIELD = "question|problem|prompt|query|input|context|passage|text|task|instruction|instructions|options|choices|answer"
+_PLACEHOLDER = re.compile(
+    rf"""(?<![\w\\^_}}{{$'"`]) \{{ \{{? \s* (?:{_FIELD}) \s* \}} \}}?    # a template that nobody filled
+    | %\( (?:{_FIELD}) \)s
+    | \b(?:{_FIELD})\s*:\s*(?:None|nan|undefined|null)\s*$
+    | \A\W*(?:None|nan|undefined|null|TODO|TBD|FIXME|placeholder|untitled)\b\W*\Z
+    | \blorem\ ipsum\b | \b(?:your|insert)\ (?:{_FIELD})\ here\b | \[(?:insert|todo)\b
+    | �                                                                  # bytes that were read as another encoding
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+_MARK = r"(?:\banswer\W{0,4}(?:is|:|=)|\bgold\W{0,4}[:=]|\bsolution\W{0,4}[:=]|\#{4}|\\boxed\{)\W{0,4}"
+
+
+def prompt_of(task: Task) -> str:
+    """All text that the task shows to the model before its first turn."""
+    return "\n\n".join(item.text for item in task.input if isinstance(item, Message))
+
+
+def task_check(tasks: Sequence[Any]) -> Check:
+    """Are the tasks what they should be: ids unique, fields of their types, tools that a model server takes?"""
+    wrong: defaultdict[str, list[str]] = defaultdict(list)
+    seen: set[str] = set()
+    for number, task in enumerate(tasks, 1):
+        if not isinstance(task, Task):
+            wrong[f"not a Task but a {type(task).__name__}"].append(f"(the {number}th)")
+            continue
+        for words in _wrong(task):
+            wrong[words].append(str(task.id))
+        if task.id in seen:
+            wrong["an id that another task has too"].append(str(task.id))
+        seen.add(task.id)
+    if not tasks:
+        wrong["there is none"] = []
+    said = f"{len(tasks):,} tasks; their ids are unique, their fields have their types."
+    return judged("tasks", wrong, said, "Mend the rows in tasks(); the fields are those of assay.types.Task.")
+
+
+def duplicate_check(environment: Environment, tasks: Sequence[Task]) -> Check:
+    """Is every task asked once?"""
+    wrong: defaultdict[str, list[str]] = defaultdict(list)
+    asked: dict[str, Task] = {}
+    by_prompt: dict[str, Task] = {}
+    # Where a session holds state, tasks may share their words and differ in what is behind them.
+    kind = type(environment)
+    one_answer = kind.open is Environment.open and kind.open_with is Environment.open_with
+    for task in tasks:
+        copied = asked.setdefault(digest(structs.replace(task, id="", tags={})), task)
+        other = by_prompt.setdefault(_words(prompt_of(task)), task)
+        if copied is not task:
+            wrong["the same but for the id"].append(f"{copied.id} = {task.id}")
+        elif other is not task and one_answer and _shows_text_alone(task):
+            what = "the same question" if other.gold == task.gold else "the same question with another gold answer"
+            wrong[what].append(f"{other.id} = {task.id}")
+    remedy = "Leave the copies out: they count twice, and a score over them has too small an error."
+    if wrong:
+        return judged("duplicates", wrong, "", remedy)
+    pairs = list(alike([prompt_of(task) for task in tasks], ALIKE)) if one_answer else []
+    if not pairs:
+        return Check("duplicates", "pass", "No two tasks are the same or nearly so.")
+    named = [f"{tasks[a].id} ~ {tasks[b].id} ({likeness:.0%})" for a, b, likeness in pairs]
+    return Check(
+        "duplicates",
+        "inconclusive",
+        f"{len(pairs)} pairs of tasks are nearly the same: {named[0]}.",
+        tasks=named[:SHOWN],
+        remedy="Read them: where one is a copy of the other, leave it out.",
+    )
+
+
+def prompt_check(tasks: Sequence[Task]) -> Check:
+    """Does every task ask something, with nothing left to fill in?"""
+    wrong: defaultdict[str, list[str]] = defaultdict(list)
+    for task in tasks:
+        prompt = prompt_of(task)
+        if not prompt.strip() and _shows_text_alone(task):
+            wrong["an empty prompt"].append(task.id)
+        elif found := _PLACEHOLDER.search(prompt):
+            wrong[f"a prompt with {found[0].strip()[:40]!r} in it"].append(task.id)
+    lengths = sorted(len(prompt_of(task)) for task in tasks)
+    said = f"Every prompt says something: {lengths[0]:,} to {lengths[-1]:,} characters, half up to "
+    said += f"{lengths[len(lengths) // 2]:,}."
+    return judged("prompts", wrong, said, "Fill the template in tasks(), or leave out rows without a question.")
+
+
+def leak_check(tasks: Sequence[Task]) -> Check:
+    """Does a prompt give its own answer away?
+
+    A gold answer after a mark such as `Answer:` fails. One that merely stands in the prompt is told where the answer
+    of the next task doesn't stand there too, as those of a choice do: a task may ask to find or to repeat something.
+    """
+    with_gold = [task for task in tasks if task.gold and task.gold.strip()]
+    marked: list[str] = []
+    held: list[str] = []
+    for task, other in zip(with_gold, with_gold[1:] + with_gold[:1], strict=True):
+        prompt = prompt_of(task)
+        gold, next_gold = (task.gold or "").strip(), (other.gold or "").strip()
+        if _stands(gold, prompt, after=_MARK) and not _stands(gold, prompt_of(other), after=_MARK):
+            marked.append(task.id)
+        elif _telling(gold) and gold != next_gold and _stands(gold, prompt) and not _stands(next_gold, prompt):
+            held.append(task.id)
+    if marked:
+        wrong = {"a prompt that states its own gold answer": marked}
+        return judged("leaks", wrong, "", "Take the answer out of the prompt; it belongs in gold or data.")
+    if len(held) > 0.2 * len(with_gold) or any(len(task.gold or "") > 40 for task in with_gold if task.id in set(held)):
+        return Check(
+            "leaks",
+            "inconclusive",
+            f"The gold answer stands word for word in the prompt of {len(held)} tasks, such as {held[0]}.",
+            tasks=held[:SHOWN],
+            remedy="Right where a task asks to find or choose something; otherwise take it out of the prompt.",
+        )
+    return Check("leaks", "pass", "No prompt gives its gold answer away.")
+
+
+def digest_check(tasks: Sequence[Task], again: Sequence[Task], elsewhere: Mapping[str, str] | str) -> Check:
+    """Are the tasks the same whenever they are loaded? `elsewhere` is what another process found, or its error."""
+    if isinstance(elsewhere, str):
+        reason = f"Another process could not load the benchmark: {elsewhere}"
+        return Check("digests", "fail", reason, remedy="Load it by itself: what does it need from this process?")
+    wrong: defaultdict[str, list[str]] = defaultdict(list)
+    here = {task.id: task_digest(task) for task in tasks}
+    for where, there in (
+        ("a second load", {task.id: task_digest(task) for task in again}),
+        ("another process", elsewhere),
+    ):
+        if different := [name for name in {**here, **there} if here.get(name) != there.get(name)]:
+            wrong[f"another content in {where}"] = different
+        elif list(here) != list(there):
+            wrong[f"another place in the order in {where}"] = [
+                name for name, other in zip(here, there, strict=True) if name != other
+            ]
+    remedy = "Draw from Random(a fixed seed), not from the global generator; sort what comes out of sets and folders."
+    return judged("digests", wrong, "Loaded twice here and once in another process: the same tasks.", remedy)
+
+
+def judged(name: str, wrong: Mapping[str, Sequence[str]], passed: str, remedy: str) -> Check:
+    """The check that fails by what is wrong (words: tasks), or passes where nothing is."""
+    if not wrong:
+        return Check(name, "pass", passed)
+    parts = [f"{words}: {_some(names)}" if names else words for words, names in wrong.items()]
+    named = [name for names in wrong.values() for name in names]
+    verdict: Verdict = "fail"
+    return Check(name, verdict, f"{'; '.join(parts)}.", tasks=named[:SHOWN], remedy=remedy)
+
+
+def _some(names: Sequence[str]) -> str:
+    rest = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + rest
+
+
+def _wrong(task: Task) -> Iterator[str]:
+    if not isinstance(task.id, str) or not task.id.strip() or not task.id.isprintable():  # pyright: ignore[reportUnnecessaryIsInstance]
+        yield "an id that is empty or no printable text"
+    try:
+        msgspec.json.decode(msgspec.json.encode(task), type=Task)
+    except (msgspec.MsgspecError, TypeError, ValueError) as error:
+        yield f"not what a task holds ({error})"
+        return
+    if not task.input:
+        yield "no input"
+    names = [tool.name for tool in task.tools]
+    if len(set(names)) < len(names):
+        yield "two tools of one name"
+    for tool in task.tools:
+        if not _TOOL_NAME.fullmatch(tool.name):
+            yield f"a tool named {tool.name!r} (letters, digits, _ and - are taken)"
+        if tool.parameters.get("type") != "object":
+            yield f"the tool {tool.name}, whose parameters are not a JSON schema of type object"
+
+
+def _words(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _shows_text_alone(task: Task) -> bool:
+    return not any(isinstance(part, InputImage) for part in _parts(task.input))
+
+
+def _parts(items: Iterable[Any]) -> Iterator[Any]:
+    for item in items:
+        if isinstance(item, Message) and not isinstance(item.content, str):
+            yield from item.content
+
+
+def _telling(gold: str) -> bool:
+    """Whether it would be no accident to find the answer in a text: numbers and short words may be anywhere."""
+    return len(gold) >= 4 and any(char.isalpha() for char in gold)
+
+
+def _stands(gold: str, text: str, *, after: str = "") -> bool:
+    return re.search(rf"{after}(?<!\w){re.escape(gold)}(?!\w)", text, re.IGNORECASE) is not None

@@ -1,0 +1,458 @@
+"""Runs against a baseline: paired by task, what has shifted and how surely, and what a policy says to that."""
+
+import dataclasses
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+import numpy as np
+from msgspec import structs
+from numpy.typing import NDArray
+
+from assay.digest import task_digest
+from assay.errors import DigestMismatch, UsageError
+from assay.fidelity.compare.comparison import (
+    BEYOND,
+    CATEGORY,
+    METRICS,
+    RELATIVE,
+    Change,
+    Comparison,
+    Interval,
+    MovedTask,
+    Pair,
+    Side,
+    SideBySide,
+)
+from assay.fidelity.compare.policy import Case, Judgement, Policy, judge, rules, worst
+from assay.fidelity.results.results import Cell, Results, read
+from assay.fidelity.results.summary import reports_answers, summarise
+from assay.fidelity.review.readings import reading
+from assay.fidelity.schema.profile import Reading
+from assay.stats.compare import holm
+from assay.stats.paired import Spread, difference, growth, moved
+from assay.store import RunRecord, read_record, read_rollouts, read_tasks
+from assay.types import Rollout, Score, Task
+
+SHOWN = 12
+"""Tasks of a pair whose outputs are laid side by side."""
+
+
+def compare(
+    baseline: Path, candidates: Sequence[Path], policy: Policy | None = None, *, across: bool = False
+) -> Comparison:
+    """Each candidate against the baseline, paired by task. All are run directories, or all are profiles.
+
+    Raises DigestMismatch, naming what differs, where the runs are of other tasks, another benchmark, verifier, sampling
+    or limits, unless `across` compares the tasks that are the same; UsageError where there is nothing to compare.
+    """
+    named, notes = _named(baseline, candidates)
+    runs = {folder: _run(name, folder) for sides in named.values() for name, folder in sides}
+    matched = {name: _match(runs[a], runs[b], across=across) for name, ((_, a), (_, b)) in named.items()}
+    cases = {name: _cases(match) for name, match in matched.items()}
+    judgements = _judgements(policy, cases) if policy else {}
+    p_holm = _corrected(cases)
+    pairs = [_pair(name, matched[name], cases[name], judgements.get(name, []), p_holm) for name in named]
+    verdict = worst(pair.verdict for pair in pairs if pair.verdict) if policy else None
+    return Comparison(pairs=pairs, policy=policy, verdict=verdict, across=across, notes=notes)
+
+
+def side_by_side(comparison: Comparison, most: int = SHOWN) -> list[SideBySide]:
+    """Of each pair up to `most` of the tasks that moved, as many that got worse as got better where there are, with the
+    rollouts that show it: the best of the side that did better, the worst of the other."""
+    wanted = [(pair, task) for pair in comparison.pairs for task in _both_ways(pair.moved, most)]
+    ids: dict[str, set[str]] = {}
+    for pair, moved_task in wanted:
+        for side in (pair.baseline, pair.candidate):
+            ids.setdefault(side.folder, set()).add(moved_task.task)
+    scored = {folder: _scored(Path(folder), found) for folder, found in ids.items()}
+    tasks = {folder: {task.id: task for task in read_tasks(Path(folder))} for folder in ids}
+
+    def shown(side: Side, task: str, *, best: bool) -> Reading:
+        return _shown(scored[side.folder][task], tasks[side.folder][task], side.name, best=best)
+
+    found: list[SideBySide] = []
+    for pair, moved_task in wanted:
+        worse, task = moved_task.candidate < moved_task.baseline, moved_task.task
+        sides = shown(pair.baseline, task, best=worse), shown(pair.candidate, task, best=not worse)
+        found.append(SideBySide(pair.name, moved_task, *sides))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    name: str
+    folder: Path
+    record: RunRecord
+    results: Results
+
+
+@dataclass(frozen=True, slots=True)
+class _Match:
+    """Two runs, and the rows of the tasks that are compared on each side."""
+
+    a: _Run
+    b: _Run
+    rows_a: list[int]
+    rows_b: list[int]
+    differs: list[str]
+    left_out: dict[str, int]
+
+    @property
+    def tasks(self) -> list[Task]:
+        return [self.a.results.tasks[row] for row in self.rows_a]
+
+    @property
+    def sides(self) -> tuple[tuple[_Run, list[int]], tuple[_Run, list[int]]]:
+        return (self.a, self.rows_a), (self.b, self.rows_b)
+
+
+Named = dict[str, tuple[tuple[str, Path], tuple[str, Path]]]
+"""By a pair's name, the names and run directories of baseline and candidate."""
+
+
+def _named(baseline: Path, candidates: Sequence[Path]) -> tuple[Named, list[str]]:
+    """The pairs, and what has no partner. Raises UsageError."""
+    folders = [baseline, *candidates]
+    if len({folder.resolve() for folder in folders}) < max(2, len(folders)):
+        raise UsageError("nothing to compare: give a baseline and at least one candidate, each another directory")
+    are_runs = [(folder / "run.json").exists() for folder in folders]
+    if any(are_runs) and not all(are_runs):
+        others = ", ".join(str(folder) for folder, is_run in zip(folders, are_runs, strict=True) if not is_run)
+        raise UsageError(f"no run directory: {others}; compare runs with runs, or profiles with profiles")
+    if not any(are_runs):
+        return _named_profiles(baseline, candidates)
+    models = [read_record(folder).model for folder in folders]
+    names = [name if models.count(name) == 1 else str(folder) for name, folder in zip(models, folders, strict=True)]
+    first, *others = zip(names, folders, strict=True)
+    return {other[0]: (first, other) for other in others}, []
+
+
+def _named_profiles(baseline: Path, candidates: Sequence[Path]) -> tuple[Named, list[str]]:
+    theirs, named, notes = _models(baseline), Named(), list[str]()
+    for folder in candidates:
+        models = _models(folder)
+        for name in (name for name in theirs if name in models):
+            sides = (f"{name} in {baseline}", theirs[name]), (f"{name} in {folder}", models[name])
+            named[name if len(candidates) == 1 else f"{name} in {folder}"] = sides
+        if alone := sorted(theirs.keys() ^ models.keys()):
+            notes.append(f"In one of {baseline} and {folder} alone, and not compared: {', '.join(alone)}.")
+    if not named:
+        raise UsageError(f"no model ran in {baseline} and in a candidate; there it is {', '.join(theirs)}")
+    return named, notes
+
+
+def _models(folder: Path) -> dict[str, Path]:
+    """The runs of a profile by model. Raises UsageError."""
+    found = {path.parent.name: path.parent for path in sorted(folder.glob("runs/*/run.json"))}
+    if not found:
+        raise UsageError(f"{folder} is neither a run directory (no run.json) nor a profile (no runs/MODEL/run.json)")
+    return found
+
+
+def _run(name: str, folder: Path) -> _Run:
+    return _Run(name, folder, read_record(folder), read(folder))
+
+
+def _match(a: _Run, b: _Run, *, across: bool) -> _Match:
+    """The tasks that both were asked. Raises DigestMismatch and UsageError."""
+    digests_a, digests_b = ([task_digest(task) for task in run.results.tasks] for run in (a, b))
+    row_b = {digest: row for row, digest in enumerate(digests_b)}
+    rows_a = [row for row, digest in enumerate(digests_a) if digest in row_b]
+    differs = _differing(a, b, len(rows_a))
+    if differs and not across:
+        raise DigestMismatch(
+            f"{a.folder} and {b.folder} can't be compared:\n  " + "\n  ".join(differs) + "\n  --across compares the "
+            "tasks that are the same, and says this beside it."
+        )
+    if not rows_a:
+        raise UsageError(f"{a.folder} and {b.folder} have no task in common: nothing can be compared")
+    ids_a, ids_b = ({task.id for task in run.results.tasks} for run in (a, b))
+    counts = {
+        f"in {a.name} alone": len(ids_a - ids_b),
+        f"in {b.name} alone": len(ids_b - ids_a),
+        "another prompt, answer or tools under the same id": len(ids_a & ids_b) - len(rows_a),
+    }
+    left_out = {why: count for why, count in counts.items() if count}
+    return _Match(a, b, rows_a, [row_b[digests_a[row]] for row in rows_a], differs, left_out)
+
+
+def _differing(a: _Run, b: _Run, common: int) -> list[str]:
+    """What makes the two runs of other tasks or another protocol, a line each."""
+    one, two = a.record, b.record
+    lines = [
+        f"{what}: {mine} in {a.name}, {theirs} in {b.name}"
+        for what, mine, theirs in (
+            ("benchmark", one.benchmark, two.benchmark),
+            ("version", one.version, two.version),
+            ("verifier code", one.code[:12], two.code[:12]),
+            *((f"sampling.{key}", *pair) for key, pair in _unequal(one.sampling, two.sampling)),
+            *((f"limits.{key}", *pair) for key, pair in _unequal(one.limits, two.limits)),
+            *((f"the {role}", *pair) for role, pair in _unequal(_identities(one), _identities(two))),
+        )
+        if mine != theirs
+    ]
+    if one.tasks_digest != two.tasks_digest:
+        lines.append(f"tasks: {one.tasks:,} in {a.name}, {two.tasks:,} in {b.name}; {common:,} are the same")
+    return lines
+
+
+def _identities(record: RunRecord) -> dict[str, Any]:
+    return {role: used.identity for role, used in record.roles.items()}
+
+
+def _unequal(one: Any, two: Any) -> list[tuple[str, tuple[Any, Any]]]:
+    """The keys whose values differ, with both; a dash where one has none."""
+    mine, theirs = (cast(dict[str, Any], msgspec.to_builtins(value)) for value in (one, two))
+    keys = dict.fromkeys([*mine, *theirs])
+    return [(key, (mine.get(key, "–"), theirs.get(key, "–"))) for key in keys if mine.get(key) != theirs.get(key)]
+
+
+def _cases(match: _Match) -> dict[str, Case]:
+    """What is known of each metric, those of categories among them."""
+    categories = [task.tags.get("category", "") for task in match.tasks]
+    owed = "; ".join(
+        f"{run.name} owes {run.results.owed:,} of {run.results.planned:,} rollouts"
+        for run, _ in match.sides
+        if run.results.owed
+    )
+    about = {"repeats": (match.a.results.repeats, match.b.results.repeats), "owed": owed}
+    names = [name for name in dict.fromkeys(categories) if name]
+    cases = {metric: _case(match, metric) for metric in METRICS}
+    for name in names:
+        inside = [row for row, category in enumerate(categories) if category == name]
+        rows_a, rows_b = ([rows[row] for row in inside] for rows in (match.rows_a, match.rows_b))
+        part = dataclasses.replace(match, rows_a=rows_a, rows_b=rows_b)
+        cases[f"categories.{name}"] = _case(part, "score")
+    return {metric: structs.replace(case, **about) for metric, case in cases.items()}
+
+
+def _case(match: _Match, metric: str) -> Case:
+    a_TK, b_TK = (_figures(run.results, metric)[rows] for run, rows in match.sides)
+    shift = growth if metric in RELATIVE else difference
+    both = int((~np.isnan(a_TK).all(axis=1) & ~np.isnan(b_TK).all(axis=1)).sum())
+    if both < 2:
+        return Case(absent=_absence(match, metric, both))
+    worlds = [(a_TK, b_TK)]
+    if metric == "score" and any(run.results.failed for run, _ in match.sides):
+        a0_TK, b0_TK = (_with_zeros(run.results)[rows] for run, rows in match.sides)
+        worlds += [(a0_TK, b_TK), (a_TK, b0_TK), (a0_TK, b0_TK)]
+    found = [one for mine_TK, theirs_TK in worlds if (one := shift(mine_TK, theirs_TK))]
+    return Case(shifts=found, absent="" if found else f"{match.a.name} has none, so growth has no meaning.")
+
+
+def _absence(match: _Match, metric: str, both: int) -> str:
+    if metric == "cost" and any(run.results.cost_usd is None for run, _ in match.sides):
+        return "Prices or tokens are not known on both sides: they belong into the model server's configuration."
+    if metric == "no_answer" and not all(reports_answers(run.results) for run, _ in match.sides):
+        return "The verifier does not say what it read as the answer."
+    return f"{both} task{'' if both == 1 else 's'} with a score on both sides; at least 2 are needed."
+
+
+def _figures(results: Results, metric: str) -> NDArray[np.float64]:
+    """[tasks, repeats] of a metric, NaN where there is no figure."""
+    if metric == "score":
+        return results.rewards_TK
+    array_TK = np.full(results.rewards_TK.shape, np.nan)
+    unknown = (metric == "cost" and results.cost_usd is None) or (
+        metric == "no_answer" and not reports_answers(results)
+    )
+    for cell in () if unknown else results.cells if metric == "failures" else results.scored:
+        array_TK[cell.task, cell.repeat] = _figure(cell, metric)
+    return array_TK
+
+
+def _figure(cell: Cell, metric: str) -> float:
+    match metric:
+        case "cost":
+            return math.nan if cell.cost_usd is None else cell.cost_usd
+        case "output_tokens":
+            return cell.output_tokens
+        case "failures":
+            return cell.reward is None
+        case "no_answer":
+            return cell.answer is None
+        case _:
+            return cell.stop == "token_cap"
+
+
+def _with_zeros(results: Results) -> NDArray[np.float64]:
+    rewards_TK = results.rewards_TK.copy()
+    for cell in results.failed:
+        rewards_TK[cell.task, cell.repeat] = 0.0
+    return rewards_TK
+
+
+def _judgements(policy: Policy, cases: Mapping[str, Mapping[str, Case]]) -> dict[str, list[Judgement]]:
+    """By pair, what the policy says of each metric."""
+    known = dict.fromkeys(metric for found in cases.values() for metric in found if metric.startswith(CATEGORY))
+    judged: dict[str, list[Judgement]] = {name: [] for name in cases}
+    for rule in rules(policy, [metric.removeprefix(CATEGORY) for metric in known]):
+        asked = {
+            name: found.get(rule.metric, Case(absent="No task of it is compared.")) for name, found in cases.items()
+        }
+        for name, judgement in judge(rule, asked, policy.over).items():
+            judged[name].append(judgement)
+    if not any(judged.values()):
+        raise UsageError("the policy judges nothing here: it is about categories, and the tasks have none")
+    return judged
+
+
+def _corrected(cases: Mapping[str, Mapping[str, Case]]) -> dict[tuple[str, str], float]:
+    """By pair and metric, the p-values over tasks with Holm's correction over the pairs."""
+    found: dict[tuple[str, str], float] = {}
+    for metric in dict.fromkeys(metric for case in cases.values() for metric in case):
+        known = {name: case[metric] for name, case in cases.items() if metric in case}
+        p = holm({name: case.shifts[0].over_tasks.p for name, case in known.items() if case.shifts})
+        found |= {(name, metric): value for name, value in p.items()}
+    return found
+
+
+def _pair(
+    name: str,
+    match: _Match,
+    cases: Mapping[str, Case],
+    judgements: list[Judgement],
+    p_holm: Mapping[tuple[str, str], float],
+) -> Pair:
+    changes = [_change(metric, case, p_holm.get((name, metric))) for metric, case in cases.items()]
+    tasks, by_chance = _moved(match)
+    return Pair(
+        name=name,
+        baseline=_side(match.a),
+        candidate=_side(match.b),
+        tasks=len(match.rows_a),
+        left_out=match.left_out,
+        differs=match.differs,
+        settings=_settings(match.a.record, match.b.record),
+        changes=[change for change in changes if not change.metric.startswith(CATEGORY)],
+        categories=[change for change in changes if change.metric.startswith(CATEGORY)],
+        moved=tasks,
+        beyond=sum(task.p <= BEYOND for task in tasks),
+        beyond_by_chance=by_chance,
+        notes=_notes(match, cases["score"]),
+        judgements=judgements,
+        verdict=worst(judgement.verdict for judgement in judgements) if judgements else None,
+    )
+
+
+def _side(run: _Run) -> Side:
+    record = run.record
+    return Side(
+        name=run.name,
+        folder=str(run.folder),
+        model=record.model,
+        benchmark=record.benchmark,
+        version=record.version,
+        tasks=record.tasks,
+        started=record.started,
+        summary=summarise(run.results),
+    )
+
+
+def _settings(one: RunRecord, two: RunRecord) -> list[str]:
+    """What was changed in the model and its server, and in what ran it."""
+    pairs = [*_unequal(one.identity, two.identity)]
+    pairs += [(f"{name}'s version", versions) for name, versions in _unequal(one.versions, two.versions)]
+    return [f"{key}: {_short(mine)} → {_short(theirs)}" for key, (mine, theirs) in pairs]
+
+
+def _short(value: Any) -> str:
+    """The value in a line; of a digest its beginning."""
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    if re.fullmatch("[0-9a-f]{64}", text):
+        return text[:12]
+    return text if len(text) <= 80 else f"{text[:77]}…"
+
+
+def _change(metric: str, case: Case, p_holm: float | None) -> Change:
+    if not case.shifts:
+        return Change(metric=metric, absent=case.absent)
+    shift = case.shifts[0]
+    return Change(
+        metric=metric,
+        baseline=shift.baseline,
+        candidate=shift.candidate,
+        shift=shift.shift,
+        over_tasks=_interval(shift.over_tasks),
+        over_reruns=_interval(shift.over_reruns) if shift.over_reruns else None,
+        p_holm=p_holm,
+        if_failures_zero=case.shifts[-1].shift if len(case.shifts) > 1 else None,
+        tasks=shift.tasks,
+        tasks_left_out=shift.tasks_left_out,
+    )
+
+
+def _interval(spread: Spread) -> Interval:
+    return Interval(spread.se, spread.lower, spread.upper, spread.p)
+
+
+def _moved(match: _Match) -> tuple[list[MovedTask], float]:
+    """The tasks whose mean is another, and how many would seem to have moved beyond their repeats by chance."""
+    a_TK, b_TK = match.a.results.rewards_TK[match.rows_a], match.b.results.rewards_TK[match.rows_b]
+    found: list[MovedTask] = []
+    by_chance = 0.0
+    for task, a_K, b_K in zip(match.tasks, a_TK, b_TK, strict=True):
+        mine, theirs = a_K[~np.isnan(a_K)], b_K[~np.isnan(b_K)]
+        if not mine.size or not theirs.size:
+            continue
+        p, chance = moved(mine.tolist(), theirs.tolist())
+        by_chance += chance
+        if mine.mean() != theirs.mean():
+            found.append(
+                MovedTask(
+                    task=task.id,
+                    category=task.tags.get("category", ""),
+                    baseline=float(mine.mean()),
+                    candidate=float(theirs.mean()),
+                    repeats=(mine.size, theirs.size),
+                    p=p,
+                )
+            )
+    found.sort(key=lambda task: (task.p > BEYOND, -abs(task.candidate - task.baseline)))
+    return found, by_chance
+
+
+def _notes(match: _Match, score: Case) -> list[str]:
+    """What is owed and what failed, with how far that could matter."""
+    notes = [f"{score.owed}: the same command makes them."] if score.owed else []
+    failed = [f"{len(run.results.failed):,} of {run.name}" for run, _ in match.sides if run.results.failed]
+    if failed:
+        shifts = [f"{shift.shift * 100:+.1f}" for shift in score.shifts]
+        told = (
+            f"; the score's shift is {shifts[0]} points without them, {shifts[-1]} if each were a zero"
+            if shifts
+            else ""
+        )
+        notes.append(f"Rollouts failed: {', '.join(failed)}{told}.")
+    return notes
+
+
+def _both_ways(tasks: Sequence[MovedTask], most: int) -> list[MovedTask]:
+    """Up to `most`, worse and better in turns as long as there are both, in the order given."""
+    worse = [task for task in tasks if task.candidate < task.baseline]
+    better = [task for task in tasks if task.candidate > task.baseline]
+    few = min(len(worse), len(better), most // 2)
+    kept = worse[: most - few] if len(worse) > len(better) else worse[:few]
+    kept += better[: most - len(kept)]
+    return sorted(kept, key=tasks.index)
+
+
+def _scored(folder: Path, wanted: set[str]) -> dict[str, list[Rollout]]:
+    """The scored rollouts of some tasks."""
+    found: dict[str, list[Rollout]] = {}
+    for rollout in read_rollouts(folder):
+        if rollout.task in wanted and isinstance(rollout.outcome, Score):
+            found.setdefault(rollout.task, []).append(rollout)
+    return found
+
+
+def _shown(rollouts: list[Rollout], task: Task, name: str, *, best: bool) -> Reading:
+    def reward(rollout: Rollout) -> float:
+        return rollout.outcome.reward if isinstance(rollout.outcome, Score) else math.nan
+
+    return reading((max if best else min)(rollouts, key=reward), task, name)

@@ -1,0 +1,247 @@
+"""Tasks that may be wrong themselves, by how all models together did on them.
+
+Four stories are told of each task, and Bayes' rule weighs them:
+
+- sound: a model of strength s gives the gold answer with probability 1 / (1 + exp(d - s)), d being the task's
+  difficulty (the Rasch model; strengths and the spread of difficulties are fitted to all tasks);
+- wrong label: the same, but the right answer is the most common other one, and the gold one is a mistake like any;
+- broken: nobody can be right, whatever their strength;
+- reversed: as if strong models were weak and weak ones strong.
+
+A model's votes for one wrong answer have the probability c that two mistakes agree, fitted too. The repeats of a model
+make the same mistakes, so that they count as two votes at most: k / (1 + (k - 1) / 2).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assay.fidelity.results.results import Results
+from assay.fidelity.schema.evidence import SuspectTask
+from assay.types import Task
+
+Floats = NDArray[np.float64]
+
+PRIOR = {"wrong label": 0.02, "broken": 0.01, "reversed": 0.005}
+"""How many tasks of a benchmark are so, before anything was seen; the rest are sound."""
+STORIES = ("sound", *PRIOR)
+SIGN = 0.2
+"""The probability of a story from which on it is a sign."""
+CLEAR = 0.05
+"""Votes for the gold answer on a broken task, as a share: what luck makes."""
+ROUNDS, SETTLED = 50, 1e-3
+"""Strengths, spread and probabilities are fitted in turn, so often at most, until no probability moves by more."""
+_SPREADS = np.geomspace(0.5, 6, 12)
+"""SDs of the difficulties that are tried, in logits."""
+_NODES = np.linspace(-3.5, 3.5, 29)
+"""Difficulties over which a task's is averaged, in SDs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Votes:
+    """What M models said of T tasks, repeats counted as `votes_of` says."""
+
+    gold_TM: Floats
+    """For the gold answer."""
+    other_TM: Floats
+    """For the most common other answer of the task."""
+    rest_TM: Floats
+    """For anything else, and for nothing."""
+    others: list[str | None]
+    """The most common other answer; `None` where two models agree on none."""
+
+
+def suspects(results: Mapping[str, Results]) -> list[SuspectTask]:
+    """The tasks with a sign that something is wrong with them, the most suspicious first.
+
+    `results` are by model, in any order: how strong a model is follows from its scores. Its suspicion is the
+    probability that a task is not sound. The signs:
+
+    - `never solved`: no model ever had full marks;
+    - `label suspect`: models that are mostly right agree on another answer than the gold one;
+    - `weak above strong`: it is solved more by weak models than by strong ones.
+    """
+    scored = {name: found for name, found in results.items() if found.scored}
+    if len(scored) < 2:
+        return []  # what one model can't do says nothing of the task
+    tasks = list({task.id: task for found in scored.values() for task in found.tasks}.values())
+    votes = votes_of(tasks, scored)
+    posterior = stories(votes)
+    means = [_means(tasks, found) for found in scored.values()]
+    best_T = _best(tasks, scored)
+    suspicion_T = 1 - posterior["sound"]
+    found: list[SuspectTask] = []
+    order: list[int] = np.argsort(-suspicion_T, kind="stable").tolist()
+    for index in order:
+        by_model = dict(zip(scored, (mean[index] for mean in means), strict=True))
+        signs = _signs(posterior, index, never=best_T[index] < 1)
+        if signs:
+            consensus = votes.others[index] if "label suspect" in signs else None
+            told = {name: None if np.isnan(mean) else float(mean) for name, mean in by_model.items()}
+            task = tasks[index]
+            found.append(
+                SuspectTask(
+                    task=task.id,
+                    suspicion=float(suspicion_T[index]),
+                    signs=signs,
+                    reason=_reason(signs, consensus, task.gold, votes, index, list(scored)),
+                    means=told,
+                    gold=task.gold,
+                    consensus=consensus,
+                )
+            )
+    return found
+
+
+def stories(votes: Votes) -> dict[str, Floats]:
+    """The probability of each story for each task, by its name: four arrays [T] that sum to 1."""
+    total_TM = votes.gold_TM + votes.other_TM + votes.rest_TM
+    shares_M = (votes.gold_TM.sum(axis=0) + 0.5) / (total_TM.sum(axis=0) + 1)
+    strengths_M, spread, agree = np.log(shares_M / (1 - shares_M)), len(_SPREADS) // 2, _agreement(votes)
+    posterior = np.tile([[1 - sum(PRIOR.values())], *([prior] for prior in PRIOR.values())], len(total_TM))
+    for _ in range(ROUNDS):
+        before, sound_T = posterior, posterior[0]
+        near = range(max(0, spread - 1), min(len(_SPREADS), spread + 2))
+        fits = {at: sound_T @ _rasch(votes.gold_TM, total_TM, strengths_M, _SPREADS[at])[0] for at in near}
+        spread = max(fits, key=fits.__getitem__)
+        strengths_M = _strengths(votes, total_TM, strengths_M, _SPREADS[spread], sound_T)
+        posterior = _weighed(votes, total_TM, strengths_M, _SPREADS[spread], agree)
+        if np.abs(posterior - before).max() < SETTLED:
+            break
+    return dict(zip(STORIES, posterior, strict=True))
+
+
+def votes_of(tasks: Sequence[Task], results: Mapping[str, Results]) -> Votes:
+    """The votes of each model on each task. A partial reward is so much of a vote for the gold answer."""
+    index = {task.id: place for place, task in enumerate(tasks)}
+    shape = len(tasks), len(results)
+    counts_TM, gold_TM, other_TM = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    answers: list[dict[str, list[float]]] = [{} for _ in tasks]
+    for m, found in enumerate(results.values()):
+        places = [index[task.id] for task in found.tasks]
+        counts_TM[places, m] = (~np.isnan(found.rewards_TK)).sum(axis=1)
+        gold_TM[places, m] = np.nansum(np.clip(found.rewards_TK, 0, 1), axis=1)
+        for cell in found.scored:
+            missed = 1 - max(0.0, cell.reward or 0.0)
+            if missed > 0 and cell.answer is not None:
+                votes_M = answers[places[cell.task]].setdefault(cell.answer, [0.0] * len(results))
+                votes_M[m] += missed
+    others: list[str | None] = []
+    for place, (said, counts_M) in enumerate(zip(answers, counts_TM.tolist(), strict=True)):
+        # By how many models say it, however often each does.
+        shares = {
+            answer: sum(votes / max(count, 1) for votes, count in zip(votes_M, counts_M, strict=True))
+            for answer, votes_M in said.items()
+        }
+        other = max(shares, key=shares.__getitem__, default=None)
+        agreed = other is not None and sum(votes > 0 for votes in said[other]) >= 2
+        others.append(other if agreed else None)
+        if agreed and other is not None:
+            other_TM[place] = said[other]
+    weight_TM = np.where(counts_TM > 0, 1 / (1 + (counts_TM - 1) / 2), 0.0)
+    rest_TM = counts_TM - gold_TM - other_TM
+    return Votes(gold_TM * weight_TM, other_TM * weight_TM, rest_TM * weight_TM, others)
+
+
+def _weighed(votes: Votes, total_TM: Floats, strengths_M: Floats, spread: float, agree: float) -> Floats:
+    """The posterior probability of each story, [4, T]."""
+    gold_TM, other_TM, rest_TM = votes.gold_TM, votes.other_TM, votes.rest_TM
+    log_agree, log_apart = np.log(agree), np.log1p(-agree)
+    mistakes_T = (other_TM * log_agree + rest_TM * log_apart).sum(axis=1)
+    relabelled_T = (gold_TM * log_agree + rest_TM * log_apart).sum(axis=1)
+    reversed_M = 2 * strengths_M.mean() - strengths_M
+    broken_T = (gold_TM * np.log(CLEAR) + (total_TM - gold_TM) * np.log1p(-CLEAR)).sum(axis=1)
+    label_T = _rasch(other_TM, total_TM, strengths_M, spread)[0] + relabelled_T
+    label_T[[other is None for other in votes.others]] = -np.inf
+    logs = np.array(
+        [
+            _rasch(gold_TM, total_TM, strengths_M, spread)[0] + mistakes_T,
+            label_T,
+            broken_T + mistakes_T,
+            _rasch(gold_TM, total_TM, reversed_M, spread)[0] + mistakes_T,
+        ]
+    )
+    logs += np.log([1 - sum(PRIOR.values()), *PRIOR.values()])[:, None]
+    weights = np.exp(logs - logs.max(axis=0))
+    return weights / weights.sum(axis=0)
+
+
+def _rasch(right_TM: Floats, total_TM: Floats, strengths_M: Floats, spread: float) -> tuple[Floats, Floats]:
+    """The log-likelihood of each task [T], its difficulty averaged over, and that difficulty's posterior [T, nodes]."""
+    logits_MD = strengths_M[:, None] - spread * _NODES[None, :]
+    prior_D = -(_NODES**2) / 2
+    prior_D -= np.log(np.exp(prior_D).sum())
+    logs_TD = right_TM @ -np.logaddexp(0, -logits_MD) + (total_TM - right_TM) @ -np.logaddexp(0, logits_MD) + prior_D
+    top_T = logs_TD.max(axis=1, keepdims=True)
+    weights_TD = np.exp(logs_TD - top_T)
+    sums_T = weights_TD.sum(axis=1, keepdims=True)
+    return (top_T + np.log(sums_T))[:, 0], weights_TD / sums_T
+
+
+def _strengths(votes: Votes, total_TM: Floats, strengths_M: Floats, spread: float, sound_T: Floats) -> Floats:
+    """One Newton step for each model's strength, by the tasks that look sound; bounded, for a model may be perfect."""
+    _, nodes_TD = _rasch(votes.gold_TM, total_TM, strengths_M, spread)
+    p_MD = 1 / (1 + np.exp(spread * _NODES[None, :] - strengths_M[:, None]))
+    expected_M = np.einsum("t,tm,td,md->m", sound_T, total_TM, nodes_TD, p_MD)
+    slope_M = np.einsum("t,tm,td,md->m", sound_T, total_TM, nodes_TD, p_MD * (1 - p_MD))
+    step_M = (sound_T @ votes.gold_TM - expected_M) / np.maximum(slope_M, 1e-6)
+    return np.clip(strengths_M + np.clip(step_M, -1, 1), -12, 12)
+
+
+def _agreement(votes: Votes) -> float:
+    """The share of mistakes that are their task's most common one, between 2 % and 90 %.
+
+    Of all tasks, as if all were sound. Models err alike where a mistake lies near, and few models can't tell that from
+    a wrong label: were the tasks on which they agree left out, every one of them would look suspect.
+    """
+    other, rest = float(votes.other_TM.sum()), float(votes.rest_TM.sum())
+    return min(0.9, max(0.02, (other + 1) / (other + rest + 10)))
+
+
+def _signs(posterior: Mapping[str, Floats], index: int, *, never: bool) -> list[str]:
+    told = {
+        "label suspect": posterior["wrong label"][index] >= SIGN,
+        "never solved": never,
+        "weak above strong": posterior["reversed"][index] >= SIGN,
+    }
+    return [sign for sign, holds in told.items() if holds]
+
+
+def _reason(
+    signs: Sequence[str], consensus: str | None, gold: str | None, votes: Votes, index: int, names: Sequence[str]
+) -> str:
+    said: list[str] = []
+    if "label suspect" in signs:
+        agreeing = [name for name, votes in zip(names, votes.other_TM[index], strict=True) if votes]
+        said.append(f"{', '.join(agreeing)} agree on {_short(consensus)}, gold is {_short(gold)}: see which is right.")
+    if "weak above strong" in signs:
+        said.append("Weak models solve it more often than strong ones: the strong may read it in another way.")
+    if "never solved" in signs and not said:
+        said.append("No model ever had full marks: too hard, or not to be solved as it stands.")
+    return " ".join(said)
+
+
+def _means(tasks: Sequence[Task], results: Results) -> Floats:
+    """The mean reward of each task, NaN where it has no score."""
+    return _by_task(tasks, results, lambda rewards_K: float(rewards_K.mean()))
+
+
+def _best(tasks: Sequence[Task], results: Mapping[str, Results]) -> Floats:
+    """The highest reward of each task; infinite where no model has a score, so that nothing is known."""
+    best_MT = np.array([_by_task(tasks, found, lambda rewards_K: float(rewards_K.max())) for found in results.values()])
+    known_T = ~np.isnan(best_MT).all(axis=0)
+    return np.where(known_T, np.where(np.isnan(best_MT), -np.inf, best_MT).max(axis=0), np.inf)
+
+
+def _by_task(tasks: Sequence[Task], results: Results, figure: Callable[[Floats], float]) -> Floats:
+    """A figure of each task's scores; NaN where it has none."""
+    rows = {task.id: rewards_K for task, rewards_K in zip(results.tasks, results.rewards_TK, strict=True)}
+    scores = [row[~np.isnan(row)] if (row := rows.get(task.id)) is not None else np.empty(0) for task in tasks]
+    return np.array([figure(rewards_K) if rewards_K.size else np.nan for rewards_K in scores])
+
+
+def _short(text: str | None) -> str:
+    line = " ".join((text or "nothing").split())
+    return line if len(line) <= 60 else line[:60] + "…"

@@ -1,0 +1,512 @@
+"""Parity: whether a benchmark here gives what its original code gives. A ladder, each rung more telling than the last.
+
+    data        are the tasks the same, and their gold answers; is the original's data file the one that is used here?
+    prompts     are the rendered prompts the same, byte by byte?
+    verifiers   are the same outputs given the same score, one by one? This carries no sampling noise.
+    samples     does a fresh run here score the same up to a margin, by two one-sided tests at 5 %?
+
+What was not given is not run. On the first three rungs one disagreement makes `different`; where something of what was
+given could not be compared, such as a task that the original's results lack, it is `inconclusive`. The ladder's own
+verdict is the first of these that holds:
+
+    different       a rung is different
+    inconclusive    a rung is inconclusive
+    equivalent      the samples are equivalent; outputs were identically scored, or there were none
+    identical       the same outputs were scored identically, and there was no fresh run
+    inconclusive    there were neither outputs nor a fresh run: equal tasks and prompts say nothing of scores
+
+So `identical` speaks of verifiers on frozen outputs alone; it does not say that a model that is run here, with its
+server and template, scores as it did there. The gate asks for both. A run that replays the reference's own outputs is
+no fresh one: it would agree by construction.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from assay.agent.loop import ToolLoop
+from assay.benchmark import Benchmark
+from assay.benchmark.catalog import home
+from assay.collect.collect import Planned, roll
+from assay.collect.run import cast, tasks_of
+from assay.config import ModelConfig
+from assay.digest import code_digest, task_digest, tasks_digest
+from assay.errors import ModelError, UsageError
+from assay.fidelity.gates.gates import LARGEST_GAP, RATE_LIMIT, SHOWN
+from assay.fidelity.original.published import MARGIN, differing, run_settings
+from assay.fidelity.original.reference import Reference, Row, prompt_of, replays, spoken
+from assay.fidelity.results.repeats import independence
+from assay.fidelity.results.results import Cell, Results, text_digest
+from assay.fidelity.results.results import read as read_results
+from assay.fidelity.schema.evidence import Disagreement, Parity, Rung, RungName, RungVerdict
+from assay.fidelity.schema.profile import Gate, RolloutRef
+from assay.model.builtin.fixed import Fixed
+from assay.stats.compare import Equivalence, equivalence
+from assay.store import RunRecord, read_record, read_tasks
+from assay.types import Failure, Message, Outcome, Request, Response, Score, Task
+
+SAME = 1e-6
+"""Scores that differ by less are the same: a file may hold 0.333333 for a third."""
+AROUND = 24
+"""Characters that are quoted on each side of where two texts part."""
+WIDEST = 0.05
+"""The gate's: a margin beyond it shows no parity, however equivalent."""
+REASONING = ("auto", "field", "tags", "none")
+
+
+async def compare(
+    benchmark: Benchmark,
+    reference: Reference,
+    *,
+    run: Path | None = None,
+    data: Path | None = None,
+    margin: float = MARGIN,
+    roles: Mapping[str, ModelConfig] | None = None,
+    concurrency: int = 16,
+) -> Parity:
+    """The ladder for a reference, a run directory with fresh samples, and the original's data file, as far as given.
+
+    `margin` is a share. At most `concurrency` outputs are verified at once. Raises UsageError where the run is not of
+    this benchmark as it is now, or a role of the benchmark has no model.
+    """
+    if not 0 < margin < 1:
+        raise UsageError(f"the margin is {100 * margin:g} points; expected more than 0 and less than 100")
+    tasks = {task.id: task for task in tasks_of(benchmark)}
+    record = None if run is None else _record(run, benchmark, tasks)
+    ladder = [
+        _data(benchmark, tasks, reference, data),
+        _prompts(tasks, reference),
+        await _verifiers(benchmark, tasks, reference, roles or {}, concurrency),
+        _samples(tasks, reference, record, None if run is None else read_results(run), margin),
+    ]
+    verdict, reason = verdict_of(ladder)
+    return Parity(
+        benchmark=benchmark.name,
+        version=benchmark.version,
+        tasks_digest=tasks_digest(tasks.values()),
+        code=code_digest(home(benchmark)),
+        model=record and record.model,
+        reference=reference.record,
+        margin=margin,
+        verdict=verdict,
+        reason=reason,
+        ladder=ladder,
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def verdict_of(ladder: Sequence[Rung]) -> tuple[RungVerdict, str]:
+    """What a ladder comes to, and why."""
+    rungs = {rung.name: rung for rung in ladder}
+    for verdict in ("different", "inconclusive"):
+        if found := [rung for rung in ladder if rung.verdict == verdict]:
+            return verdict, " ".join(f"{rung.name.capitalize()}: {rung.reason}" for rung in found)
+    frozen, fresh = rungs["verifiers"].verdict == "identical", rungs["samples"].verdict == "equivalent"
+    if fresh:
+        also = (
+            "The same outputs are scored identically, and " if frozen else "There are no outputs to score again, but "
+        )
+        return "equivalent", f"{also}fresh samples are equivalent. {rungs['samples'].reason}"
+    if frozen:
+        return "identical", f"The same outputs are scored identically. {rungs['samples'].reason}"
+    reason = "There are neither outputs of the original nor a fresh run here: equal tasks say nothing of scores."
+    return "inconclusive", reason
+
+
+def _data(benchmark: Benchmark, tasks: Mapping[str, Task], reference: Reference, file: Path | None) -> Rung:
+    """Are the tasks the same? By their ids, by their gold answers, and by the data file's digest."""
+    there = reference.rewards
+    extra = [task for task in there if task not in tasks]
+    missing = [task for task in tasks if task not in there]
+    golds = {(row.task, row.gold): None for row in _ordered(tasks, reference) if row.gold is not None}
+    wrong = [(t, gold) for t, gold in golds if gold.strip() != (tasks[t].gold or "").strip()]
+    found = [Disagreement(task, None, "a task", "no such task") for task in extra]
+    found += [Disagreement(t, None, gold, tasks[t].gold or "", "another gold answer") for t, gold in wrong]
+    found += [Disagreement(task, None, "no result", "a task") for task in missing]
+    sha256, known = _file_digest(benchmark, file)
+    numbers = {
+        "tasks_here": len(tasks),
+        "tasks_there": len(there),
+        "missing": len(missing),
+        "extra": len(extra),
+        "gold_compared": len({task for task, _ in golds}),
+        "gold_different": len({task for task, _ in wrong}),
+        "sha256": sha256,
+        "sha256_known": known,
+    }
+    words = [
+        f"{len(extra):,} tasks that are not here, such as {extra[0]}" if extra else "",
+        f"{len(wrong):,} gold answers differ, such as that of {wrong[0][0]}" if wrong else "",
+        f"{file} has sha256 {sha256}, which is no file of {benchmark.name}'s" if known is False else "",
+    ]
+    if any(words):
+        return Rung(name="data", verdict="different", reason=_sentence(words), numbers=numbers, disagreements=found)
+    if missing:
+        reason = (
+            f"The original's results lack {len(missing):,} of the {len(tasks):,} tasks, such as {missing[0]}: whether "
+            "it has them is not known."
+        )
+        return Rung(name="data", verdict="inconclusive", reason=reason, numbers=numbers, disagreements=found)
+    words = [
+        f"the same {len(tasks):,} tasks",
+        f"{numbers['gold_compared']:,} gold answers are the same" if golds else "gold answers were not given",
+        f"{file.name} is the file that is used here" if known and file else "",
+    ]
+    return Rung(name="data", verdict="identical", reason=_sentence(words), numbers=numbers)
+
+
+def _file_digest(benchmark: Benchmark, file: Path | None) -> tuple[str | None, bool | None]:
+    """The file's SHA-256, and whether it is one of the benchmark's data files."""
+    if file is None:
+        return None, None
+    if not benchmark.data:
+        raise UsageError(f"benchmark {benchmark.name} states no data file that {file} could be compared with")
+    try:
+        sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UsageError(f"{file} can't be read: {error.strerror}") from None
+    return sha256, sha256 in {source.sha256 for source in benchmark.data}
+
+
+def _prompts(tasks: Mapping[str, Task], reference: Reference) -> Rung:
+    """Are the rendered prompts the same, byte by byte? Each one that a task was given with is compared."""
+    given: dict[str, list[Row]] = {}
+    for row in _ordered(tasks, reference):
+        if row.prompt is not None:
+            given.setdefault(row.task, []).append(row)
+    if not given:
+        return Rung(name="prompts", verdict="not run", reason="The original's prompts were not given.")
+    found = [
+        Disagreement(row.task, row.repeat, *parted)
+        for rows in given.values()
+        for row in rows
+        if (parted := _parted(row, tasks[row.task]))
+    ]
+    lacking = sum(task in tasks and task not in given for task in reference.rewards)
+    numbers = {"compared": sum(map(len, given.values())), "different": len(found), "tasks_without": lacking}
+    if found:
+        first = found[0]
+        reason = (
+            f"{len(found):,} of {numbers['compared']:,} prompts differ, the first of {first.task} {first.why}: "
+            f"{first.there} there, {first.here} here."
+        )
+        return Rung(name="prompts", verdict="different", reason=reason, numbers=numbers, disagreements=found)
+    reason = f"{numbers['compared']:,} rendered prompts are the same, byte by byte."
+    if lacking:
+        reason += f" {lacking:,} tasks were given without theirs."
+    return Rung(name="prompts", verdict="inconclusive" if lacking else "identical", reason=reason, numbers=numbers)
+
+
+def _ordered(tasks: Mapping[str, Task], reference: Reference) -> list[Row]:
+    """The rows of the benchmark's tasks, in the tasks' order and by repeat."""
+    place = {task: index for index, task in enumerate(tasks)}
+    return sorted((row for row in reference.rows if row.task in place), key=lambda row: (place[row.task], row.repeat))
+
+
+def _parted(row: Row, task: Task) -> tuple[str, str, str] | None:
+    """(there, here, where) of the first place at which two prompts differ; None where they are the same."""
+    if isinstance(row.prompt, str):
+        there, here = [("", row.prompt)], [("", prompt_of(task))]
+    else:
+        there = [(said.role, said.content) for said in row.prompt or []]
+        here = [
+            (item.role, item.text) if isinstance(item, Message) else ("item", msgspec.json.encode(item).decode())
+            for item in task.input
+        ]
+    if [role for role, _ in there] != [role for role, _ in here]:
+        return _roles(there), _roles(here), "in its messages"
+    for number, ((_, a), (_, b)) in enumerate(zip(there, here, strict=True), 1):
+        if a != b:
+            at = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+            message = f", message {number}" if len(there) > 1 else ""
+            return _around(a, at), _around(b, at), f"at character {at + 1}{message}"
+    return None
+
+
+def _roles(said: Sequence[tuple[str, str]]) -> str:
+    return ", ".join(role for role, _ in said) or "none"
+
+
+def _around(text: str, at: int) -> str:
+    start, end = max(0, at - AROUND), at + AROUND
+    return f"{'…' if start else ''}{text[start:end]!r}{'…' if end < len(text) else ''}"
+
+
+async def _verifiers(
+    benchmark: Benchmark,
+    tasks: Mapping[str, Task],
+    reference: Reference,
+    roles: Mapping[str, ModelConfig],
+    concurrency: int,
+) -> Rung:
+    """Are the same outputs given the same score? Each goes the way of a rollout whose model answers with it."""
+    known = _ordered(tasks, reference)
+    rows = [row for row in known if row.output is not None]
+    if not rows:
+        return Rung(name="verifiers", verdict="not run", reason="The original's outputs were not given.")
+    reasoning = str(reference.record.settings.get("reasoning", "auto"))
+    if reasoning not in REASONING:
+        raise UsageError(f"--setting reasoning={reasoning}: expected one of {', '.join(REASONING)}")
+    async with cast(benchmark, roles, concurrency=concurrency) as ready:
+        outcomes = await _judged(ready, tasks, rows, reasoning, concurrency)
+    found = [
+        Disagreement(row.task, row.repeat, f"{row.score:g}", *_here(outcome))
+        for row, outcome in zip(rows, outcomes, strict=True)
+        if isinstance(outcome, Failure) or abs(outcome.reward - row.score) > SAME
+    ]
+    failed = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
+    numbers = {
+        "judged": len(rows),
+        "agree": len(rows) - len(found),
+        "disagree": len(found),
+        "failed": len(failed),
+        "without_output": len(known) - len(rows),
+        "reasoning": reasoning,
+    }
+    if found:
+        reason = f"{len(found):,} of {len(rows):,} outputs are scored otherwise, such as {found[0].task}'s: "
+        reason += f"{found[0].there} there, {found[0].here} here."
+        if failed:
+            reason += f" Of these, the verifier failed on {len(failed):,}: {failed[0].message}."
+        return Rung(name="verifiers", verdict="different", reason=reason, numbers=numbers, disagreements=found)
+    reason = f"{len(rows):,} outputs are scored alike by both verifiers."
+    if lacking := numbers["without_output"]:
+        reason += f" {lacking:,} results came without an output."
+    return Rung(name="verifiers", verdict="inconclusive" if lacking else "identical", reason=reason, numbers=numbers)
+
+
+async def _judged(
+    benchmark: Benchmark, tasks: Mapping[str, Task], rows: Sequence[Row], reasoning: str, concurrency: int
+) -> list[Outcome]:
+    """What the verifier here says of each row's output."""
+    outcomes: dict[int, Outcome] = {}
+    source = iter(enumerate(rows))
+
+    async def work(source: Iterator[tuple[int, Row]]) -> None:
+        for index, row in source:
+            await asyncio.sleep(0)  # many verifiers never wait: without this, nobody could interrupt it
+            outcomes[index] = await _outcome(benchmark, tasks[row.task], row, reasoning)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(min(concurrency, len(rows))):
+            group.create_task(work(source))
+    return [outcomes[index] for index in range(len(rows))]
+
+
+async def _outcome(benchmark: Benchmark, task: Task, row: Row, reasoning: str) -> Outcome:
+    turns = spoken(row, reasoning)
+
+    def answer(request: Request) -> Response:
+        if request.turn >= len(turns):
+            message = f"the recorded output has {len(turns)} turns, and the environment asks for another"
+            raise ModelError("not_recorded", message, retryable=False)
+        return turns[request.turn]
+
+    planned = Planned(task, task_digest(task), repeat=row.repeat, attempt=0, seed=0)
+    return (await roll(benchmark, ToolLoop(), Fixed(answer), planned)).outcome
+
+
+def _here(outcome: Outcome) -> tuple[str, str]:
+    """(score, why) of a disagreement."""
+    if isinstance(outcome, Score):
+        return f"{outcome.reward:g}", "no answer was read" if outcome.answer is None else f"read {outcome.answer!r}"
+    return "failed", f"in the {outcome.where}: {outcome.kind}: {outcome.message}"
+
+
+def _samples(
+    tasks: Mapping[str, Task], reference: Reference, record: RunRecord | None, results: Results | None, margin: float
+) -> Rung:
+    """Does a fresh run score the same up to the margin?"""
+    if record is None or results is None:
+        return Rung(name="samples", verdict="not run", reason="No fresh run was given.")
+    if why := _stale(record, results, reference):
+        return Rung(name="samples", verdict="not run", reason=why)
+    if unlike := differing(reference.record.settings, run_settings(record)):
+        return Rung(name="samples", verdict="inconclusive", reason=f"The settings differ: {', '.join(unlike)}.")
+    here_TK, there_TK = results.rewards_TK, reference.rewards_TK([task.id for task in results.tasks])
+    both_T = ~np.isnan(here_TK).all(axis=1) & ~np.isnan(there_TK).all(axis=1)
+    if not both_T.any():
+        return Rung(name="samples", verdict="inconclusive", reason="No task has a score on both sides.")
+    got = equivalence(_varying(here_TK[both_T]), _varying(there_TK[both_T]), margin)
+    numbers: dict[str, Any] = {
+        "difference": got.difference,
+        "se": got.se,
+        "margin": margin,
+        "tasks": got.tasks,
+        "repeats_here": int((~np.isnan(here_TK)).sum(axis=1).max()),
+        "repeats_there": int((~np.isnan(there_TK)).sum(axis=1).max()),
+        "k_to_decide": got.k_to_decide,
+        "bounded_here": got.bounded[0],
+        "bounded_there": got.bounded[1],
+        "failures_here": len(results.failed),
+        "owed_here": results.owed,
+    }
+    verdict, reason = got.verdict, _compared(got)
+    for why in _held_back(tasks, reference, results, got.tasks):
+        verdict, reason = "inconclusive", f"{why} So far: {reason}"
+    return Rung(name="samples", verdict=verdict, reason=reason, numbers=numbers)
+
+
+def _stale(record: RunRecord, results: Results, reference: Reference) -> str | None:
+    """Why a run is no fresh sample; None where nothing says so."""
+    if replays(results, reference):
+        return (
+            "All that the run's model wrote are the original's own outputs: a replay, or greedy decoding, or answers "
+            "too short to vary. It is no fresh sample."
+        )
+    if record.server.get("dialect") == "replay" and all(row.output is None for row in reference.rows):
+        return "The run is a replay, and the reference has no outputs that would show it to be a fresh sample."
+    return None
+
+
+def _held_back(tasks: Mapping[str, Task], reference: Reference, results: Results, compared: int) -> Iterator[str]:
+    """What keeps the samples from having the last word."""
+    if results.owed:
+        yield f"{results.owed:,} rollouts are still owed by the run."
+    if len(results.failed) > RATE_LIMIT * results.planned:
+        yield f"{len(results.failed):,} of {results.planned:,} rollouts failed: what is left may be the easier part."
+    if compared < (1 - LARGEST_GAP) * len(tasks):
+        yield f"Only {compared:,} of the {len(tasks):,} tasks have a score on both sides."
+    for side, made in (("here", results), ("of the original", _as_results(tasks, reference))):
+        if made.repeats > 1 and _varying(made.rewards_TK).shape == made.rewards_TK.shape:
+            found = independence(made)
+            if found.verdict == "dependent":
+                yield f"The repeats {side} can't be taken as independent. {found.reason}"
+
+
+def _as_results(tasks: Mapping[str, Task], reference: Reference) -> Results:
+    """The reference as a run: without outputs, as if no two texts were alike."""
+    ids = [task for task in reference.rewards if task in tasks]
+    index = {task: number for number, task in enumerate(ids)}
+    seen: dict[str, int] = {}
+    cells: list[Cell] = []
+    for row in sorted((row for row in reference.rows if row.task in index), key=lambda row: row.repeat):
+        repeat = seen.get(row.task, 0)
+        seen[row.task] = repeat + 1
+        text = -1 - len(cells) if row.output is None else text_digest(spoken(row))
+        cells.append(Cell(index[row.task], repeat, row.score, None, "completed", 0, text))
+    return Results([tasks[task] for task in ids], reference.rewards_TK(ids), cells, {}, 0.0)
+
+
+def _varying(rewards_TK: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The rewards; where no task varies, one repeat of them: greedy, cached and copied ones are no more than that."""
+    first_T = np.take_along_axis(rewards_TK, np.argmax(~np.isnan(rewards_TK), axis=1)[:, None], axis=1)
+    return first_T if bool(((rewards_TK == first_T) | np.isnan(rewards_TK)).all()) else rewards_TK
+
+
+def _compared(got: Equivalence) -> str:
+    if got.se is None:
+        return "A side has no repeats, and with scores beyond 0 and 1 its noise can't be bounded: run 2 repeats."
+    reason = (
+        f"On {got.tasks:,} tasks the difference, here less there, is {_points(got.difference)} points with an SE of "
+        f"{100 * got.se:.2f}; the margin is {100 * got.margin:g}."
+    )
+    sides = [side for side, bounded in zip(("here", "there"), got.bounded, strict=True) if bounded]
+    if sides:
+        reason += f" Without repeats {' and '.join(sides)}, the variance within tasks is bounded by p(1-p)."
+    if got.verdict == "inconclusive":
+        reason += f" {got.k_to_decide:,} repeats a side would decide."
+    return reason
+
+
+def _points(share: float) -> str:
+    return f"{round(100 * share, 2) + 0.0:+.2f}"  # never -0.00
+
+
+def _record(run: Path, benchmark: Benchmark, tasks: Mapping[str, Task]) -> RunRecord:
+    """What the run is a run of. Raises UsageError where it is not of this benchmark as it is now."""
+    record = read_record(run)
+    code = code_digest(home(benchmark))
+    pairs = {
+        "benchmark": (record.benchmark, benchmark.name),
+        "version": (record.version, benchmark.version),
+        "code": (record.code[:12], code[:12]),
+    }
+    unlike = [f"{name}: {there} there, {here} now" for name, (there, here) in pairs.items() if there != here]
+    unlike += [
+        f"task {task.id}: {'another' if task.id in tasks else 'none such'} now"
+        for task in read_tasks(run)
+        if task.id not in tasks or task_digest(tasks[task.id]) != task_digest(task)
+    ][:3]
+    if unlike:
+        raise UsageError(f"{run} is no run of {benchmark.name} as it is now:\n  " + "\n  ".join(unlike))
+    return record
+
+
+def parity_gate(parities: Mapping[str, Parity], benchmark: Benchmark, *, original: bool) -> Gate:
+    """Does the benchmark here give what the original code gives? `parities` are by the model's name in the profile.
+
+    It passes where frozen outputs are scored identically and fresh samples are equivalent, of one model or of two, and
+    none is different or inconclusive. One that is equivalent by a margin above WIDEST counts as inconclusive. A parity
+    of other tasks or another verifier than the benchmark's now does not count.
+    """
+    if not parities:
+        reason = (
+            "This benchmark is the original: there is no other code that it could differ from."
+            if original
+            else "There are no results of the original code: give them to `assay parity`, with --run for a model's run."
+        )
+        return Gate("parity", "not run", reason)
+    now = (tasks_digest(tasks_of(benchmark)), code_digest(home(benchmark)))
+    counted = {model: one for model, one in parities.items() if (one.tasks_digest, one.code) == now}
+    expired = [_expired(model, one, now) for model, one in parities.items() if model not in counted]
+    numbers: dict[str, Any] = {
+        "models": {
+            model: {
+                "verdict": one.verdict,
+                "margin": one.margin,
+                "ladder": {rung.name: rung.verdict for rung in one.ladder},
+            }
+            for model, one in counted.items()
+        },
+        "expired": list(parities.keys() - counted.keys()),
+    }
+    words = " ".join([*(f"{model}: {one.reason}" for model, one in counted.items()), *expired])
+    if not counted:
+        return Gate("parity", "not run", words, numbers)
+    verdicts = {one.verdict for one in counted.values()}
+    if "different" in verdicts:
+        return Gate("parity", "fail", words, numbers, list(_showing(counted))[:SHOWN])
+    if "inconclusive" in verdicts:
+        return Gate("parity", "inconclusive", words, numbers)
+    if wide := [name for name, one in counted.items() if one.verdict == "equivalent" and one.margin > WIDEST]:
+        reason = f"{words} No parity by so wide a margin: {', '.join(wide)}; expected at most {100 * WIDEST:g} points."
+        return Gate("parity", "inconclusive", reason, numbers)
+    if not _has(counted.values(), "verifiers", "identical"):
+        return Gate("parity", "inconclusive", f"{words} Missing: the original's outputs, scored again here.", numbers)
+    if not _has(counted.values(), "samples", "equivalent"):
+        return Gate("parity", "inconclusive", f"{words} Missing: a fresh run here beside the original's.", numbers)
+    return Gate("parity", "pass", words, numbers)
+
+
+def _expired(model: str, parity: Parity, now: tuple[str, str]) -> str:
+    what = " and ".join(
+        name
+        for name, old, new in zip(("tasks", "verifier"), (parity.tasks_digest, parity.code), now, strict=True)
+        if old != new
+    )
+    return f"{model}: its parity does not count, for the benchmark's {what} changed since: run `assay parity` again."
+
+
+def _has(parities: Iterable[Parity], name: RungName, verdict: RungVerdict) -> bool:
+    return any(rung.name == name and rung.verdict == verdict for parity in parities for rung in parity.ladder)
+
+
+def _showing(parities: Mapping[str, Parity]) -> Iterator[RolloutRef]:
+    for model, parity in parities.items():
+        for rung in parity.ladder:
+            for one in rung.disagreements:
+                if one.repeat is not None:
+                    yield RolloutRef(model, one.task, one.repeat)
+
+
+def _sentence(parts: Sequence[str]) -> str:
+    text = "; ".join(part for part in parts if part)
+    return f"{text[:1].upper()}{text[1:]}."

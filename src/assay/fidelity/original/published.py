@@ -1,0 +1,325 @@
+"""Published scores: `published.toml` beside each benchmark, and whether runs give them.
+
+    [origin]                        # or: original = true, where there is no other code
+    repository = "https://github.com/openai/grade-school-math"
+    commit = "3101c7d…"
+    paper = "https://arxiv.org/abs/2110.14168"
+
+    [[score]]
+    model = "gsm8k paper, 6B verification"      # what a suite's `published` names
+    score = "39.04"                 # per cent, as printed: its last digit is the rounding, so 70.0 is written "70.0"
+    unit = 0.01                     # the step of the last digit, where it isn't the one that is written
+    subset = "test"
+    tasks = 1319                    # where stated; else the benchmark's
+    repeats = 1                     # k, where stated
+    settings = { temperature = 0.7, max_output_tokens = 4096, shots = 0 }
+    source = "Table 2"
+    date = "2021-10-27"
+    confidence = "card"             # as the authors say it; or "second-hand", by others
+
+`settings = { outputs = "recorded" }` says that the outputs behind the score are published too: then no sampling stands
+between it and what a verifier gives for them, and the same digits are asked for.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import numpy as np
+from msgspec import Meta, Struct, structs
+from numpy.typing import NDArray
+
+from assay.benchmark import Benchmark
+from assay.benchmark.catalog import home
+from assay.config import read_toml
+from assay.errors import InputError
+from assay.fidelity.original.reference import Reference, replays
+from assay.fidelity.results.results import Results
+from assay.fidelity.schema.evidence import Reproduced
+from assay.fidelity.schema.profile import Gate
+from assay.stats.published import Reproduction, producible, reproduction
+from assay.store import RunRecord
+
+MARGIN = 0.02
+"""How far from a published score a run may be and still reproduce it, a share."""
+FORGIVEN = 1e-9
+"""What binary fractions may add to a rounding."""
+Answer = Literal["identical", "equivalent", "different", "inconclusive", "refused"]
+
+
+class Origin(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the benchmark's original code is."""
+
+    repository: str
+    commit: str
+    paper: str | None = None
+
+
+class PublishedScore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A score as somebody published it."""
+
+    model: str
+    score: int | float | str
+    """Per cent. A text keeps the zeros at its end, which TOML's numbers lose."""
+    unit: Annotated[float, Meta(gt=0, le=100)] | None = None
+    """Per cent; the step of the last written digit where not given."""
+    subset: str
+    tasks: Annotated[int, Meta(ge=1)] | None = None
+    repeats: Annotated[int, Meta(ge=1)] | None = None
+    settings: dict[str, Any] = {}
+    source: str
+    date: str
+    confidence: Literal["card", "second-hand"]
+
+    @property
+    def share(self) -> float:
+        return float(self.score) / 100
+
+    @property
+    def step(self) -> float:
+        """The unit as a share: .0001 for 39.04 %."""
+        if self.unit is not None:
+            return self.unit / 100
+        digits = str(self.score).strip().partition(".")[2]
+        return 10.0 ** -(len(digits) + 2)
+
+    @property
+    def recorded(self) -> bool:
+        """Whether the outputs behind the score are published beside it."""
+        return self.settings.get("outputs") == "recorded"
+
+
+class Published(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"scores": "score"}):
+    """What a benchmark's published.toml says."""
+
+    original: bool = False
+    """This benchmark is the original: there is no other code."""
+    origin: Origin | None = None
+    scores: list[PublishedScore] = []
+
+
+def published(benchmark: Benchmark) -> Published | None:
+    """What is published of a benchmark; None where it has no published.toml. Raises InputError."""
+    path = home(benchmark) / "published.toml"
+    return read(path) if path.exists() else None
+
+
+def read(path: Path) -> Published:
+    """A published.toml. Raises InputError."""
+    found = read_toml(path, Published)
+    if found.original == (found.origin is not None):
+        got = "both original = true and [origin]" if found.original else "neither [origin] nor original = true"
+        raise InputError(path, None, got, "one of the two: where the original code is, or that this is it")
+    seen: set[str] = set()
+    for score in found.scores:
+        _check(score, path)
+        if score.model in seen:
+            raise InputError(path, None, f"two scores of {score.model}", "one of each model")
+        seen.add(score.model)
+    return found
+
+
+def _check(score: PublishedScore, path: Path) -> None:
+    expected = 'per cent from 0 to 100 as printed, such as 39.04 or "70.0"'
+    try:
+        share = score.share
+    except ValueError:
+        share = math.nan
+    written = str(score.score).strip().replace(".", "", 1)
+    if not 0 <= share <= 1 or not (written.isascii() and written.isdecimal()):
+        raise InputError(path, None, f"the score of {score.model} is {score.score!r}", expected)
+
+
+def run_settings(record: RunRecord) -> dict[str, Any]:
+    """How a run here was sampled and limited, by the names of published settings, without what is left to a server."""
+    server: dict[str, Any] = record.server.get("sampling") or {}
+    protocol = msgspec.to_builtins(record.sampling) | structs.asdict(record.limits)
+    return server | {name: value for name, value in protocol.items() if value is not None}
+
+
+def differing(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """The settings that both state and that are not the same, each in words."""
+    return [
+        f"{name} ({there[name]} there, {here[name]} here)"
+        for name in there
+        if name in here and there[name] != here[name]
+    ]
+
+
+def reproductions(
+    benchmark: Benchmark,
+    members: Mapping[str, str | None],
+    results: Mapping[str, Results],
+    references: Mapping[str, Reference],
+    records: Mapping[str, RunRecord],
+    margin: float = MARGIN,
+) -> list[Reproduced]:
+    """Each published score of the profile's models against the original code's runs, and against the run here.
+
+    `members` gives the name under which a model is published; the rest is by the model's name in the profile.
+    """
+    found = published(benchmark)
+    by_name = {score.model: score for score in found.scores} if found else {}
+    # The benchmark's own number of tasks, limit or not, is what a score without one is about.
+    all_tasks = sum(1 for _ in benchmark.environment.tasks()) if by_name else 0
+    return [
+        _reproduced(
+            model, by_name[name], all_tasks, references.get(model), results.get(model), records.get(model), margin
+        )
+        for model, name in members.items()
+        if name is not None and name in by_name
+    ]
+
+
+def _reproduced(
+    model: str,
+    score: PublishedScore,
+    all_tasks: int,
+    reference: Reference | None,
+    results: Results | None,
+    record: RunRecord | None,
+    margin: float,
+) -> Reproduced:
+    tasks = score.tasks or all_tasks
+    made = Reproduced(
+        model=model,
+        published_as=score.model,
+        score=score.share,
+        unit=score.step,
+        subset=score.subset,
+        settings=score.settings,
+        source=score.source,
+        date=score.date,
+        margin=margin,
+        verdict="inconclusive",
+        reason="There are no results of the original code: give them to `assay parity`, with --run for its run.",
+        repeats=score.repeats,
+        repeats_stated=score.repeats is not None,
+        producible=score.repeats is None or producible(score.share, score.step, tasks, score.repeats),
+    )
+    if reference is not None:
+        made = _with_reference(made, score, reference, tasks)
+    if results is not None and results.scored and record is not None:
+        recorded = reference is not None and replays(results, reference)
+        made = _with_run(made, score, results, record, tasks, recorded=recorded)
+    if not made.producible:
+        flag = f"No {made.repeats} repeats of {tasks:,} tasks scored 0 or 1 print {_percent(score)}: it is suspect."
+        made = structs.replace(made, reason=f"{made.reason} {flag}")
+    if score.confidence == "second-hand":
+        made = structs.replace(made, reason=f"{made.reason} The number is second-hand: {score.source}.")
+    return made
+
+
+def _with_reference(made: Reproduced, score: PublishedScore, reference: Reference, tasks: int) -> Reproduced:
+    record = reference.record
+    stated = {"subset": score.subset, "tasks": tasks} | score.settings
+    theirs = record.settings | {"tasks": record.tasks}
+    unlike = differing(stated, theirs)
+    unknown = [name for name in stated if name not in theirs and name != "outputs"]
+    made = structs.replace(made, reference_score=record.score)
+    if unlike:
+        reason = f"Not the published settings: {', '.join(unlike)}. The original code's results say nothing of it."
+        return structs.replace(made, verdict="refused", reason=reason)
+    verdict, words, got = _answer(reference.rewards_TK(), score, made.margin, recorded=score.recorded)
+    reason = f"The original code gives {record.score:.2%} where {_percent(score)} was published: {words}."
+    if unknown:
+        reason += f" Its results do not state {', '.join(unknown)}."
+    return structs.replace(
+        made,
+        verdict=verdict,
+        reason=reason,
+        reference_se=got.se if got else None,
+        repeats=got.published_repeats if got else made.repeats,
+    )
+
+
+def _with_run(
+    made: Reproduced, score: PublishedScore, results: Results, record: RunRecord, tasks: int, *, recorded: bool
+) -> Reproduced:
+    rewards_TK = results.rewards_TK
+    ours = run_settings(record) | {"tasks": len(results.tasks)}
+    unlike = differing({"tasks": tasks} | score.settings, ours)
+    mean = _mean(rewards_TK)
+    if unlike:
+        verdict, words = "refused", f"not the published settings: {', '.join(unlike)}"
+    elif results.owed:
+        verdict, words = "inconclusive", f"{results.owed:,} rollouts are still owed"
+    else:
+        verdict, words, _ = _answer(rewards_TK, score, made.margin, recorded=score.recorded and recorded)
+    reason = f"{made.reason} The run here gives {mean:.2%}: {words}."
+    if unknown := [name for name in score.settings if name not in ours and name != "outputs"]:
+        reason += f" It does not state {', '.join(unknown)}."
+    return structs.replace(made, here_score=mean, here_verdict=verdict, reason=reason)
+
+
+def _answer(
+    rewards_TK: NDArray[np.float64], score: PublishedScore, margin: float, *, recorded: bool
+) -> tuple[Answer, str, Reproduction | None]:
+    """Whether scores give a published one, and in words; with the statistics where sampling has a part in it."""
+    if recorded:
+        # Every output is the published one, so all that may lie between is rounding.
+        if unscored := int(np.isnan(rewards_TK).all(axis=1).sum()):
+            return "inconclusive", f"{unscored:,} tasks have no score", None
+        away = abs(_mean(rewards_TK) - score.share)
+        if away <= score.step / 2 + FORGIVEN:
+            return "identical", "the same digits, of the same outputs", None
+        return "different", f"{100 * away:.2f} points apart on the same outputs, which leave nothing to chance", None
+    got = reproduction(rewards_TK, score.share, margin, unit=score.step, repeats=score.repeats)
+    if got.se is None:
+        return "inconclusive", "without repeats, and with scores beyond 0 and 1, its noise is not known", got
+    k0 = f"{got.published_repeats} {'stated' if score.repeats else 'at the fewest'}"
+    words = (
+        f"{got.verdict} within {100 * margin:g} points, at {100 * got.difference:+.2f} with an SE of "
+        f"{100 * got.se:.2f} (published repeats: {k0}; {got.verdict_if_exact} if they were endless)"
+    )
+    if got.bounded:
+        words += ", bounded from above for want of repeats"
+    return got.verdict, words, got
+
+
+def reproduced_gate(found: Sequence[Reproduced], *, original: bool) -> Gate:
+    """Does the original code give the published number?
+
+    It passes where the original code gives every one, fails where it does not, or where the run here does not.
+    """
+    numbers = {
+        one.model: {
+            "published": one.score,
+            "unit": one.unit,
+            "reference": one.reference_score,
+            "reference_se": one.reference_se,
+            "verdict": one.verdict,
+            "here": one.here_score,
+            "here_verdict": one.here_verdict,
+            "margin": one.margin,
+            "published_repeats": one.repeats,
+            "repeats_stated": one.repeats_stated,
+            "producible": one.producible,
+        }
+        for one in found
+    }
+    if not found:
+        reason = (
+            "This benchmark is the original: there is no other code that could have given a number."
+            if original
+            else "No score is published for any of these models: see `published` in the suite, and published.toml."
+        )
+        return Gate("reproduced", "not run", reason, numbers)
+    words = " ".join(f"{one.model}: {one.reason}" for one in found)
+    if any("different" in (one.verdict, one.here_verdict) for one in found):
+        return Gate("reproduced", "fail", words, numbers)
+    if all(one.verdict in ("identical", "equivalent") for one in found):
+        return Gate("reproduced", "pass", words, numbers)
+    return Gate("reproduced", "inconclusive", words, numbers)
+
+
+def _mean(rewards_TK: NDArray[np.float64]) -> float:
+    """The mean over tasks that have a score of their mean score."""
+    scored_TK = rewards_TK[~np.isnan(rewards_TK).all(axis=1)]
+    return float(np.nanmean(scored_TK, axis=1).mean())
+
+
+def _percent(score: PublishedScore) -> str:
+    return f"{score.score}%"

@@ -1,0 +1,394 @@
+"""A run's scores by today's verifier: a run of its own, with the turns of the old one, which stays as it is.
+
+RUN-rescored-1a2b3c4d/   named by today's verifier, so that each one has a run of its own
+  run.json, tasks.jsonl, rollouts.jsonl, summary.json   as every run has them; run.json says what was rescored
+  changes.jsonl          each rollout whose outcome is another one now, or that has none
+
+The same command goes on where it was stopped. What is owed in the end, `assay run --out` asks a model.
+"""
+
+import asyncio
+import dataclasses
+import hashlib
+import secrets
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from msgspec import Struct, structs
+
+from assay.benchmark import Benchmark
+from assay.benchmark.catalog import home
+from assay.collect.collect import Interruption, Tally
+from assay.collect.run import cast, shown, tasks_of, versions
+from assay.config import ModelConfig
+from assay.digest import code_digest, digest, tasks_digest
+from assay.errors import DigestMismatch, UsageError
+from assay.fidelity.rescore.retrace import Nobody, as_run, carried
+from assay.fidelity.rescore.retracers import Found, Retracer, Work, elsewhere, here
+from assay.fidelity.results.results import read
+from assay.fidelity.results.summary import write
+from assay.sandbox import PLACE
+from assay.stats.estimates import estimate
+from assay.store import (
+    Rescored,
+    RoleRecord,
+    RunRecord,
+    Store,
+    read_record,
+    read_rollouts,
+    read_rows,
+    read_tasks,
+    write_lines,
+)
+from assay.types import Outcome, Rollout, Row, Score, Task
+
+CHANGES = "changes.jsonl"
+ChangeKind = Literal["score", "answer", "mended", "broken", "owed"]
+"""Another reward; another answer at the same reward; a score in place of a failure; a failure in place of a score; no
+outcome."""
+Key = tuple[str, int, int]
+"""(task, repeat, attempt): one rollout."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RescorePlan:
+    """What one command asks to be rescored."""
+
+    run: Path
+    benchmark: Benchmark
+    source: str
+    """How the benchmark is named: by which other processes find it."""
+    folder: Path | None = None
+    """Where the new scores go; beside the run where not given."""
+    concurrency: int = 64
+    processes: int = 1
+    roles: Mapping[str, ModelConfig] = dataclasses.field(default_factory=dict[str, ModelConfig])
+    """The models that are asked, in their roles, what the run's were not asked."""
+    registry: Path | None = None
+    """Where the new run is written down before it starts; where the old one was, if that is known, where not given."""
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """A rollout whose outcome is another one now: a line of `changes.jsonl`."""
+
+    task: str
+    repeat: int
+    kind: ChangeKind
+    before: Outcome
+    after: Outcome | None
+    reason: str = ""
+    """Why there is none."""
+
+
+class Rescoring(Struct, frozen=True, kw_only=True):
+    """What came of rescoring a run. Scores are shares."""
+
+    run: Path
+    folder: Path
+    rollouts: int
+    """Those with an outcome now."""
+    before: float | None
+    after: float | None
+    changes: list[Change]
+    gone: list[str]
+    """Tasks of the run that today's benchmark has not."""
+    asked_otherwise: list[str]
+    """Tasks that ask something else today: their rollouts answer another question."""
+    relabelled: list[str]
+    """Tasks with another gold answer or other data."""
+    new: int
+    """Tasks of today's benchmark that the run has not."""
+
+
+async def rescore(
+    asked: RescorePlan,
+    *,
+    interruption: Interruption,
+    watch: Callable[[str, Tally], None] = lambda name, tally: None,
+) -> Rescoring | None:
+    """Rescore what is not rescored yet; `None` where it was interrupted.
+
+    Raises UsageError where the benchmark is another, DigestMismatch where the folder holds something else or the run
+    has grown since it was begun, and StoppedEarly.
+    """
+    old = read_record(asked.run)
+    tasks = _tasks(asked, old)
+    async with cast(as_run(asked.benchmark, old), asked.roles, concurrency=asked.concurrency) as benchmark:
+        record = _record(asked, old, tasks, _roles(asked, old, benchmark))
+        folder = asked.folder or _beside(asked.run, record)
+        _check(folder, asked.run)
+        counted, there = _counted(asked.run, tasks.same)
+        with Store(folder, record, tasks.now, registry=asked.registry or _registry(asked.run)) as store:
+            done = {_key(row) for row in read_rows(folder)}
+            tally = Tally(planned=there - len(done), before=len(done))
+            watch(f"rescoring {old.model}", tally)
+            source = (made for made in read_rollouts(asked.run) if made.task in tasks.same and _key(made) not in done)
+            work = Work(asked.source, old, list(tasks.same.values()), _remembered(old, record), PLACE.get())
+            async with _retracer(asked, benchmark, work) as retracer:
+                owed = await _rescore(asked, retracer, source, counted, tasks.same, store, tally, interruption)
+    if interruption.stopping:
+        return None
+    _check(folder, asked.run)  # it may have grown meanwhile
+    changes = list(_changes(asked.run, folder, counted, tasks, owed))
+    write_lines(folder / CHANGES, changes)
+    return Rescoring(
+        run=asked.run,
+        folder=folder,
+        rollouts=len(counted) - sum(change.kind == "owed" for change in changes),
+        before=_score(asked.run),
+        after=write(folder).score,
+        changes=changes,
+        gone=tasks.gone,
+        asked_otherwise=tasks.asked_otherwise,
+        relabelled=tasks.relabelled,
+        new=tasks.new,
+    )
+
+
+class _Tasks(Struct, frozen=True):
+    """The run's tasks as today's benchmark has them."""
+
+    now: list[Task]
+    """In today's order."""
+    same: dict[str, Task]
+    """Of these, by id, those that ask what they asked."""
+    gone: list[str]
+    asked_otherwise: list[str]
+    relabelled: list[str]
+    new: int
+
+    def missing(self, task: str) -> str:
+        """Why the task's rollouts have no place here; empty where they have."""
+        if task in self.same:
+            return ""
+        return "today's benchmark has not this task" if task in self.gone else "the task asks something else today"
+
+
+def _tasks(asked: RescorePlan, old: RunRecord) -> _Tasks:
+    """Raises UsageError where the benchmark is another one, or no task asks what it asked."""
+    benchmark = asked.benchmark
+    if benchmark.name != old.benchmark:
+        raise UsageError(f"{asked.run} is a run of {old.benchmark}, and the benchmark here is {benchmark.name}")
+    before = {task.id: task for task in read_tasks(asked.run)}
+    today = tasks_of(benchmark)
+    now = [task for task in today if task.id in before]
+    same = {task.id: task for task in now if _question(task) == _question(before[task.id])}
+    if not same:
+        raise UsageError(f"{asked.run}: no task of today's {benchmark.name} asks what it asked when the run was made")
+    ids = {task.id for task in now}
+    return _Tasks(
+        now=now,
+        same=same,
+        gone=[id for id in before if id not in ids],
+        asked_otherwise=[task.id for task in now if task.id not in same],
+        relabelled=[id for id, task in same.items() if _label(task) != _label(before[id])],
+        new=len(today) - len(now),
+    )
+
+
+def _question(task: Task) -> object:
+    return task.input, task.tools, task.format
+
+
+def _label(task: Task) -> object:
+    return task.gold, task.data
+
+
+def _roles(asked: RescorePlan, old: RunRecord, benchmark: Benchmark) -> dict[str, RoleRecord]:
+    """Who answers in each role: whoever is named, else who did in the run, else the benchmark's own model."""
+    found: dict[str, RoleRecord] = {}
+    for role, model in benchmark.roles.items():
+        assert model is not None
+        if config := asked.roles.get(role):
+            found[role] = RoleRecord(msgspec.to_builtins(shown(config)), config.identity() | model.identity())
+        elif role in old.roles:
+            found[role] = old.roles[role]
+        elif not isinstance(model, Nobody):
+            found[role] = RoleRecord({}, {**model.identity()})
+    return found
+
+
+def _record(asked: RescorePlan, old: RunRecord, tasks: _Tasks, roles: dict[str, RoleRecord]) -> RunRecord:
+    """What `run.json` says: the old run, under today's tasks and verifier."""
+    benchmark = asked.benchmark
+    return structs.replace(
+        old,
+        version=benchmark.version,
+        tasks=len(tasks.now),
+        tasks_digest=tasks_digest(tasks.now),
+        code=code_digest(home(benchmark)),
+        roles=roles,
+        versions=versions(),
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        id=secrets.token_hex(8),
+        rescored=Rescored(
+            run=asked.run.resolve().name,
+            id=old.id,
+            version=old.version,
+            tasks_digest=old.tasks_digest,
+            code=old.code,
+            rollouts=_rollouts_digest(asked.run),
+        ),
+    )
+
+
+def _remembered(old: RunRecord, now: RunRecord) -> list[str]:
+    """The roles whose model is the run's: what it said then may stand."""
+    return [role for role in old.roles if role in now.roles and now.roles[role].identity == old.roles[role].identity]
+
+
+def _beside(run: Path, record: RunRecord) -> Path:
+    """The folder for a run's scores by one verifier."""
+    judges = {role: used.identity for role, used in record.roles.items()}
+    verifier = digest([record.version, record.tasks_digest, record.code, judges, record.versions["assay"]])[:8]
+    name = run.name or run.resolve().name
+    return run.parent / f"{name}-rescored-{verifier}"
+
+
+def _registry(run: Path) -> Path | None:
+    """The nearest registry above a run."""
+    return next((path for above in run.resolve().parents[:2] if (path := above / "started.jsonl").exists()), None)
+
+
+def _check(folder: Path, run: Path) -> None:
+    """Raises where the folder holds anything but these rollouts rescored, or the run has others by now."""
+    if not (folder / "run.json").exists():
+        return
+    there = read_record(folder).rescored
+    if there is None:
+        raise UsageError(f"{folder} holds a run that a model made; give another --out")
+    if there.rollouts != _rollouts_digest(run):
+        raise DigestMismatch(
+            f"{folder} holds the scores of other rollouts than {run} has now (it went on, or is another run).\n"
+            "  Choose another directory with --out, or remove this one."
+        )
+
+
+def _rollouts_digest(run: Path) -> str:
+    found = hashlib.sha256()
+    for path in sorted(run.glob("rollouts*.jsonl")):
+        with path.open("rb") as file:
+            while chunk := file.read(2**20):
+                found.update(chunk)
+    return found.hexdigest()
+
+
+def _key(rollout: Rollout | Row) -> Key:
+    return rollout.task, rollout.repeat, rollout.attempt
+
+
+def _counted(run: Path, tasks: Mapping[str, Task]) -> tuple[set[Key], int]:
+    """The rollouts to be scored, one for each task and repeat; and how many there are of these tasks in all.
+
+    It is the one whose score counts. Where there is none: the first whose answers are whole as far as is known, since
+    not the model failed. A failure that a later attempt made good stays one, so that what counted still counts.
+    """
+    counted: dict[tuple[str, int], Rollout] = {}
+    there = 0
+    for made in read_rollouts(run):
+        there += made.task in tasks
+        earlier = counted.get(made.key)
+        if isinstance(made.outcome, Score):
+            if earlier is None or not isinstance(earlier.outcome, Score):
+                counted[made.key] = structs.replace(made, turns=[], roles={})
+        elif earlier is None and made.turns and made.outcome.where in ("verifier", "environment"):
+            counted[made.key] = structs.replace(made, turns=[], roles={})
+    return {_key(made) for made in counted.values()}, there
+
+
+@asynccontextmanager
+async def _retracer(asked: RescorePlan, benchmark: Benchmark, work: Work) -> AsyncGenerator[Retracer]:
+    if asked.processes == 1:
+        yield here(benchmark, work)
+    elif asked.roles:
+        raise UsageError("--processes is for verifiers that compute; a model in a role is waited for, in one process")
+    else:
+        async with elsewhere(asked.processes, work) as retracer:
+            yield retracer
+
+
+async def _rescore(
+    asked: RescorePlan,
+    retracer: Retracer,
+    source: Iterator[Rollout],
+    counted: set[Key],
+    tasks: Mapping[str, Task],
+    store: Store,
+    tally: Tally,
+    interruption: Interruption,
+) -> dict[Key, str]:
+    """Append every rollout of the source to the store, those that count with today's outcome.
+
+    Gives back why some have none: these are not written, so that they are tried again.
+    """
+    owed: dict[Key, str] = {}
+    alone = asked.processes == 1
+    size = 1 if alone else max(1, asked.concurrency // asked.processes)
+
+    async def work() -> None:
+        while not interruption.stopping and (batch := list(islice(source, size))):
+            scored = [made for made in batch if _key(made) in counted]
+            found: dict[Key, Found] = dict(zip(map(_key, scored), await retracer(scored), strict=True))
+            for made in batch:
+                now = found.get(_key(made)) or carried(made, tasks[made.task])
+                if isinstance(now, str):
+                    owed[_key(made)] = now
+                else:
+                    store.append(now)
+                _count(tally, now)
+            store.flush()
+            await asyncio.sleep(0)  # a verifier that never waits still lets Ctrl-C in
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(asked.concurrency if alone else 2 * asked.processes):
+                interruption.on_abandon(group.create_task(work()).cancel)
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return owed
+
+
+def _count(tally: Tally, found: Found) -> None:
+    """Its tokens were used by the old run."""
+    if not isinstance(found, str) and isinstance(found.outcome, Score):
+        tally.scored += 1
+        tally.reward += found.outcome.reward
+    else:
+        tally.failed += 1
+
+
+def _changes(run: Path, folder: Path, counted: set[Key], tasks: _Tasks, owed: Mapping[Key, str]) -> Iterator[Change]:
+    """In the order of the old run's tasks and repeats."""
+    after = {_key(row): row.outcome for row in read_rows(folder)}
+    order = {task.id: index for index, task in enumerate(read_tasks(run))}
+    rows = [row for row in read_rows(run) if _key(row) in counted]
+    for row in sorted(rows, key=lambda row: (order[row.task], row.repeat)):
+        key = _key(row)
+        now = None if key in owed else after.get(key)
+        if kind := _kind(row.outcome, now):
+            reason = tasks.missing(row.task) or owed.get(key, "")
+            yield Change(task=row.task, repeat=row.repeat, kind=kind, before=row.outcome, after=now, reason=reason)
+
+
+def _score(run: Path) -> float | None:
+    results = read(run)
+    return estimate(results.rewards_TK).score if results.scored else None
+
+
+def _kind(before: Outcome, after: Outcome | None) -> ChangeKind | None:
+    match before, after:
+        case _, None:
+            return "owed"
+        case Score(), Score():
+            return "score" if before.reward != after.reward else "answer" if before.answer != after.answer else None
+        case Score(), _:
+            return "broken"
+        case _, Score():
+            return "mended"
+        case _:
+            return None

@@ -1,0 +1,80 @@
+"""A profile's scores by today's verifier: a profile of its own, as a rescored run is a run of its own."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from msgspec import structs
+
+from assay.benchmark.catalog import home
+from assay.collect.collect import Interruption, Tally
+from assay.collect.run import shown, tasks_of, versions
+from assay.digest import code_digest, digest, tasks_digest
+from assay.errors import DigestMismatch, UsageError
+from assay.fidelity.profile import read_plan
+from assay.fidelity.rescore.rescore import RescorePlan, Rescoring, rescore
+from assay.fidelity.schema.profile import BenchmarkRecord, Plan
+from assay.store import write_bytes, write_lines
+
+
+async def rescore_profile(
+    asked: RescorePlan,
+    *,
+    interruption: Interruption,
+    watch: Callable[[str, Tally], None] = lambda name, tally: None,
+) -> tuple[Path, dict[str, Rescoring]] | None:
+    """Rescore every run of a profile, whose new scores are a profile of their own; `None` where it was interrupted.
+
+    Persons' marks and the original code's results come along: a mark holds where the outcome is what it was.
+    """
+    profile = asked.run.resolve()
+    plan = read_plan(profile)
+    benchmark = asked.benchmark
+    tasks = tasks_of(benchmark, plan.limit)
+    record = BenchmarkRecord(
+        benchmark.name, benchmark.version, tasks_digest(tasks), len(tasks), code_digest(home(benchmark))
+    )
+    roles = {**plan.suite.roles, **{role: shown(config) for role, config in asked.roles.items()}}
+    name = digest([record, {role: config.identity() for role, config in roles.items()}, versions()["assay"]])[:8]
+    folder = asked.folder or profile.with_name(f"{profile.name}-rescored-{name}")
+    planned = structs.replace(
+        plan,
+        source=asked.source,
+        benchmark=record,
+        chance=benchmark.chance,
+        suite=structs.replace(plan.suite, roles=roles),
+        versions=versions(),
+    )
+    _begin_profile(profile, folder, planned)
+    found: dict[str, Rescoring] = {}
+    for run in sorted(path.parent for path in profile.glob("runs/*/run.json")):
+        part = dataclasses.replace(
+            asked,
+            run=run,
+            folder=folder / "runs" / run.name,
+            registry=folder.parent / "started.jsonl",
+        )
+        rescored = await rescore(part, interruption=interruption, watch=watch)
+        if rescored is None:
+            return None
+        found[run.name] = rescored
+        _take_along(run, folder / "runs" / run.name, "reference.jsonl")
+    if not found:
+        raise UsageError(f"{profile} has no runs to rescore")
+    return folder, found
+
+
+def _begin_profile(profile: Path, folder: Path, plan: Plan) -> None:
+    """The plan is written last: where it is, the rest is there too, and later marks are not written over."""
+    path = folder / "plan.jsonl"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        _take_along(profile, folder, "marks.jsonl")
+        write_lines(path, [plan])
+    elif read_plan(folder).benchmark != plan.benchmark:
+        raise DigestMismatch(f"{folder} holds another profile; choose another directory with --out, or remove this one")
+
+
+def _take_along(old: Path, new: Path, name: str) -> None:
+    if (old / name).exists() and not (new / name).exists():
+        write_bytes(new / name, (old / name).read_bytes())  # whole or not at all: it is taken once

@@ -1,0 +1,242 @@
+"""A recorded rollout, gone through again without its model, up to the score of today's verifier.
+
+Tools are called again in a fresh session, so that one whose score is of its state has it back. Where today's session
+says something else than was recorded, the model was never asked that, and no score follows.
+"""
+
+import dataclasses
+from collections import defaultdict, deque
+from collections.abc import Collection, Mapping, Sequence
+
+import msgspec
+from msgspec import structs
+
+from assay.agent.loop import ToolLoop
+from assay.benchmark import Benchmark, Environment, Session
+from assay.collect.collect import Planned, roll_recorded
+from assay.digest import task_digest
+from assay.errors import ModelError
+from assay.model import Model
+from assay.model.wrappers.record import conversation
+from assay.store import RunRecord
+from assay.types import (
+    Failure,
+    FunctionCallOutput,
+    Item,
+    Message,
+    Request,
+    Response,
+    Rollout,
+    Score,
+    StopReason,
+    Task,
+    Turn,
+)
+
+TIMED: tuple[StopReason, ...] = ("wall_time", "tool_time")
+"""Stop reasons that leave open how far the last tool came."""
+DIFFERS = "replay_differs"
+"""The kind of failure of a rollout that can't be gone through again."""
+MISSING = "missing"
+"""The kind of error of a role that nobody plays."""
+SHOWN = 80
+"""Characters of a text in a message."""
+
+
+class Remembering:
+    """A model in a role: what it was asked before is answered as then, and the rest handed on."""
+
+    def __init__(self, turns: Sequence[Turn], other: Model) -> None:
+        self._other = other
+        self._answers: defaultdict[bytes, deque[Response]] = defaultdict(deque)
+        for index, turn in enumerate(turns):
+            if turn.response.status == "completed":  # no answer otherwise: it failed the rollout
+                self._answers[_asked(conversation(turns, index))].append(turn.response)
+
+    async def respond(self, request: Request) -> Response:
+        known = self._answers.get(_asked(request.input))
+        return known.popleft() if known else await self._other.respond(request)
+
+    def identity(self) -> dict[str, str]:
+        return self._other.identity()
+
+    async def aclose(self) -> None:
+        return None
+
+
+class Nobody:
+    """Stands in a role for which no model is named."""
+
+    def __init__(self, role: str) -> None:
+        self._role = role
+
+    async def respond(self, request: Request) -> Response:
+        message = f"it was not asked this when the run was made; to ask it now, say --with {self._role}=NAME"
+        raise ModelError(MISSING, message, retryable=False)
+
+    def identity(self) -> dict[str, str]:
+        return {}
+
+    async def aclose(self) -> None:
+        return None
+
+
+async def retrace(benchmark: Benchmark, task: Task, made: Rollout, remembered: Collection[str]) -> Rollout | str:
+    """The rollout with today's outcome; in words why it has none for now, where a model in a role or another try might
+    give it one.
+
+    `benchmark` has the run's limits, and a model in each role. `remembered` are the roles in which it may answer as the
+    rollout holds. `task` is today's, and asks what the rollout was asked.
+    """
+    stateless = has_no_state(benchmark.environment)
+    if made.stop in TIMED and not stateless:
+        return _failed(made, task, f"it ended in {made.stop}: how far its last tool came is not recorded")
+    # Without a state all that the session does is score, whoever the agent was.
+    told = stateless and made.stop != "failed"
+    recorder = _Told(made) if told else _Retracing(made)
+    agent = _Over(made.stop) if told else ToolLoop()
+    if benchmark.roles:
+        benchmark = dataclasses.replace(benchmark, roles=_roles(benchmark, made, remembered))
+    planned = Planned(task, task_digest(task), made.repeat, made.attempt, made.seed)
+    found = await roll_recorded(benchmark, agent, recorder, planned)
+    if difference := _difference(made, found, recorder):
+        return _failed(made, task, difference)
+    outcome = found.outcome
+    missing = {f"{role}_{MISSING}" for role in benchmark.roles}
+    if isinstance(outcome, Failure) and (outcome.retryable or outcome.kind in missing):
+        return outcome.message
+    # Where they are the same, the old ones: these have the times at which they were really asked.
+    roles = made.roles if _answers(found.roles) == _answers(made.roles) else found.roles
+    return structs.replace(made, task_digest=planned.task_digest, stop=found.stop, outcome=outcome, roles=roles)
+
+
+def carried(made: Rollout, task: Task) -> Rollout:
+    """The rollout with the outcome that it had."""
+    return structs.replace(made, task_digest=task_digest(task))
+
+
+def as_run(benchmark: Benchmark, record: RunRecord) -> Benchmark:
+    """The benchmark under the limits of a run, without those of time, and with somebody in each role.
+
+    The benchmark's own model stands in, unless the run's was another one: it would answer in that one's place.
+    """
+    return dataclasses.replace(
+        benchmark,
+        limits=structs.replace(record.limits, wall_s=None, tool_s=None),
+        roles={
+            role: Nobody(role) if own is None or _named(record, role) else own for role, own in benchmark.roles.items()
+        },
+    )
+
+
+def _named(record: RunRecord, role: str) -> bool:
+    return role in record.roles and bool(record.roles[role].server)
+
+
+def has_no_state(environment: Environment) -> bool:
+    """Whether the environment's sessions hold nothing but the task: no tools, no replies."""
+    kind = type(environment)
+    return kind.open is Environment.open and kind.open_with is Environment.open_with
+
+
+def _roles(benchmark: Benchmark, made: Rollout, remembered: Collection[str]) -> dict[str, Model | None]:
+    return {
+        role: Remembering(made.roles.get(role, ()), model) if model and role in remembered else model
+        for role, model in benchmark.roles.items()
+    }
+
+
+class _Told:
+    """A recorder that holds all turns from the start."""
+
+    difference: str | None = None
+
+    def __init__(self, made: Rollout) -> None:
+        self.turns: list[Turn] = made.turns
+
+    async def respond(self, request: Request) -> Response:
+        raise ModelError("not_recorded", "the rollout is over", retryable=False)
+
+    def identity(self) -> dict[str, str]:
+        return {}
+
+    async def aclose(self) -> None:
+        return None
+
+
+class _Retracing(_Told):
+    """A recorder that answers as the model did, as long as it is asked what the model was asked."""
+
+    def __init__(self, made: Rollout) -> None:
+        self._made = made.turns
+        self._known = 0  # how many items the conversation had after the last answer
+        self.turns: list[Turn] = []
+
+    async def respond(self, request: Request) -> Response:
+        index = len(self.turns)
+        if index == len(self._made):
+            raise self._stop(f"it goes on after its last turn, {index}")
+        turn = self._made[index]
+        if turn.follows is not None:
+            raise self._stop(f"turn {index + 1} goes on from another one: not the tool loop's rollout")
+        new = request.input[self._known :]
+        if new != turn.input:
+            raise self._stop(f"before turn {index + 1} {_parted(new, turn.input)}")
+        self._known = len(request.input) + len(turn.response.output)
+        self.turns.append(turn)
+        return turn.response
+
+    def _stop(self, difference: str) -> ModelError:
+        self.difference = difference
+        return ModelError(DIFFERS, difference, retryable=False)
+
+
+class _Over:
+    """The agent of a rollout that has ended."""
+
+    def __init__(self, stop: StopReason) -> None:
+        self._stop: StopReason = stop
+
+    async def run(self, task: Task, model: Model, session: Session) -> StopReason:
+        return self._stop
+
+
+def _difference(made: Rollout, found: Rollout, recorder: _Told) -> str | None:
+    if recorder.difference:
+        return recorder.difference
+    if found.stop == "failed":
+        return None  # today's verifier or environment: a failure by its own words
+    if len(found.turns) < len(made.turns):
+        return f"it ends after turn {len(found.turns)} of {len(made.turns)}"
+    if made.stop not in ("failed", found.stop):
+        return f"it ends with {found.stop}, where it had ended with {made.stop}"
+    return None
+
+
+def _failed(made: Rollout, task: Task, difference: str) -> Rollout:
+    """The rollout with its failure to be gone through again; one that failed before keeps the failure that it had."""
+    outcome = made.outcome
+    if isinstance(outcome, Score):
+        message = f"not rescored: {difference}"
+        outcome = Failure(where="environment", kind=DIFFERS, message=message, retryable=False)
+    return structs.replace(made, task_digest=task_digest(task), stop="failed", outcome=outcome)
+
+
+def _parted(new: Sequence[Item], recorded: Sequence[Item]) -> str:
+    for now, then in zip(new, recorded, strict=False):
+        if now != then:
+            return f"the session says {_text(now)}, and said {_text(then)}"
+    return f"the session says {len(new)} things, and said {len(recorded)}"
+
+
+def _text(item: Item) -> str:
+    said = item.text if isinstance(item, Message | FunctionCallOutput) else msgspec.json.encode(item).decode()
+    return repr(said if len(said) <= SHOWN else f"{said[:SHOWN]}…")
+
+
+def _asked(items: Sequence[Item]) -> bytes:
+    return msgspec.json.encode(items)
+
+
+def _answers(roles: Mapping[str, Sequence[Turn]]) -> dict[str, list[Response]]:
+    return {role: [turn.response for turn in turns] for role, turns in roles.items()}

@@ -1,0 +1,314 @@
+"""Repeats: whether they are independent, how many it takes until the score stands still, and what those cost."""
+
+import itertools
+import math
+from datetime import datetime
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from assay.fidelity.results.results import Results
+from assay.stats.repeats import RepeatsNeeded, RunEffect, repeats_needed, run_effect
+from assay.store import read_record
+
+TARGET_POINTS = 1.0
+"""The SD of avg@k that a score has to come down to, in percentage points, where nothing else is asked for."""
+DRIFT = 0.005
+"""The run effect's p-value below which repeats are taken to differ by more, or by less, than sampling."""
+EXPECTED = 10
+"""Two repeats are copies where so many tasks were expected to differ and none does: by chance exp(-10)."""
+ENOUGH_TASKS = 30
+"""From so many on, a model that errs is expected to vary somewhere."""
+SHORTEST_S = 10.0
+"""A run shorter than this says little of its rate: its start is kept to the second."""
+
+
+class Independence(Struct, frozen=True, kw_only=True):
+    """Whether a run's repeats are independent of each other, without which their spread says nothing."""
+
+    verdict: Literal["independent", "dependent", "unclear"]
+    """`unclear` where there is nothing to compare, or where all is so alike that easy tasks would explain it too."""
+    reason: str
+    effect: RunEffect | None
+    """The F test of a run effect; None where there is no F."""
+    copied: list[tuple[int, int]] = []
+    """Pairs of repeats with identical texts, where other pairs let one expect that many differ."""
+    identical: bool = False
+    """Whether all repeats have identical texts."""
+
+    @property
+    def drifts(self) -> bool:
+        """Whether repeats differ by more than sampling: then the effect's SE is the score's."""
+        return self.effect is not None and self.effect.p_high < DRIFT
+
+
+class Cost(Struct, frozen=True, kw_only=True):
+    """What k repeats give and cost. SDs are in percentage points of avg@k."""
+
+    k: int
+    sd: float | None
+    """None where the repeats there are say nothing of it."""
+    sd_upper: float | None
+    """Its upper 90 % bound."""
+    rollouts: int
+    """In all: tasks x k."""
+    more: int
+    """Of these, what still has no score. The next three are for these, by the mean of the rollouts there are."""
+    tokens: int | None
+    """Input and output. None where the server doesn't count, or nothing was scored."""
+    usd: float | None
+    """None where a price isn't known."""
+    wall_s: float | None
+    """None where the rate isn't known."""
+
+
+class Outlook(Struct, frozen=True, kw_only=True):
+    """How still a run's score stands, and what each number of repeats would give and cost. SDs are in points."""
+
+    benchmark: str
+    model: str
+    tasks: int
+    repeats: int
+    """Planned or made, whichever is more."""
+    scored: int
+    failed: int
+    owed: int
+    """Rollouts of these repeats that were never tried. Until they are made, all figures are of what is there."""
+    independence: Independence
+    target_points: float
+    sd: float | None
+    """SD of the score now. This and the next four are None where the repeats don't say: there is one, or they are not
+    independent, or so alike that nothing varies."""
+    sd_lower: float | None
+    sd_upper: float | None
+    """Its 90 % bounds, each one-sided."""
+    k_star: int | None
+    """Repeats for the target by the estimate of the variance within tasks. About half of the time too few."""
+    k_upper: int | None
+    """The same by that variance's upper 90 % bound: the number to run."""
+    next_k: int | None
+    """The repeats to make now; None where more would be of no use."""
+    advice: str
+    """Why."""
+    costs: list[Cost]
+    """For k = 1, 2, 4, ... and the repeats now, `k_star` and `k_upper`. Empty where repeats are not independent."""
+
+
+class Step(NamedTuple):
+    """What to do now for a score that stands still."""
+
+    k: int | None
+    """The repeats to make now, in all; None where more would be of no use."""
+    reason: str
+
+
+def independence(results: Results) -> Independence:
+    """Whether a run's repeats are independent: by the F test of a run effect, and by their texts.
+
+    Copies don't show in F, for they take variance from both sides of it; a drift of the endpoint does not show in the
+    texts. So both are looked at. Tasks with gaps count in the texts, where both repeats have a score.
+    """
+    effect = run_effect(results.rewards_TK)
+    pairs = list(itertools.combinations(range(results.repeats), 2))
+    common_PT, differ_PT = _texts(results, pairs)
+    if not common_PT.any():
+        return Independence(
+            verdict="unclear", reason="No task has two scores to compare: run 2 repeats.", effect=effect
+        )
+    copied = _copied(pairs, common_PT, differ_PT)
+    if copied:
+        more = f", and so have {len(copied) - 1} more pairs" if len(copied) > 1 else ""
+        reason = (
+            f"The repeats are not independent: repeats {copied[0][0]} and {copied[0][1]} have identical texts{more}. "
+            "Cached or seed-locked."
+        )
+        return Independence(verdict="dependent", reason=reason, effect=effect, copied=copied)
+    if not differ_PT.any():
+        erring = float(np.nanmean(results.rewards_TK)) < 1 and len(results.tasks) >= ENOUGH_TASKS
+        reason = (
+            "All repeats have identical texts: greedy, cached or seed-locked, or tasks so easy that nothing varies. "
+            "They say nothing about how the score moves."
+        )
+        verdict = "dependent" if erring else "unclear"
+        return Independence(verdict=verdict, reason=reason, effect=effect, identical=True)
+    if effect is None:
+        reason = "Texts differ; scores don't, or on too few tasks for an F. Nothing speaks against independent repeats."
+        return Independence(verdict="independent", reason=reason, effect=None)
+    if effect.p_low < DRIFT:
+        reason = (
+            f"The repeats are not independent: they score too much alike (F = {effect.f:.2f}, {_p(effect.p_low)}). "
+            "Cached or seed-locked."
+        )
+        return Independence(verdict="dependent", reason=reason, effect=effect)
+    if effect.p_high < DRIFT:
+        reason = (
+            f"The repeats differ by more than sampling (F = {effect.f:.1f}, {_p(effect.p_high)}): endpoint or judge "
+            f"drifts. With the drift, the SD of the score is {100 * effect.se:.2f} points."
+        )
+        return Independence(verdict="dependent", reason=reason, effect=effect)
+    reason = f"Nothing speaks against independent repeats: F = {effect.f:.2f} ({_p(effect.p_high)}), and texts differ."
+    return Independence(verdict="independent", reason=reason, effect=effect)
+
+
+def next_step(results: Results, target_points: float = TARGET_POINTS) -> Step:
+    """How many repeats to make now, so that the upper bound of the SD comes down to the target, and why.
+
+    Rollouts that are owed come first: then k is what was planned already. A caller that sees the same k twice has made
+    no headway, and stops. Otherwise k is `k_upper`, but at most twice the repeats there are: the bound from a few
+    repeats is wide. Simulated on 30 to 200 tasks from 2 to 4 repeats on, doubling ends 4 to 17 % above the fewest
+    repeats that reach the target, after 3 to 7 looks; going straight to `k_upper` ends 12 to 36 % above it, after 2;
+    one at a time 4 to 14 %, after as many looks as repeats.
+
+    To look and to stop once it looks good is optional stopping. Here it is mild, for the looks are at the variance and
+    not at the score: it moves the score by at most .1 point, 95 % intervals cover 94 to 96 %, and the SD is truly at
+    the target in 97 % or more; on 30 tasks near 0 or 1 by .15 point towards that end, and in 94 % (the table is in
+    docs/statistics.md). Independent repeats are called dependent on the way in 1 to 2.5 % of such climbs, for they are
+    tested at every look.
+
+    None where the target is reached, where the repeats are not independent (more of them say nothing more), where all
+    texts are identical, and where failures leave nothing to estimate from.
+    """
+    return _step(results, independence(results), repeats_needed(results.rewards_TK, target_points))
+
+
+def _step(results: Results, found: Independence, needed: RepeatsNeeded | None) -> Step:
+    if found.verdict == "dependent":
+        return Step(None, f"{found.reason} More repeats would not tell.")
+    if results.owed:
+        return Step(
+            results.repeats, f"{results.owed:,} of {results.planned:,} rollouts are still owed: they come first."
+        )
+    if not results.scored:
+        return Step(None, "No rollout has a score: nothing is known.")
+    if results.repeats == 1:
+        return Step(2, "One repeat says nothing of how the score moves: 2 are needed.")
+    if needed is None:
+        return Step(None, "Fewer than two tasks have two scores, for rollouts failed: see to the failures first.")
+    if found.identical:
+        return Step(None, f"{found.reason} More repeats would not tell.")
+    return towards(needed, results.repeats)
+
+
+def towards(needed: RepeatsNeeded, repeats: int) -> Step:
+    """The step from so many repeats to the target, where all is well with them: at most twice as many.
+
+    `needed.k_now` is less than `repeats` where rollouts failed; then so much more are called for.
+    """
+    target = f"{needed.target_points:g} {'point' if needed.target_points == 1 else 'points'}"
+    bounds = f"{needed.sd_now_lower:.2f} to {needed.sd_now_upper:.2f}"
+    now = f"The SD of avg@{repeats} is {needed.sd_now:.2f} points (90 % bounds: {bounds})"
+    if needed.sd_now_upper <= needed.target_points:
+        return Step(None, f"{now}: that is within {target}.")
+    enough = max(repeats + 1, math.ceil(needed.k_upper * repeats / needed.k_now - 1e-9))
+    called = f"{now}. For {target} it takes {enough} repeats to be sure, {needed.k_star} by the estimate"
+    if enough <= 2 * repeats:
+        return Step(enough, f"{called}: run {enough}.")
+    return Step(2 * repeats, f"{called}: run {2 * repeats} and look again, for the bound from {repeats} is wide.")
+
+
+def outlook(folder: Path, results: Results, target_points: float = TARGET_POINTS) -> Outlook:
+    """What the results of a run directory say of its repeats, and what more of them would cost.
+
+    Raises ValueError where the target is not above 0.
+    """
+    record = read_record(folder)
+    found, needed = independence(results), repeats_needed(results.rewards_TK, target_points)
+    step = _step(results, found, needed)
+    known = needed if found.verdict == "independent" else None
+    return Outlook(
+        benchmark=record.benchmark,
+        model=record.model,
+        tasks=len(results.tasks),
+        repeats=results.repeats,
+        scored=len(results.scored),
+        failed=len(results.failed),
+        owed=results.owed,
+        independence=found,
+        target_points=target_points,
+        sd=known and known.sd_now,
+        sd_lower=known and known.sd_now_lower,
+        sd_upper=known and known.sd_now_upper,
+        k_star=known and known.k_star,
+        k_upper=known and known.k_upper,
+        next_k=step.k,
+        advice=step.reason,
+        costs=costs(results, known, rate(folder, results)) if known or results.repeats == 1 else [],
+    )
+
+
+def costs(results: Results, needed: RepeatsNeeded | None, rollouts_per_s: float | None = None) -> list[Cost]:
+    """What k repeats would give and cost, for k = 1, 2, 4, ... up to what is needed and has been made, and for these.
+
+    Tokens and money of failed rollouts are laid on the scored ones: a plan that is carried out has to pay for both.
+    """
+    known = {results.repeats, *((needed.k_star, needed.k_upper) if needed else (2,))}
+    ks = sorted(known | {2**power for power in range(max(known).bit_length() + 1) if 2 ** (power - 1) < max(known)})
+    return [_cost(results, k, needed, rollouts_per_s) for k in ks]
+
+
+def rate(folder: Path, results: Results) -> float | None:
+    """Scored rollouts a second, from the run's start to the last line written; None where that isn't known.
+
+    It isn't where the run took less than ten seconds, or where its rollouts together took less time than it did: then
+    it paused, or its files were copied. Shorter pauses make it too low.
+    """
+    ended = max((path.stat().st_mtime for path in folder.glob("rollouts*.jsonl")), default=0.0)
+    try:
+        elapsed_s = ended - datetime.fromisoformat(read_record(folder).started).timestamp()
+    except ValueError:
+        return None
+    known = results.scored and SHORTEST_S <= elapsed_s <= results.wall_s
+    return len(results.scored) / elapsed_s if known else None
+
+
+def _cost(results: Results, k: int, needed: RepeatsNeeded | None, rollouts_per_s: float | None) -> Cost:
+    scored = len(results.scored)
+    rollouts = len(results.tasks) * k
+    more = rollouts - sum(cell.repeat < k for cell in results.scored)
+    tokens = results.tokens["input"] + results.tokens["output"]
+    usd = results.cost_usd
+    return Cost(
+        k=k,
+        sd=needed.sd_at(k) if needed else None,
+        sd_upper=needed.sd_upper_at(k) if needed else None,
+        rollouts=rollouts,
+        more=more,
+        tokens=round(more * tokens / scored) if scored and tokens else None,
+        usd=more * usd / scored if scored and usd is not None else None,
+        wall_s=more / rollouts_per_s if rollouts_per_s else None,
+    )
+
+
+def _texts(results: Results, pairs: list[tuple[int, int]]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """For each pair of repeats (P) and each task (T): whether both have a score, and whether their texts differ."""
+    number: dict[int, int] = {}
+    texts_KT = np.full((results.repeats, len(results.tasks)), -1)
+    for cell in results.scored:
+        texts_KT[cell.repeat, cell.task] = number.setdefault(cell.text, len(number))
+    first, second = (texts_KT[[pair[side] for pair in pairs]] for side in (0, 1))
+    common_PT = (first >= 0) & (second >= 0)
+    return common_PT, common_PT & (first != second)
+
+
+def _copied(
+    pairs: list[tuple[int, int]], common_PT: NDArray[np.bool_], differ_PT: NDArray[np.bool_]
+) -> list[tuple[int, int]]:
+    """Pairs without any difference on tasks where, by the other pairs, one expects more than 10 to differ.
+
+    By chance that happens to a pair with a probability below exp(-10): short answers to easy tasks are often alike.
+    """
+    differing_T, compared_T = differ_PT.sum(axis=0), common_PT.sum(axis=0)
+    found: list[tuple[int, int]] = []
+    for pair, common_T, differ_T in zip(pairs, common_PT, differ_PT, strict=True):
+        others_T = compared_T - common_T
+        here_T = common_T & (others_T > 0)
+        if not differ_T.any() and (differing_T[here_T] / others_T[here_T]).sum() > EXPECTED:
+            found.append(pair)
+    return found
+
+
+def _p(value: float) -> str:
+    return f"p = {value:.3f}" if value >= 0.001 else "p < 0.001"

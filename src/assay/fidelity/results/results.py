@@ -1,0 +1,189 @@
+"""A run's rollouts as arrays: what every statistic and gate is computed from."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assay.config import Prices, convert
+from assay.fidelity.results import columns
+from assay.fidelity.results.columns import Cell, Totals
+from assay.fidelity.schema.profile import TaskRow
+from assay.store import RunRecord, read_record, read_rollouts, read_tasks
+from assay.types import FunctionCall, Item, Response, Rollout, Score, Task, Usage
+
+
+@dataclass(frozen=True)
+class Results:
+    """One run: T tasks in their order, K repeats."""
+
+    tasks: list[Task]
+    rewards_TK: NDArray[np.float64]
+    """NaN where a rollout failed or was not made."""
+    cells: list[Cell]
+    """One for each (task, repeat) that was tried: its score, or where it has none its last failure."""
+    tokens: dict[str, int]
+    wall_s: float
+    prices: Prices | None = None
+    roles_usd: float | None = 0.0
+    """What the models in roles cost; None where a price isn't known."""
+
+    @property
+    def repeats(self) -> int:
+        return self.rewards_TK.shape[1]
+
+    @property
+    def planned(self) -> int:
+        """Rollouts that T tasks and K repeats call for."""
+        return self.rewards_TK.size
+
+    @property
+    def owed(self) -> int:
+        """Planned rollouts that were never tried: the run was interrupted or stopped early."""
+        return self.planned - len(self.cells)
+
+    @cached_property
+    def scored(self) -> list[Cell]:
+        return [cell for cell in self.cells if cell.reward is not None]
+
+    @cached_property
+    def failed(self) -> list[Cell]:
+        return [cell for cell in self.cells if cell.reward is None]
+
+    @property
+    def cost_usd(self) -> float | None:
+        """What all rollouts cost, failed ones included; None where prices or tokens aren't known."""
+        if self.prices is None or self.roles_usd is None or not any(self.tokens.values()):
+            return None
+        tokens = {f"{kind}_tokens": count for kind, count in self.tokens.items()}
+        return self.prices.cost(Usage(**tokens)) + self.roles_usd
+
+    def categories(self) -> list[str]:
+        """The `category` of each task, empty where it has none."""
+        return [task.tags.get("category", "") for task in self.tasks]
+
+    def table(self) -> list[TaskRow]:
+        """A row a task, with its rewards and output tokens by repeat."""
+        rewards: list[list[float | None]] = [[None] * self.repeats for _ in self.tasks]
+        tokens: list[list[int | None]] = [[None] * self.repeats for _ in self.tasks]
+        for cell in self.scored:
+            rewards[cell.task][cell.repeat] = cell.reward
+            tokens[cell.task][cell.repeat] = cell.output_tokens
+        return [
+            TaskRow(task=task.id, category=category, rewards=rewards[i], output_tokens=tokens[i])
+            for i, (task, category) in enumerate(zip(self.tasks, self.categories(), strict=True))
+        ]
+
+
+def read(folder: Path, repeats: int | None = None) -> Results:
+    """The results of a run directory of so many repeats; where not given, of as many as it was planned or has.
+
+    Raises InputError where a file is damaged.
+    """
+    tasks, record = read_tasks(folder), read_record(folder)
+    prices = _prices(record.server, folder)
+    found = columns.load(folder)
+    if found is None:
+        made_of = columns.stamp(folder)
+        found = _read_lines(folder, tasks, record, prices)
+        columns.keep(folder, *found, made_of)
+    cells, totals = found
+    rewards_TK = _rewards(cells, tasks, repeats or record.repeats)
+    return Results(tasks, rewards_TK, cells, totals.tokens, totals.wall_s, prices, totals.roles_usd)
+
+
+def _read_lines(
+    folder: Path, tasks: Sequence[Task], record: RunRecord, prices: Prices | None
+) -> tuple[list[Cell], Totals]:
+    index = {task.id: number for number, task in enumerate(tasks)}
+    priced = {role: _prices(used.server, folder) for role, used in record.roles.items()}
+    found: dict[tuple[str, int], Cell] = {}
+    tokens = {"input": 0, "cached": 0, "output": 0, "reasoning": 0}
+    wall_s, thought, roles_usd = 0.0, False, 0.0
+    for rollout in read_rollouts(folder):
+        wall_s += rollout.wall_s
+        roles_usd = _with_roles(roles_usd, rollout, priced)
+        for turn in rollout.turns:
+            usage = turn.response.usage
+            tokens["input"] += usage.input_tokens
+            tokens["cached"] += usage.cached_tokens
+            tokens["output"] += usage.output_tokens
+            tokens["reasoning"] += usage.reasoning_tokens
+            thought = thought or bool(turn.response.reasoning)
+        earlier = found.get(rollout.key)
+        if earlier is None or earlier.reward is None:
+            own_usd = sum(prices.cost(turn.response.usage) for turn in rollout.turns) if prices else None
+            found[rollout.key] = _cell(rollout, index[rollout.task], _with_roles(own_usd, rollout, priced))
+    if thought and not tokens["reasoning"]:
+        del tokens["reasoning"]  # there is some, and the server does not say how much
+    return list(found.values()), Totals(tokens, round(wall_s, 6), roles_usd)
+
+
+def of_rollouts(tasks: Sequence[Task], rollouts: Iterable[Rollout]) -> Results:
+    """The results of rollouts in memory: of as many repeats as there are, without tokens, time and prices."""
+    index = {task.id: number for number, task in enumerate(tasks)}
+    found: dict[tuple[str, int], Cell] = {}
+    for rollout in rollouts:
+        earlier = found.get(rollout.key)
+        if earlier is None or earlier.reward is None:
+            found[rollout.key] = _cell(rollout, index[rollout.task], None)
+    cells = list(found.values())
+    return Results(list(tasks), _rewards(cells, tasks, 1), cells, {}, 0.0)
+
+
+def _rewards(cells: Sequence[Cell], tasks: Sequence[Task], repeats: int) -> NDArray[np.float64]:
+    """Rewards by task and repeat, of as many repeats as were planned or made."""
+    made = 1 + max((cell.repeat for cell in cells), default=-1)
+    rewards_TK = np.full((len(tasks), max(made, repeats)), np.nan)
+    for cell in cells:
+        if cell.reward is not None:
+            rewards_TK[cell.task, cell.repeat] = cell.reward
+    return rewards_TK
+
+
+def _prices(server: dict[str, Any], folder: Path) -> Prices | None:
+    prices = server.get("prices")
+    return convert(prices, Prices, folder / "run.json") if prices else None
+
+
+def _with_roles(usd: float | None, rollout: Rollout, prices: dict[str, Prices | None]) -> float | None:
+    """The sum with what the rollout's models in roles cost; None where they used tokens whose price isn't known."""
+    if usd is None:
+        return None
+    for role, turns in rollout.roles.items():
+        for usage in (turn.response.usage for turn in turns):
+            price = prices.get(role)
+            if price is None and (usage.input_tokens or usage.output_tokens):
+                return None
+            usd += price.cost(usage) if price else 0.0
+    return usd
+
+
+def _cell(rollout: Rollout, task: int, cost_usd: float | None) -> Cell:
+    score = rollout.outcome if isinstance(rollout.outcome, Score) else None
+    return Cell(
+        task=task,
+        repeat=rollout.repeat,
+        reward=score.reward if score else None,
+        answer=score.answer if score else None,
+        stop=rollout.stop,
+        output_tokens=sum(turn.response.usage.output_tokens for turn in rollout.turns),
+        text=text_digest(turn.response for turn in rollout.turns),
+        cost_usd=cost_usd,
+    )
+
+
+def text_digest(responses: Iterable[Response]) -> int:
+    """A digest of all that a model wrote in its turns, reasoning and calls included, below 2^64."""
+    written = "\0".join(_written(item) for response in responses for item in response.output)
+    return int.from_bytes(hashlib.blake2b(written.encode("utf-8", "replace"), digest_size=8).digest(), "big")
+
+
+def _written(item: Item) -> str:
+    """What the model wrote in an item. Ids are the server's: they differ between copies."""
+    return f"{item.name} {item.arguments}" if isinstance(item, FunctionCall) else item.text

@@ -1,0 +1,182 @@
+"""`marks.jsonl`: what persons said of rollouts and findings, and models proposed. Lines are added, never changed."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType, structs
+
+from assay.digest import digest
+from assay.errors import InputError, UsageError
+from assay.fidelity.schema.evidence import Explanation, Fault, Mark, Said
+from assay.store import append_line, read_lines, read_row_lines
+from assay.types import Failure, FunctionCall, Item, Message, Reasoning, Refusal, Rollout, Score
+
+Key = tuple[str, int]
+"""(task, repeat)."""
+_decode = msgspec.json.Decoder(Rollout).decode
+
+
+def content(rollout: Rollout) -> str:
+    """Digest of what a reader judges: the task, what the model thought, said and called, and the outcome.
+
+    Ids, times, tokens and attempts are not in it, so that a rollout which is made again the same has the same content;
+    nor is what tools answered, in which there may be times as well.
+    """
+    outcome = rollout.outcome
+    came = (
+        ["failure", outcome.where, outcome.kind]
+        if isinstance(outcome, Failure)
+        else ["score", outcome.reward, outcome.answer]
+    )
+    return digest([rollout.task_digest, [[_said(i) for i in turn.response.output] for turn in rollout.turns], came])
+
+
+def _said(item: Item) -> list[str]:
+    match item:
+        case Reasoning():
+            return ["reasoning", item.text]
+        case FunctionCall():
+            return ["call", item.name, item.arguments]
+        case Message():
+            return ["message", item.text, *refusals(item)]
+        case _:
+            return ["output", item.text]
+
+
+def refusals(message: Message) -> list[str]:
+    """The pieces of a message in which the model declines."""
+    return [] if isinstance(message.content, str) else [p.refusal for p in message.content if isinstance(p, Refusal)]
+
+
+def read_said(folder: Path) -> list[Said]:
+    """All that was said of a profile, in its order; nothing where nobody said anything. Raises InputError."""
+    path = folder / "marks.jsonl"
+    if not path.exists():
+        return []
+    said: Iterator[Said] = read_lines(path, Said)  # pyright: ignore[reportArgumentType, reportUnknownVariableType]
+    return list(said)
+
+
+def keep(folder: Path, said: Said) -> None:
+    """Add a line, for good when this returns. Raises StoppedEarly where the disk is full."""
+    append_line(folder / "marks.jsonl", said)
+
+
+def persons(said: Iterable[Said], model: str) -> dict[str, Mark]:
+    """A person's marks of one model's rollouts by content; of two, the later. What a model proposed is not in it."""
+    marks = (one for one in said if isinstance(one, Mark))
+    return {mark.content: mark for mark in marks if mark.model == model and not mark.proposed}
+
+
+def explanations(said: Iterable[Said], model: str) -> dict[str, Explanation]:
+    """What persons said of one model's findings, by detector; of two, the later."""
+    return {one.detector: one for one in said if isinstance(one, Explanation) and one.model == model}
+
+
+def counted(run: Path, tasks: Collection[str], wanted: Callable[[Key], bool]) -> dict[Key, Rollout]:
+    """Of the (task, repeat) that are wanted, the rollout that counts: its score, or where it has none its last failure.
+
+    `tasks` are the ids of all that may be wanted. The run is read once, and only what is wanted is decoded and kept.
+    """
+    found: dict[Key, Rollout] = {}
+    for path, line, row in read_row_lines(run, tasks):
+        key = row.task, row.repeat
+        if not wanted(key) or (key in found and isinstance(found[key].outcome, Score)):
+            continue
+        try:
+            found[key] = _decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise InputError(path, None, f"{row.task}, repeat {row.repeat}: {error}", "a whole rollout") from None
+    return found
+
+
+class _GivenMark(Struct, frozen=True, kw_only=True, tag="mark", forbid_unknown_fields=True):
+    """A mark as another file has it: its content may be left out."""
+
+    model: str
+    task: str
+    repeat: int
+    content: str | UnsetType = UNSET
+    fault: Fault
+    note: str = ""
+    by: str
+    at: datetime
+    proposed: bool = False
+
+
+class _GivenExplanation(Struct, frozen=True, kw_only=True, tag="explanation", forbid_unknown_fields=True):
+    model: str
+    detector: str
+    note: str
+    by: str
+    at: datetime
+    share: float | None = None
+
+
+def bring(
+    folder: Path, path: Path, models: Iterable[str], shares: Mapping[tuple[str, str], float] | None = None
+) -> list[Said]:
+    """Add the marks of another file to a profile's, all or none of them, and give back what was new.
+
+    A mark without its content is of the rollout that the profile has at that task and repeat. An explanation without
+    its share is of what is found now: `shares` by model and detector.
+    Raises InputError, with the line, for what is neither mark nor explanation, or of no model or rollout in the
+    profile.
+    """
+    given = list(_given(path))
+    there = set(models)
+    for number, one in given:
+        if one.model not in there:
+            raise InputError(path, number, f"there is no model '{one.model}' here", ", ".join(sorted(there)))
+    lacking = [one for _, one in given if isinstance(one, _GivenMark) and one.content is UNSET]
+    contents: dict[tuple[str, Key], str] = {}
+    for model in {one.model for one in lacking}:
+        keys = {(one.task, one.repeat) for one in lacking if one.model == model}
+        found = counted(folder / "runs" / model, {task for task, _ in keys}, keys.__contains__)
+        contents |= {(model, key): content(rollout) for key, rollout in found.items()}
+    before = {digest(one) for one in read_said(folder)}
+    whole = [_complete(one, contents, shares or {}, path, number) for number, one in given]
+    fresh = [said for said in whole if digest(said) not in before]
+    for said in fresh:
+        keep(folder, said)
+    return fresh
+
+
+def _given(path: Path) -> Iterator[tuple[int, _GivenMark | _GivenExplanation]]:
+    decode = msgspec.json.Decoder(_GivenMark | _GivenExplanation).decode
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise UsageError(f"{path} can't be read: {error.strerror}") from None
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            yield number, decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            expected = 'a mark or an explanation as `marks.jsonl` has it, such as {"type": "mark", "model": …}'
+            raise InputError(path, number, str(error), expected) from None
+
+
+def _complete(
+    given: _GivenMark | _GivenExplanation,
+    contents: Mapping[tuple[str, Key], str],
+    shares: Mapping[tuple[str, str], float],
+    path: Path,
+    number: int,
+) -> Said:
+    fields: dict[str, Any] = structs.asdict(given) | {"at": given.at.isoformat(timespec="seconds")}
+    if isinstance(given, _GivenExplanation):
+        if given.share is None:
+            fields["share"] = shares.get((given.model, given.detector))
+        return Explanation(**fields)
+    if given.content is UNSET:
+        place = given.model, (given.task, given.repeat)
+        if place not in contents:
+            got = f"{given.model} has no rollout of task '{given.task}' at repeat {given.repeat}"
+            raise InputError(path, number, got, "the task and repeat of a rollout in this profile")
+        fields["content"] = contents[place]
+    return Mark(**fields)

@@ -1,0 +1,133 @@
+"""Files of other gyms: benchmarks made of their rows, and runs written as theirs."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from assay.benchmark import Benchmark
+from assay.errors import InputError, UsageError
+from assay.gyms.nemo_gym.rows import AGENT, PARAMS, TASK_INDEX, Row, read_rows, rollout_row, row_of
+from assay.store import read_record, read_rollouts, read_tasks
+from assay.types import Failure, Sampling
+
+_SAMPLED = ("temperature", "top_p", "max_output_tokens")
+_WITHOUT_EFFECT: Row = {
+    "parallel_tool_calls": True,
+    "tool_choice": "auto",
+    "metadata": {},
+    "store": False,
+    "stream": False,
+}
+"""Parameters of a row that change nothing where they have these values."""
+_BENCHMARK = '''"""Tasks of NeMo Gym. A running resources server holds their tools and verifies.
+
+rows.jsonl   the tasks, as NeMo Gym has them
+url          where the server is: one of NeMo Gym's, or of `assay serve environment`
+"""
+
+from pathlib import Path
+
+from assay.benchmark import Benchmark
+from assay.gyms.nemo_gym.remote import RemoteEnvironment
+from assay.types import Sampling
+
+BENCHMARK = Benchmark(
+    environment=RemoteEnvironment({name}, url={url}, rows=Path(__file__).parent / "rows.jsonl"),
+    repeats=1,
+    sampling=Sampling({sampling}),
+)
+'''
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What an import made."""
+
+    tasks: int
+    dropped: list[str]
+    """What the rows ask for that a run here doesn't do, a line each."""
+
+
+def import_nemo_gym(file: Path, folder: Path, *, url: str) -> Imported:
+    """Make a benchmark's folder of a JSONL file of NeMo Gym. Raises UsageError where the folder is not empty.
+
+    Sampling that all rows agree on becomes the benchmark's.
+    """
+    rows = read_rows(file)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} is there already, and not empty; choose another with --out")
+    asked = [dict[str, Any](row[PARAMS]) for _, row in rows]
+    shared = {name: asked[0][name] for name in _SAMPLED if _agreed([params.get(name) for params in asked])}
+    try:
+        sampling = msgspec.to_builtins(msgspec.convert(shared, Sampling))
+    except msgspec.ValidationError as error:
+        raise InputError(file, None, f"{error} in {PARAMS}", "numbers") from None
+    # JSON's strings are Python's too.
+    source = _BENCHMARK.format(
+        name=msgspec.json.encode(folder.resolve().name).decode(),
+        url=msgspec.json.encode(url).decode(),
+        sampling=", ".join(f"{name}={value!r}" for name, value in sampling.items()),
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "rows.jsonl").write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for _, row in rows))
+    (folder / "benchmark.py").write_text(source, encoding="utf-8")
+    return Imported(tasks=len(rows), dropped=_dropped(asked, shared))
+
+
+def _agreed(values: Sequence[Any]) -> bool:
+    return values[0] is not None and all(value == values[0] for value in values)
+
+
+def _dropped(asked: list[Row], shared: Row) -> list[str]:
+    carried = {"input", "instructions", "tools", "text", *shared}
+    counts = Counter(
+        name
+        for params in asked
+        for name, value in params.items()
+        if name not in carried and value is not None and value != _WITHOUT_EFFECT.get(name)
+    )
+    return [f"{name} ({count} rows)" for name, count in sorted(counts.items())]
+
+
+def export_tasks(benchmark: Benchmark, file: Path) -> int:
+    """Write a benchmark's tasks as input rows of NeMo Gym. How many there are."""
+    agent = {AGENT: {"name": f"{benchmark.name}_simple_agent"}}
+    tasks = list(benchmark.environment.tasks())
+    rows = [agent | row_of(task) | {TASK_INDEX: index} for index, task in enumerate(tasks)]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
+    return len(tasks)
+
+
+def export_run(folder: Path, file: Path) -> tuple[int, int]:
+    """Write a run's rollouts as NeMo Gym writes them. How many have a score, and how many failed.
+
+    Failures go to a file beside, which ends in `_failures.jsonl`. Both are replaced where they are there. Raises
+    UsageError where that would be the run itself.
+    """
+    record = read_record(folder)
+    if file.resolve().parent == folder.resolve() and file.name.startswith(("rollouts", "tasks", "run.json")):
+        raise UsageError(f"{file} is a part of the run itself; choose another name with --out")
+    tasks = {task.id: (index, task) for index, task in enumerate(read_tasks(folder))}
+    agent = f"{record.benchmark}_simple_agent"
+    created_s = int(datetime.fromisoformat(record.started).timestamp())
+    counts = Counter[bool]()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("wb") as scores, failures_beside(file).open("wb") as failures:
+        for rollout in read_rollouts(folder):
+            index, task = tasks[rollout.task]
+            failed = isinstance(rollout.outcome, Failure)
+            row = rollout_row(task, index, rollout, agent=agent, model=record.model, created_s=created_s)
+            (failures if failed else scores).write(msgspec.json.encode(row) + b"\n")
+            counts[failed] += 1
+    return counts[False], counts[True]
+
+
+def failures_beside(file: Path) -> Path:
+    """Where NeMo Gym keeps the failures of a file of rollouts."""
+    return file.with_name(f"{file.stem}_failures.jsonl")

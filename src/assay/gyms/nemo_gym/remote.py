@@ -1,0 +1,233 @@
+"""Environments behind HTTP: a resources server of NeMo Gym, or one of ours that `assay serve environment` put there.
+
+A session is `POST /seed_session`, then `POST /TOOL` for each call, then `POST /verify`. The server keeps the session's
+state by a cookie, which it gives anew with every answer.
+"""
+
+import binascii
+import math
+import os
+import time
+from base64 import urlsafe_b64decode
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from functools import cached_property
+from http import HTTPStatus
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeGuard
+from urllib.parse import quote
+
+import msgspec
+from msgspec import Struct
+from pyreqwest.client import ClientBuilder
+from pyreqwest.exceptions import ConnectError, PyreqwestError, RequestTimeoutError
+from pyreqwest.response import Response
+
+from assay.benchmark import Environment, Session
+from assay.errors import AssayError, UsageError
+from assay.gyms.nemo_gym.rows import FAILURE_CLASS, OWN, Row, read_rows, reserved, response_object
+from assay.model.http import LARGEST_BODY, cause, server_words
+from assay.types import Score, Task, Turn
+
+
+class RemoteError(AssayError):
+    """An environment's server did not do what it was asked for, so that nothing is known about the model."""
+
+
+class RemoteEnvironment(Environment):
+    """The environment of a running resources server. Its tasks come from a JSONL file of NeMo Gym's."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        url: str,
+        rows: Path,
+        version: str = "1",
+        timeout_s: float = 600.0,
+        api_key_env: str | None = None,
+    ) -> None:
+        """`timeout_s` is the deadline of each call; `api_key_env` names the variable of a key, sent as bearer token.
+
+        Raises UsageError for a URL that is none.
+        """
+        if not url.startswith(("http://", "https://")):
+            raise UsageError(f"the URL of environment {name} is {url}; expected http:// or https://")
+        self.name, self.version = name, version
+        self._url = url.rstrip("/")
+        self._rows = rows
+        self._timeout_s = timeout_s
+        self._api_key_env = api_key_env
+
+    def tasks(self) -> Iterable[Task]:
+        """The file's tasks. Raises InputError."""
+        return [task for task, _ in self._read.values()]
+
+    def open(self, task: Task, seed: int) -> AbstractAsyncContextManager[Session]:
+        """A session on the server. Only an environment of Assay's is told the seed: NeMo Gym has none."""
+        _, row = self._read[task.id]
+        return _RemoteSession(self._server, task, row | {OWN: row[OWN] | {"seed": seed}} if OWN in row else row)
+
+    @cached_property
+    def _read(self) -> dict[str, tuple[Task, Row]]:
+        return {task.id: (task, row) for task, row in read_rows(self._rows)}
+
+    @cached_property
+    def _server(self) -> "_Server":
+        key = os.environ.get(self._api_key_env) if self._api_key_env else None
+        if self._api_key_env and not key:
+            raise UsageError(f"the environment variable {self._api_key_env} is not set; {self._url} needs its key")
+        return _Server(self._url, self._timeout_s, key)
+
+
+class _RemoteSession:
+    """One session, with its cookies."""
+
+    def __init__(self, server: "_Server", task: Task, row: Row) -> None:
+        self._server = server
+        self._task = task
+        self._row = row
+        self._tools = {tool.name for tool in task.tools}
+        self._cookies: dict[str, str] = {}
+        self._identity: dict[str, str] = {}
+
+    async def __aenter__(self) -> Self:
+        status, content = await self._post("seed_session", self._row)
+        if status >= HTTPStatus.BAD_REQUEST:
+            raise self._refused("seed_session", status, content)
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None):
+        return None
+
+    async def call(self, name: str, arguments: dict[str, Any]) -> str:
+        """The server's text as it is, an error's too. Raises RemoteError, and TimeoutError, where there is none."""
+        if name not in self._tools:
+            # The server has routes that are no tools: /verify would tell the model its reward.
+            return f"there is no tool '{name}' here"
+        _, content = await self._post(quote(name, safe=""), arguments)
+        return content.decode("utf-8", "replace")
+
+    async def score(self, turns: Sequence[Turn]) -> Score:
+        """The server's reward. Raises RemoteError, and TimeoutError, where it gives none."""
+        response = response_object(self._task, turns, model="policy", created_s=int(time.time()), tokens=False)
+        status, content = await self._post("verify", self._row | {"response": response})
+        if status != HTTPStatus.OK:
+            raise self._refused("verify", status, content)
+        return read_score(content, self._row)
+
+    async def _post(self, path: str, body: Any) -> tuple[int, bytes]:
+        status, content, cookies = await self._server.post(path, body, self._cookies)
+        for name, value in cookies.items():
+            identity = _session_id(value)
+            if identity is not None and identity != self._identity.setdefault(name, identity):
+                raise RemoteError(
+                    f"{self._server.url}/{path} began another session, so this one's state is lost; "
+                    "was the server started anew, or does a proxy spread calls over several?"
+                )
+            self._cookies[name] = value
+        return status, content
+
+    def _refused(self, path: str, status: int, content: bytes) -> RemoteError:
+        return RemoteError(f"{self._server.url}/{path} answered {status}: {server_words(content)}")
+
+
+def read_score(content: bytes, row: Row) -> Score:
+    """The score that an answer of `/verify` gives; numbers that the row did not have are metrics. Raises RemoteError.
+
+    A verifier of NeMo Gym that failed may say so beside a reward of 0, which then is none.
+    """
+    try:
+        said = msgspec.json.decode(content, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RemoteError(f"/verify answered no JSON object ({error}); it begins: {content[:200]!r}") from None
+    if said.get(FAILURE_CLASS) or said.get("mask_sample"):
+        words = [f"{name} {value}" for name, value in said.items() if "failure_" in name and value]
+        raise RemoteError(f"the verifier says that it failed: {', '.join(words) or 'mask_sample'}")
+    reward = said.get("reward")
+    if not _is_number(reward) or isinstance(reward, bool):
+        raise RemoteError(f"/verify answered the reward {reward!r}; expected a finite number")
+    metrics = {name: float(value) for name, value in said.items() if _is_metric(name, row) and _is_number(value)}
+    answer = said.get("extracted_answer")
+    return Score(
+        reward=float(reward),
+        metrics=metrics,
+        answer=answer if isinstance(answer, str) and "extracted_answer" not in row else None,
+    )
+
+
+def _is_metric(name: str, row: Row) -> bool:
+    return name not in row and not reserved(name)
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    try:
+        return isinstance(value, int | float) and math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def _session_id(cookie: str) -> str | None:
+    """The session that a cookie names, where it is one of Starlette's, as NeMo Gym's are: JSON before the signature."""
+    try:
+        return msgspec.json.decode(urlsafe_b64decode(cookie.partition(".")[0] + "=="), type=_Named).session_id
+    except (binascii.Error, msgspec.DecodeError, ValueError):
+        return None
+
+
+class _Named(Struct):
+    session_id: str
+
+
+class _Server:
+    """One resources server: posts to it, with the cookies that the caller holds."""
+
+    def __init__(self, url: str, timeout_s: float, key: str | None) -> None:
+        self.url = url
+        self._timeout_s = timeout_s
+        self._key = key.encode() if key else None
+        headers = {"content-type": "application/json", **({"authorization": f"Bearer {key}"} if key else {})}
+        self._client = (
+            ClientBuilder()
+            .default_headers(headers)
+            .timeout(timedelta(seconds=timeout_s))
+            .connect_timeout(timedelta(seconds=min(30.0, timeout_s)))
+            .max_connections(None)
+            # uvicorn, which NeMo Gym's servers are, closes idle connections after 5 s: never send into that moment.
+            .pool_idle_timeout(timedelta(seconds=4))
+            .follow_redirects(False)
+            .build()
+        )
+
+    async def post(self, path: str, body: Any, cookies: dict[str, str]) -> tuple[int, bytes, dict[str, str]]:
+        """Status, body and fresh cookies of an answer, whatever its status. Raises RemoteError and TimeoutError."""
+        url = f"{self.url}/{path}"
+        request = self._client.post(url).body_bytes(msgspec.json.encode(body)).streamed_read_buffer_limit(0)
+        if cookies:
+            request = request.header("cookie", "; ".join(f"{name}={value}" for name, value in cookies.items()))
+        try:
+            async with request.build_streamed() as answer:
+                content = await _content(url, answer)
+        except RequestTimeoutError:
+            raise TimeoutError(f"no complete answer from {url} (timeout_s {self._timeout_s:g})") from None
+        except ConnectError as error:
+            raise RemoteError(f"{url}: no connection ({cause(error)}); is the server running?") from None
+        except PyreqwestError as error:
+            raise RemoteError(f"{url}: {cause(error)}") from None
+        return answer.status, content.replace(self._key, b"[key]") if self._key else content, _cookies(answer)
+
+
+async def _content(url: str, answer: Response) -> bytes:
+    content = bytearray()
+    while chunk := await answer.body_reader.read_chunk():
+        content += chunk
+        if len(content) > LARGEST_BODY:
+            raise RemoteError(f"{url} answered more and more; at most {LARGEST_BODY} bytes are read")
+    return bytes(content)
+
+
+def _cookies(answer: Response) -> dict[str, str]:
+    pairs = [line.partition(";")[0].partition("=") for line in answer.get_header_all("set-cookie")]
+    return {name.strip(): value.strip() for name, _, value in pairs}

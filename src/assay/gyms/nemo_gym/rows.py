@@ -1,0 +1,372 @@
+"""NeMo Gym's rows: what a task, a rollout and a response are in its JSONL files and between its servers.
+
+A row of its input:
+
+    {"responses_create_params": {"input": [{"role": "user", "content": "..."}], "tools": [...]},
+     "expected_answer": "B", "agent_ref": {"name": "mcqa_simple_agent"}}
+
+All but `responses_create_params` is for the verifier. Rows that Assay writes hold under `assay` what NeMo Gym has no
+name for, so that the task can be read back.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct, ValidationError
+
+from assay.digest import digest, task_digest
+from assay.errors import InputError, UsageError
+from assay.model.dialects.responses import wire_items
+from assay.types import (
+    Content,
+    Format,
+    FunctionCall,
+    FunctionCallOutput,
+    Item,
+    Message,
+    Reasoning,
+    Response,
+    Rollout,
+    Score,
+    Task,
+    Text,
+    Tool,
+    Turn,
+    Usage,
+)
+
+PARAMS = "responses_create_params"
+OWN = "assay"
+AGENT = "agent_ref"
+TASK_INDEX = "_ng_task_index"
+ROLLOUT_INDEX = "_ng_rollout_index"
+FAILURE_CLASS = "_ng_failure_class"
+Row = dict[str, Any]
+_SAID_BY_GYM = {PARAMS, OWN, "response", "reward", "mask_sample", "failure_kind", "failure_reason"}
+_HELD_BY_TASK = {"input", "tools", "text", "instructions"}
+_IDS = ("id", "task_id", "uuid")
+
+
+class Own(Struct, frozen=True, omit_defaults=True):
+    """What a row of ours says of its task beyond what NeMo Gym has names for."""
+
+    id: str
+    digest: str
+    """The task's, as it was when the row was written."""
+    fields: list[str] = []
+    """Which of the row's fields are the task's data: a rollout's row has others beside them."""
+    data: dict[str, Any] = {}
+    """The task's data under names that mean something else in a row."""
+    gold: str | None = None
+    tags: dict[str, str] = {}
+    seed: int | None = None
+    """The session's, where one is asked for."""
+
+
+def reserved(name: str) -> bool:
+    """Whether a row's field is NeMo Gym's or ours, and no verifier's."""
+    return name in _SAID_BY_GYM or name.startswith("_ng_")
+
+
+# ---- Tasks
+
+
+def row_of(task: Task) -> Row:
+    """The task as a row: `task_of` gives it back."""
+    fields = {name: value for name, value in task.data.items() if not reserved(name)}
+    own = Own(
+        id=task.id,
+        digest=task_digest(task),
+        fields=list(fields),
+        data={name: value for name, value in task.data.items() if reserved(name)},
+        gold=task.gold,
+        tags=task.tags,
+    )
+    return {PARAMS: _params(task), **fields, OWN: msgspec.to_builtins(own)}
+
+
+def _params(task: Task) -> dict[str, Any]:
+    given = task.data.get(PARAMS)
+    params: dict[str, Any] = dict(given) if isinstance(given, dict) else {}  # pyright: ignore[reportUnknownArgumentType]
+    params["input"] = msgspec.to_builtins(wire_items(task.input, stored=True))
+    if task.tools:
+        params["tools"] = [_wire_tool(tool) for tool in task.tools]
+    if task.format:
+        params["text"] = {"format": msgspec.to_builtins(task.format)}
+    return params
+
+
+def _wire_tool(tool: Tool) -> dict[str, Any]:
+    return {"type": "function", "strict": None, **msgspec.to_builtins(tool)}
+
+
+def task_of(row: Row, task_id: str) -> Task:
+    """The task that a row holds, under the given id where it is not one of ours. Raises ValidationError.
+
+    What the task has no place for, such as a temperature, stays in its data, under `responses_create_params`.
+    """
+    params = row.get(PARAMS)
+    if not isinstance(params, dict) or "input" not in params:
+        raise ValidationError(f"no {PARAMS} with an input")
+    given: dict[str, Any] = {name: value for name, value in params.items() if value is not None}  # pyright: ignore
+    text: dict[str, Any] = given.get("text") or {}
+    wanted = text.get("format") or {"type": "text"}
+    held: dict[str, Any] = {
+        "input": _input(given),
+        "tools": [_tool(tool) for tool in given.get("tools", ())],
+        "format": None if wanted.get("type") == "text" else msgspec.convert(_said(wanted), Format),
+    }
+    if OWN in row:
+        own = msgspec.convert(row[OWN], Own)
+        if missing := [name for name in own.fields if name not in row]:
+            raise ValidationError(f"no field {missing[0]}, which the task's data has")
+        data = {name: row[name] for name in own.fields} | own.data
+        return Task(id=own.id, gold=own.gold, tags=own.tags, data=data, **held)
+    if "response" in row:
+        raise ValidationError("a rollout with its response, in which a task's own fields can't be told from a score's")
+    data = {name: value for name, value in row.items() if not reserved(name)}
+    rest = {name: value for name, value in given.items() if name not in _HELD_BY_TASK}
+    return Task(id=task_id, data=data | ({PARAMS: rest} if rest else {}), **held)
+
+
+def _input(params: dict[str, Any]) -> list[Item]:
+    items: list[Item] = []
+    if params.get("instructions"):
+        items.append(Message(role="system", content=params["instructions"]))
+    if isinstance(params["input"], str):
+        return [*items, Message(role="user", content=params["input"])]
+    return items + msgspec.convert([_item(item) for item in params["input"]], list[Item])
+
+
+def _item(item: dict[str, Any]) -> dict[str, Any]:
+    """An item as it is, but null stands for what is not said, and a message need not say that it is one."""
+    item = {"type": "message", **_said(item)}
+    for name in ("content", "output", "summary"):
+        if isinstance(item.get(name), list):
+            item[name] = [_said(part) for part in item[name]]
+    return item
+
+
+def _said(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _tool(tool: dict[str, Any]) -> Tool:
+    if tool.get("type", "function") != "function":
+        raise ValidationError(f"a tool of type {tool['type']}; only functions can be called here")
+    return msgspec.convert({"parameters": {}, **_said(tool)}, Tool)
+
+
+def read_rows(path: Path) -> list[tuple[Task, Row]]:
+    """The tasks of a JSONL file, each with its row; rows that are equal but for their indices are one task.
+
+    A task's id is the row's own `id`, `task_id` or `uuid`, where every row has one and no two the same; otherwise
+    NeMo Gym's task index, the number of the distinct row. Raises InputError.
+    """
+    rows: dict[str, tuple[int, Row]] = {}
+    for number, row in _lines(path):
+        plain = {name: value for name, value in row.items() if not name.startswith("_ng_")}
+        rows.setdefault(digest(plain), (number, row))
+    ids = _ids([row for _, row in rows.values()])
+    found: list[tuple[Task, Row]] = []
+    for (number, row), task_id in zip(rows.values(), ids, strict=True):
+        try:
+            found.append((task_of(row, task_id), row))
+        except (ValidationError, AttributeError, TypeError) as error:
+            expected = "an input row of NeMo Gym, of messages and calls of functions"
+            raise InputError(path, number, str(error), expected) from None
+    if not found:
+        raise InputError(path, None, "it holds no row", "JSONL, a row of NeMo Gym a line")
+    return found
+
+
+def _lines(path: Path) -> Iterator[tuple[int, Row]]:
+    decode = msgspec.json.Decoder(dict[str, Any]).decode
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if not line.strip():
+                    continue
+                try:
+                    yield number, decode(line)
+                except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                    raise InputError(path, number, str(error), "a row as one JSON object") from None
+    except OSError as error:
+        raise UsageError(f"{path} can't be read: {error.strerror}") from None
+
+
+def _ids(rows: list[Row]) -> list[str]:
+    for name in _IDS:
+        ids = [str(row[name]) for row in rows if isinstance(row.get(name), str | int)]
+        if len(ids) == len(rows) == len({*ids} - {""}):
+            return ids
+    return [str(index) for index in range(len(rows))]
+
+
+# ---- Rollouts
+
+
+def rollout_row(task: Task, index: int, rollout: Rollout, *, agent: str, model: str, created_s: int) -> Row:
+    """A rollout as NeMo Gym writes it: its task's row, the response, and the reward or the failure.
+
+    `index` counts tasks; `agent` and `model` are the names where neither the row nor the response gives one. Metrics
+    stand at the row's top, except under names that the row has already.
+    """
+    row = row_of(task)
+    row = {AGENT: {"name": agent}, **row, TASK_INDEX: index, ROLLOUT_INDEX: rollout.repeat}
+    if rollout.turns:
+        row["response"] = response_object(task, rollout.turns, model=model, created_s=created_s)
+    outcome = rollout.outcome
+    if isinstance(outcome, Score):
+        return {**scored(outcome), **row, "reward": outcome.reward}
+    reason = f"{outcome.where}: {outcome.message}"
+    return {**row, FAILURE_CLASS: outcome.kind, "failure_reason": reason, "mask_sample": True}
+
+
+def scored(score: Score) -> Row:
+    """What `/verify` adds to a row, beside the reward."""
+    answer = {} if score.answer is None else {"extracted_answer": score.answer}
+    return {name: value for name, value in score.metrics.items() if not reserved(name)} | answer
+
+
+def response_object(
+    task: Task, turns: Sequence[Turn], *, model: str, created_s: int, tokens: bool = True
+) -> dict[str, Any]:
+    """All turns of a rollout as one response: what the model said and what the tools answered, after the task's input.
+
+    The usage is that of all turns. Where the turns are several conversations, the items are those of the last one.
+    """
+    output: list[Any] = []
+    for place, index in enumerate(_conversation(turns)):
+        turn = turns[index]
+        begins = not place and turn.input[: len(task.input)] == task.input
+        new = turn.input[len(task.input) :] if begins else turn.input
+        output += msgspec.to_builtins(wire_items(new, stored=True))
+        output += _output(turn.response, index, tokens=tokens)
+    last = turns[-1].response
+    incomplete = last.status == "incomplete"
+    return {
+        "id": last.id or "resp",
+        "object": "response",
+        "created_at": created_s,
+        "status": last.status,
+        "incomplete_details": {"reason": last.incomplete_reason or "max_output_tokens"} if incomplete else None,
+        "error": None,
+        "model": last.model or model,
+        "output": output,
+        "usage": _usage([turn.response.usage for turn in turns]),
+        "tools": [_wire_tool(tool) for tool in task.tools],
+        "tool_choice": "auto",
+        "parallel_tool_calls": True,
+    }
+
+
+def _conversation(turns: Sequence[Turn]) -> list[int]:
+    """The indices of the last turn and of those that its conversation goes back to, in their order."""
+    indices, index = list[int](), len(turns) - 1
+    while index >= 0:
+        indices.append(index)
+        follows = turns[index].follows
+        index = index - 1 if follows is None else min(follows, index - 1)
+    return indices[::-1]
+
+
+def _output(response: Response, turn: int, *, tokens: bool) -> list[dict[str, Any]]:
+    """The items of one response. Its last holds the token ids, the way NeMo Gym's model servers give them."""
+    items = [_output_item(item, f"{turn}_{place}", response.status) for place, item in enumerate(response.output)]
+    ids = response.tokens
+    if tokens and items and ids and ids.output and len(ids.output_logprobs) == len(ids.output):
+        items[-1] |= {
+            "prompt_token_ids": ids.prompt,
+            "generation_token_ids": ids.output,
+            "generation_log_probs": ids.output_logprobs,
+        }
+    return items
+
+
+def _output_item(item: Item, place: str, status: str) -> dict[str, Any]:
+    """An item with the ids that NeMo Gym's types ask for, made of its place where the model's server gave none."""
+    match item:
+        case Message():
+            content: list[Content] = [Text(item.content)] if isinstance(item.content, str) else item.content
+            item = Message(item.role, content, item.id or f"msg_{place}", item.status or status, item.phase)
+        case Reasoning():
+            item = msgspec.structs.replace(item, id=item.id or f"rs_{place}")
+        case FunctionCall() | FunctionCallOutput():
+            item = msgspec.structs.replace(item, id=item.id or f"fc_{place}")
+    return msgspec.to_builtins(wire_items([item], stored=True)[0])
+
+
+def _usage(usages: list[Usage]) -> dict[str, Any]:
+    used = sum(usage.input_tokens for usage in usages)
+    made = sum(usage.output_tokens for usage in usages)
+    cached = sum(usage.cached_tokens for usage in usages)
+    return {
+        "input_tokens": used,
+        # The API's own types have asked for the tokens written to a cache since 2026.
+        "input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": 0},
+        "output_tokens": made,
+        "output_tokens_details": {"reasoning_tokens": sum(usage.reasoning_tokens for usage in usages)},
+        "total_tokens": used + made,
+    }
+
+
+class _Details(Struct):
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class _WireUsage(Struct):
+    input_tokens: int = 0
+    output_tokens: int = 0
+    input_tokens_details: _Details | None = None
+    output_tokens_details: _Details | None = None
+
+
+class _Incomplete(Struct):
+    reason: str | None = None
+
+
+class _WireResponse(Struct):
+    output: list[dict[str, Any]]
+    status: str | None = None
+    incomplete_details: _Incomplete | None = None
+    usage: _WireUsage | None = None
+    model: str | None = None
+    id: str | None = None
+
+
+def turns_of(task: Task, response: Any) -> list[Turn]:
+    """The turns of the rollout that one response object tells, as `response_object` or an agent of NeMo Gym makes it.
+
+    A turn ends where a tool's answer or somebody else's message follows. Usage and status are the last turn's. Raises
+    ValidationError.
+    """
+    wire = msgspec.convert(response, _WireResponse)
+    items = msgspec.convert([_item(item) for item in wire.output], list[Item])
+    turns = [(list(task.input), list[Item]())]
+    for item in items:
+        if isinstance(item, FunctionCallOutput) or (isinstance(item, Message) and item.role != "assistant"):
+            if turns[-1][1]:
+                turns.append(([], []))
+            turns[-1][0].append(item)
+        else:
+            turns[-1][1].append(item)
+    usage = wire.usage or _WireUsage()
+    last = Response(
+        output=turns[-1][1],
+        status="incomplete" if wire.incomplete_details or wire.status == "incomplete" else "completed",
+        incomplete_reason=wire.incomplete_details.reason if wire.incomplete_details else None,
+        usage=Usage(
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            cached_tokens=(usage.input_tokens_details or _Details()).cached_tokens or 0,
+            reasoning_tokens=(usage.output_tokens_details or _Details()).reasoning_tokens or 0,
+        ),
+        model=wire.model,
+        id=wire.id,
+    )
+    before = [Turn(input=asked, response=Response(output=said)) for asked, said in turns[:-1]]
+    return [*before, Turn(input=turns[-1][0], response=last)]

@@ -1,0 +1,94 @@
+"""The embedded models: raw text from the engine in this process becomes Responses items, as any server's does."""
+
+import hashlib
+import secrets
+from pathlib import Path
+
+from assay.config import ModelConfig, unknown
+from assay.errors import ModelError
+from assay.model import ContextOverflow
+from assay.model.builtin.engine import Engine
+from assay.model.dialects import thinking
+from assay.model.dialects.chat import messages
+from assay.model.dialects.responses import settings
+from assay.types import Item, Message, Request, Response, TokenIds, Usage
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+class Local:
+    """A model whose weights are in a folder: one that ships, by its name, or any other by its path."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        folder = WEIGHTS / config.id
+        if not (folder / "config.json").exists():
+            folder = Path(config.id)
+        if not (folder / "config.json").exists():
+            shipped = {path.parent.name: path for path in sorted(WEIGHTS.glob("*/config.json"))}
+            unknown("local weights", config.id, shipped, "; or a folder with config.json and model.safetensors")
+        self._config = config
+        self._weights = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+        self._engine = Engine.load(folder)
+        self._close = self._engine.tokenizer.token_to_id(thinking.CLOSE)
+
+    async def respond(self, request: Request) -> Response:
+        """One sample, with its token ids and log-probabilities.
+
+        Raises ContextOverflow for a prompt that fills the context, ModelError for messages that the chat template
+        refuses and sampling that the engine does.
+        """
+        sampling = settings(self._config.sampling, request.sampling)
+        try:
+            prompt = self._engine.encode_chat([_plain(message) for message in messages(request.input)])
+            if len(prompt) >= self._engine.context:
+                message = f"the prompt has {len(prompt)} tokens, and the context of {self._config.id} is"
+                raise ContextOverflow(f"{message} {self._engine.context}")
+            made = await self._engine.generate(
+                prompt,
+                temperature=sampling.get("temperature", 1.0),
+                top_p=sampling.get("top_p", 1.0),
+                top_k=int(sampling.get("top_k", 0)),
+                max_tokens=int(cap) if (cap := sampling.get("max_output_tokens")) else None,
+                # Who names no seed wants a sample of its own each time.
+                seed=secrets.randbits(31) if request.seed is None else request.seed,
+                prompt_logprobs=self._config.logprobs,
+            )
+        except ValueError as error:
+            raise ModelError("bad_request", str(error), retryable=False) from None
+        complete = made.finish == "stop"
+        output = thinking.items(made.text, complete=complete, opened=self._config.reasoning == "tags")
+        return Response(
+            output=output,
+            status="completed" if complete else "incomplete",
+            incomplete_reason=None if complete else "max_output_tokens",
+            usage=Usage(
+                input_tokens=len(made.prompt_ids),
+                output_tokens=len(made.output_ids),
+                reasoning_tokens=self._reasoning_tokens(made.output_ids, output),
+            ),
+            model=self._config.id,
+            tokens=TokenIds(
+                prompt=made.prompt_ids,
+                output=made.output_ids,
+                output_logprobs=made.output_logprobs,
+                prompt_logprobs=made.prompt_logprobs or [],
+            ),
+        )
+
+    def _reasoning_tokens(self, output_ids: list[int], output: list[Item]) -> int:
+        """Tokens up to the closing tag; all of them where a block was left open, so that no message came."""
+        if self._close in output_ids:
+            return output_ids.index(self._close) + 1
+        return 0 if any(isinstance(item, Message) for item in output) else len(output_ids)
+
+    def identity(self) -> dict[str, str]:
+        return {"weights": self._weights}
+
+    async def aclose(self) -> None:
+        await self._engine.aclose()
+
+
+def _plain(message: dict[str, object]) -> dict[str, str]:
+    if isinstance(message["content"], list):
+        raise ModelError("unsupported", "the embedded models read text alone, so images can't be sent", retryable=False)
+    return {"role": str(message["role"]), "content": str(message["content"] or "")}

@@ -1,0 +1,154 @@
+"""Recorded answers, by task, repeat and turn: of a run directory, or of a JSONL file.
+
+Each line of a JSONL file is a rollout as a run directory holds it, or the answers alone:
+
+    {"task": "t1", "repeat": 0, "output": "raw text"}
+    {"task": "t1", "repeat": 1, "output": ["raw text of turn 1", [{"type": "message", ...}]]}
+
+`output` is a text, or a list with each turn's answer: a raw text or a list of items, as in `script` of a scripted
+model. Without `repeat`, lines of one task are its repeats in their order. A rollout that failed is no answer.
+"""
+
+import asyncio
+import hashlib
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from assay.config import ModelConfig
+from assay.errors import InputError, ModelError, UsageError
+from assay.model.builtin.scripted import answer
+from assay.store import read_record, read_rows
+from assay.types import Failure, Item, Outcome, Request, Response, Turn
+
+MOST_REPEATS = 2**20
+_NONE = -1
+_EXPECTED = 'a rollout, or {"task": "…", "repeat": 0, "output": "…"}'
+
+
+class Replay:
+    """Answers as it was answered before. In memory is where each answer stands, eight bytes for each repeat."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        """Raises UsageError where nothing is there, and InputError with the line that is damaged."""
+        self._config = config
+        self._path = Path(config.id)
+        self._files = _files(self._path)
+        self._starts: list[int] = []  # of each file, as if all were one
+        self._places: dict[str, array[int]] = {}  # by task and repeat: where its line starts
+        self._decoder = msgspec.json.Decoder(_Recorded)
+        digest, size = hashlib.sha256(), 0
+        for file in self._files:
+            self._starts.append(size)
+            for number, (line, place) in enumerate(_lines(file, size, torn=not self._path.is_dir()), 1):
+                digest.update(line)
+                self._add(file, number, line, place)
+                size = place + len(line)
+        self._digest = digest.hexdigest()
+
+    def _add(self, file: Path, number: int, line: bytes, place: int) -> None:
+        try:
+            row = self._decoder.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise InputError(file, number, str(error), _EXPECTED) from None
+        if (row.turns is None) == (row.output is None):
+            raise InputError(file, number, "neither turns nor output, or both", _EXPECTED)
+        if isinstance(row.outcome, Failure):
+            return
+        places = self._places.setdefault(row.task, array("q"))
+        repeat = len(places) if row.repeat is None else row.repeat
+        places.extend([_NONE] * (repeat + 1 - len(places)))
+        if places[repeat] != _NONE:
+            got = f"a second answer to task {row.task}, repeat {repeat}"
+            raise InputError(file, number, got, "each repeat of a task once")
+        places[repeat] = place
+
+    async def respond(self, request: Request) -> Response:
+        """Raises ModelError for what is not recorded, saying what is."""
+        places = self._places.get(request.task or "", array("q"))
+        if request.repeat >= len(places) or places[request.repeat] == _NONE:
+            raise self._missing(request, places)
+        row = await asyncio.to_thread(self._read, places[request.repeat])
+        if row is None or row.task != request.task or row.repeat not in (None, request.repeat):
+            raise _not_recorded(f"{self._path} has changed since this command began to read it")
+        answers = row.answers(self._config)
+        if request.turn >= len(answers):
+            there = f"it ended after {len(answers)} turns"
+            raise _not_recorded(f"{self._path} has no turn {request.turn + 1} of {_told(request)}; {there}")
+        return answers[request.turn]
+
+    def _read(self, place: int) -> "_Recorded | None":
+        """The line at a place; `None` where there is none any more."""
+        index = bisect_right(self._starts, place) - 1
+        try:
+            with self._files[index].open("rb") as file:
+                file.seek(place - self._starts[index])
+                return self._decoder.decode(file.readline())
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+            return None
+
+    def _missing(self, request: Request, places: "array[int]") -> ModelError:
+        repeats = [str(repeat) for repeat, place in enumerate(places) if place != _NONE]
+        there = f"of this task it has repeats {_some(repeats)}" if repeats else f"it has {_some(list(self._places))}"
+        return _not_recorded(f"{self._path} has no answer to {_told(request)}; {there}")
+
+    def identity(self) -> dict[str, str]:
+        return {"recorded": self._digest}
+
+    async def aclose(self) -> None:
+        return None
+
+
+class _Recorded(Struct):
+    """A line: a rollout, or the answers alone."""
+
+    task: str
+    repeat: Annotated[int, Meta(ge=0, lt=MOST_REPEATS)] | None = None
+    turns: list[Turn] | None = None
+    outcome: Outcome | None = None
+    output: str | list[str | list[Item]] | None = None
+
+    def answers(self, config: ModelConfig) -> list[Response]:
+        """Of each turn."""
+        if self.turns is not None:
+            return [turn.response for turn in self.turns]
+        said = [self.output] if isinstance(self.output, str) else self.output or []
+        return [answer(one, config) for one in said]
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        if not path.is_file():
+            raise UsageError(f"there is nothing to replay at '{path}': expected a run directory or a JSONL file")
+        return [path]
+    read_record(path)
+    # The run's own rules: its lines are whole, and its rollouts are of its tasks.
+    for _ in read_rows(path):
+        pass
+    return sorted(path.glob("rollouts*.jsonl"))
+
+
+def _lines(path: Path, start: int, *, torn: bool) -> Iterator[tuple[bytes, int]]:
+    """Each line and where it starts. One without its end is left out unless `torn`: a run was killed there."""
+    with path.open("rb") as file:
+        for line in file:
+            if torn or line.endswith(b"\n"):
+                yield line, start
+            start += len(line)
+
+
+def _told(request: Request) -> str:
+    return f"task {request.task}, repeat {request.repeat}"
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8:,} more" if len(names) > 8 else "")
+
+
+def _not_recorded(message: str) -> ModelError:
+    return ModelError("not_recorded", message, retryable=False)

@@ -1,0 +1,38 @@
+"""A model as rollouts call it: within its limits and a budget, and asked again where an error may pass."""
+
+from assay.config import ModelConfig
+from assay.model import Model
+from assay.model.wrappers.budget import Budget, Metered
+from assay.model.wrappers.limit import Limit
+from assay.model.wrappers.retry import Retry
+from assay.types import Request, Response
+
+
+class Guarded:
+    """Limit around Retry around Metered around the model: the place that a server grants is held while it is retried,
+    and each try is within the budget."""
+
+    def __init__(self, model: Model, config: ModelConfig, *, concurrency: int, budget: Budget | None = None) -> None:
+        metered = Metered(model, config, budget) if budget else model
+        self._retry = Retry(metered, config.attempts)
+        self._limit = Limit(self._retry, config.limits, concurrency)
+
+    async def respond(self, request: Request) -> Response:
+        """Raises ModelError."""
+        return await self._limit.respond(request)
+
+    @property
+    def struggling(self) -> int:
+        """Requests that failed or were turned away at least once and have not been answered yet."""
+        return self._retry.retrying + self._limit.turned_away
+
+    @property
+    def level(self) -> int | None:
+        """Requests in flight that the server takes, where these are fewer than were allowed."""
+        return self._limit.level if self._limit.held_back else None
+
+    def identity(self) -> dict[str, str]:
+        return self._limit.identity()
+
+    async def aclose(self) -> None:
+        await self._limit.aclose()

@@ -1,0 +1,123 @@
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from assay.benchmark.catalog import load, names
+from assay.errors import UsageError
+
+MINE = """
+from assay.benchmark import Benchmark, Environment
+from assay.benchmark.verify.integer import integer
+from assay.types import Message, Task
+from .gold import GOLD
+
+
+class Mine(Environment):
+    name, version = "mine", "1"
+
+    def tasks(self):
+        return [Task(id="a", input=[Message(role="user", content="6*7?")], gold=GOLD)]
+
+    def verify(self, task, response):
+        return integer(response, int(task.gold))
+
+
+BENCHMARK = Benchmark(environment=Mine(), repeats=2)
+"""
+
+
+def test_what_ships_is_found_by_name():
+    assert "arithmetic" in names()
+    assert load("arithmetic").name == "arithmetic"
+
+
+def test_a_folder_is_a_benchmark_by_its_path(tmp_path: Path):
+    (tmp_path / "benchmark.py").write_text(MINE)
+    (tmp_path / "gold.py").write_text('GOLD = "42"')
+    found = load(str(tmp_path))
+    assert [task.gold for task in found.environment.tasks()] == ["42"]
+
+
+def test_a_folder_that_is_none_says_what_it_lacks(tmp_path: Path):
+    with pytest.raises(UsageError, match=r"has no benchmark\.py"):
+        load(str(tmp_path))
+    (tmp_path / "benchmark.py").write_text("x = 1")
+    with pytest.raises(UsageError, match="defines no BENCHMARK"):
+        load(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("\nimport nothere", r"ModuleNotFoundError: No module named 'nothere' \(line 2\)"), ("def (", "SyntaxError")],
+)
+def test_a_benchmark_that_cannot_be_imported_is_told_with_its_line(tmp_path: Path, text: str, words: str):
+    (tmp_path / "benchmark.py").write_text(text)
+    with pytest.raises(UsageError, match=words):
+        load(str(tmp_path))
+
+
+def test_the_nearest_names_are_told():
+    with pytest.raises(UsageError, match="Did you mean arithmetic"):
+        load("arithmetics")
+
+
+def wheel(folder: Path, module: str, text: str) -> Path:
+    """A wheel of a package with one benchmark, as a build tool makes it."""
+    info = "their_quiz-1.0.dist-info"
+    files = {
+        "their_quiz/__init__.py": "",
+        f"their_quiz/{module}.py": text,
+        f"{info}/METADATA": "Metadata-Version: 2.1\nName: their-quiz\nVersion: 1.0\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/entry_points.txt": "[assay.benchmarks]\ntheir-quiz = their_quiz.benchmark\n",
+    }
+    files[f"{info}/RECORD"] = "".join(f"{name},,\n" for name in [*files, f"{info}/RECORD"])
+    path = folder / "their_quiz-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def installed(tmp_path: Path, module: str, *command: str) -> "subprocess.CompletedProcess[str]":
+    """What a command says where the package is installed."""
+    file = wheel(
+        tmp_path, module, MINE.replace("from .gold import GOLD", 'GOLD = "42"').replace('"mine"', '"their-quiz"')
+    )
+    target = tmp_path / "site"
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--no-deps", "--target", str(target), str(file)]
+    subprocess.run(pip, check=True, capture_output=True, timeout=60)
+    paths = os.pathsep.join([str(target), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return subprocess.run(
+        [sys.executable, "-m", "assay.cli", *command],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": paths, "COLUMNS": "120"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["list", "benchmarks"], "their-quiz"),
+        (["check", "their-quiz"], "their-quiz 1: no check fails"),
+        (["run", "their-quiz", "--model", "gold"], "score 100.0%"),
+    ],
+    ids=lambda value: value[0],
+)
+def test_a_package_that_is_installed_brings_its_benchmarks_by_name(tmp_path: Path, command: list[str], words: str):
+    done = installed(tmp_path, "benchmark", *command)
+    assert (done.returncode, words in done.stdout) == (0, True), done.stdout + done.stderr
+
+
+def test_a_package_whose_entry_point_leads_nowhere_is_told(tmp_path: Path):
+    done = installed(tmp_path, "elsewhere", "run", "their-quiz", "--model", "gold")
+    assert done.returncode == 2
+    assert "their-quiz (their_quiz.benchmark): ModuleNotFoundError" in done.stderr
