@@ -3,7 +3,18 @@ from pathlib import Path
 
 import pytest
 
-from assay.config import ModelConfig, Settings, Suite, load_model, load_suite, override, read_toml, suite_of, suites
+from assay.config import (
+    ModelConfig,
+    Settings,
+    Suite,
+    assay_toml,
+    load_model,
+    load_suite,
+    override,
+    read_toml,
+    suite_of,
+    suites,
+)
 from assay.errors import InputError, UsageError
 from assay.types import Sampling
 
@@ -168,7 +179,7 @@ def test_models_of_the_working_directory(tmp_path: Path, monkeypatch: pytest.Mon
         '[models.qwen]\ndialect = "chat"\nid = "Qwen/Qwen3-4B"\nbase_url = "http://localhost:8000/v1"\n'
         "sampling = { temperature = 0.6 }\n"
     )
-    assert load_model("qwen")[1].sampling == Sampling(temperature=0.6)
+    assert load_model("qwen", own=assay_toml())[1].sampling == Sampling(temperature=0.6)
 
 
 def test_a_base_url_for_a_model_without_one_is_refused():

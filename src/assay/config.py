@@ -170,10 +170,14 @@ class RayConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class AssayToml(Struct, frozen=True, forbid_unknown_fields=True):
-    """`assay.toml` in the working directory: models by name, and Ray."""
+    """`assay.toml`: models by name, and Ray."""
 
     models: dict[str, ModelConfig] = {}
     ray: RayConfig = RayConfig()
+
+
+NO_FILE = AssayToml()
+"""Where no file is read: the models that ship."""
 
 
 def read_toml(path: Path, kind: type[T]) -> T:
@@ -283,18 +287,18 @@ def load_suite(name: str, assignments: Sequence[str] = ()) -> Suite:
     return override(suite, assignments)
 
 
-def suite_of(names: Sequence[str], assignments: Sequence[str] = ()) -> Suite:
+def suite_of(names: Sequence[str], assignments: Sequence[str] = (), *, own: AssayToml = NO_FILE) -> Suite:
     """The suite of some models by name, with each `models.NAME.key=value` carried out. Raises UsageError.
 
     An embedded model keeps its place, the gates' own are compared with nobody, and any other stands as an open one.
     """
     embedded = load_suite("embedded").models
     members: dict[str, Member] = {}
-    for name, server in map(load_model, names):
+    for name, server in (load_model(name, own=own) for name in names):
         role: Role = "policy" if server.dialect in ("gold", "null", "chance") else "open"
         known = embedded.get(name)
-        own = known if known and known.server() == server else None
-        members[name] = own or Member(role=role, kind="instruct", **structs.asdict(server))
+        placed = known if known and known.server() == server else None
+        members[name] = placed or Member(role=role, kind="instruct", **structs.asdict(server))
     if not members:
         raise UsageError("--models names none; expected names, such as --models gold,null")
     return override(Suite(name="-".join(members), models=members, tiers="all"), assignments)
@@ -305,17 +309,16 @@ def suites() -> dict[str, Path]:
     return {path.stem: path for path in sorted(SUITES.glob("*.toml"))}
 
 
-def models() -> dict[str, ModelConfig]:
-    """Every model that has a name: those in `assay.toml` here, the embedded ones, and the gates' own."""
+def models(own: AssayToml = NO_FILE) -> dict[str, ModelConfig]:
+    """Returns every model that has a name: those of `own`, the embedded ones, and the gates' own."""
     named: dict[str, ModelConfig] = {name: ModelConfig(dialect=name) for name in ("gold", "null", "chance")}
     named |= {name: member.server() for name, member in load_suite("embedded").models.items()}
-    return named | assay_toml().models
+    return named | own.models
 
 
-def assay_toml() -> AssayToml:
-    """What the working directory's `assay.toml` says, if it has one."""
-    path = Path("assay.toml")
-    return read_toml(path, AssayToml) if path.exists() else AssayToml()
+def assay_toml(path: Path = Path("assay.toml")) -> AssayToml:
+    """Returns what a file of models says, and nothing where there is none. Commands read the working directory's."""
+    return read_toml(path, AssayToml) if path.exists() else NO_FILE
 
 
 class Wire(Struct, frozen=True):
@@ -337,7 +340,7 @@ WIRES = {
 }
 
 
-def load_model(name: str, base_url: str | None = None) -> tuple[str, ModelConfig]:
+def load_model(name: str, base_url: str | None = None, *, own: AssayToml = NO_FILE) -> tuple[str, ModelConfig]:
     """A model's short name and its server: a configured name, `PREFIX:ID` (see WIRES), or `replay:PATH`.
 
     `openai:ID` and `anthropic:ID` go to these providers, with the key that the provider's own variable holds; with
@@ -353,15 +356,15 @@ def load_model(name: str, base_url: str | None = None) -> tuple[str, ModelConfig
         wire = WIRES[prefix]
         if base_url is None and wire.base_url is None:
             raise UsageError(f"--model {name} needs --base-url, such as --base-url http://localhost:8000/v1")
-        own = base_url is None or base_url.rstrip("/") == wire.base_url
+        is_its_own = base_url is None or base_url.rstrip("/") == wire.base_url
         config = ModelConfig(
             dialect=wire.dialect,
             id=model_id,
             base_url=base_url or wire.base_url,
-            api_key_env=wire.api_key_env if own else None,
+            api_key_env=wire.api_key_env if is_its_own else None,
         )
         return model_id.replace("/", "--"), config
-    known = models()
+    known = models(own)
     if name not in known:
         hint = f"; what assay.toml in this directory names; {', '.join(f'{prefix}:ID' for prefix in WIRES)} with "
         hint += "--base-url; replay:PATH"

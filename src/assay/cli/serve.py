@@ -19,7 +19,7 @@ from assay.benchmark.catalog import load
 from assay.cli.collect.live import console
 from assay.cli.collect.run import roles_of
 from assay.collect.run import cast
-from assay.config import load_model
+from assay.config import assay_toml, load_model
 from assay.errors import UsageError
 from assay.model import connect
 from assay.model.wrappers.guard import Guarded
@@ -57,7 +57,7 @@ def model(
     concurrency
         Requests in flight at the model at most.
     """
-    short, config = load_model(name, base_url)
+    short, config = load_model(name, base_url, own=assay_toml())
     if config.dialect in ("gold", "null", "chance"):
         raise UsageError(f"model {name} answers from a benchmark's tasks, so it can't be served alone")
     if concurrency < 1:

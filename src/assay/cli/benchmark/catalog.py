@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from assay.benchmark.catalog import names
-from assay.config import SUITES, load_suite, models, suites, unknown
+from assay.config import SUITES, assay_toml, load_suite, models, suites, unknown
 from assay.errors import UsageError
 
 
@@ -27,7 +27,9 @@ def catalog(what: Literal["benchmarks", "models", "suites"], name: str | None = 
     if what == "benchmarks":
         _fill(table, ("benchmark", "from"), [(name, _place(place)) for name, place in names().items()])
     elif what == "models":
-        rows = [(name, server.dialect, server.id, server.base_url or "") for name, server in models().items()]
+        rows = [
+            (name, server.dialect, server.id, server.base_url or "") for name, server in models(assay_toml()).items()
+        ]
         _fill(table, ("model", "dialect", "id", "base URL"), rows)
     else:
         rows = [(name, ", ".join(load_suite(name).models), _place(str(path))) for name, path in suites().items()]

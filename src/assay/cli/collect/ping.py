@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from assay.cli.collect.live import console
-from assay.config import ModelConfig, load_model, load_suite, models, override, suites, unknown
+from assay.config import ModelConfig, assay_toml, load_model, load_suite, models, override, suites, unknown
 from assay.errors import UsageError
 from assay.model.ping import CAP, Finding, Ping, ping_all
 from assay.report.words import legible
@@ -91,10 +91,10 @@ def _asked(target: str, base_url: str | None, assign: tuple[str, ...]) -> Mappin
         if base_url is not None:
             raise UsageError("--base-url is for a single model; in a suite say --set models.NAME.base_url=…")
         return load_suite(target, assign).models
-    if ":" not in target and target not in models():
+    if ":" not in target and target not in models(assay_toml()):
         hint = "; what assay.toml in this directory names; a path that ends in .toml; openai:ID; chat:ID"
-        unknown("suite or model", target, {**suites(), **models()}, hint)
-    name, config = load_model(target, base_url)
+        unknown("suite or model", target, {**suites(), **models(assay_toml())}, hint)
+    name, config = load_model(target, base_url, own=assay_toml())
     return {name: override(_One(config), assign).model}
 
 

@@ -15,7 +15,7 @@ from assay.benchmark.catalog import load
 from assay.cli.collect.live import Live, console, drive
 from assay.cli.collect.run import budget_of, collecting, roles_of
 from assay.collect.collect import Interruption
-from assay.config import Suite, load_suite, suite_of
+from assay.config import Suite, assay_toml, load_suite, suite_of
 from assay.errors import UsageError
 from assay.fidelity.gates.gates import applicable
 from assay.fidelity.profile import ProfilePlan, compute
@@ -143,7 +143,7 @@ def _suite(name: str | None, models: str | None, assign: tuple[str, ...]) -> Sui
         return load_suite(name or "embedded", assign)
     if name is not None:
         raise UsageError("--suite and --models are two ways to say it; give one")
-    return suite_of([model.strip() for model in models.split(",") if model.strip()], assign)
+    return suite_of([model.strip() for model in models.split(",") if model.strip()], assign, own=assay_toml())
 
 
 def report(folder: Annotated[Path, Parameter(name="profile")], *, strict: bool = False) -> int:

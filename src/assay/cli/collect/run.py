@@ -100,7 +100,7 @@ def run(
     """
     place(sandbox, unsafe=unsafe)
     chosen = load(benchmark)
-    name, server = load_model(model, base_url)
+    name, server = load_model(model, base_url, own=assay_toml())
     settings = override(Settings(model=server, sampling=chosen.sampling, limits=chosen.limits), assign)
     folder = out or Path("runs", chosen.name if limit is None else f"{chosen.name}-limit{limit}", name)
     budget = budget_of(budget_tokens, budget_usd)
@@ -160,7 +160,7 @@ def roles_of(assignments: tuple[str, ...]) -> dict[str, ModelConfig]:
         role, found, name = assignment.partition("=")
         if not found:
             raise UsageError(f"--with {assignment}: expected ROLE=NAME, such as --with judge=NAME")
-        roles[role.strip()] = load_model(name.strip())[1]
+        roles[role.strip()] = load_model(name.strip(), own=assay_toml())[1]
     return roles
 
 

@@ -17,7 +17,7 @@ from assay.cli.collect.profile import STYLES
 from assay.cli.fidelity.keys import keys
 from assay.cli.fidelity.walk import Screen, Walk, screens
 from assay.collect.run import GATES_OWN
-from assay.config import load_model, unknown
+from assay.config import assay_toml, load_model, unknown
 from assay.errors import UsageError
 from assay.fidelity.detectors import detect
 from assay.fidelity.profile import compute, contenders_of, read_plan
@@ -170,7 +170,7 @@ def _tell_added(added: Sequence[Said], table: _Table) -> None:
 
 def _ask(folder: Path, name: str, rollouts: Sequence[Opened]) -> None:
     """Have a judge propose marks for what it has not seen yet, and tell what came of it."""
-    by, server = load_model(name)
+    by, server = load_model(name, own=assay_toml())
     if server.dialect in GATES_OWN:
         raise UsageError(f"--judge {name}: it answers tasks alone; expected a model that reads")
     waiting = unproposed(rollouts, read_said(folder), by)
