@@ -19,8 +19,8 @@ from tests.test_cli import assay
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "SECURITY.md"
 EVALUATED = {
-    "environment/verify/code/candidate.py": "runs in the sandbox",
-    "environment/verify/code/checker.py": "runs in the sandbox",
+    "benchmark/verify/code/candidate.py": "runs in the sandbox",
+    "benchmark/verify/code/checker.py": "runs in the sandbox",
 }
 """The files that may execute what they are given, and where they do."""
 TO_TERMINAL = "\x1b]0;owned\x07 \x1b[2J \x9b31m \x08\x08"

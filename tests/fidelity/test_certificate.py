@@ -150,7 +150,7 @@ def test_what_a_certificate_says_of_a_real_profile(folder: Path):
     assert made.models["policy"].run == record.id and made.models["policy"].identity == record.identity
     scores = made.models["policy"].by_repeat
     assert len(scores) == 2 and sum(filter(None, scores)) / 2 == pytest.approx(made.models["policy"].summary.score)
-    assert set(made.benchmark.sources) == {"benchmark.py", "problems.py", "assay/environment/verify/integer.py"}
+    assert set(made.benchmark.sources) == {"benchmark.py", "problems.py", "assay/benchmark/verify/integer.py"}
     assert sorted(run.fate for run in made.registry.runs) == ["in this profile"] * 2 + ["thrown away"] * 2
     assert set(made.evidence) == {"marks.jsonl", "plan.jsonl"} | {
         f"runs/{model}/{file}"
@@ -392,7 +392,7 @@ def test_a_benchmark_that_is_only_a_path_is_not_run_unasked(own: Path):
 def test_a_character_of_the_verifier_that_assay_brings_makes_it_expire(folder: Path, tmp_path: Path):
     package = tmp_path / "other" / "assay"
     shutil.copytree(Path(assay.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
-    with (package / "environment/verify/integer.py").open("a") as file:
+    with (package / "benchmark/verify/integer.py").open("a") as file:
         file.write("#\n")
     process = subprocess.run(
         [sys.executable, "-m", "assay.cli", "verify", folder / "certificate.json", "--json"],
@@ -402,7 +402,7 @@ def test_a_character_of_the_verifier_that_assay_brings_makes_it_expire(folder: P
     )
     assert process.returncode == 5, process.stderr
     looked = {one["what"]: one for one in json.loads(process.stdout)["looked"]}
-    assert looked["benchmark"]["reason"] == "the verifier's assay/environment/verify/integer.py has changed."
+    assert looked["benchmark"]["reason"] == "the verifier's assay/benchmark/verify/integer.py has changed."
 
 
 def test_the_sources_of_a_verdict_are_followed_to_the_end(tmp_path: Path):
@@ -425,7 +425,7 @@ def test_the_sources_of_a_verdict_are_followed_to_the_end(tmp_path: Path):
         "inner/rules.json",
         "rules.py",
         "runner.py",
-        *(f"assay/environment/verify/{name}.py" for name in ("number", "text", "maths", "maths_worker")),
+        *(f"assay/benchmark/verify/{name}.py" for name in ("number", "text", "maths", "maths_worker")),
     }
 
 
