@@ -47,6 +47,8 @@ class StoppedEarly(AssayError):
     """The run cannot go on. What was written stays valid, and the same command resumes it."""
 
     exit_code = 4
+    run: object | None = None
+    """The `assay.Run` of what was written, where `assay.run` raised it."""
 
 
 class NothingScored(StoppedEarly):

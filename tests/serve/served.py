@@ -15,7 +15,7 @@ import uvicorn
 from jsonschema import Draft202012Validator
 
 from assay.config import ModelConfig
-from assay.model import Model, connect
+from assay.model import Model, close, connect
 from assay.model.builtin.fixed import Fixed
 from assay.serve.app import Served
 from assay.serve.gateway import Gateway
@@ -48,7 +48,7 @@ def serving(
                 await asyncio.sleep(0.01)
             started.set()
             await serve
-            await model.aclose()
+            await close(model)
 
         thread = threading.Thread(target=lambda: asyncio.run(main()), daemon=True)
         thread.start()

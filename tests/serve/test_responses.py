@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from assay.config import ModelConfig
 from assay.errors import ModelError
-from assay.model import ContextOverflow, connect
+from assay.model import ContextOverflow, close, connect
 from assay.serve import responses
 from assay.types import (
     FunctionCall,
@@ -398,7 +398,7 @@ def test_our_own_client_reads_back_what_the_model_answered(made: list[Response],
         try:
             return [await model.respond(Request(input=[Message("user", "x")])) for _ in made]
         finally:
-            await model.aclose()
+            await close(model)
 
     with serving(lambda request: next(left)) as url:
         got = asyncio.run(main(url))

@@ -88,12 +88,6 @@ class _MeteredModel:
         meter.output_tokens += response.usage.output_tokens
         return response
 
-    def identity(self) -> dict[str, str]:
-        return self._model.identity()
-
-    async def aclose(self) -> None:
-        return None
-
 
 class _MeteredSession:
     """The session, whose tools end where their time, or the rollout's, is used up."""

@@ -15,6 +15,7 @@ from typing import TypeVar
 import msgspec
 from msgspec import structs
 
+from assay.agent import Agent
 from assay.agent.loop import ToolLoop
 from assay.benchmark import Benchmark
 from assay.benchmark.catalog import home
@@ -23,7 +24,7 @@ from assay.collect.collect import Interruption, Tally, collect, owed, plan
 from assay.config import ModelConfig, unknown
 from assay.digest import code_digest, tasks_digest
 from assay.errors import BudgetSpent, UsageError
-from assay.model import Model, connect
+from assay.model import Model, connect, identity_of
 from assay.model.builtin.fixed import Fixed
 from assay.model.wrappers.budget import Budget
 from assay.model.wrappers.guard import Guarded
@@ -70,15 +71,18 @@ class RunPlan:
 async def collect_run(
     asked: RunPlan,
     *,
+    model: Model | None = None,
+    agent: Agent | None = None,
     interruption: Interruption | None = None,
     watch: Callable[[Tally], None] = lambda _: None,
 ) -> Tally:
     """Collect what the run still owes; `watch` is handed the running tally before the first rollout.
 
+    `model` stands in place of the one that the configuration says, and `agent` in place of the tool loop.
     Raises UsageError, DigestMismatch and StoppedEarly (NothingScored, BudgetSpent). What was collected is kept.
     """
-    async with opened(asked) as ready:
-        budget, server, model, tasks = asked.budget, asked.server, ready.model, ready.tasks
+    async with opened(asked, model) as ready:
+        budget, server, guarded, tasks = asked.budget, asked.server, ready.model, ready.tasks
         with Store(
             asked.folder, ready.record, tasks, asked.shard, registry=asked.registry, claimed=asked.sharing is not None
         ) as store:
@@ -90,15 +94,15 @@ async def collect_run(
                 before=len(scored),
                 prices=server.prices,
                 role_prices={role: config.prices for role, config in asked.roles.items() if config.prices},
-                struggling=lambda: model.struggling,
-                level=lambda: model.level,
+                struggling=lambda: guarded.struggling,
+                level=lambda: guarded.level,
             )
             planned = plan(tasks, asked.repeats, seed=asked.seed, scored=scored, attempts=attempts, shard=asked.shard)
             watch(tally)
             await collect(
                 ready.benchmark,
-                ToolLoop(),
-                model,
+                agent or ToolLoop(),
+                guarded,
                 planned,
                 store,
                 tally,
@@ -124,8 +128,11 @@ class Ready:
 
 
 @asynccontextmanager
-async def opened(asked: RunPlan) -> AsyncGenerator[Ready]:
-    """All that the run's rollouts need, within this process' share of the limits. Raises UsageError."""
+async def opened(asked: RunPlan, model: Model | None = None) -> AsyncGenerator[Ready]:
+    """All that the run's rollouts need, within this process' share of the limits. Raises UsageError.
+
+    `model` stands in place of the one that the configuration says.
+    """
     roles = {role: shared(config, asked) for role, config in asked.roles.items()}
     async with cast(asked.benchmark, roles, concurrency=asked.concurrency, budget=asked.budget) as benchmark:
         asked = dataclasses.replace(asked, benchmark=benchmark)
@@ -133,11 +140,13 @@ async def opened(asked: RunPlan) -> AsyncGenerator[Ready]:
         if asked.repeats < 1 or asked.concurrency < 1:
             raise UsageError("nothing to do: --repeats and --concurrency have to be at least 1")
         server = shared(asked.server, asked)
-        model = Guarded(model_of(asked.server, benchmark), server, concurrency=asked.concurrency, budget=asked.budget)
+        bare = model or model_of(asked.server, benchmark)
+        guarded = Guarded(bare, server, concurrency=asked.concurrency, budget=asked.budget)
         try:
-            yield Ready(benchmark, tasks, model, record_of(asked, model, tasks))
+            yield Ready(benchmark, tasks, guarded, record_of(asked, guarded, tasks))
         finally:
-            await model.aclose()
+            if model is None:  # one that was handed in belongs to the caller
+                await guarded.aclose()
 
 
 def shared(config: ModelConfig, asked: RunPlan) -> ModelConfig:
@@ -194,7 +203,7 @@ def record_of(asked: RunPlan, model: Model, tasks: list[Task]) -> RunRecord:
         code=code_digest(home(asked.benchmark)),
         model=asked.name,
         server=msgspec.to_builtins(shown(asked.server)),
-        identity=asked.server.identity() | model.identity(),
+        identity=asked.server.identity() | identity_of(model),
         sampling=asked.benchmark.sampling,
         limits=asked.benchmark.limits,
         seed=asked.seed,
@@ -208,8 +217,8 @@ def record_of(asked: RunPlan, model: Model, tasks: list[Task]) -> RunRecord:
 
 def _in_role(config: ModelConfig | None, model: Model) -> RoleRecord:
     if config is None:
-        return RoleRecord({}, {**model.identity()})
-    return RoleRecord(msgspec.to_builtins(shown(config)), config.identity() | model.identity())
+        return RoleRecord({}, {**identity_of(model)})
+    return RoleRecord(msgspec.to_builtins(shown(config)), config.identity() | identity_of(model))
 
 
 def versions() -> dict[str, str]:

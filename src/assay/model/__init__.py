@@ -38,15 +38,26 @@ class BudgetReached(ModelError):
 
 
 class Model(Protocol):
-    """Answers requests. Raises ModelError where it can't, and ContextOverflow of these where they are too long."""
+    """Answers requests. Raises ModelError where it can't, and ContextOverflow of these where they are too long.
+
+    This is all that is asked of a model. One that holds something open also has `async def aclose()`. One whose outputs
+    depend on more than its configuration, such as a file of weights, also has `def identity() -> dict[str, str]`.
+    """
 
     async def respond(self, request: Request) -> Response: ...
 
-    async def aclose(self) -> None: ...
 
-    def identity(self) -> dict[str, str]:
-        """What decides its outputs beyond the configuration, such as a digest of the weights."""
-        ...
+def identity_of(model: Model) -> dict[str, str]:
+    """Returns what decides the model's outputs beyond its configuration, such as a digest of the weights."""
+    identity = getattr(model, "identity", None)
+    return identity() if identity else {}
+
+
+async def close(model: Model) -> None:
+    """Closes what the model holds open, if anything."""
+    aclose = getattr(model, "aclose", None)
+    if aclose:
+        await aclose()
 
 
 def connect(config: ModelConfig) -> Model:

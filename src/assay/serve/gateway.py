@@ -123,10 +123,6 @@ class Gateway:
             raise BadRequest(message, param="rollout", code="invalid_rollout")
         return self._folder / f"{rollout}.jsonl"
 
-    def identity(self) -> dict[str, str]:
-        """The model's."""
-        return self._model.identity()
-
     def close(self) -> None:
         """Let another process record into the folder."""
         self._release()
@@ -141,12 +137,6 @@ class _Recorded:
 
     async def respond(self, request: Request) -> Response:
         return await self._gateway.respond(self._rollout, request)
-
-    def identity(self) -> dict[str, str]:
-        return self._gateway.identity()
-
-    async def aclose(self) -> None:
-        return None
 
 
 class _Rollout:

@@ -43,12 +43,6 @@ class HonestUser:
         told, *_, asked = (item.text for item in request.input if isinstance(item, Message))
         return Response(output=[thinking.message(_answer(FACT.findall(told), asked))])
 
-    def identity(self) -> dict[str, str]:
-        return {"built_in": "honest user"}
-
-    async def aclose(self) -> None:
-        return None
-
 
 def _answer(facts: Sequence[tuple[str, str]], question: str) -> str:
     asked = _words(question)

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from assay.benchmark.catalog import load
 from assay.cli.collect.live import Live, console, drive
-from assay.cli.collect.run import budget_of, collecting, roles_of
+from assay.cli.collect.run import collecting, roles_of
 from assay.collect.collect import Interruption
 from assay.config import Suite, assay_toml, load_suite, suite_of
 from assay.errors import UsageError
@@ -21,6 +21,7 @@ from assay.fidelity.gates.gates import applicable
 from assay.fidelity.profile import ProfilePlan, compute
 from assay.fidelity.profile import profile as make_profile
 from assay.fidelity.schema.profile import Profile
+from assay.library.names import budget_of
 from assay.report import findings
 from assay.report.evidence import standing
 from assay.report.page import publish

@@ -21,7 +21,7 @@ from assay.collect.processes import spread
 from assay.collect.run import RunPlan, count_spent
 from assay.config import ModelConfig, Settings, assay_toml, load_model, override
 from assay.errors import BudgetSpent, NothingScored, UsageError
-from assay.model.wrappers.budget import Budget
+from assay.library.names import budget_of
 from assay.sandbox import place
 from assay.store import Shard
 
@@ -162,15 +162,6 @@ def roles_of(assignments: tuple[str, ...]) -> dict[str, ModelConfig]:
             raise UsageError(f"--with {assignment}: expected ROLE=NAME, such as --with judge=NAME")
         roles[role.strip()] = load_model(name.strip(), own=assay_toml())[1]
     return roles
-
-
-def budget_of(tokens: int | None, usd: float | None) -> Budget | None:
-    """The budget that a command's options name. Raises UsageError where it is none."""
-    if tokens is None and usd is None:
-        return None
-    if (tokens is not None and tokens < 1) or (usd is not None and not usd > 0):
-        raise UsageError("a budget has to be above 0")
-    return Budget(tokens=tokens, usd=usd)
 
 
 def _summarise(folder: Path, shard: Shard) -> None:

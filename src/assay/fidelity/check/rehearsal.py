@@ -188,12 +188,6 @@ class _TurnAbout:
         await asyncio.sleep(0)
         return await self._model.respond(request)
 
-    def identity(self) -> dict[str, str]:
-        return self._model.identity()
-
-    async def aclose(self) -> None:
-        return None
-
 
 def _fumbler(task: Task) -> Callable[[Request], Response]:
     """An answerer that calls each tool wrongly, then with arguments of the right types, and ends off topic."""

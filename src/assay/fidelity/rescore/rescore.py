@@ -32,6 +32,7 @@ from assay.fidelity.rescore.retrace import Nobody, as_run, carried
 from assay.fidelity.rescore.retracers import Found, Retracer, Work, elsewhere, here
 from assay.fidelity.results.results import read
 from assay.fidelity.results.summary import write
+from assay.model import identity_of
 from assay.sandbox import PLACE
 from assay.stats.estimates import estimate
 from assay.store import (
@@ -205,11 +206,11 @@ def _roles(asked: RescorePlan, old: RunRecord, benchmark: Benchmark) -> dict[str
     for role, model in benchmark.roles.items():
         assert model is not None
         if config := asked.roles.get(role):
-            found[role] = RoleRecord(msgspec.to_builtins(shown(config)), config.identity() | model.identity())
+            found[role] = RoleRecord(msgspec.to_builtins(shown(config)), config.identity() | identity_of(model))
         elif role in old.roles:
             found[role] = old.roles[role]
         elif not isinstance(model, Nobody):
-            found[role] = RoleRecord({}, {**model.identity()})
+            found[role] = RoleRecord({}, {**identity_of(model)})
     return found
 
 

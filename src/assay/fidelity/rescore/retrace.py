@@ -57,12 +57,6 @@ class Remembering:
         known = self._answers.get(_asked(request.input))
         return known.popleft() if known else await self._other.respond(request)
 
-    def identity(self) -> dict[str, str]:
-        return self._other.identity()
-
-    async def aclose(self) -> None:
-        return None
-
 
 class Nobody:
     """Stands in a role for which no model is named."""
@@ -73,12 +67,6 @@ class Nobody:
     async def respond(self, request: Request) -> Response:
         message = f"it was not asked this when the run was made; to ask it now, say --with {self._role}=NAME"
         raise ModelError(MISSING, message, retryable=False)
-
-    def identity(self) -> dict[str, str]:
-        return {}
-
-    async def aclose(self) -> None:
-        return None
 
 
 async def retrace(benchmark: Benchmark, task: Task, made: Rollout, remembered: Collection[str]) -> Rollout | str:
@@ -156,12 +144,6 @@ class _Told:
 
     async def respond(self, request: Request) -> Response:
         raise ModelError("not_recorded", "the rollout is over", retryable=False)
-
-    def identity(self) -> dict[str, str]:
-        return {}
-
-    async def aclose(self) -> None:
-        return None
 
 
 class _Retracing(_Told):

@@ -15,9 +15,3 @@ class Fixed:
     async def respond(self, request: Request) -> Response:
         answer = self._answer(request)
         return Response(output=thinking.items(answer)) if isinstance(answer, str) else answer
-
-    def identity(self) -> dict[str, str]:
-        return {}
-
-    async def aclose(self) -> None:
-        return None

@@ -23,12 +23,6 @@ class Scripted:
             raise ModelError("script_ended", message, retryable=False)
         return answer(script[request.turn], self._config)
 
-    def identity(self) -> dict[str, str]:
-        return {}
-
-    async def aclose(self) -> None:
-        return None
-
 
 def answer(said: str | list[Item], config: ModelConfig) -> Response:
     """What is written down as an answer: items as they are, raw text by where `reasoning` says that it thinks."""

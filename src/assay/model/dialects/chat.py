@@ -118,9 +118,6 @@ class Chat:
             tokens=_token_ids(wire, choice),
         )
 
-    def identity(self) -> dict[str, str]:
-        return {}
-
     async def aclose(self) -> None:
         await self._endpoint.aclose()
 

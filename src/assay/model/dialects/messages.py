@@ -116,9 +116,6 @@ class Messages:
             id=wire.id,
         )
 
-    def identity(self) -> dict[str, str]:
-        return {}
-
     async def aclose(self) -> None:
         await self._endpoint.aclose()
 

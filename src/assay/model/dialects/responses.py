@@ -89,9 +89,6 @@ class Responses:
             tokens=_token_ids(wire),
         )
 
-    def identity(self) -> dict[str, str]:
-        return {}
-
     async def aclose(self) -> None:
         await self._endpoint.aclose()
 

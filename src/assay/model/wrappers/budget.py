@@ -10,6 +10,7 @@ from assay.config import ModelConfig, Prices
 from assay.errors import ModelError, UsageError
 from assay.model import BudgetReached, Model
 from assay.model.dialects.responses import settings
+from assay.model.wrappers.base import Wrapper
 from assay.types import Request, Response, Rollout, Usage
 
 BILLED = {"timeout", "connection_lost", "stream_cut", "bad_response", "too_large"}
@@ -127,7 +128,7 @@ class Budget:
         return ", ".join(parts)
 
 
-class Metered:
+class Metered(Wrapper):
     """The model within a budget: each request first sets aside the most that it may use.
 
     Input is at most a token a byte. Output is at most `max_output_tokens`; where no such cap is set, twice the longest
@@ -136,7 +137,7 @@ class Metered:
 
     def __init__(self, model: Model, config: ModelConfig, budget: Budget) -> None:
         budget.check(config)
-        self._model = model
+        super().__init__(model)
         self._config = config
         self._budget = budget
         self._encode = msgspec.json.Encoder().encode
@@ -180,9 +181,3 @@ class Metered:
     def _most(self, request: Request) -> Usage:
         sent = len(self._encode([request.input, request.tools, request.format]))
         return Usage(input_tokens=sent, output_tokens=self._cap(request) or 2 * self._longest)
-
-    def identity(self) -> dict[str, str]:
-        return self._model.identity()
-
-    async def aclose(self) -> None:
-        await self._model.aclose()

@@ -2,13 +2,14 @@
 
 from assay.config import ModelConfig
 from assay.model import Model
+from assay.model.wrappers.base import Wrapper
 from assay.model.wrappers.budget import Budget, Metered
 from assay.model.wrappers.limit import Limit
 from assay.model.wrappers.retry import Retry
 from assay.types import Request, Response
 
 
-class Guarded:
+class Guarded(Wrapper):
     """Limit around Retry around Metered around the model: the place that a server grants is held while it is retried,
     and each try is within the budget."""
 
@@ -16,6 +17,7 @@ class Guarded:
         metered = Metered(model, config, budget) if budget else model
         self._retry = Retry(metered, config.attempts)
         self._limit = Limit(self._retry, config.limits, concurrency)
+        super().__init__(self._limit)
 
     async def respond(self, request: Request) -> Response:
         """Raises ModelError."""
@@ -30,9 +32,3 @@ class Guarded:
     def level(self) -> int | None:
         """Requests in flight that the server takes, where these are fewer than were allowed."""
         return self._limit.level if self._limit.held_back else None
-
-    def identity(self) -> dict[str, str]:
-        return self._limit.identity()
-
-    async def aclose(self) -> None:
-        await self._limit.aclose()

@@ -8,6 +8,7 @@ from assay.config import Limits
 from assay.errors import ModelError
 from assay.model import Model
 from assay.model.http import OVERLOAD
+from assay.model.wrappers.base import Wrapper
 from assay.types import Request, Response, Usage
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 60.0
@@ -16,7 +17,7 @@ FIRST_GUESS = 2048
 """Tokens that a request is taken to need until the first answer says what they do need."""
 
 
-class Limit:
+class Limit(Wrapper):
     """Finds the concurrency that a server takes: additive increase, multiplicative decrease (Chiu and Jain, 1989).
 
     It begins at the most that is allowed. When the server turns a request away (429, 503, 529), the level is halved,
@@ -29,7 +30,7 @@ class Limit:
     """
 
     def __init__(self, model: Model, limits: Limits, concurrency: int) -> None:
-        self._model = model
+        super().__init__(model)
         self._patience_s = limits.patience_s
         self._most = float(min(concurrency, limits.concurrency or concurrency))
         self._level = self._most
@@ -169,13 +170,10 @@ class Limit:
                 self._admit()
             raise
 
-    def identity(self) -> dict[str, str]:
-        return self._model.identity()
-
     async def aclose(self) -> None:
         if self._opening is not None:
             self._opening.cancel()
-        await self._model.aclose()
+        await super().aclose()
 
 
 class _Pace:

@@ -82,12 +82,6 @@ class Recorder:
         self.turns.append(Turn(input=new, response=response, follows=follows, **timing))
         return response
 
-    def identity(self) -> dict[str, str]:
-        return self._model.identity()
-
-    async def aclose(self) -> None:
-        return None
-
 
 class Conversations:
     """The conversations of one rollout, as a tree in which what they share is held once.

@@ -9,6 +9,7 @@ from stamina.instrumentation import set_on_retry_hooks
 from assay.errors import ModelError
 from assay.model import Model
 from assay.model.http import OVERLOAD
+from assay.model.wrappers.base import Wrapper
 from assay.types import Request, Response
 
 LONGEST_WAIT_S = 60.0
@@ -18,14 +19,14 @@ LONGEST_WAIT_S = 60.0
 set_on_retry_hooks([])
 
 
-class Retry:
+class Retry(Wrapper):
     """Tries a request again where the error may pass, at most `attempts` times in all, with growing waits and jitter.
 
     A server that says "slow down" is not asked again from here: that is for `Limit` around it, which knows who waits.
     """
 
     def __init__(self, model: Model, attempts: int, *, wait_s: float = 0.5) -> None:
-        self._model = model
+        super().__init__(model)
         self._attempts = attempts
         self._wait_s = wait_s
         # Not the global generator, whose state belongs to the environment's code.
@@ -78,9 +79,3 @@ class Retry:
     @staticmethod
     def _again_for(error: ModelError) -> bool:
         return error.retryable and error.kind not in OVERLOAD
-
-    def identity(self) -> dict[str, str]:
-        return self._model.identity()
-
-    async def aclose(self) -> None:
-        await self._model.aclose()

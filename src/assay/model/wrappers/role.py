@@ -40,9 +40,3 @@ class InRole:
             message = f"its answer is incomplete ({response.incomplete_reason})"
             raise RoleError(self._role, ModelError("incomplete", message, retryable=True))
         return response
-
-    def identity(self) -> dict[str, str]:
-        return self._recorder.identity() if self._recorder else {}
-
-    async def aclose(self) -> None:
-        return None
