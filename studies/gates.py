@@ -4,20 +4,11 @@ import itertools
 from collections.abc import Iterator
 from functools import cache
 
-from assay.fidelity.gates.gates import (
-    ALPHA,
-    FLOOR,
-    MARGIN,
-    Contender,
-    corrected,
-    floor_gate,
-    floor_test,
-    order_choices,
-    order_differences,
-    order_gate,
-    order_pairs,
-    order_test,
-)
+from assay.fidelity.gates import corrected
+from assay.fidelity.gates.floor import FLOOR, floor_gate, floor_test
+from assay.fidelity.gates.order import MARGIN, order_choices, order_differences, order_gate, order_pairs, order_test
+from assay.fidelity.gates.rule import ALPHA
+from assay.fidelity.results.contender import Contender
 from assay.fidelity.results.results import Cell, Results
 from assay.stats.compare import holm
 from assay.stats.distributions import normal_cdf

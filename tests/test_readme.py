@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from assay.config import AssayToml, Limits, Member, convert, load_suite, read_toml
+from assay.fidelity.gates import GATES
 from tests.endpoint import Endpoint, answering
 from tests.test_cli import assay
 
@@ -66,6 +67,11 @@ def test_an_edited_verifier_is_refused_in_the_same_directory(tmp_path: Path):
     code, _, err = assay(*command, cwd=tmp_path)
     assert code == 2
     assert "code:" in err
+
+
+def test_the_table_of_gates_is_the_registrys():
+    rows = [f"| {rule.name} | {rule.question} | {rule.needs} |\n" for rule in GATES]
+    assert "| gate | asks | computed from |\n| --- | --- | --- |\n" + "".join(rows) + "\n" in README
 
 
 def test_every_path_it_names_is_there():

@@ -71,6 +71,11 @@ class Message(Struct, frozen=True, tag="message", omit_defaults=True):
         """All text of the message, joined. Refusals and images are not text."""
         return text_of(self.content)
 
+    @property
+    def refusals(self) -> list[str]:
+        """The pieces in which the model declines."""
+        return [] if isinstance(self.content, str) else [p.refusal for p in self.content if isinstance(p, Refusal)]
+
 
 class Reasoning(Struct, frozen=True, tag="reasoning", omit_defaults=True):
     """What the model thought before it answered. A verifier is never shown it."""

@@ -12,9 +12,11 @@ from assay.benchmarks.gsm8k.benchmark import BENCHMARK, GSM8K
 from assay.collect.run import RunPlan, collect_run
 from assay.config import load_model
 from assay.errors import UsageError
-from assay.fidelity.gates.verification import gold_gate
-from assay.fidelity.original.parity import parity_gate
-from assay.fidelity.original.published import reproduced_gate, reproductions
+from assay.fidelity.gates.gold import gold_gate
+from assay.fidelity.gates.parity import parity_gate
+from assay.fidelity.gates.reproduced import reproduced_gate
+from assay.fidelity.original.parity import digests_of
+from assay.fidelity.original.published import published, reproductions
 from assay.fidelity.original.reference import read_parity, stored
 from assay.fidelity.results.results import read
 from assay.store import read_record
@@ -81,13 +83,13 @@ def test_the_verifier_agrees_with_every_recorded_judgement_and_gives_the_publish
     assert reference is not None
     assert sum(row.score for row in reference.rows) == np.nansum(results.rewards_TK) == SOLVERS[solver]
     members = {"m": f"gsm8k paper, {solver.removesuffix('_verification').upper()} verification"}
-    found = reproductions(gsm8k, members, {"m": results}, {"m": reference}, {"m": read_record(folder)})
+    found = reproductions(published(gsm8k), 1319, members, {"m": results}, {"m": reference}, {"m": read_record(folder)})
     assert [(one.verdict, one.here_verdict, one.repeats, one.producible) for one in found] == [
         ("identical", "identical", 1, True)
     ]
     assert round(100 * found[0].score, 2) == round(100 * SOLVERS[solver] / 1319, 2)
     assert reproduced_gate(found, original=False).verdict == "pass"
-    gate = parity_gate({"m": read_parity(folder / "parity.json")}, gsm8k, original=False)
+    gate = parity_gate({"m": read_parity(folder / "parity.json")}, digests_of(gsm8k), original=False)
     assert gate.verdict == "inconclusive" and "Missing: a fresh run" in gate.reason
 
 

@@ -14,7 +14,8 @@ from assay.benchmarks.mcq.benchmark import BENCHMARK, MultipleChoice
 from assay.benchmarks.mcq.rows import Question, read
 from assay.collect.run import tasks_of
 from assay.errors import InputError, UsageError
-from assay.fidelity.gates.verification import gold_gate, verifier_gate
+from assay.fidelity.gates.gold import gold_gate
+from assay.fidelity.gates.verifier import verifier_gate
 from assay.types import Message
 
 MMLU_PRO = {

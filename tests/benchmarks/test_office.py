@@ -21,7 +21,8 @@ from assay.collect.collect import Planned, roll
 from assay.collect.run import model_of
 from assay.config import ModelConfig
 from assay.digest import task_digest, tasks_digest
-from assay.fidelity.gates.verification import gold_gate, verifier_gate
+from assay.fidelity.gates.gold import gold_gate
+from assay.fidelity.gates.verifier import verifier_gate
 from assay.types import Rollout, Score, Task
 from tests.test_cli import assay
 

@@ -34,7 +34,7 @@ from assay.fidelity.certificate.certificate import (
 from assay.fidelity.certificate.signature import fingerprint, make_key, private_key, public_key
 from assay.fidelity.certificate.sources import sources
 from assay.fidelity.certificate.validity import Validity, verify
-from assay.fidelity.gates.gates import GATE_ORDER
+from assay.fidelity.gates import GATE_ORDER
 from assay.fidelity.schema.evidence import ReferenceRecord
 from assay.fidelity.schema.profile import Gate
 from assay.report.certificate import badge, harbor, markdown, renderings

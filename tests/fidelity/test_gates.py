@@ -10,9 +10,17 @@ import pytest
 
 from assay.benchmark import Benchmark, Environment
 from assay.benchmark.verify.integer import integer
-from assay.fidelity.gates import gates, verification
-from assay.fidelity.gates.gates import Contender, Test
+from assay.fidelity.gates import corrected, held_back
+from assay.fidelity.gates.floor import clears_floor, floor_gate, floor_test
+from assay.fidelity.gates.gold import gold_gate
+from assay.fidelity.gates.kinds import kinds_gate
+from assay.fidelity.gates.order import order_choices, order_differences, order_gate, order_pairs, order_test
+from assay.fidelity.gates.repeats import repeats_gate
+from assay.fidelity.gates.rule import ALPHA, Test
+from assay.fidelity.gates.verifier import verifier_gate
+from assay.fidelity.results.contender import Contender
 from assay.fidelity.results.results import Cell, Results
+from assay.fidelity.schema.profile import Gate
 from assay.types import Message, Response, Score, Task
 
 TASKS = [Task(id=f"t{i}", input=[Message(role="user", content=f"{i}")], gold=str(i + 10)) for i in range(60)]
@@ -63,7 +71,7 @@ def of(name: str, rewards_TK: np.ndarray, *, role: str = "open", kind: str = "in
 
 
 def test_gold_passes_where_gold_is_right_and_nothing_is_not():
-    gate = asyncio.run(verification.gold_gate(made(), TASKS))
+    gate = asyncio.run(gold_gate(made(), TASKS))
     assert (gate.verdict, gate.numbers["gold_right"], gate.numbers["null_score"]) == ("pass", 60, 0)
 
 
@@ -76,14 +84,14 @@ def test_gold_passes_where_gold_is_right_and_nothing_is_not():
     ],
 )
 def test_gold_fails_and_names_the_tasks(verify: Callable[[Task, Response], Score], words: str):
-    gate = asyncio.run(verification.gold_gate(made(verify), TASKS))
+    gate = asyncio.run(gold_gate(made(verify), TASKS))
     assert gate.verdict == "fail"
     assert re.search(words, gate.reason), gate.reason
 
 
 def test_gold_measures_chance():
     benchmark = Benchmark(environment=Made(honest, guess="12"), repeats=1)
-    gate = asyncio.run(verification.gold_gate(benchmark, TASKS))
+    gate = asyncio.run(gold_gate(benchmark, TASKS))
     assert gate.numbers["chance_measured"] == pytest.approx(1 / 60)
     assert "Guesses score 1.7%, above the chance" in gate.reason
 
@@ -92,13 +100,13 @@ def test_gold_fails_where_the_verifier_breaks_on_an_empty_answer():
     def brittle(task: Task, response: Response) -> Score:
         return Score(reward=float(response.text.split()[-1] == task.gold))
 
-    gate = asyncio.run(verification.gold_gate(made(brittle), TASKS))
+    gate = asyncio.run(gold_gate(made(brittle), TASKS))
     assert gate.verdict == "fail"
     assert "The verifier failed on 60 gold, empty, off-topic or guessed answers: t0: IndexError" in gate.reason
 
 
 def test_the_verifier_passes_where_it_reads_the_message_alone():
-    gate = asyncio.run(verification.verifier_gate(made(formats=("{}", "**{}**")), TASKS))
+    gate = asyncio.run(verifier_gate(made(formats=("{}", "**{}**")), TASKS))
     assert (gate.verdict, gate.numbers["checks"]) == ("pass", 60 * 7)
 
 
@@ -116,7 +124,7 @@ def everything(response: Response) -> str:
     ],
 )
 def test_the_verifier_gate_catches_what_should_not_matter(verify: Callable[[Task, Response], Score], rewrite: str):
-    gate = asyncio.run(verification.verifier_gate(made(verify, formats=("{}", "**{}**")), TASKS))
+    gate = asyncio.run(verifier_gate(made(verify, formats=("{}", "**{}**")), TASKS))
     assert gate.verdict == "fail"
     assert rewrite in gate.numbers["wrong"]
     assert gate.numbers["tasks_wrong"][rewrite][0] == "t0"
@@ -124,14 +132,14 @@ def test_the_verifier_gate_catches_what_should_not_matter(verify: Callable[[Task
 
 def test_the_verifier_gate_catches_a_reward_that_changes():
     calls = iter(range(10**6))
-    gate = asyncio.run(verification.verifier_gate(made(lambda t, r: Score(reward=float(next(calls) % 2))), TASKS))
+    gate = asyncio.run(verifier_gate(made(lambda t, r: Score(reward=float(next(calls) % 2))), TASKS))
     assert "same input, same reward" in gate.numbers["wrong"]
 
 
 def floor(*contenders: Contender, chance: float = 0.0, last: bool = True) -> str:
-    test = gates.floor_test(contenders, chance)
-    p = gates.corrected({"floor": test})["floor"] if test else None
-    return gates.floor_gate(contenders, chance, p, last_tier=last).verdict
+    test = floor_test(contenders, chance)
+    p = corrected({"floor": test})["floor"] if test else None
+    return floor_gate(contenders, chance, p, last_tier=last).verdict
 
 
 def test_floor():
@@ -146,13 +154,13 @@ def test_floor():
 
 
 def test_the_best_of_several_models_is_the_best_partly_by_luck():
-    alone = gates.floor_test([contender("a", 0.4)], 0.0)
-    among = gates.floor_test([contender("a", 0.4), contender("b", 0.1), contender("c", 0.2)], 0.0)
+    alone = floor_test([contender("a", 0.4)], 0.0)
+    among = floor_test([contender("a", 0.4), contender("b", 0.1), contender("c", 0.2)], 0.0)
     assert alone and among
     assert among.p_pass == pytest.approx(3 * alone.p_pass)
     assert among.p_fail == alone.p_fail  # to fail, all have to be below
-    differences = gates.order_differences([(contender("c", 0.4), contender("o", 0.5, seed=1))])
-    alone, among = gates.order_test(differences), gates.order_test(differences, (2, 4))
+    differences = order_differences([(contender("c", 0.4), contender("o", 0.5, seed=1))])
+    alone, among = order_test(differences), order_test(differences, (2, 4))
     assert alone and among
     assert (among.p_pass, among.p_fail) == (min(1, 2 * alone.p_pass), pytest.approx(min(1, 4 * alone.p_fail)))
     models = [
@@ -161,27 +169,27 @@ def test_the_best_of_several_models_is_the_best_partly_by_luck():
         contender("p", 0.4),
         of("q", np.full((60, 2), np.nan)),
     ]
-    assert gates.order_choices(models, []) == (1, 2)
-    assert gates.order_choices(models, [("c", "o")]) == (1, 1)
+    assert order_choices(models, []) == (1, 2)
+    assert order_choices(models, [("c", "o")]) == (1, 1)
 
 
 def test_the_climb_ends_only_where_the_floor_gate_will_pass():
     cleared = 0
     for p in np.linspace(0.3, 0.6, 31):
         found = [contender("a", p)]
-        if gates.clears_floor(found, 0.0):
+        if clears_floor(found, 0.0):
             cleared += 1
-            test = gates.floor_test(found, 0.0)
+            test = floor_test(found, 0.0)
             assert test is not None
-            p_holm = gates.corrected({"floor": test, "order": Test(p_pass=0.9, p_fail=0.1)})["floor"]
-            assert gates.floor_gate(found, 0.0, p_holm, last_tier=False).verdict == "pass"
+            p_holm = corrected({"floor": test, "order": Test(p_pass=0.9, p_fail=0.1)})["floor"]
+            assert floor_gate(found, 0.0, p_holm, last_tier=False).verdict == "pass"
     assert 5 < cleared < 31
 
 
-def order(*contenders: Contender, stated: list[tuple[str, str]]) -> gates.Gate:
-    differences = gates.order_differences(gates.order_pairs(contenders, stated))
-    test = gates.order_test(differences)
-    return gates.order_gate(differences, gates.corrected({"order": test})["order"] if test else None)
+def order(*contenders: Contender, stated: list[tuple[str, str]]) -> Gate:
+    differences = order_differences(order_pairs(contenders, stated))
+    test = order_test(differences)
+    return order_gate(differences, corrected({"order": test})["order"] if test else None)
 
 
 def test_order():
@@ -207,28 +215,28 @@ def test_order_says_nothing_of_a_model_with_few_scores():
 
 
 def test_holm_makes_many_pairs_harder_to_pass():
-    one = gates.corrected({"a": Test(0.02, 0.98)})
-    many = gates.corrected({name: Test(0.02, 0.98) for name in "abcd"})
-    assert one["a"].p_pass < gates.ALPHA < many["a"].p_pass
+    one = corrected({"a": Test(0.02, 0.98)})
+    many = corrected({name: Test(0.02, 0.98) for name in "abcd"})
+    assert one["a"].p_pass < ALPHA < many["a"].p_pass
 
 
 def test_kinds():
     instruct, thinking = contender("i", 0.5), contender("t", 0.5, kind="thinking")
     twice = of("twice", np.ones((60, 2)))
     both = {"instruct", "thinking"}
-    gate = gates.kinds_gate([instruct, thinking], both)
+    gate = kinds_gate([instruct, thinking], both)
     assert gate.verdict == "inconclusive"  # 60 tasks without one failure still leave up to 6 %
     assert "not clear of 5% (none happened)" in gate.reason
     silent = of("s", np.zeros((60, 2)), kind="thinking", answer=None)
-    gate = gates.kinds_gate([twice, silent], both)
+    gate = kinds_gate([twice, silent], both)
     assert gate.verdict == "fail"
     assert "s (thinking): no answer 100.0%" in gate.reason
     assert gate.rollouts[0].model == "s"
     capped = of("c", np.zeros((60, 2)), kind="thinking", stop="token_cap")
-    assert "token cap 100.0%" in gates.kinds_gate([twice, capped], set()).reason
+    assert "token cap 100.0%" in kinds_gate([twice, capped], set()).reason
     failing = np.ones((60, 2))
     failing[:9] = np.nan
-    gate = gates.kinds_gate([twice, of("f", failing, kind="thinking")], both)
+    gate = kinds_gate([twice, of("f", failing, kind="thinking")], both)
     assert gate.verdict == "fail"
     assert "failures 15.0%" in gate.reason
 
@@ -241,48 +249,48 @@ def test_kinds_passes_with_enough_tasks_and_both_kinds():
         return Contender(name, "open", kind, 1, Results(tasks, np.ones((200, 1)), cells, {}, 0.0))
 
     both = {"instruct", "thinking"}
-    assert gates.kinds_gate([wide("i", "instruct"), wide("t", "thinking")], both).verdict == "pass"
-    gate = gates.kinds_gate([wide("i", "instruct")], both)
+    assert kinds_gate([wide("i", "instruct"), wide("t", "thinking")], both).verdict == "pass"
+    gate = kinds_gate([wide("i", "instruct")], both)
     assert gate.verdict == "inconclusive"
     assert "No thinking model: that kind has not run" in gate.reason
 
 
 def test_a_verifier_that_names_no_answers_is_not_blamed_for_it():
     silent = of("s", np.ones((60, 2)), answer=None)
-    assert "no_answer" not in gates.kinds_gate([silent], set()).numbers["rates"]["s"]
+    assert "no_answer" not in kinds_gate([silent], set()).numbers["rates"]["s"]
 
 
 def test_a_gate_is_held_back_while_rollouts_are_owed():
     whole = contender("a", 0.7)
     part = Contender("b", "open", "instruct", 1, Results(TASKS, np.full((60, 2), np.nan), [], {}, 0.0))
-    gate = gates.Gate("floor", "pass", "so far so good")
-    assert gates.held_back(gate, [whole]) == gate
-    held = gates.held_back(gate, [whole, part])
+    gate = Gate("floor", "pass", "so far so good")
+    assert held_back(gate, [whole]) == gate
+    held = held_back(gate, [whole, part])
     assert held.verdict == "inconclusive"
     assert "b (120 of 120)" in held.reason
 
 
 def test_repeats():
     rates = np.linspace(0, 1, len(TASKS))
-    gate, record = gates.repeats_gate([contender("a", rates, k=4)])
+    gate, record = repeats_gate([contender("a", rates, k=4)])
     assert gate.verdict == "fail"
     assert record is not None
     assert record.k_star is not None and record.k_upper is not None and 4 < record.k_star <= record.k_upper
-    gate, record = gates.repeats_gate([contender("a", rates, k=2 * record.k_upper)])
+    gate, record = repeats_gate([contender("a", rates, k=2 * record.k_upper)])
     assert gate.verdict == "pass"
-    assert gates.repeats_gate([contender("a", 0.5, k=1)])[0].verdict == "inconclusive"
-    assert gates.repeats_gate([contender("a", 1.0)])[0].verdict == "pass"
-    assert gates.repeats_gate([])[0].verdict == "not run"
+    assert repeats_gate([contender("a", 0.5, k=1)])[0].verdict == "inconclusive"
+    assert repeats_gate([contender("a", 1.0)])[0].verdict == "pass"
+    assert repeats_gate([])[0].verdict == "not run"
 
 
 def test_repeats_that_are_copies_or_drift_fail():
     rewards_TK = (np.random.default_rng(0).random((60, 8)) < 0.5).astype(float)
     rewards_TK[:, 4:] = rewards_TK[:, :4]
-    gate, _ = gates.repeats_gate([of("copied", rewards_TK, text=lambda i, j: f"{i}/{j % 4}".encode())])
+    gate, _ = repeats_gate([of("copied", rewards_TK, text=lambda i, j: f"{i}/{j % 4}".encode())])
     assert gate.verdict == "fail"
     assert "repeats 0 and 4 have identical texts" in gate.reason
     drifting = (np.random.default_rng(0).random((60, 8)) < np.linspace(0.2, 0.8, 8)).astype(float)
-    gate, _ = gates.repeats_gate([of("drifting", drifting)])
+    gate, _ = repeats_gate([of("drifting", drifting)])
     assert gate.verdict == "fail"
     assert "drifts" in gate.reason
 
@@ -291,21 +299,21 @@ def test_repeats_that_are_alike_because_little_varies_are_not_called_copies():
     rng = np.random.default_rng(1)
     varied = {(i, j): rng.random() < 0.02 for i in range(40) for j in range(4)}
     alike = of("alike", np.ones((60, 4)), text=lambda i, j: f"{i}/{j if varied.get((i, j)) else ''}".encode())
-    gate, _ = gates.repeats_gate([alike])
+    gate, _ = repeats_gate([alike])
     assert gate.verdict != "fail"
 
 
 def test_repeats_without_any_difference_say_nothing():
     same = {"text": lambda i, j: str(i).encode()}
-    assert gates.repeats_gate([of("right", np.ones((60, 4)), **same)])[0].verdict == "inconclusive"
+    assert repeats_gate([of("right", np.ones((60, 4)), **same)])[0].verdict == "inconclusive"
     half = np.repeat(np.arange(60)[:, None] % 2, 4, axis=1).astype(float)
-    gate, _ = gates.repeats_gate([of("greedy", half, **same)])
+    gate, _ = repeats_gate([of("greedy", half, **same)])
     assert gate.verdict == "fail"
     assert "greedy, cached or seed-locked" in gate.reason
 
 
 def test_a_model_without_any_score_leaves_kinds_open():
     nothing = of("down", np.full((60, 2), np.nan))
-    gate = gates.kinds_gate([of("up", np.ones((60, 2))), nothing], {"instruct", "thinking"})
+    gate = kinds_gate([of("up", np.ones((60, 2))), nothing], {"instruct", "thinking"})
     assert gate.verdict == "inconclusive"
     assert "Nothing is known of down" in gate.reason

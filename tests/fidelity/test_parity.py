@@ -17,7 +17,8 @@ from assay.benchmark.verify.integer import integer
 from assay.collect.run import RunPlan, collect_run
 from assay.config import ModelConfig, load_model
 from assay.errors import UsageError
-from assay.fidelity.original.parity import compare, parity_gate
+from assay.fidelity.gates.parity import parity_gate
+from assay.fidelity.original.parity import compare, digests_of
 from assay.fidelity.original.reference import read, read_parity, stored
 from assay.fidelity.schema.evidence import Parity, Rung
 from assay.store import read_rollouts, read_tasks
@@ -305,12 +306,12 @@ def test_the_gate_asks_for_frozen_outputs_and_for_fresh_ones(runs: tuple[Path, P
         ({"m": structs.replace(both, code="0")}, "not run", "the benchmark's verifier changed"),
         ({"m": structs.replace(wrong, tasks_digest="0"), "n": both}, "pass", "the benchmark's tasks changed"),
     ):
-        gate = parity_gate(parities, BENCHMARK, original=False)
+        gate = parity_gate(parities, digests_of(BENCHMARK), original=False)
         assert (gate.name, gate.verdict) == ("parity", verdict) and words in gate.reason
         msgspec.json.encode(gate)
         if verdict == "fail":
             assert [(ref.model, ref.task, ref.repeat) for ref in gate.rollouts] == [("n", rows[0]["task"], 0)]
-    original = parity_gate({}, BENCHMARK, original=True)
+    original = parity_gate({}, digests_of(BENCHMARK), original=True)
     assert original.verdict == "not run" and "is the original" in original.reason
 
 

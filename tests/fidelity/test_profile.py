@@ -13,7 +13,8 @@ from assay.benchmark.catalog import load
 from assay.collect.collect import Interruption
 from assay.config import Member, Suite, load_suite
 from assay.errors import DigestMismatch, InputError
-from assay.fidelity.profile import GATE_ORDER, ProfilePlan, compute, profile
+from assay.fidelity.gates import GATE_ORDER
+from assay.fidelity.profile import ProfilePlan, compute, profile
 from assay.fidelity.results.results import read
 from assay.fidelity.results.summary import summarise, write
 from assay.fidelity.schema.profile import Plan, Profile

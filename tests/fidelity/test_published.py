@@ -14,7 +14,8 @@ from assay.benchmark.verify.integer import integer
 from assay.config import ModelConfig
 from assay.digest import tasks_digest
 from assay.errors import InputError
-from assay.fidelity.original.published import published, read, reproduced_gate, reproductions
+from assay.fidelity.gates.reproduced import reproduced_gate
+from assay.fidelity.original.published import published, read, reproductions
 from assay.fidelity.original.reference import Reference, Row
 from assay.fidelity.results.results import Cell, Results, text_digest
 from assay.fidelity.schema.evidence import ReferenceRecord, Reproduced
@@ -145,7 +146,8 @@ def reproduced(
     benchmark: Benchmark, there: Reference | None, here: Results | None = None, **sampling: Any
 ) -> Reproduced:
     found = reproductions(
-        benchmark,
+        published(benchmark),
+        sum(1 for _ in benchmark.environment.tasks()),
         {"m": "m", "unpublished": None, "unknown": "other"},
         {"m": here} if here else {},
         {"m": there} if there else {},

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from assay.config import Prices
-from assay.fidelity.gates import gates
-from assay.fidelity.gates.gates import Contender
+from assay.fidelity.gates.repeats import repeats_gate
+from assay.fidelity.results.contender import Contender
 from assay.fidelity.results.repeats import costs, independence, next_step, towards
 from assay.fidelity.results.results import Cell, Results
 from assay.fidelity.results.summary import summarise, text
@@ -114,7 +114,7 @@ def test_independent_repeats_are_seldom_called_dependent():
 def test_the_gate_and_the_summary_say_the_same():
     copied = results(coins(60, 4), lambda i, j: f"{i}/{j % 2}")
     reason = independence(copied).reason
-    gate, _ = gates.repeats_gate([Contender("m", "open", "instruct", 1, copied)])
+    gate, _ = repeats_gate([Contender("m", "open", "instruct", 1, copied)])
     assert gate.verdict == "fail"
     assert reason in gate.reason
     assert gate.numbers["repeats_copied"] == [(0, 2), (1, 3)]

@@ -15,10 +15,11 @@ from msgspec import structs
 from assay.digest import task_digest, tasks_digest
 from assay.errors import InputError, ModelError
 from assay.fidelity.detectors.across import ACROSS
+from assay.fidelity.gates.failures import failures_gate
 from assay.fidelity.results.results import read
 from assay.fidelity.review.judge import prompt, propose, standings, unproposed
-from assay.fidelity.review.marks import bring, content, keep, read_said
-from assay.fidelity.review.review import Opened, drawn, failing, failures_gate, opened, review, settled, shown
+from assay.fidelity.review.marks import bring, content, contents_of, keep, read_said
+from assay.fidelity.review.review import Opened, drawn, failing, opened, review, settled, shown
 from assay.fidelity.review.transcript import attempt
 from assay.fidelity.schema.evidence import Explanation, Fault, Finding, Mark, Reviewed, Said, Spotted
 from assay.fidelity.schema.profile import RolloutRef
@@ -207,7 +208,7 @@ def test_marks_hold_for_what_was_read_wherever_it_is(tmp_path: Path):
         mark(wrong[3], "verifier", model="another"),
         mark(wrong[4], content="0" * 64),
     ]
-    found = review(run, "m", results, said, 5)
+    found = review("m", results, said, contents_of(run, "m", said), 5)
     held = {(m.task, m.repeat): m.fault for m in found.marks}
     assert held == {("t0", 0): "task", ("t0", 1): "task", ("t1", 0): "unclear"}
     assert (found.failing, found.made, found.sample) == (14, 14, 5)
@@ -217,9 +218,10 @@ def test_marks_hold_for_what_was_read_wherever_it_is(tmp_path: Path):
 
 def test_a_mark_ends_with_the_score_it_was_made_for(tmp_path: Path):
     said: list[Said] = [mark(rollout(0), "verifier")]
-    assert len(review(run_of(tmp_path / "a", [rollout(0)]), "m", read(tmp_path / "a"), said).marks) == 1
+    run = run_of(tmp_path / "a", [rollout(0)])
+    assert len(review("m", read(run), said, contents_of(run, "m", said)).marks) == 1
     mended = run_of(tmp_path / "b", [rollout(0, 0, Score(reward=0.5, answer="x"))])
-    found = review(mended, "m", read(mended), said)
+    found = review("m", read(mended), said, contents_of(mended, "m", said))
     assert (found.marks, found.marked, len(found.unread)) == ([], 0, 1)
 
 

@@ -9,8 +9,8 @@ from assay.errors import UsageError
 from assay.fidelity.detectors import LOOKED_FOR, detect
 from assay.fidelity.detectors.suspects import suspects
 from assay.fidelity.profile import contenders_of, read_plan
+from assay.fidelity.results.contender import measured
 from assay.fidelity.results.results import Results, read
-from assay.fidelity.review.review import to_read
 from assay.fidelity.schema.evidence import Finding, SuspectTask
 from assay.store import read_record
 
@@ -51,5 +51,5 @@ def runs_of(folder: Path) -> dict[str, tuple[Path, Results]]:
     if not (folder / "plan.jsonl").exists():
         raise UsageError(f"{folder} is neither a run's directory nor a profile's: it has no run.json and no plan.jsonl")
     plan = read_plan(folder)
-    chosen = to_read(plan.suite, contenders_of(folder, plan))
-    return {name: (folder / "runs" / name, results) for name, results in chosen.items()}
+    chosen = measured(plan.suite, contenders_of(folder, plan))
+    return {one.name: (folder / "runs" / one.name, one.results) for one in chosen}

@@ -11,7 +11,7 @@ import msgspec
 
 from assay.fidelity.certificate.certificate import Certificate, CertifiedModel, CertifiedParity
 from assay.fidelity.certificate.registry import Fate
-from assay.fidelity.gates.gates import GATE_ORDER, applicable
+from assay.fidelity.gates import GATE_ORDER, applicable
 from assay.report.words import NONE, counted, legible, listed
 
 GREEN, AMBER, RED = "#1a7f37", "#9a6700", "#cf222e"

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from assay.fidelity.gates.gates import GATE_ORDER, applicable
+from assay.fidelity.gates import GATE_ORDER, applicable
 from assay.fidelity.schema.evidence import Reviewed
 from assay.fidelity.schema.profile import Gate, ModelSummary, Profile, Repeats, TaskRow, Verdict
 from assay.report import charts

@@ -13,12 +13,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from assay.fidelity.gates.gates import applicable
+from assay.fidelity.gates import GATES, applicable
 from assay.fidelity.results.repeats import Cost, outlook
 from assay.fidelity.results.results import Results, read
 from assay.fidelity.review.marks import Key
 from assay.fidelity.review.readings import readings
-from assay.fidelity.schema.profile import Gate, GateName, Profile, Reading, Repeats
+from assay.fidelity.schema.profile import Gate, Profile, Reading, Repeats
 from assay.report import charts, evidence, findings, words
 from assay.report.cards import Links, Shelf, candidates, cards, chosen, laid_out, place, shelf
 from assay.report.charts import Tables
@@ -26,17 +26,7 @@ from assay.report.looks import looks, tiers
 
 _HERE = Path(__file__).parent
 
-QUESTIONS: dict[GateName, str] = {
-    "gold": "Does the reference answer score full marks, and an empty one none?",
-    "verifier": "Does the reward ignore what it should ignore?",
-    "floor": "Can an open model do it at all?",
-    "order": "Do stronger models reach at least what weaker ones do?",
-    "kinds": "Does it work for instruct and thinking models alike?",
-    "failures": "Were failing rollouts read?",
-    "reproduced": "Does the original code give the published number?",
-    "parity": "Does the benchmark here give what the original code gives?",
-    "repeats": "Does the score stand still?",
-}
+QUESTIONS = {rule.name: rule.question for rule in GATES}
 
 
 def publish(folder: Path, profile: Profile, *, command: str | None = None) -> Path:
@@ -152,7 +142,7 @@ class GateView:
 
 
 def _gates(profile: Profile, shelved: Shelf) -> list[GateView]:
-    """All nine gates in their order."""
+    """All gates in their order."""
     needed = {gate.name for gate in applicable(profile.gates, original=profile.original)}
     return [
         GateView(gate, QUESTIONS[gate.name], gate.name in needed, shelved.links(gate.rollouts))

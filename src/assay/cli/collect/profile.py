@@ -17,7 +17,7 @@ from assay.cli.collect.run import collecting, roles_of
 from assay.collect.collect import Interruption
 from assay.config import Suite, assay_toml, load_suite, suite_of
 from assay.errors import UsageError
-from assay.fidelity.gates.gates import applicable
+from assay.fidelity.gates import applicable
 from assay.fidelity.profile import ProfilePlan, compute
 from assay.fidelity.profile import profile as make_profile
 from assay.fidelity.schema.profile import Profile

@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from assay.errors import UsageError
-from assay.fidelity.gates import gates
 from assay.fidelity.profile import contenders_of, read_plan
+from assay.fidelity.results.contender import strongest
 from assay.fidelity.results.repeats import TARGET_POINTS, Cost, Outlook, outlook
 from assay.fidelity.results.results import read
 from assay.report.words import NONE, count, counted, dollars, duration, points, short_count
@@ -41,9 +41,9 @@ def repeats(run: Path, /, *, target: float = TARGET_POINTS, json: bool = False) 
     if not (run / "plan.jsonl").exists():
         raise UsageError(f"{run} is neither a run's directory nor a profile's: it has no run.json and no plan.jsonl")
     contenders = contenders_of(run, read_plan(run))
-    strongest = gates.strongest(contenders, "open")
+    best = strongest(contenders, "open")
     runs = {c.name: outlook(run / "runs" / c.name, c.results, target) for c in contenders}
-    name = strongest.name if strongest else None
+    name = best.name if best else None
     if json:
         _write({"strongest_open": name, "runs": runs})
     else:

@@ -20,7 +20,9 @@ from assay.collect.run import GATES_OWN
 from assay.config import assay_toml, load_model, unknown
 from assay.errors import UsageError
 from assay.fidelity.detectors import detect
+from assay.fidelity.gates.failures import failures_gate
 from assay.fidelity.profile import compute, contenders_of, read_plan
+from assay.fidelity.results.contender import measured
 from assay.fidelity.results.results import Results
 from assay.fidelity.review.judge import (
     FAULTS,
@@ -32,8 +34,8 @@ from assay.fidelity.review.judge import (
     standings,
     unproposed,
 )
-from assay.fidelity.review.marks import bring, keep, read_said
-from assay.fidelity.review.review import SAMPLE, Opened, drawn, failing, failures_gate, opened, settled, to_read
+from assay.fidelity.review.marks import bring, contents_of, keep, read_said
+from assay.fidelity.review.review import SAMPLE, Opened, drawn, failing, opened, settled
 from assay.fidelity.review.review import review as review_of
 from assay.fidelity.schema.evidence import Explanation, Finding, Mark, Reviewed, Said
 from assay.fidelity.schema.profile import Gate
@@ -138,12 +140,15 @@ class _Table:
         return screens(self.run(name), name, self.results[name], self.findings[name], self.sample)
 
     def reviews(self, said: Sequence[Said], sample: int) -> dict[str, Reviewed]:
-        return {name: review_of(self.run(name), name, found, said, sample) for name, found in self.results.items()}
+        return {
+            name: review_of(name, found, said, contents_of(self.run(name), name, said), sample)
+            for name, found in self.results.items()
+        }
 
 
 def _lay_out(folder: Path, sample: int) -> _Table:
     plan = read_plan(folder)
-    results = to_read(plan.suite, contenders_of(folder, plan))
+    results = {one.name: one.results for one in measured(plan.suite, contenders_of(folder, plan))}
     findings = {name: detect(folder / "runs" / name, name, found) for name, found in results.items()}
     return _Table(folder, results, findings, sample)
 

@@ -26,7 +26,7 @@ from assay.digest import code_digest, digest, tasks_digest
 from assay.errors import UsageError
 from assay.fidelity.certificate.registry import Register, register
 from assay.fidelity.certificate.sources import sources
-from assay.fidelity.gates.gates import applicable
+from assay.fidelity.gates import applicable
 from assay.fidelity.original import reference
 from assay.fidelity.original.parity import compare, verdict_of
 from assay.fidelity.original.published import Published, published

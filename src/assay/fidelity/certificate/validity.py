@@ -45,9 +45,9 @@ from assay.fidelity.certificate.certificate import (
     what_is_missing,
 )
 from assay.fidelity.certificate.registry import REGISTRY, Register, register
-from assay.fidelity.gates.gates import ABSENT
-from assay.fidelity.profile import assemble as assemble_profile
-from assay.fidelity.profile import compute, contenders_of, read_plan
+from assay.fidelity.gates import ABSENT, OF_BENCHMARK
+from assay.fidelity.profile import compute, contenders_of, gather, read_plan
+from assay.fidelity.profile.compute import write
 from assay.fidelity.rescore.rescore import RescorePlan, rescore
 from assay.fidelity.schema.profile import Plan, Profile
 from assay.store import read_tasks
@@ -59,8 +59,6 @@ CLOSE = 1e-9
 """Relative: floats that another processor or library adds up in another order agree far better than this."""
 SHOWN = 5
 """Flaws of one kind that are named."""
-ASKED = ("gold", "verifier")
-"""The gates that run the benchmark's verifier, which may have to ask a judge."""
 
 
 class Looked(Struct, frozen=True):
@@ -281,7 +279,9 @@ async def _numbers(place: Path, certificate: Certificate, benchmark: Benchmark |
         return [Looked("numbers", "forged", f"The files do not make a profile: {error}")]
     numbers = _followed(certificate, found, run_again=same is not None and not same.roles)
     if same:
-        asking = Looked("/".join((*ASKED, "parity")), "not looked at", "They ask a model in a role: taken as said.")
+        asking = Looked(
+            "/".join((*OF_BENCHMARK, "parity")), "not looked at", "They ask a model in a role: taken as said."
+        )
         return [
             numbers,
             *([asking] if same.roles else []),
@@ -298,9 +298,9 @@ async def _profile(place: Path, plan: Plan, certificate: Certificate, benchmark:
     """The profile from the certified files; gates for which the benchmark or a judge is missing are taken as said."""
     if benchmark and not benchmark.roles:
         return await compute(place, benchmark=benchmark, again=True)
-    names = ASKED if benchmark else (*ASKED, *ABSENT)
+    names = OF_BENCHMARK if benchmark else (*OF_BENCHMARK, *ABSENT)
     known = [gate for gate in certificate.gates if gate.name in names]
-    return assemble_profile(place, plan, known, contenders_of(place, plan), benchmark)
+    return write(place, gather(place, plan, contenders_of(place, plan), benchmark), known)
 
 
 async def _rewards(place: Path, benchmark: Benchmark) -> Looked:

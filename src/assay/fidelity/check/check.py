@@ -17,7 +17,8 @@ from assay.digest import task_digest
 from assay.errors import AssayError
 from assay.fidelity.check import rehearsal, tasks
 from assay.fidelity.check.rehearsal import Rehearsal
-from assay.fidelity.gates.verification import gold_gate, verifier_gate
+from assay.fidelity.gates.gold import gold_gate
+from assay.fidelity.gates.verifier import verifier_gate
 from assay.fidelity.schema.profile import Check, Checked, Gate
 from assay.types import Task
 

@@ -7,7 +7,6 @@ import msgspec
 
 from assay.fidelity.detectors.answers import clearly_wrong, gold_elsewhere, lenient, plainly_read
 from assay.fidelity.detectors.texts import declines, leak, loop, raw_call, shown, tells_error
-from assay.fidelity.review.marks import refusals
 from assay.fidelity.schema.evidence import Fault
 from assay.types import FunctionCall, FunctionCallOutput, Message, Response, Rollout, Score, StopReason, Task
 
@@ -301,7 +300,7 @@ def _calls(rollout: Rollout) -> Iterator[FunctionCall]:
 
 def _refusal(response: Response) -> str:
     """What stands in the response's refusal parts."""
-    return " ".join(said for item in response.output if isinstance(item, Message) for said in refusals(item))
+    return " ".join(said for item in response.output if isinstance(item, Message) for said in item.refusals)
 
 
 def _prompt(task: Task) -> str:

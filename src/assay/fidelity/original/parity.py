@@ -22,7 +22,7 @@ no fresh one: it would agree by construction.
 
 import asyncio
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -39,14 +39,13 @@ from assay.collect.run import cast, tasks_of
 from assay.config import ModelConfig
 from assay.digest import code_digest, task_digest, tasks_digest
 from assay.errors import ModelError, UsageError
-from assay.fidelity.gates.gates import LARGEST_GAP, RATE_LIMIT, SHOWN
 from assay.fidelity.original.published import MARGIN, differing, run_settings
 from assay.fidelity.original.reference import Reference, Row, prompt_of, replays, spoken
+from assay.fidelity.results.contender import LARGEST_GAP, RATE_LIMIT
 from assay.fidelity.results.repeats import independence
 from assay.fidelity.results.results import Cell, Results, text_digest
 from assay.fidelity.results.results import read as read_results
-from assay.fidelity.schema.evidence import Disagreement, Parity, Rung, RungName, RungVerdict
-from assay.fidelity.schema.profile import Gate, RolloutRef
+from assay.fidelity.schema.evidence import Disagreement, Parity, Rung, RungVerdict
 from assay.model.builtin.fixed import Fixed
 from assay.stats.compare import Equivalence, equivalence
 from assay.store import RunRecord, read_record, read_tasks
@@ -56,8 +55,6 @@ SAME = 1e-6
 """Scores that differ by less are the same: a file may hold 0.333333 for a third."""
 AROUND = 24
 """Characters that are quoted on each side of where two texts part."""
-WIDEST = 0.05
-"""The gate's: a margin beyond it shows no parity, however equivalent."""
 REASONING = ("auto", "field", "tags", "none")
 
 
@@ -100,6 +97,11 @@ async def compare(
         ladder=ladder,
         at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def digests_of(benchmark: Benchmark) -> tuple[str, str]:
+    """Of its tasks and of its code, as they are now: a parity counts for these alone."""
+    return tasks_digest(tasks_of(benchmark)), code_digest(home(benchmark))
 
 
 def verdict_of(ladder: Sequence[Rung]) -> tuple[RungVerdict, str]:
@@ -438,73 +440,6 @@ def _record(run: Path, benchmark: Benchmark, tasks: Mapping[str, Task]) -> RunRe
     if unlike:
         raise UsageError(f"{run} is no run of {benchmark.name} as it is now:\n  " + "\n  ".join(unlike))
     return record
-
-
-def parity_gate(parities: Mapping[str, Parity], benchmark: Benchmark, *, original: bool) -> Gate:
-    """Does the benchmark here give what the original code gives? `parities` are by the model's name in the profile.
-
-    It passes where frozen outputs are scored identically and fresh samples are equivalent, of one model or of two, and
-    none is different or inconclusive. One that is equivalent by a margin above WIDEST counts as inconclusive. A parity
-    of other tasks or another verifier than the benchmark's now does not count.
-    """
-    if not parities:
-        reason = (
-            "This benchmark is the original: there is no other code that it could differ from."
-            if original
-            else "There are no results of the original code: give them to `assay parity`, with --run for a model's run."
-        )
-        return Gate("parity", "not run", reason)
-    now = (tasks_digest(tasks_of(benchmark)), code_digest(home(benchmark)))
-    counted = {model: one for model, one in parities.items() if (one.tasks_digest, one.code) == now}
-    expired = [_expired(model, one, now) for model, one in parities.items() if model not in counted]
-    numbers: dict[str, Any] = {
-        "models": {
-            model: {
-                "verdict": one.verdict,
-                "margin": one.margin,
-                "ladder": {rung.name: rung.verdict for rung in one.ladder},
-            }
-            for model, one in counted.items()
-        },
-        "expired": list(parities.keys() - counted.keys()),
-    }
-    words = " ".join([*(f"{model}: {one.reason}" for model, one in counted.items()), *expired])
-    if not counted:
-        return Gate("parity", "not run", words, numbers)
-    verdicts = {one.verdict for one in counted.values()}
-    if "different" in verdicts:
-        return Gate("parity", "fail", words, numbers, list(_showing(counted))[:SHOWN])
-    if "inconclusive" in verdicts:
-        return Gate("parity", "inconclusive", words, numbers)
-    if wide := [name for name, one in counted.items() if one.verdict == "equivalent" and one.margin > WIDEST]:
-        reason = f"{words} No parity by so wide a margin: {', '.join(wide)}; expected at most {100 * WIDEST:g} points."
-        return Gate("parity", "inconclusive", reason, numbers)
-    if not _has(counted.values(), "verifiers", "identical"):
-        return Gate("parity", "inconclusive", f"{words} Missing: the original's outputs, scored again here.", numbers)
-    if not _has(counted.values(), "samples", "equivalent"):
-        return Gate("parity", "inconclusive", f"{words} Missing: a fresh run here beside the original's.", numbers)
-    return Gate("parity", "pass", words, numbers)
-
-
-def _expired(model: str, parity: Parity, now: tuple[str, str]) -> str:
-    what = " and ".join(
-        name
-        for name, old, new in zip(("tasks", "verifier"), (parity.tasks_digest, parity.code), now, strict=True)
-        if old != new
-    )
-    return f"{model}: its parity does not count, for the benchmark's {what} changed since: run `assay parity` again."
-
-
-def _has(parities: Iterable[Parity], name: RungName, verdict: RungVerdict) -> bool:
-    return any(rung.name == name and rung.verdict == verdict for parity in parities for rung in parity.ladder)
-
-
-def _showing(parities: Mapping[str, Parity]) -> Iterator[RolloutRef]:
-    for model, parity in parities.items():
-        for rung in parity.ladder:
-            for one in rung.disagreements:
-                if one.repeat is not None:
-                    yield RolloutRef(model, one.task, one.repeat)
 
 
 def _sentence(parts: Sequence[str]) -> str:

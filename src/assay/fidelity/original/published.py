@@ -22,7 +22,7 @@ between it and what a verifier gives for them, and the same digits are asked for
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -38,7 +38,6 @@ from assay.errors import InputError
 from assay.fidelity.original.reference import Reference, replays
 from assay.fidelity.results.results import Results
 from assay.fidelity.schema.evidence import Reproduced
-from assay.fidelity.schema.profile import Gate
 from assay.stats.published import Reproduction, producible, reproduction
 from assay.store import RunRecord
 
@@ -149,7 +148,8 @@ def differing(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
 
 
 def reproductions(
-    benchmark: Benchmark,
+    stated: Published | None,
+    all_tasks: int,
     members: Mapping[str, str | None],
     results: Mapping[str, Results],
     references: Mapping[str, Reference],
@@ -158,12 +158,10 @@ def reproductions(
 ) -> list[Reproduced]:
     """Each published score of the profile's models against the original code's runs, and against the run here.
 
-    `members` gives the name under which a model is published; the rest is by the model's name in the profile.
+    `all_tasks` is the benchmark's own number of tasks, limit or not: what a score without one is about. `members` gives
+    the name under which a model is published; the rest is by the model's name in the profile.
     """
-    found = published(benchmark)
-    by_name = {score.model: score for score in found.scores} if found else {}
-    # The benchmark's own number of tasks, limit or not, is what a score without one is about.
-    all_tasks = sum(1 for _ in benchmark.environment.tasks()) if by_name else 0
+    by_name = {score.model: score for score in stated.scores} if stated else {}
     return [
         _reproduced(
             model, by_name[name], all_tasks, references.get(model), results.get(model), records.get(model), margin
@@ -277,42 +275,6 @@ def _answer(
     if got.bounded:
         words += ", bounded from above for want of repeats"
     return got.verdict, words, got
-
-
-def reproduced_gate(found: Sequence[Reproduced], *, original: bool) -> Gate:
-    """Does the original code give the published number?
-
-    It passes where the original code gives every one, fails where it does not, or where the run here does not.
-    """
-    numbers = {
-        one.model: {
-            "published": one.score,
-            "unit": one.unit,
-            "reference": one.reference_score,
-            "reference_se": one.reference_se,
-            "verdict": one.verdict,
-            "here": one.here_score,
-            "here_verdict": one.here_verdict,
-            "margin": one.margin,
-            "published_repeats": one.repeats,
-            "repeats_stated": one.repeats_stated,
-            "producible": one.producible,
-        }
-        for one in found
-    }
-    if not found:
-        reason = (
-            "This benchmark is the original: there is no other code that could have given a number."
-            if original
-            else "No score is published for any of these models: see `published` in the suite, and published.toml."
-        )
-        return Gate("reproduced", "not run", reason, numbers)
-    words = " ".join(f"{one.model}: {one.reason}" for one in found)
-    if any("different" in (one.verdict, one.here_verdict) for one in found):
-        return Gate("reproduced", "fail", words, numbers)
-    if all(one.verdict in ("identical", "equivalent") for one in found):
-        return Gate("reproduced", "pass", words, numbers)
-    return Gate("reproduced", "inconclusive", words, numbers)
 
 
 def _mean(rewards_TK: NDArray[np.float64]) -> float:

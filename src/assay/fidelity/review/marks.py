@@ -12,7 +12,7 @@ from assay.digest import digest
 from assay.errors import InputError, UsageError
 from assay.fidelity.schema.evidence import Explanation, Fault, Mark, Said
 from assay.store import append_line, read_lines, read_row_lines
-from assay.types import Failure, FunctionCall, Item, Message, Reasoning, Refusal, Rollout, Score
+from assay.types import Failure, FunctionCall, Item, Message, Reasoning, Rollout, Score
 
 Key = tuple[str, int]
 """(task, repeat)."""
@@ -41,14 +41,9 @@ def _said(item: Item) -> list[str]:
         case FunctionCall():
             return ["call", item.name, item.arguments]
         case Message():
-            return ["message", item.text, *refusals(item)]
+            return ["message", item.text, *item.refusals]
         case _:
             return ["output", item.text]
-
-
-def refusals(message: Message) -> list[str]:
-    """The pieces of a message in which the model declines."""
-    return [] if isinstance(message.content, str) else [p.refusal for p in message.content if isinstance(p, Refusal)]
 
 
 def read_said(folder: Path) -> list[Said]:
@@ -91,6 +86,12 @@ def counted(run: Path, tasks: Collection[str], wanted: Callable[[Key], bool]) ->
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InputError(path, None, f"{row.task}, repeat {row.repeat}: {error}", "a whole rollout") from None
     return found
+
+
+def contents_of(run: Path, model: str, said: Iterable[Said]) -> dict[Key, str]:
+    """The contents of the rollouts of all tasks that a person marked. Raises InputError where the run is damaged."""
+    tasks = {mark.task for mark in persons(said, model).values()}
+    return {key: content(one) for key, one in counted(run, tasks, lambda _: True).items()} if tasks else {}
 
 
 class _GivenMark(Struct, frozen=True, kw_only=True, tag="mark", forbid_unknown_fields=True):

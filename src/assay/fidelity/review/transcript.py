@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-from assay.fidelity.review.marks import refusals
 from assay.fidelity.schema.profile import Piece
 from assay.types import FunctionCall, FunctionCallOutput, InputImage, Item, Message, Reasoning, Rollout, Task
 
@@ -39,7 +38,7 @@ def _of(item: Item, where: str) -> Iterator[Piece]:
         case FunctionCallOutput():
             yield Piece("output", f"{where}output", item.text)
         case Message(role="assistant"):
-            declined = refusals(item)
+            declined = item.refusals
             if item.text or not declined:
                 yield Piece("message", f"{where}message", item.text)
             for text in declined:

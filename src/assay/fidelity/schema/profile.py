@@ -9,13 +9,13 @@ from assay.fidelity.schema.evidence import Finding, Parity, Reproduced, Reviewed
 from assay.types import Kind, Role
 
 Verdict = Literal["pass", "fail", "inconclusive", "not run"]
-GateName = Literal["gold", "verifier", "floor", "order", "kinds", "failures", "reproduced", "parity", "repeats"]
 
 
 class Gate(Struct, frozen=True):
     """One question about fidelity, and its answer."""
 
-    name: GateName
+    name: str
+    """As `assay.fidelity.gates` lists them."""
     verdict: Verdict
     reason: str
     """One or two sentences: what was compared with what, and what follows."""

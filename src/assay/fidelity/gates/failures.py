@@ -1,0 +1,146 @@
+"""The failures: whether failing rollouts were read by a person, and are the models' own."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from assay.fidelity.gates.rule import SHOWN, Facts, GateRule
+from assay.fidelity.review.review import WHOSE, settled, shown
+from assay.fidelity.schema.evidence import Fault, Finding, Mark, Reviewed
+from assay.fidelity.schema.profile import Gate, RolloutRef
+
+POINTS = 1.0
+"""Percentage points by which tasks' own faults may move a score."""
+
+
+def failures_gate(reviews: Mapping[str, Reviewed], findings: Sequence[Finding]) -> Gate:
+    """Were failing rollouts read, and are they the models' own? In this order:
+
+    - not run: there is something to read, and nobody marked or explained anything.
+    - fail: a person laid a rollout, of the sample or not, at the verifier or the infrastructure. That is mended first;
+      afterwards the content is another one, and the mark no longer holds.
+    - fail: the tasks' share of a sample, times the model's rate of failing, is above one point of its score. Rollouts
+      outside of the sample don't count here, for they were not drawn by chance.
+    - inconclusive: a model's sample is not read to its end.
+    - fail: a finding stands that nobody explained, and that is not settled by its shown rollouts being the model's.
+    - inconclusive: more than half of a model's sample is unclear, so that it tells little.
+    - pass: otherwise, also where nothing failed. What is unclear is named.
+
+    What a model proposed counts nowhere. Findings about models that have no review here are left out.
+    """
+    standing = [finding for finding in findings if _stands(finding, reviews)]
+    numbers = _numbers(reviews, findings, standing)
+    if not reviews:
+        return Gate("failures", "not run", "No model has run whose failures could be read.", numbers)
+    if not any(found.marks or found.explained for found in reviews.values()) and (
+        standing or any(found.sample for found in reviews.values())
+    ):
+        count = sum(found.sample for found in reviews.values())
+        reason = (
+            f"Nobody has read failures yet: {count} sampled ones and {len(standing)} findings wait in `assay review`."
+        )
+        return Gate("failures", "not run", reason, numbers, _unread(reviews))
+    for fault, remedy in (("verifier", "mend it and rescore"), ("infrastructure", "mend it and run those again")):
+        if laid := [_ref(mark) for found in reviews.values() for mark in found.marks if mark.fault == fault]:
+            reason = f"Laid at the {fault} by a reader: {_named(laid)}. First {remedy}; what is new is to be read then."
+            return Gate("failures", "fail", reason, numbers, laid[:SHOWN])
+    if moved := {name: points for name, found in reviews.items() if (points := task_points(found)) > POINTS}:
+        words = "; ".join(
+            f"{name}: {reviews[name].faults['task']} of {reviews[name].sample} sampled failures are the tasks', with "
+            f"{reviews[name].failing / reviews[name].made:.1%} failing up to {points:.1f} points"
+            for name, points in moved.items()
+        )
+        refs = [_ref(m) for name in moved for m in reviews[name].marks if m.fault == "task"]
+        reason = f"Faulty tasks move scores by more than {POINTS:g} point: {words}. Mend or drop them."
+        return Gate("failures", "fail", reason, numbers, refs[:SHOWN])
+    if left := {name: len(found.unread) for name, found in reviews.items() if found.unread}:
+        words = ", ".join(f"{name} {count} of {reviews[name].sample}" for name, count in left.items())
+        return Gate(
+            "failures", "inconclusive", f"Sampled failures are still to be read: {words}.", numbers, _unread(reviews)
+        )
+    if standing:
+        words = "; ".join(f"{one.model}: {one.detector} ({one.count:,} of {one.of:,})" for one in standing)
+        refs = [spotted.rollout for one in standing for spotted in shown(one)]
+        return Gate("failures", "fail", f"Findings stand unexplained: {words}.", numbers, refs[:SHOWN])
+    unclear = [_ref(mark) for found in reviews.values() for mark in found.marks if mark.fault == "unclear"]
+    if vague := [name for name, found in reviews.items() if 2 * found.faults.get("unclear", 0) > found.sample]:
+        reason = f"More than half of the sampled failures are unclear to their reader: {', '.join(vague)}."
+        return Gate("failures", "inconclusive", reason, numbers, unclear[:SHOWN])
+    return Gate("failures", "pass", _passed(reviews, findings, unclear), numbers, unclear[:SHOWN])
+
+
+def task_points(found: Reviewed) -> float:
+    """Points of the score that tasks' own faults could move: their share of the sample times the rate of failing."""
+    share = found.faults.get("task", 0) / found.sample if found.sample else 0.0
+    return 100 * share * found.failing / found.made if found.made else 0.0
+
+
+def _stands(finding: Finding, reviews: Mapping[str, Reviewed]) -> bool:
+    found = reviews.get(finding.model)
+    return found is not None and not settled(finding, {(m.task, m.repeat): m for m in found.marks}, found.explained)
+
+
+def _passed(reviews: Mapping[str, Reviewed], findings: Sequence[Finding], unclear: list[RolloutRef]) -> str:
+    faults = sum((Counter[Fault](found.faults) for found in reviews.values()), Counter[Fault]())
+    if not faults:
+        told = f"Nothing failed that would have to be read, of {_models(len(reviews))}."
+    else:
+        tally = ", ".join(f"{faults[fault]} {words}" for fault, words in WHOSE.items() if faults[fault])
+        told = f"A person read {faults.total()} sampled failures of {_models(len(reviews))}: {tally}."
+    if most := max(map(task_points, reviews.values())):
+        told += f" Faulty tasks could move a score by at most {most:.2f} points."
+    if unclear:
+        told += f" Unclear: {_named(unclear)}."
+    accounted = sum(finding.model in reviews for finding in findings)
+    return told + (f" All {accounted} findings are accounted for." if accounted else " No detector found anything.")
+
+
+def _numbers(
+    reviews: Mapping[str, Reviewed], findings: Sequence[Finding], standing: Sequence[Finding]
+) -> dict[str, Any]:
+    models = {
+        name: {
+            "made": found.made,
+            "failing": found.failing,
+            "sample": found.sample,
+            "marked": found.marked,
+            "faults": dict(found.faults),
+            "task_points": task_points(found),
+        }
+        for name, found in reviews.items()
+    }
+    accounted = sum(finding.model in reviews for finding in findings) - len(standing)
+    return {"limit_points": POINTS, "models": models, "findings_settled": accounted, "findings_open": len(standing)}
+
+
+def _unread(reviews: Mapping[str, Reviewed]) -> list[RolloutRef]:
+    """The first of each model's unread ones, in turns, so that each model is named."""
+    most = max((len(found.unread) for found in reviews.values()), default=0)
+    turns = [found.unread[i] for i in range(most) for found in reviews.values() if i < len(found.unread)]
+    return turns[:SHOWN]
+
+
+def _ref(mark: Mark) -> RolloutRef:
+    return RolloutRef(mark.model, mark.task, mark.repeat)
+
+
+def _named(refs: Sequence[RolloutRef]) -> str:
+    told = ", ".join(f"{ref.model} {ref.task} (repeat {ref.repeat})" for ref in refs[:3])
+    return told + (f" and {len(refs) - 3} more" if len(refs) > 3 else "")
+
+
+def _models(count: int) -> str:
+    return f"{count} model{'' if count == 1 else 's'}"
+
+
+def _judge(facts: Facts) -> Gate:
+    return failures_gate(facts.reviews, facts.findings)
+
+
+GATE = GateRule(
+    name="failures",
+    question="Were failing rollouts read by a person?",
+    needs="`assay review`",
+    of_facts=_judge,
+    waits=True,
+)

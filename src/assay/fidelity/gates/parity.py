@@ -1,0 +1,87 @@
+"""Parity: whether the benchmark here gives what the original code gives."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from assay.fidelity.gates.rule import SHOWN, GateRule
+from assay.fidelity.schema.evidence import Parity, RungName, RungVerdict
+from assay.fidelity.schema.profile import Gate, RolloutRef
+
+WIDEST = 0.05
+"""The gate's: a margin beyond it shows no parity, however equivalent."""
+
+
+def parity_gate(parities: Mapping[str, Parity], now: tuple[str, str], *, original: bool) -> Gate:
+    """Does the benchmark here give what the original code gives? `parities` are by the model's name in the profile,
+    `now` the digests of the benchmark's tasks and code.
+
+    It passes where frozen outputs are scored identically and fresh samples are equivalent, of one model or of two, and
+    none is different or inconclusive. One that is equivalent by a margin above WIDEST counts as inconclusive. A parity
+    of other tasks or another verifier than the benchmark's now does not count.
+    """
+    if not parities:
+        reason = (
+            "This benchmark is the original: there is no other code that it could differ from."
+            if original
+            else "There are no results of the original code: give them to `assay parity`, with --run for a model's run."
+        )
+        return Gate("parity", "not run", reason)
+    counted = {model: one for model, one in parities.items() if (one.tasks_digest, one.code) == now}
+    expired = [_expired(model, one, now) for model, one in parities.items() if model not in counted]
+    numbers: dict[str, Any] = {
+        "models": {
+            model: {
+                "verdict": one.verdict,
+                "margin": one.margin,
+                "ladder": {rung.name: rung.verdict for rung in one.ladder},
+            }
+            for model, one in counted.items()
+        },
+        "expired": list(parities.keys() - counted.keys()),
+    }
+    words = " ".join([*(f"{model}: {one.reason}" for model, one in counted.items()), *expired])
+    if not counted:
+        return Gate("parity", "not run", words, numbers)
+    verdicts = {one.verdict for one in counted.values()}
+    if "different" in verdicts:
+        return Gate("parity", "fail", words, numbers, list(_showing(counted))[:SHOWN])
+    if "inconclusive" in verdicts:
+        return Gate("parity", "inconclusive", words, numbers)
+    if wide := [name for name, one in counted.items() if one.verdict == "equivalent" and one.margin > WIDEST]:
+        reason = f"{words} No parity by so wide a margin: {', '.join(wide)}; expected at most {100 * WIDEST:g} points."
+        return Gate("parity", "inconclusive", reason, numbers)
+    if not _has(counted.values(), "verifiers", "identical"):
+        return Gate("parity", "inconclusive", f"{words} Missing: the original's outputs, scored again here.", numbers)
+    if not _has(counted.values(), "samples", "equivalent"):
+        return Gate("parity", "inconclusive", f"{words} Missing: a fresh run here beside the original's.", numbers)
+    return Gate("parity", "pass", words, numbers)
+
+
+def _expired(model: str, parity: Parity, now: tuple[str, str]) -> str:
+    what = " and ".join(
+        name
+        for name, old, new in zip(("tasks", "verifier"), (parity.tasks_digest, parity.code), now, strict=True)
+        if old != new
+    )
+    return f"{model}: its parity does not count, for the benchmark's {what} changed since: run `assay parity` again."
+
+
+def _has(parities: Iterable[Parity], name: RungName, verdict: RungVerdict) -> bool:
+    return any(rung.name == name and rung.verdict == verdict for parity in parities for rung in parity.ladder)
+
+
+def _showing(parities: Mapping[str, Parity]) -> Iterator[RolloutRef]:
+    for model, parity in parities.items():
+        for rung in parity.ladder:
+            for one in rung.disagreements:
+                if one.repeat is not None:
+                    yield RolloutRef(model, one.task, one.repeat)
+
+
+GATE = GateRule(
+    name="parity",
+    question="Does the benchmark here give what the original code gives?",
+    needs="`assay parity`",
+    of_facts=lambda facts: parity_gate(facts.parities, facts.digests, original=facts.original),
+    compares_with_original=True,
+)

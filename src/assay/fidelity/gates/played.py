@@ -1,0 +1,41 @@
+"""Rollouts without a model, for the gates that look at the benchmark alone: given responses, and their rewards."""
+
+import asyncio
+from collections.abc import Sequence
+
+from assay.agent.loop import ToolLoop
+from assay.benchmark import Benchmark, Call
+from assay.benchmark.reference import DONE
+from assay.collect.collect import Planned, roll
+from assay.digest import task_digest
+from assay.model.builtin.fixed import Fixed
+from assay.types import Item, Message, Reasoning, ReasoningText, Response, Score, Task, Text
+
+
+def solutions_of(benchmark: Benchmark, tasks: Sequence[Task]) -> list[tuple[Task, Sequence[Call | str]]]:
+    """The tasks that have a reference solution, with it."""
+    found = ((task, benchmark.environment.solution(task)) for task in tasks)
+    return [(task, steps) for task, steps in found if steps is not None]
+
+
+def response_of(message: str | None, *, reasoning: str = "") -> Response:
+    """What a model thought and said; `None` where it never came to say anything."""
+    output = reasoning_of(reasoning)
+    if message is None:
+        return Response(output=output, status="incomplete", incomplete_reason="max_output_tokens")
+    return Response(output=[*output, Message(role="assistant", content=[Text(text=message)])])
+
+
+def reasoning_of(text: str) -> list[Item]:
+    return [Reasoning(content=[ReasoningText(text=text)])] if text else []
+
+
+async def reward_of(benchmark: Benchmark, task: Task, played: Sequence[Response]) -> float | str:
+    """The reward of a response a turn, by the way every rollout goes; the failure in words where there was one."""
+    planned = Planned(task, task_digest(task), repeat=0, attempt=0, seed=0)
+    await asyncio.sleep(0)  # nothing here ever waits: without this, nobody could interrupt it
+    rollout = await roll(
+        benchmark, ToolLoop(), Fixed(lambda asked: played[asked.turn] if asked.turn < len(played) else DONE), planned
+    )
+    outcome = rollout.outcome
+    return outcome.reward if isinstance(outcome, Score) else f"{task.id}: {outcome.message}"

@@ -1,0 +1,107 @@
+"""The verifier: whether the reward ignores what it should ignore, by rewriting every reference answer."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from msgspec import structs
+
+from assay.benchmark import Benchmark, Call
+from assay.benchmark.reference import responses
+from assay.collect.run import OFF_TOPIC
+from assay.fidelity.gates.played import reasoning_of, response_of, reward_of, solutions_of
+from assay.fidelity.gates.rule import SHOWN, GateRule
+from assay.fidelity.schema.profile import Gate
+from assay.types import FunctionCall, Response, Task
+
+EXPLORED = "first\nthen"
+"""Reasoning without an answer in it, to stand before one."""
+
+
+async def verifier_gate(benchmark: Benchmark, tasks: Sequence[Task]) -> Gate:
+    """Does the reward ignore what it should ignore? Every task's gold answer is rewritten in every way."""
+    solutions = solutions_of(benchmark, tasks)
+    wrong: dict[str, list[str]] = {}
+    checks = 0
+    names: dict[str, None] = {}
+    for task, steps in solutions:
+        for name, rewritten, expected in rewrites(steps, benchmark.formats):
+            first, again = await reward_of(benchmark, task, rewritten), await reward_of(benchmark, task, rewritten)
+            names[name] = None
+            checks += 1
+            if first != expected:
+                wrong.setdefault(name, []).append(task.id)
+            if first != again:
+                wrong.setdefault("same input, same reward", []).append(task.id)
+    numbers: dict[str, Any] = {
+        "tasks": len(solutions),
+        "rewrites": list(names),
+        "checks": checks,
+        "wrong": {name: len(ids) for name, ids in wrong.items()},
+        "tasks_wrong": {name: ids[:SHOWN] for name, ids in wrong.items()},
+    }
+    if not solutions:
+        return Gate("verifier", "inconclusive", "No task has a gold answer to rewrite.", numbers)
+    if wrong:
+        words = "; ".join(f"{name}: {len(ids):,} tasks, such as {ids[0]}" for name, ids in wrong.items())
+        return Gate("verifier", "fail", f"The reward is not what the rewrite calls for. {words}.", numbers)
+    reason = f"{checks:,} rewrites of {len(solutions):,} gold answers, each scored twice, all as they should be."
+    if silent := sum(not _speaks(steps) for _, steps in solutions):
+        reason += f" Of {silent} that are calls alone, no message is rewritten: there is none to read."
+    return Gate("verifier", "pass", reason, numbers)
+
+
+def rewrites(steps: Sequence[Call | str], formats: Sequence[str]) -> list[tuple[str, list[Response], float]]:
+    """(name, responses, the reward that they should get) for one solution, as a model server hands it over."""
+    written = "\n".join(step if isinstance(step, str) else _written(step) for step in steps)
+    found = [
+        ("gold in the reasoning alone", [response_of("", reasoning=written)], 0.0),
+        ("gold in reasoning left open", [response_of(None, reasoning=f"{EXPLORED}: {written}")], 0.0),
+        ("gold in reasoning, off-topic message", [response_of(OFF_TOPIC, reasoning=written)], 0.0),
+        ("gold after reasoning", [_thoughtful(response) for response in responses(steps)], 1.0),
+    ]
+    if any(isinstance(step, Call) for step in steps):
+        found += [
+            ("calls written in the message, not made", [response_of(written)], 0.0),
+            ("calls with spaces in their arguments", [_spaced(response) for response in responses(steps)], 1.0),
+        ]
+    if _speaks(steps):
+        forms = {"gold with spaces and lines around it": "\n\n  {} \n"} | {f"gold as {form}": form for form in formats}
+        found += [(name, responses([_formed(step, form) for step in steps]), 1.0) for name, form in forms.items()]
+    return found
+
+
+def _speaks(steps: Sequence[Call | str]) -> bool:
+    return any(isinstance(step, str) for step in steps)
+
+
+def _formed(step: Call | str, form: str) -> Call | str:
+    return form.format(step) if isinstance(step, str) else step
+
+
+def _written(call: Call) -> str:
+    """A call as text, which a model may write without making it."""
+    return msgspec.json.encode({"name": call.name, "arguments": call.arguments}).decode()
+
+
+def _thoughtful(response: Response) -> Response:
+    return structs.replace(response, output=[*reasoning_of(EXPLORED), *response.output])
+
+
+def _spaced(response: Response) -> Response:
+    """The response with the same arguments, written as another model writes them."""
+    calls = [
+        structs.replace(item, arguments=msgspec.json.format(item.arguments, indent=4))
+        if isinstance(item, FunctionCall)
+        else item
+        for item in response.output
+    ]
+    return structs.replace(response, output=calls)
+
+
+GATE = GateRule(
+    name="verifier",
+    question="Does the reward ignore what it should ignore: reasoning, spaces, formatting?",
+    needs="the benchmark alone",
+    of_benchmark=verifier_gate,
+)

@@ -1,0 +1,25 @@
+"""A profile: one benchmark on one suite.
+
+profiles/NAME/
+  plan.jsonl     what was asked for: a line a command that asked for something else, written before it ran anything
+  runs/MODEL/    a run directory each
+  marks.jsonl    what persons said of rollouts and findings
+  profile.json   derived from all of these, as report.html is
+
+`run` runs the models, `evidence` reads what is in the folder, and `compute` makes a Profile of that.
+"""
+
+from assay.fidelity.profile.compute import compute, profile_of
+from assay.fidelity.profile.evidence import Evidence, contenders_of, gather, read_plan
+from assay.fidelity.profile.run import ProfilePlan, profile
+
+__all__ = [
+    "Evidence",
+    "ProfilePlan",
+    "compute",
+    "contenders_of",
+    "gather",
+    "profile",
+    "profile_of",
+    "read_plan",
+]

@@ -1,0 +1,122 @@
+"""The profile: evidence in, Profile out."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from msgspec import structs
+
+from assay.benchmark import Benchmark
+from assay.benchmark.catalog import load
+from assay.collect.run import cast, tasks_of
+from assay.config import Suite
+from assay.fidelity.detectors.suspects import suspects
+from assay.fidelity.gates import OF_BENCHMARK, judge, judge_benchmark
+from assay.fidelity.gates.repeats import repeats_gate
+from assay.fidelity.gates.rule import Facts
+from assay.fidelity.original.published import reproductions
+from assay.fidelity.profile.evidence import (
+    Evidence,
+    changed_benchmark,
+    changes,
+    contenders_of,
+    earlier_profile,
+    gather,
+    read_plan,
+    record_of,
+)
+from assay.fidelity.results.contender import measured
+from assay.fidelity.results.summary import summarise
+from assay.fidelity.review.review import review
+from assay.fidelity.schema.profile import Gate, ModelSummary, Profile, Summary
+from assay.store import write_json, write_lines
+
+
+def profile_of(evidence: Evidence, known: Sequence[Gate], *, wall_s: float | None = None) -> Profile:
+    """Everything that follows from the evidence. Reads no file and asks no model.
+
+    `known` are the gates that do not follow from it: gold and verifier, which run the benchmark, and without a
+    benchmark reproduced and parity too.
+    """
+    plan, contenders = evidence.plan, evidence.contenders
+    chosen = measured(plan.suite, contenders)
+    findings = [finding for one in chosen for finding in evidence.findings[one.name]]
+    reviews = {one.name: review(one.name, one.results, evidence.said, evidence.contents[one.name]) for one in chosen}
+    stated = evidence.published
+    members = {one.name: plan.suite.models[one.name].published for one in contenders}
+    results = {one.name: one.results for one in contenders}
+    facts = Facts(
+        suite=plan.suite,
+        chance=plan.chance,
+        contenders=contenders,
+        findings=findings,
+        reviews=reviews,
+        parities=evidence.parities,
+        reproduced=reproductions(stated, evidence.all_tasks, members, results, evidence.references, evidence.records),
+        original=stated is not None and stated.original,
+        digests=evidence.digests,
+    )
+    summaries = {name: summarise(found) for name, found in results.items()}
+    return Profile(
+        benchmark=plan.benchmark,
+        suite=plan.suite.name,
+        models={name: _summary(plan.suite, name, summaries.get(name)) for name in plan.suite.models},
+        gates=judge(facts, known),
+        repeats=repeats_gate(contenders)[1],
+        versions=plan.versions,
+        started=plan.started,
+        wall_s=wall_s,
+        findings=findings,
+        suspects=suspects({one.name: one.results for one in chosen}),
+        review=reviews,
+        parity=dict(evidence.parities),
+        reproduced=list(facts.reproduced),
+        original=facts.original,
+    )
+
+
+async def compute(folder: Path, *, benchmark: Benchmark | None = None, again: bool = False) -> Profile:
+    """The profile, computed from what is on the disk, without any model; what is derived is written.
+
+    The gates gold and verifier stay as they are where the benchmark is the one that they were computed for, unless
+    `again`. A model in a role (a judge) makes that they always stay: it would have to be asked.
+
+    Raises UsageError and InputError where there is no profile, and DigestMismatch where the benchmark has changed.
+    """
+    plan = read_plan(folder)
+    benchmark = benchmark or load(plan.source)
+    tasks = tasks_of(benchmark, plan.limit)
+    record = record_of(benchmark, tasks)
+    if changed := changes(plan.benchmark, record):
+        raise changed_benchmark(folder, record, changed)
+    earlier = earlier_profile(folder, record)
+    kept = [gate for gate in earlier.gates if gate.name in OF_BENCHMARK] if earlier else []
+    if not kept or (again and not benchmark.roles):
+        async with cast(benchmark, {}) as ready:
+            kept = await judge_benchmark(ready, tasks)
+    return write(folder, gather(folder, plan, contenders_of(folder, plan), benchmark), kept)
+
+
+def write(folder: Path, evidence: Evidence, known: Sequence[Gate], *, wall_s: float | None = None) -> Profile:
+    """Compute a profile and write it into its folder: `profile.json`, of each run `summary.json`, `per_task.jsonl`."""
+    made = profile_of(evidence, known, wall_s=wall_s)
+    for one in evidence.contenders:
+        run = folder / "runs" / one.name
+        write_json(run / "summary.json", summary_of(made.models[one.name]))
+        write_lines(run / "per_task.jsonl", one.results.table())
+    write_json(folder / "profile.json", made)
+    return made
+
+
+def summary_of(model: ModelSummary) -> Summary:
+    """What `summary.json` says of a model in a profile."""
+    return Summary(**{name: getattr(model, name) for name in Summary.__struct_fields__})
+
+
+def _summary(suite: Suite, name: str, made: Summary | None) -> ModelSummary:
+    member = suite.models[name]
+    summary: dict[str, Any] = {"role": member.role, "kind": member.kind, "tier": member.tier, "ran": made is not None}
+    if made is not None:
+        summary |= structs.asdict(made)
+        summary["per_task"] = f"runs/{name}/per_task.jsonl"
+    return ModelSummary(**summary)

@@ -1,0 +1,126 @@
+"""What a profile is computed from, read from its folder: the one place of the room that reads."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+from msgspec import structs
+
+from assay.benchmark import Benchmark
+from assay.benchmark.catalog import home
+from assay.digest import code_digest, tasks_digest
+from assay.errors import DigestMismatch, InputError, UsageError
+from assay.fidelity.detectors import detect
+from assay.fidelity.original.parity import digests_of
+from assay.fidelity.original.published import Published, published
+from assay.fidelity.original.reference import Reference, read_parity, stored
+from assay.fidelity.results.contender import Contender, measured
+from assay.fidelity.results.results import read
+from assay.fidelity.review.marks import Key, contents_of, read_said
+from assay.fidelity.schema.evidence import Finding, Parity, Said
+from assay.fidelity.schema.profile import BenchmarkRecord, Plan, Profile
+from assay.store import RunRecord, read_lines, read_record
+from assay.types import Task
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """All that a profile follows from, but for the gates that run the benchmark. By model where it is a mapping."""
+
+    plan: Plan
+    contenders: Sequence[Contender]
+    findings: Mapping[str, list[Finding]]
+    """Of the models whose failures are to be read."""
+    said: Sequence[Said]
+    """What persons marked and explained."""
+    contents: Mapping[str, Mapping[Key, str]]
+    """Digests of the rollouts that marks are about."""
+    records: Mapping[str, RunRecord]
+    parities: Mapping[str, Parity]
+    references: Mapping[str, Reference]
+    """The original code's results."""
+    digests: tuple[str, str]
+    """Of the benchmark's tasks and code as they are now; empty where it can't be had."""
+    all_tasks: int
+    """Its tasks, whatever the limit."""
+    published: Published | None
+
+
+def gather(folder: Path, plan: Plan, contenders: Sequence[Contender], benchmark: Benchmark | None) -> Evidence:
+    """The evidence in a profile's folder. Raises InputError where a file is damaged."""
+    runs = {one.name: folder / "runs" / one.name for one in contenders}
+    said = read_said(folder)
+    chosen = measured(plan.suite, contenders)
+    stated = published(benchmark) if benchmark else None
+    return Evidence(
+        plan=plan,
+        contenders=contenders,
+        findings={one.name: detect(runs[one.name], one.name, one.results) for one in chosen},
+        said=said,
+        contents={one.name: contents_of(runs[one.name], one.name, said) for one in chosen},
+        records={name: read_record(run) for name, run in runs.items()},
+        parities={
+            name: read_parity(run / "parity.json") for name, run in runs.items() if (run / "parity.json").exists()
+        },
+        references={name: kept for name, run in runs.items() if (kept := stored(run))},
+        digests=digests_of(benchmark) if benchmark else ("", ""),
+        all_tasks=sum(1 for _ in benchmark.environment.tasks()) if benchmark and stated else 0,
+        published=stated,
+    )
+
+
+def read_plan(folder: Path) -> Plan:
+    """What was asked for last. Raises UsageError where the folder holds no profile, and InputError for damage."""
+    path = folder / "plan.jsonl"
+    if not path.exists():
+        raise UsageError(
+            f"{folder} is not a profile's folder: it has no plan.jsonl; expected what `assay profile` made"
+        )
+    plans = list(read_lines(path, Plan))
+    if not plans:
+        raise InputError(path, None, "no whole line", "what `assay profile` wrote")
+    return structs.replace(plans[-1], started=plans[0].started)
+
+
+def changes(planned: BenchmarkRecord, now: BenchmarkRecord) -> list[str]:
+    """What of a benchmark is not what was profiled, a line each."""
+    names = (
+        ("version", planned.version, now.version),
+        ("tasks", planned.digest, now.digest),
+        ("the verifier's code", planned.code, now.code),
+    )
+    return [f"{name}: {there[:12]} there, {here[:12]} now" for name, there, here in names if there != here]
+
+
+def changed_benchmark(folder: Path, benchmark: BenchmarkRecord, changed: list[str]) -> DigestMismatch:
+    return DigestMismatch(
+        f"{folder}: {benchmark.name} is not what was profiled there:\n  "
+        + "\n  ".join(changed)
+        + f"\n  Choose another directory with --out. Where the verifier alone changed, `assay rescore {folder}` "
+        "takes the rollouts along."
+    )
+
+
+def contenders_of(folder: Path, plan: Plan) -> list[Contender]:
+    """The models that have a run, as the gates see them."""
+    found: list[Contender] = []
+    for name, member in plan.suite.models.items():
+        run = folder / "runs" / name
+        if (run / "run.json").exists():
+            found.append(Contender(name, member.role, member.kind, member.tier, read(run, plan.repeats)))
+    return found
+
+
+def earlier_profile(folder: Path, benchmark: BenchmarkRecord) -> Profile | None:
+    """The profile that was computed in a folder for this very benchmark; None where there is none."""
+    try:
+        earlier = msgspec.json.decode((folder / "profile.json").read_bytes(), type=Profile)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return earlier if earlier.benchmark == benchmark else None
+
+
+def record_of(benchmark: Benchmark, tasks: list[Task]) -> BenchmarkRecord:
+    code = code_digest(home(benchmark))
+    return BenchmarkRecord(benchmark.name, benchmark.version, tasks_digest(tasks), len(tasks), code)

@@ -1,0 +1,197 @@
+"""Runs what a profile is computed from: the models of a suite, tier by tier."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from msgspec import structs
+
+from assay.benchmark import Benchmark
+from assay.collect.collect import Interruption, Tally
+from assay.collect.parts import Collector
+from assay.collect.processes import spread
+from assay.collect.run import RunPlan, cast, count_spent, shown, tasks_of, versions
+from assay.config import Suite
+from assay.errors import BudgetSpent, NothingScored
+from assay.fidelity.gates import judge_benchmark
+from assay.fidelity.gates.floor import clears_floor
+from assay.fidelity.profile.compute import write
+from assay.fidelity.profile.evidence import changed_benchmark, changes, gather, read_plan, record_of
+from assay.fidelity.results.contender import Contender, strongest
+from assay.fidelity.results.repeats import next_step
+from assay.fidelity.results.results import read
+from assay.fidelity.schema.profile import Gate, Plan, Profile
+from assay.model import secret
+from assay.model.wrappers.budget import Budget
+from assay.store import append_line, read_lines
+from assay.types import Task
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ProfilePlan:
+    """What one command asks of a profile."""
+
+    benchmark: Benchmark
+    source: str = ""
+    """How the command named the benchmark: by which it is found again."""
+    suite: Suite
+    folder: Path
+    repeats: int
+    limit: int | None = None
+    concurrency: int = 64
+    collector: Collector = spread
+    """By whom runs are collected: how many processes, and where."""
+    seed: int = 0
+    early_stop: bool = True
+    budget: Budget | None = None
+    """What all runs together may use, those of earlier commands included."""
+    until_stable: bool = False
+    """Add repeats to the strongest open model until its score stands still, as the repeats gate asks."""
+
+
+async def profile(
+    asked: ProfilePlan,
+    *,
+    interruption: Interruption,
+    watch: Callable[[str, Tally], None] = lambda name, tally: None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Profile | None:
+    """Run what is owed, compute everything, write `profile.json`, and give it back; `None` where it was interrupted.
+
+    Raises BudgetSpent: runs keep what they have, and no gate is computed from a part of them.
+    A model whose every rollout fails is told, and the others go on: the gates name it.
+    """
+    clock = time.monotonic()
+    benchmark, suite = asked.benchmark, asked.suite
+    if others := suite.roles.keys() - benchmark.roles.keys():
+        tell(f"{benchmark.name} asks no model in the role {', '.join(sorted(others))}: left out")
+        suite = structs.replace(suite, roles={r: config for r, config in suite.roles.items() if r not in others})
+        asked = dataclasses.replace(asked, suite=suite)
+    tasks = tasks_of(benchmark, asked.limit)
+    _check(asked)
+    plan = _begin(asked, tasks)
+    # They need no policy, and a broken verifier is better known before any is paid for.
+    without_models = await _without_models(asked, tasks)
+    for gate in without_models:
+        tell(f"{gate.name}: {gate.verdict}")
+    if interruption.stopping:
+        return None
+    contenders: list[Contender] = []
+    tiers = sorted({member.tier for member in suite.models.values()})
+    for tier in tiers:
+        for name in (name for name, member in suite.models.items() if member.tier == tier):
+            contender = await _run(asked, name, interruption, watch, tell)
+            if interruption.stopping:
+                return None
+            contenders.append(contender)
+        if suite.tiers == "climb" and tier != tiers[-1] and clears_floor(contenders, benchmark.chance):
+            tell(f"an open model clears the floor: the tiers above {tier} are not needed")
+            break
+    if asked.until_stable:
+        contenders = await _until_stable(asked, contenders, interruption, watch, tell)
+        if interruption.stopping:
+            return None
+    wall_s = round(time.monotonic() - clock, 3)
+    return write(asked.folder, gather(asked.folder, plan, contenders, benchmark), without_models, wall_s=wall_s)
+
+
+def _check(asked: ProfilePlan) -> None:
+    """Raises UsageError for what would end a model's run, now and not when its turn has come."""
+    suite = asked.suite
+    for name, member in suite.models.items():
+        if asked.budget:
+            asked.budget.check(member)
+            count_spent(asked.budget, asked.folder / "runs" / name, member, suite.roles)
+    for member in (*suite.models.values(), *suite.roles.values()):
+        for variable in member.secrets():
+            secret(member, variable)
+
+
+def _begin(asked: ProfilePlan, tasks: list[Task]) -> Plan:
+    """Write down what is asked for, before anything runs."""
+    benchmark = asked.benchmark
+    hidden = {name: shown(member) for name, member in asked.suite.models.items()}
+    roles = {name: shown(config) for name, config in asked.suite.roles.items()}
+    plan = Plan(
+        source=asked.source or benchmark.name,
+        benchmark=record_of(benchmark, tasks),
+        chance=benchmark.chance,
+        suite=structs.replace(asked.suite, models=hidden, roles=roles),
+        limit=asked.limit,
+        repeats=asked.repeats,
+        until_stable=asked.until_stable,
+        seed=asked.seed,
+        versions=versions(),
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    path = asked.folder / "plan.jsonl"
+    if path.exists() and (changed := changes(read_plan(asked.folder).benchmark, plan.benchmark)):
+        raise changed_benchmark(asked.folder, plan.benchmark, changed)
+    earlier = list(read_lines(path, Plan)) if path.exists() else []
+    if not earlier or structs.replace(plan, started=earlier[-1].started) != earlier[-1]:
+        append_line(path, plan)
+    return structs.replace(plan, started=earlier[0].started) if earlier else plan
+
+
+async def _without_models(asked: ProfilePlan, tasks: list[Task]) -> list[Gate]:
+    async with cast(asked.benchmark, asked.suite.roles, concurrency=asked.concurrency, budget=asked.budget) as ready:
+        return await judge_benchmark(ready, tasks)
+
+
+async def _run(
+    asked: ProfilePlan,
+    name: str,
+    interruption: Interruption,
+    watch: Callable[[str, Tally], None],
+    tell: Callable[[str], None],
+) -> Contender:
+    member = asked.suite.models[name]
+    folder = asked.folder / "runs" / name
+    run = RunPlan(
+        benchmark=asked.benchmark,
+        source=asked.source or asked.benchmark.name,
+        name=name,
+        server=member.server(),
+        folder=folder,
+        repeats=asked.repeats,
+        limit=asked.limit,
+        concurrency=asked.concurrency,
+        seed=asked.seed,
+        early_stop=asked.early_stop,
+        budget=asked.budget,
+        roles=asked.suite.roles,
+        registry=asked.folder.resolve().parent / "started.jsonl",
+    )
+    try:
+        await asked.collector(run, interruption=interruption, watch=lambda tally: watch(name, tally), tell=tell)
+    except NothingScored as stopped:
+        tell(f"{name}: {stopped}")
+    return Contender(name, member.role, member.kind, member.tier, read(folder, asked.repeats))
+
+
+async def _until_stable(
+    asked: ProfilePlan,
+    contenders: list[Contender],
+    interruption: Interruption,
+    watch: Callable[[str, Tally], None],
+    tell: Callable[[str], None],
+) -> list[Contender]:
+    """The models, of which the strongest open one has as many repeats as it takes, or as the budget allows."""
+    while (best := strongest(contenders, "open")) and not interruption.stopping:
+        step = next_step(best.results)
+        tell(f"{best.name}: {step.reason}")
+        if step.k is None or step.k <= best.results.repeats:
+            break
+        spent = False
+        try:
+            raised = await _run(dataclasses.replace(asked, repeats=step.k), best.name, interruption, watch, tell)
+        except BudgetSpent as reached:
+            spent = True
+            tell(str(reached))
+            raised = dataclasses.replace(best, results=read(asked.folder / "runs" / best.name, asked.repeats))
+        contenders = [raised if contender.name == best.name else contender for contender in contenders]
+        if spent:
+            break
+    return contenders
