@@ -30,10 +30,11 @@ from assay.fidelity.gates import applicable
 from assay.fidelity.original import reference
 from assay.fidelity.original.parity import compare, verdict_of
 from assay.fidelity.original.published import Published, published
-from assay.fidelity.profile import compute, read_plan
+from assay.fidelity.profile import Evidence, contenders_of, gather, read_plan
+from assay.fidelity.profile.compute import known_gates, write
 from assay.fidelity.schema.evidence import Disagreement, ReferenceRecord, Rung, RungVerdict
-from assay.fidelity.schema.profile import Gate, ModelSummary, Plan, Profile, TaskRow
-from assay.store import Rescored, read_lines, read_record
+from assay.fidelity.schema.profile import Gate, ModelSummary, Plan, Profile
+from assay.store import Rescored, read_record
 from assay.types import Kind, Role, RolloutLimits, Sampling, Task
 
 FORMAT = 1
@@ -162,10 +163,12 @@ async def certify(folder: Path, *, benchmark: Benchmark | None = None, signed_by
     before = evidence_of(folder)
     if strays := mixed(folder, plan):
         raise UsageError(f"{folder} mixes runs that are not one profile:\n  " + "\n  ".join(strays))
-    profile = await compute(folder, benchmark=benchmark, again=True)
+    known = await known_gates(folder, plan, benchmark, again=True)
+    evidence = gather(folder, plan, contenders_of(folder, plan), benchmark)
+    profile = write(folder, evidence, known)
     if flaws := await parity_flaws(folder, benchmark):
         raise UsageError(f"{flaws[0]}; run `assay parity` again")
-    made = assemble(folder, plan, profile, describe(benchmark, plan), signed_by=signed_by)
+    made = assemble(folder, evidence, profile, describe(benchmark, plan), signed_by=signed_by)
     if made.evidence != before:
         raise UsageError(f"{folder} is being written by another command; certify it once that has ended")
     return made
@@ -173,14 +176,14 @@ async def certify(folder: Path, *, benchmark: Benchmark | None = None, signed_by
 
 def assemble(
     folder: Path,
-    plan: Plan,
+    found: Evidence,
     profile: Profile,
     described: CertifiedBenchmark,
     *,
     registry: Register | None = None,
     signed_by: str | None = None,
 ) -> Certificate:
-    """The certificate of a profile that has just been computed in its folder."""
+    """The certificate of a profile that was computed from what was found in its folder."""
     registry = registry or register(folder, described.name, models=[n for n, one in profile.models.items() if one.ran])
     evidence = evidence_of(folder)
     missing = what_is_missing(profile.gates, described, registry)
@@ -189,9 +192,9 @@ def assemble(
         missing=missing,
         benchmark=described,
         suite=profile.suite,
-        models={name: _model(folder, plan, name, profile.models[name], evidence) for name in profile.models},
+        models={name: _model(found, name, profile.models[name], evidence) for name in profile.models},
         gates=profile.gates,
-        parity=dict(_parities(folder, profile.models)),
+        parity=dict(_parities(found, profile.models)),
         evidence=evidence,
         registry=registry,
         versions=versions() | {name: version(name) for name in ("msgspec", "numpy", "scipy")},
@@ -369,15 +372,13 @@ def rendered(certificate: Certificate | Mapping[str, Any]) -> bytes:
     return msgspec.json.format(msgspec.json.encode(certificate), indent=2) + b"\n"
 
 
-def _model(
-    folder: Path, plan: Plan, name: str, summary: ModelSummary, evidence: Mapping[str, FileRecord]
-) -> CertifiedModel:
-    member = plan.suite.models[name]
-    run = folder / "runs" / name
+def _model(found: Evidence, name: str, summary: ModelSummary, evidence: Mapping[str, FileRecord]) -> CertifiedModel:
+    member = found.plan.suite.models[name]
     place = CertifiedModel(role=member.role, kind=member.kind, tier=member.tier, summary=summary)
     if not summary.ran:
         return place
-    record = read_record(run)
+    record = found.records[name]
+    results = next(one.results for one in found.contenders if one.name == name)
     files = {path: file for path, file in evidence.items() if re.fullmatch(rf"runs/{re.escape(name)}/rollouts.*", path)}
     return structs.replace(
         place,
@@ -392,24 +393,23 @@ def _model(
         rollouts=digest(files),
         rescored=record.rescored,
         versions=record.versions,
-        by_repeat=_columns(np.array([row.rewards for row in read_lines(run / "per_task.jsonl", TaskRow)], dtype=float)),
+        by_repeat=_columns(results.rewards_TK),
     )
 
 
-def _parities(folder: Path, models: Mapping[str, ModelSummary]) -> Iterator[tuple[str, CertifiedParity]]:
+def _parities(found: Evidence, models: Mapping[str, ModelSummary]) -> Iterator[tuple[str, CertifiedParity]]:
     for name in models:
-        run = folder / "runs" / name
-        if (kept := reference.stored(run)) is not None:
-            found = reference.read_parity(run / "parity.json")
+        if name in found.references:
+            said = found.parities[name]
             yield (
                 name,
                 CertifiedParity(
-                    verdict=found.verdict,
-                    reason=found.reason,
-                    margin=found.margin,
-                    at=found.at,
-                    reference=found.reference,
-                    by_repeat=_columns(kept.rewards_TK()),
+                    verdict=said.verdict,
+                    reason=said.reason,
+                    margin=said.margin,
+                    at=said.at,
+                    reference=said.reference,
+                    by_repeat=_columns(found.references[name].rewards_TK()),
                 ),
             )
 

@@ -46,10 +46,10 @@ from assay.fidelity.certificate.certificate import (
 )
 from assay.fidelity.certificate.registry import REGISTRY, Register, register
 from assay.fidelity.gates import ABSENT, OF_BENCHMARK
-from assay.fidelity.profile import compute, contenders_of, gather, read_plan
-from assay.fidelity.profile.compute import write
+from assay.fidelity.profile import contenders_of, gather, profile_of, read_plan
+from assay.fidelity.profile.compute import derived_files, known_gates
 from assay.fidelity.rescore.rescore import RescorePlan, rescore
-from assay.fidelity.schema.profile import Plan, Profile
+from assay.fidelity.schema.profile import Gate, Plan
 from assay.store import read_tasks
 from assay.types import Outcome, Score, Task
 
@@ -114,13 +114,14 @@ async def verify(
         looked += [Looked(what, "not looked at", "The files are others.") for what in ("numbers", "benchmark")]
     else:
         benchmark, unknown = _benchmark(folder, name)
-        with certified_files(folder, certificate) as place:
-            looked += await _numbers(place, certificate, benchmark, unknown)
+        with certified_files(folder, certificate, unchanged=files.answer == "ok") as place:
+            seen, derived = await _numbers(place, certificate, benchmark, unknown)
+            looked += seen
             if rescored:
-                same = benchmark if looked[-1].answer == "ok" else None
+                same = benchmark if seen[-1].answer == "ok" else None
                 looked.append(await _rewards(place, same) if same else NOT_THE_SAME)
             if files.answer == "ok":
-                looked.append(_derived(folder, place, certificate))
+                looked.append(_derived(folder, derived, certificate))
     looked.append(_renderings(path.parent, certificate, renderings))
     return _concluded(looked, certificate)
 
@@ -247,8 +248,11 @@ def _benchmark(folder: Path, name: str | None) -> tuple[Benchmark | None, str]:
 
 
 @contextmanager
-def certified_files(folder: Path, certificate: Certificate) -> Generator[Path]:
-    """A folder with the evidence as it was certified, without what has come since, to compute in."""
+def certified_files(folder: Path, certificate: Certificate, *, unchanged: bool) -> Generator[Path]:
+    """A folder with the evidence as it was certified: the profile's own, unless something has grown or come since."""
+    if unchanged:
+        yield folder
+        return
     with tempfile.TemporaryDirectory(prefix="assay-verify-") as made:
         place = Path(made)
         for path, record in certificate.evidence.items():
@@ -262,21 +266,41 @@ def certified_files(folder: Path, certificate: Certificate) -> Generator[Path]:
         yield place
 
 
-async def _numbers(place: Path, certificate: Certificate, benchmark: Benchmark | None, unknown: str) -> list[Looked]:
-    """Whether everything in the certificate follows from the files, and the benchmark is the one that was measured."""
+async def _numbers(
+    place: Path, certificate: Certificate, benchmark: Benchmark | None, unknown: str
+) -> tuple[list[Looked], Mapping[str, Any]]:
+    """Whether everything in the certificate follows from the files, and the benchmark is the one that was measured.
+
+    With it what the derived files should say, by their paths.
+    """
     try:
         plan = read_plan(place)
         if strays := mixed(place, plan) + _described_wrongly(place, plan, certificate.benchmark):
-            return [Looked("numbers", "forged", f"{_some(strays)}.")]
+            return [Looked("numbers", "forged", f"{_some(strays)}.")], {}
         now = describe(benchmark, plan) if benchmark else None
         changed = changes(certificate.benchmark, now, place, benchmark, plan) if now and benchmark else []
         same = benchmark if now == certificate.benchmark else None
         if same and (flaws := await parity_flaws(place, same)):
-            return [_flawed("numbers", certificate, f"{_some(flaws)}.")]
-        profile = await _profile(place, plan, certificate, same)
-        found = assemble(place, plan, profile, certificate.benchmark, registry=certificate.registry)
+            return [_flawed("numbers", certificate, f"{_some(flaws)}.")], {}
+        evidence = gather(place, plan, contenders_of(place, plan, cached=False), same, cached=False)
+        profile = profile_of(evidence, await _known(place, plan, certificate, same))
+        found = assemble(place, evidence, profile, certificate.benchmark, registry=certificate.registry)
     except AssayError as error:
-        return [Looked("numbers", "forged", f"The files do not make a profile: {error}")]
+        return [Looked("numbers", "forged", f"The files do not make a profile: {error}")], {}
+    derived = derived_files(evidence, profile)
+    if same is None or same.roles:
+        del derived["profile.json"]  # some of its gates were not computed
+    return [*_numbers_and_benchmark(certificate, found, same, now, changed, unknown)], derived
+
+
+def _numbers_and_benchmark(
+    certificate: Certificate,
+    found: Certificate,
+    same: Benchmark | None,
+    now: CertifiedBenchmark | None,
+    changed: Sequence[str],
+    unknown: str,
+) -> list[Looked]:
     numbers = _followed(certificate, found, run_again=same is not None and not same.roles)
     if same:
         asking = Looked(
@@ -294,13 +318,12 @@ async def _numbers(place: Path, certificate: Certificate, benchmark: Benchmark |
     return [numbers, Looked("benchmark", "not looked at", unknown)]
 
 
-async def _profile(place: Path, plan: Plan, certificate: Certificate, benchmark: Benchmark | None) -> Profile:
-    """The profile from the certified files; gates for which the benchmark or a judge is missing are taken as said."""
+async def _known(place: Path, plan: Plan, certificate: Certificate, benchmark: Benchmark | None) -> list[Gate]:
+    """The gates that run the benchmark; those for which it or a judge is missing are taken as the certificate says."""
     if benchmark and not benchmark.roles:
-        return await compute(place, benchmark=benchmark, again=True)
+        return await known_gates(place, plan, benchmark, again=True)
     names = OF_BENCHMARK if benchmark else (*OF_BENCHMARK, *ABSENT)
-    known = [gate for gate in certificate.gates if gate.name in names]
-    return write(place, gather(place, plan, contenders_of(place, plan), benchmark), known)
+    return [gate for gate in certificate.gates if gate.name in names]
 
 
 async def _rewards(place: Path, benchmark: Benchmark) -> Looked:
@@ -308,14 +331,15 @@ async def _rewards(place: Path, benchmark: Benchmark) -> Looked:
     wrong, unknown, rollouts = list[str](), list[str](), 0
     plan = read_plan(place)
     for run in runs_of(place, plan):
-        again = place / "again" / run.name
-        asked = RescorePlan(
-            run=run, benchmark=benchmark, source=plan.source, folder=again, registry=place / "again" / REGISTRY
-        )
-        try:
-            found = await rescore(asked, interruption=Interruption())
-        except AssayError as error:
-            return Looked("rewards", "not looked at", f"{run.name}: {error}.")
+        with tempfile.TemporaryDirectory(prefix="assay-verify-") as made:
+            again = Path(made)
+            asked = RescorePlan(
+                run=run, benchmark=benchmark, source=plan.source, folder=again / run.name, registry=again / REGISTRY
+            )
+            try:
+                found = await rescore(asked, interruption=Interruption())
+            except AssayError as error:
+                return Looked("rewards", "not looked at", f"{run.name}: {error}.")
         for change in found.changes if found else ():
             at = f"{run.name}, {change.task}, repeat {change.repeat}"
             if change.kind == "owed":
@@ -443,18 +467,13 @@ def _task_changes(then: Sequence[Task], now: Sequence[Task]) -> list[str]:
     return found or ["the tasks are in another order"]
 
 
-def _derived(folder: Path, place: Path, certificate: Certificate) -> Looked:
+def _derived(folder: Path, derived: Mapping[str, Any], certificate: Certificate) -> Looked:
     """Whether the files that are derived from the evidence, where they are there, say what it says."""
     wrong: list[str] = []
-    for made in [
-        place / "profile.json",
-        *sorted(place.glob("runs/*/summary.json")),
-        *place.glob("runs/*/per_task.jsonl"),
-    ]:
-        path = made.relative_to(place)
-        if made.exists() and (folder / path).exists():
+    for path, value in derived.items():
+        if (folder / path).exists():
             try:
-                was, now = (_plain(where / path) for where in (folder, place))
+                was, now = _plain(folder / path), msgspec.json.decode(msgspec.json.encode(value))
             except (msgspec.DecodeError, UnicodeError):
                 wrong.append(f"{path} cannot be read")
                 continue

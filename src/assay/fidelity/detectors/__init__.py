@@ -78,12 +78,13 @@ class _Kept(Struct, frozen=True):
     findings: list[Finding]
 
 
-def detect(folder: Path, model: str, results: Results) -> list[Finding]:
+def detect(folder: Path, model: str, results: Results, *, cached: bool = True) -> list[Finding]:
     """What the detectors find in a run directory, whose `results` have been read from it. One pass over its file.
 
-    A large run's findings are kept beside it, as its columns are. Raises InputError where the file is damaged.
+    A large run's findings are kept beside it, as its columns are, and trusted later, where `cached`.
+    Raises InputError where the file is damaged.
     """
-    if len(results.cells) < WORTH:
+    if not cached or len(results.cells) < WORTH:
         return find(model, results.tasks, read_rollouts(folder), results)
     path, made_of, detectors = folder / "findings.json", stamp(folder), code_digest(Path(__file__).parent)
     with suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):

@@ -28,7 +28,7 @@ from assay.fidelity.profile.evidence import (
 from assay.fidelity.results.contender import measured
 from assay.fidelity.results.summary import summarise
 from assay.fidelity.review.review import review
-from assay.fidelity.schema.profile import Gate, ModelSummary, Profile, Summary
+from assay.fidelity.schema.profile import Gate, ModelSummary, Plan, Profile, Summary
 from assay.store import write_json, write_lines
 
 
@@ -85,6 +85,15 @@ async def compute(folder: Path, *, benchmark: Benchmark | None = None, again: bo
     """
     plan = read_plan(folder)
     benchmark = benchmark or load(plan.source)
+    known = await known_gates(folder, plan, benchmark, again=again)
+    return write(folder, gather(folder, plan, contenders_of(folder, plan), benchmark), known)
+
+
+async def known_gates(folder: Path, plan: Plan, benchmark: Benchmark, *, again: bool = False) -> list[Gate]:
+    """The gates that run the benchmark: computed, or as they were where `compute` says that they stay.
+
+    Raises DigestMismatch where the benchmark is not what was profiled.
+    """
     tasks = tasks_of(benchmark, plan.limit)
     record = record_of(benchmark, tasks)
     if changed := changes(plan.benchmark, record):
@@ -94,23 +103,26 @@ async def compute(folder: Path, *, benchmark: Benchmark | None = None, again: bo
     if not kept or (again and not benchmark.roles):
         async with cast(benchmark, {}) as ready:
             kept = await judge_benchmark(ready, tasks)
-    return write(folder, gather(folder, plan, contenders_of(folder, plan), benchmark), kept)
+    return kept
 
 
 def write(folder: Path, evidence: Evidence, known: Sequence[Gate], *, wall_s: float | None = None) -> Profile:
     """Compute a profile and write it into its folder: `profile.json`, of each run `summary.json`, `per_task.jsonl`."""
     made = profile_of(evidence, known, wall_s=wall_s)
-    for one in evidence.contenders:
-        run = folder / "runs" / one.name
-        write_json(run / "summary.json", summary_of(made.models[one.name]))
-        write_lines(run / "per_task.jsonl", one.results.table())
-    write_json(folder / "profile.json", made)
+    for path, value in derived_files(evidence, made).items():
+        (write_lines if path.endswith(".jsonl") else write_json)(folder / path, value)
     return made
 
 
-def summary_of(model: ModelSummary) -> Summary:
-    """What `summary.json` says of a model in a profile."""
-    return Summary(**{name: getattr(model, name) for name in Summary.__struct_fields__})
+def derived_files(evidence: Evidence, profile: Profile) -> dict[str, Any]:
+    """What is written of a profile, by the path in its folder; a list is lines."""
+    derived: dict[str, Any] = {"profile.json": profile}
+    for one in evidence.contenders:
+        figures = profile.models[one.name]
+        summary = Summary(**{name: getattr(figures, name) for name in Summary.__struct_fields__})
+        derived[f"runs/{one.name}/summary.json"] = summary
+        derived[f"runs/{one.name}/per_task.jsonl"] = one.results.table()
+    return derived
 
 
 def _summary(suite: Suite, name: str, made: Summary | None) -> ModelSummary:

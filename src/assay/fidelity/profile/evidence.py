@@ -47,8 +47,13 @@ class Evidence:
     published: Published | None
 
 
-def gather(folder: Path, plan: Plan, contenders: Sequence[Contender], benchmark: Benchmark | None) -> Evidence:
-    """The evidence in a profile's folder. Raises InputError where a file is damaged."""
+def gather(
+    folder: Path, plan: Plan, contenders: Sequence[Contender], benchmark: Benchmark | None, *, cached: bool = True
+) -> Evidence:
+    """The evidence in a profile's folder. Raises InputError where a file is damaged.
+
+    `cached` says whether what earlier commands derived from the rollouts is trusted, and kept for later ones.
+    """
     runs = {one.name: folder / "runs" / one.name for one in contenders}
     said = read_said(folder)
     chosen = measured(plan.suite, contenders)
@@ -56,7 +61,7 @@ def gather(folder: Path, plan: Plan, contenders: Sequence[Contender], benchmark:
     return Evidence(
         plan=plan,
         contenders=contenders,
-        findings={one.name: detect(runs[one.name], one.name, one.results) for one in chosen},
+        findings={one.name: detect(runs[one.name], one.name, one.results, cached=cached) for one in chosen},
         said=said,
         contents={one.name: contents_of(runs[one.name], one.name, said) for one in chosen},
         records={name: read_record(run) for name, run in runs.items()},
@@ -102,13 +107,13 @@ def changed_benchmark(folder: Path, benchmark: BenchmarkRecord, changed: list[st
     )
 
 
-def contenders_of(folder: Path, plan: Plan) -> list[Contender]:
+def contenders_of(folder: Path, plan: Plan, *, cached: bool = True) -> list[Contender]:
     """The models that have a run, as the gates see them."""
     found: list[Contender] = []
     for name, member in plan.suite.models.items():
         run = folder / "runs" / name
         if (run / "run.json").exists():
-            found.append(Contender(name, member.role, member.kind, member.tier, read(run, plan.repeats)))
+            found.append(Contender(name, member.role, member.kind, member.tier, read(run, plan.repeats, cached=cached)))
     return found
 
 

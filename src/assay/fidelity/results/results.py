@@ -80,18 +80,20 @@ class Results:
         ]
 
 
-def read(folder: Path, repeats: int | None = None) -> Results:
+def read(folder: Path, repeats: int | None = None, *, cached: bool = True) -> Results:
     """The results of a run directory of so many repeats; where not given, of as many as it was planned or has.
 
+    `cached` says whether the columns that an earlier command kept are trusted, and kept for later ones.
     Raises InputError where a file is damaged.
     """
     tasks, record = read_tasks(folder), read_record(folder)
     prices = _prices(record.server, folder)
-    found = columns.load(folder)
+    found = columns.load(folder) if cached else None
     if found is None:
         made_of = columns.stamp(folder)
         found = _read_lines(folder, tasks, record, prices)
-        columns.keep(folder, *found, made_of)
+        if cached:
+            columns.keep(folder, *found, made_of)
     cells, totals = found
     rewards_TK = _rewards(cells, tasks, repeats or record.repeats)
     return Results(tasks, rewards_TK, cells, totals.tokens, totals.wall_s, prices, totals.roles_usd)
