@@ -6,8 +6,7 @@ from pathlib import Path
 import polars
 import pytest
 
-from assay.fidelity import detectors
-from assay.fidelity.detectors import detect
+from assay.fidelity.detectors import detect, search
 from assay.fidelity.results import columns, results
 from assay.fidelity.results.results import read
 from assay.store import read_rollouts
@@ -27,7 +26,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every run counts as large."""
     monkeypatch.setattr(columns, "WORTH", 1)
-    monkeypatch.setattr(detectors, "WORTH", 1)
+    monkeypatch.setattr(search, "WORTH", 1)
 
 
 def test_a_small_run_has_none(run: Path):
@@ -38,7 +37,7 @@ def test_a_small_run_has_none(run: Path):
 @pytest.mark.usefixtures("large")
 def test_columns_say_what_the_lines_say(run: Path):
     (run / columns.NAME).unlink(missing_ok=True)
-    first, found = read(run), detect(run, "policy", read(run))
+    first, found = read(run), detect(run, "policy")
     assert (run / columns.NAME).exists() and (run / "findings.json").exists()
     again = read(run)
     assert columns.load(run) is not None
@@ -49,7 +48,7 @@ def test_columns_say_what_the_lines_say(run: Path):
         first.roles_usd,
     )
     assert (again.rewards_TK == first.rewards_TK).all()
-    assert detect(run, "policy", again) == found
+    assert detect(run, "policy") == found
 
 
 @pytest.mark.usefixtures("large")
@@ -89,13 +88,13 @@ def test_a_stale_or_damaged_table_is_made_again(run: Path, what: str, monkeypatc
 @pytest.mark.usefixtures("large")
 def test_kept_findings_of_which_a_byte_is_another_are_found_again(tmp_path: Path):
     run = made_run(tmp_path / "run", [[1, 0, None]] * 4)
-    found = detect(run, "m", read(run))
+    found = detect(run, "m")
     kept = (run / "findings.json").read_bytes()
     assert found
     for damaged in (kept.replace(b'"count": ', b'"count": 1', 1), kept.replace(b'"reason": "', b'"reason": "\xff', 1)):
         assert damaged != kept
         (run / "findings.json").write_bytes(damaged)
-        assert detect(run, "m", read(run)) == found
+        assert detect(run, "m") == found
 
 
 def test_a_failed_rollout_and_an_unknown_answer_stay_what_they_are(tmp_path: Path):

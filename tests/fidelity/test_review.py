@@ -14,7 +14,6 @@ from msgspec import structs
 
 from assay.digest import task_digest, tasks_digest
 from assay.errors import InputError, ModelError
-from assay.fidelity.detectors.across import ACROSS
 from assay.fidelity.gates.failures import failures_gate
 from assay.fidelity.results.results import read
 from assay.fidelity.review.judge import prompt, propose, standings, unproposed
@@ -273,7 +272,7 @@ WITH_WORDS = structs.replace(READ, explained=[explained()])
         ({"m": READ}, [finding(tasks=[0, 1])], "pass", "All 1 findings"),
         ({"m": READ}, [finding(tasks=[0, 15])], "fail", "unexplained"),
         ({"m": READ}, [finding(tasks=[])], "fail", "unexplained"),
-        ({"m": READ}, [finding(ACROSS[0].name, [0, 1])], "fail", "unexplained"),
+        ({"m": READ}, [structs.replace(finding("identical repeats", [0, 1]), scope="run")], "fail", "unexplained"),
         ({"m": reviewed((9, "model"), (1, "unclear"))}, [finding(tasks=[9])], "fail", "unexplained"),
         ({"m": READ}, [finding(tasks=[15], model="null")], "pass", "No detector"),
         # Before the sample is read, a finding is no verdict.

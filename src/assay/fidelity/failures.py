@@ -1,16 +1,17 @@
 """What is known of a profile's failing rollouts, or of one run's, before anybody has read them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from msgspec import Struct
 
 from assay.config import unknown
 from assay.errors import UsageError
-from assay.fidelity.detectors import LOOKED_FOR, detect
+from assay.fidelity.detectors import detectors, read_with_findings
 from assay.fidelity.detectors.suspects import suspects
 from assay.fidelity.profile import contenders_of, read_plan
 from assay.fidelity.results.contender import measured
-from assay.fidelity.results.results import Results, read
+from assay.fidelity.results.results import Results
 from assay.fidelity.schema.evidence import Finding, SuspectTask
 from assay.store import read_record
 
@@ -24,7 +25,8 @@ class Failures(Struct, frozen=True, kw_only=True):
     models: int
     """How many there are, by all of which tasks are suspected, whichever were looked at."""
     suspects: list[SuspectTask]
-    looked_for: tuple[str, ...] = LOOKED_FOR
+    looked_for: tuple[str, ...]
+    """The names of all detectors."""
 
 
 def failures(folder: Path, model: str | None = None) -> Failures:
@@ -37,19 +39,20 @@ def failures(folder: Path, model: str | None = None) -> Failures:
         unknown("model with a run here", model, runs)
     looked = {name: found for name, found in runs.items() if model in (None, name)}
     return Failures(
-        rollouts={name: len(results.cells) for name, (_, results) in looked.items()},
-        findings=[one for name, (run, results) in looked.items() for one in detect(run, name, results)],
+        rollouts={name: len(results.cells) for name, (results, _) in looked.items()},
+        findings=[one for _, findings in looked.values() for one in findings],
         models=len(runs),
-        suspects=suspects({name: results for name, (_, results) in runs.items()}),
+        suspects=suspects({name: results for name, (results, _) in runs.items()}),
+        looked_for=tuple(detectors()),
     )
 
 
-def runs_of(folder: Path) -> dict[str, tuple[Path, Results]]:
-    """By model, each run directory of a profile with its results, without the gates' own models; or the one run."""
+def runs_of(folder: Path) -> dict[str, tuple[Results, Sequence[Finding]]]:
+    """By model, the results and findings of each run of a profile, without the gates' own models; or of the one run."""
     if (folder / "run.json").exists():
-        return {read_record(folder).model: (folder, read(folder))}
+        model = read_record(folder).model
+        return {model: read_with_findings(folder, model)}
     if not (folder / "plan.jsonl").exists():
         raise UsageError(f"{folder} is neither a run's directory nor a profile's: it has no run.json and no plan.jsonl")
     plan = read_plan(folder)
-    chosen = measured(plan.suite, contenders_of(folder, plan))
-    return {one.name: (folder / "runs" / one.name, one.results) for one in chosen}
+    return {one.name: (one.results, one.findings) for one in measured(plan.suite, contenders_of(folder, plan))}

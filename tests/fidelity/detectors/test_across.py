@@ -3,14 +3,12 @@
 import numpy as np
 import pytest
 
-from assay.fidelity.detectors.across import (
-    identical_repeats,
-    length_rewarded,
-    option_letters,
-    published_letters,
-    rewarded_differently,
-    rows_missing,
-)
+from assay.fidelity.detectors.runs.identical_repeats import look as identical_repeats
+from assay.fidelity.detectors.runs.length_rewarded import look as length_rewarded
+from assay.fidelity.detectors.runs.option_letters import look as option_letters
+from assay.fidelity.detectors.runs.published_letters import look as published_letters
+from assay.fidelity.detectors.runs.rewarded_differently import look as rewarded_differently
+from assay.fidelity.detectors.runs.rows_missing import look as rows_missing
 from assay.fidelity.results.results import Results
 from assay.types import Task
 from tests.fidelity.detectors.made import TOOL, columns

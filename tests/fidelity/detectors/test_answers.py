@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from assay.fidelity.detectors.answers import clearly_wrong, gold_elsewhere, lenient, plainly_read
+from assay.fidelity.detectors.answers.reading import clearly_wrong, gold_elsewhere, lenient, plainly_read
 from tests.fidelity.detectors.made import task
 
 PLANETS = {"options": ["Venus", "Mercury", "Mars"]}

@@ -1,5 +1,8 @@
 """All detectors together: on planted failures of real models, on long runs, on attempts made good."""
 
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -8,8 +11,9 @@ from msgspec import structs
 from rich.console import Console
 from rich.table import Table
 
-from assay.fidelity.detectors import LOOKED_FOR, MOST_SPOTTED, detect, find, meaning
-from assay.fidelity.results.results import read
+from assay.fidelity.detectors import detect, detectors, find
+from assay.fidelity.detectors.search import installed
+from assay.fidelity.detectors.tally import MOST_SPOTTED
 from assay.types import Failure, Rollout, Task
 from studies.detectors import labels, planted, runs
 from tests.fidelity.detectors.made import message, reasoning, rollout, said, task, turn
@@ -42,16 +46,15 @@ def test_planted_failures_are_found_and_little_else(embedded: tuple[Path, Runs])
 def test_honest_runs_have_next_to_nothing_to_show(embedded: tuple[Path, Runs]):
     for name in embedded[1]:
         folder = embedded[0] / name
-        found = detect(folder, name, read(folder))
+        found = detect(folder, name)
         assert sum(finding.count for finding in found) <= 0.01 * 480, found
 
 
 def test_the_speed_is_that_of_reading(embedded: tuple[Path, Runs]):
     """A profile of 4,800 short rollouts in well under a second: measured .36 s, on an idle core."""
     folder = embedded[0] / "nano-thinking"
-    results = read(folder)
     started = time.process_time()
-    detect(folder, "nano-thinking", results)
+    detect(folder, "nano-thinking")
     assert time.process_time() - started < 10 * 0.36 * 480 / 4800 + 0.1
 
 
@@ -102,9 +105,51 @@ def test_a_finding_counts_all_and_names_two_hundred():
 
 
 def test_every_detector_says_what_it_may_mean():
-    names = [*LOOKED_FOR[:-1], "failed: model/timeout", "failed: environment/never heard of"]
-    assert all(meaning(name) for name in names)
-    assert len(set(LOOKED_FOR)) == len(LOOKED_FOR)
+    assert all(one.meaning and one.description for one in installed())
+    assert list(detectors()) == [*(one.name for one in installed()), "failures by kind"]
+    failures = [Failure("model", "timeout", "", True), Failure("environment", "never heard of", "", False)]
+    broken = [rollout(outcome=failure, repeat=repeat) for repeat, failure in enumerate(failures)]
+    assert all(found.meaning and found.scope == "failure" for found in find("m", [task()], broken))
+
+
+PACKAGE = """
+from assay.fidelity.detectors.detector import RolloutDetector
+
+DETECTOR = RolloutDetector(
+    name="shouting",
+    fault="model",
+    what="shout",
+    meaning="Nobody is deaf here.",
+    spot=lambda one: one.text if one.text.isupper() else None,
+)
+"""
+
+
+def installed_beside(site: Path, value: str) -> subprocess.CompletedProcess[str]:
+    """What a process finds in a loud rollout where another package registers a detector."""
+    (site / "shouting.py").write_text(PACKAGE)
+    (site / "shouting-1.0.dist-info").mkdir()
+    (site / "shouting-1.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: shouting\nVersion: 1.0\n")
+    (site / "shouting-1.0.dist-info/entry_points.txt").write_text(f"[assay.detectors]\nshouting = {value}\n")
+    code = (
+        "from assay.fidelity.detectors import detectors, find\n"
+        "from tests.fidelity.detectors.made import said, task\n"
+        "print(detectors()['shouting'])\n"
+        "print([found.reason for found in find('m', [task()], [said('FORTY ONE', answer='41')])])\n"
+    )
+    path = os.pathsep.join([str(site), str(Path(__file__).parents[3])])
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, check=False, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
+
+
+def test_a_detector_of_another_package_is_found(tmp_path: Path):
+    done = installed_beside(tmp_path, "shouting:DETECTOR")
+    assert done.stdout == "Rollouts that shout.\n['1 of 1 rollouts shout. Nobody is deaf here.']\n", done.stderr
+
+
+def test_a_detector_that_is_none_is_named(tmp_path: Path):
+    done = installed_beside(tmp_path, "shouting:PACKAGE")
+    assert "the detector shouting (shouting:PACKAGE) can't be loaded" in done.stderr
 
 
 def test_nothing_is_found_in_nothing():

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from assay.fidelity.detectors.texts import declines, leak, loop, raw_call, tells_error
+from assay.fidelity.detectors.texts.patterns import declines, leak, loop, raw_call, tells_error
 
 STEP = "Wait, let me check that again. "
 ROWS = "| apple | 0 |\n"

@@ -10,7 +10,6 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from assay.fidelity.detectors import FAILED, meaning
 from assay.fidelity.failures import Failures
 from assay.fidelity.failures import failures as look
 from assay.fidelity.schema.evidence import Finding, Spotted, SuspectTask
@@ -44,7 +43,7 @@ def failures(folder: Path, /, *, model: str | None = None, json: bool = False) -
     for name, rollouts in found.rollouts.items():
         _show_model(console, name, rollouts, [one for one in found.findings if one.model == name])
     _show_suspects(console, found)
-    broken = [one for one in found.findings if one.detector.startswith(FAILED)]
+    broken = [one for one in found.findings if one.scope == "failure"]
     if broken:
         console.print(_heading("Failures: they have no score"), _failed(broken), "")
     _show_meanings(console, found.findings)
@@ -52,7 +51,7 @@ def failures(folder: Path, /, *, model: str | None = None, json: bool = False) -
 
 
 def _show_model(console: Console, name: str, rollouts: int, findings: Sequence[Finding]) -> None:
-    own = [one for one in findings if not one.detector.startswith(FAILED)]
+    own = [one for one in findings if one.scope != "failure"]
     said = f": {counted(rollouts, 'rollout')}" + ("" if own else ", nothing found")
     console.print(_heading(name).append(said, style="not bold"))
     if own:
@@ -93,19 +92,19 @@ def _why(one: SuspectTask) -> Text:
 def _failed(findings: Sequence[Finding]) -> Table:
     table = _table("where/kind", "model", "of all", "example")
     for one in findings:
-        kind = one.detector.removeprefix(FAILED)
+        kind = one.detector.removeprefix("failed: ")
         table.add_row(_plain(kind), _plain(one.model), f"{count(one.count)}/{count(one.of)}", _example(one.spotted))
     return table
 
 
 def _show_meanings(console: Console, findings: Iterable[Finding]) -> None:
     """What each finding may mean and what to do, once."""
-    names = dict.fromkeys(one.detector for one in findings)
-    if not names:
+    meanings = {one.detector: one.meaning for one in findings}
+    if not meanings:
         return
     console.print(_heading("What it may mean"))
-    for name in names:
-        console.print(Padding(Text.assemble((_plain(name), "bold"), f": {meaning(name)}"), (0, 0, 0, 2)))
+    for name, meaning in meanings.items():
+        console.print(Padding(Text.assemble((_plain(name), "bold"), f": {meaning}"), (0, 0, 0, 2)))
     console.print()
 
 

@@ -19,7 +19,6 @@ from assay.cli.fidelity.walk import Screen, Walk, screens
 from assay.collect.run import GATES_OWN
 from assay.config import assay_toml, load_model, unknown
 from assay.errors import UsageError
-from assay.fidelity.detectors import detect
 from assay.fidelity.gates.failures import failures_gate
 from assay.fidelity.profile import compute, contenders_of, read_plan
 from assay.fidelity.results.contender import measured
@@ -148,8 +147,9 @@ class _Table:
 
 def _lay_out(folder: Path, sample: int) -> _Table:
     plan = read_plan(folder)
-    results = {one.name: one.results for one in measured(plan.suite, contenders_of(folder, plan))}
-    findings = {name: detect(folder / "runs" / name, name, found) for name, found in results.items()}
+    chosen = measured(plan.suite, contenders_of(folder, plan))
+    results = {one.name: one.results for one in chosen}
+    findings = {one.name: list(one.findings) for one in chosen}
     return _Table(folder, results, findings, sample)
 
 

@@ -11,7 +11,7 @@ from rich.text import Text
 from assay.cli.fidelity.keys import Keys
 from assay.fidelity.results.results import Results
 from assay.fidelity.review.marks import Key, explanations, keep, persons
-from assay.fidelity.review.review import AS_A_WHOLE, WHOSE, Opened, drawn, failing, opened, settled, shown
+from assay.fidelity.review.review import WHOSE, Opened, drawn, failing, opened, settled, shown
 from assay.fidelity.review.transcript import asked, attempt
 from assay.fidelity.schema.evidence import Explanation, Fault, Finding, Mark, Said
 from assay.fidelity.schema.profile import Piece, Voice
@@ -240,7 +240,7 @@ class Walk:
         self._line(finding.reason)
         for spotted in shown(finding):
             self._line(f"  {spotted.rollout.task}, repeat {spotted.rollout.repeat}: {spotted.evidence}", style="dim")
-        also = "" if finding.detector in AS_A_WHOLE else ", or by all of these rollouts being the model's fault"
+        also = "" if finding.scope == "run" else ", or by all of these rollouts being the model's fault"
         self._line(f"It is settled by your explanation{also}.", style="dim")
         self._line("e explain  Enter go on to its rollouts  b back  s skip  q quit", style="bold")
 

@@ -282,7 +282,7 @@ async def _numbers(
         same = benchmark if now == certificate.benchmark else None
         if same and (flaws := await parity_flaws(place, same)):
             return [_flawed("numbers", certificate, f"{_some(flaws)}.")], {}
-        evidence = gather(place, plan, contenders_of(place, plan, cached=False), same, cached=False)
+        evidence = gather(place, plan, contenders_of(place, plan, cached=False), same)
         profile = profile_of(evidence, await _known(place, plan, certificate, same))
         found = assemble(place, evidence, profile, certificate.benchmark, registry=certificate.registry)
     except AssayError as error:

@@ -40,7 +40,7 @@ def profile_of(evidence: Evidence, known: Sequence[Gate], *, wall_s: float | Non
     """
     plan, contenders = evidence.plan, evidence.contenders
     chosen = measured(plan.suite, contenders)
-    findings = [finding for one in chosen for finding in evidence.findings[one.name]]
+    findings = [finding for one in chosen for finding in one.findings]
     reviews = {one.name: review(one.name, one.results, evidence.said, evidence.contents[one.name]) for one in chosen}
     stated = evidence.published
     members = {one.name: plan.suite.models[one.name].published for one in contenders}

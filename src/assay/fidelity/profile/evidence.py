@@ -9,16 +9,16 @@ from msgspec import structs
 
 from assay.benchmark import Benchmark
 from assay.benchmark.catalog import home
+from assay.config import Suite
 from assay.digest import code_digest, tasks_digest
 from assay.errors import DigestMismatch, InputError, UsageError
-from assay.fidelity.detectors import detect
+from assay.fidelity.detectors import read_with_findings
 from assay.fidelity.original.parity import digests_of
 from assay.fidelity.original.published import Published, published
 from assay.fidelity.original.reference import Reference, read_parity, stored
 from assay.fidelity.results.contender import Contender, measured
-from assay.fidelity.results.results import read
 from assay.fidelity.review.marks import Key, contents_of, read_said
-from assay.fidelity.schema.evidence import Finding, Parity, Said
+from assay.fidelity.schema.evidence import Parity, Said
 from assay.fidelity.schema.profile import BenchmarkRecord, Plan, Profile
 from assay.store import RunRecord, read_lines, read_record
 from assay.types import Task
@@ -30,8 +30,6 @@ class Evidence:
 
     plan: Plan
     contenders: Sequence[Contender]
-    findings: Mapping[str, list[Finding]]
-    """Of the models whose failures are to be read."""
     said: Sequence[Said]
     """What persons marked and explained."""
     contents: Mapping[str, Mapping[Key, str]]
@@ -47,13 +45,8 @@ class Evidence:
     published: Published | None
 
 
-def gather(
-    folder: Path, plan: Plan, contenders: Sequence[Contender], benchmark: Benchmark | None, *, cached: bool = True
-) -> Evidence:
-    """The evidence in a profile's folder. Raises InputError where a file is damaged.
-
-    `cached` says whether what earlier commands derived from the rollouts is trusted, and kept for later ones.
-    """
+def gather(folder: Path, plan: Plan, contenders: Sequence[Contender], benchmark: Benchmark | None) -> Evidence:
+    """The evidence in a profile's folder, with the models as they were read. Raises InputError for a damaged file."""
     runs = {one.name: folder / "runs" / one.name for one in contenders}
     said = read_said(folder)
     chosen = measured(plan.suite, contenders)
@@ -61,7 +54,6 @@ def gather(
     return Evidence(
         plan=plan,
         contenders=contenders,
-        findings={one.name: detect(runs[one.name], one.name, one.results, cached=cached) for one in chosen},
         said=said,
         contents={one.name: contents_of(runs[one.name], one.name, said) for one in chosen},
         records={name: read_record(run) for name, run in runs.items()},
@@ -108,13 +100,19 @@ def changed_benchmark(folder: Path, benchmark: BenchmarkRecord, changed: list[st
 
 
 def contenders_of(folder: Path, plan: Plan, *, cached: bool = True) -> list[Contender]:
-    """The models that have a run, as the gates see them."""
-    found: list[Contender] = []
-    for name, member in plan.suite.models.items():
-        run = folder / "runs" / name
-        if (run / "run.json").exists():
-            found.append(Contender(name, member.role, member.kind, member.tier, read(run, plan.repeats, cached=cached)))
-    return found
+    """The models that have a run, as the gates see them.
+
+    `cached` says whether what earlier commands derived from the rollouts is trusted, and kept for later ones.
+    """
+    names = [name for name in plan.suite.models if (folder / "runs" / name / "run.json").exists()]
+    return [read_contender(folder, plan.suite, name, plan.repeats, cached=cached) for name in names]
+
+
+def read_contender(folder: Path, suite: Suite, name: str, repeats: int, *, cached: bool = True) -> Contender:
+    """One model of a profile, whose run's rollouts are decoded once. Raises InputError where the run is damaged."""
+    member = suite.models[name]
+    results, findings = read_with_findings(folder / "runs" / name, name, repeats, cached=cached)
+    return Contender(name, member.role, member.kind, member.tier, results, findings)
 
 
 def earlier_profile(folder: Path, benchmark: BenchmarkRecord) -> Profile | None:

@@ -18,10 +18,9 @@ from assay.errors import BudgetSpent, NothingScored
 from assay.fidelity.gates import judge_benchmark
 from assay.fidelity.gates.floor import clears_floor
 from assay.fidelity.profile.compute import write
-from assay.fidelity.profile.evidence import changed_benchmark, changes, gather, read_plan, record_of
+from assay.fidelity.profile.evidence import changed_benchmark, changes, gather, read_contender, read_plan, record_of
 from assay.fidelity.results.contender import Contender, strongest
 from assay.fidelity.results.repeats import next_step
-from assay.fidelity.results.results import read
 from assay.fidelity.schema.profile import Gate, Plan, Profile
 from assay.model import secret
 from assay.model.wrappers.budget import Budget
@@ -168,7 +167,7 @@ async def _run(
         await asked.collector(run, interruption=interruption, watch=lambda tally: watch(name, tally), tell=tell)
     except NothingScored as stopped:
         tell(f"{name}: {stopped}")
-    return Contender(name, member.role, member.kind, member.tier, read(folder, asked.repeats))
+    return read_contender(asked.folder, asked.suite, name, asked.repeats)
 
 
 async def _until_stable(
@@ -190,7 +189,7 @@ async def _until_stable(
         except BudgetSpent as reached:
             spent = True
             tell(str(reached))
-            raised = dataclasses.replace(best, results=read(asked.folder / "runs" / best.name, asked.repeats))
+            raised = read_contender(asked.folder, asked.suite, best.name, asked.repeats)
         contenders = [raised if contender.name == best.name else contender for contender in contenders]
         if spent:
             break

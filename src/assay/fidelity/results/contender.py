@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from assay.collect.run import GATES_OWN
 from assay.config import Suite
 from assay.fidelity.results.results import Results
+from assay.fidelity.schema.evidence import Finding
 from assay.stats.estimates import Estimate, estimate
 
 RATE_LIMIT = 0.05
@@ -23,6 +24,8 @@ class Contender:
     kind: str
     tier: int
     results: Results
+    findings: Sequence[Finding] = ()
+    """What the detectors found in its rollouts."""
 
     @property
     def estimate(self) -> Estimate:

@@ -1,7 +1,7 @@
 """A run's rollouts as arrays: what every statistic and gate is computed from."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,8 @@ from assay.fidelity.results.columns import Cell, Totals
 from assay.fidelity.schema.profile import TaskRow
 from assay.store import RunRecord, read_record, read_rollouts, read_tasks
 from assay.types import FunctionCall, Item, Response, Rollout, Score, Task, Usage
+
+See = Callable[[Rollout, Task], None]
 
 
 @dataclass(frozen=True)
@@ -80,18 +82,20 @@ class Results:
         ]
 
 
-def read(folder: Path, repeats: int | None = None, *, cached: bool = True) -> Results:
+def read(folder: Path, repeats: int | None = None, *, cached: bool = True, see: See | None = None) -> Results:
     """The results of a run directory of so many repeats; where not given, of as many as it was planned or has.
 
     `cached` says whether the columns that an earlier command kept are trusted, and kept for later ones.
+    `see` is called with each rollout that counts so far, and its task: failures, and the first score of each
+    (task, repeat).
     Raises InputError where a file is damaged.
     """
     tasks, record = read_tasks(folder), read_record(folder)
     prices = _prices(record.server, folder)
-    found = columns.load(folder) if cached else None
+    found = columns.load(folder) if cached and see is None else None
     if found is None:
         made_of = columns.stamp(folder)
-        found = _read_lines(folder, tasks, record, prices)
+        found = _read_lines(folder, tasks, record, prices, see)
         if cached:
             columns.keep(folder, *found, made_of)
     cells, totals = found
@@ -100,7 +104,7 @@ def read(folder: Path, repeats: int | None = None, *, cached: bool = True) -> Re
 
 
 def _read_lines(
-    folder: Path, tasks: Sequence[Task], record: RunRecord, prices: Prices | None
+    folder: Path, tasks: Sequence[Task], record: RunRecord, prices: Prices | None, see: See | None
 ) -> tuple[list[Cell], Totals]:
     index = {task.id: number for number, task in enumerate(tasks)}
     priced = {role: _prices(used.server, folder) for role, used in record.roles.items()}
@@ -120,20 +124,26 @@ def _read_lines(
         earlier = found.get(rollout.key)
         if earlier is None or earlier.reward is None:
             own_usd = sum(prices.cost(turn.response.usage) for turn in rollout.turns) if prices else None
-            found[rollout.key] = _cell(rollout, index[rollout.task], _with_roles(own_usd, rollout, priced))
+            place = index[rollout.task]
+            found[rollout.key] = _cell(rollout, place, _with_roles(own_usd, rollout, priced))
+            if see:
+                see(rollout, tasks[place])
     if thought and not tokens["reasoning"]:
         del tokens["reasoning"]  # there is some, and the server does not say how much
     return list(found.values()), Totals(tokens, round(wall_s, 6), roles_usd)
 
 
-def of_rollouts(tasks: Sequence[Task], rollouts: Iterable[Rollout]) -> Results:
+def of_rollouts(tasks: Sequence[Task], rollouts: Iterable[Rollout], see: See | None = None) -> Results:
     """The results of rollouts in memory: of as many repeats as there are, without tokens, time and prices."""
     index = {task.id: number for number, task in enumerate(tasks)}
     found: dict[tuple[str, int], Cell] = {}
     for rollout in rollouts:
         earlier = found.get(rollout.key)
         if earlier is None or earlier.reward is None:
-            found[rollout.key] = _cell(rollout, index[rollout.task], None)
+            place = index[rollout.task]
+            found[rollout.key] = _cell(rollout, place, None)
+            if see:
+                see(rollout, tasks[place])
     cells = list(found.values())
     return Results(list(tasks), _rewards(cells, tasks, 1), cells, {}, 0.0)
 

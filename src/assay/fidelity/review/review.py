@@ -9,7 +9,6 @@ from typing import get_args
 from msgspec import structs
 
 from assay.digest import digest
-from assay.fidelity.detectors.across import ACROSS
 from assay.fidelity.results.results import Results
 from assay.fidelity.review.marks import Key, content, counted, explanations, persons
 from assay.fidelity.schema.evidence import Explanation, Fault, Finding, Mark, Reviewed, Said, Spotted
@@ -22,8 +21,6 @@ SHOWN = 3
 """Rollouts of a finding that are to be read."""
 FAR_MORE, FEW = 2, 3
 """An explanation holds until more than twice as many rollouts show the finding, and a few."""
-AS_A_WHOLE = {detector.name for detector in ACROSS}
-"""Detectors that look at a run as a whole."""
 WHOSE: dict[Fault, str] = {
     "model": "the model's",
     "verifier": "the verifier's",
@@ -108,7 +105,7 @@ def settled(finding: Finding, marks: Mapping[Key, Mark], explained: Iterable[Exp
     """
     if any(explains(one, finding) for one in explained):
         return True
-    if finding.detector in AS_A_WHOLE:
+    if finding.scope == "run":
         return False
     keys = [(one.rollout.task, one.rollout.repeat) for one in shown(finding)]
     return bool(keys) and all(key in marks and marks[key].fault == "model" for key in keys)

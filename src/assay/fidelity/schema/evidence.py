@@ -49,6 +49,10 @@ class Finding(Struct, frozen=True, kw_only=True):
     """Rollouts that were looked at."""
     spotted: list[Spotted] = []
     """Rollouts that show it, at most 200 of them."""
+    meaning: str = ""
+    """What it may mean and what to do: the end of `reason`."""
+    scope: Literal["rollout", "run", "failure"] = "rollout"
+    """What it is about: single rollouts, the run as a whole, or rollouts without a score."""
 
     @property
     def share(self) -> float:

@@ -1,0 +1,25 @@
+"""Rollouts that have the gold answer in the message and no marks."""
+
+from assay.fidelity.detectors.answers.reading import gold_elsewhere, lenient
+from assay.fidelity.detectors.detector import RolloutDetector, ScoredRollout
+from assay.fidelity.detectors.texts.patterns import shown
+
+
+def _spot(one: ScoredRollout) -> str | None:
+    """The gold answer stands in the message, where neither the verifier nor a lenient reader looks for it."""
+    if one.score.reward > 0:
+        return None
+    place = gold_elsewhere(one.text, one.task, one.score.answer)
+    if place is None or ((reading := lenient(one.text, one.task)) and reading.right):
+        return None
+    read = "nothing" if one.score.answer is None else repr(shown(one.score.answer, 40))
+    return f"gold {shown(one.task.gold or '', 40)!r} in {shown(place)!r}; the verifier read {read}"
+
+
+DETECTOR = RolloutDetector(
+    name="gold in the text",
+    fault="verifier",
+    what="have the gold answer in the message and no marks",
+    meaning="The verifier did not look there; or the model named the answer and settled on another. Read them.",
+    spot=_spot,
+)

@@ -1,0 +1,34 @@
+"""Rollouts that are decided otherwise by a lenient reading of the message."""
+
+from assay.fidelity.detectors.answers.reading import clearly_wrong, lenient, plainly_read
+from assay.fidelity.detectors.detector import RolloutDetector, ScoredRollout
+from assay.fidelity.detectors.texts.patterns import shown
+
+
+def _spot(one: ScoredRollout) -> str | None:
+    """A lenient reader decides otherwise than the verifier."""
+    if 0 < one.score.reward < 1:
+        return None
+    if (one.score.answer == one.task.gold) == (one.score.reward >= 1) and plainly_read(one.text, one.score.answer):
+        return None
+    reading = lenient(one.text, one.task)
+    if reading is None:
+        return None
+    strict = "none" if one.score.answer is None else repr(shown(one.score.answer, 40))
+    gold = repr(shown(one.task.gold or "", 40))
+    readings = f"read leniently {shown(reading.answer, 40)!r}, by the verifier {strict}, gold {gold}"
+    if one.score.reward <= 0 and reading.right:
+        return f"no marks; {readings}"
+    return f"full marks; {readings}" if one.score.reward >= 1 and clearly_wrong(reading, one.task) else None
+
+
+DETECTOR = RolloutDetector(
+    name="lenient extraction",
+    fault="verifier",
+    what="are decided otherwise by a lenient reading of the message",
+    meaning=(
+        "Without marks, the format was held against a right answer; with full marks, a wrong last word was "
+        "overlooked. Mend the verifier or state the format, then rescore."
+    ),
+    spot=_spot,
+)

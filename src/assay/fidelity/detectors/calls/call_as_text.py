@@ -1,0 +1,23 @@
+"""Rollouts that have a tool's call in the message as text, so that it wasn't carried out."""
+
+from assay.fidelity.detectors.detector import RolloutDetector, ScoredRollout
+from assay.fidelity.detectors.texts.patterns import raw_call, shown
+
+
+def _spot(one: ScoredRollout) -> str | None:
+    """A tool's call stands in a message as text, so that it wasn't carried out."""
+    if not one.task.tools:
+        return None
+    for text in one.texts:
+        if found := raw_call(text):
+            return f"{found} in the message: {shown(text)}"
+    return None
+
+
+DETECTOR = RolloutDetector(
+    name="tool call as text",
+    fault="infrastructure",
+    what="have a tool's call in the message as text, so that it wasn't carried out",
+    meaning="The server does not parse this model's calls: set its tool parser and run again.",
+    spot=_spot,
+)

@@ -1,0 +1,53 @@
+"""Failures by where and kind: what cannot be scored, and what to do about it."""
+
+from collections.abc import Mapping
+
+from assay.fidelity.detectors.tally import Tally
+from assay.fidelity.schema.evidence import Finding
+from assay.types import Failure, Where
+
+REMEDIES: dict[tuple[Where, str], str] = {
+    (
+        "model",
+        "timeout",
+    ): "The server gave no whole answer in time: raise timeout_s, or ask less at once (concurrency).",
+    ("model", "connect"): "Nothing answers at base_url: start the server, then give the same command again.",
+    ("model", "connection_lost"): "The server closed connections: look at its log, then give the same command again.",
+    ("model", "stream_cut"): "The server ended its stream early: look at its log, or at a proxy between.",
+    ("model", "bad_response"): "The server does not speak this dialect: compare with `assay ping`.",
+    ("model", "not_recorded"): "The recording has no answer for these: record them, or ask fewer tasks and repeats.",
+    (
+        "environment",
+        "tool",
+    ): "A tool of the benchmark raised or hung: mend it. What it declines, it raises as Rejected.",
+    ("environment", "sandbox"): "The sandbox failed, not the code in it: see that it works here, then run again.",
+    ("environment", "exception"): "The benchmark's own code raised: the message names file and line.",
+    ("verifier", "exception"): "The verifier raised: it has to score whatever a model writes. Mend it, then rescore.",
+    ("verifier", "deadline"): "The verifier took too long: give it a limit of its own, by which it decides.",
+}
+"""What to do about failures, by where and kind."""
+_ELSEWHERE: dict[Where, str] = {
+    "model": "Look at the server's log; the same command asks again what may pass.",
+    "environment": "Mend the environment, or what it depends on, and run these again.",
+    "verifier": "Mend the verifier, then rescore.",
+    "agent": "Mend the agent, then run these again.",
+}
+
+
+def failures_by_kind(model: str, failures: Mapping[tuple[str, int], Failure], planned: int) -> list[Finding]:
+    """A finding for each (where, kind) of failures that no later attempt made good, the most common first."""
+    tallies: dict[tuple[Where, str], Tally] = {}
+    for (task, repeat), failure in failures.items():
+        tally = tallies.setdefault((failure.where, failure.kind), Tally(model))
+        tally.add(task, repeat, " ".join(failure.message.split())[:300])
+    return [
+        tally.finding(
+            f"failed: {where}/{kind}",
+            "verifier" if where == "verifier" else "infrastructure",
+            planned,
+            f"failed in the {where} ({kind}) and have no score",
+            REMEDIES.get((where, kind)) or _ELSEWHERE[where],
+            scope="failure",
+        )
+        for (where, kind), tally in sorted(tallies.items(), key=lambda item: -item[1].count)
+    ]

@@ -1,0 +1,40 @@
+"""Rollouts that have the text of an earlier repeat, to the letter."""
+
+from assay.fidelity.detectors.detector import RunDetector, Seen
+from assay.fidelity.detectors.runs.shared import same_text
+from assay.fidelity.results.repeats import independence
+from assay.fidelity.results.results import Results
+
+LONG = 256
+"""Two independent outputs of so many tokens are not the same by chance: that took 99 % certainty of each token."""
+
+
+def look(results: Results) -> Seen | None:
+    """Outputs of one task that are the same to the letter, where chance does not make them so."""
+    copies: dict[tuple[int, int], str] = {}
+    for cells in same_text(results):
+        for cell in cells[1:]:
+            if cell.output_tokens >= LONG:
+                copies[cell.task, cell.repeat] = f"{cell.output_tokens:,} tokens, the same as repeat {cells[0].repeat}"
+    found = independence(results)
+    if found.copied or (found.identical and found.verdict == "dependent"):
+        source = {b: a for a, b in reversed(found.copied)} or dict.fromkeys(range(1, results.repeats), 0)
+        for cell in results.scored:
+            if cell.repeat in source:
+                said = f"repeat {cell.repeat} has the texts of repeat {source[cell.repeat]} on every task"
+                copies.setdefault((cell.task, cell.repeat), said)
+    shown = [(task, repeat, said) for (task, repeat), said in sorted(copies.items())]
+    what = "have the text of an earlier repeat, to the letter"
+    return Seen(shown=shown, of=len(results.scored), what=what) if shown else None
+
+
+DETECTOR = RunDetector(
+    name="identical repeats",
+    fault="infrastructure",
+    description="Rollouts that have the text of an earlier repeat, to the letter.",
+    meaning=(
+        "A cache or a fixed seed answers, or decoding is greedy: such repeats are no repeats, and the score "
+        "looks steadier than it is."
+    ),
+    look=look,
+)

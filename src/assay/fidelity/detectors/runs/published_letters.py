@@ -1,0 +1,58 @@
+"""Wrong answers with the letter that the right option has in the data's file."""
+
+from string import ascii_uppercase
+
+import numpy as np
+
+from assay.fidelity.detectors.detector import RunDetector, Seen
+from assay.fidelity.detectors.runs.shared import FAR, FEWEST_TASKS, LEAST_EXCESS, wrong_letters, z_of
+from assay.fidelity.results.results import Results
+
+
+def look(results: Results) -> Seen | None:
+    """Wrong answers with the letter that the right option has in the data's file, where options are shuffled."""
+    wrong = [
+        (published, options, cells)
+        for index, options, gold, cells in wrong_letters(results)
+        if (published := _published(results, index, gold)) is not None and published != gold
+    ]
+    if len(wrong) < FEWEST_TASKS or len({published for published, _, _ in wrong}) < 2:
+        return None  # where it is the same letter for all, a leaning towards that letter would look alike
+    excess = np.array(
+        [
+            sum(c.answer == letter for c in cells) / len(cells) - 1 / (len(options) - 1)
+            for letter, options, cells in wrong
+        ]
+    )
+    z = z_of(excess)
+    if z < FAR or excess.mean() < LEAST_EXCESS:
+        return None
+    shown = [
+        (c.task, c.repeat, f"answered {letter}, where the file has the right option")
+        for letter, _, cells in wrong
+        for c in cells
+        if c.answer == letter
+    ]
+    share = f"{excess.mean():+.0%} against chance, z = {z:.1f}"
+    what = f"with a wrong option chose the file's letter of the right one ({share})"
+    return Seen(shown=shown, of=sum(len(cells) for _, _, cells in wrong), what=what)
+
+
+def _published(results: Results, index: int, gold: str) -> str | None:
+    """The letter of the right option in the file's order, where the task's data has an `order`."""
+    order = results.tasks[index].data.get("order")
+    place = ascii_uppercase.index(gold)
+    if not isinstance(order, list) or len(order) <= place or not isinstance(order[place], int):  # pyright: ignore[reportUnknownArgumentType]
+        return None
+    return ascii_uppercase[order[place]]
+
+
+DETECTOR = RunDetector(
+    name="published letters",
+    fault="task",
+    description="Wrong answers with the letter that the right option has in the data's file.",
+    meaning=(
+        "The model seems to know the file and not the answers: its score may rest on memory. Compare with fresh tasks."
+    ),
+    look=look,
+)

@@ -1,0 +1,25 @@
+"""Rollouts that have a text that got other rewards, too."""
+
+from assay.fidelity.detectors.detector import RunDetector, Seen, Shown
+from assay.fidelity.detectors.runs.shared import same_text
+from assay.fidelity.results.results import Results
+
+
+def look(results: Results) -> Seen | None:
+    """The same text of a task with different rewards, where no tool's answer may explain it."""
+    shown: list[Shown] = []
+    for cells in same_text(results):
+        rewards = {cell.reward for cell in cells}
+        if len(rewards) > 1 and not results.tasks[cells[0].task].tools:
+            given = " and ".join(f"{reward:g}" for reward in sorted(reward for reward in rewards if reward is not None))
+            shown += [(cell.task, cell.repeat, f"reward {cell.reward:g}; this text got {given}") for cell in cells]
+    return Seen(shown=shown, of=len(results.scored), what="have a text that got other rewards, too") if shown else None
+
+
+DETECTOR = RunDetector(
+    name="same text, other reward",
+    fault="verifier",
+    description="Rollouts that have a text that got other rewards, too.",
+    meaning=("A verifier is a function of what it reads: look for a judge that samples, for randomness, for state."),
+    look=look,
+)

@@ -1,0 +1,26 @@
+"""Rollouts that were planned and never tried."""
+
+import numpy as np
+
+from assay.fidelity.detectors.detector import RunDetector, Seen
+from assay.fidelity.results.results import Results
+
+
+def look(results: Results) -> Seen | None:
+    """Planned rollouts that were never tried."""
+    if not results.owed:
+        return None
+    tried_TK = np.zeros(results.rewards_TK.shape, dtype=bool)
+    for cell in results.cells:
+        tried_TK[cell.task, cell.repeat] = True
+    missing = [(int(task), int(repeat), "never tried") for task, repeat in np.argwhere(~tried_TK)]
+    return Seen(shown=missing, of=results.planned, what="were planned and never tried")
+
+
+DETECTOR = RunDetector(
+    name="rows missing",
+    fault="infrastructure",
+    description="Rollouts that were planned and never tried.",
+    meaning="The run was interrupted or stopped early: give the same command again, and read no score before.",
+    look=look,
+)

@@ -1,0 +1,51 @@
+"""What several detectors of this folder share."""
+
+import itertools
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+from string import ascii_uppercase
+
+import numpy as np
+
+from assay.fidelity.detectors.answers.reading import options_of
+from assay.fidelity.results.results import Cell, Results
+
+FEWEST_TASKS = 20
+"""Below so many tasks, no tendency is told from chance."""
+FAR = 4.0
+"""Standard errors from which on a tendency is told: below 1 in 10,000 by chance."""
+LEAST_EXCESS = 0.10
+"""How much more often than by chance a letter has to be chosen."""
+
+Wrong = tuple[int, list[str], str, list[Cell]]
+"""(task's index, options, gold letter, wrong answers that are an option's letter)."""
+
+
+def same_text(results: Results) -> list[list[Cell]]:
+    """Scored rollouts of one task with one text, by repeat."""
+    groups: defaultdict[tuple[int, int], list[Cell]] = defaultdict(list)
+    for cell in sorted(results.scored, key=lambda cell: (cell.task, cell.repeat)):
+        groups[cell.task, cell.text].append(cell)
+    return [cells for cells in groups.values() if len(cells) > 1]
+
+
+def wrong_letters(results: Results) -> list[Wrong]:
+    cells = sorted(results.scored, key=lambda cell: (cell.task, cell.repeat))
+    found: list[Wrong] = []
+    for index, group in itertools.groupby(cells, key=lambda cell: cell.task):
+        options, gold = options_of(results.tasks[index]), results.tasks[index].gold or ""
+        if options is None or len(options) < 3:
+            continue
+        letters = ascii_uppercase[: len(options)]
+        wrong = [c for c in group if c.answer and len(c.answer) == 1 and c.answer in letters and c.answer != gold]
+        if wrong:
+            found.append((index, options, gold, wrong))
+    return found
+
+
+def z_of(values: Iterable[float]) -> float:
+    """How many standard errors the mean is from 0, the values being independent."""
+    array = np.asarray(values, dtype=np.float64)
+    spread = math.sqrt(float((array**2).sum()))
+    return float(array.sum()) / spread if spread else 0.0

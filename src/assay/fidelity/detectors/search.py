@@ -1,0 +1,159 @@
+"""Finds the detectors that are installed, and searches runs with them: one pass over the rollouts for all."""
+
+import hashlib
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from assay.digest import digest
+from assay.errors import StoppedEarly, UsageError
+from assay.fidelity.detectors.detector import Detector, RolloutDetector, RunDetector, ScoredRollout
+from assay.fidelity.detectors.failures import failures_by_kind
+from assay.fidelity.detectors.tally import Tally
+from assay.fidelity.results.columns import WORTH, Stamp, stamp
+from assay.fidelity.results.results import Results, of_rollouts, read
+from assay.fidelity.results.summary import reports_answers
+from assay.fidelity.schema.evidence import Finding
+from assay.store import write_json
+from assay.types import Failure, Message, Rollout, Score, Task
+
+GROUP = "assay.detectors"
+FAILURES_BY_KIND = "failures by kind"
+
+
+def detectors() -> dict[str, str]:
+    """A sentence on what each installed detector looks for, by its name."""
+    return {one.name: one.description for one in installed()} | {
+        FAILURES_BY_KIND: "Rollouts that failed and have no score, by where and how they failed."
+    }
+
+
+@cache
+def installed() -> tuple[Detector, ...]:
+    """The detectors of all installed packages: those of single rollouts first, each kind in the order of names.
+
+    Raises UsageError where Assay's own are not registered, a detector can't be loaded, or two have one name.
+    """
+    found: dict[str, Detector] = {}
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+        try:
+            one: Any = entry.load()
+        except Exception as error:
+            raise UsageError(f"the detector {entry.name} ({entry.value}) can't be loaded: {error!r}") from error
+        if not isinstance(one, RolloutDetector | RunDetector):
+            raise UsageError(f"{entry.value} is {one!r}; expected a RolloutDetector or a RunDetector")
+        if one.name in found:
+            raise UsageError(f"two installed detectors are named '{one.name}'; the second is {entry.value}")
+        found[one.name] = one
+    if not found:
+        raise UsageError(f"no detectors are registered under '{GROUP}'; install Assay again: pip install assay")
+    return tuple(sorted(found.values(), key=lambda one: (isinstance(one, RunDetector), one.name)))
+
+
+class Search:
+    """One pass over a model's rollouts for all that the detectors look for."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._single = [(one, Tally(model)) for one in installed() if isinstance(one, RolloutDetector)]
+        self._failures: dict[tuple[str, int], Failure] = {}
+        self._prompts: dict[str, str] = {}
+        self._scored = 0
+
+    def see(self, rollout: Rollout, task: Task) -> None:
+        """Look at a rollout that counts so far: the first score of its (task, repeat), or a failure before it."""
+        outcome = rollout.outcome
+        if not isinstance(outcome, Score):
+            self._failures[rollout.key] = outcome
+            return
+        self._failures.pop(rollout.key, None)
+        self._scored += 1
+        prompt = self._prompts.get(task.id)
+        if prompt is None:
+            prompt = "\n".join(item.text for item in task.input if isinstance(item, Message))
+            self._prompts[task.id] = prompt
+        one = ScoredRollout(rollout, outcome, task, prompt)
+        for detector, tally in self._single:
+            if (evidence := detector.spot(one)) is not None:
+                tally.add(rollout.task, rollout.repeat, evidence)
+
+    def findings(self, results: Results) -> list[Finding]:
+        """What was found once all rollouts were seen, whose `results` these are."""
+        answers = reports_answers(results)
+        found = [
+            tally.finding(one.name, one.fault, self._scored, one.what, one.meaning, "rollout")
+            for one, tally in self._single
+            if tally.count and (answers or not one.needs_answers)
+        ]
+        return [*found, *self._of_run(results), *failures_by_kind(self._model, self._failures, results.planned)]
+
+    def _of_run(self, results: Results) -> Iterable[Finding]:
+        for one in installed() if results.tasks else ():
+            if isinstance(one, RunDetector) and (seen := one.look(results)):
+                tally = Tally(self._model)
+                for index, repeat, evidence in seen.shown:
+                    tally.add(results.tasks[index].id, repeat, evidence)
+                yield tally.finding(one.name, one.fault, seen.of, seen.what, one.meaning, "run")
+
+
+class _Kept(Struct, frozen=True):
+    """`findings.json`: what was found in a large run, and of what and by what it was made."""
+
+    made_of: Stamp
+    detectors: str
+    digest: str
+    """Of the findings: a bit that flips on a disk is no finding."""
+    findings: list[Finding]
+
+
+def read_with_findings(
+    folder: Path, model: str, repeats: int | None = None, *, cached: bool = True
+) -> tuple[Results, list[Finding]]:
+    """The results of a run directory and what the detectors find in it, in one pass over its files.
+
+    A large run's findings are kept beside it, as its columns are, and trusted later, where `cached`.
+    Raises InputError where the file is damaged.
+    """
+    path, made_of, code = folder / "findings.json", stamp(folder), _code()
+    if cached:
+        with suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
+            kept = msgspec.json.decode(path.read_bytes(), type=_Kept)
+            if (kept.made_of, kept.detectors, kept.digest) == (made_of, code, digest(kept.findings)):
+                return read(folder, repeats), kept.findings
+    search = Search(model)
+    results = read(folder, repeats, cached=cached, see=search.see)
+    found = search.findings(results)
+    if cached and len(results.cells) >= WORTH:
+        with suppress(StoppedEarly):
+            write_json(path, _Kept(made_of, code, digest(found), found))
+    return results, found
+
+
+def detect(folder: Path, model: str) -> list[Finding]:
+    """What the detectors find in a run directory. Raises InputError where the file is damaged."""
+    return read_with_findings(folder, model)[1]
+
+
+def find(model: str, tasks: Sequence[Task], rollouts: Iterable[Rollout]) -> list[Finding]:
+    """What the detectors find in rollouts, those that name single rollouts first, failures by kind last.
+
+    Of each (task, repeat) one rollout counts: the first that has a score, else the last failure.
+    """
+    search = Search(model)
+    return search.findings(of_rollouts(tasks, rollouts, see=search.see))
+
+
+def _code() -> str:
+    """Digest of the files that detect: all of this room, and those of other packages' detectors."""
+    files = set(Path(__file__).parent.rglob("*.py"))
+    for one in installed():
+        module = sys.modules[(one.spot if isinstance(one, RolloutDetector) else one.look).__module__]
+        files |= {Path(module.__file__)} if module.__file__ else set()
+    return digest([(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in sorted(files)])

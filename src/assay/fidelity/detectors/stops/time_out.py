@@ -1,0 +1,12 @@
+"""Rollouts that were stopped by the time that a rollout or its tools may take."""
+
+from assay.fidelity.detectors.detector import RolloutDetector
+from assay.fidelity.detectors.stops.stopped import stopped_by
+
+DETECTOR = RolloutDetector(
+    name="time-out",
+    fault="infrastructure",
+    what="were stopped by the time that a rollout or its tools may take",
+    meaning="How fast a server is decides then over the score. Allow more time, or find out what is slow.",
+    spot=lambda one: stopped_by(one, "wall_time", "tool_time"),
+)

@@ -1,0 +1,25 @@
+"""Rollouts that reached the token cap."""
+
+from assay.fidelity.detectors.detector import RolloutDetector, ScoredRollout
+from assay.fidelity.detectors.texts.patterns import shown
+
+
+def _spot(one: ScoredRollout) -> str | None:
+    """An output, or all outputs together, reached the cap on tokens."""
+    if one.rollout.stop not in ("token_cap", "tokens"):
+        return None
+    tokens = sum(turn.response.usage.output_tokens for turn in one.rollout.turns)
+    written = shown(one.text)
+    return f"after {tokens:,} tokens: {written}" if written else f"after {tokens:,} tokens, before any message"
+
+
+DETECTOR = RolloutDetector(
+    name="token cap",
+    fault="model",
+    what="reached the token cap",
+    meaning=(
+        "Cut off, they score what there was. Where the cap is the benchmark's or the server's and not the "
+        "model's own running on, raise max_output_tokens and run again."
+    ),
+    spot=_spot,
+)

@@ -1,0 +1,37 @@
+"""Counts what a detector spots, and makes a finding of it."""
+
+from typing import Literal
+
+from assay.fidelity.schema.evidence import Fault, Finding, RolloutRef, Spotted
+
+MOST_SPOTTED = 200
+"""Rollouts that a finding names at most; it counts all."""
+
+
+class Tally:
+    """What one detector has spotted so far: a count of all, and the first of them."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._spotted: list[Spotted] = []
+        self.count = 0
+
+    def add(self, task: str, repeat: int, evidence: str) -> None:
+        self.count += 1
+        if self.count <= MOST_SPOTTED:
+            self._spotted.append(Spotted(RolloutRef(self._model, task, repeat), evidence))
+
+    def finding(
+        self, name: str, fault: Fault, of: int, what: str, meaning: str, scope: Literal["rollout", "run", "failure"]
+    ) -> Finding:
+        return Finding(
+            detector=name,
+            model=self._model,
+            suspect=fault,
+            reason=f"{self.count:,} of {of:,} rollouts {what}. {meaning}",
+            count=self.count,
+            of=of,
+            spotted=self._spotted,
+            meaning=meaning,
+            scope=scope,
+        )

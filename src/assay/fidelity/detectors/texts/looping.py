@@ -1,0 +1,25 @@
+"""Rollouts that say the same again and again."""
+
+from assay.fidelity.detectors.detector import RolloutDetector, ScoredRollout
+from assay.fidelity.detectors.texts.patterns import loop, shown
+
+
+def _spot(one: ScoredRollout) -> str | None:
+    """A message or reasoning that says the same again and again."""
+    cut_off = one.rollout.stop in ("token_cap", "tokens")
+    for text in (*one.texts, *one.reasonings):
+        if piece := loop(text, cut_off=cut_off):
+            return f"again and again: {shown(piece) or repr(piece[:20])}"
+    return None
+
+
+DETECTOR = RolloutDetector(
+    name="looping text",
+    fault="model",
+    what="say the same again and again",
+    meaning=(
+        "Greedy decoding, a wrong chat template or a broken quantisation does that too: compare the sampling "
+        "with what the model's authors recommend."
+    ),
+    spot=_spot,
+)

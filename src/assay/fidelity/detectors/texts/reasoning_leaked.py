@@ -1,0 +1,29 @@
+"""Rollouts that have reasoning in the message."""
+
+from assay.fidelity.detectors.detector import RolloutDetector, ScoredRollout
+from assay.fidelity.detectors.texts.patterns import leak, shown
+
+COPIED = 200
+"""Reasoning of so many characters, word for word in a message, was not written twice."""
+
+
+def _spot(one: ScoredRollout) -> str | None:
+    """Reasoning stands in a message: by its tags, or word for word."""
+    for text, thought in zip(one.texts, one.reasonings, strict=True):
+        if found := leak(text, one.prompt):
+            return f"{found} in the message: {shown(text)}"
+        reasoning = thought.strip()
+        if len(reasoning) >= COPIED and reasoning in text:
+            return f"the message repeats the reasoning: {shown(reasoning)}"
+    return None
+
+
+DETECTOR = RolloutDetector(
+    name="reasoning leaked",
+    fault="infrastructure",
+    what="have reasoning in the message",
+    meaning=(
+        "The verifier reads it as the answer. Set `reasoning` of the model server so that its tags are taken out."
+    ),
+    spot=_spot,
+)

@@ -1,0 +1,25 @@
+"""Rollouts that ended with reasoning and without a message."""
+
+from assay.fidelity.detectors.detector import RolloutDetector, ScoredRollout
+from assay.fidelity.detectors.texts.patterns import shown
+from assay.types import FunctionCall
+
+
+def _spot(one: ScoredRollout) -> str | None:
+    """The rollout ended by itself with reasoning and without a message or a call."""
+    ended = one.rollout.stop == "completed" and not one.text.strip() and not one.refusal
+    if not ended or not one.reasoning.strip() or any(isinstance(item, FunctionCall) for item in one.last.output):
+        return None
+    return f"reasoning ends: {shown(one.reasoning)}"
+
+
+DETECTOR = RolloutDetector(
+    name="reasoning left open",
+    fault="infrastructure",
+    what="ended with reasoning and without a message",
+    meaning=(
+        "The reasoning parser may have swallowed the answer, or the chat template opens a block that is "
+        "never closed: look at the model server's `reasoning` setting."
+    ),
+    spot=_spot,
+)

@@ -1,0 +1,22 @@
+"""Rollouts that declined the task."""
+
+from assay.fidelity.detectors.detector import RolloutDetector, ScoredRollout
+from assay.fidelity.detectors.texts.patterns import declines, shown
+
+
+def _spot(one: ScoredRollout) -> str | None:
+    """The model declined, by the API's word or by its own, without full marks for it."""
+    if one.score.reward >= 1:
+        return None
+    if one.rollout.stop == "refused":
+        return shown(one.refusal or one.text) or "the server withheld the answer (content filter)"
+    return declines(one.text)
+
+
+DETECTOR = RolloutDetector(
+    name="refusal",
+    fault="model",
+    what="declined the task",
+    meaning="They score as wrong answers. Where the task is harmless, its wording may set off a filter.",
+    spot=_spot,
+)
