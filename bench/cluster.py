@@ -63,7 +63,6 @@ def asking(url: str, count: int, in_flight: int) -> Iterator[RunPlan]:
     with tempfile.TemporaryDirectory() as folder:
         yield RunPlan(
             benchmark=load(SOURCE),
-            source=SOURCE,
             name="fixed",
             server=ModelConfig(dialect="responses", id="fixed", base_url=url),
             folder=Path(folder) / "run",

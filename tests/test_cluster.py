@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assay.benchmark import Origin
 from assay.benchmark.catalog import load
 from assay.collect.cluster.actor import BATCH_BYTES, Actor, Began, Outbox, Unfit
 from assay.collect.cluster.ledger import LIVES, Ledger
@@ -123,8 +125,7 @@ def test_batches_are_bounded_and_each_tells_of_its_own_rollouts_alone():
 
 def part(source: str) -> bytes:
     asked = RunPlan(
-        benchmark=load("arithmetic"),
-        source=source,
+        benchmark=replace(load("arithmetic"), origin=Origin(source)),
         name="gold",
         server=ModelConfig(dialect="gold"),
         folder=Path("unused"),

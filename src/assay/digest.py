@@ -1,7 +1,7 @@
 """Digests: SHA-256 of canonical JSON, so that equal content has an equal digest on every machine."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,21 @@ def task_digest(task: Task) -> str:
     return digest(task)[:16]
 
 
-def code_digest(folder: Path) -> str:
-    """The digest of the Python files of a folder: of a benchmark's environment and verifier, as they are now."""
-    files = sorted(folder.glob("*.py"))
-    return digest([(file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in files])
+def tree_digest(*places: Path) -> str:
+    """Returns the digest of Python files as they are now: of files, and of folders at any depth."""
+    files = [(place, file) for place in places for file in (sorted(place.rglob("*.py")) if place.is_dir() else [place])]
+    named = [(file.relative_to(place.parent).as_posix(), file) for place, file in files]
+    return digest([(name, hashlib.sha256(file.read_bytes()).hexdigest()) for name, file in named])
+
+
+def changed_files(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Returns what differs between two mappings of file to digest, each a phrase: `benchmark.py has changed`."""
+    names = sorted(then.keys() | now.keys())
+    return [
+        f"{name} {'is new' if name not in then else 'is gone' if name not in now else 'has changed'}"
+        for name in names
+        if then.get(name) != now.get(name)
+    ]
 
 
 def tasks_digest(tasks: Iterable[Task]) -> str:

@@ -32,7 +32,6 @@ from assay.fidelity.certificate.certificate import (
     what_is_missing,
 )
 from assay.fidelity.certificate.signature import fingerprint, make_key, private_key, public_key
-from assay.fidelity.certificate.sources import sources
 from assay.fidelity.certificate.validity import Validity, verify
 from assay.fidelity.gates import GATE_ORDER
 from assay.fidelity.schema.evidence import ReferenceRecord
@@ -403,30 +402,6 @@ def test_a_character_of_the_verifier_that_assay_brings_makes_it_expire(folder: P
     assert process.returncode == 5, process.stderr
     looked = {one["what"]: one for one in json.loads(process.stdout)["looked"]}
     assert looked["benchmark"]["reason"] == "the verifier's assay/benchmark/verify/integer.py has changed."
-
-
-def test_the_sources_of_a_verdict_are_followed_to_the_end(tmp_path: Path):
-    (tmp_path / "inner").mkdir()
-    for name, text in {
-        "benchmark.py": "from .inner import grade\n",
-        "inner/__init__.py": "",
-        "inner/grade.py": "from ..rules import x\nfrom assay.benchmark.verify.number import numeric\n",
-        "rules.py": "import assay.benchmark.verify.maths\nRUN, RULES = 'runner.py', 'inner/rules.json'\n",
-        "inner/rules.json": "{}",
-        "inner/unnamed.json": "{}",
-        "runner.py": "",
-        "inner/unused.py": "",
-    }.items():
-        (tmp_path / name).write_text(text)
-    assert set(sources(tmp_path)) == {
-        "benchmark.py",
-        "inner/__init__.py",
-        "inner/grade.py",
-        "inner/rules.json",
-        "rules.py",
-        "runner.py",
-        *(f"assay/benchmark/verify/{name}.py" for name in ("number", "text", "maths", "maths_worker")),
-    }
 
 
 # The rule.

@@ -75,7 +75,7 @@ def test_a_stale_or_damaged_table_is_made_again(run: Path, what: str, monkeypatc
         if what == "no text beside":
             (run / columns.BESIDE).write_bytes(b'{"made_of":"\xff"}')
         if what == "another code":
-            monkeypatch.setattr(columns, "code_digest", lambda _: "other")
+            monkeypatch.setattr(columns, "tree_digest", lambda *_: "other")
         assert columns.load(run) is None
         found = read(run)
         assert len(found.scored) == before + (what == "grown")

@@ -137,7 +137,7 @@ def run(benchmark: Path | str, model: ModelConfig | str, out: Path, **plan: obje
 
 def again(old: Path, benchmark: Path | str, **plan: object) -> Rescoring:
     source = str(benchmark)
-    asked = RescorePlan(run=old, benchmark=load(source), source=source, **plan)  # pyright: ignore[reportArgumentType]
+    asked = RescorePlan(run=old, benchmark=load(source), **plan)  # pyright: ignore[reportArgumentType]
     rescored = asyncio.run(rescore(asked, interruption=Interruption()))
     assert rescored is not None
     return rescored
@@ -468,6 +468,6 @@ def test_a_profile_is_rescored_into_one_of_its_own(tmp_path: Path):
     command = [*made[:-1], f"profiles/{new.name}"]
     code, _, err = assay(*command, cwd=tmp_path)
     assert code == 0, "the profile goes on there\n" + err
-    asked = RescorePlan(run=tmp_path / "profiles/p", benchmark=load("arithmetic"), source="arithmetic")
+    asked = RescorePlan(run=tmp_path / "profiles/p", benchmark=load("arithmetic"))
     with pytest.raises(UsageError):
         asyncio.run(rescore_profile(asked, interruption=Interruption()))

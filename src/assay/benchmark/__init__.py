@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeGuard
@@ -92,6 +93,20 @@ class Environment(ABC):
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a benchmark came from. The catalog says it once, when it loads the benchmark."""
+
+    name: str
+    """The name by which it was asked for, and by which it is found again."""
+    folder: Path | None = None
+    """Its files; None where it is made by a gym."""
+    package: str | None = None
+    """The package that it is part of, by the name that it is imported by; None for a folder named by its path."""
+    family: str | None = None
+    """What it is a member of: a gym's prefix, or the first part of a name such as `reasoning-gym/chain_sum`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Benchmark:
     """An environment with a protocol: what has to be the same wherever the score is to be compared."""
 
@@ -111,6 +126,8 @@ class Benchmark:
     """How an answer may be written, `{}` standing for it: the verifier gate tries each."""
     data: tuple[Source, ...] = ()
     """Files that are not in the package, which `assay prepare` gets."""
+    origin: Origin | None = None
+    """Where it came from; None where it was made in Python."""
 
     @property
     def name(self) -> str:
@@ -119,6 +136,16 @@ class Benchmark:
     @property
     def version(self) -> str:
         return self.environment.version
+
+    @property
+    def source(self) -> str:
+        """The name by which the catalog finds it again."""
+        return self.origin.name if self.origin else self.name
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder that holds its files, and its `published.toml`; None where it has none of its own."""
+        return self.origin.folder if self.origin else None
 
 
 class _SingleAnswer:

@@ -1,14 +1,15 @@
 """Finding benchmarks: those that ship, those that installed packages bring, and any folder named by its path."""
 
 import importlib
-import inspect
+import re
 import sys
 import traceback
+from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 
-from assay.benchmark import Benchmark
+from assay.benchmark import Benchmark, Origin
 from assay.config import unknown
 from assay.errors import UsageError
 
@@ -28,27 +29,38 @@ def names() -> dict[str, str]:
 
 
 def load(name: str) -> Benchmark:
-    """A benchmark by its name, its folder's path, mcq:FILE or GYM:NAME. Raises UsageError, with the nearest names."""
-    own, colon, file = name.partition(":")
+    """Returns a benchmark by its name, its folder's path, mcq:FILE or GYM:NAME. Raises UsageError with near names."""
+    found, origin = _found(name)
+    return replace(found, origin=origin)
+
+
+def _found(name: str) -> tuple[Benchmark, Origin]:
+    own, colon, rest = name.partition(":")
     if (SHIPPED / own / "benchmark.py").exists() and own.isidentifier():
         module = importlib.import_module(f"assay.benchmarks.{own}.benchmark")
-        return _of_file(module, own, file) if colon else _benchmark(module, name)
-    if file and own in ADAPTERS:
-        return importlib.import_module(ADAPTERS[own]).load(file)
+        benchmark = _of_file(module, own, rest) if colon else _benchmark(module, name)
+        return benchmark, Origin(name, SHIPPED / own, "assay", own if colon else None)
+    if rest and own in ADAPTERS:
+        return importlib.import_module(ADAPTERS[own]).load(rest), Origin(name, None, _package_in(rest), own)
     family, _, member = name.partition("/")
-    if member and (SHIPPED / family.replace("-", "_") / "family.py").exists() and not Path(name).is_dir():
-        return importlib.import_module(f"assay.benchmarks.{family.replace('-', '_')}.family").load(member)
+    folder = SHIPPED / family.replace("-", "_")
+    if member and (folder / "family.py").exists() and not Path(name).is_dir():
+        module = importlib.import_module(f"assay.benchmarks.{folder.name}.family")
+        return module.load(member), Origin(name, folder, "assay", family)
     if "/" in name or Path(name).is_dir():
-        return _benchmark(_module_at(Path(name)), name)
+        return _benchmark(_module_at(Path(name)), name), Origin(name, Path(name).resolve())
     for entry in entry_points(group=GROUP, name=name):
-        return _benchmark(_imported(entry.module, f"{name} ({entry.value})"), name)
+        module = _imported(entry.module, f"{name} ({entry.value})")
+        within = Path(str(module.__file__)).resolve().parent if "." in entry.module else None
+        return _benchmark(module, name), Origin(name, within, entry.module.partition(".")[0])
     hint = f"; or the path of a benchmark's folder, or {':NAME, '.join(ADAPTERS)}:NAME"
     return unknown("benchmark", name, names(), hint)
 
 
-def home(benchmark: Benchmark) -> Path:
-    """The folder that holds the benchmark's own Python files, and its `published.toml`."""
-    return Path(inspect.getfile(type(benchmark.environment))).parent
+def _package_in(name: str) -> str | None:
+    """The package that a gym's benchmark is part of; None where a file is named."""
+    top = re.split(r"[/@]", name)[0].replace("-", "_")
+    return top if top.isidentifier() else None
 
 
 def _of_file(module: ModuleType, name: str, file: str) -> Benchmark:

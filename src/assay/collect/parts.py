@@ -116,7 +116,7 @@ def part_of(asked: RunPlan, index: int, count: int, shard: Shard, locks: tuple[i
     """The share of process `index` of `count`, from 1, of all that may be used, and the rollouts of a shard."""
     tokens, usd = asked.budget.left if asked.budget else (None, None)
     return Part(
-        source=asked.source,
+        source=asked.benchmark.source,
         sampling=asked.benchmark.sampling,
         limits=asked.benchmark.limits,
         name=asked.name,
@@ -141,7 +141,6 @@ def plan_of(part: Part, budget: Budget | None) -> RunPlan:
     """The part as a run's plan again, in the process that makes it. Raises UsageError."""
     return RunPlan(
         benchmark=replace(load(part.source), sampling=part.sampling, limits=part.limits),
-        source=part.source,
         name=part.name,
         server=part.server,
         folder=Path(part.folder),

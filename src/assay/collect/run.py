@@ -18,11 +18,11 @@ from msgspec import structs
 from assay.agent import Agent
 from assay.agent.loop import ToolLoop
 from assay.benchmark import Benchmark
-from assay.benchmark.catalog import home
+from assay.benchmark.code import score_code
 from assay.benchmark.reference import DONE, reference
 from assay.collect.collect import Interruption, Tally, collect, owed, plan
 from assay.config import ModelConfig, unknown
-from assay.digest import code_digest, tasks_digest
+from assay.digest import digest, tasks_digest
 from assay.errors import BudgetSpent, UsageError
 from assay.model import Model, connect, identity_of
 from assay.model.builtin.fixed import Fixed
@@ -44,8 +44,6 @@ class RunPlan:
     """What one command asks of a run."""
 
     benchmark: Benchmark
-    source: str = ""
-    """How the command named the benchmark: by which other processes find it."""
     name: str
     """The model's short name."""
     server: ModelConfig
@@ -195,12 +193,14 @@ def count_spent(
 
 def record_of(asked: RunPlan, model: Model, tasks: list[Task]) -> RunRecord:
     """What `run.json` says of the run."""
+    sources = score_code(asked.benchmark)
     return RunRecord(
         benchmark=asked.benchmark.name,
         version=asked.benchmark.version,
         tasks=len(tasks),
         tasks_digest=tasks_digest(tasks),
-        code=code_digest(home(asked.benchmark)),
+        code=digest(sources),
+        sources=sources,
         model=asked.name,
         server=msgspec.to_builtins(shown(asked.server)),
         identity=asked.server.identity() | identity_of(model),

@@ -85,7 +85,6 @@ async def run(
         count_spent(budget, folder, server, others)
     asked = RunPlan(
         benchmark=chosen,
-        source=str(benchmark) if not isinstance(benchmark, Benchmark) else "",
         name=name,
         server=server,
         folder=folder,
@@ -212,7 +211,6 @@ async def profile(
     folder = temporary.path / f"{chosen.name}-{members.name}".replace("/", "-") if temporary else Path(str(out))
     asked = ProfilePlan(
         benchmark=chosen,
-        source=str(benchmark) if not isinstance(benchmark, Benchmark) else "",
         suite=structs.replace(members, roles=members.roles | roles_of(roles or {}, config)),
         folder=folder,
         repeats=chosen.repeats if repeats is None else repeats,

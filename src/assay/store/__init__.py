@@ -28,7 +28,7 @@ import msgspec
 from msgspec import Struct
 
 from assay.config import convert
-from assay.digest import digest, task_digest, tasks_digest
+from assay.digest import changed_files, digest, task_digest, tasks_digest
 from assay.errors import DigestMismatch, InputError, StoppedEarly, UsageError
 from assay.types import Failure, Rollout, RolloutLimits, Row, Sampling, Task
 
@@ -68,7 +68,9 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     tasks: int
     tasks_digest: str
     code: str
-    """Digest of the benchmark's own Python files: scores of two verifiers are not joined."""
+    """Digest of the code that decides scores: those of two verifiers are not joined."""
+    sources: dict[str, str] = {}
+    """That code: SHA-256 by file, and the version of each package that it imports."""
     model: str
     server: dict[str, Any]
     """The model server's configuration. Secrets are never in it: it names the environment variable that holds them."""
@@ -99,7 +101,12 @@ class RunRecord(Struct, frozen=True, kw_only=True):
             mine, theirs = self.roles.get(role), other.roles.get(role)
             pairs.append((f"the {role}", mine and mine.identity, theirs and theirs.identity))
         different = [pair for pair in pairs if pair[1] != pair[2]]
-        return [f"{name}: {_short(mine)} {here}, {_short(theirs)} {elsewhere}" for name, mine, theirs in different]
+        return [
+            f"code: {', '.join(changed)}"
+            if name == "code" and (changed := changed_files(self.sources, other.sources))
+            else f"{name}: {_short(mine)} {here}, {_short(theirs)} {elsewhere}"
+            for name, mine, theirs in different
+        ]
 
 
 class Started(Struct, frozen=True, kw_only=True, tag="started"):

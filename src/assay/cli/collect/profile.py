@@ -114,7 +114,6 @@ def profile(
     with collecting(processes, ray, ray_cpus) as collector, Live() as live:
         asked = ProfilePlan(
             benchmark=chosen,
-            source=benchmark,
             suite=chosen_suite,
             folder=folder,
             repeats=chosen.repeats if repeats is None else repeats,

@@ -79,7 +79,6 @@ def rescore(
     asked = RescorePlan(
         run=run,
         benchmark=_load(source, run, named=benchmark is not None),
-        source=source,
         folder=out,
         concurrency=concurrency,
         processes=processes,

@@ -109,7 +109,6 @@ def run(
         count_spent(budget, folder, settings.model, roles)
     asked = RunPlan(
         benchmark=dataclasses.replace(chosen, sampling=settings.sampling, limits=settings.limits),
-        source=benchmark,
         name=name,
         server=settings.model,
         folder=folder,

@@ -14,14 +14,14 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from assay.benchmark.catalog import home
+from assay.benchmark.code import code_of
 from assay.collect.cluster import Cluster
 from assay.collect.cluster.actor import BEAT_S, Batch, Began, Unfit
 from assay.collect.cluster.ledger import LIVES, Ledger
 from assay.collect.collect import Interruption, Tally, hopeless, owed, too_many
 from assay.collect.parts import NOTHING, Part, Report, add_up, count_of, part_of
 from assay.collect.run import RunPlan, spent, tasks_of
-from assay.digest import code_digest, tasks_digest
+from assay.digest import tasks_digest
 from assay.errors import StoppedEarly, UsageError
 from assay.store import RunRecord, Store, progress
 
@@ -193,7 +193,7 @@ class Head:
 
     def _differences(self, record: RunRecord) -> str:
         """Why what a hand would make is none of this run. The first one's record is what the run begins with."""
-        here = tasks_digest(self._tasks), code_digest(home(self._asked.benchmark))
+        here = tasks_digest(self._tasks), code_of(self._asked.benchmark)
         if (record.tasks_digest, record.code) != here:
             return "the benchmark has other tasks or another verifier there than here"
         if self._record is None:

@@ -20,16 +20,16 @@ from msgspec import Struct, structs
 from numpy.typing import NDArray
 
 from assay.benchmark import Benchmark
-from assay.benchmark.catalog import home, load
+from assay.benchmark.catalog import load
+from assay.benchmark.code import code_of, score_code
 from assay.collect.run import tasks_of, versions
-from assay.digest import code_digest, digest, tasks_digest
+from assay.digest import digest, tasks_digest
 from assay.errors import UsageError
 from assay.fidelity.certificate.registry import Register, register
-from assay.fidelity.certificate.sources import sources
 from assay.fidelity.gates import applicable
 from assay.fidelity.original import reference
 from assay.fidelity.original.parity import compare, verdict_of
-from assay.fidelity.original.published import Published, published
+from assay.fidelity.original.published import Published, published, stated_in
 from assay.fidelity.profile import Evidence, contenders_of, gather, read_plan
 from assay.fidelity.profile.compute import known_gates, write
 from assay.fidelity.schema.evidence import Disagreement, ReferenceRecord, Rung, RungVerdict
@@ -208,8 +208,7 @@ def assemble(
 def describe(benchmark: Benchmark, plan: Plan) -> CertifiedBenchmark:
     """The benchmark as it is now. Raises UsageError where it has no tasks, InputError where published.toml is wrong."""
     tasks = tasks_of(benchmark, plan.limit)
-    stated = home(benchmark) / "published.toml"
-    facts = published(benchmark) or Published()
+    facts, stated, sources = published(benchmark) or Published(), stated_in(benchmark), score_code(benchmark)
     return CertifiedBenchmark(
         name=benchmark.name,
         version=benchmark.version,
@@ -217,8 +216,8 @@ def describe(benchmark: Benchmark, plan: Plan) -> CertifiedBenchmark:
         tasks=len(tasks),
         tasks_digest=tasks_digest(tasks),
         prompts_digest=prompts_digest(tasks),
-        code=code_digest(home(benchmark)),
-        sources=sources(home(benchmark)),
+        code=digest(sources),
+        sources=sources,
         limit=plan.limit,
         repeats=benchmark.repeats,
         sampling=benchmark.sampling,
@@ -227,7 +226,7 @@ def describe(benchmark: Benchmark, plan: Plan) -> CertifiedBenchmark:
         formats=list(benchmark.formats),
         original=facts.original,
         repository=facts.origin.repository if facts.origin else None,
-        published=hashlib.sha256(stated.read_bytes()).hexdigest() if stated.exists() else None,
+        published=hashlib.sha256(stated.read_bytes()).hexdigest() if stated else None,
     )
 
 
@@ -288,7 +287,7 @@ async def parity_flaws(folder: Path, benchmark: Benchmark) -> list[str]:
 
     Parities of a former verifier are passed over, as the gate does, and those for which a judge would have to be asked.
     """
-    now = (tasks_digest(tasks_of(benchmark)), code_digest(home(benchmark)))
+    now = (tasks_digest(tasks_of(benchmark)), code_of(benchmark))
     found: list[str] = []
     for name in [] if benchmark.roles else [path for path in evidence_paths(folder) if path.endswith("/parity.json")]:
         run = (folder / name).parent

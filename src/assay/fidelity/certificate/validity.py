@@ -21,7 +21,7 @@ from assay.benchmark import Benchmark
 from assay.benchmark.catalog import load, names
 from assay.collect.collect import Interruption
 from assay.collect.run import tasks_of
-from assay.digest import canonical, task_digest
+from assay.digest import canonical, changed_files, task_digest
 from assay.errors import AssayError, UsageError
 from assay.fidelity.certificate import signature
 from assay.fidelity.certificate.certificate import (
@@ -333,9 +333,7 @@ async def _rewards(place: Path, benchmark: Benchmark) -> Looked:
     for run in runs_of(place, plan):
         with tempfile.TemporaryDirectory(prefix="assay-verify-") as made:
             again = Path(made)
-            asked = RescorePlan(
-                run=run, benchmark=benchmark, source=plan.source, folder=again / run.name, registry=again / REGISTRY
-            )
+            asked = RescorePlan(run=run, benchmark=benchmark, folder=again / run.name, registry=again / REGISTRY)
             try:
                 found = await rescore(asked, interruption=Interruption())
             except AssayError as error:
@@ -433,12 +431,7 @@ def changes(
     """What of the benchmark is not what was certified, in words, the tasks and files by name."""
     asked = next((read_tasks(run) for run in runs_of(place, plan)), list[Task]())
     found = _task_changes(asked, tasks_of(benchmark, plan.limit)) if then.tasks_digest != now.tasks_digest else []
-    for file in sorted(then.sources.keys() | now.sources.keys()):
-        was, is_now = then.sources.get(file), now.sources.get(file)
-        if was != is_now:
-            found.append(
-                f"the verifier's {file} {'has changed' if was and is_now else 'is new' if is_now else 'is gone'}"
-            )
+    found += [f"the verifier's {change}" for change in changed_files(then.sources, now.sources)]
     if then.published != now.published:
         found.append("published.toml has changed")
     for name in ("name", "version", "repeats", "sampling", "limits", "chance", "formats"):

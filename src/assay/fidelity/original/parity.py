@@ -33,11 +33,11 @@ from numpy.typing import NDArray
 
 from assay.agent.loop import ToolLoop
 from assay.benchmark import Benchmark
-from assay.benchmark.catalog import home
+from assay.benchmark.code import code_of
 from assay.collect.collect import Planned, roll
 from assay.collect.run import cast, tasks_of
 from assay.config import ModelConfig
-from assay.digest import code_digest, task_digest, tasks_digest
+from assay.digest import task_digest, tasks_digest
 from assay.errors import ModelError, UsageError
 from assay.fidelity.original.published import MARGIN, differing, run_settings
 from assay.fidelity.original.reference import Reference, Row, prompt_of, replays, spoken
@@ -88,7 +88,7 @@ async def compare(
         benchmark=benchmark.name,
         version=benchmark.version,
         tasks_digest=tasks_digest(tasks.values()),
-        code=code_digest(home(benchmark)),
+        code=code_of(benchmark),
         model=record and record.model,
         reference=reference.record,
         margin=margin,
@@ -101,7 +101,7 @@ async def compare(
 
 def digests_of(benchmark: Benchmark) -> tuple[str, str]:
     """Of its tasks and of its code, as they are now: a parity counts for these alone."""
-    return tasks_digest(tasks_of(benchmark)), code_digest(home(benchmark))
+    return tasks_digest(tasks_of(benchmark)), code_of(benchmark)
 
 
 def verdict_of(ladder: Sequence[Rung]) -> tuple[RungVerdict, str]:
@@ -425,7 +425,7 @@ def _points(share: float) -> str:
 def _record(run: Path, benchmark: Benchmark, tasks: Mapping[str, Task]) -> RunRecord:
     """What the run is a run of. Raises UsageError where it is not of this benchmark as it is now."""
     record = read_record(run)
-    code = code_digest(home(benchmark))
+    code = code_of(benchmark)
     pairs = {
         "benchmark": (record.benchmark, benchmark.name),
         "version": (record.version, benchmark.version),

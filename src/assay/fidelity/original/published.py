@@ -32,7 +32,6 @@ from msgspec import Meta, Struct, structs
 from numpy.typing import NDArray
 
 from assay.benchmark import Benchmark
-from assay.benchmark.catalog import home
 from assay.config import read_toml
 from assay.errors import InputError
 from assay.fidelity.original.reference import Reference, replays
@@ -101,8 +100,14 @@ class Published(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, r
 
 def published(benchmark: Benchmark) -> Published | None:
     """What is published of a benchmark; None where it has no published.toml. Raises InputError."""
-    path = home(benchmark) / "published.toml"
-    return read(path) if path.exists() else None
+    path = stated_in(benchmark)
+    return read(path) if path else None
+
+
+def stated_in(benchmark: Benchmark) -> Path | None:
+    """Returns the benchmark's published.toml; None where it has none."""
+    path = benchmark.folder and benchmark.folder / "published.toml"
+    return path if path and path.exists() else None
 
 
 def read(path: Path) -> Published:

@@ -8,9 +8,9 @@ import msgspec
 from msgspec import structs
 
 from assay.benchmark import Benchmark
-from assay.benchmark.catalog import home
+from assay.benchmark.code import score_code
 from assay.config import Suite
-from assay.digest import code_digest, tasks_digest
+from assay.digest import changed_files, digest, tasks_digest
 from assay.errors import DigestMismatch, InputError, UsageError
 from assay.fidelity.detectors import read_with_findings
 from assay.fidelity.original.parity import digests_of
@@ -85,9 +85,12 @@ def changes(planned: BenchmarkRecord, now: BenchmarkRecord) -> list[str]:
     names = (
         ("version", planned.version, now.version),
         ("tasks", planned.digest, now.digest),
-        ("the verifier's code", planned.code, now.code),
     )
-    return [f"{name}: {there[:12]} there, {here[:12]} now" for name, there, here in names if there != here]
+    changed = [f"{name}: {there[:12]} there, {here[:12]} now" for name, there, here in names if there != here]
+    if planned.code != now.code:
+        files = changed_files(planned.sources, now.sources) if planned.sources else ["it was made by an older Assay"]
+        changed.append(f"the verifier's code: {', '.join(files)}")
+    return changed
 
 
 def changed_benchmark(folder: Path, benchmark: BenchmarkRecord, changed: list[str]) -> DigestMismatch:
@@ -125,5 +128,6 @@ def earlier_profile(folder: Path, benchmark: BenchmarkRecord) -> Profile | None:
 
 
 def record_of(benchmark: Benchmark, tasks: list[Task]) -> BenchmarkRecord:
-    code = code_digest(home(benchmark))
-    return BenchmarkRecord(benchmark.name, benchmark.version, tasks_digest(tasks), len(tasks), code)
+    """Returns what a profile says of its benchmark, as it is now."""
+    sources = score_code(benchmark)
+    return BenchmarkRecord(benchmark.name, benchmark.version, tasks_digest(tasks), len(tasks), digest(sources), sources)

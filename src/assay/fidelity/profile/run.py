@@ -33,8 +33,6 @@ class ProfilePlan:
     """What one command asks of a profile."""
 
     benchmark: Benchmark
-    source: str = ""
-    """How the command named the benchmark: by which it is found again."""
     suite: Suite
     folder: Path
     repeats: int
@@ -114,7 +112,7 @@ def _begin(asked: ProfilePlan, tasks: list[Task]) -> Plan:
     hidden = {name: shown(member) for name, member in asked.suite.models.items()}
     roles = {name: shown(config) for name, config in asked.suite.roles.items()}
     plan = Plan(
-        source=asked.source or benchmark.name,
+        source=benchmark.source,
         benchmark=record_of(benchmark, tasks),
         chance=benchmark.chance,
         suite=structs.replace(asked.suite, models=hidden, roles=roles),
@@ -150,7 +148,6 @@ async def _run(
     folder = asked.folder / "runs" / name
     run = RunPlan(
         benchmark=asked.benchmark,
-        source=asked.source or asked.benchmark.name,
         name=name,
         server=member.server(),
         folder=folder,

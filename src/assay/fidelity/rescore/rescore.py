@@ -22,11 +22,11 @@ import msgspec
 from msgspec import Struct, structs
 
 from assay.benchmark import Benchmark
-from assay.benchmark.catalog import home
+from assay.benchmark.code import score_code
 from assay.collect.collect import Interruption, Tally
 from assay.collect.run import cast, shown, tasks_of, versions
 from assay.config import ModelConfig
-from assay.digest import code_digest, digest, tasks_digest
+from assay.digest import digest, tasks_digest
 from assay.errors import DigestMismatch, UsageError
 from assay.fidelity.rescore.retrace import Nobody, as_run, carried
 from assay.fidelity.rescore.retracers import Found, Retracer, Work, elsewhere, here
@@ -62,8 +62,6 @@ class RescorePlan:
 
     run: Path
     benchmark: Benchmark
-    source: str
-    """How the benchmark is named: by which other processes find it."""
     folder: Path | None = None
     """Where the new scores go; beside the run where not given."""
     concurrency: int = 64
@@ -129,7 +127,7 @@ async def rescore(
             tally = Tally(planned=there - len(done), before=len(done))
             watch(f"rescoring {old.model}", tally)
             source = (made for made in read_rollouts(asked.run) if made.task in tasks.same and _key(made) not in done)
-            work = Work(asked.source, old, list(tasks.same.values()), _remembered(old, record), PLACE.get())
+            work = Work(asked.benchmark.source, old, list(tasks.same.values()), _remembered(old, record), PLACE.get())
             async with _retracer(asked, benchmark, work) as retracer:
                 owed = await _rescore(asked, retracer, source, counted, tasks.same, store, tally, interruption)
     if interruption.stopping:
@@ -216,13 +214,14 @@ def _roles(asked: RescorePlan, old: RunRecord, benchmark: Benchmark) -> dict[str
 
 def _record(asked: RescorePlan, old: RunRecord, tasks: _Tasks, roles: dict[str, RoleRecord]) -> RunRecord:
     """What `run.json` says: the old run, under today's tasks and verifier."""
-    benchmark = asked.benchmark
+    benchmark, sources = asked.benchmark, score_code(asked.benchmark)
     return structs.replace(
         old,
         version=benchmark.version,
         tasks=len(tasks.now),
         tasks_digest=tasks_digest(tasks.now),
-        code=code_digest(home(benchmark)),
+        code=digest(sources),
+        sources=sources,
         roles=roles,
         versions=versions(),
         started=datetime.now(UTC).isoformat(timespec="seconds"),

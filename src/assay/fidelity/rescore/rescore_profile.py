@@ -6,14 +6,14 @@ from pathlib import Path
 
 from msgspec import structs
 
-from assay.benchmark.catalog import home
 from assay.collect.collect import Interruption, Tally
 from assay.collect.run import shown, tasks_of, versions
-from assay.digest import code_digest, digest, tasks_digest
+from assay.digest import digest
 from assay.errors import DigestMismatch, UsageError
 from assay.fidelity.profile import read_plan
+from assay.fidelity.profile.evidence import record_of
 from assay.fidelity.rescore.rescore import RescorePlan, Rescoring, rescore
-from assay.fidelity.schema.profile import BenchmarkRecord, Plan
+from assay.fidelity.schema.profile import Plan
 from assay.store import write_bytes, write_lines
 
 
@@ -31,15 +31,13 @@ async def rescore_profile(
     plan = read_plan(profile)
     benchmark = asked.benchmark
     tasks = tasks_of(benchmark, plan.limit)
-    record = BenchmarkRecord(
-        benchmark.name, benchmark.version, tasks_digest(tasks), len(tasks), code_digest(home(benchmark))
-    )
+    record = record_of(benchmark, tasks)
     roles = {**plan.suite.roles, **{role: shown(config) for role, config in asked.roles.items()}}
     name = digest([record, {role: config.identity() for role, config in roles.items()}, versions()["assay"]])[:8]
     folder = asked.folder or profile.with_name(f"{profile.name}-rescored-{name}")
     planned = structs.replace(
         plan,
-        source=asked.source,
+        source=benchmark.source,
         benchmark=record,
         chance=benchmark.chance,
         suite=structs.replace(plan.suite, roles=roles),

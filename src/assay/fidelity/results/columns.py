@@ -14,10 +14,13 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from assay.digest import code_digest
+from assay.digest import tree_digest
 from assay.errors import StoppedEarly
 from assay.store import write_bytes, write_json
 
+_ASSAY = Path(__file__).parents[2]
+READERS = (_ASSAY / "types.py", _ASSAY / "store", _ASSAY / "benchmark/verify", Path(__file__).parent)
+"""The code that reads rollouts: what is kept of them is made again when it changes."""
 NAME = "columns.parquet"
 BESIDE = "columns.json"
 WORTH = 50_000
@@ -54,7 +57,7 @@ class Stamp(Struct, frozen=True):
     files: list[tuple[str, int, int]]
     """(name, bytes, changed at, in nanoseconds) of each file of the run."""
     code: str
-    """Digest of the Python files of this room, one of which may read a run otherwise now."""
+    """Digest of the code that reads rollouts, which may read a run otherwise now."""
 
 
 class Kept(Struct, frozen=True):
@@ -105,4 +108,4 @@ def stamp(folder: Path) -> Stamp:
     """What a table of the run would be made of now."""
     paths = sorted([*folder.glob("rollouts*.jsonl"), folder / "run.json", folder / "tasks.jsonl"])
     found = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-    return Stamp(found, code_digest(Path(__file__).parent))
+    return Stamp(found, tree_digest(*READERS))

@@ -133,7 +133,9 @@ class BenchmarkRecord(Struct, frozen=True):
     """Of the tasks."""
     tasks: int
     code: str = ""
-    """Digest of its own Python files."""
+    """Digest of the code that decides its scores."""
+    sources: dict[str, str] = {}
+    """What that is: SHA-256 by file, and the version of each package."""
 
 
 class Plan(Struct, frozen=True, kw_only=True):

@@ -1,0 +1,150 @@
+"""The code that decides a score: what belongs to it, and that two verifiers' scores are never joined."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+import assay
+from assay.benchmark.catalog import load
+from assay.benchmark.code import score_code
+from assay.digest import changed_files
+
+BENCHMARK = """
+from assay.benchmark import Benchmark, Environment
+from assay.types import Message, Task
+from .rules.grade import grade
+
+class Sums(Environment):
+    name, version = "sums", "1"
+
+    def tasks(self):
+        for n in range(3):
+            yield Task(id=f"t{n}", input=[Message("user", f"{n} + 1")], gold=str(n + 1))
+
+    def verify(self, task, response):
+        return grade(response, task.gold)
+
+BENCHMARK = Benchmark(environment=Sums(), repeats=1)
+"""
+GRADE = """
+from assay.benchmark.verify.integer import integer
+
+def grade(response, gold):
+    return integer(response, int(gold))
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A benchmark whose verifier is in a folder of its own."""
+    home = tmp_path / "sums"
+    files = {
+        "benchmark.py": BENCHMARK,
+        "rules/__init__.py": "",
+        "rules/grade.py": GRADE,
+        "rules/deep/rows.json": "[]",
+        "README.md": "a card",
+        "published.toml": "original = true\n",
+        "runs/sums/gold/run.json": "{}",
+        "__pycache__/benchmark.cpython-311.pyc": "",
+    }
+    for name, text in files.items():
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_text(text)
+    return home
+
+
+def test_it_is_all_files_of_the_folder_and_what_they_reach(folder: Path):
+    assert set(score_code(load(str(folder)))) == {
+        "benchmark.py",
+        "rules/__init__.py",
+        "rules/grade.py",
+        "rules/deep/rows.json",
+        "assay/benchmark/verify/integer.py",
+    }
+
+
+def test_what_verifiers_start_as_a_process_or_read_as_source_is_in_it(folder: Path):
+    (folder / "rules/more.py").write_text("from assay.benchmark.verify import code, maths\n")
+    found = score_code(load(str(folder)))
+    verify = "assay/benchmark/verify"
+    for name in ("code/__init__.py", "code/candidate.py", "code/checker.py", "maths.py", "maths_worker.py"):
+        assert f"{verify}/{name}" in found
+    assert found["package math-verify"] == version("math-verify")
+
+
+def test_a_module_outside_of_the_folder_is_in_it(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    (folder.parent / "shared_rules.py").write_text("LIMIT = 1\n")
+    (folder / "rules/more.py").write_text("import shared_rules\n")
+    monkeypatch.syspath_prepend(folder.parent)
+    before = score_code(load(str(folder)))
+    (folder.parent / "shared_rules.py").write_text("LIMIT = 2\n")
+    assert changed_files(before, score_code(load(str(folder)))) == ["shared_rules.py has changed"]
+
+
+def test_protocol_modules_are_not_in_it():
+    names = score_code(load("office"))
+    assert not {name for name in names if name.startswith(("assay/types", "assay/errors", "assay/benchmark/__init__"))}
+
+
+def copied(tmp_path: Path) -> tuple[Path, dict[str, str]]:
+    """A copy of the package, and the environment of a process that imports it."""
+    package = tmp_path / "copy/assay"
+    shutil.copytree(Path(assay.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    return package, os.environ | {"PYTHONPATH": str(package.parent), "COLUMNS": "200"}
+
+
+def edit_grade(package: Path, folder: Path) -> str:
+    with (folder / "rules/grade.py").open("a") as file:
+        file.write("# another verifier\n")
+    return "rules/grade.py has changed"
+
+
+def edit_worker(package: Path, folder: Path) -> str:
+    with (package / "benchmark/verify/maths_worker.py").open("a") as file:
+        file.write("# another verifier\n")
+    return "assay/benchmark/verify/maths_worker.py has changed"
+
+
+def edit_checker(package: Path, folder: Path) -> str:
+    with (package / "benchmark/verify/code/checker.py").open("a") as file:
+        file.write("# another verifier\n")
+    return "assay/benchmark/verify/code/checker.py has changed"
+
+
+@pytest.mark.parametrize("edit", [edit_grade, edit_worker, edit_checker])
+def test_scores_of_two_verifiers_are_not_joined(folder: Path, tmp_path: Path, edit: Callable[[Path, Path], str]):
+    (folder / "rules/more.py").write_text("from assay.benchmark.verify import code, maths\n")
+    package, environment = copied(tmp_path)
+
+    def command(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "assay.cli", *arguments],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+
+    first = command("run", "./sums", "--model", "gold")
+    assert first.returncode == 0, first.stderr
+    file = edit(package, folder)
+    again = command("run", "./sums", "--model", "gold", "--repeats", "2")
+    assert again.returncode == 2
+    assert f"code: {file}" in again.stderr and "assay rescore" in again.stderr
+    rescored = command("rescore", "runs/sums/gold", "--benchmark", "./sums")
+    assert rescored.returncode == 0, rescored.stderr
+
+
+def test_a_benchmark_knows_where_it_came_from(folder: Path):
+    mine, shipped = load(str(folder)), load("arithmetic")
+    assert (mine.source, mine.folder) == (str(folder), folder)
+    assert shipped.source == "arithmetic" and shipped.folder == Path(assay.__file__).parent / "benchmarks/arithmetic"
