@@ -11,9 +11,10 @@ AssayError
 │   ├── ContextOverflow   (in model/) the request doesn't fit the model's context: an incomplete response
 │   ├── RoleError         (in model/) the failed model is one that the environment asked
 │   └── BudgetReached     (in model/) the next request might pass the budget
+├── AgentError           an agent broke its contract; becomes a Failure too
 ├── ToolError             a tool of the environment raised; becomes a Failure too
 ├── VerifierError         a verifier could not judge an answer; becomes a Failure too
-└── RemoteError           (in environment/) a server that holds the environment failed; becomes a Failure too
+└── RemoteError           a server that holds the environment failed; becomes a Failure too
 """
 
 
@@ -57,6 +58,22 @@ class NothingScored(StoppedEarly):
 
 class BudgetSpent(StoppedEarly):
     """What is still owed might pass the budget."""
+
+
+class AgentError(AssayError):
+    """An agent broke its contract, so that nothing is known about the model. `kind` is a short stable word."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class RemoteError(AssayError):
+    """An environment's server did not do what it was asked for, so that nothing is known about the model."""
+
+    def __init__(self, message: str, *, retryable: bool = True) -> None:
+        super().__init__(message)
+        self.retryable = retryable
 
 
 class ToolError(AssayError):

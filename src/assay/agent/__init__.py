@@ -8,6 +8,15 @@ from assay.types import StopReason, Task
 
 
 class Agent(Protocol):
-    """Runs one rollout to its end and says why it ended."""
+    """Runs one rollout to its end and returns why it ended: `completed`, unless the model made it end otherwise.
+
+    An agent that asks no model, such as one that plays a reference solution, has the attribute `needs_model = False`.
+    From any other one a rollout without a single answer of the model is a failure of the agent, never a score.
+    """
 
     async def run(self, task: Task, model: Model, session: Session) -> StopReason: ...
+
+
+def needs_model(agent: Agent) -> bool:
+    """Whether the agent asks a model."""
+    return bool(getattr(agent, "needs_model", True))

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from assay.benchmark import Replies, Session, replies
-from assay.errors import SandboxError, ToolError
+from assay.errors import RemoteError, SandboxError, ToolError
 from assay.model import BudgetReached, Model
 from assay.model.wrappers.role import RoleError
 from assay.types import FunctionCall, FunctionCallOutput, Item, Message, Refusal, Request, Response, StopReason, Task
@@ -47,7 +47,7 @@ async def _carry_out(call: FunctionCall, session: Session) -> FunctionCallOutput
 async def _call(session: Session, name: str, arguments: dict[str, Any]) -> str:
     try:
         output = await session.call(name, arguments)
-    except (SandboxError, ToolError, RoleError, BudgetReached):
+    except (SandboxError, ToolError, RemoteError, RoleError, BudgetReached):
         raise
     except Exception as error:
         raise ToolError(f"the tool {name} raised {type(error).__name__}: {error}") from error
@@ -59,7 +59,7 @@ async def _call(session: Session, name: str, arguments: dict[str, Any]) -> str:
 async def _reply(session: Replies, response: Response) -> list[Item] | None:
     try:
         return await session.reply(response)
-    except (SandboxError, ToolError, RoleError, BudgetReached):
+    except (SandboxError, ToolError, RemoteError, RoleError, BudgetReached):
         raise
     except Exception as error:
         raise ToolError(f"the environment's reply raised {type(error).__name__}: {error}") from error

@@ -168,4 +168,6 @@ class _SingleAnswer:
         return f"there is no tool '{name}' here"
 
     async def score(self, turns: Sequence[Turn]) -> Score:
-        return await self._environment.assess(self._task, turns[-1].response, self._models)
+        # An agent that asks no model gives no answer, which is wrong as an empty one is.
+        response = turns[-1].response if turns else Response(output=[])
+        return await self._environment.assess(self._task, response, self._models)

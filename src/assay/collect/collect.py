@@ -7,15 +7,23 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, closing, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Protocol, SupportsFloat
+from typing import Any, Protocol, SupportsFloat, get_args
 
-from assay.agent import Agent
+from assay.agent import Agent, needs_model
 from assay.agent.limits import Limited
 from assay.benchmark import Benchmark, Session
 from assay.collect.deadline import Deadline, Stalled, unstalled
 from assay.config import Prices
 from assay.digest import task_digest
-from assay.errors import ModelError, NothingScored, SandboxError, ToolError, VerifierError
+from assay.errors import (
+    AgentError,
+    ModelError,
+    NothingScored,
+    RemoteError,
+    SandboxError,
+    ToolError,
+    VerifierError,
+)
 from assay.model import BudgetReached, Model
 from assay.model.wrappers.record import Recorder
 from assay.model.wrappers.role import InRole, RoleError
@@ -24,6 +32,8 @@ from assay.types import Failure, Outcome, Rollout, Score, StopReason, Task, Turn
 
 FAILURES_BEFORE_STOP = 20
 """So many failures without one score among them, and the run stops: the cause is not the tasks'."""
+ENDS: tuple[str, ...] = tuple(reason for reason in get_args(StopReason) if reason != "failed")
+"""What an agent may return."""
 STALL_S = 300.0
 """A verifier or tool may keep all other rollouts waiting for so long."""
 
@@ -241,33 +251,17 @@ async def roll_recorded(
         with deadline or nullcontext():
             async with _session(benchmark, item, roles) as session:
                 where = "agent"
-                reached = await Limited(agent, benchmark.limits).run(task, recorder, session)
+                reached = _ended(agent, await Limited(agent, benchmark.limits).run(task, recorder, session), recorder)
                 where = "verifier"
                 outcome = _sound(await session.score(recorder.turns))
                 where = "environment"  # what still can raise is the session's end
         stop = reached
-    except RoleError as error:
-        outcome = Failure(where="environment", kind=error.kind, message=str(error), retryable=error.retryable)
-    except ModelError as error:
-        if isinstance(error, BudgetReached) and not recorder.turns:
+    except BudgetReached as error:
+        if not recorder.turns:
             raise
-        # Outside of the agent, what could not answer or be read is a judge.
-        at: Where = "model" if where == "agent" else where
-        outcome = Failure(where=at, kind=error.kind, message=str(error), retryable=error.retryable)
-    except VerifierError as error:
-        outcome = Failure(where="verifier", kind=error.kind, message=str(error), retryable=False)
-    except SandboxError as error:
-        outcome = Failure(where="environment", kind="sandbox", message=str(error), retryable=True)
-    except ToolError as error:
-        outcome = Failure(where="environment", kind="tool", message=f"{error}{_place(error)}", retryable=False)
-    except TimeoutError as error:
-        message = f"{str(error) or 'no end'} within {time.monotonic() - started:.0f} s{_told(deadline)}"
-        outcome = Failure(where=where, kind="deadline", message=message, retryable=True)
-    except Stalled as error:
-        outcome = Failure(where=where, kind="stalled", message=str(error), retryable=True)
-    except Exception as error:
-        message = f"{type(error).__name__}: {error}{_place(error)}"
-        outcome = Failure(where=where, kind="exception", message=message, retryable=False)
+        outcome = _failure(error, where, time.monotonic() - started, deadline)
+    except (Exception, Stalled) as error:
+        outcome = _failure(error, where, time.monotonic() - started, deadline)
     return Rollout(
         task=task.id,
         task_digest=item.task_digest,
@@ -280,6 +274,46 @@ async def roll_recorded(
         wall_s=round(time.monotonic() - started, 6),
         roles={role: model.turns for role, model in roles.items() if model.turns},
     )
+
+
+def _failure(error: BaseException, where: Where, seconds: float, deadline: Deadline | None) -> Failure:
+    """What an error says of the rollout in which it was raised. `where` is what the rollout was doing then."""
+    # Outside of the agent, what could not answer or be read is a judge.
+    of_model: Where = "model" if where == "agent" else where
+    of_environment: Where = "environment" if where == "agent" else where
+    match error:
+        case RoleError():
+            return Failure("environment", error.kind, str(error), error.retryable)
+        case ModelError():
+            return Failure(of_model, error.kind, str(error), error.retryable)
+        case AgentError():
+            return Failure("agent", error.kind, str(error), retryable=False)
+        case VerifierError():
+            return Failure("verifier", error.kind, str(error), retryable=False)
+        case RemoteError():
+            return Failure(of_environment, "remote", str(error), error.retryable)
+        case SandboxError():
+            return Failure("environment", "sandbox", str(error), retryable=True)
+        case ToolError():
+            return Failure("environment", "tool", f"{error}{_place(error)}", retryable=False)
+        case TimeoutError():
+            limit = f" (deadline {deadline.seconds:g} s)" if deadline else ""
+            return Failure(where, "deadline", f"{str(error) or 'no end'} within {seconds:.0f} s{limit}", retryable=True)
+        case Stalled():
+            return Failure(where, "stalled", str(error), retryable=True)
+        case _:
+            return Failure(where, "exception", f"{type(error).__name__}: {error}{_place(error)}", retryable=False)
+
+
+def _ended(agent: Agent, stop: StopReason, recorder: Recording) -> StopReason:
+    """Why the rollout ended, as the agent says. Raises AgentError for what an agent may not return or leave out."""
+    if stop not in ENDS:
+        message = f"the agent returned {stop!r}; expected one of {', '.join(ENDS)}"
+        raise AgentError("bad_return", message)
+    if not recorder.turns and needs_model(agent):
+        message = "the agent ended without an answer of the model; one that needs none says needs_model = False"
+        raise AgentError("no_model_call", message)
+    return stop
 
 
 def _session(benchmark: Benchmark, item: Planned, roles: Mapping[str, InRole]) -> AbstractAsyncContextManager[Session]:
@@ -322,11 +356,7 @@ def hopeless(tally: Tally) -> NothingScored:
     )
 
 
-def _told(deadline: Deadline | None) -> str:
-    return f" (deadline {deadline.seconds:g} s)" if deadline else ""
-
-
-def _place(error: Exception) -> str:
+def _place(error: BaseException) -> str:
     """Where the exception was raised, since its traceback is not kept."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:

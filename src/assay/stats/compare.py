@@ -94,7 +94,10 @@ def paired_difference(a_TK: ArrayLike, b_TK: ArrayLike) -> Difference:
     mean = float(differences_T.mean())
     se = float(differences_T.std(ddof=1)) / math.sqrt(tasks)
     reach = t_quantile(0.975, tasks - 1) * se
-    return Difference(mean, se, mean - reach, mean + reach, _rerun_se(a, b), tasks, left_out)
+    # Rewards between 0 and 1 differ by at most 1: few tasks would give more.
+    rewards = [np.asarray(a_TK, dtype=np.float64), np.asarray(b_TK, dtype=np.float64)]
+    most = 1.0 if all(np.nanmin(one) >= 0 and np.nanmax(one) <= 1 for one in rewards) else math.inf
+    return Difference(mean, se, max(-most, mean - reach), min(most, mean + reach), _rerun_se(a, b), tasks, left_out)
 
 
 def equivalence(a_TK: ArrayLike, b_TK: ArrayLike, margin: float) -> Equivalence:

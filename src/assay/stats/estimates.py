@@ -170,6 +170,19 @@ def _interval(score: float, se: float | None, quantile: float, fallback: int | N
     return wilson(score, _effective(score, se, fallback))
 
 
+def with_drift(found: Estimate, se: float, rewards_TK: ArrayLike) -> Interval:
+    """Returns the 95 % interval over re-runs where repeats drift, `se` being the score's standard error with the drift.
+
+    It is normal, and holds nothing that no reward reaches: a few repeats that differ much would give -48 to 148 %.
+    """
+    reach = normal_quantile(0.975) * se
+    rewards = np.asarray(rewards_TK, dtype=np.float64)
+    bounded = bool(np.nanmin(rewards) >= 0 and np.nanmax(rewards) <= 1)
+    interval = _within((found.score - reach, found.score + reach), bounded)
+    assert interval is not None
+    return interval
+
+
 def _within(interval: Interval | None, bounded: bool) -> Interval | None:
     """The interval without what lies outside 0 to 1, where no reward does."""
     return (max(0.0, interval[0]), min(1.0, interval[1])) if interval and bounded else interval

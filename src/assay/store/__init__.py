@@ -272,9 +272,17 @@ class Store(Lines):
         self._unwritten += line
 
     def flush(self) -> None:
-        """Write what was appended. Raises StoppedEarly where the disk is full; the file then ends in a whole line."""
+        """Write what was appended. Raises StoppedEarly where the disk is full; the file then ends in a whole line.
+
+        Also raises StoppedEarly where the file was removed: what is written to it would be gone with this process.
+        """
         if not self._unwritten:
             return
+        if os.fstat(self._file).st_nlink == 0:
+            raise StoppedEarly(
+                f"{self._path} was removed while the run wrote to it, and the rollouts in it are gone. "
+                "Give the same command again to make them."
+            )
         lines = self.drain()
         written = 0
         try:

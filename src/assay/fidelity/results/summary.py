@@ -10,7 +10,7 @@ from assay.fidelity.results.repeats import independence
 from assay.fidelity.results.results import Results, read
 from assay.fidelity.schema.profile import Summary
 from assay.stats.atk import maj_at_k, pass_at_k
-from assay.stats.estimates import estimate
+from assay.stats.estimates import estimate, with_drift
 from assay.store import write_json
 
 
@@ -40,7 +40,7 @@ def summarise(results: Results) -> Summary:
     repeats = independence(results)
     if repeats.effect and repeats.drifts and se_run is not None and repeats.effect.se > se_run:
         se_run = repeats.effect.se
-        interval_run = (found.score - 1.96 * se_run, found.score + 1.96 * se_run)
+        interval_run = with_drift(found, se_run, results.rewards_TK)
     answers = reports_answers(results)
     return structs.replace(
         counts,

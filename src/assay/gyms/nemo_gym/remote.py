@@ -26,14 +26,13 @@ from pyreqwest.exceptions import ConnectError, PyreqwestError, RequestTimeoutErr
 from pyreqwest.response import Response
 
 from assay.benchmark import Environment, Session
-from assay.errors import AssayError, UsageError
+from assay.errors import RemoteError, UsageError
 from assay.gyms.nemo_gym.rows import FAILURE_CLASS, OWN, Row, read_rows, reserved, response_object
 from assay.model.http import LARGEST_BODY, cause, server_words
 from assay.types import Score, Task, Turn
 
-
-class RemoteError(AssayError):
-    """An environment's server did not do what it was asked for, so that nothing is known about the model."""
+PASSING = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
+"""Refusals below 500 that may pass."""
 
 
 class RemoteEnvironment(Environment):
@@ -131,7 +130,8 @@ class _RemoteSession:
         return status, content
 
     def _refused(self, path: str, status: int, content: bytes) -> RemoteError:
-        return RemoteError(f"{self._server.url}/{path} answered {status}: {server_words(content)}")
+        said = f"{self._server.url}/{path} answered {status}: {server_words(content)}"
+        return RemoteError(said, retryable=status >= 500 or status in PASSING)
 
 
 def read_score(content: bytes, row: Row) -> Score:
@@ -148,7 +148,7 @@ def read_score(content: bytes, row: Row) -> Score:
         raise RemoteError(f"the verifier says that it failed: {', '.join(words) or 'mask_sample'}")
     reward = said.get("reward")
     if not _is_number(reward) or isinstance(reward, bool):
-        raise RemoteError(f"/verify answered the reward {reward!r}; expected a finite number")
+        raise RemoteError(f"/verify answered the reward {reward!r}; expected a finite number", retryable=False)
     metrics = {name: float(value) for name, value in said.items() if _is_metric(name, row) and _is_number(value)}
     answer = said.get("extracted_answer")
     return Score(
