@@ -2,28 +2,26 @@
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct, structs
-from rapidfuzz import fuzz, process
 
-from assay.errors import InputError, UsageError
+from assay.errors import InputError, UnknownName, UsageError
+from assay.plugins import plugins
 from assay.types import Item, Kind, Role, RolloutLimits, Sampling, Usage
 
 LONGEST_S = 30 * 86400.0
 """A month: no wait is without an end."""
-MOST_NAMES = 24
-"""So many known names does an error list."""
 SUITES = Path(__file__).parent / "suites"
 
 T = TypeVar("T")
-Dialect = Literal[
-    "responses", "chat", "messages", "completions", "local", "replay", "scripted", "gold", "null", "chance"
-]
-"""How a model is spoken to: four wire dialects, the embedded models, recorded answers, and the gates' own models."""
+FROM_TASKS = ("gold", "null", "chance")
+"""The dialects that answer from the benchmark's own tasks."""
+OBJECT = "object"
+"""What run.json has as the dialect of a model that is an object of the caller's."""
 
 
 class Prices(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -67,7 +65,8 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
 class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A model server: everything that is particular to one model. A few lines of TOML."""
 
-    dialect: Dialect
+    dialect: str
+    """An entry point of `assay.dialects` (see `assay list dialects`)."""
     id: str = ""
     """The model's name at its server; for `local` the name of shipped weights or a folder, for `replay` a file."""
     base_url: str | None = None
@@ -104,6 +103,16 @@ class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     """For `completions`: the path of a Jinja chat template, or of a `tokenizer_config.json` that holds one."""
     script: list[str | list[Item]] = []
     """For `scripted`: the answer of each turn, as raw text or as items."""
+
+    def __post_init__(self) -> None:
+        known = plugins("assay.dialects")
+        if self.dialect not in known and self.dialect != OBJECT:
+            raise UnknownName("dialect", self.dialect, known)
+
+    @property
+    def answers_tasks(self) -> bool:
+        """Whether it answers from the benchmark's own tasks, so that it can't be asked anything else."""
+        return self.dialect in FROM_TASKS
 
     def secrets(self) -> list[str]:
         """The environment variables that have to hold a secret."""
@@ -201,6 +210,8 @@ def convert(data: Any, kind: type[T], path: object) -> T:
         return msgspec.convert(data, kind)
     except msgspec.ValidationError as error:
         raise _located(error, data, kind, path) from None
+    except UnknownName as error:
+        raise UsageError(f"{path}: {error}") from None
 
 
 def _located(error: msgspec.ValidationError, data: Any, kind: Any, path: object) -> InputError:
@@ -275,15 +286,15 @@ def load_suite(name: str, assignments: Sequence[str] = ()) -> Suite:
     if not path.exists() and path.parent == Path("suites"):
         path = SUITES / path.name  # as the repository's tree shows it
     if name not in shipped and path.suffix != ".toml" and "/" not in name:
-        return unknown("suite", name, shipped, "; or a path that ends in .toml")
+        raise UnknownName("suite", name, shipped, "; or a path that ends in .toml")
     suite = read_toml(path, Suite)
     if not suite.models:
         raise InputError(path, None, "the suite has no models", "at least one [models.NAME]")
     for model in (model for pair in suite.order for model in pair if model not in suite.models):
-        unknown(f"model of suite {suite.name}, named in its order,", model, suite.models)
+        raise UnknownName(f"model of suite {suite.name}, named in its order,", model, suite.models)
     for model in re.findall(r"^models\.([^.=]+)", "\n".join(assignments), re.MULTILINE):
         if model not in suite.models:
-            unknown(f"model of suite {suite.name}, named by --set,", model, suite.models)
+            raise UnknownName(f"model of suite {suite.name}, named by --set,", model, suite.models)
     return override(suite, assignments)
 
 
@@ -295,7 +306,7 @@ def suite_of(names: Sequence[str], assignments: Sequence[str] = (), *, own: Assa
     embedded = load_suite("embedded").models
     members: dict[str, Member] = {}
     for name, server in (load_model(name, own=own) for name in names):
-        role: Role = "policy" if server.dialect in ("gold", "null", "chance") else "open"
+        role: Role = "policy" if server.answers_tasks else "open"
         known = embedded.get(name)
         placed = known if known and known.server() == server else None
         members[name] = placed or Member(role=role, kind="instruct", **structs.asdict(server))
@@ -311,7 +322,7 @@ def suites() -> dict[str, Path]:
 
 def models(own: AssayToml = NO_FILE) -> dict[str, ModelConfig]:
     """Returns every model that has a name: those of `own`, the embedded ones, and the gates' own."""
-    named: dict[str, ModelConfig] = {name: ModelConfig(dialect=name) for name in ("gold", "null", "chance")}
+    named: dict[str, ModelConfig] = {name: ModelConfig(dialect=name) for name in FROM_TASKS}
     named |= {name: member.server() for name, member in load_suite("embedded").models.items()}
     return named | own.models
 
@@ -324,7 +335,7 @@ def assay_toml(path: Path = Path("assay.toml")) -> AssayToml:
 class Wire(Struct, frozen=True):
     """What `PREFIX:ID` stands for as a model's name."""
 
-    dialect: Dialect
+    dialect: str
     base_url: str | None = None
     """Where the prefix names a provider: its address, and the only one that its key is sent to unasked."""
     api_key_env: str | None = None
@@ -368,19 +379,10 @@ def load_model(name: str, base_url: str | None = None, *, own: AssayToml = NO_FI
     if name not in known:
         hint = f"; what assay.toml in this directory names; {', '.join(f'{prefix}:ID' for prefix in WIRES)} with "
         hint += "--base-url; replay:PATH"
-        return unknown("model", name, known, hint)
+        raise UnknownName("model", name, known, hint)
     config = known[name]
     if base_url is None:
         return name, config
     if config.dialect not in {wire.dialect for wire in WIRES.values()}:
         raise UsageError(f"model {name} has no base URL; for a model at {base_url} say --model chat:ID or responses:ID")
     return name, structs.replace(config, base_url=base_url)
-
-
-def unknown(what: str, name: str, known: Mapping[str, Any], hint: str = "") -> Any:
-    """Never returns: raises UsageError naming what is nearest to `name`."""
-    near = [found for found, score, _ in process.extract(name, list(known), scorer=fuzz.ratio, limit=3) if score >= 60]
-    meant = f" Did you mean {' or '.join(near)}?" if near else ""
-    shown = [*known][:MOST_NAMES]
-    more = f" and {len(known) - len(shown)} more" if len(known) > len(shown) else ""
-    raise UsageError(f"there is no {what} '{name}'.{meant}\n  known: {', '.join(shown)}{more}{hint}")

@@ -20,7 +20,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import assay
-from assay.benchmark.catalog import SHIPPED
 from assay.errors import UsageError
 from assay.fidelity.certificate.certificate import (
     Certificate,
@@ -40,6 +39,8 @@ from assay.report.certificate import badge, harbor, markdown, renderings
 from assay.store import read_record, read_rollouts
 from assay.types import Score
 from tests.test_cli import assay as command
+
+SHIPPED = Path(assay.__file__).parent / "benchmarks"
 
 PROFILE = ("profile", "arithmetic", "--limit", "40", "--models", "policy,nano-instruct")
 NAME = "arithmetic-policy-nano-instruct-limit40"

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from assay.benchmark.catalog import SHIPPED, load
+from assay.benchmark.catalog import load
 from assay.benchmark.data import take
 from assay.fidelity.check.alike import alike
 from assay.fidelity.check.check import check
@@ -49,6 +49,8 @@ TOOLS = '''
 from assay.benchmark import Benchmark
 from assay.benchmark.tools import Rejected, ToolEnvironment, ToolSession, tool
 from assay.types import Message, Score, Task
+
+SHIPPED = Path(assay.__file__).parent / "benchmarks"
 
 LOG = []
 

@@ -8,8 +8,9 @@ import msgspec
 import numpy as np
 import pytest
 
+import assay
 from assay.benchmark import Benchmark, Environment
-from assay.benchmark.catalog import SHIPPED, load, names
+from assay.benchmark.catalog import load, names
 from assay.benchmark.verify.integer import integer
 from assay.config import ModelConfig
 from assay.digest import tasks_digest
@@ -22,6 +23,8 @@ from assay.fidelity.schema.evidence import ReferenceRecord, Reproduced
 from assay.model.builtin.scripted import answer
 from assay.store import RunRecord
 from assay.types import Message, Response, RolloutLimits, Sampling, Score, Task
+
+SHIPPED = Path(assay.__file__).parent / "benchmarks"
 
 ORIGIN = '[origin]\nrepository = "https://example.org/code"\ncommit = "abc"\n'
 SCORE = '[[score]]\nmodel = "m"\nscore = {}\nsubset = "test"\nsource = "s"\ndate = "2024-01-01"\nconfidence = "card"\n'

@@ -5,27 +5,27 @@ import re
 import sys
 import traceback
 from dataclasses import replace
-from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 
 from assay.benchmark import Benchmark, Origin
-from assay.config import unknown
-from assay.errors import UsageError
+from assay.errors import UnknownName, UsageError
+from assay.plugins import find, plugins
 
-SHIPPED = Path(__file__).parent.parent / "benchmarks"
-GROUP = "assay.benchmarks"
-ADAPTERS = {"inspect": "assay.gyms.inspect", "verifiers": "assay.gyms.verifiers"}
-"""By the prefix of a name, as in `verifiers:NAME`: the module whose `load` finds the rest in another gym."""
+BENCHMARKS = "assay.benchmarks"
+"""Entry points of modules that define BENCHMARK, or `load` where a benchmark is made of a file, as in `mcq:FILE`."""
+FAMILIES = "assay.families"
+"""Entry points by the first part of a name such as `reasoning-gym/chain_sum`: modules with `names` and `load`."""
+GYMS = "assay.gyms"
+"""Entry points by the prefix of a name such as `verifiers:NAME`: modules whose `load` finds the rest in another gym."""
 
 
 def names() -> dict[str, str]:
-    """Every benchmark that has a name, with the place it comes from."""
-    shipped = {path.parent.name: str(path.parent) for path in sorted(SHIPPED.glob("*/benchmark.py"))}
-    for path in sorted(SHIPPED.glob("*/family.py")):
-        members: list[str] = importlib.import_module(f"assay.benchmarks.{path.parent.name}.family").names()
-        shipped |= {f"{path.parent.name.replace('_', '-')}/{member}": str(path.parent) for member in members}
-    return shipped | {entry.name: entry.value for entry in entry_points(group=GROUP)}
+    """Returns every benchmark that has a name, with the module that it comes from."""
+    found = {name: entry.module for name, entry in plugins(BENCHMARKS).items()}
+    for name, entry in plugins(FAMILIES).items():
+        found |= {f"{name}/{member}": entry.module for member in find(FAMILIES, name).names()}
+    return found
 
 
 def load(name: str) -> Benchmark:
@@ -36,25 +36,26 @@ def load(name: str) -> Benchmark:
 
 def _found(name: str) -> tuple[Benchmark, Origin]:
     own, colon, rest = name.partition(":")
-    if (SHIPPED / own / "benchmark.py").exists() and own.isidentifier():
-        module = importlib.import_module(f"assay.benchmarks.{own}.benchmark")
+    if entry := plugins(BENCHMARKS).get(own):
+        module = _imported(entry.module, f"{own} ({entry.value})")
         benchmark = _of_file(module, own, rest) if colon else _benchmark(module, name)
-        return benchmark, Origin(name, SHIPPED / own, "assay", own if colon else None)
-    if rest and own in ADAPTERS:
-        return importlib.import_module(ADAPTERS[own]).load(rest), Origin(name, None, _package_in(rest), own)
+        return benchmark, _origin(name, module, own if colon else None)
+    if rest and own in plugins(GYMS):
+        return find(GYMS, own).load(rest), Origin(name, None, _package_in(rest), own)
     family, _, member = name.partition("/")
-    folder = SHIPPED / family.replace("-", "_")
-    if member and (folder / "family.py").exists() and not Path(name).is_dir():
-        module = importlib.import_module(f"assay.benchmarks.{folder.name}.family")
-        return module.load(member), Origin(name, folder, "assay", family)
+    if member and family in plugins(FAMILIES) and not Path(name).is_dir():
+        module = find(FAMILIES, family)
+        return module.load(member), _origin(name, module, family)
     if "/" in name or Path(name).is_dir():
         return _benchmark(_module_at(Path(name)), name), Origin(name, Path(name).resolve())
-    for entry in entry_points(group=GROUP, name=name):
-        module = _imported(entry.module, f"{name} ({entry.value})")
-        within = Path(str(module.__file__)).resolve().parent if "." in entry.module else None
-        return _benchmark(module, name), Origin(name, within, entry.module.partition(".")[0])
-    hint = f"; or the path of a benchmark's folder, or {':NAME, '.join(ADAPTERS)}:NAME"
-    return unknown("benchmark", name, names(), hint)
+    hint = f"; or the path of a benchmark's folder, or {':NAME, '.join(plugins(GYMS))}:NAME"
+    raise UnknownName("benchmark", name, names(), hint)
+
+
+def _origin(name: str, module: ModuleType, family: str | None) -> Origin:
+    """Where a benchmark of an installed package came from. A module that is a package of its own has no folder."""
+    package, dot, _ = module.__name__.partition(".")
+    return Origin(name, Path(str(module.__file__)).resolve().parent if dot else None, package, family)
 
 
 def _package_in(name: str) -> str | None:

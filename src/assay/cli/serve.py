@@ -58,7 +58,7 @@ def model(
         Requests in flight at the model at most.
     """
     short, config = load_model(name, base_url, own=assay_toml())
-    if config.dialect in ("gold", "null", "chance"):
+    if config.answers_tasks:
         raise UsageError(f"model {name} answers from a benchmark's tasks, so it can't be served alone")
     if concurrency < 1:
         raise UsageError("nothing would be answered: --concurrency has to be at least 1")

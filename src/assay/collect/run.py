@@ -2,7 +2,6 @@
 
 import dataclasses
 import platform
-import random
 import secrets
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -19,24 +18,19 @@ from assay.agent import Agent
 from assay.agent.loop import ToolLoop
 from assay.benchmark import Benchmark
 from assay.benchmark.code import score_code
-from assay.benchmark.reference import DONE, reference
 from assay.collect.collect import Interruption, Tally, collect, owed, plan
-from assay.config import ModelConfig, unknown
+from assay.config import ModelConfig
 from assay.digest import digest, tasks_digest
-from assay.errors import BudgetSpent, UsageError
-from assay.model import Model, connect, identity_of
-from assay.model.builtin.fixed import Fixed
+from assay.errors import BudgetSpent, UnknownName, UsageError
+from assay.model import DIALECTS, Model, connect, identity_of
 from assay.model.wrappers.budget import Budget
 from assay.model.wrappers.guard import Guarded
+from assay.plugins import find
 from assay.sandbox import PLACE
 from assay.store import RoleRecord, RunRecord, Shard, Store, progress, read_rollouts
-from assay.types import Request, Response, Task
+from assay.types import Task
 
-OFF_TOPIC = "I would rather talk about the weather."
-"""The null model's answer: well-formed, and right for no task."""
 S = TypeVar("S", bound=ModelConfig)
-GATES_OWN = ("gold", "null", "chance")
-"""The dialects that answer from the benchmark's tasks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +160,7 @@ async def cast(
 ) -> AsyncGenerator[Benchmark]:
     """The benchmark with a model in each of its roles, opened. Raises UsageError where a role is unknown or empty."""
     for role in roles.keys() - benchmark.roles.keys():
-        unknown(f"role in benchmark {benchmark.name}", role, benchmark.roles)
+        raise UnknownName(f"role in benchmark {benchmark.name}", role, benchmark.roles)
     for role, own in benchmark.roles.items():
         if own is None and role not in roles:
             raise UsageError(f"benchmark {benchmark.name} asks a model in the role {role}; say --with {role}=NAME")
@@ -174,7 +168,7 @@ async def cast(
     async with AsyncExitStack() as opened:
         models = dict(benchmark.roles)
         for role, config in roles.items():
-            if config.dialect in GATES_OWN:
+            if config.answers_tasks:
                 raise UsageError(f"--with {role}: the model {config.dialect} answers tasks alone; expected another")
             model = Guarded(connect(config), config, concurrency=concurrency, budget=budget)
             opened.push_async_callback(model.aclose)
@@ -248,20 +242,7 @@ def shown(server: S) -> S:
 
 
 def model_of(server: ModelConfig, benchmark: Benchmark) -> Model:
-    """The model behind a configuration. The gates' own answer from the benchmark's tasks."""
-    if server.dialect not in GATES_OWN:
-        return connect(server)
-    tasks = {task.id: task for task in benchmark.environment.tasks()}
-
-    def answer(request: Request) -> str | Response:
-        task = tasks[request.task or ""]
-        if server.dialect == "null":
-            return OFF_TOPIC if request.repeat % 2 else ""
-        if server.dialect == "chance":
-            return benchmark.environment.guess(task, random.Random(request.seed)) or OFF_TOPIC
-        gold = reference(benchmark.environment, task)
-        if gold is None:
-            raise UsageError(f"task {task.id} has no gold answer")
-        return gold[request.turn] if request.turn < len(gold) else DONE
-
-    return Fixed(answer)
+    """Returns the model behind a configuration, one that answers from the benchmark's tasks included."""
+    if server.answers_tasks:
+        return find(DIALECTS, server.dialect)(server, benchmark.environment)
+    return connect(server)

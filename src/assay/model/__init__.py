@@ -1,23 +1,15 @@
 """Models: anything that answers one Responses-API request. What is particular to a model stays in this room."""
 
-import importlib
 import os
 from typing import Protocol
 
 from assay.config import ModelConfig
 from assay.errors import ModelError, UsageError
+from assay.plugins import find
 from assay.types import Request, Response
 
-DIALECTS = {
-    "responses": "assay.model.dialects.responses:Responses",
-    "chat": "assay.model.dialects.chat:Chat",
-    "messages": "assay.model.dialects.messages:Messages",
-    "completions": "assay.model.dialects.completions:Completions",
-    "local": "assay.model.builtin.local:Local",
-    "replay": "assay.model.builtin.replay:Replay",
-    "scripted": "assay.model.builtin.scripted:Scripted",
-}
-"""Where each dialect's class is, loaded when first used: numpy's import alone is longer than a remote first answer."""
+DIALECTS = "assay.dialects"
+"""Entry points of the classes that speak to model servers. Each takes a ModelConfig and is a Model."""
 
 
 class ContextOverflow(ModelError):
@@ -61,9 +53,8 @@ async def close(model: Model) -> None:
 
 
 def connect(config: ModelConfig) -> Model:
-    """The model behind a configuration, opened but not yet asked. Raises UsageError."""
-    module, _, name = DIALECTS[config.dialect].partition(":")
-    return getattr(importlib.import_module(module), name)(config)
+    """Returns the model behind a configuration, opened but not yet asked. Raises UsageError."""
+    return find(DIALECTS, config.dialect)(config)
 
 
 def secret(config: ModelConfig, variable: str) -> str:

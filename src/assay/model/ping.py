@@ -11,7 +11,7 @@ from msgspec import Struct, structs
 
 from assay.config import Member, ModelConfig
 from assay.errors import AssayError, ModelError, UsageError
-from assay.model import DIALECTS, Model, connect
+from assay.model import Model, connect
 from assay.model.wrappers.guard import Guarded
 from assay.types import (
     FunctionCall,
@@ -168,7 +168,7 @@ class _Asking:
     @asynccontextmanager
     async def model(self, **changes: Any) -> AsyncGenerator[Model]:
         """The model as rollouts call it, but of little patience. Raises UsageError."""
-        if self.config.dialect not in DIALECTS:
+        if self.config.answers_tasks:
             raise UsageError(f"the model {self.config.dialect} answers from a benchmark's tasks: nothing to ping")
         config = structs.replace(self.config, **changes)
         limits = structs.replace(config.limits, patience_s=min(PATIENCE_S, config.limits.patience_s))

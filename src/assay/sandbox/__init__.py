@@ -1,6 +1,5 @@
 """Sandboxes: where code that nobody has read runs, and can harm nothing but itself."""
 
-import importlib
 from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Annotated, Literal, Protocol, Self
@@ -8,16 +7,12 @@ from typing import Annotated, Literal, Protocol, Self
 from msgspec import Meta, Struct, structs
 
 from assay.errors import UsageError
+from assay.plugins import find, plugins
 
-Provider = Literal["bubblewrap", "docker", "subprocess"]
 Limit = Literal["time", "cpu", "memory", "output"]
 
-PROVIDERS = {
-    "bubblewrap": "assay.sandbox.bubblewrap:Bubblewrap",
-    "docker": "assay.sandbox.docker:Docker",
-    "subprocess": "assay.sandbox.bare:Bare",
-}
-"""Where each provider's class is, loaded when first used."""
+SANDBOXES = "assay.sandboxes"
+"""Entry points of the classes that are a `Sandbox`. Each takes a SandboxConfig."""
 
 WORK = "/work"
 """A program's working directory, and its home, in every provider that has a root of its own."""
@@ -26,7 +21,8 @@ WORK = "/work"
 class SandboxConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Where programs run and what they may use. The limits hold for each `exec`, the disk for the whole session."""
 
-    provider: Provider = "bubblewrap"
+    provider: str = "bubblewrap"
+    """An entry point of `assay.sandboxes` (see `assay list sandboxes`)."""
     memory_mb: Annotated[int, Meta(ge=16)] = 1024
     """Of all processes together; none alone gets more either."""
     processes: Annotated[int, Meta(ge=4)] = 64
@@ -124,7 +120,7 @@ def open_sandbox(config: SandboxConfig) -> Sandbox:
 class Place(Struct, frozen=True):
     """Where a command's sandboxes are opened, whatever benchmarks ask for: the machine's matter, not theirs."""
 
-    provider: Provider
+    provider: str
     image: str | None = None
     unsafe: bool = False
 
@@ -132,14 +128,15 @@ class Place(Struct, frozen=True):
     def parse(cls, text: str, *, unsafe: bool = False) -> Self:
         """A place from `bubblewrap`, `docker`, `docker:IMAGE` or `subprocess`. Raises UsageError."""
         provider, _, image = text.partition(":")
-        if provider not in PROVIDERS or (image and provider != "docker"):
-            raise UsageError(f"--sandbox {text}: expected bubblewrap, docker, docker:IMAGE or subprocess")
+        known = plugins(SANDBOXES)
+        if provider not in known or (image and provider == "subprocess"):
+            raise UsageError(f"--sandbox {text}: expected {', '.join(known)}, or docker:IMAGE")
         if provider == "subprocess" and not unsafe:
             raise UsageError(
                 "--sandbox subprocess shuts nothing off: programs written by a model would do as you do.\n"
                 "  Use bubblewrap (apt install bubblewrap) or docker, or insist with --unsafe."
             )
-        return cls(provider, image or None, unsafe)  # pyright: ignore[reportArgumentType]
+        return cls(provider, image or None, unsafe)
 
 
 PLACE: ContextVar[Place | None] = ContextVar("PLACE", default=None)
@@ -165,5 +162,4 @@ def _maker(config: SandboxConfig) -> Maker:
             "the sandbox provider subprocess shuts nothing off: programs written by a model would do as you do.\n"
             "  Use bubblewrap (apt install bubblewrap) or docker, or say unsafe = true."
         )
-    module, _, name = PROVIDERS[config.provider].partition(":")
-    return getattr(importlib.import_module(module), name)
+    return find(SANDBOXES, config.provider)

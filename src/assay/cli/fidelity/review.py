@@ -16,9 +16,8 @@ from rich.text import Text
 from assay.cli.collect.profile import STYLES
 from assay.cli.fidelity.keys import keys
 from assay.cli.fidelity.walk import Screen, Walk, screens
-from assay.collect.run import GATES_OWN
-from assay.config import assay_toml, load_model, unknown
-from assay.errors import UsageError
+from assay.config import assay_toml, load_model
+from assay.errors import UnknownName, UsageError
 from assay.fidelity.gates.failures import failures_gate
 from assay.fidelity.profile import compute, contenders_of, read_plan
 from assay.fidelity.results.contender import measured
@@ -85,7 +84,7 @@ def review(
         raise UsageError(f"--sample {sample}: expected at least 1")
     table = _lay_out(folder, sample)
     if model is not None and model not in table.results:
-        unknown("model with failures to read in this profile", model, table.results)
+        raise UnknownName("model with failures to read in this profile", model, table.results)
     console = Console(highlight=False)
     if summary:
         _show(console, table, read_said(folder))
@@ -176,7 +175,7 @@ def _tell_added(added: Sequence[Said], table: _Table) -> None:
 def _ask(folder: Path, name: str, rollouts: Sequence[Opened]) -> None:
     """Have a judge propose marks for what it has not seen yet, and tell what came of it."""
     by, server = load_model(name, own=assay_toml())
-    if server.dialect in GATES_OWN:
+    if server.answers_tasks:
         raise UsageError(f"--judge {name}: it answers tasks alone; expected a model that reads")
     waiting = unproposed(rollouts, read_said(folder), by)
     if not waiting:

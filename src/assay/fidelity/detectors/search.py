@@ -5,9 +5,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -21,6 +19,8 @@ from assay.fidelity.results.columns import WORTH, Stamp, stamp
 from assay.fidelity.results.results import Results, of_rollouts, read
 from assay.fidelity.results.summary import reports_answers
 from assay.fidelity.schema.evidence import Finding
+from assay.plugins import find as plugin
+from assay.plugins import plugins
 from assay.store import write_json
 from assay.types import Failure, Message, Rollout, Score, Task
 
@@ -42,11 +42,8 @@ def installed() -> tuple[Detector, ...]:
     Raises UsageError where Assay's own are not registered, a detector can't be loaded, or two have one name.
     """
     found: dict[str, Detector] = {}
-    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
-        try:
-            one: Any = entry.load()
-        except Exception as error:
-            raise UsageError(f"the detector {entry.name} ({entry.value}) can't be loaded: {error!r}") from error
+    for name, entry in sorted(plugins(GROUP).items()):
+        one = plugin(GROUP, name)
         if not isinstance(one, RolloutDetector | RunDetector):
             raise UsageError(f"{entry.value} is {one!r}; expected a RolloutDetector or a RunDetector")
         if one.name in found:

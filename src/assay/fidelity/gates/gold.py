@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from assay.benchmark import Benchmark
+from assay.benchmark.answers import OFF_TOPIC
 from assay.benchmark.reference import responses
-from assay.collect.run import OFF_TOPIC
 from assay.fidelity.gates.played import response_of, reward_of, solutions_of
 from assay.fidelity.gates.rule import SHOWN, GateRule
 from assay.fidelity.schema.profile import Gate, Verdict

@@ -7,8 +7,8 @@ import msgspec
 from msgspec import structs
 
 from assay.benchmark import Benchmark, Call
+from assay.benchmark.answers import OFF_TOPIC
 from assay.benchmark.reference import responses
-from assay.collect.run import OFF_TOPIC
 from assay.fidelity.gates.played import reasoning_of, response_of, reward_of, solutions_of
 from assay.fidelity.gates.rule import SHOWN, GateRule
 from assay.fidelity.schema.profile import Gate

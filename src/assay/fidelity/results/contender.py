@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from assay.collect.run import GATES_OWN
 from assay.config import Suite
 from assay.fidelity.results.results import Results
 from assay.fidelity.schema.evidence import Finding
@@ -40,5 +39,5 @@ def strongest(contenders: Sequence[Contender], role: str) -> Contender | None:
 
 def measured(suite: Suite, contenders: Iterable[Contender]) -> list[Contender]:
     """The models whose failures say something: all but the gates' own, which fail on purpose, or never."""
-    own = {name for name, member in suite.models.items() if member.role == "policy" and member.dialect in GATES_OWN}
+    own = {name for name, member in suite.models.items() if member.role == "policy" and member.answers_tasks}
     return [one for one in contenders if one.name not in own]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from assay.config import ModelConfig, Prices
+from assay.config import FROM_TASKS, ModelConfig, Prices
 from assay.errors import ModelError, UsageError
 from assay.model import BudgetReached, Model
 from assay.model.dialects.responses import settings
@@ -15,7 +15,7 @@ from assay.types import Request, Response, Rollout, Usage
 
 BILLED = {"timeout", "connection_lost", "stream_cut", "bad_response", "too_large"}
 """Failures after which the server may have worked, and charged, for what never arrived."""
-FREE = ("local", "replay", "scripted", "gold", "null", "chance")
+FREE = ("local", "replay", "scripted", *FROM_TASKS)
 
 
 class Budget:

@@ -1,0 +1,53 @@
+"""Models that answer from the benchmark's own tasks: what the gates, and whoever tries a benchmark out, ask first."""
+
+import random
+
+from assay.benchmark import Environment
+from assay.benchmark.reference import DONE, reference
+from assay.config import ModelConfig
+from assay.errors import UsageError
+from assay.model.dialects import thinking
+from assay.types import Request, Response
+
+OFF_TOPIC = "I would rather talk about the weather."
+"""Well-formed, and right for no task."""
+
+
+class _FromTasks:
+    """A model that knows the tasks. Raises UsageError where there is no benchmark whose tasks they are."""
+
+    def __init__(self, config: ModelConfig, environment: Environment | None = None) -> None:
+        if environment is None:
+            raise UsageError(f"the model {config.dialect} answers from a benchmark's tasks, and there is none here")
+        self._environment = environment
+        self._tasks = {task.id: task for task in environment.tasks()}
+
+
+class Gold(_FromTasks):
+    """Gives each task's reference solution, a turn each."""
+
+    async def respond(self, request: Request) -> Response:
+        task = self._tasks[request.task or ""]
+        steps = reference(self._environment, task)
+        if steps is None:
+            raise UsageError(f"task {task.id} has no gold answer")
+        return steps[request.turn] if request.turn < len(steps) else _says(DONE)
+
+
+class Null(_FromTasks):
+    """Gives an empty answer and an off-topic one by turns: right for no task."""
+
+    async def respond(self, request: Request) -> Response:
+        return _says(OFF_TOPIC if request.repeat % 2 else "")
+
+
+class Chance(_FromTasks):
+    """Guesses as somebody would who did not read the task; off topic where there is nothing to guess."""
+
+    async def respond(self, request: Request) -> Response:
+        task = self._tasks[request.task or ""]
+        return _says(self._environment.guess(task, random.Random(request.seed)) or OFF_TOPIC)
+
+
+def _says(text: str) -> Response:
+    return Response(output=thinking.items(text))
