@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from assay.benchmark import catalog
 from assay.benchmark.catalog import load
 from assay.benchmark.data import take
 from assay.fidelity.check.alike import alike
@@ -15,6 +16,7 @@ from assay.fidelity.check.check import check
 from assay.fidelity.schema.profile import Check, Checked
 from tests.test_cli import assay
 
+SHIPPED = Path(catalog.__file__).parents[1] / "benchmarks"
 DATA = Path(__file__).parents[2].parent / "shared/data"
 QA = """
 import itertools, os, random, time
@@ -50,7 +52,7 @@ from assay.benchmark import Benchmark
 from assay.benchmark.tools import Rejected, ToolEnvironment, ToolSession, tool
 from assay.types import Message, Score, Task
 
-SHIPPED = Path(assay.__file__).parent / "benchmarks"
+
 
 LOG = []
 
