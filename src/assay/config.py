@@ -2,21 +2,18 @@
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct, structs
-from rapidfuzz import fuzz, process
 
-from assay.errors import InputError, UsageError
+from assay.errors import InputError, UnknownName, UsageError
 from assay.types import Item, Kind, Role, RolloutLimits, Sampling, Usage
 
 LONGEST_S = 30 * 86400.0
 """A month: no wait is without an end."""
-MOST_NAMES = 24
-"""So many known names does an error list."""
 SUITES = Path(__file__).parent / "suites"
 
 T = TypeVar("T")
@@ -275,15 +272,15 @@ def load_suite(name: str, assignments: Sequence[str] = ()) -> Suite:
     if not path.exists() and path.parent == Path("suites"):
         path = SUITES / path.name  # as the repository's tree shows it
     if name not in shipped and path.suffix != ".toml" and "/" not in name:
-        return unknown("suite", name, shipped, "; or a path that ends in .toml")
+        raise UnknownName("suite", name, shipped, "; or a path that ends in .toml")
     suite = read_toml(path, Suite)
     if not suite.models:
         raise InputError(path, None, "the suite has no models", "at least one [models.NAME]")
     for model in (model for pair in suite.order for model in pair if model not in suite.models):
-        unknown(f"model of suite {suite.name}, named in its order,", model, suite.models)
+        raise UnknownName(f"model of suite {suite.name}, named in its order,", model, suite.models)
     for model in re.findall(r"^models\.([^.=]+)", "\n".join(assignments), re.MULTILINE):
         if model not in suite.models:
-            unknown(f"model of suite {suite.name}, named by --set,", model, suite.models)
+            raise UnknownName(f"model of suite {suite.name}, named by --set,", model, suite.models)
     return override(suite, assignments)
 
 
@@ -368,19 +365,10 @@ def load_model(name: str, base_url: str | None = None, *, own: AssayToml = NO_FI
     if name not in known:
         hint = f"; what assay.toml in this directory names; {', '.join(f'{prefix}:ID' for prefix in WIRES)} with "
         hint += "--base-url; replay:PATH"
-        return unknown("model", name, known, hint)
+        raise UnknownName("model", name, known, hint)
     config = known[name]
     if base_url is None:
         return name, config
     if config.dialect not in {wire.dialect for wire in WIRES.values()}:
         raise UsageError(f"model {name} has no base URL; for a model at {base_url} say --model chat:ID or responses:ID")
     return name, structs.replace(config, base_url=base_url)
-
-
-def unknown(what: str, name: str, known: Mapping[str, Any], hint: str = "") -> Any:
-    """Never returns: raises UsageError naming what is nearest to `name`."""
-    near = [found for found, score, _ in process.extract(name, list(known), scorer=fuzz.ratio, limit=3) if score >= 60]
-    meant = f" Did you mean {' or '.join(near)}?" if near else ""
-    shown = [*known][:MOST_NAMES]
-    more = f" and {len(known) - len(shown)} more" if len(known) > len(shown) else ""
-    raise UsageError(f"there is no {what} '{name}'.{meant}\n  known: {', '.join(shown)}{more}{hint}")

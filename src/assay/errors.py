@@ -2,7 +2,8 @@
 
 AssayError
 ├── UsageError            the command asks for what does not exist or cannot be; exit code 2
-│   └── InputError        a file does not hold what it should: file, line, expected
+│   ├── InputError        a file does not hold what it should: file, line, expected
+│   └── UnknownName       nothing has this name; says the nearest ones
 ├── DigestMismatch        a run directory belongs to other tasks or settings; exit code 2
 ├── StoppedEarly          the run cannot go on, such as where the disk is full; exit code 4
 │   ├── NothingScored     nothing but failures comes in
@@ -15,6 +16,12 @@ AssayError
 ├── VerifierError         a verifier could not judge an answer; becomes a Failure too
 └── RemoteError           (in environment/) a server that holds the environment failed; becomes a Failure too
 """
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+MOST_NAMES = 24
+"""Known names that an error lists at most."""
 
 
 class AssayError(Exception):
@@ -35,6 +42,17 @@ class InputError(UsageError):
     def __init__(self, path: object, line: int | None, got: str, expected: str) -> None:
         place = f"{path}, line {line}" if line else str(path)
         super().__init__(f"{place}: {got}\n  expected: {expected}")
+
+
+class UnknownName(UsageError):
+    """There is no `what` of this name. The message says the nearest of the known names, and how else to name one."""
+
+    def __init__(self, what: str, name: str, known: Iterable[str], hint: str = "") -> None:
+        names = list(known)
+        near = get_close_matches(name, names)
+        meant = f" Did you mean {' or '.join(near)}?" if near else ""
+        more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+        super().__init__(f"there is no {what} '{name}'.{meant}\n  known: {', '.join(names[:MOST_NAMES])}{more}{hint}")
 
 
 class DigestMismatch(AssayError):

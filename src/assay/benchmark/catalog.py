@@ -9,8 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 from assay.benchmark import Benchmark
-from assay.config import unknown
-from assay.errors import UsageError
+from assay.errors import UnknownName, UsageError
 
 SHIPPED = Path(__file__).parent.parent / "benchmarks"
 GROUP = "assay.benchmarks"
@@ -43,7 +42,7 @@ def load(name: str) -> Benchmark:
     for entry in entry_points(group=GROUP, name=name):
         return _benchmark(_imported(entry.module, f"{name} ({entry.value})"), name)
     hint = f"; or the path of a benchmark's folder, or {':NAME, '.join(ADAPTERS)}:NAME"
-    return unknown("benchmark", name, names(), hint)
+    raise UnknownName("benchmark", name, names(), hint)
 
 
 def home(benchmark: Benchmark) -> Path:

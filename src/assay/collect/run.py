@@ -21,9 +21,9 @@ from assay.benchmark import Benchmark
 from assay.benchmark.catalog import home
 from assay.benchmark.reference import DONE, reference
 from assay.collect.collect import Interruption, Tally, collect, owed, plan
-from assay.config import ModelConfig, unknown
+from assay.config import ModelConfig
 from assay.digest import code_digest, tasks_digest
-from assay.errors import BudgetSpent, UsageError
+from assay.errors import BudgetSpent, UnknownName, UsageError
 from assay.model import Model, connect, identity_of
 from assay.model.builtin.fixed import Fixed
 from assay.model.wrappers.budget import Budget
@@ -168,7 +168,7 @@ async def cast(
 ) -> AsyncGenerator[Benchmark]:
     """The benchmark with a model in each of its roles, opened. Raises UsageError where a role is unknown or empty."""
     for role in roles.keys() - benchmark.roles.keys():
-        unknown(f"role in benchmark {benchmark.name}", role, benchmark.roles)
+        raise UnknownName(f"role in benchmark {benchmark.name}", role, benchmark.roles)
     for role, own in benchmark.roles.items():
         if own is None and role not in roles:
             raise UsageError(f"benchmark {benchmark.name} asks a model in the role {role}; say --with {role}=NAME")

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from assay.config import unknown
-from assay.errors import UsageError
+from assay.errors import UnknownName, UsageError
 from assay.fidelity.detectors import detectors, read_with_findings
 from assay.fidelity.detectors.suspects import suspects
 from assay.fidelity.profile import contenders_of, read_plan
@@ -36,7 +35,7 @@ def failures(folder: Path, model: str | None = None) -> Failures:
     """
     runs = runs_of(folder)
     if model is not None and model not in runs:
-        unknown("model with a run here", model, runs)
+        raise UnknownName("model with a run here", model, runs)
     looked = {name: found for name, found in runs.items() if model in (None, name)}
     return Failures(
         rollouts={name: len(results.cells) for name, (results, _) in looked.items()},

@@ -18,8 +18,7 @@ import msgspec
 
 from assay.benchmark import Benchmark, Environment
 from assay.benchmarks.reasoning_gym.scorer import Dataset
-from assay.config import unknown
-from assay.errors import UsageError
+from assay.errors import UnknownName, UsageError
 from assay.model import Model
 from assay.types import Message, Response, Sampling, Score, Task
 
@@ -91,7 +90,7 @@ def load(task: str) -> Benchmark:
     if task in WITHOUT:
         raise UsageError(f"{NAME}/{task} is no benchmark: {WITHOUT[task]}")
     if task not in known:
-        unknown(f"{NAME} task", task, dict.fromkeys(known))
+        raise UnknownName(f"{NAME} task", task, known)
     return Benchmark(
         environment=ReasoningGym(task),
         repeats=4,

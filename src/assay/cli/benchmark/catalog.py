@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from assay.benchmark.catalog import names
-from assay.config import SUITES, assay_toml, load_suite, models, suites, unknown
-from assay.errors import UsageError
+from assay.config import SUITES, assay_toml, load_suite, models, suites
+from assay.errors import UnknownName, UsageError
 
 
 def catalog(what: Literal["benchmarks", "models", "suites"], name: str | None = None, /) -> None:
@@ -45,8 +45,9 @@ def _place(path: str) -> str:
 def _print(what: str, name: str) -> None:
     if what != "suites":
         raise UsageError(f"assay list {what} takes no name; a name prints the file of a suite: assay list suites NAME")
-    path = suites().get(name) or unknown("suite", name, suites())
-    sys.stdout.buffer.write(path.read_bytes())
+    if name not in suites():
+        raise UnknownName("suite", name, suites())
+    sys.stdout.buffer.write(suites()[name].read_bytes())
 
 
 def _fill(table: Table, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:

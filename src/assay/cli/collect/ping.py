@@ -15,8 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from assay.cli.collect.live import console
-from assay.config import ModelConfig, assay_toml, load_model, load_suite, models, override, suites, unknown
-from assay.errors import UsageError
+from assay.config import ModelConfig, assay_toml, load_model, load_suite, models, override, suites
+from assay.errors import UnknownName, UsageError
 from assay.model.ping import CAP, Finding, Ping, ping_all
 from assay.report.words import legible
 
@@ -93,7 +93,7 @@ def _asked(target: str, base_url: str | None, assign: tuple[str, ...]) -> Mappin
         return load_suite(target, assign).models
     if ":" not in target and target not in models(assay_toml()):
         hint = "; what assay.toml in this directory names; a path that ends in .toml; openai:ID; chat:ID"
-        unknown("suite or model", target, {**suites(), **models(assay_toml())}, hint)
+        raise UnknownName("suite or model", target, {**suites(), **models(assay_toml())}, hint)
     name, config = load_model(target, base_url, own=assay_toml())
     return {name: override(_One(config), assign).model}
 

@@ -17,8 +17,8 @@ from assay.cli.collect.profile import STYLES
 from assay.cli.fidelity.keys import keys
 from assay.cli.fidelity.walk import Screen, Walk, screens
 from assay.collect.run import GATES_OWN
-from assay.config import assay_toml, load_model, unknown
-from assay.errors import UsageError
+from assay.config import assay_toml, load_model
+from assay.errors import UnknownName, UsageError
 from assay.fidelity.gates.failures import failures_gate
 from assay.fidelity.profile import compute, contenders_of, read_plan
 from assay.fidelity.results.contender import measured
@@ -85,7 +85,7 @@ def review(
         raise UsageError(f"--sample {sample}: expected at least 1")
     table = _lay_out(folder, sample)
     if model is not None and model not in table.results:
-        unknown("model with failures to read in this profile", model, table.results)
+        raise UnknownName("model with failures to read in this profile", model, table.results)
     console = Console(highlight=False)
     if summary:
         _show(console, table, read_said(folder))

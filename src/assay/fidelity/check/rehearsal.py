@@ -18,8 +18,9 @@ from assay.benchmark.reference import responses
 from assay.collect.collect import Planned, roll
 from assay.collect.deadline import Deadline
 from assay.collect.run import OFF_TOPIC, model_of
-from assay.config import ModelConfig, unknown
+from assay.config import ModelConfig
 from assay.digest import digest, task_digest
+from assay.errors import UnknownName
 from assay.fidelity.check.tasks import judged
 from assay.fidelity.schema.profile import Check
 from assay.model import Model
@@ -155,7 +156,9 @@ def rehearse(
     failed.
     """
     tasks = {task.id: task for task in benchmark.environment.tasks()}
-    task = tasks.get(task_id) or unknown(f"task in benchmark {benchmark.name}", task_id, tasks)
+    task = tasks.get(task_id)
+    if task is None:
+        raise UnknownName(f"task in benchmark {benchmark.name}", task_id, tasks)
     said = responses(steps)
     model = Fixed(lambda request: said[min(request.turn, len(said) - 1)])
     planned = Planned(task, task_digest(task), repeat=0, attempt=0, seed=seed)

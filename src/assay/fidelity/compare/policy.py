@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, cast, get_args
 
 from msgspec import Meta, Struct, structs
 
-from assay.config import convert, read_toml, unknown
-from assay.errors import InputError
+from assay.config import convert, read_toml
+from assay.errors import InputError, UnknownName
 from assay.stats.compare import holm
 from assay.stats.paired import ALPHA, Shift, Spread
 
@@ -177,7 +177,7 @@ def rules(policy: Policy, categories: Iterable[str]) -> Iterator[Rule]:
     """
     known = dict.fromkeys(categories)
     for name in policy.categories.keys() - known.keys() - {"*"}:
-        unknown("category in the runs, named by the policy,", name, known)
+        raise UnknownName("category in the runs, named by the policy,", name, known)
     if policy.score:
         yield _rule("score", policy.score)
     for name in known:
@@ -323,7 +323,7 @@ def _check_keys(data: dict[str, Any], path: Path) -> None:
     """Raises UsageError with the nearest key where one is unknown."""
     for key, value in data.items():
         if key not in Policy.__struct_fields__:
-            unknown(f"metric or setting of a policy ({path})", key, dict.fromkeys(Policy.__struct_fields__))
+            raise UnknownName(f"metric or setting of a policy ({path})", key, Policy.__struct_fields__)
         tables = {key: value}
         if key == "categories" and isinstance(value, dict):
             tables = {f"categories.{name}": inner for name, inner in cast(dict[str, Any], value).items()}
@@ -331,4 +331,4 @@ def _check_keys(data: dict[str, Any], path: Path) -> None:
         for name, table in tables.items():
             for inner in cast(dict[str, Any], table) if isinstance(table, dict) else ():
                 if known and inner not in known:
-                    unknown(f"key of [{name}] in a policy ({path})", inner, known)
+                    raise UnknownName(f"key of [{name}] in a policy ({path})", inner, known)

@@ -31,8 +31,8 @@ import numpy as np
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
-from assay.config import ModelConfig, unknown
-from assay.errors import InputError, UsageError
+from assay.config import ModelConfig
+from assay.errors import InputError, UnknownName, UsageError
 from assay.fidelity.results.results import Results, text_digest
 from assay.fidelity.schema.evidence import Parity, ReferenceRecord
 from assay.model.builtin.scripted import answer
@@ -96,7 +96,7 @@ def read(
     columns = dict(columns or {})
     for name in columns:
         if name not in (*NEEDED, *OPTIONAL):
-            unknown("column of results", name, dict.fromkeys((*NEEDED, *OPTIONAL)))
+            raise UnknownName("column of results", name, (*NEEDED, *OPTIONAL))
     if match is not None and "task" in columns:
         raise UsageError("tasks are known by a column of ids or by --match, not by both")
     try:

@@ -4,8 +4,8 @@ import hashlib
 import secrets
 from pathlib import Path
 
-from assay.config import ModelConfig, unknown
-from assay.errors import ModelError
+from assay.config import ModelConfig
+from assay.errors import ModelError, UnknownName
 from assay.model import ContextOverflow
 from assay.model.builtin.engine import Engine
 from assay.model.dialects import thinking
@@ -25,7 +25,9 @@ class Local:
             folder = Path(config.id)
         if not (folder / "config.json").exists():
             shipped = {path.parent.name: path for path in sorted(WEIGHTS.glob("*/config.json"))}
-            unknown("local weights", config.id, shipped, "; or a folder with config.json and model.safetensors")
+            raise UnknownName(
+                "local weights", config.id, shipped, "; or a folder with config.json and model.safetensors"
+            )
         self._config = config
         self._weights = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
         self._engine = Engine.load(folder)
