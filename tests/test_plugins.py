@@ -56,5 +56,5 @@ def test_two_packages_cannot_offer_different_things_under_one_name(site: Path):
 
 
 def test_an_object_is_described_by_its_class():
-    assert sentence(Path()).startswith("PurePath subclass")
+    assert sentence(Path()) == sentence(type(Path()))
     assert sentence(object.__new__(type("Silent", (), {}))) == ""

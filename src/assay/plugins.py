@@ -10,7 +10,7 @@ import inspect
 import re
 import sys
 from functools import cache
-from importlib.metadata import EntryPoint, distributions
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from assay.errors import UnknownName, UsageError
@@ -23,7 +23,7 @@ def plugins(group: str) -> dict[str, EntryPoint]:
 
     Raises UsageError if two packages offer different things under one name.
     """
-    return dict(_groups(tuple(sys.path)).get(group, {}))
+    return dict(_entries(group, tuple(sys.path)))
 
 
 def find(group: str, name: str, hint: str = "") -> Any:
@@ -62,28 +62,17 @@ def sentence(thing: object) -> str:
 
 
 @cache
-def _groups(_: tuple[str, ...]) -> dict[str, dict[str, EntryPoint]]:
-    """Returns the entry points of every group of Assay's. To read them takes 10 ms and more, so it is done once.
-
-    The argument is sys.path, since the answer depends on it.
-    """
-    groups: dict[str, dict[str, EntryPoint]] = {}
-    seen: set[str] = set()
-    for package in distributions():
-        # A package that lies twice on the path counts where it is found first, as its modules do.
-        name = package.metadata["Name"]
-        entries = [entry for entry in package.entry_points if entry.group.startswith("assay.")]
-        if not entries or name in seen:
-            continue
-        seen.add(name)
-        for entry in entries:
-            other = groups.setdefault(entry.group, {}).setdefault(entry.name, entry)
-            if other.value != entry.value:
-                raise UsageError(
-                    f"two packages offer the {_noun(entry.group)} '{entry.name}': {other.value} and {entry.value}; "
-                    "uninstall one of them"
-                )
-    return groups
+def _entries(group: str, _: tuple[str, ...]) -> dict[str, EntryPoint]:
+    """Returns the entry points of a group. To read them takes 10 ms and more, so it is done once for each sys.path."""
+    entries: dict[str, EntryPoint] = {}
+    for entry in entry_points(group=group):
+        other = entries.setdefault(entry.name, entry)
+        if other.value != entry.value:
+            raise UsageError(
+                f"two packages offer the {_noun(group)} '{entry.name}': {other.value} and {entry.value}; "
+                "uninstall one of them"
+            )
+    return entries
 
 
 def _load(entry: EntryPoint) -> Any:
