@@ -165,7 +165,7 @@ VERDICTS = {
         answering({"reward": 0.0, "mask_sample": True, "failure_reason": "the container died"}),
         "failure_reason the container died",
     ),
-    "a torn answer": (drop, "RemoteError: http://.*/verify"),
+    "a torn answer": (drop, "http://.*/verify"),
 }
 
 
@@ -175,7 +175,7 @@ def test_a_verifier_that_gives_no_reward_is_a_failure(name: str, tmp_path: Path)
     with Gym(behave={"verify": behave})() as url:
         outcome = one(url, written(tmp_path, row(0, initial=3, expected=5))).outcome
     assert isinstance(outcome, Failure)
-    assert (outcome.where, outcome.kind) == ("verifier", "exception")
+    assert (outcome.where, outcome.kind) == ("verifier", "remote")
     assert re.search(words, outcome.message), outcome.message
 
 
