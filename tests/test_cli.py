@@ -8,39 +8,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from assay.config import suites
 from assay.store import read_rollouts
-from assay.types import Failure, Score
+from assay.types import Failure
+from tests.commands import ENVIRONMENT, assay, scored, start, written
 from tests.endpoint import Call, Endpoint, answer_body, answering, http
-
-# Bytecode is kept: hundreds of commands are started, and compiling takes as long as all else in a short one.
-LEFT_OUT = ("OPENAI_API_KEY", "PYTHONDONTWRITEBYTECODE")
-ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in LEFT_OUT} | {"COLUMNS": "120"}
-
-
-def start(*arguments: str, cwd: Path) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "assay.cli", *arguments]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=cwd, env=ENVIRONMENT, stdout=pipe, stderr=pipe, text=True)
-
-
-def assay(*arguments: str, cwd: Path, timeout: float = 100) -> tuple[int, str, str]:
-    process = start(*arguments, cwd=cwd)
-    out, err = process.communicate(timeout=timeout)
-    return process.returncode, out, err
-
-
-def scored(folder: Path) -> Counter[tuple[str, int]]:
-    return Counter(rollout.key for rollout in read_rollouts(folder) if isinstance(rollout.outcome, Score))
-
-
-def written(file: Path) -> int:
-    return file.stat().st_size if file.exists() else 0
 
 
 def test_who_reads_no_further_gets_no_traceback(tmp_path: Path):

@@ -11,7 +11,7 @@ from msgspec import structs
 from assay.fidelity.failures import Failures
 from assay.store import read_rollouts, write_lines
 from assay.types import Failure, Message, Rollout, Score, Text
-from tests.test_cli import ENVIRONMENT, assay
+from tests.commands import ENVIRONMENT, assay
 
 MODELS = ("policy", "nano-instruct")
 

@@ -25,7 +25,7 @@ from assay.model import connect
 from assay.model.builtin.local import WEIGHTS
 from assay.stats.compare import equivalence
 from assay.types import Request, Response, Sampling
-from tests.test_cli import assay
+from tests.commands import assay
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(1800)]
 pytest.importorskip("torch")

@@ -12,9 +12,8 @@ from assay.errors import InputError, UsageError
 from assay.fidelity.results.results import read
 from assay.store import Store, read_lines, read_record, read_registry, read_rollouts, read_rows
 from assay.types import Rollout, Score
-from tests.test_cli import assay, scored, start, written
-from tests.test_processes import until
-from tests.test_store import TASKS, record, rollout
+from tests.commands import assay, scored, start, until, written
+from tests.runs import TASKS, record, rollout
 
 
 def made(folder: Path, *rollouts: Rollout, **changes: object) -> Path:

@@ -14,8 +14,8 @@ import pytest
 
 from assay.benchmark.catalog import load
 from assay.cli.benchmark.new import TEMPLATES, benchmark
+from tests.commands import assay
 from tests.endpoint import Call, Endpoint, answering
-from tests.test_cli import assay
 
 KINDS = get_args(get_type_hints(benchmark)["kind"])
 ROLES = {"judge": ["--with", "judge=fair"]}

@@ -12,8 +12,8 @@ import pytest
 
 from assay.config import Member, ModelConfig, load_suite
 from assay.model.ping import CHECKS, NOT_ASKED, Ping, ping, ping_all
+from tests.commands import assay
 from tests.endpoint import Behave, Call, Endpoint, chat_body, http, responses_body, say
-from tests.test_cli import assay
 
 Answer = bytes | None
 ERROR = {"error": {"message": "it has no such parameter", "type": "invalid_request_error"}}

@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,8 +14,8 @@ from assay.config import Limits
 from assay.fidelity.results.results import read
 from assay.store import Shard, read_rollouts
 from assay.types import Failure, Score
+from tests.commands import assay, scored, start, until
 from tests.endpoint import Behave, Call, Endpoint, answer_body, answering, http
-from tests.test_cli import assay, scored, start
 
 Writer = asyncio.StreamWriter
 MODELS = """
@@ -85,13 +84,6 @@ def running(process: int) -> bool:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
-
-
-def until(what: Callable[[], object], within_s: float = 30.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def counting(behave: Behave, most: list[int]) -> Behave:

@@ -14,8 +14,8 @@ import pytest
 from assay.fidelity.results.results import read
 from assay.store import read_rollouts
 from assay.types import Failure
+from tests.commands import ENVIRONMENT, assay, scored, start
 from tests.endpoint import Call, Endpoint, answering, http
-from tests.test_cli import ENVIRONMENT, assay, scored, start
 
 pytestmark = pytest.mark.ray
 ray = pytest.importorskip("ray")

@@ -8,8 +8,8 @@ import msgspec
 
 from assay.config import AssayToml, Limits, Member, convert, load_suite, read_toml
 from assay.fidelity.gates import GATES
+from tests.commands import assay
 from tests.endpoint import Endpoint, answering
-from tests.test_cli import assay
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 

@@ -13,8 +13,8 @@ import pytest
 
 from assay.errors import UsageError
 from assay.store import Begun, Started, Store, line_digest, read_record, read_registry
-from tests.test_cli import assay
-from tests.test_store import TASKS, record
+from tests.commands import assay
+from tests.runs import TASKS, record
 
 RUN = ("run", "arithmetic", "--model", "gold", "--limit", "3")
 

@@ -14,8 +14,8 @@ import pytest
 
 from assay.fidelity.results.repeats import Outlook, outlook
 from assay.fidelity.results.results import read
+from tests.commands import ENVIRONMENT, assay
 from tests.endpoint import Call, Endpoint, answer_body, http
-from tests.test_cli import ENVIRONMENT, assay
 
 NANO = ("--model", "nano-instruct")
 

@@ -20,8 +20,8 @@ from typing import Any
 
 import pytest
 
+from tests.commands import ENVIRONMENT, assay
 from tests.endpoint import Call, Endpoint, answer_body, answering, http
-from tests.test_cli import ENVIRONMENT, assay
 
 OWN_TERMINAL = """
 import fcntl, runpy, termios

@@ -11,8 +11,8 @@ import pytest
 from assay.fidelity.schema.profile import Profile, Summary
 from assay.store import read_record, read_rollouts
 from assay.types import Failure, Score
+from tests.commands import assay
 from tests.endpoint import Call, Endpoint, answering, http
-from tests.test_cli import assay
 
 JUDGED = """
 from assay.benchmark import Benchmark, Environment

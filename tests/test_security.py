@@ -13,8 +13,8 @@ import pytest
 from assay.benchmark.verify import maths
 from assay.errors import VerifierError
 from assay.fidelity.certificate.certificate import EVIDENCE
+from tests.commands import assay
 from tests.endpoint import Behave, Call, Endpoint, answering, http
-from tests.test_cli import assay
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "SECURITY.md"

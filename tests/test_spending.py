@@ -13,8 +13,8 @@ import pytest
 from assay.fidelity.schema.profile import Profile, Summary
 from assay.store import read_rollouts
 from assay.types import Failure, Score
+from tests.commands import ENVIRONMENT, assay
 from tests.endpoint import Behave, Call, Endpoint, answering, chat_body, http
-from tests.test_cli import ENVIRONMENT, assay
 
 CANARY = "sk-canary-7f3a9"
 MODELS = """

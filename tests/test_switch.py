@@ -8,8 +8,8 @@ import pytest
 from assay.config import ModelConfig
 from assay.fidelity.schema.profile import Profile
 from assay.store import read_record
+from tests.commands import assay
 from tests.serve.served import serving
-from tests.test_cli import assay
 
 SUITE = """
 name = "switch"

@@ -24,7 +24,7 @@ from assay.digest import task_digest, tasks_digest
 from assay.fidelity.gates.gold import gold_gate
 from assay.fidelity.gates.verifier import verifier_gate
 from assay.types import Rollout, Score, Task
-from tests.test_cli import assay
+from tests.commands import assay
 
 ENVIRONMENT = BENCHMARK.environment
 TASKS = {task.id: task for task in ENVIRONMENT.tasks()}

@@ -38,7 +38,7 @@ from assay.fidelity.schema.profile import Gate
 from assay.report.certificate import badge, harbor, markdown, renderings
 from assay.store import read_record, read_rollouts
 from assay.types import Score
-from tests.test_cli import assay as command
+from tests.commands import assay as command
 
 SHIPPED = Path(assay.__file__).parent / "benchmarks"
 

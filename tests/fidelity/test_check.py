@@ -14,7 +14,7 @@ from assay.benchmark.data import take
 from assay.fidelity.check.alike import alike
 from assay.fidelity.check.check import check
 from assay.fidelity.schema.profile import Check, Checked
-from tests.test_cli import assay
+from tests.commands import assay
 
 SHIPPED = Path(catalog.__file__).parents[1] / "benchmarks"
 DATA = Path(__file__).parents[2].parent / "shared/data"

@@ -10,8 +10,8 @@ from assay.fidelity.detectors import detect, search
 from assay.fidelity.results import columns, results
 from assay.fidelity.results.results import read
 from assay.store import read_rollouts
+from tests.commands import assay
 from tests.fidelity.made import made_run
-from tests.test_cli import assay
 
 
 @pytest.fixture(scope="module")

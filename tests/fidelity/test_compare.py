@@ -17,8 +17,8 @@ from assay.fidelity.compare.comparison import Comparison, Pair
 from assay.fidelity.compare.policy import DEFAULT, Drop, Judgement, Policy, load
 from assay.stats.compare import holm
 from assay.types import RolloutLimits, Sampling
+from tests.commands import assay
 from tests.fidelity.made import Rewards, made_run, tasks_of
-from tests.test_cli import assay
 
 NAN = math.nan
 

@@ -23,7 +23,7 @@ from assay.fidelity.original.reference import read, read_parity, stored
 from assay.fidelity.schema.evidence import Parity, Rung
 from assay.store import read_rollouts, read_tasks
 from assay.types import Message, Response, Score, Task
-from tests.test_cli import assay
+from tests.commands import assay
 
 BENCHMARK = load("arithmetic")
 Rows = list[dict[str, Any]]

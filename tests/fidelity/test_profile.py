@@ -20,8 +20,8 @@ from assay.fidelity.results.summary import summarise, write
 from assay.fidelity.schema.profile import Plan, Profile
 from assay.model.wrappers.budget import Budget
 from assay.store import read_lines, read_rollouts
+from tests.commands import assay
 from tests.endpoint import Call, Endpoint, answering, http
-from tests.test_cli import assay
 
 BENCHMARK = load("arithmetic")
 

@@ -25,8 +25,8 @@ from assay.fidelity.schema.evidence import Mark
 from assay.fidelity.schema.profile import Profile
 from assay.store import append_line, read_record, read_registry, read_rollouts, read_tasks
 from assay.types import Failure, Rollout, RolloutLimits, Score
+from tests.commands import assay, scored, start, written
 from tests.endpoint import Endpoint, answering
-from tests.test_cli import assay, scored, start, written
 
 CAPITALS = """
 from assay.benchmark import Benchmark, Environment

@@ -14,6 +14,7 @@ import pytest
 
 from assay.sandbox import Finished, SandboxConfig, open_sandbox
 from tests.sandbox.available import needs_bubblewrap
+from tests.sandbox.programs import running
 
 pytestmark = needs_bubblewrap
 
@@ -28,19 +29,6 @@ def run(program: str, config: SandboxConfig = SMALL, timeout_s: float = 20.0, *a
             return await sandbox.exec(["python3", "-c", program, *arguments], timeout_s=timeout_s)
 
     return asyncio.run(carried())
-
-
-def running(mark: str) -> list[str]:
-    """The command lines of this machine's processes that hold a mark."""
-    found: list[str] = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            line = (folder / "cmdline").read_bytes().decode(errors="replace")
-        except OSError:
-            continue
-        if mark in line and int(folder.name) != os.getpid():
-            found.append(line)
-    return found
 
 
 REFUSED = {

@@ -8,7 +8,7 @@ import pytest
 
 from assay.errors import UsageError
 from assay.sandbox import Place
-from tests.test_cli import assay
+from tests.commands import assay
 
 REFUSED = {
     "subprocess": "shuts nothing off",

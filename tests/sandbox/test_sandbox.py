@@ -18,7 +18,7 @@ from assay.sandbox.bubblewrap import Bubblewrap
 from assay.sandbox.docker import parse_state, start_arguments
 from assay.sandbox.seccomp import seccomp_filter
 from tests.sandbox.available import BUBBLEWRAP_MISSING, missing
-from tests.sandbox.test_hostile import running
+from tests.sandbox.programs import running
 
 BUBBLEWRAP = SandboxConfig(memory_mb=128, disk_mb=4)
 BARE = SandboxConfig(provider="subprocess", unsafe=True, disk_mb=4)

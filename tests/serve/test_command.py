@@ -14,7 +14,7 @@ import openai
 import pytest
 
 from assay.store import read_rollouts
-from tests.test_cli import ENVIRONMENT, assay
+from tests.commands import ENVIRONMENT, assay
 
 
 @contextmanager

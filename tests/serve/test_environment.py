@@ -27,8 +27,8 @@ from assay.model.builtin.fixed import Fixed
 from assay.serve.environment import ServedEnvironment, aggregate
 from assay.store import read_rollouts
 from assay.types import Failure, FunctionCall, FunctionCallOutput, Message, Request, Rollout, Score, Task, Tool, Turn
+from tests.commands import ENVIRONMENT, assay
 from tests.nemo_gym import hosting
-from tests.test_cli import ENVIRONMENT, assay
 
 
 class Counter(Environment):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from assay.benchmark.verify.code import LIMITS, Checked, check_code, code_in, defines
 from assay.errors import SandboxError, UsageError
 from assay.sandbox import SandboxConfig, check_sandbox
-from tests.sandbox.test_user import REPOSITORY, as_nobody, python
+from tests.sandbox.programs import REPOSITORY, as_nobody, python
 
 TESTS = """
 def check(candidate):
