@@ -25,7 +25,7 @@ from train import tokens
 from train.data import completion, held_out, training_problems
 
 HERE = Path(__file__).parent
-WEIGHTS = HERE.parent / "src/assay/model/weights"
+WEIGHTS = HERE.parent / "src/assay/model/builtin/weights"
 IGNORED = -100
 """The label that cross-entropy leaves out: prompts and padding."""
 

@@ -1,9 +1,11 @@
 """Large runs: their columns and findings are kept, say what the lines say, and are made again once these change."""
 
+import hashlib
 import os
 from pathlib import Path
 
-import polars
+import msgspec
+import numpy as np
 import pytest
 
 from assay.fidelity.detectors import detect, search
@@ -110,14 +112,52 @@ def test_a_failed_rollout_and_an_unknown_answer_stay_what_they_are(tmp_path: Pat
     assert found[0][:2] == cells and found[1] == columns.Totals({"input": 3}, 1.5, None)
 
 
-def test_the_table_is_one_that_others_read(tmp_path: Path):
+def test_the_table_is_one_that_numpy_reads_without_pickle(tmp_path: Path):
     for name in ("run.json", "tasks.jsonl"):
         (tmp_path / name).write_text("")
     cells = [columns.Cell(task, 0, 1.0, "a", "completed", 5, task) for task in range(columns.WORTH)]
     columns.keep(tmp_path, cells, columns.Totals({}, 0.0, 0.0), columns.stamp(tmp_path))
-    table = polars.read_parquet(tmp_path / columns.NAME)
-    assert table.columns == ["task", "repeat", "reward", "answer", "stop", "output_tokens", "text", "cost_usd"]
-    assert table["reward"].sum() == columns.WORTH
+    with np.load(tmp_path / columns.NAME, allow_pickle=False) as table:
+        assert set(columns.Cell.__struct_fields__) <= set(table)
+        assert table["reward"].sum() == columns.WORTH
+
+
+class Trap:
+    """An object that leaves a file behind when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+@pytest.mark.parametrize("what", ["no archive", "a field less", "another type", "a number past the names", "a pickle"])
+def test_a_foreign_table_is_not_read_even_where_its_digest_fits(tmp_path: Path, what: str):
+    cells = [columns.Cell(task, 0, 1.0, "a", "completed", 5, task) for task in range(columns.WORTH)]
+    for name in ("run.json", "tasks.jsonl"):
+        (tmp_path / name).write_text("")
+    columns.keep(tmp_path, cells, columns.Totals({}, 0.0, 0.0), columns.stamp(tmp_path))
+    path = tmp_path / columns.NAME
+    with np.load(path) as table:
+        arrays = dict(table)
+    if what == "no archive":
+        path.write_bytes(b"task,repeat\n0,0\n")
+    else:
+        if what == "a field less":
+            del arrays["text"]
+        if what == "another type":
+            arrays["reward"] = arrays["reward"].astype("f4")
+        if what == "a number past the names":
+            arrays["answer"] = arrays["answer"] + 1
+        if what == "a pickle":
+            arrays["task"] = np.array([Trap(tmp_path / "sprung")] * len(cells), object)
+        np.savez(path, **arrays)
+    beside = msgspec.json.decode((tmp_path / columns.BESIDE).read_bytes())
+    beside["table"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (tmp_path / columns.BESIDE).write_bytes(msgspec.json.encode(beside))
+    assert columns.load(tmp_path) is None
+    assert not (tmp_path / "sprung").exists()
 
 
 def test_lines_are_read_for_what_columns_do_not_hold(run: Path):

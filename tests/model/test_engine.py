@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from assay.errors import InputError
 from assay.model.builtin import engine as engine_module
 from assay.model.builtin.engine import Engine, Generation
 from assay.model.builtin.engine.llama import Llama
 from assay.model.builtin.engine.sampling import choose, truncate
+from assay.model.builtin.engine.tokenizer import BYTES
 
 WEIGHTS = Path(engine_module.__file__).parents[1] / "weights"
 SPECIAL = ["<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
@@ -45,14 +45,21 @@ CONFIG: dict[str, Any] = {
 
 def write_model(folder: Path, **changes: Any) -> Path:
     """A random Llama with a byte-level tokenizer, as transformers writes it."""
-    words = [*SPECIAL, *THINK, *sorted(pre_tokenizers.ByteLevel.alphabet())]
-    tokenizer = Tokenizer(models.BPE(vocab={word: i for i, word in enumerate(words)}, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens(SPECIAL)
-    tokenizer.add_tokens(THINK)
+    words = [*SPECIAL, *THINK, *sorted(BYTES.values())]
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    tokenizer = {
+        "version": "1.0",
+        "added_tokens": [
+            {"id": number, "content": token, "special": token in SPECIAL} | flags
+            for number, token in enumerate([*SPECIAL, *THINK])
+        ],
+        "pre_tokenizer": byte_level,
+        "decoder": byte_level,
+        "model": {"type": "BPE", "vocab": {word: number for number, word in enumerate(words)}, "merges": []},
+    }
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
     texts = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<|pad|>", "eos_token": "<|end|>"}
     (folder / "tokenizer_config.json").write_text(json.dumps(texts | {"chat_template": TEMPLATE}))
     config = CONFIG | {"vocab_size": len(words)} | changes

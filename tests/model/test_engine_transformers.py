@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from assay.model.builtin import engine as engine_module
 from assay.model.builtin.engine import Engine, Generation
 from assay.model.builtin.engine.llama import Llama
+from assay.model.builtin.engine.tokenizer import Tokenizer
 
 from .test_engine import write_model
 
@@ -21,6 +24,7 @@ pytestmark = [
 ]
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
+tokenizers = pytest.importorskip("tokenizers")
 
 WEIGHTS = Path(engine_module.__file__).parents[1] / "weights"
 SHIPPED = sorted(path.parent.name for path in WEIGHTS.glob("*/model.safetensors"))
@@ -85,3 +89,43 @@ def test_prompts_and_texts_are_identical(folder: Path) -> None:
         ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
         assert engine.encode_chat(chat) == ids
         assert engine.tokenizer.decode(ids) == tokenizer.decode(ids, skip_special_tokens=True)
+
+
+PIECES = [
+    "<think>",
+    "</think>",
+    "<|end|>",
+    "<|",
+    "'s",
+    "'ll",
+    "'S",
+    " ",
+    "  ",
+    "\n",
+    "\x1c",
+    "\x85",
+    "\u3000",
+    "_",
+    "12",
+    "are",
+]
+TEXTS = st.lists(st.sampled_from(PIECES) | st.text(max_size=8), max_size=12).map("".join)
+
+
+@pytest.fixture(scope="module")
+def pair(folder: Path) -> tuple[Tokenizer, Any]:
+    """Our tokenizer and the library's, of the same file."""
+    path = folder / "tokenizer.json"
+    return Tokenizer.load(path), tokenizers.Tokenizer.from_file(str(path))
+
+
+@given(text=TEXTS)
+def test_any_text_has_the_librarys_ids(pair: tuple[Tokenizer, Any], text: str) -> None:
+    ours, theirs = pair
+    assert ours.encode(text) == theirs.encode(text, add_special_tokens=False).ids
+
+
+@given(ids=st.lists(st.integers(0, 255), max_size=30), skip=st.booleans())
+def test_any_ids_have_the_librarys_text(pair: tuple[Tokenizer, Any], ids: list[int], skip: bool) -> None:
+    ours, theirs = pair
+    assert ours.decode(ids, skip_special_tokens=skip) == theirs.decode(ids, skip_special_tokens=skip)

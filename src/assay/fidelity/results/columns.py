@@ -1,17 +1,19 @@
-"""`columns.parquet`: a large run's cells, kept so that its lines are read once. Derived; made again when stale.
+"""`columns.npz`: the cells of a large run, kept so that its lines are read once. Derived; made again when stale.
 
-`columns.json` beside it says what it was made of, and has its digest: a bit that flips on a disk is no score.
-A small run has neither: reading its lines is faster than loading a table library.
+`columns.json` beside it says what the table was made of, and holds its digest: a bit that flips on a disk is no score.
+A small run has neither file: its lines are read fast enough.
 """
 
 import contextlib
 import hashlib
-import importlib
 import io
+import itertools
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 from msgspec import Struct
 
 from assay.digest import tree_digest
@@ -21,10 +23,22 @@ from assay.store import write_bytes, write_json
 _ASSAY = Path(__file__).parents[2]
 READERS = (_ASSAY / "types.py", _ASSAY / "store", _ASSAY / "benchmark/verify", Path(__file__).parent)
 """The code that reads rollouts: what is kept of them is made again when it changes."""
-NAME = "columns.parquet"
+NAME = "columns.npz"
 BESIDE = "columns.json"
 WORTH = 50_000
-"""Rollouts from which on it is written."""
+"""The number of rollouts from which a run's table is written."""
+TYPES = {
+    "task": "i4",
+    "repeat": "i4",
+    "reward": "f8",
+    "answer": "i4",
+    "stop": "i4",
+    "output_tokens": "i8",
+    "text": "u8",
+    "cost_usd": "f8",
+}
+"""The fields of a cell and the type of each one's array."""
+TEXTS = ("answer", "stop")
 
 
 class Cell(Struct, frozen=True, gc=False):
@@ -70,38 +84,65 @@ class Kept(Struct, frozen=True):
 
 
 def load(folder: Path) -> tuple[list[Cell], Totals] | None:
-    """A run's cells and totals as they were kept; None where they were not, or a file has changed since."""
+    """Returns a run's cells and totals as they were kept; None if there are none, or a file has changed since."""
     try:
         kept = msgspec.json.decode((folder / BESIDE).read_bytes(), type=Kept)
         if kept.made_of != stamp(folder):
             return None
         table = (folder / NAME).read_bytes()
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        if hashlib.sha256(table).hexdigest() != kept.table:
+            return None
+        return _cells(table), kept.totals
+    # What numpy raises depends on where the file differs from one that it wrote.
+    except (OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile):
         return None
-    if hashlib.sha256(table).hexdigest() != kept.table:
-        return None
-    polars: Any = importlib.import_module("polars")
-    columns = polars.read_parquet(io.BytesIO(table))
-    return list(map(Cell, *(columns[name].to_list() for name in Cell.__struct_fields__))), kept.totals
 
 
 def keep(folder: Path, cells: list[Cell], totals: Totals, made_of: Stamp) -> None:
-    """Write the table, where there are enough cells for it to be worth it. Where the disk is full there is none.
+    """Writes the table if there are at least `WORTH` cells. Writes nothing if the disk is full.
 
-    `made_of` is the run's stamp before its lines were read: what was written meanwhile makes the table stale.
+    `made_of` is the run's stamp before its lines were read: a line written meanwhile makes the table stale.
     """
     if len(cells) < WORTH:
         return
-    polars: Any = importlib.import_module("polars")
-    names = polars.Categorical
-    types = {"task": polars.Int32, "repeat": polars.Int32, "reward": polars.Float64, "answer": names, "stop": names}
-    types |= {"output_tokens": polars.Int64, "text": polars.UInt64, "cost_usd": polars.Float64}
-    table = polars.DataFrame({name: [getattr(cell, name) for cell in cells] for name in types}, schema=types)
-    written = io.BytesIO()
-    table.write_parquet(written)
+    table = _table(cells)
     with contextlib.suppress(StoppedEarly):
-        write_bytes(folder / NAME, written.getvalue())
-        write_json(folder / BESIDE, Kept(made_of, hashlib.sha256(written.getvalue()).hexdigest(), totals))
+        write_bytes(folder / NAME, table)
+        write_json(folder / BESIDE, Kept(made_of, hashlib.sha256(table).hexdigest(), totals))
+
+
+def _table(cells: list[Cell]) -> bytes:
+    """Returns the npz file: an array for each field; texts as numbers into `<field>_names`, JSON in bytes."""
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    for field, kind in TYPES.items():
+        values = [getattr(cell, field) for cell in cells]
+        if field in TEXTS:
+            numbers = {text: number for number, text in enumerate(dict.fromkeys(values))}
+            values = [numbers[text] for text in values]
+            arrays[f"{field}_names"] = np.frombuffer(msgspec.json.encode(list(numbers)), np.uint8)
+        arrays[field] = np.array(values, kind)  # None becomes nan
+    written = io.BytesIO()
+    np.savez(written, allow_pickle=False, **arrays)
+    return written.getvalue()
+
+
+def _cells(table: bytes) -> list[Cell]:
+    """The inverse of `_table`. Raises ValueError or LookupError for a file of another layout."""
+    columns: list[list[Any]] = []
+    with np.load(io.BytesIO(table), allow_pickle=False) as arrays:
+        for field, kind in TYPES.items():
+            array = arrays[field]
+            if array.dtype != kind:
+                raise ValueError(f"{field}: an array of {array.dtype}, expected {np.dtype(kind)}")
+            values: list[Any] = array.tolist()
+            if field in TEXTS:
+                names = msgspec.json.decode(arrays[f"{field}_names"].tobytes(), type=list[str | None])
+                values = [names[number] for number in values]
+            elif array.dtype == float:
+                for row in np.flatnonzero(np.isnan(array)).tolist():
+                    values[row] = None
+            columns.append(values)
+    return list(itertools.starmap(Cell, zip(*columns, strict=True)))
 
 
 def stamp(folder: Path) -> Stamp:

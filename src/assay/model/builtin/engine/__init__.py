@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from assay.model.builtin.engine.batching import Batch, Output, Request
 from assay.model.builtin.engine.llama import Llama, Shape
+from assay.model.builtin.engine.tokenizer import Tokenizer
 from assay.model.dialects.template import ChatTemplate
 
 __all__ = ["Engine", "Generation"]
@@ -74,7 +74,7 @@ class Engine:
         """The engine of a model folder as transformers writes it: config, safetensors, tokenizer, chat template."""
         return cls(
             model=Llama.load(folder, slots),
-            tokenizer=Tokenizer.from_file(str(folder / "tokenizer.json")),
+            tokenizer=Tokenizer.load(folder / "tokenizer.json"),
             template=ChatTemplate.load(folder / "tokenizer_config.json"),
             slots=slots,
         )
@@ -89,7 +89,7 @@ class Engine:
 
         ValueError where the template refuses the messages.
         """
-        return self.tokenizer.encode(self.template.render(messages), add_special_tokens=False).ids
+        return self.tokenizer.encode(self.template.render(messages))
 
     async def generate(
         self,
@@ -189,7 +189,7 @@ class Engine:
 
     def _generation(self, request: Request, output: Output) -> Generation:
         return Generation(
-            text=self.tokenizer.decode(output.ids, skip_special_tokens=True),
+            text=self.tokenizer.decode(output.ids),
             prompt_ids=request.prompt_ids,
             output_ids=output.ids,
             output_logprobs=output.logprobs,
