@@ -297,7 +297,7 @@ def test_packing_loses_no_row() -> None:
 def test_missing_sections_say_why(fields: dict, parts: tuple[Profile, dict, list]) -> None:
     outline = Outline(page.render(changed(parts[0], **fields), {}, []))
     assert (
-        "Not computed: it needs an open model with at least two repeats of its tasks: `assay profile --repeats 4`."
+        "Not computed: it needs an open model with at least two repeats of its tasks: assay profile --repeats 4."
         in outline.text
     )
     assert "No table of tasks is in this profile." in outline.text

@@ -201,6 +201,7 @@ def templates() -> Environment:
         "duration",
         "figure",
         "clipped",
+        "prose",
     ):
         environment.filters[name] = getattr(words, name)  # pyright: ignore[reportUnknownMemberType]
     environment.filters |= {"tone": evidence.tone, "laid_out": laid_out}  # pyright: ignore[reportUnknownMemberType]

@@ -5,6 +5,8 @@ import math
 import re
 from typing import Any
 
+from markupsafe import Markup, escape
+
 THIN = "\u202f"
 """A narrow space that does not break, between a number and its unit."""
 NONE = "–"
@@ -46,6 +48,11 @@ def by_unit(share: float | None, unit: float) -> str:
 def points(value: float | None, digits: int = 2) -> str:
     """Percentage points, without their unit."""
     return NONE if value is None or not math.isfinite(value) else _signed(value, digits)
+
+
+def prose(text: str) -> Markup:
+    """Returns a sentence for the page, escaped, with what stands between backticks as code."""
+    return Markup(re.sub(r"`([^`\n]+)`", r"<code>\1</code>", str(escape(legible(text)))))
 
 
 def count(number: float | None) -> str:
