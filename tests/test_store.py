@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay import store as store_module
 from assay.errors import DigestMismatch, InputError, StoppedEarly, UsageError  # noqa: F401
-from assay.store import Shard, Store, progress, read_rollouts, read_tasks
+from assay.store import Shard, Store, progress, read_rollouts, read_tasks, writer
 from assay.types import Sampling
 from tests.runs import TASKS, record, rollout
 
@@ -132,7 +131,7 @@ def test_a_file_in_the_place_of_the_directory_is_told(tmp_path: Path):
 def test_a_run_that_another_command_is_beginning_is_waited_for_and_not_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(store_module, "BEGIN_S", 0.2)
+    monkeypatch.setattr(writer, "BEGIN_S", 0.2)
     with ExitStack() as held:
         parent = os.open(tmp_path, os.O_RDONLY)
         held.callback(os.close, parent)

@@ -1,0 +1,145 @@
+"""JSON and JSONL files that a kill at any byte leaves whole, and locks on them."""
+
+import errno
+import fcntl
+import hashlib
+import os
+import secrets
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from assay.errors import InputError, StoppedEarly, UsageError
+
+BEGIN_S = 10.0
+"""Seconds to wait for another command that begins a run beside this one: it takes milliseconds."""
+T = TypeVar("T")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a derived JSON file so that a reader sees the old one or the new one, never half of it."""
+    write_bytes(path, msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+
+
+def write_lines(path: Path, values: Sequence[Any]) -> None:
+    """Write a derived JSONL file so that a reader sees the old one or the new one, never half of it."""
+    write_bytes(path, b"".join(msgspec.json.encode(value) + b"\n" for value in values))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file so that a reader sees the old one or the new one, never half of it."""
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise StoppedEarly(f"{path}: {error.strerror}. Nothing that was there before has changed.") from None
+
+
+def append_line(path: Path, value: Any | Callable[[str], Any]) -> None:
+    """Add a line to a JSONL file, for good when this returns. A torn last line, left by a kill, is cut off first.
+
+    A function is called with the digest of the line before, for what has to be linked to it.
+    Raises StoppedEarly where the disk is full; the file then is as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        file = lock(stack, path, fcntl.LOCK_EX, wait_s=BEGIN_S)
+        size = cut_torn_line(file)
+        line = msgspec.json.encode(value(_last_digest(file, size)) if callable(value) else value) + b"\n"
+        try:
+            written = os.write(file, line)
+            if written < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(file)
+        except OSError as error:
+            os.ftruncate(file, size)
+            raise StoppedEarly(f"{path}: {error.strerror}. Nothing that was there before has changed.") from None
+
+
+def read_lines(path: Path, kind: type[T]) -> Iterator[T]:
+    """Yields what each line of a JSONL file holds; a last line without its end is none.
+
+    Raises InputError with the number of a line that can't be read.
+    """
+    for _, _, value in numbered_lines(path, kind):
+        yield value
+
+
+def numbered_lines(path: Path, kind: type[T], skipped: Collection[bytes] = ()) -> Iterator[tuple[int, bytes, T]]:
+    """Yields the number of each line, the line, and what it holds.
+
+    Lines that begin with one of `skipped`, up to their `task_digest`, are left out undecoded.
+    """
+    decode = msgspec.json.Decoder(kind).decode
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return  # torn by a kill: the rollout is asked again
+            if skipped and line[: line.find(b',"task_digest"')] in skipped:
+                continue
+            try:
+                yield number, line, decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise InputError(
+                    path, number, str(error), f"a {getattr(kind, '__name__', 'line').lower()} as one JSON object"
+                ) from None
+
+
+def line_digest(line: bytes) -> str:
+    """Returns the SHA-256 of a line without its end."""
+    return hashlib.sha256(line.removesuffix(b"\n")).hexdigest()
+
+
+def _last_digest(file: int, size: int) -> str:
+    """Returns the digest of a file's last line, empty where it has none."""
+    lines = os.pread(file, size, 0).splitlines()
+    return line_digest(lines[-1]) if lines else ""
+
+
+def open_file(stack: ExitStack, path: Path) -> int:
+    """Open a file to append to it, or a folder, until `stack` closes. Returns its descriptor."""
+    file = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    stack.callback(os.close, file)
+    return file
+
+
+def lock(stack: ExitStack, path: Path, kind: int, *, wait_s: float = 0.0) -> int:
+    """Lock a file or folder until `stack` closes. Returns its descriptor.
+
+    Raises UsageError where another process holds the lock after `wait_s` seconds.
+    """
+    file = open_file(stack, path)
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise UsageError(f"{path} is being written by another process; wait for it or stop it") from None
+            time.sleep(0.02)
+        else:
+            return file
+
+
+def cut_torn_line(file: int) -> int:
+    """Cut off a last line without its end. Returns the file's size after that."""
+    size = end = os.fstat(file).st_size
+    while end > 0:
+        start = max(0, end - 65536)
+        newline = os.pread(file, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            end = start + newline + 1
+            break
+        end = start
+    if end < size:
+        os.ftruncate(file, end)
+    return end

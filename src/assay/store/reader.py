@@ -1,0 +1,79 @@
+"""Reading the tasks and rollouts of a run directory."""
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from assay.digest import task_digest, tasks_digest
+from assay.errors import InputError
+from assay.store.files import numbered_lines, read_lines
+from assay.store.record import read_record
+from assay.types import Failure, Rollout, Row, Task
+
+R = TypeVar("R", Rollout, Row)
+
+
+def read_tasks(folder: Path) -> list[Task]:
+    """Returns the tasks that the run asked. Raises InputError where they are not those that its run.json names."""
+    path = folder / "tasks.jsonl"
+    if not path.exists():
+        raise InputError(path, None, "no such file", "the tasks of the run whose run.json is beside it")
+    tasks = list(read_lines(path, Task))
+    if tasks_digest(tasks) != read_record(folder).tasks_digest:
+        raise InputError(path, None, "these are not the tasks in run.json's digest", "unchanged tasks")
+    return tasks
+
+
+def read_rollouts(folder: Path) -> Iterator[Rollout]:
+    """Yields every rollout, of every shard, in the order they ended.
+
+    Raises InputError for a damaged line, and for a rollout of a task that is not this run's.
+    """
+    return _rollouts(folder, Rollout)
+
+
+def read_rows(folder: Path) -> Iterator[Row]:
+    """Yields what `read_rollouts` does, without the turns, which are not decoded."""
+    return _rollouts(folder, Row)
+
+
+def read_row_lines(folder: Path, tasks: Collection[str] | None = None) -> Iterator[tuple[Path, bytes, Row]]:
+    """Yields the file of each rollout, its whole line, and its row.
+
+    `tasks` are the ids of the tasks whose rollouts to read, all where None; lines of other tasks are not decoded.
+    """
+    return _rollout_lines(folder, Row, tasks)
+
+
+def _rollouts(folder: Path, kind: type[R]) -> Iterator[R]:
+    for _, _, rollout in _rollout_lines(folder, kind):
+        yield rollout
+
+
+def _rollout_lines(
+    folder: Path, kind: type[R], tasks: Collection[str] | None = None
+) -> Iterator[tuple[Path, bytes, R]]:
+    digests = {task.id: task_digest(task) for task in read_tasks(folder)}
+    # As `append` begins a line.
+    others = {b'{"task":' + msgspec.json.encode(task) for task in digests if tasks is not None and task not in tasks}
+    for path in sorted(folder.glob("rollouts*.jsonl")):
+        for number, line, rollout in numbered_lines(path, kind, others):
+            if digests.get(rollout.task) != rollout.task_digest:
+                got = f"a rollout of task {rollout.task} with digest {rollout.task_digest}"
+                raise InputError(path, number, got, "rollouts of the tasks in tasks.jsonl beside it")
+            yield path, line, rollout
+
+
+def progress(folder: Path) -> tuple[set[tuple[str, int]], dict[tuple[str, int], int]]:
+    """Returns the (task, repeat) that have a score, and the number of attempts of each that failed."""
+    scored: set[tuple[str, int]] = set()
+    attempts: dict[tuple[str, int], int] = {}
+    for row in read_rows(folder):
+        key = (row.task, row.repeat)
+        if isinstance(row.outcome, Failure):
+            attempts[key] = max(attempts.get(key, 0), row.attempt + 1)
+        else:
+            scored.add(key)
+    return scored, attempts

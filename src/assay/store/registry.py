@@ -1,0 +1,79 @@
+"""The registry, `started.jsonl`: a line for each run before it starts, and one once it has begun."""
+
+import os
+from pathlib import Path
+from typing import Any, cast
+
+from msgspec import Struct
+
+from assay.digest import digest
+from assay.errors import UsageError
+from assay.store.files import append_line, read_lines
+from assay.store.record import RunRecord
+
+
+class Started(Struct, frozen=True, kw_only=True, tag="started"):
+    """A line of `started.jsonl`, written before the run's first file."""
+
+    id: str
+    at: str
+    """ISO 8601, UTC."""
+    benchmark: str
+    version: str
+    tasks: int
+    tasks_digest: str
+    model: str
+    identity: str
+    """Digest of what decides which outputs to expect."""
+    seed: int
+    repeats: int
+    path: str
+    """Of the run's folder, seen from the registry's."""
+    previous: str
+    """SHA-256 of the line before, so that a line that is taken out is noticed; empty in the first."""
+
+
+class Begun(Struct, frozen=True, kw_only=True, tag="begun"):
+    """A line of `started.jsonl`, written once the run's `run.json` is there: without it, the run was never begun."""
+
+    id: str
+    previous: str
+
+
+def read_registry(path: Path) -> list[Started | Begun]:
+    """Returns the lines of a registry, in their order. Raises InputError with the line that can't be read."""
+    return list(read_lines(path, cast(Any, Started | Begun)))
+
+
+def write_started(registry: Path, folder: Path, record: RunRecord) -> None:
+    """Write down that the run in `folder` starts. Raises UsageError where the registry can't be written."""
+    path = os.path.relpath(folder.resolve(), registry.resolve().parent)
+    try:
+        append_line(
+            registry,
+            lambda previous: Started(
+                id=record.id,
+                at=record.started,
+                benchmark=record.benchmark,
+                version=record.version,
+                tasks=record.tasks,
+                tasks_digest=record.tasks_digest,
+                model=record.model,
+                identity=digest(record.identity),
+                seed=record.seed,
+                repeats=record.repeats,
+                path=path,
+                previous=previous,
+            ),
+        )
+    except PermissionError as error:
+        raise UsageError(
+            f"{registry}: {error.strerror}. A run is written down there before it starts; "
+            "choose a directory with --out whose parent can be written"
+        ) from None
+
+
+def write_begun(registry: Path, id: str) -> None:
+    """Write down that the run has begun, unless that is written or its start never was."""
+    if {type(line) for line in read_registry(registry) if line.id == id} == {Started}:
+        append_line(registry, lambda previous: Begun(id=id, previous=previous))
