@@ -18,13 +18,13 @@ import msgspec
 import uvloop
 
 from assay.benchmark.catalog import load
-from assay.collect.cluster import Cluster, joined
-from assay.collect.cluster.actor import BATCH_BYTES, ENOUGH, Actor, Batch
-from assay.collect.cluster.head import distribute
 from assay.collect.collect import Tally
-from assay.collect.parts import Report
-from assay.collect.processes import spread
+from assay.collect.head import distribute
+from assay.collect.request import Report
 from assay.collect.run import RunPlan
+from assay.collect.workers import Worker
+from assay.collect.workers.ray import Actor, Cluster, RayWorker, joined
+from assay.collect.workers.rollouts import BATCH_BYTES, ENOUGH, Batch, Rollouts, Work
 from assay.config import ModelConfig, RayConfig
 from bench import endpoint
 
@@ -32,20 +32,28 @@ SOURCE = "arithmetic"
 TASKS = 240
 
 
-class Instant(Actor):
-    """An actor that has nothing to do: its rollouts are so many bytes each."""
+class Instant(Rollouts):
+    """A service that has nothing to do: its rollouts have `size` bytes each."""
 
     def __init__(self, size: int) -> None:
+        super().__init__()
         self._line = b"x" * (size - 1) + b"\n"
         self._waiting: deque[int] = deque()
         self._sent = 0
 
-    async def exchange(self, slice: list[tuple[int, int]]) -> Batch:
-        self._waiting.extend(number for number, _ in slice)
+    async def exchange(self, work: bytes) -> bytes:
+        self._waiting.extend(number for number, _ in msgspec.msgpack.decode(work, type=Work).numbers)
         most = max(1, min(ENOUGH, BATCH_BYTES // len(self._line)))
         numbers = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
         self._sent += len(numbers)
-        return Batch(self._line * len(numbers), numbers, msgspec.json.encode(Report(scored=self._sent)), [])
+        return msgspec.msgpack.encode(Batch(self._line * len(numbers), numbers, Report(scored=self._sent)))
+
+
+class IdleActor(Actor):
+    """An actor with such a service."""
+
+    def __init__(self, size: int) -> None:
+        self._service = Instant(size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +62,8 @@ class Idle(Cluster):
 
     size: int = 600
 
-    def hire(self) -> Any:
-        return self.ray.remote(Instant).options(num_cpus=self.config.cpus).remote(self.size)
+    def start(self, service: str) -> Worker:
+        return RayWorker(self.ray, self.ray.remote(IdleActor).options(num_cpus=self.config.cpus).remote(self.size))
 
 
 @contextmanager
@@ -97,21 +105,17 @@ def main() -> None:
         for actors in (1, 2):
             for in_flight in (64 * actors, 512 * actors):
                 with asking(urls.instant, 48_000, in_flight) as asked:
-                    timed(f"{actors} processes, {in_flight} in flight", _spread(actors), asked)
+                    timed(f"{actors} processes, {in_flight} in flight", _distribute(actors), asked)
                 with asking(urls.instant, 48_000, in_flight) as asked:
                     timed(f"{actors} actors, {in_flight} in flight", _distribute(actors, cluster), asked)
         for size, count in ((600, 480_000), (3_000, 240_000), (12_000, 120_000), (130_000, 12_000)):
             for actors in (1, 2):
                 with asking(urls.instant, count, 1000 * actors) as asked:
-                    idle = Idle(cluster.ray, cluster.config, size)
+                    idle = Idle(cluster.ray, cluster.config, size=size)
                     timed(f"head, {size:,} bytes, {actors} idle actors", _distribute(actors, idle), asked)
 
 
-def _spread(count: int) -> Callable[..., Any]:
-    return lambda asked, **told: spread(asked, count, **told)
-
-
-def _distribute(count: int, cluster: Cluster) -> Callable[..., Any]:
+def _distribute(count: int, cluster: Cluster | None = None) -> Callable[..., Any]:
     return lambda asked, **told: distribute(asked, count, cluster, **told)
 
 

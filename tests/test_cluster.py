@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 from assay.benchmark import Origin
 from assay.benchmark.catalog import load
-from assay.collect.cluster.actor import BATCH_BYTES, Actor, Began, Outbox, Unfit
-from assay.collect.cluster.ledger import LIVES, Ledger
 from assay.collect.collect import Tally
-from assay.collect.parts import Report, part_of
+from assay.collect.ledger import LIVES, Ledger
+from assay.collect.request import request_to
 from assay.collect.run import RunPlan
+from assay.collect.workers.rollouts import BATCH_BYTES, Batch, Outbox, Queue, Rollouts, Work
 from assay.config import ModelConfig
-from assay.store import Shard
+from assay.errors import UsageError
+from assay.store import RunRecord
 from assay.types import Message, Response, Rollout, Score, Turn
 from studies.scale import COLUMNS, SCENARIOS, Scenario, simulate
 
@@ -102,7 +103,7 @@ def rollout(task: str, text: str) -> Rollout:
 def test_batches_are_bounded_and_each_tells_of_its_own_rollouts_alone():
     async def main() -> None:
         tally = Tally(planned=99)
-        outbox = Outbox(tally, None, enough=1)
+        outbox = Outbox(tally, None, Queue())
         for number in range(40):
             outbox.open[str(number), 0] = number
         for number in range(40):
@@ -117,13 +118,13 @@ def test_batches_are_bounded_and_each_tells_of_its_own_rollouts_alone():
             lines = batch.lines.splitlines()
             assert [msgspec.json.decode(line, type=Rollout).task for line in lines] == list(map(str, batch.numbers))
             assert len(batch.lines) < 1.5 * BATCH_BYTES
-            assert msgspec.json.decode(batch.report, type=Report).scored == len(numbers)
+            assert batch.report.scored == len(numbers)
         assert numbers == list(range(40))
 
     asyncio.run(main())
 
 
-def part(source: str) -> bytes:
+def request(source: str) -> bytes:
     asked = RunPlan(
         benchmark=replace(load("arithmetic"), origin=Origin(source)),
         name="gold",
@@ -131,32 +132,60 @@ def part(source: str) -> bytes:
         folder=Path("unused"),
         repeats=2,
     )
-    return msgspec.json.encode(part_of(asked, 1, 1, Shard()))
+    return msgspec.msgpack.encode(request_to(asked, 1, 1))
 
 
-def test_an_actor_makes_what_it_is_handed():
+async def exchange(service: Rollouts, *numbers: tuple[int, int], stopping: bool = False) -> Batch:
+    work = msgspec.msgpack.encode(Work(list(numbers), stopping))
+    return msgspec.msgpack.decode(await service.exchange(work), type=Batch)
+
+
+def test_a_worker_makes_what_is_handed_out_to_it():
     async def main() -> None:
-        actor = Actor()
-        began = msgspec.json.decode(await actor.begin(part("arithmetic"), {}), type=Began | Unfit)
-        assert isinstance(began, Began) and began.record.benchmark == "arithmetic"
-        tasks = began.record.tasks
-        batch = await actor.exchange([(0, 0), (tasks, 2), (3, 0)])
-        made = [msgspec.json.decode(line, type=Rollout) for line in batch.lines.splitlines()]
-        first = made[batch.numbers.index(0)]
-        again = made[batch.numbers.index(tasks)]
+        service = Rollouts()
+        record = msgspec.msgpack.decode(await service.begin(request("arithmetic")), type=RunRecord)
+        assert record.benchmark == "arithmetic"
+        tasks = record.tasks
+        numbers: list[int] = []
+        made: list[Rollout] = []
+        batch = await exchange(service, (0, 0), (tasks, 2), (3, 0))
+        while True:
+            numbers += batch.numbers
+            made += [msgspec.json.decode(line, type=Rollout) for line in batch.lines.splitlines()]
+            if len(made) == 3:
+                break
+            batch = await exchange(service)
+        first = made[numbers.index(0)]
+        again = made[numbers.index(tasks)]
         assert (first.task, first.repeat, first.attempt) == (again.task, 0, 0)
         assert (again.repeat, again.attempt) == (1, 2)
-        assert sorted(batch.numbers) == [0, 3, tasks] and not batch.unmade
-        assert msgspec.json.decode(batch.report, type=Report).scored == 3
-        await actor.close()
+        assert sorted(numbers) == [0, 3, tasks]
+        assert not batch.unmade
+        assert batch.report.scored == 3
+        await service.close()
 
     asyncio.run(main())
 
 
-def test_an_actor_says_why_it_can_make_none():
+def test_a_worker_gives_back_what_it_has_not_begun():
     async def main() -> None:
-        told = msgspec.json.decode(await Actor().begin(part("nowhere"), {}), type=Began | Unfit)
-        assert isinstance(told, Unfit) and "nowhere" in told.why and told.node
+        service = Rollouts()
+        await service.begin(request("arithmetic"))
+        stopped = await exchange(service, *((number, 0) for number in range(100)), stopping=True)
+        assert stopped.unmade == list(range(100))
+        assert not stopped.ended
+        service.stop()
+        ended = await exchange(service, (7, 0))
+        assert (ended.unmade, ended.ended, ended.stopped) == ([7], True, True)
+        await service.close()
+
+    asyncio.run(main())
+
+
+def test_a_worker_says_why_it_can_make_none():
+    async def main() -> None:
+        with pytest.raises(UsageError, match="nowhere"):
+            await Rollouts().begin(request("nowhere"))
 
     asyncio.run(main())
 

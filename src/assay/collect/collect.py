@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol, SupportsFloat, get_args
@@ -172,12 +172,14 @@ async def collect(
     deadline_s: float = 7200.0,
     early_stop: bool = True,
     interruption: Interruption | None = None,
+    more: Callable[[], Awaitable[bool]] | None = None,
 ) -> None:
     """Make every planned rollout and append each to the store, at most `concurrency` at once.
 
-    Memory follows what is in flight: the plan is drawn as workers are free. Raises NothingScored where nothing but
-    failures comes in, and StoppedEarly where the store's disk is full. What was in flight then is owed, as after a
-    kill. A model that says that the budget is reached ends it quietly.
+    Memory follows what is in flight: the plan is drawn as workers are free. Where it comes piece by piece, `more` waits
+    for the next one once `planned` has ended, and returns False where there is none.
+    Raises NothingScored where nothing but failures comes in, and StoppedEarly where the store's disk is full. What was
+    in flight then is owed, as after a kill. A model that says that the budget is reached ends it quietly.
     """
     source = iter(planned)
     interruption = interruption or Interruption()
@@ -192,6 +194,8 @@ async def collect(
     async def work() -> None:
         with closing(Deadline(deadline_s)) as deadline:
             await make(deadline)
+            while more and await more():
+                await make(deadline)
 
     async def make(deadline: Deadline) -> None:
         for item in source:
@@ -200,6 +204,7 @@ async def collect(
             try:
                 rollout = await roll(benchmark, agent, model, item, deadline=deadline)
             except BudgetReached:
+                fresh.set()  # who takes from the store may want to know
                 return
             store.append(rollout)
             fresh.set()

@@ -10,7 +10,7 @@ from assay.agent import Agent
 from assay.agent.loop import ToolLoop
 from assay.benchmark import Benchmark
 from assay.collect.collect import Interruption, Tally, collect, plan
-from assay.collect.processes import spread
+from assay.collect.head import distribute
 from assay.collect.run import RunPlan, collect_run, count_spent, opened
 from assay.config import ModelConfig, Suite
 from assay.errors import StoppedEarly, UsageError
@@ -99,7 +99,7 @@ async def run(
     )
     try:
         if processes > 1:
-            await spread(asked, processes, watch=watch or _nothing)
+            await distribute(asked, processes, watch=watch or _nothing)
         else:
             await collect_run(asked, model=live, agent=agent, watch=watch or _nothing)
     except StoppedEarly as error:
@@ -216,7 +216,7 @@ async def profile(
         repeats=chosen.repeats if repeats is None else repeats,
         limit=limit,
         concurrency=concurrency,
-        collector=partial(spread, processes=processes),
+        collector=partial(distribute, processes=processes),
         seed=seed,
         early_stop=early_stop,
         budget=budget_of(budget_tokens, budget_usd),

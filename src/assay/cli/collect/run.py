@@ -13,12 +13,11 @@ from msgspec.structs import replace
 
 from assay.benchmark.catalog import load
 from assay.cli.collect.live import Live, console, drive
-from assay.collect.cluster import joined
-from assay.collect.cluster.head import distribute
 from assay.collect.collect import Interruption
-from assay.collect.parts import Collector
-from assay.collect.processes import spread
+from assay.collect.head import distribute
+from assay.collect.request import Collector
 from assay.collect.run import RunPlan, count_spent
+from assay.collect.workers.ray import joined
 from assay.config import ModelConfig, Settings, assay_toml, load_model, override
 from assay.errors import BudgetSpent, NothingScored, UsageError
 from assay.library.names import budget_of
@@ -67,8 +66,9 @@ def run(
     concurrency
         Rollouts in flight at most, in all processes together.
     processes
-        So many processes, for more than one core: each has its share of the plan, in a file of its own, and its share
-        of concurrency, of the models' limits and of the budget. What one leaves of the budget the others may use.
+        N processes, for more than one core: this one hands out the plan and writes the file, the others make rollouts.
+        Each has its share of concurrency, of the models' limits and of the budget. What one leaves of the budget the
+        others may use. One that dies is replaced.
     ray
         Make the rollouts on a Ray cluster: at ADDRESS, with `auto` on the one that this machine belongs to, alone on
         one that is started on this machine. --processes then is the number of actors; as many as there are CPUs for
@@ -141,11 +141,11 @@ def run(
 
 @contextmanager
 def collecting(processes: int | None, ray: bool | str, cpus: float | None) -> Generator[Collector]:
-    """By whom runs are collected: this process and so many more, or actors on a Ray cluster. Raises UsageError."""
+    """Yields what collects runs: this process, several processes, or actors on a Ray cluster. Raises UsageError."""
     if ray is False:
         if cpus is not None:
             raise UsageError("--ray-cpus says what actors on a Ray cluster need; give --ray too")
-        yield partial(spread, processes=1 if processes is None else processes)
+        yield partial(distribute, processes=1 if processes is None else processes)
         return
     config = assay_toml().ray
     with joined(ray if isinstance(ray, str) else None, config if cpus is None else replace(config, cpus=cpus)) as found:

@@ -10,8 +10,8 @@ from msgspec import structs
 
 from assay.benchmark import Benchmark
 from assay.collect.collect import Interruption, Tally
-from assay.collect.parts import Collector
-from assay.collect.processes import spread
+from assay.collect.head import distribute
+from assay.collect.request import Collector
 from assay.collect.run import RunPlan, cast, count_spent, shown, tasks_of, versions
 from assay.config import Suite
 from assay.errors import BudgetSpent, NothingScored
@@ -38,7 +38,7 @@ class ProfilePlan:
     repeats: int
     limit: int | None = None
     concurrency: int = 64
-    collector: Collector = spread
+    collector: Collector = distribute
     """By whom runs are collected: how many processes, and where."""
     seed: int = 0
     early_stop: bool = True

@@ -1,19 +1,31 @@
-"""Beyond one machine: a run's plan on a Ray cluster. The head keeps the plan and the store; actors make rollouts."""
+"""Workers that are actors on a Ray cluster."""
 
 import importlib
 import os
 import socket
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from assay.collect.cluster.actor import Actor
+import msgspec
+
+from assay.collect.workers import Call, LostWorker, Reply, Worker, reply_to, service_named
 from assay.config import RayConfig
 from assay.errors import UsageError
 
 REACH_S = 10.0
-"""Ray itself tries for minutes."""
+"""Seconds to wait for a cluster that does not answer: Ray itself tries for minutes."""
+
+
+class Actor:
+    """What Ray runs on a node: one service."""
+
+    def __init__(self, service: str) -> None:
+        self._service = service_named(service)
+
+    async def call(self, call: Call, data: bytes) -> bytes:
+        return await reply_to(self._service, call, data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,34 +35,64 @@ class Cluster:
     ray: Any
     """The module: it is an extra, and takes a second to import."""
     config: RayConfig
+    noun: str = "actor"
+    alike: bool = False
+
+    @property
+    def env(self) -> Sequence[str]:
+        return self.config.env
 
     @property
     def room(self) -> int:
-        """So many actors the nodes that are there now have CPUs for, and at least one: more nodes may come."""
+        """How many actors the nodes that are there now have CPUs for, at least one: more nodes may come."""
         return max(1, int(self.ray.cluster_resources().get("CPU", 0) // max(self.config.cpus, 0.01)))
 
-    def hire(self) -> Any:
-        """A new actor, as soon as a node has what one needs; on another node than the others where that can be."""
+    def start(self, service: str) -> Worker:
+        """Returns a new actor, as soon as a node has what one needs; on a node without another one if possible."""
         wanted: dict[str, Any] = {"num_cpus": self.config.cpus, "resources": self.config.resources}
         if self.config.memory_mb:
             wanted["memory"] = self.config.memory_mb * 2**20
-        return self.ray.remote(Actor).options(scheduling_strategy="SPREAD", **wanted).remote()
+        return RayWorker(
+            self.ray, self.ray.remote(Actor).options(scheduling_strategy="SPREAD", **wanted).remote(service)
+        )
 
-    def fire(self, actor: Any) -> None:
-        """End an actor's process, whatever it does."""
-        self.ray.kill(actor)
 
-    @property
-    def lost(self) -> tuple[type[BaseException], ...]:
-        """What is raised where an actor or its node has died, or cannot be reached."""
-        errors = self.ray.exceptions
+class RayWorker:
+    """An actor that runs one service."""
+
+    def __init__(self, ray: Any, actor: Any) -> None:
+        self._ray = ray
+        self._actor = actor
+        self.node = ""
+
+    async def begin(self, request: bytes) -> bytes:
+        # In a message, for there are keys in it: what an actor is made with is kept by the cluster.
+        return await self._ask("begin", request)
+
+    async def exchange(self, work: bytes) -> bytes:
+        return await self._ask("exchange", work)
+
+    async def close(self) -> None:
+        await self._ask("close", b"")
+
+    def kill(self) -> None:
+        self._ray.kill(self._actor)
+
+    async def _ask(self, call: Call, data: bytes) -> bytes:
+        errors = self._ray.exceptions
         gone = (errors.RayActorError, errors.NodeDiedError, errors.WorkerCrashedError, errors.OutOfMemoryError)
-        return (*gone, errors.ObjectLostError, errors.RuntimeEnvSetupError, TimeoutError)
+        try:
+            reply = msgspec.msgpack.decode(await self._actor.call.remote(call, data), type=Reply)
+        except (*gone, errors.ObjectLostError, errors.RuntimeEnvSetupError) as error:
+            # Ray tells much of its own parts; what happened stands in the first sentence.
+            raise LostWorker(str(error).partition("\n")[0]) from None
+        self.node = reply.node
+        return reply.result()
 
 
 @contextmanager
 def joined(address: str | None, config: RayConfig) -> Generator[Cluster]:
-    """The cluster at an address, `auto` for the one that this machine belongs to; None starts one on this machine.
+    """Yields the cluster at an address, `auto` for the one that this machine belongs to; None starts one here.
 
     Raises UsageError where there is none, and where Ray is not installed.
     """

@@ -1,0 +1,264 @@
+"""What a worker of a run does: it makes the rollouts that the head hands out, and keeps them until the head takes them.
+
+It holds more than may be in flight where rollouts end faster than messages go there and back: twice what ended since
+the last message. So its requests never wait for the head, and long rollouts are handed out as late as can be.
+"""
+
+import asyncio
+import os
+import sys
+from collections import deque
+from collections.abc import Coroutine, Iterator
+from contextlib import suppress
+from contextvars import copy_context
+
+import msgspec
+from msgspec import Struct, structs
+
+from assay.agent.loop import ToolLoop
+from assay.collect.collect import Interruption, Planned, Tally, collect, seed_of
+from assay.collect.request import Report, RunRequest, plan_of, report_of
+from assay.collect.run import Ready, RunPlan, opened
+from assay.digest import task_digest
+from assay.model.wrappers.budget import Budget
+from assay.sandbox import PLACE
+from assay.store import Lines, RunRecord
+from assay.types import Rollout
+
+BEAT_S = 1.0
+"""A worker answers at least this often."""
+GATHER_S = 0.1
+"""Finished rollouts wait for others for this long at most, and for none where the worker has nothing to begin."""
+ENOUGH = 256
+"""This many wait for no others."""
+BATCH_BYTES = 2**20
+"""A longer batch is sent as several, so that the head never holds more of one worker; one rollout may be longer."""
+
+
+class Work(Struct, frozen=True, array_like=True):
+    """What the head hands out."""
+
+    numbers: list[tuple[int, int]]
+    """(number in the plan, attempt)."""
+    stopping: bool = False
+    """Begin nothing more, and give back what is not begun."""
+
+
+class Batch(Struct, frozen=True, array_like=True):
+    """Finished rollouts on their way to the head."""
+
+    lines: bytes
+    numbers: list[int]
+    """In the plan, a line each."""
+    report: Report
+    """The worker's tally with these, and no more."""
+    unmade: list[int] = []
+    """What it gives back."""
+    ended: bool = False
+    """Whether it makes nothing more: its share of the budget is spent, or its process was asked to stop."""
+    stopped: bool = False
+    """Whether its process was asked to stop."""
+
+
+class Queue(Iterator[Planned]):
+    """What a worker is to make, as it comes."""
+
+    def __init__(self) -> None:
+        self._items: deque[Planned] = deque()
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self.closed = False
+
+    @property
+    def idle(self) -> int:
+        """How many rollouts more could be in flight."""
+        return len(self._waiting)
+
+    def __next__(self) -> Planned:
+        if not self._items or self.closed:
+            raise StopIteration
+        return self._items.popleft()
+
+    def add(self, item: Planned) -> None:
+        self._items.append(item)
+        self._wake(1)
+
+    def close(self) -> None:
+        """Begin nothing more."""
+        self.closed = True
+        self._wake(self.idle)
+
+    def clear(self) -> list[Planned]:
+        """Returns what is not begun, which is taken out."""
+        left, self._items = list(self._items), deque()
+        return left
+
+    async def more(self) -> bool:
+        """Wait until there is something to make. Returns False once nothing more is begun."""
+        while not self._items and not self.closed:
+            self._waiting.append(waiting := asyncio.get_running_loop().create_future())
+            await waiting
+        return not self.closed
+
+    def _wake(self, count: int) -> None:
+        while count and self._waiting:
+            if not (waiting := self._waiting.popleft()).done():
+                waiting.set_result(None)
+                count -= 1
+
+
+class Outbox(Lines):
+    """Finished rollouts, in batches."""
+
+    def __init__(self, tally: Tally, budget: Budget | None, queue: Queue) -> None:
+        super().__init__()
+        self._tally = tally
+        self._budget = budget
+        self._queue = queue
+        self._numbers: list[int] = []
+        self._sealed: deque[Batch] = deque()
+        self._some, self._enough = asyncio.Event(), asyncio.Event()
+        self.open: dict[tuple[str, int], int] = {}
+        """The numbers of what was handed out and is not finished, by task and repeat."""
+
+    def append(self, rollout: Rollout) -> None:
+        # The tally has what was appended before, but not this one yet.
+        if self.size >= BATCH_BYTES:
+            self._seal()
+        self._numbers.append(self.open.pop(rollout.key))
+        super().append(rollout)
+
+    def flush(self) -> None:
+        """Tell who waits that there is more."""
+        if self._budget and self._budget.reached:
+            self._queue.close()
+        self._some.set()
+        if self._sealed or self._queue.idle or self._queue.closed or len(self._numbers) >= ENOUGH:
+            self._enough.set()
+
+    @property
+    def empty(self) -> bool:
+        return not self._sealed and not self._numbers
+
+    def end(self, *_: object) -> None:
+        """Nothing more comes."""
+        self._some.set()
+        self._enough.set()
+
+    async def take(self) -> Batch:
+        """Returns the next batch, once it is enough or has waited; an empty one where nothing finished for a while."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(BEAT_S):
+                await self._some.wait()
+            async with asyncio.timeout(GATHER_S):
+                await self._enough.wait()
+        if not self._sealed:
+            self._seal()
+        batch = self._sealed.popleft()
+        if self.empty:
+            self._some.clear()
+            self._enough.clear()
+        return batch
+
+    def _seal(self) -> None:
+        self._sealed.append(Batch(bytes(self.drain()), self._numbers, report_of(self._tally, self._budget)))
+        self._numbers = []
+
+
+class Rollouts:
+    """The service: one run's rollouts."""
+
+    def __init__(self) -> None:
+        self._queue = Queue()
+        self._interruption = Interruption()
+        self._closing = asyncio.Event()
+        self._life: asyncio.Task[None] | None = None
+        self._stopped = False
+
+    async def begin(self, request: bytes) -> bytes:
+        """Open all that rollouts need. Returns the RunRecord that the worker would write: all have to be alike."""
+        asked = msgspec.msgpack.decode(request, type=RunRequest)
+        os.environ.update(asked.secrets)
+        context = copy_context()
+        context.run(PLACE.set, asked.place)
+        ready: asyncio.Future[RunRecord] = asyncio.get_running_loop().create_future()
+        self._life = asyncio.get_running_loop().create_task(self._live(asked, ready), context=context)
+        return msgspec.msgpack.encode(await ready)
+
+    async def exchange(self, work: bytes) -> bytes:
+        """Take a Work. Returns a Batch."""
+        asked, outbox = msgspec.msgpack.decode(work, type=Work), self._outbox
+        for number, attempt in asked.numbers:
+            item = self._planned(number, attempt)
+            outbox.open[item.task.id, item.repeat] = number
+            self._queue.add(item)
+        unmade: list[int] = []
+        if asked.stopping:
+            unmade += [outbox.open.pop((item.task.id, item.repeat)) for item in self._queue.clear()]
+        if self._making.done():
+            self._making.result()  # raises what broke it
+            outbox.end()
+        batch = await outbox.take()
+        if ended := self._making.done() and outbox.empty:
+            unmade += outbox.open.values()
+            outbox.open.clear()
+        return msgspec.msgpack.encode(structs.replace(batch, unmade=unmade, ended=ended, stopped=self._stopped))
+
+    async def close(self) -> None:
+        self._closing.set()
+        if self._life:
+            if not self._ready.done():
+                self._life.cancel()
+            await asyncio.wait((self._life,))
+
+    def stop(self) -> None:
+        self._stopped = True
+        self._queue.close()
+
+    async def _live(self, request: RunRequest, ready: "asyncio.Future[RunRecord]") -> None:
+        self._ready = ready
+        try:
+            budget = request.budget()
+            asked = plan_of(request, budget)
+            async with opened(asked) as made:
+                self._making = asyncio.create_task(self._make(asked, made, budget))
+                self._making.add_done_callback(self._outbox.end)
+                ready.set_result(made.record)
+                await self._closing.wait()
+                self._interruption.stop()
+                self._interruption.stop()
+                await asyncio.wait((self._making,))
+        except Exception as error:
+            if ready.done():
+                raise
+            ready.set_exception(error)
+
+    def _make(self, asked: RunPlan, ready: Ready, budget: Budget | None) -> Coroutine[None, None, None]:
+        model = ready.model
+        self._seed, self._tasks = asked.seed, ready.tasks
+        self._digests = [task_digest(task) for task in ready.tasks]
+        tally = Tally(
+            planned=sys.maxsize,
+            prices=asked.server.prices,
+            role_prices={role: config.prices for role, config in asked.roles.items() if config.prices},
+            struggling=lambda: model.struggling,
+            level=lambda: model.level,
+        )
+        self._outbox = Outbox(tally, budget, self._queue)
+        return collect(
+            ready.benchmark,
+            ToolLoop(),
+            model,
+            self._queue,
+            self._outbox,
+            tally,
+            concurrency=asked.concurrency,
+            deadline_s=asked.server.deadline_s,
+            early_stop=False,  # that is for the head to say
+            interruption=self._interruption,
+            more=self._queue.more,
+        )
+
+    def _planned(self, number: int, attempt: int) -> Planned:
+        repeat, index = divmod(number, len(self._tasks))
+        task = self._tasks[index]
+        return Planned(task, self._digests[index], repeat, attempt, seed_of(self._seed, task.id, repeat))
