@@ -16,7 +16,7 @@ from assay.benchmark.catalog import load
 from assay.collect.collect import Interruption
 from assay.collect.run import RunPlan, collect_run
 from assay.config import ModelConfig, load_model
-from assay.errors import DigestMismatch, StoppedEarly, UsageError
+from assay.errors import DigestMismatch, UsageError
 from assay.fidelity.profile import compute
 from assay.fidelity.rescore.rescore import CHANGES, RescorePlan, Rescoring, rescore
 from assay.fidelity.rescore.rescore_profile import rescore_profile
@@ -390,12 +390,17 @@ def test_processes_are_not_for_judges(tmp_path: Path, judge: tuple[Endpoint, Mod
         again(old, judged, roles={"judge": judge[1]}, processes=2)
 
 
-def test_a_process_that_dies_is_told_and_the_rest_is_kept(tmp_path: Path):
+def test_what_kills_its_process_is_owed_and_the_rest_is_rescored(tmp_path: Path):
     old = run(folder(tmp_path / "good", CAPITALS), answers(tmp_path / "said.jsonl"), tmp_path / "old")
     dies = 'said = response.text\n        if "?" in said: __import__("os")._exit(9)'
     dying = folder(tmp_path / "dying", CAPITALS, ("said = response.text", dies))
-    with pytest.raises(StoppedEarly, match="ended by itself"):
-        again(old, dying, processes=2, concurrency=2)
+    made = again(old, dying, processes=2, concurrency=4)
+    deadly = [change for change in made.changes if change.kind == "owed"]
+    assert 0 < len(deadly) < made.rollouts + len(deadly)
+    assert {change.reason for change in deadly} == {
+        "the process that rescored it died 2 times: it ended with exit code 9"
+    }
+    assert made.changes == deadly
     assert again(old, tmp_path / "good", processes=2).changes == []
 
 

@@ -173,7 +173,7 @@ class Head:
                     self._able.discard(name)  # what its share was spent on is not known; others go on with theirs
             finally:
                 self._living.discard(member)
-                member.worker.kill()
+                await member.worker.end()
                 self._notify()
 
     async def _begin(self, member: Member) -> bool:

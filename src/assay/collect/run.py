@@ -47,9 +47,8 @@ class RunPlan:
     """Only so many tasks, from the first."""
     concurrency: int = 64
     shard: Shard = field(default_factory=Shard)
-    sharing: int | None = None
-    """So many processes, this one among them, share the limits of the models; the one that started them keeps others
-    from the run."""
+    sharing: int = 1
+    """How many processes, this one among them, share the limits of the models."""
     seed: int = 0
     early_stop: bool = True
     budget: Budget | None = None
@@ -75,9 +74,7 @@ async def collect_run(
     """
     async with opened(asked, model) as ready:
         budget, server, guarded, tasks = asked.budget, asked.server, ready.model, ready.tasks
-        with Store(
-            asked.folder, ready.record, tasks, asked.shard, registry=asked.registry, claimed=asked.sharing is not None
-        ) as store:
+        with Store(asked.folder, ready.record, tasks, asked.shard, registry=asked.registry) as store:
             scored, attempts = progress(asked.folder)
             # Counted by drawing it once: a plan of a million rollouts never stands in memory.
             count = sum(1 for _ in owed(tasks, asked.repeats, scored=scored, shard=asked.shard))
@@ -143,7 +140,7 @@ async def opened(asked: RunPlan, model: Model | None = None) -> AsyncGenerator[R
 
 def shared(config: ModelConfig, asked: RunPlan) -> ModelConfig:
     """The configuration with this process' share of its limits."""
-    return structs.replace(config, limits=config.limits.shared(asked.sharing or 1))
+    return structs.replace(config, limits=config.limits.shared(asked.sharing))
 
 
 def spent(name: str, budget: Budget, owed: int) -> BudgetSpent:

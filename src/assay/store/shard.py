@@ -34,10 +34,6 @@ class Shard(Struct, frozen=True):
         """The name of the file that it is written to."""
         return "rollouts.jsonl" if self.count == 1 else f"rollouts-{self.index}-of-{self.count}.jsonl"
 
-    def part(self, index: int, count: int) -> "Shard":
-        """Returns the part `index` of `count` of this part: a shard of the whole plan too."""
-        return Shard(self.index + self.count * (index - 1), self.count * count)
-
     def meets(self, other: "Shard") -> bool:
         """Whether the two have any rollout of a plan in common."""
         return (self.index - other.index) % math.gcd(self.count, other.count) == 0

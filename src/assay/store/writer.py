@@ -21,11 +21,10 @@ from assay.types import Rollout, Task
 AFTER_AN_EDIT = "\n  To score what it holds by the code of now, without asking the model again: assay rescore"
 
 
-def claim(stack: ExitStack, folder: Path, shard: Shard) -> list[int]:
-    """Lock a shard of a run for this process until `stack` closes. Returns the descriptors of the locked files.
+def claim(stack: ExitStack, folder: Path, shard: Shard) -> None:
+    """Lock a shard of a run for this process until `stack` closes. The folder is made.
 
-    A process that inherits these holds the locks too. The folder is made. Raises UsageError where another process
-    writes rollouts of that shard.
+    Raises UsageError where another process writes rollouts of that shard.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -34,13 +33,14 @@ def claim(stack: ExitStack, folder: Path, shard: Shard) -> list[int]:
     # Whole runs write alone; shards write side by side, each in its own file. A lock belongs to an open file, so the
     # kernel takes it back however the process ends.
     if shard.count == 1:
-        return [lock(stack, folder, fcntl.LOCK_EX)]
-    locks = [lock(stack, folder, fcntl.LOCK_SH), lock(stack, folder / shard.file, fcntl.LOCK_EX)]
+        lock(stack, folder, fcntl.LOCK_EX)
+        return
+    lock(stack, folder, fcntl.LOCK_SH)
+    lock(stack, folder / shard.file, fcntl.LOCK_EX)
     for path in folder.glob("rollouts*.jsonl"):
         if (other := Shard.of(path.name)) and other != shard and other.meets(shard):
             with ExitStack() as probing:
                 lock(probing, path, fcntl.LOCK_SH)
-    return locks
 
 
 class Lines:
@@ -85,19 +85,17 @@ class Store(Lines):
         shard: Shard | None = None,
         *,
         registry: Path | None = None,
-        claimed: bool = False,
     ) -> None:
         """Open or begin a run, which is written down in the registry first, where there is one.
 
-        `claimed`: the process that started this one holds the lock (`claim`). Raises DigestMismatch, naming what
-        differs, where the folder holds another run, and UsageError where another process is writing it.
+        Raises DigestMismatch, naming what differs, where the folder holds another run, and UsageError where another
+        process is writing it.
         """
         super().__init__()
         shard = shard or Shard()
         self._path = folder / shard.file
         with ExitStack() as stack:
-            if not claimed:
-                claim(stack, folder, shard)
+            claim(stack, folder, shard)
             with ExitStack() as beginning:
                 lock(beginning, folder.parent, fcntl.LOCK_EX, wait_s=BEGIN_S)
                 _begin(folder, record, tasks, registry)

@@ -55,8 +55,8 @@ class Worker(Protocol):
 
     async def close(self) -> None: ...
 
-    def kill(self) -> None:
-        """End it at once, whatever it does."""
+    async def end(self) -> None:
+        """Kill it, whatever it does, and return once it is gone."""
         ...
 
 

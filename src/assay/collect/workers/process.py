@@ -85,10 +85,11 @@ class ProcessWorker:
         if self._process:
             await self._ask("close", b"")
 
-    def kill(self) -> None:
-        if self._process:
+    async def end(self) -> None:
+        if self._process and self._listening:
             with suppress(ProcessLookupError):
                 self._process.kill()
+            await asyncio.wait((self._listening,))
 
     async def _ask(self, call: Call, data: bytes) -> bytes:
         process = self._process

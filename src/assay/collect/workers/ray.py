@@ -75,7 +75,7 @@ class RayWorker:
     async def close(self) -> None:
         await self._ask("close", b"")
 
-    def kill(self) -> None:
+    async def end(self) -> None:
         self._ray.kill(self._actor)
 
     async def _ask(self, call: Call, data: bytes) -> bytes:

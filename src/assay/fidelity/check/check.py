@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import sys
 import time
 from collections.abc import Mapping
 
@@ -12,6 +11,8 @@ from msgspec import Struct, structs
 from assay.benchmark import Benchmark
 from assay.benchmark.catalog import load
 from assay.collect.run import cast
+from assay.collect.workers import LostWorker
+from assay.collect.workers.process import Processes
 from assay.config import ModelConfig
 from assay.digest import task_digest
 from assay.errors import AssayError
@@ -31,7 +32,7 @@ REMEDIES = {
     "gold": "See that verify() gives a task's gold answer 1, anything else at most the stated chance.",
     "verifier": "Look for the answer wherever a format puts it, in the message alone; see assay.benchmark.verify.",
 }
-CHILD = "from assay.fidelity.check.check import print_portrait; print_portrait()"
+SERVICE = "assay.fidelity.check.check:Portraying"
 PLAYED = ("gold", "verifier", "determinism", "isolation", "tools", "time")
 """The checks that make rollouts."""
 
@@ -163,11 +164,20 @@ def _spread(found: list[Task], count: int) -> list[Task]:
     return found if count >= len(found) else [found[at * len(found) // count] for at in range(count)]
 
 
-def print_portrait() -> None:
-    """Print what this process finds the benchmark to be that standard input asks for, as a line of JSON at the end."""
-    print(
-        "\n" + msgspec.json.encode(asyncio.run(_portrait(msgspec.json.decode(sys.stdin.read(), type=Asked)))).decode()
-    )
+class Portraying:
+    """The service: a benchmark's portrait, from its process."""
+
+    async def begin(self, request: bytes) -> bytes:
+        return msgspec.msgpack.encode(await _portrait(msgspec.msgpack.decode(request, type=Asked)))
+
+    async def exchange(self, work: bytes) -> bytes:
+        return work
+
+    async def close(self) -> None:
+        return None
+
+    def stop(self) -> None:
+        os._exit(1)
 
 
 async def _portrait(asked: Asked) -> Portrait:
@@ -182,23 +192,14 @@ async def _portrait(asked: Asked) -> Portrait:
 
 
 async def _elsewhere(asked: Asked) -> Portrait | str:
-    """The portrait that another process makes, with another order of sets, or what kept it from that."""
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", CHILD), env=_surroundings(), stdin=pipe, stdout=pipe, stderr=pipe
-    )
+    """Returns the portrait that another process makes, with another order of sets, or why it made none."""
+    worker = Processes(variables={"PYTHONHASHSEED": "20260101"}, quiet=True).start(SERVICE)
     try:
-        out, err = await asyncio.wait_for(process.communicate(msgspec.json.encode(asked)), ELSEWHERE_S)
+        async with asyncio.timeout(ELSEWHERE_S):
+            return msgspec.msgpack.decode(await worker.begin(msgspec.msgpack.encode(asked)), type=Portrait)
     except TimeoutError:
-        process.kill()
-        await process.communicate()
         return f"no end within {ELSEWHERE_S:g} s"
-    if process.returncode:
-        return (err.decode(errors="replace").strip().splitlines() or [f"exit code {process.returncode}"])[-1]
-    return msgspec.json.decode(out.splitlines()[-1], type=Portrait)
-
-
-def _surroundings() -> dict[str, str]:
-    # The folders that this process imports from, in case the benchmark is found through them.
-    paths = os.pathsep.join(os.path.realpath(path) for path in sys.path if path)
-    return os.environ | {"PYTHONHASHSEED": "20260101", "PYTHONPATH": paths}
+    except (AssayError, LostWorker) as error:
+        return str(error)
+    finally:
+        await worker.end()

@@ -1,27 +1,25 @@
 """Rollouts gone through again here, or in other processes where verifiers compute rather than wait."""
 
 import asyncio
-import contextlib
-import os
-import signal
-import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import connection, get_context, parent_process
+from contextlib import asynccontextmanager
 
 import msgspec
-import uvloop
 from msgspec import Struct
 
 from assay.benchmark import Benchmark
 from assay.benchmark.catalog import load
+from assay.collect.workers import LostWorker, Worker
+from assay.collect.workers.process import Processes
 from assay.errors import StoppedEarly
 from assay.fidelity.rescore.retrace import as_run, retrace
 from assay.sandbox import PLACE, Place
 from assay.store import RunRecord
 from assay.types import Rollout, Task
 
+SERVICE = "assay.fidelity.rescore.retracers:Retracing"
+TRIES = 2
+"""A rollout whose process dies as often as this while it is alone there is owed."""
 Found = Rollout | str
 """A rollout with today's outcome, or why it has none."""
 Retracer = Callable[[Sequence[Rollout]], Awaitable[list[Found]]]
@@ -43,7 +41,7 @@ class Work(Struct, frozen=True):
 
 
 def here(benchmark: Benchmark, work: Work) -> Retracer:
-    """Goes through rollouts in this process."""
+    """Returns what goes through rollouts in this process."""
     tasks = {task.id: task for task in work.tasks}
 
     async def go(made: Sequence[Rollout]) -> list[Found]:
@@ -54,56 +52,76 @@ def here(benchmark: Benchmark, work: Work) -> Retracer:
     return go
 
 
-@contextlib.asynccontextmanager
+class Retracing:
+    """The service: goes through rollouts in its process."""
+
+    async def begin(self, request: bytes) -> bytes:
+        work = msgspec.msgpack.decode(request, type=Work)
+        PLACE.set(work.place)
+        benchmark = as_run(load(work.source), work.record)
+        await benchmark.environment.ready()
+        self._place = work.place
+        self._retracer = here(benchmark, work)
+        return b""
+
+    async def exchange(self, work: bytes) -> bytes:
+        PLACE.set(self._place)
+        return msgspec.msgpack.encode(await self._retracer(msgspec.msgpack.decode(work, type=list[Rollout])))
+
+    async def close(self) -> None:
+        return None
+
+    def stop(self) -> None:
+        """The process that writes decides what SIGTERM means, which reaches all processes of a job."""
+
+
+async def _begin(worker: Worker, request: bytes) -> None:
+    try:
+        await worker.begin(request)
+    except LostWorker as error:
+        raise StoppedEarly(f"a process that rescores died before it began: {error}") from None
+
+
+@asynccontextmanager
 async def elsewhere(count: int, work: Work) -> AsyncGenerator[Retracer]:
-    """Goes through rollouts in so many other processes, which end with this one, however it ends."""
-    loop = asyncio.get_running_loop()
-    start = msgspec.msgpack.encode(work)
-    pool = ProcessPoolExecutor(count, get_context("spawn"), _start, (start,))
+    """Yields what goes through rollouts in `count` other processes, which end with this one, however it ends.
+
+    A process that dies is replaced. The rollouts that were there are tried again in halves, so that the one that kills
+    processes is found, and is owed.
+    """
+    request = msgspec.msgpack.encode(work)
+    processes = Processes(count)
+    running: set[Worker] = set()
+    free: asyncio.Queue[Worker | None] = asyncio.Queue()
+    for _ in range(count):
+        free.put_nowait(None)  # started when it is needed
+
+    async def send(made: Sequence[Rollout]) -> list[Found]:
+        worker = await free.get()
+        lost = False
+        try:
+            if worker is None:
+                running.add(worker := processes.start(SERVICE))
+                await _begin(worker, request)
+            return msgspec.msgpack.decode(await worker.exchange(msgspec.msgpack.encode(made)), type=list[Found])
+        except (LostWorker, asyncio.CancelledError):
+            lost = True
+            raise
+        finally:
+            free.put_nowait(None if lost else worker)
 
     async def go(made: Sequence[Rollout]) -> list[Found]:
-        try:
-            found = await loop.run_in_executor(pool, _go, msgspec.msgpack.encode(made))
-        except BrokenProcessPool:
-            raise StoppedEarly(
-                "a process that rescores ended by itself; what it wrote to the terminal says why.\n"
-                "  The same command goes on from here, with fewer --processes where memory ran out."
-            ) from None
-        return msgspec.msgpack.decode(found, type=list[Found])
+        for left in reversed(range(TRIES if len(made) == 1 else 1)):
+            try:
+                return await send(made)
+            except LostWorker as error:
+                if len(made) == 1 and not left:
+                    return [f"the process that rescored it died {TRIES} times: {error}"]
+        half = len(made) // 2
+        return [*await go(made[:half]), *await go(made[half:])]
 
     try:
         yield go
     finally:
-        pool.shutdown(cancel_futures=True)
-
-
-_mine: list[tuple["asyncio.Runner", Retracer]] = []
-"""In a process of `elsewhere`: its event loop, which outlives a batch as what benchmarks open on it does."""
-
-
-def _start(data: bytes) -> None:
-    # Ctrl-C reaches all processes of the terminal; the first one decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    work = msgspec.msgpack.decode(data, type=Work)
-    PLACE.set(work.place)
-    benchmark = as_run(load(work.source), work.record)
-    runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
-    runner.run(benchmark.environment.ready())
-    _mine.append((runner, here(benchmark, work)))
-
-
-def _go(data: bytes) -> bytes:
-    runner, retracer = _mine[0]
-    return msgspec.msgpack.encode(runner.run(_await(retracer, msgspec.msgpack.decode(data, type=list[Rollout]))))
-
-
-async def _await(retracer: Retracer, made: list[Rollout]) -> list[Found]:
-    return await retracer(made)
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    assert parent is not None
-    connection.wait([parent.sentinel])
-    os._exit(1)
+        for worker in running:
+            await worker.end()
