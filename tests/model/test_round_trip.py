@@ -13,9 +13,10 @@ from msgspec import structs
 
 from assay.config import ModelConfig
 from assay.model import Model, connect
-from assay.model.dialects.chat import messages, thought
-from assay.model.dialects.responses import wire_items
-from assay.serve.chat import ChatCall, completion, parse
+from assay.model.dialects.chat.client import messages
+from assay.model.dialects.chat.server import ChatCall, completion, parse
+from assay.model.dialects.chat.wire import thought
+from assay.model.dialects.responses.wire import wire_items
 from assay.types import (
     FunctionCall,
     FunctionCallOutput,

@@ -12,7 +12,11 @@ from hypothesis import strategies as st
 from assay.config import ModelConfig
 from assay.errors import ModelError
 from assay.model import ContextOverflow, connect
+from assay.model.dialects import completions as completions_format
+from assay.model.dialects import messages as messages_format
 from assay.model.dialects import sse
+from assay.model.dialects.chat import client as chat
+from assay.model.dialects.responses import client as responses
 from assay.types import Message, Request, Response
 from tests.endpoint import Call, Endpoint, http
 
@@ -79,7 +83,7 @@ def completions(draw: st.DrawFn) -> tuple[bytes, dict[str, Any]]:
 @given(completions())
 def test_chunks_add_up_to_the_completion(case: tuple[bytes, dict[str, Any]]):
     streamed, whole = case
-    assert json.loads(sse.completion(streamed)) == whole
+    assert json.loads(chat.assemble(streamed)) == whole
 
 
 @st.composite
@@ -123,7 +127,7 @@ def messages(draw: st.DrawFn) -> tuple[bytes, dict[str, Any]]:
 @given(messages())
 def test_events_add_up_to_the_message(case: tuple[bytes, dict[str, Any]]):
     streamed, whole = case
-    assert json.loads(sse.message(streamed)) == whole
+    assert json.loads(messages_format.assemble(streamed)) == whole
 
 
 @given(st.data())
@@ -131,7 +135,7 @@ def test_chunks_add_up_to_the_text_completion(data: st.DataObject):
     text = data.draw(TEXT)
     chunks = [{"choices": [{"text": piece, "token_ids": [1]}]} for piece in pieces(data.draw, text)]
     last = {"choices": [{"text": "", "finish_reason": "length"}], "usage": {"prompt_tokens": 1}}
-    body = json.loads(sse.text_completion(stream(*chunks, last, "[DONE]")))
+    body = json.loads(completions_format.assemble(stream(*chunks, last, "[DONE]")))
     choice = {"text": text, "finish_reason": "length", "token_ids": [1] * len(chunks)}
     assert body == {"usage": {"prompt_tokens": 1}, "choices": [choice]}
 
@@ -141,14 +145,14 @@ STREAMS: dict[str, tuple[str, Callable[[bytes], bytes], bytes, bytes]] = {
     # The dialect, its assembler, a stream, and what of the stream is enough to know the answer.
     "responses": (
         "responses",
-        sse.response,
+        responses.assemble,
         stream({"type": "response.created", "response": {"status": "in_progress", "output": []}}, named=True)
         + (done := stream({"type": "response.completed", "response": {"status": "completed", "output": [SAID]}})),
         done,
     ),
     "chat": (
         "chat",
-        sse.completion,
+        chat.assemble,
         stream({"choices": [{"delta": {"content": "4"}}]}, {"choices": [{"delta": {"content": "2"}}]})
         + (done := stream({"choices": [{"delta": {}, "finish_reason": "stop"}]}))
         + stream("[DONE]"),

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from assay.serve.chat import PIECE, ChatCall, chunks, completion, parse
-from assay.serve.errors import BadRequest
+from assay.model.dialects.chat.server import ChatCall, chunks, completion, parse
+from assay.model.dialects.serving import PIECE, BadRequest
 from assay.types import (
     FunctionCall,
     FunctionCallOutput,

@@ -13,8 +13,8 @@ import pytest
 
 from assay.errors import InputError, ModelError, UsageError
 from assay.model.builtin.fixed import Fixed
+from assay.model.dialects.serving import BadRequest
 from assay.model.wrappers.record import conversation
-from assay.serve.errors import BadRequest
 from assay.serve.gateway import Answered, Asked, Call, Failed, Gateway
 from assay.types import (
     Failure,

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from assay.config import ModelConfig
 from assay.errors import ModelError
 from assay.model import ContextOverflow, close, connect
-from assay.serve import responses
+from assay.model.dialects.responses import server as responses
 from assay.types import (
     FunctionCall,
     FunctionCallOutput,

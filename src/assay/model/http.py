@@ -177,7 +177,7 @@ class Endpoint:
             return decoder.decode(content)
         except UNREADABLE as error:
             if said := _error_in(content):
-                raise told_error(said) from None
+                raise error_of(said) from None
             quoted = content[:200].decode("utf-8", "replace")
             message = f"the answer is not what this API gives ({error}); it begins: {quoted!r}"
             raise ModelError("bad_response", message, retryable=True) from None
@@ -246,7 +246,7 @@ def _status_error(url: str, status: int, content: bytes, retry_after: str | None
     return ModelError(f"http_{status}", message, retryable=retryable, retry_after_s=_wait_s(retry_after))
 
 
-def told_error(error: Any) -> ModelError:
+def error_of(error: Any) -> ModelError:
     """What an error object says that came in a 200 answer or within a stream, as proxies send it.
 
     Its type, or the status that stands in it as a code, tells whether it may pass.

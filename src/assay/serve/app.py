@@ -20,8 +20,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from assay.config import ModelConfig
 from assay.errors import ModelError
 from assay.model import ContextOverflow, Model
-from assay.serve import chat, responses
-from assay.serve.errors import BadRequest, error_object
+from assay.model.dialects.chat import server as chat
+from assay.model.dialects.responses import server as responses
+from assay.model.dialects.serving import BadRequest, error_object
+from assay.model.dialects.settings import settings
 from assay.serve.gateway import Gateway
 from assay.types import Response as ModelResponse
 
@@ -83,7 +85,7 @@ class Served:
     async def _responses(self, request: Request) -> Response:
         call = responses.parse(await read_body(request))
         self._known(call.model)
-        sampling = responses.sampled_by(self.config.sampling, call.request.sampling)
+        sampling = settings(self.config.sampling, call.request.sampling)
         begun = responses.begun(call, model=self.name, sampling=sampling)
         answer = self._asked(request).respond(call.request)
         if not call.stream:

@@ -35,9 +35,9 @@ from assay.collect.collect import seed_of
 from assay.digest import task_digest
 from assay.errors import ToolError, UsageError
 from assay.gyms.nemo_gym.rows import OWN, ROLLOUT_INDEX, TASK_INDEX, Own, Row, scored, turns_of
+from assay.model.dialects.serving import BadRequest
 from assay.model.wrappers.role import InRole
 from assay.serve.app import Key, read_body
-from assay.serve.errors import BadRequest
 from assay.types import Score, Task
 
 IDLE_S = 3600.0

@@ -20,8 +20,8 @@ from msgspec import Struct, structs
 
 from assay.errors import InputError, ModelError, UsageError
 from assay.model import Model
+from assay.model.dialects.serving import BadRequest
 from assay.model.wrappers.record import Conversations, conversation
-from assay.serve.errors import BadRequest
 from assay.types import Failure, Format, Item, Request, Response, Sampling, Tool, ToolChoice, Turn
 
 _NAME = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,128}")

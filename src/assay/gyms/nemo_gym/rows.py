@@ -18,7 +18,7 @@ from msgspec import Struct, ValidationError
 
 from assay.digest import digest, task_digest
 from assay.errors import InputError, UsageError
-from assay.model.dialects.responses import wire_items
+from assay.model.dialects.responses.wire import wire_items
 from assay.types import (
     Content,
     Format,

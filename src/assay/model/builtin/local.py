@@ -9,8 +9,8 @@ from assay.errors import ModelError, UnknownName
 from assay.model import ContextOverflow
 from assay.model.builtin.engine import Engine
 from assay.model.dialects import thinking
-from assay.model.dialects.chat import messages
-from assay.model.dialects.responses import settings
+from assay.model.dialects.chat.client import messages
+from assay.model.dialects.settings import settings
 from assay.types import Item, Message, Request, Response, TokenIds, Usage
 
 WEIGHTS = Path(__file__).parent / "weights"

@@ -9,10 +9,11 @@ from msgspec import Struct
 from assay.config import ModelConfig
 from assay.errors import ModelError
 from assay.model.dialects import sse, thinking
-from assay.model.dialects.chat import BROKEN, INCOMPLETE, WireUsage, messages, usage
-from assay.model.dialects.responses import settings, without
+from assay.model.dialects.chat.client import messages
+from assay.model.dialects.chat.wire import BROKEN, INCOMPLETE, WireUsage, read_usage
+from assay.model.dialects.settings import settings, without
 from assay.model.dialects.template import ChatTemplate
-from assay.model.http import Endpoint, told_error
+from assay.model.http import Endpoint, error_of
 from assay.types import (
     FunctionCall,
     FunctionCallOutput,
@@ -52,7 +53,7 @@ class Completions:
         self._template = ChatTemplate.load(Path(config.chat_template)) if config.chat_template else ChatTemplate(PLAIN)
         self._variables: dict[str, Any] = config.extra_body.get("chat_template_kwargs", {})
         self._extra = without(config.extra_body, ["chat_template_kwargs"])
-        self._endpoint = Endpoint(config, assemble=sse.text_completion)
+        self._endpoint = Endpoint(config, assemble=assemble)
         self._decoder = msgspec.json.Decoder(_WireCompletion)
 
     async def respond(self, request: Request) -> Response:
@@ -78,7 +79,7 @@ class Completions:
         content = await self._endpoint.ask("/completions", body, cap="max_tokens", needed=True)
         wire = self._endpoint.decode(self._decoder, content)
         if error := wire.error or (wire.choices and wire.choices[0].error):
-            raise told_error(error)
+            raise error_of(error)
         if not wire.choices:
             raise ModelError("bad_response", "the completion has no choices", retryable=True)
         return self._response(wire, wire.choices[0], opened=prompt.rstrip().endswith(thinking.OPEN))
@@ -104,7 +105,7 @@ class Completions:
             output=self._items(choice.text, complete=reason is None, opened=opened),
             status="completed" if reason is None else "incomplete",
             incomplete_reason=reason,
-            usage=usage(wire.usage or WireUsage()),
+            usage=read_usage(wire.usage or WireUsage()),
             model=wire.model,
             id=wire.id,
             tokens=_token_ids(choice),
@@ -179,3 +180,21 @@ def _token_ids(choice: _Choice) -> TokenIds | None:
         # Where one is missing the others would stand at the wrong tokens.
         output_logprobs=[] if None in logprobs else [logprob for logprob in logprobs if logprob is not None],
     )
+
+
+def assemble(stream: bytes) -> bytes:
+    """The legacy completion that chunks add up to. Raises ModelError."""
+    whole: dict[str, Any] = {}
+    choice: dict[str, Any] = {"finish_reason": None, "text": ""}
+    for chunk in sse.decoded(stream):
+        sse.check(chunk)
+        whole |= {name: value for name, value in chunk.items() if name != "choices" and value is not None}
+        for piece in sse.each(chunk.get("choices")):
+            sse.check(piece)
+            choice["finish_reason"] = piece.get("finish_reason") or choice["finish_reason"]
+            sse.add(choice, {name: piece[name] for name in ("text", "logprobs", "token_ids") if piece.get(name)})
+            if piece.get("prompt_token_ids"):
+                choice["prompt_token_ids"] = piece["prompt_token_ids"]
+    if choice["finish_reason"] is None:
+        raise sse.cut()
+    return msgspec.json.encode({**whole, "choices": [choice]})

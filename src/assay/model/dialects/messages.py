@@ -12,8 +12,8 @@ from msgspec import Struct
 from assay.config import ModelConfig
 from assay.errors import ModelError
 from assay.model.dialects import sse, thinking
-from assay.model.dialects.responses import settings, without, without_tags
-from assay.model.http import Endpoint, told_error
+from assay.model.dialects.settings import settings, without
+from assay.model.http import Endpoint, error_of
 from assay.types import (
     Content,
     FunctionCall,
@@ -50,7 +50,7 @@ class Messages:
             base_url="https://api.anthropic.com/v1",
             key_header="x-api-key",
             headers={"anthropic-version": "2023-06-01"},
-            assemble=sse.message,
+            assemble=assemble,
         )
         self._decoder = msgspec.json.Decoder(_WireMessage)
 
@@ -97,14 +97,16 @@ class Messages:
 
     def _response(self, wire: "_WireMessage") -> Response:
         if wire.error is not None:
-            raise told_error(wire.error)
+            raise error_of(wire.error)
         if wire.stop_reason not in _ENDS:
             raise _no_end(wire.stop_reason)
         reason = _ENDS[wire.stop_reason]
         output = output_items(wire.content, complete=reason is None)
         if self._config.reasoning in ("auto", "tags"):
             opened = self._config.reasoning == "tags" and not any(isinstance(item, Reasoning) for item in output)
-            output = [part for item in output for part in without_tags(item, complete=reason is None, opened=opened)]
+            output = [
+                part for item in output for part in thinking.without_tags(item, complete=reason is None, opened=opened)
+            ]
         if reason == "content_filter" and wire.stop_details and wire.stop_details.explanation:
             output.append(Message(role="assistant", content=[Refusal(refusal=wire.stop_details.explanation)]))
         return Response(
@@ -397,3 +399,54 @@ def _no_end(stop_reason: str | None) -> ModelError:
         return ModelError("unsupported", message, retryable=False)
     message = f"the message has the stop_reason {stop_reason!r}; expected one of {', '.join(filter(None, _ENDS))}"
     return ModelError("bad_response", message, retryable=True)
+
+
+def assemble(stream: bytes) -> bytes:
+    """The message that the Messages API's events add up to. Raises ModelError."""
+    whole: dict[str, Any] = {}
+    blocks: dict[int, Any] = {}
+    inputs: dict[int, str] = {}
+    for event in sse.decoded(stream):
+        match event.get("type"):
+            case "message_start":
+                whole = event["message"]
+            case "content_block_start":
+                blocks[event["index"]] = event["content_block"]
+            case "content_block_delta":
+                _add_block(blocks[event["index"]], event["delta"], inputs, event["index"])
+            case "message_delta":
+                usage = {**sse.fields(whole.get("usage")), **sse.given(event.get("usage"))}
+                whole = {**whole, **sse.given(event["delta"]), "usage": usage}
+            case "message_stop":
+                for index, text in inputs.items():
+                    # Malformed input stays as the model wrote it: it is the model's mistake, and told to it.
+                    blocks[index]["input"] = _json_or_text(text)
+                return msgspec.json.encode({**whole, "content": [blocks[index] for index in sorted(blocks)]})
+            case "error":
+                raise error_of(event.get("error") or event)
+            case _:
+                pass
+    raise sse.cut()
+
+
+def _add_block(block: Any, delta: Any, inputs: dict[int, str], index: int) -> None:
+    match delta.get("type"):
+        case "text_delta":
+            block["text"] = block.get("text", "") + delta["text"]
+        case "thinking_delta":
+            block["thinking"] = block.get("thinking", "") + delta["thinking"]
+        case "signature_delta":
+            block["signature"] = delta["signature"]
+        case "input_json_delta":
+            inputs[index] = inputs.get(index, "") + delta["partial_json"]
+        case "citations_delta":
+            block["citations"] = [*(block.get("citations") or []), delta["citation"]]
+        case _:
+            raise sse.malformed(f"a delta of type {delta.get('type')!r}")
+
+
+def _json_or_text(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text or "{}")
+    except msgspec.DecodeError:
+        return text

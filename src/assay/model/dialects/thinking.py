@@ -1,5 +1,7 @@
 """Thinking in raw text: what stands between `<think>` tags becomes a reasoning item, the rest the message."""
 
+from msgspec import structs
+
 from assay.types import Item, Message, Reasoning, ReasoningText, Text
 
 OPEN, CLOSE = "<think>", "</think>"
@@ -21,6 +23,17 @@ def items(text: str, *, complete: bool = True, opened: bool = False) -> list[Ite
     if rest is not None:
         found.append(message(rest, complete=complete))
     return found
+
+
+def without_tags(item: Item, *, complete: bool, opened: bool) -> list[Item]:
+    """An item as it is, or what a message with `<think>` tags in it becomes; see `items`."""
+    if not isinstance(item, Message):
+        return [item]
+    text, complete = item.text, complete and item.status != "incomplete"
+    if OPEN in text or CLOSE in text or (opened and not complete and text):
+        split = items(text, complete=complete, opened=opened)
+        return [structs.replace(part, id=item.id) if isinstance(part, Message) else part for part in split]
+    return [item]
 
 
 def message(text: str, *, complete: bool = True) -> Message:

@@ -9,7 +9,7 @@ import msgspec
 from assay.config import FROM_TASKS, ModelConfig, Prices
 from assay.errors import ModelError, UsageError
 from assay.model import BudgetReached, Model
-from assay.model.dialects.responses import settings
+from assay.model.dialects.settings import settings
 from assay.model.wrappers.base import Wrapper
 from assay.types import Request, Response, Rollout, Usage
 

@@ -9,8 +9,17 @@ from msgspec import Struct
 from assay.config import ModelConfig
 from assay.errors import ModelError
 from assay.model.dialects import sse, thinking
-from assay.model.dialects.responses import settings, without
-from assay.model.http import Endpoint, told_error
+from assay.model.dialects.chat.wire import (
+    BROKEN,
+    INCOMPLETE,
+    WireUsage,
+    read_usage,
+    reasoning_details,
+    thought,
+    wire_call,
+)
+from assay.model.dialects.settings import settings, without
+from assay.model.http import Endpoint, error_of
 from assay.types import (
     Content,
     Format,
@@ -22,13 +31,11 @@ from assay.types import (
     Message,
     NamedTool,
     Reasoning,
-    ReasoningText,
     Refusal,
     Request,
     Response,
     TokenIds,
     ToolChoice,
-    Usage,
 )
 
 
@@ -37,7 +44,7 @@ class Chat:
 
     def __init__(self, config: ModelConfig) -> None:
         self._config = config
-        self._endpoint = Endpoint(config, assemble=sse.completion)
+        self._endpoint = Endpoint(config, assemble=assemble)
         self._decoder = msgspec.json.Decoder(_WireCompletion)
         self._seen: str | None = None  # the field that this server gave reasoning in
 
@@ -67,7 +74,7 @@ class Chat:
         wire = self._endpoint.decode(self._decoder, content)
         if error := wire.error or (wire.choices and wire.choices[0].error):
             # Beside what looks like an answer, it says that there is none, or that it broke off.
-            raise told_error(error)
+            raise error_of(error)
         if not wire.choices:
             raise ModelError("bad_response", "the completion has no choices", retryable=True)
         return self._response(wire, wire.choices[0], request)
@@ -79,40 +86,40 @@ class Chat:
         return self._seen if self._config.reasoning == "auto" else None
 
     def _response(self, wire: "_WireCompletion", choice: "_Choice", request: Request) -> Response:
-        said = choice.message
+        reply = choice.message
         reason = INCOMPLETE.get(choice.finish_reason or "")
         complete = reason is None
-        called = [*(said.tool_calls or []), *([_ToolCall(said.function_call)] if said.function_call else [])]
+        called = [*(reply.tool_calls or []), *([_ToolCall(reply.function_call)] if reply.function_call else [])]
         calls = _calls(called, request.input)
         output: list[Item] = []
         # Whatever `reasoning` says, what a server puts into the field is kept as reasoning: nothing it said is lost,
         # and none of it is read as an answer. "none" only leaves the text alone, tags and all.
-        field = said.reasoning_content or said.reasoning or _thought(said.content)
-        if said.reasoning_content or said.reasoning:
-            self._seen = "reasoning_content" if said.reasoning_content else "reasoning"
-        if field or said.reasoning_details:
-            output.append(thought(field, said.reasoning_details))
-        text = _text(said.content)
+        field = reply.reasoning_content or reply.reasoning or _thought(reply.content)
+        if reply.reasoning_content or reply.reasoning:
+            self._seen = "reasoning_content" if reply.reasoning_content else "reasoning"
+        if field or reply.reasoning_details:
+            output.append(thought(field, reply.reasoning_details))
+        text = _text(reply.content)
         if choice.finish_reason in BROKEN:
             message = f"the server broke off: no answer and no end of it (finish_reason {choice.finish_reason})"
             raise ModelError("bad_response", message, retryable=True)
-        if text is None and complete and not calls and not said.refusal:
+        if text is None and complete and not calls and not reply.refusal:
             if choice.finish_reason is None:
                 raise ModelError("bad_response", "the completion's message holds no answer and no end", retryable=True)
             # The model ended its turn and said nothing, or all of it in thought: an empty answer.
             text = ""
-        if text or (text == "" and not calls and not said.refusal):
+        if text or (text == "" and not calls and not reply.refusal):
             if self._config.reasoning in ("auto", "tags"):
                 opened = self._config.reasoning == "tags" and not field
                 output += thinking.items(text, complete=complete, opened=opened)
             else:
                 output.append(thinking.message(text, complete=complete))
-        output = [*_declined(output, said.refusal), *calls] if said.refusal else [*output, *calls]
+        output = [*_declined(output, reply.refusal), *calls] if reply.refusal else [*output, *calls]
         return Response(
             output=output,
             status="completed" if complete else "incomplete",
             incomplete_reason=reason,
-            usage=usage(wire.usage or WireUsage()),
+            usage=read_usage(wire.usage or WireUsage()),
             model=wire.model,
             id=wire.id,
             tokens=_token_ids(wire, choice),
@@ -120,17 +127,6 @@ class Chat:
 
     async def aclose(self) -> None:
         await self._endpoint.aclose()
-
-
-BROKEN = ("error", "abort", "insufficient_system_resource")
-"""Finish reasons of a completion that the server broke off: OpenRouter's and Mistral's, vLLM's and SGLang's,
-DeepSeek's."""
-INCOMPLETE = {
-    "length": "max_output_tokens",
-    "model_length": "max_output_tokens",  # Mistral, at the end of the context
-    "content_filter": "content_filter",
-}
-"""Why a completion is incomplete, by its finish reason. Any other, known or not, ends a whole answer."""
 
 
 def _declined(output: list[Item], refusal: str) -> list[Item]:
@@ -158,7 +154,7 @@ class _Part(Struct):
     thinking: "str | list[_Part] | None" = None
 
 
-class _Said(Struct):
+class _Reply(Struct):
     content: str | list[_Part] | None = None
     refusal: str | None = None
     reasoning_content: str | None = None
@@ -179,24 +175,12 @@ class _Logprobs(Struct):
 
 
 class _Choice(Struct):
-    message: _Said
+    message: _Reply
     finish_reason: str | None = None
     logprobs: _Logprobs | None = None
     token_ids: list[int] | None = None
     error: Any = None
     """OpenRouter's, where the provider behind it broke off."""
-
-
-class _Details(Struct):
-    cached_tokens: int | None = None
-    reasoning_tokens: int | None = None
-
-
-class WireUsage(Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    prompt_tokens_details: _Details | None = None
-    completion_tokens_details: _Details | None = None
 
 
 class _WireCompletion(Struct):
@@ -216,45 +200,49 @@ def messages(items: list[Item], reasoning_field: str | None = None) -> list[dict
     without a field: many servers refuse one that they don't know. `reasoning_details` go back wherever some came.
     Raises ModelError for an image by file id, which this API can't hold.
     """
-    found: list[dict[str, Any]] = []
-    asked = [index for index, item in enumerate(items) if isinstance(item, Message) and item.role == "user"]
-    since = asked[-1] if asked else -1
-    said: list[Message | Reasoning | FunctionCall] = []
+    wire_messages: list[dict[str, Any]] = []
+    from_user = [index for index, item in enumerate(items) if isinstance(item, Message) and item.role == "user"]
+    last_user = from_user[-1] if from_user else -1
+    turn: list[Message | Reasoning | FunctionCall] = []
     for index, item in enumerate(items):
         if isinstance(item, Reasoning | FunctionCall) or (isinstance(item, Message) and item.role == "assistant"):
-            if index > since or not isinstance(item, Reasoning):
-                said.append(item)
+            if index > last_user or not isinstance(item, Reasoning):
+                turn.append(item)
             continue
-        found += _said(said, reasoning_field)
-        said = []
+        wire_messages += _assistant_messages(turn, reasoning_field)
+        turn = []
         if isinstance(item, FunctionCallOutput):
-            found.append({"role": "tool", "tool_call_id": item.call_id, "content": _content(item.output)})
+            wire_messages.append({"role": "tool", "tool_call_id": item.call_id, "content": _content(item.output)})
         else:
-            found.append({"role": item.role, "content": _content(item.content)})
-    return found + _said(said, reasoning_field)
+            wire_messages.append({"role": item.role, "content": _content(item.content)})
+    return wire_messages + _assistant_messages(turn, reasoning_field)
 
 
-def _said(said: list[Message | Reasoning | FunctionCall], reasoning_field: str | None) -> list[dict[str, Any]]:
-    """What the model said in one go: a chat message for each of its own, with what was thought before it.
+def _assistant_messages(
+    turn: list[Message | Reasoning | FunctionCall], reasoning_field: str | None
+) -> list[dict[str, Any]]:
+    """Returns the items of one turn as chat messages: one for each message, with the reasoning before it.
 
     All calls are in the last one, wherever they stood: the tools' outputs have to follow the message that calls.
     """
-    calls = [_wire_call(item) for item in said if isinstance(item, FunctionCall)]
-    found = [_own(item) for item in said if isinstance(item, Message)]
+    calls = [wire_call(item) for item in turn if isinstance(item, FunctionCall)]
+    wire_messages = [_assistant_message(item) for item in turn if isinstance(item, Message)]
     if calls:
-        found = found or [{"role": "assistant", "content": None}]
-        found[-1]["tool_calls"] = calls
-    thoughts: list[list[Reasoning]] = [[] for _ in found]
+        wire_messages = wire_messages or [{"role": "assistant", "content": None}]
+        wire_messages[-1]["tool_calls"] = calls
+    thoughts: list[list[Reasoning]] = [[] for _ in wire_messages]
     place = 0
-    for item in said if found else []:
+    for item in turn if wire_messages else []:
         if isinstance(item, Reasoning):
-            thoughts[min(place, len(found) - 1)].append(item)
+            thoughts[min(place, len(wire_messages) - 1)].append(item)
         elif isinstance(item, Message):
             place += 1
-    return [message | _thoughts(before, reasoning_field) for message, before in zip(found, thoughts, strict=True)]
+    return [
+        message | _thoughts(before, reasoning_field) for message, before in zip(wire_messages, thoughts, strict=True)
+    ]
 
 
-def _own(message: Message) -> dict[str, Any]:
+def _assistant_message(message: Message) -> dict[str, Any]:
     if isinstance(message.content, str):
         return {"role": "assistant", "content": message.content}
     refusal = "".join(part.refusal for part in message.content if isinstance(part, Refusal))
@@ -263,32 +251,11 @@ def _own(message: Message) -> dict[str, Any]:
     return {**wire, "refusal": refusal} if refusal else wire
 
 
-def _wire_call(call: FunctionCall) -> dict[str, Any]:
-    function = {"name": call.name, "arguments": call.arguments}
-    return {"id": call.call_id, "type": "function", "function": function}
-
-
 def _thoughts(thoughts: list[Reasoning], reasoning_field: str | None) -> dict[str, Any]:
     details = [detail for item in thoughts for detail in reasoning_details(item)]
     text = "\n".join(item.text for item in thoughts if item.text and not reasoning_details(item))
     wire: dict[str, Any] = {"reasoning_details": details} if details else {}
     return {**wire, reasoning_field: text} if reasoning_field and text else wire
-
-
-_DETAILS = '{"reasoning_details":'
-"""How `encrypted_content` begins where it holds OpenRouter's list. What other APIs encrypt is no JSON."""
-
-
-def thought(text: str, details: list[Any] | None) -> Reasoning:
-    """A reasoning item that holds a message's `reasoning_details` too, unchanged, as JSON in `encrypted_content`."""
-    kept = msgspec.json.encode({"reasoning_details": details}).decode() if details else None
-    return Reasoning(content=[ReasoningText(text=text)] if text else None, encrypted_content=kept)
-
-
-def reasoning_details(item: Reasoning) -> list[Any]:
-    """The `reasoning_details` that a reasoning item holds; none where it came without."""
-    kept = item.encrypted_content or ""
-    return msgspec.json.decode(kept)["reasoning_details"] if kept.startswith(_DETAILS) else []
 
 
 def _calls(called: "list[_ToolCall]", said_before: list[Item]) -> list[FunctionCall]:
@@ -344,16 +311,6 @@ def _thought(content: str | list[_Part] | None) -> str:
     return "\n".join(_text(part.thinking) or "" for part in content if part.thinking)
 
 
-def usage(wire: WireUsage) -> Usage:
-    cached, reasoning = wire.prompt_tokens_details, wire.completion_tokens_details
-    return Usage(
-        input_tokens=wire.prompt_tokens or 0,
-        output_tokens=wire.completion_tokens or 0,
-        cached_tokens=(cached.cached_tokens or 0) if cached else 0,
-        reasoning_tokens=(reasoning.reasoning_tokens or 0) if reasoning else 0,
-    )
-
-
 def _token_ids(wire: _WireCompletion, choice: _Choice) -> TokenIds | None:
     logprobs = choice.logprobs.content if choice.logprobs and choice.logprobs.content else []
     if choice.token_ids is None and not logprobs:
@@ -363,3 +320,40 @@ def _token_ids(wire: _WireCompletion, choice: _Choice) -> TokenIds | None:
         output=choice.token_ids or [],
         output_logprobs=[token.logprob for token in logprobs],
     )
+
+
+def assemble(stream: bytes) -> bytes:
+    """The Chat Completion that chunks add up to. Raises ModelError."""
+    whole: dict[str, Any] = {}
+    choice: dict[str, Any] = {"finish_reason": None, "message": {}}
+    calls: dict[Any, Any] = {}
+    for chunk in sse.decoded(stream):
+        sse.check(chunk)
+        whole |= {name: value for name, value in chunk.items() if name != "choices" and value is not None}
+        for piece in sse.each(chunk.get("choices")):
+            if piece.get("index"):
+                continue
+            sse.check(piece)
+            choice["finish_reason"] = piece.get("finish_reason") or choice["finish_reason"]
+            delta = sse.fields(piece.get("delta"))
+            for call in sse.each(delta.pop("tool_calls", None)):
+                _add_call(calls, call)
+            sse.add(choice["message"], delta)
+            sse.add(choice, {name: piece[name] for name in ("logprobs", "token_ids") if piece.get(name)})
+    if choice["finish_reason"] is None:
+        raise sse.cut()
+    if calls:
+        choice["message"]["tool_calls"] = list(calls.values())
+    return msgspec.json.encode({**whole, "choices": [choice]})
+
+
+def _add_call(calls: dict[Any, Any], call: Any) -> None:
+    """A piece of a call belongs to the call of its index. Servers that tell none give an id with each new call."""
+    index = call.get("index")
+    if index is None:
+        index = len(calls) if call.get("id") or not calls else next(reversed(calls))
+    function = sse.fields(call.get("function"))
+    known = calls.setdefault(index, {"id": None, "type": "function", "function": {"name": "", "arguments": ""}})
+    known["id"] = known["id"] or call.get("id")
+    known["function"]["name"] = known["function"]["name"] or function.get("name") or ""
+    known["function"]["arguments"] += function.get("arguments") or ""

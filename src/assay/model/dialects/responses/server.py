@@ -2,13 +2,14 @@
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct, structs
 
-from assay.serve.errors import BadRequest, refused
+from assay.model.dialects.responses.wire import wire_usage
+from assay.model.dialects.serving import BadRequest, choose_tools, pieces, refused
 from assay.types import (
     Format,
     FunctionCall,
@@ -26,11 +27,8 @@ from assay.types import (
     Text,
     Tool,
     ToolChoice,
-    Usage,
 )
 
-PIECE = 256
-"""Characters of one delta."""
 Event = dict[str, Any]
 
 
@@ -87,7 +85,7 @@ class _Body(Struct):
     include: list[str] | None = None
 
 
-_body = msgspec.json.Decoder(_Body)
+_decoder = msgspec.json.Decoder(_Body)
 
 
 class ResponsesCall(Struct, frozen=True):
@@ -101,56 +99,56 @@ class ResponsesCall(Struct, frozen=True):
     """The fields of the response object that repeat the request."""
 
 
-def parse(body: bytes) -> ResponsesCall:
+def parse(content: bytes) -> ResponsesCall:
     """The call that a request body holds. Raises BadRequest."""
     try:
-        asked = _body.decode(body)
+        body = _decoder.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise refused(error) from None
     for name in ("previous_response_id", "conversation", "prompt"):
-        if getattr(asked, name) is not None:
+        if getattr(body, name) is not None:
             raise BadRequest(f"{name}: this server keeps nothing; send the whole input", param=name)
-    if asked.background:
+    if body.background:
         raise BadRequest("background: this server answers while the caller waits", param="background")
-    tools, choice = _tools(asked)
+    tools, choice = _tools(body)
     sampling = Sampling(
-        temperature=asked.temperature,
-        top_p=asked.top_p,
-        top_k=asked.top_k,
-        min_p=asked.min_p,
-        presence_penalty=asked.presence_penalty,
-        frequency_penalty=asked.frequency_penalty,
-        max_output_tokens=asked.max_output_tokens,
+        temperature=body.temperature,
+        top_p=body.top_p,
+        top_k=body.top_k,
+        min_p=body.min_p,
+        presence_penalty=body.presence_penalty,
+        frequency_penalty=body.frequency_penalty,
+        max_output_tokens=body.max_output_tokens,
     )
-    wanted = asked.text.format if asked.text else None
+    wanted = body.text.format if body.text else None
     request = Request(
-        input=_input(asked),
+        input=_input(body),
         sampling=sampling,
         tools=tools,
         tool_choice=choice,
-        parallel_tool_calls=asked.parallel_tool_calls,
+        parallel_tool_calls=body.parallel_tool_calls,
         format=None if isinstance(wanted, _Plain) else wanted,
-        seed=asked.seed,
+        seed=body.seed,
     )
     return ResponsesCall(
         request=request,
-        model=asked.model,
-        stream=bool(asked.stream),
+        model=body.model,
+        stream=bool(body.stream),
         # Log-probabilities come beside the ids of their tokens: by themselves they would need the tokens' texts.
-        return_token_ids=bool(asked.return_token_ids) or "message.output_text.logprobs" in (asked.include or ()),
-        echo=_echo(asked),
+        return_token_ids=bool(body.return_token_ids) or "message.output_text.logprobs" in (body.include or ()),
+        echo=_echo(body),
     )
 
 
-def _input(asked: _Body) -> list[Item]:
+def _input(body: _Body) -> list[Item]:
     items: list[Item] = []
-    if asked.instructions:
-        items.append(Message(role="system", content=asked.instructions))
-    if asked.input is None or asked.input == []:
+    if body.instructions:
+        items.append(Message(role="system", content=body.instructions))
+    if body.input is None or body.input == []:
         raise BadRequest("input: expected a text or a list of items", param="input", code="missing_required_parameter")
-    if isinstance(asked.input, str):
-        return [*items, Message(role="user", content=asked.input)]
-    for index, item in enumerate(asked.input):
+    if isinstance(body.input, str):
+        return [*items, Message(role="user", content=body.input)]
+    for index, item in enumerate(body.input):
         if item.get("type", "message") not in _ITEM_TYPES:
             known = ", ".join(_ITEM_TYPES)
             message = f"input[{index}]: items of type {item['type']} are not known here; known: {known}"
@@ -175,38 +173,32 @@ def _given(value: Any) -> Any:
     return value
 
 
-def _tools(asked: _Body) -> tuple[list[Tool], ToolChoice]:
-    tools = [Tool(tool.name, tool.parameters or {}, tool.description, tool.strict) for tool in asked.tools or []]
-    choice = asked.tool_choice or "auto"
-    if isinstance(choice, _Allowed):
-        allowed = {tool.name for tool in choice.tools}
-        tools, choice = [tool for tool in tools if tool.name in allowed], choice.mode
-    if isinstance(choice, NamedTool) and choice.name not in {tool.name for tool in tools}:
-        raise BadRequest(f"tool_choice: there is no tool {choice.name} among tools", param="tool_choice")
-    if choice == "required" and not tools:
-        raise BadRequest("tool_choice: a call is required, and there are no tools", param="tool_choice")
-    return tools, choice
+def _tools(body: _Body) -> tuple[list[Tool], ToolChoice]:
+    tools = [Tool(tool.name, tool.parameters or {}, tool.description, tool.strict) for tool in body.tools or []]
+    if isinstance(body.tool_choice, _Allowed):
+        return choose_tools(tools, body.tool_choice.mode, {tool.name for tool in body.tool_choice.tools})
+    return choose_tools(tools, body.tool_choice or "auto")
 
 
-def _echo(asked: _Body) -> dict[str, Any]:
-    wanted = asked.text.format if asked.text else None
+def _echo(body: _Body) -> dict[str, Any]:
+    wanted = body.text.format if body.text else None
     shown = msgspec.to_builtins(wanted or _Plain())
     if shown["type"] == "json_schema":
         # In the specification's response object the schema itself is null.
         shown = {"description": None, "strict": False, **shown, "schema": None}
     return {
-        "instructions": asked.instructions,
-        "tools": [structs.asdict(tool) for tool in asked.tools or []],
-        "tool_choice": msgspec.to_builtins(asked.tool_choice or "auto"),
-        "parallel_tool_calls": asked.parallel_tool_calls is not False,
+        "instructions": body.instructions,
+        "tools": [structs.asdict(tool) for tool in body.tools or []],
+        "tool_choice": msgspec.to_builtins(body.tool_choice or "auto"),
+        "parallel_tool_calls": body.parallel_tool_calls is not False,
         "text": {"format": shown},
-        "metadata": asked.metadata or {},
-        "safety_identifier": asked.safety_identifier,
-        "prompt_cache_key": asked.prompt_cache_key,
+        "metadata": body.metadata or {},
+        "safety_identifier": body.safety_identifier,
+        "prompt_cache_key": body.prompt_cache_key,
     }
 
 
-def begun(call: ResponsesCall, *, model: str, sampling: dict[str, Any]) -> dict[str, Any]:
+def begun(call: ResponsesCall, *, model: str, sampling: Mapping[str, Any]) -> dict[str, Any]:
     """The response object of a call that has no answer yet. `sampling` is what the model is sampled by."""
     return {
         "id": f"resp_{uuid.uuid4().hex}",
@@ -244,7 +236,7 @@ def completed(call: ResponsesCall, begun: dict[str, Any], response: Response) ->
         "completed_at": int(time.time()) if response.status == "completed" else None,
         "model": response.model or begun["model"],
         "output": [_item(item, response.status) for item in response.output],
-        "usage": _usage(response.usage),
+        "usage": wire_usage(response.usage),
     }
     if response.status == "incomplete":
         done["incomplete_details"] = {"reason": response.incomplete_reason or "max_output_tokens"}
@@ -258,19 +250,6 @@ def completed(call: ResponsesCall, begun: dict[str, Any], response: Response) ->
 def failed(begun: dict[str, Any], message: str, code: str) -> dict[str, Any]:
     """The response object of a call that has no answer and will get none."""
     return begun | {"status": "failed", "error": {"code": code, "message": message}}
-
-
-def _usage(usage: Usage) -> dict[str, Any] | None:
-    """Null where the model's server does not count."""
-    if not usage.input_tokens and not usage.output_tokens:
-        return None
-    return {
-        "input_tokens": usage.input_tokens,
-        "input_tokens_details": {"cached_tokens": usage.cached_tokens},
-        "output_tokens": usage.output_tokens,
-        "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
-        "total_tokens": usage.input_tokens + usage.output_tokens,
-    }
 
 
 def _item(item: Item, status: str) -> dict[str, Any]:
@@ -315,6 +294,8 @@ def _part(part: Text | Refusal | InputText | InputImage) -> dict[str, Any]:
 
 
 _CITATION = ("type", "url", "start_index", "end_index", "title")
+
+
 _LOGPROB = ("token", "logprob", "bytes", "top_logprobs")
 
 
@@ -372,12 +353,6 @@ _NAMES = {
 
 
 def _text(name: str, place: dict[str, Any], held: str, text: str) -> Iterator[Event]:
-    for start in range(0, len(text), PIECE):
-        yield {"type": f"{name}.delta", **place, "delta": text[start : start + PIECE]}
+    for piece in pieces(text):
+        yield {"type": f"{name}.delta", **place, "delta": piece}
     yield {"type": f"{name}.done", **place, held: text}
-
-
-def sampled_by(server: Sampling, asked: Sampling) -> dict[str, Any]:
-    """The settings that a request is sampled by: the caller's, then the configuration's."""
-    both = structs.asdict(server) | {name: value for name, value in structs.asdict(asked).items() if value is not None}
-    return {name: value for name, value in both.items() if value is not None}

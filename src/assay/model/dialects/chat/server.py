@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from assay.model.dialects.chat import reasoning_details, thought
-from assay.serve.errors import BadRequest, refused
+from assay.model.dialects.chat.wire import finish_reason, reasoning_details, thought, wire_call, wire_usage
+from assay.model.dialects.serving import BadRequest, choose_tools, pieces, refused
 from assay.types import (
     Content,
     Format,
@@ -28,11 +28,7 @@ from assay.types import (
     Text,
     Tool,
     ToolChoice,
-    Usage,
 )
-
-PIECE = 256
-"""Characters of one delta."""
 
 
 class ChatCall(Struct, frozen=True):
@@ -184,48 +180,48 @@ class _Body(Struct):
     audio: Any = None
 
 
-_body = msgspec.json.Decoder(_Body)
+_decoder = msgspec.json.Decoder(_Body)
 
 
-def parse(body: bytes) -> ChatCall:
+def parse(content: bytes) -> ChatCall:
     """The call that a request body holds. Raises BadRequest."""
     try:
-        asked = _body.decode(body)
+        body = _decoder.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise refused(error) from None
-    if asked.n not in (None, 1):
-        raise BadRequest(f"n: {asked.n} answers at once; this server gives one a call", param="n")
+    if body.n not in (None, 1):
+        raise BadRequest(f"n: {body.n} answers at once; this server gives one a call", param="n")
     for name, instead in (("functions", "tools"), ("function_call", "tool_choice"), ("audio", "text")):
-        if getattr(asked, name) is not None:
+        if getattr(body, name) is not None:
             raise BadRequest(f"{name}: not served here; use {instead}", param=name)
-    tools, choice = _tools(asked)
+    tools, choice = _tools(body)
     request = Request(
-        input=_items(asked),
-        sampling=_sampling(asked),
+        input=_items(body),
+        sampling=_sampling(body),
         tools=tools,
         tool_choice=choice,
-        parallel_tool_calls=asked.parallel_tool_calls,
-        format=_format(asked),
-        seed=asked.seed,
+        parallel_tool_calls=body.parallel_tool_calls,
+        format=_format(body),
+        seed=body.seed,
     )
     return ChatCall(
         request=request,
-        model=asked.model,
-        stream=bool(asked.stream),
-        include_usage=bool(asked.stream_options and asked.stream_options.include_usage),
-        return_token_ids=bool(asked.return_token_ids),
-        logprobs=bool(asked.logprobs),
+        model=body.model,
+        stream=bool(body.stream),
+        include_usage=bool(body.stream_options and body.stream_options.include_usage),
+        return_token_ids=bool(body.return_token_ids),
+        logprobs=bool(body.logprobs),
     )
 
 
-def _items(asked: _Body) -> list[Item]:
-    if not asked.messages:
+def _items(body: _Body) -> list[Item]:
+    if not body.messages:
         raise BadRequest("messages: expected at least one", param="messages")
     items: list[Item] = []
-    for index, message in enumerate(asked.messages):
+    for index, message in enumerate(body.messages):
         match message:
             case _Assistant():
-                items += _said(message, f"messages[{index}]")
+                items += _assistant_items(message, f"messages[{index}]")
             case _ToolOutput():
                 items.append(FunctionCallOutput(call_id=message.tool_call_id, output=_content(message.content)))
             case _:
@@ -245,7 +241,7 @@ def _content(content: str | list[_TextPart] | list[_TextPart | _ImagePart]) -> s
     ]
 
 
-def _said(message: _Assistant, place: str) -> Iterator[Item]:
+def _assistant_items(message: _Assistant, place: str) -> Iterator[Item]:
     """What the model said, in the order in which the dialect `chat` reads it: thought, text and refusal, calls."""
     if message.function_call is not None:
         raise BadRequest(f"{place}.function_call: not served here; use tool_calls", param=f"{place}.function_call")
@@ -269,40 +265,36 @@ def _said(message: _Assistant, place: str) -> Iterator[Item]:
         yield FunctionCall(call_id=call.id, name=call.function.name, arguments=call.function.arguments)
 
 
-def _tools(asked: _Body) -> tuple[list[Tool], ToolChoice]:
+def _tools(body: _Body) -> tuple[list[Tool], ToolChoice]:
     tools = [
         # Without parameters the API means a function that takes none.
         Tool(tool.name, tool.parameters or {"type": "object", "properties": {}}, tool.description, tool.strict)
-        for tool in (offered.function for offered in asked.tools or [])
+        for tool in (offered.function for offered in body.tools or [])
     ]
-    choice = asked.tool_choice or "auto"
-    if isinstance(choice, _Allowed):
-        allowed = {tool.function.name for tool in choice.allowed_tools.tools}
-        tools, choice = [tool for tool in tools if tool.name in allowed], choice.allowed_tools.mode
-    if isinstance(choice, _Named):
-        choice = NamedTool(choice.function.name)
-        if choice.name not in {tool.name for tool in tools}:
-            raise BadRequest(f"tool_choice: there is no tool {choice.name} among tools", param="tool_choice")
-    if choice == "required" and not tools:
-        raise BadRequest("tool_choice: a call is required, and there are no tools", param="tool_choice")
-    return tools, choice
+    match body.tool_choice:
+        case _Allowed(allowed_tools=allowed):
+            return choose_tools(tools, allowed.mode, {tool.function.name for tool in allowed.tools})
+        case _Named(function=function):
+            return choose_tools(tools, NamedTool(function.name))
+        case choice:
+            return choose_tools(tools, choice or "auto")
 
 
-def _sampling(asked: _Body) -> Sampling:
+def _sampling(body: _Body) -> Sampling:
     return Sampling(
-        temperature=asked.temperature,
-        top_p=asked.top_p,
-        top_k=asked.top_k,
-        min_p=asked.min_p,
-        presence_penalty=asked.presence_penalty,
-        frequency_penalty=asked.frequency_penalty,
-        stop=(asked.stop,) if isinstance(asked.stop, str) else tuple(asked.stop) if asked.stop else None,
-        max_output_tokens=asked.max_completion_tokens or asked.max_tokens,
+        temperature=body.temperature,
+        top_p=body.top_p,
+        top_k=body.top_k,
+        min_p=body.min_p,
+        presence_penalty=body.presence_penalty,
+        frequency_penalty=body.frequency_penalty,
+        stop=(body.stop,) if isinstance(body.stop, str) else tuple(body.stop) if body.stop else None,
+        max_output_tokens=body.max_completion_tokens or body.max_tokens,
     )
 
 
-def _format(asked: _Body) -> Format | None:
-    match asked.response_format:
+def _format(body: _Body) -> Format | None:
+    match body.response_format:
         case _ObjectFormat():
             return JsonObject()
         case _SchemaFormat(json_schema=given):
@@ -322,7 +314,7 @@ def completion(response: Response, call: ChatCall, id: str, created: int, model:
         "index": 0,
         "message": _wire_message(response.output),
         "logprobs": _logprobs(response) if call.logprobs else None,
-        "finish_reason": _finish_reason(response),
+        "finish_reason": finish_reason(response),
     }
     whole: dict[str, Any] = {
         "id": id,
@@ -330,7 +322,7 @@ def completion(response: Response, call: ChatCall, id: str, created: int, model:
         "created": created,
         "model": response.model or model,
         "choices": [choice],
-        "usage": _usage(response.usage),
+        "usage": wire_usage(response.usage),
     }
     if call.return_token_ids and tokens is not None:
         whole["prompt_token_ids"] = tokens.prompt
@@ -356,31 +348,8 @@ def _wire_message(output: list[Item]) -> dict[str, Any]:
         wire |= {"reasoning_content": reasoning, "reasoning": reasoning}
     if details := [detail for item in thoughts for detail in reasoning_details(item)]:
         wire["reasoning_details"] = details
-    calls = [
-        {"id": item.call_id, "type": "function", "function": {"name": item.name, "arguments": item.arguments}}
-        for item in output
-        if isinstance(item, FunctionCall)
-    ]
+    calls = [wire_call(item) for item in output if isinstance(item, FunctionCall)]
     return {**wire, "tool_calls": calls} if calls else wire
-
-
-def _finish_reason(response: Response) -> str:
-    if response.status == "incomplete":
-        return "content_filter" if response.incomplete_reason == "content_filter" else "length"
-    return "tool_calls" if any(isinstance(item, FunctionCall) for item in response.output) else "stop"
-
-
-def _usage(usage: Usage) -> dict[str, Any] | None:
-    """Null where the model's server does not count."""
-    if not usage.input_tokens and not usage.output_tokens:
-        return None
-    return {
-        "prompt_tokens": usage.input_tokens,
-        "completion_tokens": usage.output_tokens,
-        "total_tokens": usage.input_tokens + usage.output_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
-        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
-    }
 
 
 def _logprobs(response: Response) -> dict[str, Any] | None:
@@ -422,19 +391,15 @@ def chunks(response: Response, call: ChatCall, id: str, created: int, model: str
 
 
 def _deltas(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for piece in _pieces(message.get("reasoning")):
+    for piece in pieces(message.get("reasoning")):
         yield {"reasoning_content": piece, "reasoning": piece}
     if "reasoning_details" in message:
         yield {"reasoning_details": message["reasoning_details"]}
     for name in ("content", "refusal"):
-        for piece in _pieces(message[name]):
+        for piece in pieces(message[name]):
             yield {name: piece}
     for index, call in enumerate(message.get("tool_calls", ())):
         function = {"name": call["function"]["name"], "arguments": ""}
         yield {"tool_calls": [{**call, "index": index, "function": function}]}
-        for piece in _pieces(call["function"]["arguments"]):
+        for piece in pieces(call["function"]["arguments"]):
             yield {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}
-
-
-def _pieces(text: str | None) -> list[str]:
-    return [text[start : start + PIECE] for start in range(0, len(text), PIECE)] if text else []
