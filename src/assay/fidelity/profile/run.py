@@ -39,7 +39,7 @@ class ProfilePlan:
     limit: int | None = None
     concurrency: int = 64
     collector: Collector = distribute
-    """By whom runs are collected: how many processes, and where."""
+    """Collects the runs: in this process, in several processes, or on a cluster."""
     seed: int = 0
     early_stop: bool = True
     budget: Budget | None = None
