@@ -178,10 +178,28 @@ class RayConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     message, and written nowhere."""
 
 
+class AgentConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """`[agents.NAME]`: an agent and its settings. Part of a run's identity."""
+
+    agent: str
+    """An entry point of `assay.agents` (see `assay list agents`)."""
+    settings: dict[str, Any] = {}
+    """Passed to the agent's class as keyword arguments."""
+
+    def __str__(self) -> str:
+        settings = ", ".join(f"{name}={value!r}" for name, value in self.settings.items())
+        return f"{self.agent} ({settings})" if settings else self.agent
+
+
+LOOP = AgentConfig(agent="loop")
+"""The loop of model and tools: the agent where no other is named."""
+
+
 class AssayToml(Struct, frozen=True, forbid_unknown_fields=True):
-    """`assay.toml`: models by name, and Ray."""
+    """`assay.toml`: models and agents by name, and Ray."""
 
     models: dict[str, ModelConfig] = {}
+    agents: dict[str, AgentConfig] = {}
     ray: RayConfig = RayConfig()
 
 
@@ -330,6 +348,18 @@ def models(own: AssayToml = NO_FILE) -> dict[str, ModelConfig]:
 def assay_toml(path: Path = Path("assay.toml")) -> AssayToml:
     """Returns what a file of models says, and nothing where there is none. Commands read the working directory's."""
     return read_toml(path, AssayToml) if path.exists() else NO_FILE
+
+
+def load_agent(name: str, *, own: AssayToml = NO_FILE) -> AgentConfig:
+    """Returns an agent's configuration: `[agents.NAME]` of `own`, else the installed agent of that name.
+
+    Raises UsageError, with the nearest names.
+    """
+    config = own.agents.get(name) or AgentConfig(agent=name)
+    installed = plugins("assay.agents")
+    if config.agent not in installed:
+        raise UnknownName("agent", config.agent, [*installed, *own.agents])
+    return config
 
 
 class Wire(Struct, frozen=True):

@@ -16,7 +16,7 @@ from assay.benchmark.catalog import load
 from assay.collect.collect import Interruption, Tally
 from assay.collect.run import RunPlan
 from assay.collect.workers import plain
-from assay.config import ModelConfig
+from assay.config import AgentConfig, ModelConfig
 from assay.errors import UsageError
 from assay.model.wrappers.budget import Budget
 from assay.sandbox import PLACE, Place
@@ -45,6 +45,7 @@ class RunRequest(Struct, frozen=True, kw_only=True):
     limits: RolloutLimits
     name: str
     server: ModelConfig
+    agent: AgentConfig
     roles: dict[str, ModelConfig]
     repeats: int
     limit: int | None
@@ -103,6 +104,7 @@ def request_to(asked: RunPlan, index: int, count: int, env: Sequence[str] = ()) 
         limits=asked.benchmark.limits,
         name=asked.name,
         server=asked.server,
+        agent=asked.agent,
         roles=dict(asked.roles),
         repeats=asked.repeats,
         limit=asked.limit,
@@ -122,6 +124,7 @@ def plan_of(request: RunRequest, budget: Budget | None) -> RunPlan:
         benchmark=replace(load(request.source), sampling=request.sampling, limits=request.limits),
         name=request.name,
         server=request.server,
+        agent=request.agent,
         folder=Path(),
         repeats=request.repeats,
         limit=request.limit,

@@ -15,11 +15,11 @@ import msgspec
 from msgspec import structs
 
 from assay.agent import Agent
-from assay.agent.loop import ToolLoop
+from assay.agent.catalog import make_agent
 from assay.benchmark import Benchmark
 from assay.benchmark.code import score_code
 from assay.collect.collect import Interruption, Tally, collect, owed, plan
-from assay.config import ModelConfig
+from assay.config import LOOP, AgentConfig, ModelConfig
 from assay.digest import digest, tasks_digest
 from assay.errors import BudgetSpent, UnknownName, UsageError
 from assay.model import DIALECTS, Model, connect, identity_of
@@ -41,6 +41,7 @@ class RunPlan:
     name: str
     """The model's short name."""
     server: ModelConfig
+    agent: AgentConfig = LOOP
     folder: Path
     repeats: int
     limit: int | None = None
@@ -69,7 +70,7 @@ async def collect_run(
 ) -> Tally:
     """Collect what the run still owes; `watch` is handed the running tally before the first rollout.
 
-    `model` stands in place of the one that the configuration says, and `agent` in place of the tool loop.
+    `model` stands in place of the one that the configuration says, and `agent` in place of the one that it names.
     Raises UsageError, DigestMismatch and StoppedEarly (NothingScored, BudgetSpent). What was collected is kept.
     """
     async with opened(asked, model) as ready:
@@ -90,7 +91,7 @@ async def collect_run(
             watch(tally)
             await collect(
                 ready.benchmark,
-                agent or ToolLoop(),
+                agent or make_agent(asked.agent),
                 guarded,
                 planned,
                 store,
@@ -195,6 +196,7 @@ def record_of(asked: RunPlan, model: Model, tasks: list[Task]) -> RunRecord:
         model=asked.name,
         server=msgspec.to_builtins(shown(asked.server)),
         identity=asked.server.identity() | identity_of(model),
+        agent=asked.agent,
         sampling=asked.benchmark.sampling,
         limits=asked.benchmark.limits,
         seed=asked.seed,

@@ -7,7 +7,7 @@ from pathlib import Path
 from msgspec import structs
 
 from assay.agent import Agent
-from assay.agent.loop import ToolLoop
+from assay.agent.catalog import make_agent
 from assay.benchmark import Benchmark
 from assay.collect.collect import Interruption, Tally, collect, plan
 from assay.collect.head import distribute
@@ -19,6 +19,7 @@ from assay.fidelity.profile import profile as make_profile
 from assay.library.names import (
     AnyModel,
     TemporaryFolder,
+    agent_of,
     budget_of,
     changed,
     load,
@@ -43,7 +44,7 @@ async def run(
     benchmark: str | Path | Benchmark,
     *,
     model: AnyModel,
-    agent: Agent | None = None,
+    agent: str | Agent | None = None,
     base_url: str | None = None,
     repeats: int | None = None,
     limit: int | None = None,
@@ -63,8 +64,9 @@ async def run(
     """Runs one benchmark on one model, or goes on with the run in `out`. Returns the Run.
 
     `model` is a name (see `assay list models`; or `chat:ID` with a `base_url`), a ModelConfig, or an object with
-    `async def respond(request) -> Response`. `agent` is an object with `async def run(task, model, session)`, by
-    default the loop of model and tools. `repeats`, `sampling` and `limits` are the benchmark's own where not given.
+    `async def respond(request) -> Response`. `agent` is a name (see `assay list agents`) or an object with
+    `async def run(task, model, session)`, by default the loop of model and tools. `repeats`, `sampling` and `limits`
+    are the benchmark's own where not given.
     `limit` takes the first tasks alone. At most `concurrency` rollouts are in flight. `roles` names the models that the
     benchmark asks beside this one. The run ends before it uses more than `budget_tokens` or `budget_usd`. `config` is a
     file such as `assay.toml`, where models have names. Without `out` the run lives in a temporary folder that ends with
@@ -75,7 +77,8 @@ async def run(
     """
     chosen = changed(load(benchmark), sampling, limits)
     name, server, live = model_of(model, base_url, config)
-    if processes > 1 and (live is not None or agent is not None):
+    driver, driving = agent_of(agent, config)
+    if processes > 1 and (live is not None or driving is not None):
         raise UsageError("a model or agent object lives in this process alone; expected processes=1, or a name")
     temporary = TemporaryFolder() if out is None else None
     folder = temporary.path / name if temporary else Path(str(out))
@@ -87,6 +90,7 @@ async def run(
         benchmark=chosen,
         name=name,
         server=server,
+        agent=driver,
         folder=folder,
         repeats=chosen.repeats if repeats is None else repeats,
         limit=limit,
@@ -101,7 +105,7 @@ async def run(
         if processes > 1:
             await distribute(asked, processes, watch=watch or _nothing)
         else:
-            await collect_run(asked, model=live, agent=agent, watch=watch or _nothing)
+            await collect_run(asked, model=live, agent=driving, watch=watch or _nothing)
     except StoppedEarly as error:
         if (folder / "run.json").exists():
             error.run = Run(folder, _keep=temporary)
@@ -126,7 +130,7 @@ async def rollouts(
     benchmark: str | Path | Benchmark,
     *,
     model: AnyModel,
-    agent: Agent | None = None,
+    agent: str | Agent | None = None,
     base_url: str | None = None,
     tasks: Sequence[str] | None = None,
     repeats: int = 1,
@@ -146,10 +150,12 @@ async def rollouts(
     """
     chosen = changed(load(benchmark), sampling, limits)
     name, server, live = model_of(model, base_url, config)
+    driver, driving = agent_of(agent, config)
     asked = RunPlan(
         benchmark=chosen,
         name=name,
         server=server,
+        agent=driver,
         folder=Path(),
         repeats=repeats,
         concurrency=concurrency,
@@ -163,7 +169,7 @@ async def rollouts(
         planned = plan(wanted, repeats, seed=seed, scored=set(), attempts={}, shard=Shard())
         await collect(
             ready.benchmark,
-            agent or ToolLoop(),
+            driving or make_agent(driver),
             ready.model,
             planned,
             memory,

@@ -10,9 +10,23 @@ from typing import Any
 
 from msgspec import structs
 
+from assay.agent import Agent, needs_model
+from assay.agent.catalog import make_agent
 from assay.benchmark import Benchmark
 from assay.benchmark.catalog import load as load_benchmark
-from assay.config import NO_FILE, AssayToml, ModelConfig, Suite, assay_toml, load_model, load_suite, suite_of
+from assay.config import (
+    LOOP,
+    NO_FILE,
+    AgentConfig,
+    AssayToml,
+    ModelConfig,
+    Suite,
+    assay_toml,
+    load_agent,
+    load_model,
+    load_suite,
+    suite_of,
+)
 from assay.errors import UsageError
 from assay.model import Model
 from assay.model.wrappers.budget import Budget
@@ -59,6 +73,34 @@ def model_of(model: AnyModel, base_url: str | None, config: str | Path | None) -
         return server.id.replace("/", "--") or server.dialect, server, None
     name = type(model).__qualname__.replace("<locals>.", "")
     return name, ModelConfig(dialect=OBJECT, id=f"{type(model).__module__}.{name}"), model
+
+
+def model_or_none(
+    model: str | None, base_url: str | None, agent: AgentConfig, *, own: AssayToml
+) -> tuple[str, ModelConfig]:
+    """Returns a model's short name and its configuration; no model where none is named and the agent asks none.
+
+    Raises UsageError.
+    """
+    if model is not None:
+        return load_model(model, base_url, own=own)
+    if needs_model(make_agent(agent)):
+        raise UsageError(f"the agent {agent} asks a model; say which one: --model NAME (see assay list models)")
+    return "none", ModelConfig(dialect="none")
+
+
+def run_name(model: str, agent: str) -> str:
+    """Returns the name of a run's folder: the model's, with the agent's where it is not the loop."""
+    return model if agent == LOOP.agent else f"{model}-{agent}"
+
+
+def agent_of(agent: str | Agent | None, config: str | Path | None) -> tuple[AgentConfig, Agent | None]:
+    """Returns the agent's configuration, and the object itself where the agent is one."""
+    if agent is None:
+        return LOOP, None
+    if isinstance(agent, str):
+        return load_agent(agent, own=toml_of(config)), None
+    return AgentConfig(agent=f"{type(agent).__module__}:{type(agent).__qualname__}"), agent
 
 
 def roles_of(roles: Mapping[str, str | ModelConfig], config: str | Path | None) -> dict[str, ModelConfig]:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from assay.config import convert
+from assay.config import LOOP, AgentConfig, convert
 from assay.digest import changed_files, digest
 from assay.errors import InputError, UsageError
 from assay.types import RolloutLimits, Sampling
@@ -53,6 +53,8 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     """The protocol's sampling."""
     limits: RolloutLimits = RolloutLimits()
     """The protocol's limits."""
+    agent: AgentConfig = LOOP
+    """What drove the model: the tool loop in files from before it was written down."""
     seed: int
     repeats: int
     """Repeats planned when the run began. Later commands may have added more."""
@@ -69,7 +71,7 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     def differences(self, other: "RunRecord", *, here: str = "there", elsewhere: str = "now") -> list[str]:
         """Returns what keeps the two from being one run, a line each. The words say where each of the two stands."""
         names = ("benchmark", "version", "tasks", "tasks_digest", "code", "identity", "sampling", "limits", "seed")
-        pairs = [(name, getattr(self, name), getattr(other, name)) for name in names]
+        pairs = [(name, getattr(self, name), getattr(other, name)) for name in (*names, "agent")]
         for role in sorted(self.roles.keys() | other.roles.keys()):
             mine, theirs = self.roles.get(role), other.roles.get(role)
             pairs.append((f"the {role}", mine and mine.identity, theirs and theirs.identity))

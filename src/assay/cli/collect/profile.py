@@ -15,7 +15,7 @@ from assay.benchmark.catalog import load
 from assay.cli.collect.live import Live, console, drive
 from assay.cli.collect.run import collecting, roles_of
 from assay.collect.collect import Interruption
-from assay.config import Suite, assay_toml, load_suite, suite_of
+from assay.config import Suite, assay_toml, load_agent, load_suite, suite_of
 from assay.errors import UsageError
 from assay.fidelity.gates import applicable
 from assay.fidelity.profile import ProfilePlan, compute
@@ -36,6 +36,7 @@ def profile(
     *,
     suite: str | None = None,
     models: str | None = None,
+    agent: str = "loop",
     repeats: int | None = None,
     limit: int | None = None,
     concurrency: int = 64,
@@ -67,6 +68,8 @@ def profile(
         A suite's name (see `assay list suites`) or the path of a TOML file; `embedded` where not given.
     models
         Some models in place of a suite, by name (see `assay list models`) with commas between, such as gold,null.
+    agent
+        An agent's name (see `assay list agents`, and [agents.NAME] in assay.toml); `loop` where not given.
     repeats
         Rollouts a task. The benchmark's own number where not given.
     limit
@@ -107,6 +110,7 @@ def profile(
         Allow --sandbox subprocess, which shuts nothing off.
     """
     place(sandbox, unsafe=unsafe)
+    driver = load_agent(agent, own=assay_toml())
     chosen, chosen_suite = load(benchmark), _suite(suite, models, assign)
     chosen_suite = structs.replace(chosen_suite, roles=chosen_suite.roles | roles_of(role))
     folder = out or Path("profiles", f"{chosen.name}-{chosen_suite.name}{'' if limit is None else f'-limit{limit}'}")
@@ -115,6 +119,7 @@ def profile(
         asked = ProfilePlan(
             benchmark=chosen,
             suite=chosen_suite,
+            agent=driver,
             folder=folder,
             repeats=chosen.repeats if repeats is None else repeats,
             limit=limit,

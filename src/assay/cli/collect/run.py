@@ -18,9 +18,9 @@ from assay.collect.head import distribute
 from assay.collect.request import Collector
 from assay.collect.run import RunPlan, count_spent
 from assay.collect.workers.ray import joined
-from assay.config import ModelConfig, Settings, assay_toml, load_model, override
+from assay.config import ModelConfig, Settings, assay_toml, load_agent, load_model, override
 from assay.errors import BudgetSpent, NothingScored, UsageError
-from assay.library.names import budget_of
+from assay.library.names import budget_of, model_or_none, run_name
 from assay.sandbox import place
 from assay.store import Shard
 
@@ -28,7 +28,8 @@ from assay.store import Shard
 def run(
     benchmark: str,
     *,
-    model: str,
+    model: str | None = None,
+    agent: str = "loop",
     base_url: str | None = None,
     repeats: int | None = None,
     limit: int | None = None,
@@ -56,7 +57,10 @@ def run(
     benchmark
         A benchmark's name (see `assay list benchmarks`) or the path of its folder.
     model
-        A model's name (see `assay list models`), or openai:ID or chat:ID for any OpenAI-compatible endpoint.
+        A model's name (see `assay list models`), or openai:ID or chat:ID for any OpenAI-compatible endpoint. Only an
+        agent that asks no model goes without.
+    agent
+        An agent's name (see `assay list agents`, and [agents.NAME] in assay.toml); `loop` where not given.
     base_url
         The endpoint, up to and including /v1.
     repeats
@@ -100,9 +104,10 @@ def run(
     """
     place(sandbox, unsafe=unsafe)
     chosen = load(benchmark)
-    name, server = load_model(model, base_url, own=assay_toml())
+    driver = load_agent(agent, own=assay_toml())
+    name, server = model_or_none(model, base_url, driver, own=assay_toml())
     settings = override(Settings(model=server, sampling=chosen.sampling, limits=chosen.limits), assign)
-    folder = out or Path("runs", chosen.name if limit is None else f"{chosen.name}-limit{limit}", name)
+    folder = out or Path("runs", chosen.name if limit is None else f"{chosen.name}-limit{limit}", run_name(name, agent))
     budget = budget_of(budget_tokens, budget_usd)
     roles = roles_of(role)
     if budget:
@@ -111,6 +116,7 @@ def run(
         benchmark=dataclasses.replace(chosen, sampling=settings.sampling, limits=settings.limits),
         name=name,
         server=settings.model,
+        agent=driver,
         folder=folder,
         repeats=chosen.repeats if repeats is None else repeats,
         limit=limit,

@@ -15,7 +15,7 @@ from contextvars import copy_context
 import msgspec
 from msgspec import Struct, structs
 
-from assay.agent.loop import ToolLoop
+from assay.agent.catalog import make_agent
 from assay.collect.collect import Interruption, Planned, Tally, collect, seed_of
 from assay.collect.request import Report, RunRequest, plan_of, report_of
 from assay.collect.run import Ready, RunPlan, opened
@@ -246,7 +246,7 @@ class Rollouts:
         self._outbox = Outbox(tally, budget, self._queue)
         return collect(
             ready.benchmark,
-            ToolLoop(),
+            make_agent(asked.agent),
             model,
             self._queue,
             self._outbox,

@@ -13,7 +13,7 @@ from assay.collect.collect import Interruption, Tally
 from assay.collect.head import distribute
 from assay.collect.request import Collector
 from assay.collect.run import RunPlan, cast, count_spent, shown, tasks_of, versions
-from assay.config import Suite
+from assay.config import LOOP, AgentConfig, Suite
 from assay.errors import BudgetSpent, NothingScored
 from assay.fidelity.gates import judge_benchmark
 from assay.fidelity.gates.floor import clears_floor
@@ -34,6 +34,7 @@ class ProfilePlan:
 
     benchmark: Benchmark
     suite: Suite
+    agent: AgentConfig = LOOP
     folder: Path
     repeats: int
     limit: int | None = None
@@ -120,6 +121,7 @@ def _begin(asked: ProfilePlan, tasks: list[Task]) -> Plan:
         repeats=asked.repeats,
         until_stable=asked.until_stable,
         seed=asked.seed,
+        agent=asked.agent,
         versions=versions(),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -150,6 +152,7 @@ async def _run(
         benchmark=asked.benchmark,
         name=name,
         server=member.server(),
+        agent=asked.agent,
         folder=folder,
         repeats=asked.repeats,
         limit=asked.limit,

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from assay.config import Suite
+from assay.config import LOOP, AgentConfig, Suite
 from assay.fidelity.schema.evidence import Finding, Parity, Reproduced, Reviewed, RolloutRef, SuspectTask
 from assay.types import Kind, Role
 
@@ -154,6 +154,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     until_stable: bool = False
     """Whether the strongest open model was given more repeats, until its score stood still."""
     seed: int
+    agent: AgentConfig = LOOP
     versions: dict[str, str]
     started: str
     """ISO 8601, UTC."""
