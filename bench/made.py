@@ -15,7 +15,7 @@ from random import Random
 import msgspec
 from msgspec import structs
 
-from assay.collect.collect import seed_of
+from assay.collect.plan import seed_of
 from assay.fidelity.schema.profile import Plan
 from assay.store import read_record, read_rollouts, write_json, write_lines
 from assay.types import Failure, Message, Rollout, Score, StopReason, Text, Turn, Usage

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from assay.collect.collect import seed_of
+from assay.collect.plan import seed_of
 from assay.store import read_record, read_registry, read_rollouts, read_tasks
 from assay.types import Failure
 from chaos.script import FORMS, gold

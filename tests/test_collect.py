@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from assay.agent.loop import ToolLoop
 from assay.benchmark import Benchmark, Environment
 from assay.benchmark.verify.integer import integer
-from assay.collect.collect import Interruption, Planned, plan, roll, seed_of
+from assay.collect.collect import Interruption
 from assay.collect.deadline import Deadline
+from assay.collect.plan import Planned, plan, seed_of
+from assay.collect.roll import roll
 from assay.collect.run import RunPlan, collect_run
 from assay.config import ModelConfig
 from assay.digest import task_digest

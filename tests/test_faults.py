@@ -18,7 +18,8 @@ import pytest
 from assay.agent.loop import ToolLoop
 from assay.benchmark import Benchmark, Environment
 from assay.benchmarks.arithmetic.benchmark import BENCHMARK
-from assay.collect.collect import Planned, roll
+from assay.collect.plan import Planned
+from assay.collect.roll import roll
 from assay.collect.run import RunPlan, collect_run
 from assay.config import Limits, ModelConfig
 from assay.errors import NothingScored

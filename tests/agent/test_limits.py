@@ -11,8 +11,9 @@ from assay.agent import Agent
 from assay.agent.loop import ToolLoop
 from assay.benchmark import Benchmark, Environment, Session
 from assay.benchmark.tools import ToolEnvironment, ToolSession, tool
-from assay.collect.collect import Planned, roll
 from assay.collect.deadline import Deadline
+from assay.collect.plan import Planned
+from assay.collect.roll import roll
 from assay.config import ModelConfig
 from assay.digest import task_digest
 from assay.model import Model

@@ -17,7 +17,8 @@ from starlette.responses import Response as Answer
 
 from assay.agent.loop import ToolLoop
 from assay.benchmark import Benchmark
-from assay.collect.collect import Planned, roll
+from assay.collect.plan import Planned
+from assay.collect.roll import roll
 from assay.config import ModelConfig
 from assay.digest import task_digest
 from assay.errors import UsageError

@@ -16,7 +16,8 @@ from msgspec import Struct
 from assay.agent.loop import ToolLoop
 from assay.benchmark import Benchmark
 from assay.benchmark.tools import Rejected, ToolEnvironment, ToolSession, tool, tools_of
-from assay.collect.collect import Planned, roll
+from assay.collect.plan import Planned
+from assay.collect.roll import roll
 from assay.config import ModelConfig
 from assay.digest import task_digest
 from assay.errors import ToolError, UsageError

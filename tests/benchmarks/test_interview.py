@@ -14,7 +14,8 @@ from assay.benchmarks.interview import benchmark
 from assay.benchmarks.interview.benchmark import BENCHMARK, DIGEST, LAST, SPARE, form, same
 from assay.benchmarks.interview.people import LEVELS, SCENES, Person, people
 from assay.benchmarks.interview.user import HonestUser, persona
-from assay.collect.collect import Planned, roll
+from assay.collect.plan import Planned
+from assay.collect.roll import roll
 from assay.config import ModelConfig
 from assay.digest import task_digest, tasks_digest
 from assay.model import Model

@@ -17,7 +17,8 @@ from assay.benchmark.tools import tools_of
 from assay.benchmarks.office import benchmark as module
 from assay.benchmarks.office.benchmark import BENCHMARK
 from assay.benchmarks.office.session import OfficeSession, judge
-from assay.collect.collect import Planned, roll
+from assay.collect.plan import Planned
+from assay.collect.roll import roll
 from assay.collect.run import model_of
 from assay.config import ModelConfig
 from assay.digest import task_digest, tasks_digest

@@ -11,7 +11,8 @@ from assay.benchmark import catalog
 from assay.benchmark.catalog import load
 from assay.benchmarks.reasoning_gym import family
 from assay.benchmarks.reasoning_gym.scorer import EVALUATED, Dataset, is_expression
-from assay.collect.collect import Planned, roll
+from assay.collect.plan import Planned
+from assay.collect.roll import roll
 from assay.digest import task_digest, tasks_digest
 from assay.errors import UsageError
 from assay.model.builtin.fixed import Fixed

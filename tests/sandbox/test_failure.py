@@ -9,7 +9,8 @@ import pytest
 
 from assay.agent.loop import ToolLoop
 from assay.benchmark import Benchmark, Environment
-from assay.collect.collect import Planned, roll
+from assay.collect.plan import Planned
+from assay.collect.roll import roll
 from assay.digest import task_digest
 from assay.errors import SandboxError
 from assay.model.builtin.fixed import Fixed

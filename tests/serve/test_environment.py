@@ -15,7 +15,8 @@ import pytest
 
 from assay.agent.loop import ToolLoop
 from assay.benchmark import Benchmark, Environment
-from assay.collect.collect import Planned, roll
+from assay.collect.plan import Planned
+from assay.collect.roll import roll
 from assay.config import ModelConfig
 from assay.digest import task_digest
 from assay.errors import UsageError

@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 from assay.benchmark.catalog import load
 from assay.cli.collect.live import console
 from assay.cli.collect.run import roles_of
-from assay.collect.run import cast
+from assay.collect.run import connect_roles
 from assay.config import assay_toml, load_model
 from assay.errors import UsageError
 from assay.model import connect
@@ -111,7 +111,7 @@ def environment(
 
     @asynccontextmanager
     async def app() -> AsyncGenerator[Starlette]:
-        async with cast(benchmark, roles) as ready:
+        async with connect_roles(benchmark, roles) as ready:
             yield ServedEnvironment(ready, idle_s=idle_s, deadline_s=deadline_s).app(key)
 
     _serve(app(), f"the environment of {name} is at {{url}}", host, port)

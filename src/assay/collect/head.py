@@ -14,10 +14,11 @@ from typing import TypeVar
 import msgspec
 
 from assay.benchmark.code import code_of
-from assay.collect.collect import Interruption, Tally, hopeless, owed, too_many
+from assay.collect.collect import Interruption, Tally, hopeless, too_many
 from assay.collect.ledger import LIVES, Ledger
+from assay.collect.plan import owed
 from assay.collect.request import NOTHING, Report, RunRequest, add_up, count_of, request_to
-from assay.collect.run import RunPlan, collect_run, spent, tasks_of
+from assay.collect.run import RunPlan, budget_error, collect_run, tasks_of
 from assay.collect.workers import LostWorker, Worker, Workers
 from assay.collect.workers.process import Processes
 from assay.collect.workers.ray import Cluster
@@ -336,7 +337,7 @@ class Head:
         self.progressed = any(member.worked and (member.report.scored or member.report.failed) for member in members)
         if len(members) == 1 and not self.progressed:
             budget.reached = True
-            raise spent(self._asked.name, budget, self.tally.planned - self.tally.scored)
+            raise budget_error(self._asked.name, budget, self.tally.planned - self.tally.scored)
         return True
 
     def _message_of(self, given_up: Sequence[int]) -> str:

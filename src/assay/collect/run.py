@@ -18,7 +18,8 @@ from assay.agent import Agent
 from assay.agent.catalog import make_agent
 from assay.benchmark import Benchmark
 from assay.benchmark.code import score_code
-from assay.collect.collect import Interruption, Tally, collect, owed, plan
+from assay.collect.collect import Interruption, Tally, collect
+from assay.collect.plan import owed, plan
 from assay.config import LOOP, AgentConfig, ModelConfig
 from assay.digest import digest, tasks_digest
 from assay.errors import BudgetSpent, UnknownName, UsageError
@@ -73,7 +74,7 @@ async def collect_run(
     `model` stands in place of the one that the configuration says, and `agent` in place of the one that it names.
     Raises UsageError, DigestMismatch and StoppedEarly (NothingScored, BudgetSpent). What was collected is kept.
     """
-    async with opened(asked, model) as ready:
+    async with open_run(asked, model) as ready:
         budget, server, guarded, tasks = asked.budget, asked.server, ready.model, ready.tasks
         with Store(asked.folder, ready.record, tasks, asked.shard, registry=asked.registry) as store:
             scored, attempts = progress(asked.folder)
@@ -102,13 +103,13 @@ async def collect_run(
                 interruption=interruption,
             )
             if budget and budget.reached:
-                raise spent(asked.name, budget, count - tally.scored)
+                raise budget_error(asked.name, budget, count - tally.scored)
             return tally
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
-    """All that rollouts of a run need, opened."""
+class OpenRun:
+    """A run whose benchmark and models are open: all that its rollouts need."""
 
     benchmark: Benchmark
     """With a model in each of its roles."""
@@ -118,34 +119,34 @@ class Ready:
 
 
 @asynccontextmanager
-async def opened(asked: RunPlan, model: Model | None = None) -> AsyncGenerator[Ready]:
-    """All that the run's rollouts need, within this process' share of the limits. Raises UsageError.
+async def open_run(asked: RunPlan, model: Model | None = None) -> AsyncGenerator[OpenRun]:
+    """Yields all that the run's rollouts need, within this process' share of the limits. Raises UsageError.
 
     `model` stands in place of the one that the configuration says.
     """
-    roles = {role: shared(config, asked) for role, config in asked.roles.items()}
-    async with cast(asked.benchmark, roles, concurrency=asked.concurrency, budget=asked.budget) as benchmark:
+    roles = {role: share_of(config, asked) for role, config in asked.roles.items()}
+    async with connect_roles(asked.benchmark, roles, concurrency=asked.concurrency, budget=asked.budget) as benchmark:
         asked = dataclasses.replace(asked, benchmark=benchmark)
         tasks = tasks_of(benchmark, asked.limit)
         if asked.repeats < 1 or asked.concurrency < 1:
             raise UsageError("nothing to do: --repeats and --concurrency have to be at least 1")
-        server = shared(asked.server, asked)
+        server = share_of(asked.server, asked)
         bare = model or model_of(asked.server, benchmark)
         guarded = Guarded(bare, server, concurrency=asked.concurrency, budget=asked.budget)
         try:
-            yield Ready(benchmark, tasks, guarded, record_of(asked, guarded, tasks))
+            yield OpenRun(benchmark, tasks, guarded, record_of(asked, guarded, tasks))
         finally:
             if model is None:  # one that was handed in belongs to the caller
                 await guarded.aclose()
 
 
-def shared(config: ModelConfig, asked: RunPlan) -> ModelConfig:
-    """The configuration with this process' share of its limits."""
+def share_of(config: ModelConfig, asked: RunPlan) -> ModelConfig:
+    """Returns the configuration with this process' share of its limits."""
     return structs.replace(config, limits=config.limits.shared(asked.sharing))
 
 
-def spent(name: str, budget: Budget, owed: int) -> BudgetSpent:
-    """What is told where a budget ends a run."""
+def budget_error(name: str, budget: Budget, owed: int) -> BudgetSpent:
+    """Returns the error of a run that its budget ended."""
     return BudgetSpent(
         f"{name}: the budget is reached: {budget.told()}; {owed:,} rollouts owed.\n"
         "  The same command with a larger budget goes on from here."
@@ -153,23 +154,23 @@ def spent(name: str, budget: Budget, owed: int) -> BudgetSpent:
 
 
 @asynccontextmanager
-async def cast(
+async def connect_roles(
     benchmark: Benchmark, roles: Mapping[str, ModelConfig], *, concurrency: int = 64, budget: Budget | None = None
 ) -> AsyncGenerator[Benchmark]:
-    """The benchmark with a model in each of its roles, opened. Raises UsageError where a role is unknown or empty."""
+    """Yields the benchmark with a model in each of its roles. Raises UsageError where a role is unknown or empty."""
     for role in roles.keys() - benchmark.roles.keys():
         raise UnknownName(f"role in benchmark {benchmark.name}", role, benchmark.roles)
     for role, own in benchmark.roles.items():
         if own is None and role not in roles:
             raise UsageError(f"benchmark {benchmark.name} asks a model in the role {role}; say --with {role}=NAME")
     await benchmark.environment.ready()
-    async with AsyncExitStack() as opened:
+    async with AsyncExitStack() as stack:
         models = dict(benchmark.roles)
         for role, config in roles.items():
             if config.answers_tasks:
                 raise UsageError(f"--with {role}: the model {config.dialect} answers tasks alone; expected another")
             model = Guarded(connect(config), config, concurrency=concurrency, budget=budget)
-            opened.push_async_callback(model.aclose)
+            stack.push_async_callback(model.aclose)
             models[role] = model
         yield dataclasses.replace(benchmark, roles=models)
 
@@ -194,7 +195,7 @@ def record_of(asked: RunPlan, model: Model, tasks: list[Task]) -> RunRecord:
         code=digest(sources),
         sources=sources,
         model=asked.name,
-        server=msgspec.to_builtins(shown(asked.server)),
+        server=msgspec.to_builtins(hide_headers(asked.server)),
         identity=asked.server.identity() | identity_of(model),
         agent=asked.agent,
         sampling=asked.benchmark.sampling,
@@ -203,15 +204,15 @@ def record_of(asked: RunPlan, model: Model, tasks: list[Task]) -> RunRecord:
         repeats=asked.repeats,
         versions=versions(),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
-        roles={role: _in_role(asked.roles.get(role), own) for role, own in asked.benchmark.roles.items() if own},
+        roles={role: _role_record(asked.roles.get(role), own) for role, own in asked.benchmark.roles.items() if own},
         id=secrets.token_hex(8),
     )
 
 
-def _in_role(config: ModelConfig | None, model: Model) -> RoleRecord:
+def _role_record(config: ModelConfig | None, model: Model) -> RoleRecord:
     if config is None:
         return RoleRecord({}, {**identity_of(model)})
-    return RoleRecord(msgspec.to_builtins(shown(config)), config.identity() | identity_of(model))
+    return RoleRecord(msgspec.to_builtins(hide_headers(config)), config.identity() | identity_of(model))
 
 
 def versions() -> dict[str, str]:
@@ -235,8 +236,8 @@ def tasks_of(benchmark: Benchmark, limit: int | None = None) -> list[Task]:
     return list(found.values())[:limit]
 
 
-def shown(server: S) -> S:
-    """The configuration as it may be read by anyone: a header's value may be a key, so only its name is kept."""
+def hide_headers(server: S) -> S:
+    """Returns the configuration without the values of headers, which may be keys."""
     return structs.replace(server, headers=dict.fromkeys(server.headers, "(not written)"))
 
 

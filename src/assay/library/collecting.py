@@ -9,9 +9,10 @@ from msgspec import structs
 from assay.agent import Agent
 from assay.agent.catalog import make_agent
 from assay.benchmark import Benchmark
-from assay.collect.collect import Interruption, Tally, collect, plan
+from assay.collect.collect import Interruption, Tally, collect
 from assay.collect.head import distribute
-from assay.collect.run import RunPlan, collect_run, count_spent, opened
+from assay.collect.plan import plan
+from assay.collect.run import RunPlan, collect_run, count_spent, open_run
 from assay.config import ModelConfig, Suite
 from assay.errors import StoppedEarly, UsageError
 from assay.fidelity.profile import ProfilePlan
@@ -163,7 +164,7 @@ async def rollouts(
         roles=roles_of(roles or {}, config),
     )
     memory = _Memory()
-    async with opened(asked, live) as ready:
+    async with open_run(asked, live) as ready:
         wanted = tasks_named(ready.tasks, tasks)
         tally = Tally(planned=len(wanted) * repeats)
         planned = plan(wanted, repeats, seed=seed, scored=set(), attempts={}, shard=Shard())

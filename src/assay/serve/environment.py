@@ -31,7 +31,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from assay.benchmark import Benchmark, Environment, Session, replies
-from assay.collect.collect import seed_of
+from assay.collect.plan import seed_of
 from assay.digest import task_digest
 from assay.errors import ToolError, UsageError
 from assay.gyms.nemo_gym.rows import OWN, ROLLOUT_INDEX, TASK_INDEX, Own, Row, scored, turns_of

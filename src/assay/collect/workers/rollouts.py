@@ -16,9 +16,10 @@ import msgspec
 from msgspec import Struct, structs
 
 from assay.agent.catalog import make_agent
-from assay.collect.collect import Interruption, Planned, Tally, collect, seed_of
+from assay.collect.collect import Interruption, Tally, collect
+from assay.collect.plan import Planned, seed_of
 from assay.collect.request import Report, RunRequest, plan_of, report_of
-from assay.collect.run import Ready, RunPlan, opened
+from assay.collect.run import OpenRun, RunPlan, open_run
 from assay.digest import task_digest
 from assay.model.wrappers.budget import Budget
 from assay.sandbox import PLACE
@@ -219,7 +220,7 @@ class Rollouts:
         try:
             budget = request.budget()
             asked = plan_of(request, budget)
-            async with opened(asked) as made:
+            async with open_run(asked) as made:
                 self._making = asyncio.create_task(self._make(asked, made, budget))
                 self._making.add_done_callback(self._outbox.end)
                 ready.set_result(made.record)
@@ -232,7 +233,7 @@ class Rollouts:
                 raise
             ready.set_exception(error)
 
-    def _make(self, asked: RunPlan, ready: Ready, budget: Budget | None) -> Coroutine[None, None, None]:
+    def _make(self, asked: RunPlan, ready: OpenRun, budget: Budget | None) -> Coroutine[None, None, None]:
         model = ready.model
         self._seed, self._tasks = asked.seed, ready.tasks
         self._digests = [task_digest(task) for task in ready.tasks]

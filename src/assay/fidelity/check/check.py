@@ -10,7 +10,7 @@ from msgspec import Struct, structs
 
 from assay.benchmark import Benchmark
 from assay.benchmark.catalog import load
-from assay.collect.run import cast
+from assay.collect.run import connect_roles
 from assay.collect.workers import LostWorker
 from assay.collect.workers.process import Processes
 from assay.config import ModelConfig
@@ -96,7 +96,7 @@ async def _checks(asked: Asked, benchmark: Benchmark, found: list[Task]) -> list
         reason = f"Sessions ask a model in the role {', '.join(empty)}, and none is named."
         unplayed = [Check(name, "not run", reason, remedy=f"Say {how}.") for name in PLAYED]
         return await _read(benchmark, found, portrait) + unplayed
-    async with cast(benchmark, asked.roles) as ready:
+    async with connect_roles(benchmark, asked.roles) as ready:
         await ready.environment.ready()
         troupe = Rehearsal(ready)
         task_s = await _seconds(troupe, found)
@@ -186,7 +186,7 @@ async def _portrait(asked: Asked) -> Portrait:
     digests = {name: task_digest(task) for name, task in found.items()}
     if not asked.played:
         return Portrait(digests, {})
-    async with cast(benchmark, asked.roles) as ready:
+    async with connect_roles(benchmark, asked.roles) as ready:
         scenes = await Rehearsal(ready).play([found[name] for name in asked.played if name in found])
     return Portrait(digests, rehearsal.digests(scenes))
 

@@ -16,8 +16,9 @@ from assay.agent.loop import ToolLoop
 from assay.benchmark import Benchmark, Call, Session
 from assay.benchmark.answers import OFF_TOPIC
 from assay.benchmark.reference import responses
-from assay.collect.collect import Planned, roll
 from assay.collect.deadline import Deadline
+from assay.collect.plan import Planned
+from assay.collect.roll import roll
 from assay.collect.run import model_of
 from assay.config import ModelConfig
 from assay.digest import digest, task_digest

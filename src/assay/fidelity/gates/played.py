@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from assay.agent.loop import ToolLoop
 from assay.benchmark import Benchmark, Call
 from assay.benchmark.reference import DONE
-from assay.collect.collect import Planned, roll
+from assay.collect.plan import Planned
+from assay.collect.roll import roll
 from assay.digest import task_digest
 from assay.model.builtin.fixed import Fixed
 from assay.types import Item, Message, Reasoning, ReasoningText, Response, Score, Task, Text

@@ -34,8 +34,9 @@ from numpy.typing import NDArray
 from assay.agent.loop import ToolLoop
 from assay.benchmark import Benchmark
 from assay.benchmark.code import code_of
-from assay.collect.collect import Planned, roll
-from assay.collect.run import cast, tasks_of
+from assay.collect.plan import Planned
+from assay.collect.roll import roll
+from assay.collect.run import connect_roles, tasks_of
 from assay.config import ModelConfig
 from assay.digest import task_digest, tasks_digest
 from assay.errors import ModelError, UsageError
@@ -256,7 +257,7 @@ async def _verifiers(
     reasoning = str(reference.record.settings.get("reasoning", "auto"))
     if reasoning not in REASONING:
         raise UsageError(f"--setting reasoning={reasoning}: expected one of {', '.join(REASONING)}")
-    async with cast(benchmark, roles, concurrency=concurrency) as ready:
+    async with connect_roles(benchmark, roles, concurrency=concurrency) as ready:
         outcomes = await _judged(ready, tasks, rows, reasoning, concurrency)
     found = [
         Disagreement(row.task, row.repeat, f"{row.score:g}", *_here(outcome))

@@ -8,7 +8,7 @@ from msgspec import structs
 
 from assay.benchmark import Benchmark
 from assay.benchmark.catalog import load
-from assay.collect.run import cast, tasks_of
+from assay.collect.run import connect_roles, tasks_of
 from assay.config import Suite
 from assay.fidelity.detectors.suspects import suspects
 from assay.fidelity.gates import OF_BENCHMARK, judge, judge_benchmark
@@ -101,7 +101,7 @@ async def known_gates(folder: Path, plan: Plan, benchmark: Benchmark, *, again: 
     earlier = earlier_profile(folder, record)
     kept = [gate for gate in earlier.gates if gate.name in OF_BENCHMARK] if earlier else []
     if not kept or (again and not benchmark.roles):
-        async with cast(benchmark, {}) as ready:
+        async with connect_roles(benchmark, {}) as ready:
             kept = await judge_benchmark(ready, tasks)
     return kept
 

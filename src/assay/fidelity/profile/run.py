@@ -12,7 +12,7 @@ from assay.benchmark import Benchmark
 from assay.collect.collect import Interruption, Tally
 from assay.collect.head import distribute
 from assay.collect.request import Collector
-from assay.collect.run import RunPlan, cast, count_spent, shown, tasks_of, versions
+from assay.collect.run import RunPlan, connect_roles, count_spent, hide_headers, tasks_of, versions
 from assay.config import LOOP, AgentConfig, Suite
 from assay.errors import BudgetSpent, NothingScored
 from assay.fidelity.gates import judge_benchmark
@@ -110,8 +110,8 @@ def _check(asked: ProfilePlan) -> None:
 def _begin(asked: ProfilePlan, tasks: list[Task]) -> Plan:
     """Write down what is asked for, before anything runs."""
     benchmark = asked.benchmark
-    hidden = {name: shown(member) for name, member in asked.suite.models.items()}
-    roles = {name: shown(config) for name, config in asked.suite.roles.items()}
+    hidden = {name: hide_headers(member) for name, member in asked.suite.models.items()}
+    roles = {name: hide_headers(config) for name, config in asked.suite.roles.items()}
     plan = Plan(
         source=benchmark.source,
         benchmark=record_of(benchmark, tasks),
@@ -135,7 +135,9 @@ def _begin(asked: ProfilePlan, tasks: list[Task]) -> Plan:
 
 
 async def _without_models(asked: ProfilePlan, tasks: list[Task]) -> list[Gate]:
-    async with cast(asked.benchmark, asked.suite.roles, concurrency=asked.concurrency, budget=asked.budget) as ready:
+    async with connect_roles(
+        asked.benchmark, asked.suite.roles, concurrency=asked.concurrency, budget=asked.budget
+    ) as ready:
         return await judge_benchmark(ready, tasks)
 
 

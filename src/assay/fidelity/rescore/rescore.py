@@ -24,7 +24,7 @@ from msgspec import Struct, structs
 from assay.benchmark import Benchmark
 from assay.benchmark.code import score_code
 from assay.collect.collect import Interruption, Tally
-from assay.collect.run import cast, shown, tasks_of, versions
+from assay.collect.run import connect_roles, hide_headers, tasks_of, versions
 from assay.config import ModelConfig
 from assay.digest import digest, tasks_digest
 from assay.errors import DigestMismatch, UsageError
@@ -117,7 +117,7 @@ async def rescore(
     """
     old = read_record(asked.run)
     tasks = _tasks(asked, old)
-    async with cast(as_run(asked.benchmark, old), asked.roles, concurrency=asked.concurrency) as benchmark:
+    async with connect_roles(as_run(asked.benchmark, old), asked.roles, concurrency=asked.concurrency) as benchmark:
         record = _record(asked, old, tasks, _roles(asked, old, benchmark))
         folder = asked.folder or _beside(asked.run, record)
         _check(folder, asked.run)
@@ -204,7 +204,7 @@ def _roles(asked: RescorePlan, old: RunRecord, benchmark: Benchmark) -> dict[str
     for role, model in benchmark.roles.items():
         assert model is not None
         if config := asked.roles.get(role):
-            found[role] = RoleRecord(msgspec.to_builtins(shown(config)), config.identity() | identity_of(model))
+            found[role] = RoleRecord(msgspec.to_builtins(hide_headers(config)), config.identity() | identity_of(model))
         elif role in old.roles:
             found[role] = old.roles[role]
         elif not isinstance(model, Nobody):

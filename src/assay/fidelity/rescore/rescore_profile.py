@@ -7,7 +7,7 @@ from pathlib import Path
 from msgspec import structs
 
 from assay.collect.collect import Interruption, Tally
-from assay.collect.run import shown, tasks_of, versions
+from assay.collect.run import hide_headers, tasks_of, versions
 from assay.digest import digest
 from assay.errors import DigestMismatch, UsageError
 from assay.fidelity.profile import read_plan
@@ -32,7 +32,7 @@ async def rescore_profile(
     benchmark = asked.benchmark
     tasks = tasks_of(benchmark, plan.limit)
     record = record_of(benchmark, tasks)
-    roles = {**plan.suite.roles, **{role: shown(config) for role, config in asked.roles.items()}}
+    roles = {**plan.suite.roles, **{role: hide_headers(config) for role, config in asked.roles.items()}}
     name = digest([record, {role: config.identity() for role, config in roles.items()}, versions()["assay"]])[:8]
     folder = asked.folder or profile.with_name(f"{profile.name}-rescored-{name}")
     planned = structs.replace(

@@ -13,7 +13,8 @@ from msgspec import structs
 
 from assay.agent.loop import ToolLoop
 from assay.benchmark import Benchmark, Environment, Session
-from assay.collect.collect import Planned, roll_recorded
+from assay.collect.plan import Planned
+from assay.collect.roll import roll_recorded
 from assay.digest import task_digest
 from assay.errors import ModelError
 from assay.model import Model

@@ -1,0 +1,176 @@
+"""One rollout: open a session, let the agent work, score; whatever goes wrong becomes a Failure."""
+
+import math
+import time
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Protocol, SupportsFloat, get_args
+
+from assay.agent import Agent, needs_model
+from assay.agent.limits import Limited
+from assay.benchmark import Benchmark, Session
+from assay.collect.deadline import Deadline, Stalled
+from assay.collect.plan import Planned, seed_of
+from assay.errors import (
+    AgentError,
+    ModelError,
+    RemoteError,
+    SandboxError,
+    ToolError,
+    VerifierError,
+)
+from assay.model import BudgetReached, Model
+from assay.model.wrappers.record import Recorder
+from assay.model.wrappers.role import InRole, RoleError
+from assay.types import Failure, Rollout, Score, StopReason, Turn, Where
+
+ENDS: tuple[str, ...] = tuple(reason for reason in get_args(StopReason) if reason != "failed")
+"""What an agent may return."""
+
+
+class Recording(Model, Protocol):
+    """The model as one rollout's agent sees it, and the turns that it was asked for so far."""
+
+    turns: list[Turn]
+
+
+async def roll(
+    benchmark: Benchmark, agent: Agent, model: Model, item: Planned, *, deadline: Deadline | None = None
+) -> Rollout:
+    """One rollout, whatever happens in it: the boundary at which every error becomes a Failure.
+
+    Passing the deadline is a failure too. Cancellation passes, and BudgetReached where nothing was asked yet: then
+    there is no rollout, and it stays owed.
+    """
+    task = item.task
+    recorder = Recorder(model, sampling=benchmark.sampling, seed=item.seed, task=task.id, repeat=item.repeat)
+    return await roll_recorded(benchmark, agent, recorder, item, deadline)
+
+
+async def roll_recorded(
+    benchmark: Benchmark, agent: Agent, recorder: Recording, item: Planned, deadline: Deadline | None = None
+) -> Rollout:
+    """Returns one rollout as `roll` does, with the turns that the recorder keeps."""
+    started = time.monotonic()
+    roles = {
+        role: InRole(role, named, seed=seed_of(item.seed, role, item.repeat), task=item.task.id, repeat=item.repeat)
+        for role, named in benchmark.roles.items()
+    }
+    stage = _Stage()
+    try:
+        with deadline or nullcontext():
+            stop, outcome = await _play(benchmark, agent, recorder, item, roles, stage)
+    except (Exception, Stalled) as error:
+        if isinstance(error, BudgetReached) and not recorder.turns:
+            raise
+        stop, outcome = "failed", _failure(error, stage.where, time.monotonic() - started, deadline)
+    return Rollout(
+        task=item.task.id,
+        task_digest=item.task_digest,
+        repeat=item.repeat,
+        attempt=item.attempt,
+        seed=item.seed,
+        turns=recorder.turns,
+        stop=stop,
+        outcome=outcome,
+        wall_s=round(time.monotonic() - started, 6),
+        roles={role: model.turns for role, model in roles.items() if model.turns},
+    )
+
+
+@dataclass(slots=True)
+class _Stage:
+    """What a rollout is doing, which says whose an error is."""
+
+    where: Where = "environment"
+
+
+async def _play(
+    benchmark: Benchmark,
+    agent: Agent,
+    recorder: Recording,
+    item: Planned,
+    roles: Mapping[str, InRole],
+    stage: _Stage,
+) -> tuple[StopReason, Score]:
+    """Returns why the rollout ended and its score. Raises whatever the environment, agent or verifier raises."""
+    async with _session(benchmark, item, roles) as session:
+        stage.where = "agent"
+        stop = _checked_stop(agent, await Limited(agent, benchmark.limits).run(item.task, recorder, session), recorder)
+        stage.where = "verifier"
+        score = _checked_score(await session.score(recorder.turns))
+        stage.where = "environment"  # what still can raise is the session's end
+    return stop, score
+
+
+def _failure(error: BaseException, where: Where, seconds: float, deadline: Deadline | None) -> Failure:
+    """What an error says of the rollout in which it was raised. `where` is what the rollout was doing then."""
+    # Outside of the agent, what could not answer or be read is a judge.
+    of_model: Where = "model" if where == "agent" else where
+    of_environment: Where = "environment" if where == "agent" else where
+    match error:
+        case RoleError():
+            return Failure("environment", error.kind, str(error), error.retryable)
+        case ModelError():
+            return Failure(of_model, error.kind, str(error), error.retryable)
+        case AgentError():
+            return Failure("agent", error.kind, str(error), retryable=False)
+        case VerifierError():
+            return Failure("verifier", error.kind, str(error), retryable=False)
+        case RemoteError():
+            return Failure(of_environment, "remote", str(error), error.retryable)
+        case SandboxError():
+            return Failure("environment", "sandbox", str(error), retryable=True)
+        case ToolError():
+            return Failure("environment", "tool", f"{error}{_place(error)}", retryable=False)
+        case TimeoutError():
+            limit = f" (deadline {deadline.seconds:g} s)" if deadline else ""
+            return Failure(where, "deadline", f"{str(error) or 'no end'} within {seconds:.0f} s{limit}", retryable=True)
+        case Stalled():
+            return Failure(where, "stalled", str(error), retryable=True)
+        case _:
+            return Failure(where, "exception", f"{type(error).__name__}: {error}{_place(error)}", retryable=False)
+
+
+def _checked_stop(agent: Agent, stop: StopReason, recorder: Recording) -> StopReason:
+    """Why the rollout ended, as the agent says. Raises AgentError for what an agent may not return or leave out."""
+    if stop not in ENDS:
+        message = f"the agent returned {stop!r}; expected one of {', '.join(ENDS)}"
+        raise AgentError("bad_return", message)
+    if not recorder.turns and needs_model(agent):
+        message = "the agent ended without an answer of the model; one that needs none says needs_model = False"
+        raise AgentError("no_model_call", message)
+    return stop
+
+
+def _session(benchmark: Benchmark, item: Planned, roles: Mapping[str, InRole]) -> AbstractAsyncContextManager[Session]:
+    environment = benchmark.environment
+    return environment.open_with(item.task, item.seed, roles) if roles else environment.open(item.task, item.seed)
+
+
+def _checked_score(score: Score) -> Score:
+    """The score as plain Python values, so that what is written can be read. Raises ValueError for what is no score."""
+    if not isinstance(score, Score):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ValueError(f"the verifier returned {score!r}; expected a Score")
+    if score.answer is not None and not isinstance(score.answer, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ValueError(f"the verifier returned the answer {score.answer!r}; expected text or None")
+    metrics = {str(name): _number(value, f"metric {name}") for name, value in score.metrics.items()}
+    return Score(reward=_number(score.reward, "reward"), metrics=metrics, answer=score.answer)
+
+
+def _number(value: Any, what: str) -> float:
+    # True, 1 and numpy's scalars are taken too: a verifier returns them as easily as 1.0. The check of a protocol is
+    # as slow as the rest of a rollout, so plain numbers go past it.
+    known = isinstance(value, (float, int, SupportsFloat))  # in this order
+    if not known or not math.isfinite(number := float(value)):
+        raise ValueError(f"the verifier returned the {what} {value!r}; expected a finite number")
+    return number
+
+
+def _place(error: BaseException) -> str:
+    """Where the exception was raised, since its traceback is not kept."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f" ({trace.tb_frame.f_code.co_filename.rpartition('/')[2]}, line {trace.tb_lineno})" if trace else ""
