@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from assay.benchmark import Benchmark
+from assay.benchmark.catalog import load
 from assay.benchmarks.gsm8k import benchmark
-from assay.benchmarks.gsm8k.benchmark import BENCHMARK, GSM8K
+from assay.benchmarks.gsm8k.benchmark import GSM8K
 from assay.collect.run import RunPlan, collect_run
 from assay.config import load_model
 from assay.errors import UsageError
@@ -28,7 +29,7 @@ SOLVERS = {"6b_verification": 515, "175b_verification": 742}
 
 @pytest.fixture(scope="module")
 def gsm8k(tmp_path_factory: pytest.TempPathFactory):
-    yield from prepare(BENCHMARK, beside("gsm8k", "test.jsonl"), tmp_path_factory.mktemp("data"))
+    yield from prepare(load("gsm8k"), beside("gsm8k", "test.jsonl"), tmp_path_factory.mktemp("data"))
 
 
 def assay(*words: str, cwd: Path) -> tuple[int, str, str]:
