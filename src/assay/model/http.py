@@ -150,7 +150,7 @@ class Endpoint:
                 else:
                     content = bytes(await answer.bytes())
         except RequestTimeoutError:
-            # pyreqwest 0.15 calls some of these a connect timeout though the connection stands: told as one.
+            # pyreqwest 0.15 calls some of these a connect timeout though the connection stands; reported as one too.
             message = f"{url}: no complete answer within {self._timeout_s:g} s (timeout_s)"
             raise ModelError("timeout", message, retryable=True) from None
         except ConnectError as error:
@@ -198,9 +198,9 @@ class Endpoint:
 
 def _spellings(secrets: Iterable[str]) -> list[bytes]:
     """How a server may repeat what it was sent, longest first: as it is, without `Bearer`, and escaped in JSON."""
-    told = {part for value in secrets for part in (value, *(one for one in value.split() if len(one) >= _REAL_KEY))}
-    escaped = {msgspec.json.encode(part).decode()[1:-1] for part in told}
-    written = {*told, *escaped, *(part.replace("/", "\\/") for part in escaped)}
+    parts = {part for value in secrets for part in (value, *(one for one in value.split() if len(one) >= _REAL_KEY))}
+    escaped = {msgspec.json.encode(part).decode()[1:-1] for part in parts}
+    written = {*parts, *escaped, *(part.replace("/", "\\/") for part in escaped)}
     return sorted((part.encode() for part in written), key=len, reverse=True)
 
 

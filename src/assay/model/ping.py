@@ -114,7 +114,7 @@ async def ping(name: str, config: ModelConfig, *, timeout_s: float = 60.0, cap: 
         async with asking.model() as model:
             return await _pinged(name, config, model, asking)
     except Exception as error:  # one model's trouble, whatever it is, must not hide the others
-        return Ping(model=name, id=config.id, answers=Finding("no", False, _told(error)))
+        return Ping(model=name, id=config.id, answers=Finding("no", False, _error_text(error)))
 
 
 async def _pinged(name: str, config: ModelConfig, model: Model, asking: "_Asking") -> Ping:
@@ -187,9 +187,11 @@ class _Asking:
         except TimeoutError:
             return Finding("?", None, f"no answer within {self._timeout_s:g} s (--timeout)")
         except ModelError as error:
-            return Finding("?", None, _told(error)) if error.retryable else Finding("no", False, _told(error))
+            return (
+                Finding("?", None, _error_text(error)) if error.retryable else Finding("no", False, _error_text(error))
+            )
         except Exception as error:
-            return Finding("?", None, _told(error))
+            return Finding("?", None, _error_text(error))
 
 
 def _answered(response: Response, cap: int) -> Finding:
@@ -262,7 +264,7 @@ async def _tools(model: Model, asking: _Asking) -> Finding:
     try:
         after = await model.respond(asking.request(USE_TOOL, *response.output, *outputs, tools=[ADD]))
     except ModelError as error:
-        words = f"it called the tool; sent its output, {_told(error)}"
+        words = f"it called the tool; sent its output, {_error_text(error)}"
         return Finding("?", None, words) if error.retryable else Finding("no", False, words)
     if after.text.strip():
         return Finding("yes", True)
@@ -278,18 +280,18 @@ async def _repeats(model: Model, asking: _Asking, samples: list[Response]) -> Fi
         samples.append(await model.respond(asking.request(VARIED, seed=seed)))
 
     await asyncio.gather(sample(1), sample(2))
-    while len(samples) < MOST_SAMPLES and len(set(map(_said, samples))) == 1:
+    while len(samples) < MOST_SAMPLES and len(set(map(_output, samples))) == 1:
         await sample(len(samples) + 1)
     if not any(response.text.strip() or response.reasoning.strip() for response in samples):
         return Finding("?", None, f"{len(samples)} samples, and none with a text to compare")
-    if len(set(map(_said, samples))) > 1:
+    if len(set(map(_output, samples))) > 1:
         return Finding("independent", True)
     temperature = asking.config.sampling.temperature
     why = "temperature is 0" if temperature == 0 else "cached, greedy or bound to one seed"
     return Finding("identical", False, f"{len(samples)} samples with different seeds are one text: {why}")
 
 
-def _said(response: Response) -> tuple[str, str, int]:
+def _output(response: Response) -> tuple[str, str, int]:
     """What two independent samples hardly share. Where reasoning is hidden, its length still tells them apart."""
     return response.reasoning, response.text, response.usage.output_tokens
 
@@ -335,5 +337,5 @@ def _quoted(text: str) -> str:
     return f"“{text if len(text) <= 80 else text[:79] + '…'}”"
 
 
-def _told(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     return str(error) if isinstance(error, AssayError) else f"{type(error).__name__}: {error}"

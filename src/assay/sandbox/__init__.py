@@ -64,8 +64,9 @@ class Finished(Struct, frozen=True, kw_only=True):
 
 
 class Sandbox(Protocol):
-    """A machine within the machine, of one session: an async context manager that starts and stops it.
+    """A machine within the machine, for one session: an async context manager that starts and stops it.
 
+    A provider derives from this class, which brings the context manager.
     Programs share a working directory; no process outlives the `exec` that began it. Raises SandboxError where the
     sandbox itself fails, which says nothing about the program.
     """
@@ -90,9 +91,12 @@ class Sandbox(Protocol):
 
     async def stop(self) -> None: ...
 
-    async def __aenter__(self) -> Self: ...
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
 
-    async def __aexit__(self, *exc: object) -> None: ...
+    async def __aexit__(self, *exc: object) -> None:
+        await self.stop()
 
 
 class Maker(Protocol):

@@ -12,19 +12,18 @@ import tempfile
 from asyncio.subprocess import Process
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Self
 
 import msgspec
 
 from assay.errors import SandboxError, UsageError
-from assay.sandbox import Finished, SandboxConfig
+from assay.sandbox import Finished, Sandbox, SandboxConfig
 from assay.sandbox.folder import Folder
 from assay.sandbox.process import carry_through
 from assay.sandbox.watch import watch_tree
 
 
-class Bare:
-    """A `Sandbox` in name alone."""
+class Bare(Sandbox):
+    """Runs programs as plain processes of this user, with limits but without protection."""
 
     def __init__(self, config: SandboxConfig) -> None:
         self._config = config
@@ -69,13 +68,6 @@ class Bare:
         if self._path is not None:
             path, self._path = self._path, None
             await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.stop()
 
     @property
     def _started(self) -> str:

@@ -2,7 +2,7 @@
 
 A sandbox is a *keeper*, and one bubblewrap for each `exec`. The keeper is a process of ours that holds a mount
 namespace with the disk, whose size is thus bounded and which is gone when the keeper is, whatever kills it. Nothing of
-what runs in a bubblewrap is trusted: how a program ended is told by bubblewrap's parent process, outside.
+what runs in a bubblewrap is trusted: bubblewrap's parent process, outside, reports how a program ended.
 
 As root the programs run under a user id that nobody has; as another user, as that user in a user namespace. Either way
 the kernel counts the processes of one sandbox alone against their limit, of Linux 5.14 on.
@@ -26,7 +26,7 @@ from typing import Self
 import msgspec
 
 from assay.errors import SandboxError, UsageError
-from assay.sandbox import WORK, Finished, SandboxConfig
+from assay.sandbox import WORK, Finished, Sandbox, SandboxConfig
 from assay.sandbox.folder import Folder
 from assay.sandbox.process import GRACE_S, carry_through
 from assay.sandbox.seccomp import seccomp_filter
@@ -53,16 +53,16 @@ _INSIDE_UID = 1000
 
 
 class _Status(msgspec.Struct, rename="kebab"):
-    """A line that bubblewrap tells about itself."""
+    """A line that bubblewrap reports about itself."""
 
     child_pid: int | None = None
     """The first process of the sandbox's, in our numbers. All others end with it."""
     exit_code: int | None = None
-    """The program's; not told where bubblewrap failed."""
+    """The program's; None if bubblewrap failed."""
 
 
-class Bubblewrap:
-    """A `Sandbox`."""
+class Bubblewrap(Sandbox):
+    """Runs programs in namespaces of their own, without a network and with a small disk in memory."""
 
     def __init__(self, config: SandboxConfig) -> None:
         for path in map(Path, config.readable):
@@ -104,8 +104,8 @@ class Bubblewrap:
         try:
             async with asyncio.timeout(GRACE_S):
                 if await keeper.stdout.readline() != b"ready\n":
-                    said = (await keeper.stderr.read()).decode(errors="replace").strip()
-                    raise SandboxError(f"a disk for the sandbox could not be had: {said}")
+                    words = (await keeper.stderr.read()).decode(errors="replace").strip()
+                    raise SandboxError(f"a disk for the sandbox could not be had: {words}")
             self._folder = Folder(f"/proc/{keeper.pid}/root{_DISK}/work", self._uid if self._root else None)
         except BaseException:
             await self.stop()
@@ -114,32 +114,32 @@ class Bubblewrap:
     async def exec(self, command: Sequence[str], *, timeout_s: float, stdin: bytes = b"") -> Finished:
         self._opened.unlock()
         memory, cpu_s = self._config.memory_mb * 2**20, self._config.cpu_s
-        with _Told() as told, _pipe_of(seccomp_filter()) as filtered:
+        with _StatusPipe() as status, _pipe_of(seccomp_filter()) as filtered:
 
             async def watch(process: Process) -> None:
-                if (root := await told.child(process)) is not None:
+                if (root := await status.child(process)) is not None:
                     await watch_tree(root, memory_bytes=memory, cpu_s=cpu_s)
 
             async def kill(process: Process) -> None:
                 # Never bubblewrap itself: killed in its first milliseconds, it leaves a child that waits for ever. With
                 # the first process of the sandbox the kernel ends all others, and bubblewrap ends after them.
-                if (root := await told.child(process)) is not None:
+                if (root := await status.child(process)) is not None:
                     with suppress(ProcessLookupError):
                         if process.returncode is None:
                             os.kill(root, signal.SIGKILL)
                         await _ended(root)
 
             finished = await carry_through(
-                [*self._enter, *self._wrap(told.writer, filtered.fileno()), *self._limit, *command],
+                [*self._enter, *self._wrap(status.writer, filtered.fileno()), *self._limit, *command],
                 stdin=stdin,
                 timeout_s=timeout_s,
                 output_bytes=self._config.output_bytes,
                 environment=_environment(),
-                descriptors=(told.writer, filtered.fileno()),
+                descriptors=(status.writer, filtered.fileno()),
                 watch=watch,
                 kill=kill,
             )
-            return _judged(finished, told.status().exit_code)
+            return _checked_result(finished, status.read().exit_code)
 
     async def read(self, path: str) -> bytes:
         return await asyncio.to_thread(self._opened.read, path, self._config.disk_mb * 2**20)
@@ -156,13 +156,6 @@ class Bubblewrap:
             if keeper.returncode is None:
                 keeper.kill()
             await keeper.communicate()
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.stop()
 
     @property
     def _opened(self) -> Folder:
@@ -215,8 +208,8 @@ class Bubblewrap:
         ]
 
 
-class _Told:
-    """What bubblewrap tells of itself, through a pipe, as far as it has told it."""
+class _StatusPipe:
+    """A pipe through which bubblewrap reports about itself."""
 
     def __enter__(self) -> Self:
         self._reader, self.writer = os.pipe()
@@ -228,28 +221,28 @@ class _Told:
         os.close(self._reader)
         os.close(self.writer)
 
-    def status(self) -> _Status:
+    def read(self) -> _Status:
         with suppress(BlockingIOError):
             while chunk := os.read(self._reader, 4096):
                 self._text += chunk
         child_pid = exit_code = None
         for line in self._text.rpartition(b"\n")[0].splitlines():
-            said = msgspec.json.decode(line, type=_Status)
-            child_pid, exit_code = child_pid or said.child_pid, said.exit_code
+            report = msgspec.json.decode(line, type=_Status)
+            child_pid, exit_code = child_pid or report.child_pid, report.exit_code
         return _Status(child_pid=child_pid, exit_code=exit_code)
 
     async def child(self, process: Process) -> int | None:
-        """The sandbox's first process, as soon as it is told; none where bubblewrap has ended without telling."""
-        while (child_pid := self.status().child_pid) is None and process.returncode is None:  # noqa: ASYNC110
+        """The sandbox's first process, once bubblewrap reports it; None if bubblewrap ended without a report."""
+        while (child_pid := self.read().child_pid) is None and process.returncode is None:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         return child_pid
 
 
-def _judged(finished: Finished, exit_code: int | None) -> Finished:
+def _checked_result(finished: Finished, exit_code: int | None) -> Finished:
     """The result, where there is one. Raises SandboxError where bubblewrap failed."""
     if exit_code is None and finished.stopped_by is None and finished.exit_code != 126:
-        said = finished.stderr[-500:].decode(errors="replace").strip()
-        raise SandboxError(f"bubblewrap failed (exit code {finished.exit_code}): {said}")
+        words = finished.stderr[-500:].decode(errors="replace").strip()
+        raise SandboxError(f"bubblewrap failed (exit code {finished.exit_code}): {words}")
     if finished.stopped_by is None and exit_code == 128 + signal.SIGXCPU:
         return msgspec.structs.replace(finished, stopped_by="cpu")
     return finished

@@ -10,12 +10,11 @@ import shutil
 import signal
 from asyncio.subprocess import Process
 from collections.abc import Sequence
-from typing import Self
 
 import msgspec
 
 from assay.errors import SandboxError, UsageError
-from assay.sandbox import WORK, Finished, SandboxConfig
+from assay.sandbox import WORK, Finished, Sandbox, SandboxConfig
 from assay.sandbox.folder import parts_below
 from assay.sandbox.process import carry_through
 
@@ -30,8 +29,8 @@ _READ = 'if [ -L "$1" ]; then exit 4; fi; [ -e "$1" ] || exit 3; [ -f "$1" ] || 
 _WRITE = 'mkdir -p "${1%/*}" && rm -f "$1" && exec cat > "$1"'
 
 
-class Docker:
-    """A `Sandbox`."""
+class Docker(Sandbox):
+    """Runs programs in a docker container without a network, made from any image."""
 
     def __init__(self, config: SandboxConfig) -> None:
         self._config = config
@@ -100,13 +99,6 @@ class Docker:
             container, self._container = self._container, None
             await _docker("rm", "--force", container)
 
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.stop()
-
     @property
     def _started(self) -> str:
         if self._container is None:
@@ -115,7 +107,7 @@ class Docker:
 
 
 def start_arguments(config: SandboxConfig, uid: int) -> list[str]:
-    """What docker is told, to start a container that shuts off everything that it can."""
+    """Returns the arguments of `docker` that start a container with everything shut off that can be."""
     size = config.disk_mb * 2**20
     memory = f"{config.memory_mb + config.disk_mb}m"
     disk = f"rw,nosuid,nodev,exec,size={size},mode=1777"

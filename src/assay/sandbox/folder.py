@@ -23,7 +23,7 @@ class Folder:
             # O_NONBLOCK: a pipe without a writer would block for ever.
             descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
         except OSError as error:
-            raise _told(error, path) from None
+            raise _path_error(error, path) from None
         finally:
             os.close(parent)
         status = os.fstat(descriptor)
@@ -45,7 +45,7 @@ class Folder:
                 self._give(file.fileno())
                 file.write(content)
         except OSError as error:
-            raise _told(error, path) from None
+            raise _path_error(error, path) from None
         finally:
             os.close(parent)
 
@@ -65,7 +65,7 @@ class Folder:
                     self._make(name, at)
                 inner = os.open(name, _ENTER, dir_fd=at)
             except OSError as error:
-                raise _told(error, path) from None
+                raise _path_error(error, path) from None
             finally:
                 os.close(at)
             at = inner
@@ -92,7 +92,7 @@ def parts_below(path: str) -> tuple[str, ...]:
     return parts
 
 
-def _told(error: OSError, path: str) -> OSError:
+def _path_error(error: OSError, path: str) -> OSError:
     if isinstance(error, FileNotFoundError):
         return FileNotFoundError(f"{path}: there is no such file")
     return PermissionError(f"{path}: {error.strerror}; expected a regular file, and no symbolic link on the way")

@@ -30,7 +30,7 @@ from assay.types import Response as ModelResponse
 LARGEST_BODY = 64 * 2**20
 """Bytes of a request."""
 GRACE_S = 2.0
-"""How long a stream waits for its first byte: what fails until then is told by a status, which agents understand."""
+"""How long a stream waits for its first byte: what fails until then gets a status, which agents understand."""
 KEEPALIVE_S = 10.0
 T = TypeVar("T")
 _encode = msgspec.json.Encoder().encode
@@ -87,11 +87,11 @@ class Served:
         self._known(call.model)
         sampling = settings(self.config.sampling, call.request.sampling)
         begun = responses.begun(call, model=self.name, sampling=sampling)
-        answer = self._asked(request).respond(call.request)
+        answer = self._model_of(request).respond(call.request)
         if not call.stream:
             return _json(responses.completed(call, begun, await _unless_gone(request, answer)))
 
-        def told(events: Iterator[responses.Event]) -> Iterator[bytes]:
+        def encoded(events: Iterator[responses.Event]) -> Iterator[bytes]:
             for event in events:
                 yield _event(numbered(event), name=event["type"])
 
@@ -102,20 +102,20 @@ class Served:
 
         def failed(error: ModelError) -> Iterator[bytes]:
             done = responses.failed(begun, str(error), error.kind)
-            return told(iter([{"type": "response.failed", "response": done}]))
+            return encoded(iter([{"type": "response.failed", "response": done}]))
 
         sequence = -1
         return await _stream(
             answer,
-            before=told(responses.opening(begun)),
-            after=lambda response: told(responses.closing(responses.completed(call, begun, response))),
+            before=encoded(responses.opening(begun)),
+            after=lambda response: encoded(responses.closing(responses.completed(call, begun, response))),
             failed=failed,
         )
 
     async def _chat(self, request: Request) -> Response:
         call = chat.parse(await read_body(request))
         self._known(call.model)
-        answer = self._asked(request).respond(call.request)
+        answer = self._model_of(request).respond(call.request)
         head: dict[str, Any] = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": self.name}
         if not call.stream:
             return _json(chat.completion(await _unless_gone(request, answer), call, **head))
@@ -126,7 +126,7 @@ class Served:
             failed=lambda error: iter([_event(error_object(str(error), kind="server_error", code=error.kind))]),
         )
 
-    def _asked(self, request: Request) -> Model:
+    def _model_of(self, request: Request) -> Model:
         """The model, within the rollout that the route names."""
         return self._rollouts().model(_rollout(request)) if "rollout" in request.path_params else self.model
 
@@ -161,16 +161,16 @@ async def read_body(request: Request) -> bytes:
 
 async def _unless_gone(request: Request, answer: Coroutine[Any, Any, T]) -> T:
     """The answer. Where the caller goes away, the model's work is cancelled and ClientDisconnect raised."""
-    asked, gone = asyncio.ensure_future(answer), asyncio.ensure_future(_disconnect(request))
+    running, gone = asyncio.ensure_future(answer), asyncio.ensure_future(_disconnect(request))
     try:
-        await asyncio.wait({asked, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not asked.done():
+        await asyncio.wait({running, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not running.done():
             raise ClientDisconnect
-        return asked.result()
+        return running.result()
     finally:
-        for task in (asked, gone):
+        for task in (running, gone):
             task.cancel()
-        await asyncio.wait({asked, gone})
+        await asyncio.wait({running, gone})
 
 
 async def _disconnect(request: Request) -> None:
@@ -187,33 +187,33 @@ async def _stream(
 ) -> Response:
     """Server-sent events: `before` at once, comments while the model works, then `after` or `failed`.
 
-    A model gives its answer as a whole, so that is when the pieces come. What fails within GRACE_S is raised, and told
-    by a status.
+    A model gives its answer as a whole, so that is when the pieces come. What fails within GRACE_S is raised, so it
+    becomes a status.
     """
-    asked = asyncio.ensure_future(answer)
+    running = asyncio.ensure_future(answer)
     try:
-        await asyncio.wait({asked}, timeout=GRACE_S)
-        if asked.done():
-            asked.result()
+        await asyncio.wait({running}, timeout=GRACE_S)
+        if running.done():
+            running.result()
     except BaseException:
-        asked.cancel()
+        running.cancel()
         raise
 
     async def events() -> AsyncIterator[bytes]:
         try:
             for event in before:
                 yield event
-            while not (await asyncio.wait({asked}, timeout=KEEPALIVE_S))[0]:
+            while not (await asyncio.wait({running}, timeout=KEEPALIVE_S))[0]:
                 yield b": the model is working\n\n"
             try:
-                last = after(asked.result())
+                last = after(running.result())
             except ModelError as error:
                 last = failed(error)
             for event in last:
                 yield event
             yield b"data: [DONE]\n\n"
         finally:
-            asked.cancel()
+            running.cancel()
 
     headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
     return StreamingResponse(events(), media_type="text/event-stream", headers=headers)
@@ -255,12 +255,12 @@ async def _bad_request(request: Request, error: Exception) -> Response:
 async def _model_error(request: Request, error: Exception) -> Response:
     """The error of the model behind, by a status that says whose it is: the caller's, or nobody's who calls here."""
     assert isinstance(error, ModelError)
-    status, kind, code = _told(error)
+    status, kind, code = _status_of(error)
     headers = {"retry-after": f"{error.retry_after_s:.0f}"} if error.retry_after_s is not None else None
     return _json(error_object(str(error), kind=kind, code=code), status, headers)
 
 
-def _told(error: ModelError) -> tuple[int, str, str]:
+def _status_of(error: ModelError) -> tuple[int, str, str]:
     if isinstance(error, ContextOverflow):
         return 400, "invalid_request", "context_length_exceeded"
     if error.kind in ("http_400", "http_413", "http_422", "bad_request", "unsupported"):

@@ -100,7 +100,7 @@ class ServedEnvironment:
         ]
         # Agents that are observed name the rollout in the path.
         for prefix in ("", "/ng-rollout/{rollout}"):
-            routes += [Route(prefix + path, self._told(answer), methods=["POST"]) for path, answer in rollout]
+            routes += [Route(prefix + path, self._with_errors(answer), methods=["POST"]) for path, answer in rollout]
         return Starlette(
             routes=routes,
             middleware=[Middleware(Key, key=key)] if key else [],
@@ -253,13 +253,13 @@ class ServedEnvironment:
             answer.set_cookie(self._cookie, f"{named}.{self._sign(named)}", httponly=True, samesite="lax")
         return answer
 
-    def _told(self, answer: Answer) -> Answer:
-        """What answers a route, telling errors as NeMo Gym's servers do, with the session's cookie.
+    def _with_errors(self, answer: Answer) -> Answer:
+        """Returns the endpoint of a route, which reports errors as NeMo Gym's servers do, with the session's cookie.
 
         An exception that left the app would close the connection too, under the caller's next request.
         """
 
-        async def told(request: Request) -> Response:
+        async def endpoint(request: Request) -> Response:
             deadline = asyncio.timeout(self._deadline_s)
             try:
                 async with deadline:
@@ -277,7 +277,7 @@ class ServedEnvironment:
                 content, status = _encode(late if deadline.expired() else repr(error)), 500
             return self._answered(content, self._held(request)[0], status=status)
 
-        return told
+        return endpoint
 
 
 @asynccontextmanager

@@ -17,7 +17,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 
 class Local:
-    """A model whose weights are in a folder: one that ships, by its name, or any other by its path."""
+    """Runs a model in this process: one that Assay ships, by its name, or a folder of weights, by its path."""
 
     def __init__(self, config: ModelConfig) -> None:
         folder = WEIGHTS / config.id

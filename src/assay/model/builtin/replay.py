@@ -32,7 +32,7 @@ _EXPECTED = 'a rollout, or {"task": "…", "repeat": 0, "output": "…"}'
 
 
 class Replay:
-    """Answers as it was answered before. In memory is where each answer stands, eight bytes for each repeat."""
+    """Gives the answers of a recorded run again. Memory holds the offset of each answer, eight bytes a repeat."""
 
     def __init__(self, config: ModelConfig) -> None:
         """Raises UsageError where nothing is there, and InputError with the line that is damaged."""
@@ -79,7 +79,7 @@ class Replay:
         answers = row.answers(self._config)
         if request.turn >= len(answers):
             there = f"it ended after {len(answers)} turns"
-            raise _not_recorded(f"{self._path} has no turn {request.turn + 1} of {_told(request)}; {there}")
+            raise _not_recorded(f"{self._path} has no turn {request.turn + 1} of {_place(request)}; {there}")
         return answers[request.turn]
 
     def _read(self, place: int) -> "_Recorded | None":
@@ -95,7 +95,7 @@ class Replay:
     def _missing(self, request: Request, places: "array[int]") -> ModelError:
         repeats = [str(repeat) for repeat, place in enumerate(places) if place != _NONE]
         there = f"of this task it has repeats {_some(repeats)}" if repeats else f"it has {_some(list(self._places))}"
-        return _not_recorded(f"{self._path} has no answer to {_told(request)}; {there}")
+        return _not_recorded(f"{self._path} has no answer to {_place(request)}; {there}")
 
     def identity(self) -> dict[str, str]:
         return {"recorded": self._digest}
@@ -142,7 +142,7 @@ def _lines(path: Path, start: int, *, torn: bool) -> Iterator[tuple[bytes, int]]
             start += len(line)
 
 
-def _told(request: Request) -> str:
+def _place(request: Request) -> str:
     return f"task {request.task}, repeat {request.repeat}"
 
 

@@ -7,7 +7,7 @@ from assay.types import Item, Request, Response
 
 
 class Scripted:
-    """Answers each turn of any rollout with that entry of `script`."""
+    """Gives entry N of `script` as the answer to turn N of every rollout."""
 
     def __init__(self, config: ModelConfig) -> None:
         """Raises UsageError for a script without an answer."""

@@ -41,7 +41,7 @@ ends in `Assistant:`; a base model goes on with the user's part by itself, so se
 
 
 class Completions:
-    """A model behind `POST {base_url}/completions`.
+    """Asks a model behind `POST {base_url}/completions`, with a prompt from a chat template: for base models.
 
     Where the chat template writes the first special token and the server adds one too, as vLLM does by default, say
     `extra_body = { add_special_tokens = false }`. `extra_body.chat_template_kwargs` are the template's variables.

@@ -38,7 +38,7 @@ from assay.types import (
 
 
 class Messages:
-    """A model behind `POST {base_url}/messages`; Anthropic's own where no base URL is configured.
+    """Asks a model behind `POST {base_url}/messages`: Anthropic's own server unless a base URL is configured.
 
     The key goes into `x-api-key`. A server that wants a bearer token gets it by `headers_env`.
     """

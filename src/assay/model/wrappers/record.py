@@ -173,10 +173,10 @@ def _key(item: Item) -> Hashable:
         case FunctionCall():
             return FunctionCall, item.call_id, item.name, _value(item.arguments)
         case FunctionCallOutput():
-            return FunctionCallOutput, item.call_id, _said(item.output)
+            return FunctionCallOutput, item.call_id, _content_key(item.output)
         case Message():
-            said = _said(item.content)
-            return (item.role, said) if said or item.role != "assistant" else None
+            content = _content_key(item.content)
+            return (item.role, content) if content or item.role != "assistant" else None
 
 
 def _value(arguments: str) -> Hashable:
@@ -187,7 +187,7 @@ def _value(arguments: str) -> Hashable:
         return arguments
 
 
-def _said(content: str | list[Content]) -> Hashable:
+def _content_key(content: str | list[Content]) -> Hashable:
     """A content by what it says, whether as a string or in parts."""
     if isinstance(content, str) or not any(isinstance(part, Refusal | InputImage) for part in content):
         return text_of(content)

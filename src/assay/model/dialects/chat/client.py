@@ -40,7 +40,7 @@ from assay.types import (
 
 
 class Chat:
-    """A model behind `POST {base_url}/chat/completions`."""
+    """Asks a model behind `POST {base_url}/chat/completions`."""
 
     def __init__(self, config: ModelConfig) -> None:
         self._config = config

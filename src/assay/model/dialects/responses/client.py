@@ -21,7 +21,7 @@ from assay.types import (
 
 
 class Responses:
-    """A model behind `POST {base_url}/responses`."""
+    """Asks a model behind `POST {base_url}/responses`."""
 
     def __init__(self, config: ModelConfig) -> None:
         self._config = config
