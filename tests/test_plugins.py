@@ -1,5 +1,7 @@
 """Plugins of packages that are installed for real, in a folder on sys.path."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -58,3 +60,108 @@ def test_two_packages_cannot_offer_different_things_under_one_name(site: Path):
 def test_an_object_is_described_by_its_class():
     assert sentence(Path()) == sentence(type(Path()))
     assert sentence(object.__new__(type("Silent", (), {}))) == ""
+
+
+PACKAGE = '''
+"""A package that adds one of each."""
+
+from assay.benchmark import Benchmark, Environment
+from assay.fidelity.detectors.detector import RolloutDetector
+from assay.model import Model
+from assay.sandbox import SandboxConfig, open_sandbox
+from assay.sandbox.bare import Bare
+from assay.types import Message, Response, Score, Task, Text
+
+
+class Echo(Environment):
+    """Checks answers in the sandbox `plain`."""
+
+    name = "echo"
+    version = "1"
+
+    def tasks(self):
+        return [Task(id=word, input=[Message(role="user", content=word)], gold=word) for word in ("yes", "no")]
+
+    async def assess(self, task: Task, response: Response, models) -> Score:
+        async with open_sandbox(SandboxConfig(provider="plain")) as sandbox:
+            finished = await sandbox.exec(["printf", "%s", response.text], timeout_s=20)
+        return Score(reward=float(finished.stdout.decode() == task.gold), answer=finished.stdout.decode())
+
+
+BENCHMARK = Benchmark(environment=Echo(), repeats=1)
+
+
+class Parrot:
+    """Answers with the last message."""
+
+    def __init__(self, config) -> None:
+        self.id = config.id
+
+    async def respond(self, request) -> Response:
+        return Response(output=[Message(role="assistant", content=[Text(text=request.input[-1].content)])])
+
+
+class Plain(Bare):
+    """Runs programs without protection."""
+
+
+class Silent:
+    """Ends every rollout at once."""
+
+    needs_model = False
+
+    async def run(self, task, model: Model, session) -> str:
+        return "completed"
+
+
+SHORT = RolloutDetector(
+    name="short answers",
+    fault="model",
+    what="answered in fewer than three letters",
+    meaning="The model may be in a hurry.",
+    spot=lambda one: one.text if len(one.text) < 3 else None,
+)
+'''
+ENTRIES = """
+[assay.benchmarks]
+echo = plugin_full
+[assay.dialects]
+parrot = plugin_full:Parrot
+[assay.sandboxes]
+plain = plugin_full:Plain
+[assay.agents]
+silent = plugin_full:Silent
+[assay.detectors]
+short-answers = plugin_full:SHORT
+"""
+
+
+def test_an_installed_package_adds_a_benchmark_a_dialect_a_sandbox_an_agent_and_a_detector(tmp_path: Path):
+    site = tmp_path / "site"
+    install(site, "plugin_full", ENTRIES, PACKAGE)
+    script = """
+import sys
+from pathlib import Path
+import assay
+from assay.agent import needs_model
+from assay.config import ModelConfig
+from assay.fidelity.detectors import detect, detectors
+from assay.plugins import describe, find
+
+assert describe("assay.dialects")["parrot"] == "Answers with the last message."
+assert describe("assay.sandboxes")["plain"] == "Runs programs without protection."
+assert describe("assay.agents")["silent"] == "Ends every rollout at once."
+assert detectors()["short answers"] == "Rollouts that answered in fewer than three letters."
+
+run = assay.sync.run("echo", model=ModelConfig(dialect="parrot", id="grey"), out=sys.argv[1])
+assert (run.score, run.failures) == (1.0, 0), run
+agent = find("assay.agents", "silent")()
+assert not needs_model(agent)
+assert assay.sync.run("echo", model=ModelConfig(dialect="parrot", id="grey"), agent=agent).failures == 0
+print(detect(Path(sys.argv[1]), "grey"))
+"""
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    command = [sys.executable, "-c", script, str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "answered in fewer than three letters" in done.stdout
