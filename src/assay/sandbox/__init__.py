@@ -133,7 +133,7 @@ class Place(Struct, frozen=True):
         """A place from `bubblewrap`, `docker`, `docker:IMAGE` or `subprocess`. Raises UsageError."""
         provider, _, image = text.partition(":")
         known = plugins(SANDBOXES)
-        if provider not in known or (image and provider == "subprocess"):
+        if provider not in known or (image and provider in ("bubblewrap", "subprocess")):
             raise UsageError(f"--sandbox {text}: expected {', '.join(known)}, or docker:IMAGE")
         if provider == "subprocess" and not unsafe:
             raise UsageError(
