@@ -24,7 +24,7 @@ from assay.sandbox.watch import watch_tree
 
 
 class Bare:
-    """A `Sandbox` in name alone."""
+    """Runs code as a plain process of this user, isolated from nothing: it needs `unsafe`."""
 
     def __init__(self, config: SandboxConfig) -> None:
         self._config = config

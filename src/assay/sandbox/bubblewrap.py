@@ -62,7 +62,7 @@ class _Status(msgspec.Struct, rename="kebab"):
 
 
 class Bubblewrap:
-    """A `Sandbox`."""
+    """Runs code under bubblewrap, without root: no network, no files but its own, and limits."""
 
     def __init__(self, config: SandboxConfig) -> None:
         for path in map(Path, config.readable):

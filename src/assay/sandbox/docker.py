@@ -31,7 +31,7 @@ _WRITE = 'mkdir -p "${1%/*}" && rm -f "$1" && exec cat > "$1"'
 
 
 class Docker:
-    """A `Sandbox`."""
+    """Runs code in a Docker container of any image."""
 
     def __init__(self, config: SandboxConfig) -> None:
         self._config = config
