@@ -192,11 +192,22 @@ def test_no_key_is_ever_written(tmp_path: Path):
     assert b"CANARY" in written
 
 
-def test_list_names_what_there_is(tmp_path: Path):
-    for what, word in [("benchmarks", "arithmetic"), ("models", "micro-thinking"), ("suites", "embedded")]:
-        code, out, err = assay("list", what, cwd=tmp_path)
-        assert code == 0, err
-        assert word in out
+@pytest.mark.parametrize(
+    ("what", "name", "words"),
+    [
+        ("benchmarks", "arithmetic", "240 problems with integer answers"),
+        ("models", "micro-thinking", "local"),
+        ("suites", "embedded", "The models that ship with Assay"),
+        ("agents", "loop", "Calls the model until"),
+        ("dialects", "chat", "/chat/completions"),
+        ("sandboxes", "bubblewrap", "without root"),
+        ("detectors", "token-cap", "reached the token cap"),
+    ],
+)
+def test_list_names_what_there_is_with_a_sentence(tmp_path: Path, what: str, name: str, words: str):
+    code, out, err = assay("list", what, cwd=tmp_path)
+    assert code == 0, err
+    assert name in out and words in out
 
 
 def test_a_suite_that_ships_is_printed_byte_for_byte(tmp_path: Path):

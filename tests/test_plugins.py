@@ -31,10 +31,10 @@ def test_a_plugin_is_found_by_its_name_and_described_by_its_docstring(site: Path
     entries = "[assay.test_walkers]\nwalker = plugin_walker:Walker\nmodule = plugin_walker\nnone = plugin_walker:Run\n"
     install(site, "plugin_walker", entries, code)
     assert find("assay.test_walkers", "walker")().__class__.__name__ == "Walker"
-    told = describe("assay.test_walkers")
-    assert told["walker"] == "Walks."
-    assert told["module"] == "walks about (Doe et al. 2021)."
-    assert "AttributeError" in told["none"]
+    sentences = describe("assay.test_walkers")
+    assert sentences["walker"] == "Walks."
+    assert sentences["module"] == "Walks about (Doe et al. 2021)."
+    assert "AttributeError" in sentences["none"]
 
 
 def test_nothing_is_imported_to_name_the_plugins(site: Path):
@@ -57,9 +57,16 @@ def test_two_packages_cannot_offer_different_things_under_one_name(site: Path):
         plugins("assay.test_twins")
 
 
-def test_an_object_is_described_by_its_class():
-    assert sentence(Path()) == sentence(type(Path()))
-    assert sentence(object.__new__(type("Silent", (), {}))) == ""
+def test_an_object_is_described_by_its_module(site: Path):
+    install(site, "plugin_object", "[assay.test_objects]\none = plugin_object:ONE\n", '"""Is one."""\nONE = 1\n')
+    assert describe("assay.test_objects") == {"one": "Is one."}
+
+
+def test_a_docstring_gives_its_first_sentence():
+    silent = type("Silent", (), {})
+    assert (sentence(silent), sentence(test_a_docstring_gives_its_first_sentence)) == ("", "")
+    silent.__doc__ = "mine/one: Follows Doe et al. 2021, e.g. in\nbrief. Then more."
+    assert sentence(silent) == "Follows Doe et al. 2021, e.g. in brief."
 
 
 PACKAGE = '''

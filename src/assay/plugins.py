@@ -39,26 +39,33 @@ def find(group: str, name: str, hint: str = "") -> Any:
 
 
 def describe(group: str) -> dict[str, str]:
-    """Returns one sentence for each name of a group; the error for one that can't be imported."""
+    """Returns one sentence for each name of a group; the error for one that can't be imported.
+
+    It is the first sentence of the docstring of a class or function; of the module, for any other object.
+    """
     sentences: dict[str, str] = {}
     for name, entry in sorted(plugins(group).items()):
         try:
-            sentences[name] = sentence(_load(entry))
+            thing = _load(entry)
         except UsageError as error:
             sentences[name] = f"can't be used: {error}"
+        else:
+            has_own = inspect.isclass(thing) or inspect.isroutine(thing)
+            sentences[name] = sentence(thing if has_own else sys.modules[entry.module])
     return sentences
 
 
 def sentence(thing: object) -> str:
-    """Returns the first sentence of the docstring of a module, class or function; of its class, for any other object.
+    """Returns the first sentence of a docstring, without a title in front as in `gsm8k: 1,319 word problems.`"""
+    paragraph = " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
+    return first_sentence(re.sub(r"^[\w/-]+: ", "", paragraph))
 
-    A title in front, as in `gsm8k: 1,319 word problems.`, is left out.
-    """
-    has_own = inspect.ismodule(thing) or inspect.isclass(thing) or inspect.isroutine(thing)
-    text = inspect.getdoc(thing if has_own else type(thing)) or ""
-    paragraph = " ".join(text.split("\n\n")[0].split())
-    found = SENTENCE.match(paragraph)
-    return re.sub(r"^[\w/-]+: ", "", found[1] if found else paragraph)
+
+def first_sentence(text: str) -> str:
+    """Returns the text up to the first full stop that a capital letter follows, with a capital letter in front."""
+    found = SENTENCE.match(text)
+    first = found[1] if found else text
+    return first[:1].upper() + first[1:]
 
 
 @cache

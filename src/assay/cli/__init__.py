@@ -5,6 +5,7 @@ import os
 import select
 import signal
 import sys
+from collections.abc import Sequence
 from typing import NoReturn
 
 import cyclopts
@@ -12,75 +13,162 @@ import cyclopts
 from assay.errors import AssayError, StoppedEarly
 from assay.report.words import legible
 
-app = cyclopts.App(
-    name="assay",
-    help="A gym for LLM benchmarks that computes whether a benchmark can be trusted.",
-    version_flags=["--version"],
+COMMANDS = (
+    (
+        "run",
+        "collect.run:run",
+        "Run one benchmark on one model, or go on where an earlier command stopped.",
+        "assay run gsm8k --model chat:Qwen/Qwen3-8B --base-url http://localhost:8000/v1 --limit 50",
+    ),
+    (
+        "profile",
+        "collect.profile:profile",
+        "Run a benchmark on a suite of models, compute the gates, and write the report.",
+        "assay profile arithmetic --suite embedded --budget-usd 20",
+    ),
+    (
+        "report",
+        "collect.profile:report",
+        "Compute a profile again from its folder, without any model, and write its report.",
+        "assay report profiles/arithmetic-embedded",
+    ),
+    (
+        "ping",
+        "collect.ping:ping",
+        "Ask each model of a suite a few short questions, and say what its server offers.",
+        "assay ping chat:Qwen/Qwen3-8B --base-url http://localhost:8000/v1",
+    ),
+    (
+        "repeats",
+        "fidelity.repeats:repeats",
+        "Say how many repeats a run needs for a stable score, and what they cost.",
+        "assay repeats runs/gsm8k/Qwen--Qwen3-8B --target 1",
+    ),
+    (
+        "failures",
+        "fidelity.failures:failures",
+        "Show what detectors find in failing rollouts, and which tasks are suspect.",
+        "assay failures profiles/arithmetic-embedded --model micro-instruct",
+    ),
+    (
+        "review",
+        "fidelity.review:review",
+        "Read failing rollouts one by one, and say with a key whose fault each is.",
+        "assay review profiles/arithmetic-embedded --sample 10",
+    ),
+    (
+        "parity",
+        "fidelity.parity:parity",
+        "Compare a benchmark with the results of its original code.",
+        "assay parity gsm8k --reference results.jsonl --column score=is_correct",
+    ),
+    (
+        "merge",
+        "collect.merge:merge",
+        "Make one run of the parts that several machines made.",
+        "assay merge runs/whole machine-1/run machine-2/run",
+    ),
+    (
+        "rescore",
+        "collect.rescore:rescore",
+        "Score the rollouts of a run again with the verifier as it is now, without the model.",
+        "assay rescore runs/gsm8k/Qwen--Qwen3-8B --processes 4",
+    ),
+    ("check", "fidelity.check:check", "Check a benchmark without any model, within a minute.", "assay check ./my-quiz"),
+    (
+        "compare",
+        "fidelity.compare:compare",
+        "Compare runs with a baseline, paired by task, and judge them by a release's policy.",
+        "assay compare runs/gsm8k/old runs/gsm8k/new --policy default --markdown changes.md",
+    ),
+    (
+        "certify",
+        "fidelity.certificate:certify",
+        "Write the certificate of a profile.",
+        "assay certify profiles/arithmetic-embedded --new-key my.pem",
+    ),
+    (
+        "verify",
+        "fidelity.certificate:verify",
+        "Say whether a certificate is valid, expired or forged, without any model.",
+        "assay verify profiles/arithmetic-embedded/certificate.json --rescore",
+    ),
+    (
+        "new benchmark",
+        "benchmark.new:benchmark",
+        "Write a benchmark that runs, for you to change into your own.",
+        "assay new benchmark my-quiz --kind qa",
+    ),
+    (
+        "serve model",
+        "serve:model",
+        "Serve a model over HTTP, as /v1/responses and /v1/chat/completions.",
+        "assay serve model micro-instruct --port 8000",
+    ),
+    (
+        "serve environment",
+        "serve:environment",
+        "Serve a benchmark's environment over HTTP, as a resources server of NeMo Gym.",
+        "assay serve environment office --port 8000",
+    ),
+    (
+        "import",
+        "benchmark.interchange:import_",
+        "Make a benchmark's folder from another gym's tasks.",
+        "assay import nemo-gym rows.jsonl --out my-benchmark",
+    ),
+    (
+        "export",
+        "benchmark.interchange:export",
+        "Write a run's rollouts, or a benchmark's tasks, as another gym's rows.",
+        "assay export office --format nemo-gym --out office.jsonl",
+    ),
+    (
+        "prepare",
+        "benchmark.prepare:prepare",
+        "Get the data of a benchmark that is not in the package, once.",
+        "assay prepare gsm8k",
+    ),
+    (
+        "list",
+        "benchmark.catalog:catalog",
+        "List what can be named in a command, with a sentence each.",
+        "assay list benchmarks",
+    ),
 )
-# Named by text, so that a command's own imports are paid by that command alone.
-app.command("assay.cli.collect.run:run", name="run", help="Run one benchmark on one model, or go on with such a run.")
-app.command(
-    "assay.cli.collect.profile:profile", name="profile", help="Run a suite of models, compute the gates, report."
-)
-app.command(
-    "assay.cli.collect.profile:report",
-    name="report",
-    help="Compute a profile again from its folder, and write its report.",
-)
-app.command(
-    "assay.cli.collect.ping:ping",
-    name="ping",
-    help="Tell what each model of a suite gives, in seconds.\n\nExits 0 if every model answers, and 4 otherwise.",
-)
-app.command(
-    "assay.cli.fidelity.repeats:repeats", name="repeats", help="Tell how many repeats it takes, and what they cost."
-)
-app.command("assay.cli.fidelity.failures:failures", name="failures", help="Show what machines see in failing rollouts.")
-app.command(
-    "assay.cli.fidelity.review:review", name="review", help="Read failing rollouts, and say whose fault each is."
-)
-app.command(
-    "assay.cli.fidelity.parity:parity", name="parity", help="Compare a benchmark with its original code's results."
-)
-app.command("assay.cli.collect.merge:merge", name="merge", help="Make one run of the parts that several machines made.")
-app.command("assay.cli.collect.rescore:rescore", name="rescore", help="Score a run again with today's verifier.")
-app.command(
-    "assay.cli.fidelity.check:check", name="check", help="Check a benchmark without any model, within a minute."
-)
-app.command(
-    "assay.cli.fidelity.compare:compare",
-    name="compare",
-    help="Compare runs with a baseline, and judge them by a release's policy.\n\nExits 0 without a policy and where it "
-    "says pass or warn, 3 where it says fail, 5 where it is inconclusive, and 2 where the runs are of other tasks, "
-    "another verifier, sampling or limits.",
-)
-app.command("assay.cli.fidelity.certificate:certify", name="certify", help="Write the certificate of a profile.")
-app.command(
-    "assay.cli.fidelity.certificate:verify", name="verify", help="Tell whether a certificate is true, without a model."
-)
-new = cyclopts.App(name="new", help="Begin a benchmark of your own.")
-new.command(
-    "assay.cli.benchmark.new:benchmark", name="benchmark", help="Write a benchmark that runs, to be made yours."
-)
-app.command(new)
-serve = cyclopts.App(name="serve", help="Put a model or an environment on HTTP.")
-serve.command("assay.cli.serve:model", name="model", help="Put a model on HTTP, for the OpenAI SDK and agents.")
-serve.command(
-    "assay.cli.serve:environment", name="environment", help="Put an environment on HTTP, for NeMo Gym and its trainers."
-)
-app.command(serve)
-app.command("assay.cli.benchmark.interchange:import_", name="import", help="Make a benchmark of another gym's tasks.")
-app.command(
-    "assay.cli.benchmark.interchange:export", name="export", help="Write a run or a benchmark as another gym's rows."
-)
-app.command("assay.cli.benchmark.prepare:prepare", name="prepare", help="Get the data of a benchmark, once.")
-app.command("assay.cli.benchmark.catalog:catalog", name="list", help="List benchmarks, models or suites.")
+"""Each command: its name, the function, its summary (the first sentence of the function's docstring), an example."""
+GROUPS = {"new": "Write a benchmark of your own.", "serve": "Serve a model or an environment over HTTP."}
+
+
+def build(arguments: Sequence[str]) -> cyclopts.App:
+    """Returns the application. Functions are named by text, so that a command pays for its own imports alone.
+
+    The help of a command is its docstring, which has to be imported. So that the list of all commands imports none,
+    a command that is not among the arguments has its summary.
+    """
+    app = cyclopts.App(
+        name="assay",
+        help="A gym for LLM benchmarks that computes whether a benchmark can be trusted.",
+        version_flags=["--version"],
+    )
+    groups = {name: cyclopts.App(name=name, help=summary) for name, summary in GROUPS.items()}
+    for words, function, summary, example in COMMANDS:
+        group, _, name = words.rpartition(" ")
+        (groups[group] if group else app).command(
+            f"assay.cli.{function}",
+            name=name,
+            help=None if name in arguments else summary,
+            help_epilogue=f"Example: `{example}`",
+        )
+    for group in groups.values():
+        app.command(group)
+    return app
 
 
 def main() -> NoReturn:
     """The `assay` command. An AssayError is told without a traceback, with its own exit code; a full disk likewise."""
     try:
-        result = app()
+        result = build(sys.argv[1:])()
         sys.stdout.flush()
     except AssayError as error:
         # It may quote what a server said, and a terminal obeys control characters.

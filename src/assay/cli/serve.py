@@ -8,16 +8,14 @@ import socket
 from collections.abc import AsyncGenerator, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Annotated
 
 import uvicorn
 import uvloop
-from cyclopts import Parameter
 from starlette.applications import Starlette
 
 from assay.benchmark.catalog import load
 from assay.cli.collect.live import console
-from assay.cli.collect.run import roles_of
+from assay.cli.options import Roles
 from assay.collect.run import connect_roles
 from assay.config import assay_toml, load_model
 from assay.errors import UsageError
@@ -38,22 +36,24 @@ def model(
     record: Path | None = None,
     concurrency: int = 1024,
 ) -> None:
-    """Put a model on HTTP, as /v1/responses and /v1/chat/completions. Ctrl-C ends it.
+    """Serve a model over HTTP, as /v1/responses and /v1/chat/completions.
+
+    Ctrl-C ends it.
 
     Parameters
     ----------
     name
         A model's name (see `assay list models`), or PREFIX:ID such as chat:ID.
     base_url
-        The endpoint of the model behind, up to and including /v1.
+        The URL of the server that requests are passed on to, up to and including /v1.
     host
-        The address to listen on. Anything but loopback needs --api-key-env.
+        The address to listen on. Any address but loopback needs --api-key-env.
     port
         The port to listen on; 0 takes a free one.
     api_key_env
         The environment variable that holds the key that callers have to send.
     record
-        A directory. Calls under /rollouts/ID/v1/… are recorded there, in ID.jsonl.
+        A directory. Calls under /rollouts/ID/v1/… are recorded in its file ID.jsonl.
     concurrency
         Requests in flight at the model at most.
     """
@@ -82,36 +82,34 @@ def environment(
     host: str = "127.0.0.1",
     port: int = 8000,
     api_key_env: str | None = None,
-    role: Annotated[tuple[str, ...], Parameter(name="--with", negative="")] = (),
+    roles: Roles = Roles(),
     idle_s: float = IDLE_S,
     deadline_s: float = DEADLINE_S,
 ) -> None:
-    """Put a benchmark's environment on HTTP, as a resources server of NeMo Gym. Ctrl-C ends it.
+    """Serve a benchmark's environment over HTTP, as a resources server of NeMo Gym.
 
-    Its agents and trainers are given the rows that `assay export NAME --format nemo-gym` writes.
+    Give its agents and trainers the rows that `assay export NAME --format nemo-gym` writes. Ctrl-C ends it.
 
     Parameters
     ----------
     name
         A benchmark's name (see `assay list benchmarks`) or the path of its folder.
     host
-        The address to listen on. Anything but loopback needs --api-key-env.
+        The address to listen on. Any address but loopback needs --api-key-env.
     port
         The port to listen on; 0 takes a free one.
     api_key_env
         The environment variable that holds the key that callers have to send.
-    role
-        ROLE=NAME: the model that the benchmark asks in a role beside the policy, such as --with judge=NAME.
     idle_s
-        Seconds after which a session that nobody calls is ended.
+        Seconds without a call after which a session is ended.
     deadline_s
-        Seconds that a call of a tool, the opening of a session, and a verification may each take.
+        Seconds that a tool call, opening a session and a verification may take at most, each.
     """
-    benchmark, roles, key = load(name), roles_of(role), _key(api_key_env, host)
+    benchmark, models, key = load(name), roles.configs(), _key(api_key_env, host)
 
     @asynccontextmanager
     async def app() -> AsyncGenerator[Starlette]:
-        async with connect_roles(benchmark, roles) as ready:
+        async with connect_roles(benchmark, models) as ready:
             yield ServedEnvironment(ready, idle_s=idle_s, deadline_s=deadline_s).app(key)
 
     _serve(app(), f"the environment of {name} is at {{url}}", host, port)

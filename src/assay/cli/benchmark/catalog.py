@@ -1,48 +1,69 @@
 """`assay list`."""
 
 import sys
+from collections.abc import Sequence
+from itertools import takewhile
+from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from assay.benchmark.catalog import names
-from assay.config import SUITES, assay_toml, load_suite, models, suites
+from assay.benchmark.catalog import BENCHMARKS, FAMILIES, names
+from assay.config import assay_toml, load_suite, models, suites
 from assay.errors import UnknownName, UsageError
+from assay.plugins import describe, first_sentence, plugins
+from assay.report.words import legible
+
+What = Literal["benchmarks", "models", "suites", "agents", "dialects", "sandboxes", "detectors"]
 
 
-def catalog(what: Literal["benchmarks", "models", "suites"], name: str | None = None, /) -> None:
-    """List what there is by name, or print one suite's file: a copy of it is yours to edit.
+def catalog(what: What, name: str | None = None, /) -> None:
+    """List what can be named in a command, with a sentence each.
+
+    Given the name of a suite, prints its file instead: a copy of it is yours to edit.
 
     Parameters
     ----------
     what
-        benchmarks, models (the embedded ones, the gates' own and those of assay.toml here) or suites.
+        Benchmarks, models (those that ship and those of assay.toml in this directory), suites, agents, dialects (how a
+        model's server is spoken to), sandboxes (where code runs) or detectors (what is looked for in rollouts).
     name
-        A suite whose file to print, as in `assay list suites gym-2026-02 > my-suite.toml`.
+        The suite whose file is printed, as in `assay list suites gym-2026-02 > my-suite.toml`.
     """
     if name is not None:
-        return _print(what, name)
+        return _print_suite(what, name)
     table = Table(box=None, pad_edge=False)
-    if what == "benchmarks":
-        _fill(table, ("benchmark", "from"), [(name, _place(place)) for name, place in names().items()])
-    elif what == "models":
-        rows = [
-            (name, server.dialect, server.id, server.base_url or "") for name, server in models(assay_toml()).items()
-        ]
+    if what == "models":
+        servers = models(assay_toml()).items()
+        rows = [(name, server.dialect, server.id, server.base_url or "") for name, server in servers]
         _fill(table, ("model", "dialect", "id", "base URL"), rows)
+    elif what == "suites":
+        rows = [(name, ", ".join(load_suite(name).models), _comment(path)) for name, path in suites().items()]
+        _fill(table, ("suite", "models", "what it is"), rows)
+    elif what == "benchmarks":
+        _fill(table, ("benchmark", "what it is"), _benchmarks())
     else:
-        rows = [(name, ", ".join(load_suite(name).models), _place(str(path))) for name, path in suites().items()]
-        _fill(table, ("suite", "models", "from"), rows)
+        noun = "sandbox" if what == "sandboxes" else what.removesuffix("s")
+        _fill(table, (noun, "what it is"), list(describe(f"assay.{what}").items()))
     Console().print(table)
     return None
 
 
-def _place(path: str) -> str:
-    return "Assay" if path.startswith(str(SUITES.parent)) else path
+def _benchmarks() -> list[tuple[str, str]]:
+    """Each benchmark with its sentence; a family's members have the family's."""
+    own, families = describe(BENCHMARKS), describe(FAMILIES) if plugins(FAMILIES) else {}
+    return [(name, own.get(name) or families.get(name.partition("/")[0], "")) for name in names()]
 
 
-def _print(what: str, name: str) -> None:
+def _comment(path: Path) -> str:
+    """Returns the first sentence of the comment that a TOML file begins with."""
+    lines = takewhile(lambda line: line.startswith("# "), path.read_text(encoding="utf-8").splitlines())
+    return first_sentence(" ".join(line.removeprefix("# ") for line in lines))
+
+
+def _print_suite(what: str, name: str) -> None:
     if what != "suites":
         raise UsageError(f"assay list {what} takes no name; a name prints the file of a suite: assay list suites NAME")
     if name not in suites():
@@ -50,8 +71,9 @@ def _print(what: str, name: str) -> None:
     sys.stdout.buffer.write(suites()[name].read_bytes())
 
 
-def _fill(table: Table, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def _fill(table: Table, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        # A plugin's docstring is somebody else's text: it is no markup, and a terminal obeys control characters.
+        table.add_row(*(Text(legible(cell)) for cell in row))

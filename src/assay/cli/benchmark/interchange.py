@@ -12,18 +12,20 @@ from assay.gyms.nemo_gym.interchange import export_run, export_tasks, failures_b
 def import_(
     gym: Literal["nemo-gym"], file: Path, /, *, out: Path | None = None, url: str = "http://127.0.0.1:8000"
 ) -> None:
-    """Make a benchmark's folder of another gym's tasks, to be run by its path.
+    """Make a benchmark's folder from another gym's tasks.
+
+    Run it by its path: assay run ./FOLDER --model MODEL.
 
     Parameters
     ----------
     gym
-        Whose tasks these are: nemo-gym, a JSONL file of rows for a resources server.
+        The gym: nemo-gym (a JSONL file of rows for a resources server).
     file
         The file of tasks.
     out
-        The benchmark's folder. One named as the file, here, where not given.
+        The benchmark's folder. Default: the file's name without its ending, in this directory.
     url
-        Where the resources server is; benchmark.py holds it, to be changed there.
+        The URL of the resources server. It is written to benchmark.py; change it there.
     """
     folder = out or Path(file.stem)
     made = import_nemo_gym(file, folder, url=url)
@@ -47,9 +49,9 @@ def export(
     what
         A run directory, or a benchmark's name or path.
     gym
-        Whose rows: nemo-gym.
+        The gym: nemo-gym.
     out
-        The file. nemo-gym.jsonl in the run directory, or BENCHMARK.jsonl here, where not given.
+        The file. Default: nemo-gym.jsonl in the run directory, or BENCHMARK.jsonl in this directory.
     """
     folder = Path(what)
     if not (folder / "run.json").exists():

@@ -18,12 +18,14 @@ def benchmark(
     *,
     kind: Literal["qa", "choice", "code", "tools", "judge", "dialogue", "game"] = "qa",
 ) -> None:
-    """Write a benchmark that runs: its environment, a few tasks, golden tests and its card. Replace what is in it.
+    """Write a benchmark that runs, for you to change into your own.
+
+    Writes an environment, a few tasks, tests and a README.
 
     Parameters
     ----------
     name
-        The folder to make, whose last part is the benchmark's name: small letters, digits and -.
+        The folder to make. Its last part is the benchmark's name: small letters, digits and -.
     kind
         qa: a short answer. choice: options by letters. code: functions and tests, in a sandbox. tools: tools and a
         state. judge: free text, by a rubric. dialogue: a user who is asked. game: many turns and a partial reward.

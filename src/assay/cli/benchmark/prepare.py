@@ -10,16 +10,17 @@ from assay.benchmark.data import download, is_prepared, place, take
 
 
 def prepare(benchmark: str, /, *, file: Annotated[Path | None, Parameter(name="--from")] = None) -> None:
-    """Get the data of a benchmark that is not in the package, once, into ASSAY_DATA or the user's cache.
+    """Get the data of a benchmark that is not in the package, once.
 
-    The file is the one that the benchmark names by its sha256, or it is not kept.
+    It goes into the folder ASSAY_DATA, or the user's cache. A file that has another SHA-256 than the benchmark says is
+    not kept.
 
     Parameters
     ----------
     benchmark
         A benchmark's name (see `assay list benchmarks`) or the path of its folder.
     file
-        The data, where you have it already: nothing is downloaded then.
+        The data file, if you have it already. Then nothing is downloaded.
     """
     chosen = load(benchmark)
     if not chosen.data:

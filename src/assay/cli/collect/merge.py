@@ -17,11 +17,12 @@ MOST = 20
 
 
 def merge(out: Path, /, *runs: Path) -> None:
-    """Make one run of run directories from several machines, each of which holds a part of one plan.
+    """Make one run of the parts that several machines made.
 
-    What OUT lacks is added to it, and nothing that it has is changed: stopped at any moment, or with further parts,
-    the command can be given again. The parts stay as they are. Where a task and repeat has two scores the first stays,
-    OUT's before the others' in their order, and those that differ are listed; failures are kept with all attempts.
+    Rollouts that OUT lacks are added to it, and nothing that it has is changed, so the command can be repeated after
+    an interruption, or with more parts. The parts stay as they are. If a task and repeat has two scores, the first
+    stays: that of OUT, then that of the other runs in their order. Scores that differ are listed. Failures are kept
+    with all attempts.
 
     Parameters
     ----------

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from assay.cli.collect.live import console
+from assay.cli.options import Assignments
 from assay.config import ModelConfig, assay_toml, load_model, load_suite, models, override, suites
 from assay.errors import UnknownName, UsageError
 from assay.model.ping import CAP, Finding, Ping, ping_all
@@ -38,14 +39,14 @@ def ping(
     base_url: str | None = None,
     timeout: float = 60.0,
     cap: int = CAP,
-    assign: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
+    assign: Assignments = (),
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Ask each model of a suite a few short questions, all at once, and tell what its server gives.
+    """Ask each model of a suite a few short questions, and say what its server offers.
 
-    Whether it answers; how its thinking arrives, and whether that is what the suite says of it; whether tool calls
-    work; whether two samples of one prompt are independent; whether log-probabilities and token ids are to be had.
-    The reason for each no is told below the table. Four to nine requests a model.
+    Says whether the model answers; how its thinking arrives, and whether the suite says the same; whether tool calls
+    work; whether two samples of one prompt are independent; whether log-probabilities and token ids are available. The
+    reason for each no stands below the table. It takes four to nine requests per model.
 
     Exits 0 if every model answers, and 4 otherwise.
 
@@ -55,16 +56,16 @@ def ping(
         A suite's name (see `assay list suites`) or TOML file, a model's name (see `assay list models`), or openai:ID or
         chat:ID for any OpenAI-compatible endpoint.
     base_url
-        The endpoint of a single model, up to and including /v1.
+        The URL of a single model's server, up to and including /v1.
     timeout
-        Seconds for each model, all its answers together.
+        Seconds that each model has for all its answers together.
     cap
-        Output tokens of each answer, at most.
+        Output tokens of each answer at most.
     assign
-        Change one setting, as often as wanted: models.NAME.KEY in a suite, such as
+        Change one setting; may be given several times: models.NAME.KEY in a suite, such as
         --set models.policy.base_url=http://gpu-1:8000/v1, and model.KEY of a single model.
     json
-        Print all that was found out as JSON.
+        Print the answers as JSON.
     """
     if timeout <= 0 or cap < 1:
         raise UsageError(f"--timeout {timeout:g} --cap {cap}: expected more than 0")

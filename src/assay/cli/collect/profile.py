@@ -13,7 +13,7 @@ from rich.text import Text
 
 from assay.benchmark.catalog import load
 from assay.cli.collect.live import Live, console, drive
-from assay.cli.collect.run import collecting, roles_of
+from assay.cli.options import Assignments, Code, Plan, Roles, Spending, Workers
 from assay.collect.collect import Interruption
 from assay.config import Suite, assay_toml, load_agent, load_suite, suite_of
 from assay.errors import UsageError
@@ -21,12 +21,10 @@ from assay.fidelity.gates import applicable
 from assay.fidelity.profile import ProfilePlan, compute
 from assay.fidelity.profile import profile as make_profile
 from assay.fidelity.schema.profile import Profile
-from assay.library.names import budget_of
 from assay.report import findings
 from assay.report.evidence import standing
 from assay.report.page import publish
 from assay.report.words import dollars
-from assay.sandbox import place
 
 STYLES = {"pass": "green", "fail": "red bold", "inconclusive": "yellow", "not run": "dim"}
 
@@ -37,98 +35,66 @@ def profile(
     suite: str | None = None,
     models: str | None = None,
     agent: str = "loop",
-    repeats: int | None = None,
-    limit: int | None = None,
-    concurrency: int = 64,
-    processes: int | None = None,
-    ray: bool | str = False,
-    ray_cpus: float | None = None,
+    plan: Plan = Plan(),
+    workers: Workers = Workers(),
     out: Path | None = None,
-    assign: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
-    seed: int = 0,
+    assign: Assignments = (),
     until_stable: bool = False,
-    early_stop: bool = True,
     strict: bool = False,
-    budget_tokens: int | None = None,
-    budget_usd: float | None = None,
-    role: Annotated[tuple[str, ...], Parameter(name="--with", negative="")] = (),
-    sandbox: str | None = None,
-    unsafe: bool = False,
+    spending: Spending = Spending(),
+    roles: Roles = Roles(),
+    code: Code = Code(),
 ) -> int:
     """Run a benchmark on a suite of models, compute the gates, and write the report.
 
-    Given again, it goes on where it stopped. Exits 0 once it ran to its end, whatever the verdict, and 4 where a model
-    gave nothing but failures.
+    The same command goes on where an earlier one stopped.
+
+    Exits 0 once it ran to its end, whatever the gates say, 3 if a gate failed and --strict is given, 4 if a model gave
+    nothing but failures, and 130 after Ctrl-C.
 
     Parameters
     ----------
     benchmark
         A benchmark's name (see `assay list benchmarks`) or the path of its folder.
     suite
-        A suite's name (see `assay list suites`) or the path of a TOML file; `embedded` where not given.
+        A suite's name (see `assay list suites`) or the path of a TOML file. Default: embedded.
     models
-        Some models in place of a suite, by name (see `assay list models`) with commas between, such as gold,null.
+        Models in place of a suite: names (see `assay list models`) separated by commas, such as gold,null.
     agent
-        An agent's name (see `assay list agents`, and [agents.NAME] in assay.toml); `loop` where not given.
-    repeats
-        Rollouts a task. The benchmark's own number where not given.
-    limit
-        Only so many tasks, from the first: to try things out, for they are no fair sample.
-    concurrency
-        Rollouts in flight at most, in all processes together.
-    processes
-        So many processes, each with its share of the plan, of concurrency, of the models' limits and of the budget.
-    ray
-        Make the rollouts on a Ray cluster: at ADDRESS, with `auto` on the one that this machine belongs to, alone on
-        one that is started on this machine. --processes then is the number of actors; as many as there are CPUs for
-        where not given. [ray] in assay.toml says what they need and take along.
-    ray_cpus
-        CPUs of each actor; 1 where not given.
+        An agent's name (see `assay list agents`, and [agents.NAME] in assay.toml). Default: loop.
     out
-        The profile's directory. profiles/BENCHMARK-SUITE (with -limitN) where not given.
+        The profile's directory. Default: profiles/BENCHMARK-SUITE, with --limit N profiles/BENCHMARK-SUITE-limitN.
     assign
-        Change one setting of the suite, as often as wanted, such as --set models.policy.base_url=http://gpu-1:8000/v1.
-    seed
-        All randomness comes from this, the task's id and the repeat.
+        Change one setting of the suite; may be given several times. Example: --set models.policy.base_url=http://gpu-1:8000/v1.
     until_stable
-        Then add repeats to the strongest open model until the SD of its score is within one point to be sure, or a
-        budget ends it. Looking several times costs little: docs/statistics.md says what.
-    early_stop
-        Leave a model from which nothing but failures comes.
+        At the end, add repeats to the strongest open model until the standard deviation of its score is at most one
+        percentage point (upper bound), or until the budget is spent. docs/statistics.md says what it costs to look
+        several times.
     strict
-        Exit 3 where a gate failed.
-    budget_tokens
-        Stop before all models together have used so many tokens, input and output, earlier commands' included.
-    budget_usd
-        Stop before they have cost so many US dollars, by the prices in the suite.
-    role
-        ROLE=NAME: the model that the benchmark asks in a role beside the suite's, such as --with judge=NAME. Without
-        it, what [with.ROLE] in the suite says.
-    sandbox
-        Where code is run: bubblewrap, docker, docker:IMAGE or subprocess; bubblewrap where not given.
-    unsafe
-        Allow --sandbox subprocess, which shuts nothing off.
+        Exit 3 if a gate failed.
     """
-    place(sandbox, unsafe=unsafe)
+    code.apply()
     driver = load_agent(agent, own=assay_toml())
     chosen, chosen_suite = load(benchmark), _suite(suite, models, assign)
-    chosen_suite = structs.replace(chosen_suite, roles=chosen_suite.roles | roles_of(role))
-    folder = out or Path("profiles", f"{chosen.name}-{chosen_suite.name}{'' if limit is None else f'-limit{limit}'}")
+    chosen_suite = structs.replace(chosen_suite, roles=chosen_suite.roles | roles.configs())
+    folder = out or Path(
+        "profiles", f"{chosen.name}-{chosen_suite.name}{'' if plan.limit is None else f'-limit{plan.limit}'}"
+    )
     interruption = Interruption()
-    with collecting(processes, ray, ray_cpus) as collector, Live() as live:
+    with workers.collector() as collector, Live() as live:
         asked = ProfilePlan(
             benchmark=chosen,
             suite=chosen_suite,
             agent=driver,
             folder=folder,
-            repeats=chosen.repeats if repeats is None else repeats,
-            limit=limit,
-            concurrency=concurrency,
+            repeats=chosen.repeats if plan.repeats is None else plan.repeats,
+            limit=plan.limit,
+            concurrency=workers.concurrency,
             collector=collector,
-            seed=seed,
+            seed=plan.seed,
             until_stable=until_stable,
-            early_stop=early_stop,
-            budget=budget_of(budget_tokens, budget_usd),
+            early_stop=plan.early_stop,
+            budget=spending.budget(),
         )
         made = drive(make_profile(asked, interruption=interruption, watch=live.begin, tell=console.print), interruption)
     if made is None:
@@ -152,16 +118,16 @@ def _suite(name: str | None, models: str | None, assign: tuple[str, ...]) -> Sui
 
 
 def report(folder: Annotated[Path, Parameter(name="profile")], *, strict: bool = False) -> int:
-    """Compute a profile again from what lies in its folder, without any model, and write its report.
+    """Compute a profile again from its folder, without any model, and write its report.
 
-    For after marks, parity or rescoring were added, or to read a profile that somebody else made.
+    Use it after marks or parity were added, or to read a profile that somebody else made.
 
     Parameters
     ----------
     folder
         A profile's directory.
     strict
-        Exit 3 where a gate failed.
+        Exit 3 if a gate failed.
     """
     made = asyncio.run(compute(folder))
     page = publish(folder, made)

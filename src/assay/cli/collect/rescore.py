@@ -1,9 +1,7 @@
 """`assay rescore`."""
 
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
 from rich.table import Table
 from rich.text import Text
 
@@ -11,14 +9,13 @@ from assay.benchmark import Benchmark
 from assay.benchmark.catalog import load
 from assay.cli.collect.live import Live, console, drive
 from assay.cli.collect.profile import report
-from assay.cli.collect.run import roles_of
+from assay.cli.options import Code, Roles
 from assay.collect.collect import Interruption
 from assay.errors import UsageError
 from assay.fidelity.profile import read_plan
 from assay.fidelity.rescore.rescore import CHANGES, Change, RescorePlan, Rescoring
 from assay.fidelity.rescore.rescore import rescore as rescore_run
 from assay.fidelity.rescore.rescore_profile import rescore_profile
-from assay.sandbox import place
 from assay.store import read_record
 from assay.types import Failure, Outcome, Score
 
@@ -40,40 +37,33 @@ def rescore(
     processes: int = 1,
     concurrency: int = 64,
     out: Path | None = None,
-    role: Annotated[tuple[str, ...], Parameter(name="--with", negative="")] = (),
-    sandbox: str | None = None,
-    unsafe: bool = False,
+    roles: Roles = Roles(),
+    code: Code = Code(),
 ) -> int:
-    """Score the rollouts of a run, or of a profile's runs, again with today's verifier, without the model.
+    """Score the rollouts of a run again with the verifier as it is now, without the model.
 
-    The old run stays as it is. The new scores are a run, or a profile, of their own beside it, which every command
-    takes. Tools are called again, so that a state comes about again. Given again, it goes on where it stopped.
+    Takes a profile too, and then scores all its runs. The old run stays as it is; the new scores are written to a run
+    (or profile) beside it, which every command takes. Tools are called again, to bring back the state that a verifier
+    looks at. The same command goes on where an earlier one stopped.
 
-    Exits 4 where a rollout that had a score has none now.
+    Exits 4 if a rollout that had a score has none now.
 
     Parameters
     ----------
     run
         A run directory, or a profile's.
     benchmark
-        The benchmark's name or the path of its folder; as the run names it where not given.
+        The benchmark's name or the path of its folder. Default: the name that the run has.
     processes
-        So many processes, for a verifier that computes. One that waits, as for a sandbox, needs --concurrency alone.
+        Number of processes, for a verifier that computes. For one that waits, as for a sandbox, raise --concurrency.
     concurrency
         Rollouts in flight at most.
     out
-        The new directory. RUN-rescored-VERIFIER where not given, VERIFIER being a digest of today's.
-    role
-        ROLE=NAME: the model that is asked in a role what was not asked then, such as --with judge=NAME. Where it is
-        another one than the run's, it is asked everything.
-    sandbox
-        Where code is run: bubblewrap, docker, docker:IMAGE or subprocess; bubblewrap where not given.
-    unsafe
-        Allow --sandbox subprocess, which shuts nothing off.
+        The new directory. Default: RUN-rescored-VERIFIER, where VERIFIER is a digest of the verifier.
     """
     if processes < 1 or concurrency < 1:
         raise UsageError("nothing to do: --processes and --concurrency have to be at least 1")
-    place(sandbox, unsafe=unsafe)
+    code.apply()
     whole = (run / "plan.jsonl").exists()
     source = benchmark or (read_plan(run).source if whole else read_record(run).benchmark)
     asked = RescorePlan(
@@ -82,7 +72,7 @@ def rescore(
         folder=out,
         concurrency=concurrency,
         processes=processes,
-        roles=roles_of(role),
+        roles=roles.configs(),
     )
     interruption = Interruption()
     with Live() as live:

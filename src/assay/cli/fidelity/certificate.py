@@ -11,6 +11,7 @@ from rich.text import Text
 
 from assay.benchmark.catalog import load
 from assay.cli.collect.live import console
+from assay.cli.options import Code
 from assay.digest import canonical
 from assay.errors import UsageError
 from assay.fidelity.certificate import signature, validity
@@ -19,7 +20,6 @@ from assay.fidelity.certificate.certificate import certify as make
 from assay.fidelity.certificate.validity import Validity
 from assay.report.certificate import headline, renderings
 from assay.report.words import counted, legible
-from assay.sandbox import place
 from assay.store import write_bytes
 
 STYLES = {"ok": "green", "expired": "yellow", "forged": "red bold", "not looked at": "dim"}
@@ -34,12 +34,12 @@ def certify(
     new_key: Path | None = None,
     benchmark: str | None = None,
     strict: bool = False,
-    sandbox: str | None = None,
-    unsafe: bool = False,
+    code: Code = Code(),
 ) -> int:
-    """Write the certificate of a profile: what its gates say, tied to the exact tasks, prompts, verifier and rollouts.
+    """Write the certificate of a profile.
 
-    Every number is computed again first, without any model. Writes certificate.json, certificate.md (for a pull
+    It holds what the gates say, tied to the exact tasks, prompts, verifier and rollouts. Every number is computed again
+    first, without any model. Writes certificate.json, certificate.md (for a pull
     request), parity_experiment.json (as Harbor's adapters keep it) and badge.svg.
 
     Parameters
@@ -47,21 +47,17 @@ def certify(
     profile
         A profile's directory.
     out
-        Where the files go; the profile's directory where not given.
+        The folder for the files. Default: the profile's directory.
     key
-        Sign with this private key (Ed25519, PEM): certificate.sig is written too.
+        Sign with this private key (Ed25519, PEM), and write certificate.sig too.
     new_key
-        Make such a key, readable by you alone, and FILE.pub for those who verify.
+        Write a new private key to this file, readable by you only, and the public key to FILE.pub.
     benchmark
-        The benchmark's name or folder, where it is no longer where it was profiled.
+        The benchmark's name or folder, if it is not where it was when it was profiled.
     strict
-        Exit 3 where the benchmark is not verified.
-    sandbox
-        Where code is run: bubblewrap, docker, docker:IMAGE or subprocess; bubblewrap where not given.
-    unsafe
-        Allow --sandbox subprocess, which shuts nothing off.
+        Exit 3 if the benchmark is not verified.
     """
-    place(sandbox, unsafe=unsafe)
+    code.apply()
     if new_key:
         print(f"{new_key}\n{new_key}.pub\n{signature.make_key(new_key)}")
         if profile is None:
@@ -94,38 +90,35 @@ def verify(
     key: Path | None = None,
     rescore: bool = False,
     strict: bool = False,
-    sandbox: str | None = None,
-    unsafe: bool = False,
+    code: Code = Code(),
     json: bool = False,
 ) -> int:
-    """Tell whether a certificate is true: valid, expired (what changed since), or forged (what does not follow).
+    """Say whether a certificate is valid, expired or forged, without any model.
 
-    Computes everything again from the profile's files, without a model and without writing anything. Exits 0 where it
-    is valid, 5 where it has expired, and 3 where it is forged.
+    It has expired if something changed since, and is forged if something in it does not follow from the profile.
+    Everything is computed again from the profile's files, and nothing is written.
+
+    Exits 0 if it is valid, 5 if it has expired, and 3 if it is forged.
 
     Parameters
     ----------
     certificate
         A certificate.json.
     profile
-        The profile's directory; the certificate's own where not given.
+        The profile's directory. Default: the folder of the certificate.
     benchmark
-        The benchmark's name or folder, where it has no name here: its Python code is run.
+        The benchmark's name or folder, if it is not installed here. Its Python code is run.
     key
-        The public key (PEM) of who must have signed it.
+        The public key (PEM) of the signer that you expect.
     rescore
-        Find every reward again from the recorded outputs too, by the verifier.
+        Also compute every reward again from the recorded outputs, with the verifier.
     strict
-        Exit 5 too where something could not be looked at, such as started.jsonl or the benchmark, and where it says
-        that the benchmark is not verified.
-    sandbox
-        Where code is run: bubblewrap, docker, docker:IMAGE or subprocess; bubblewrap where not given.
-    unsafe
-        Allow --sandbox subprocess, which shuts nothing off.
+        Exit 5 also if something could not be checked, such as started.jsonl or the benchmark, and if the certificate
+        says that the benchmark is not verified.
     json
-        Print what was looked at as JSON.
+        Print what was checked as JSON.
     """
-    place(sandbox, unsafe=unsafe)
+    code.apply()
     found = uvloop.run(
         validity.verify(certificate, folder=profile, name=benchmark, key=key, rescored=rescore, renderings=renderings)
     )

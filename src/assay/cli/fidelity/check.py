@@ -1,35 +1,33 @@
 """`assay check`."""
 
 import sys
-from typing import Annotated
 
 import msgspec
 import uvloop
-from cyclopts import Parameter
 from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
 from assay.cli.collect.live import console
 from assay.cli.collect.profile import STYLES
-from assay.cli.collect.run import roles_of
+from assay.cli.options import Code, Roles
 from assay.fidelity.check.check import check as make_check
 from assay.fidelity.schema.profile import Checked
-from assay.sandbox import place
 
 
 def check(
     benchmark: str,
     *,
     json: bool = False,
-    role: Annotated[tuple[str, ...], Parameter(name="--with", negative="")] = (),
-    sandbox: str | None = None,
-    unsafe: bool = False,
+    roles: Roles = Roles(),
+    code: Code = Code(),
 ) -> int:
     """Check a benchmark without any model, within a minute.
 
-    Tasks, digests, duplicates, prompts, leaked answers, the gold and verifier gates, determinism, isolation of
-    sessions, wrong calls of tools, and the time of a verification. Exits 3 where a check fails.
+    Checks tasks, digests, duplicates, prompts, leaked answers, the gold and verifier gates, determinism, isolation of
+    sessions, wrong calls of tools, and the time of a verification.
+
+    Exits 3 if a check fails.
 
     Parameters
     ----------
@@ -37,15 +35,9 @@ def check(
         A benchmark's name (see `assay list benchmarks`) or the path of its folder.
     json
         Print everything as JSON.
-    role
-        ROLE=NAME: the model that the benchmark asks in a role, such as --with judge=NAME, where it has none of its own.
-    sandbox
-        Where code is run: bubblewrap, docker, docker:IMAGE or subprocess; bubblewrap where not given.
-    unsafe
-        Allow --sandbox subprocess, which shuts nothing off.
     """
-    place(sandbox, unsafe=unsafe)
-    checked = uvloop.run(make_check(benchmark, roles_of(role)))
+    code.apply()
+    checked = uvloop.run(make_check(benchmark, roles.configs()))
     if json:
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(checked), indent=2) + b"\n")
     else:

@@ -37,26 +37,27 @@ def compare(
 ) -> int:
     """Compare runs with a baseline, paired by task, and judge them by a release's policy.
 
-    Score, categories, cost, tokens and failures, each with its 95 % intervals, and the tasks that moved.
-    Exits 0 without a policy and where it says pass or warn, 3 where it says fail, 5 where it is inconclusive, and 2
-    where the runs are of other tasks, another verifier, sampling or limits.
+    Shows score, categories, cost, tokens and failures, each with 95 % intervals, and the tasks whose score changed.
+
+    Exits 0 without a policy and if it says pass or warn, 3 if it says fail, 5 if it is inconclusive, and 2 if the runs
+    have other tasks, another verifier, other sampling or other limits.
 
     Parameters
     ----------
     baseline
         A run directory, or a profile's: then models of the same name are compared.
     candidates
-        One or more of the same. With several, Holm's correction is over all of them.
+        One or more run directories, or profiles'. With several, p values are corrected over all of them (Holm).
     policy
-        A TOML file that says what passes, warns and fails; `default` is the policy that is printed without one.
+        A TOML file that says what passes, warns and fails. `default` is the policy that is printed if none is given.
     across
-        Compare the tasks that are the same where the runs are not of the same, saying what was left out and differs.
+        Compare the tasks that both runs have, even if their other tasks differ, and say what is left out.
     json
         Write everything as JSON to this file.
     markdown
         Write tables for a pull request to this file.
     html
-        Write a page of its own to this file: charts, the tasks that moved, both sides' outputs.
+        Write a page to this file: charts, the tasks whose score changed, and the outputs of both runs.
     """
     files = [path for path in (json, markdown, html) if path]
     for path in files:

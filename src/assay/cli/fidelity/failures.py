@@ -22,18 +22,19 @@ EVIDENCE = 160
 
 
 def failures(folder: Path, /, *, model: str | None = None, json: bool = False) -> None:
-    """Show what machines see in failing rollouts: what went wrong other than a wrong answer, and suspect tasks.
+    """Show what detectors find in failing rollouts, and which tasks are suspect.
 
-    No model is asked, and nothing is written. A finding is a reason to read, not a verdict.
+    A detector looks for what is wrong other than a wrong answer. A finding is a reason to read, not a verdict. No model
+    is asked, and nothing is written.
 
     Parameters
     ----------
     folder
         A profile's directory, or a run's.
     model
-        This model's rollouts alone. Suspect tasks are by all models.
+        Show this model's rollouts only. Suspect tasks are found from all models.
     json
-        Print everything as JSON, with up to 200 rollouts a finding.
+        Print everything as JSON, with up to 200 rollouts per finding.
     """
     found = look(folder, model)
     if json:

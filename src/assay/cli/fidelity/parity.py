@@ -10,14 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from assay.benchmark.catalog import load
-from assay.cli.collect.run import roles_of
+from assay.cli.options import Code, Roles
 from assay.collect.run import tasks_of
 from assay.errors import UsageError
 from assay.fidelity.original.parity import compare
 from assay.fidelity.original.reference import pairs, read, toml_value
 from assay.fidelity.schema.evidence import Parity
 from assay.report.words import legible
-from assay.sandbox import place
 from assay.store import write_json, write_lines
 
 STYLES = {
@@ -45,47 +44,42 @@ def parity(
     setting: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     out: Path | None = None,
     concurrency: int = 16,
-    role: Annotated[tuple[str, ...], Parameter(name="--with", negative="")] = (),
-    sandbox: str | None = None,
-    unsafe: bool = False,
+    roles: Roles = Roles(),
+    code: Code = Code(),
 ) -> int:
-    """Compare a benchmark with its original code: data, prompts, both verifiers on the same outputs, fresh samples.
+    """Compare a benchmark with the results of its original code.
 
-    Exits 0 where they are identical or equivalent, 3 where they are different, and 5 where that stays open.
+    Compares the data, the prompts, both verifiers on the same outputs, and the scores of fresh samples.
+
+    Exits 0 if they are identical or equivalent, 3 if they are different, and 5 if that can't be said.
 
     Parameters
     ----------
     benchmark
         A benchmark's name (see `assay list benchmarks`) or the path of its folder.
     reference
-        The original code's results, .jsonl or .csv (.gz): a row a rollout with task, score, and as far as there are
-        any repeat, output, prompt, gold.
+        The original code's results, .jsonl or .csv (.gz): one row per rollout, with the columns task and score, and
+        repeat, output, prompt and gold if there are any.
     column
-        NAME=COLUMN where the file calls it otherwise, as often as wanted, such as --column score=is_correct; dots lead
-        into nested JSON.
+        NAME=COLUMN if the file has another name for a column, such as --column score=is_correct; may be given several
+        times. Dots lead into nested JSON.
     match
-        Where the original has no ids of tasks: the column whose text stands in one task's prompt.
+        If the original has no task ids: the column whose text is part of exactly one task's prompt.
     data
         The original's data file, whose SHA-256 is compared.
     run
-        A run directory of the same model here, fresh: what is found is written there.
+        The directory of a new run of the same model here. The result is written there.
     margin
-        How far the scores of fresh samples may be apart and still be equivalent, in percentage points.
+        Largest difference between the scores of fresh samples that counts as equivalent, in percentage points.
     setting
-        How the original's results were made, as often as wanted, such as --setting temperature=0.7. `reasoning` (auto,
-        field, tags, none) says where their thinking stands.
+        How the original's results were made, such as --setting temperature=0.7; may be given several
+        times. `reasoning` (auto, field, tags, none) says where their thinking stands.
     out
-        Where to write, if there is no run. parity/BENCHMARK-FILE where not given.
+        Where to write, if there is no run. Default: parity/BENCHMARK-FILE.
     concurrency
-        Outputs that are verified at once, at most.
-    role
-        ROLE=NAME: the model that the benchmark asks in a role, such as --with judge=NAME.
-    sandbox
-        Where code is run: bubblewrap, docker, docker:IMAGE or subprocess; bubblewrap where not given.
-    unsafe
-        Allow --sandbox subprocess, which shuts nothing off.
+        Outputs that are verified at the same time at most.
     """
-    place(sandbox, unsafe=unsafe)
+    code.apply()
     if run is not None and out is not None:
         raise UsageError("--run and --out both say where to write; give one")
     if concurrency < 1:
@@ -95,7 +89,7 @@ def parity(
     columns = pairs(column, "--column", "score=is_correct")
     results = read(reference, columns, match=match, tasks=tasks_of(chosen) if match else (), settings=settings)
     climb = compare(
-        chosen, results, run=run, data=data, margin=margin / 100, roles=roles_of(role), concurrency=concurrency
+        chosen, results, run=run, data=data, margin=margin / 100, roles=roles.configs(), concurrency=concurrency
     )
     with console.status(f"comparing {len(results.rows):,} results"):
         made = uvloop.run(climb)

@@ -19,16 +19,16 @@ from assay.report.words import NONE, count, counted, dollars, duration, points, 
 
 
 def repeats(run: Path, /, *, target: float = TARGET_POINTS, json: bool = False) -> None:
-    """Tell how many repeats it takes until a run's score stands still, and what each number of them costs.
+    """Say how many repeats a run needs for a stable score, and what they cost.
 
-    The SD is that of the score over re-runs on the same tasks. Bounds are 90 %, one-sided.
+    The SD is the standard deviation of the score over re-runs on the same tasks. Bounds are one-sided, at 90 %.
 
     Parameters
     ----------
     run
-        A run's directory, or a profile's: then each model's run, and the costs of the strongest open one.
+        A run's directory, or a profile's: then all its runs, with the costs for the strongest open model.
     target
-        The SD to come down to, in percentage points.
+        The SD that is wanted, in percentage points.
     json
         Print everything as JSON.
     """

@@ -58,27 +58,27 @@ def review(
 ) -> int:
     """Read failing rollouts one by one, and say with a key whose fault each is.
 
-    First what the detectors found, then a sample of each model's failures, which is the same each time. Marks are kept
-    at once in marks.jsonl; given again, the command goes on with what is not marked. Where the input is no terminal, a
-    line is a key, with a note behind it: "v the comma is missed". At the end the gates are computed again.
+    First come the rollouts with findings of detectors, then a sample of each model's failures, the same each time. Each
+    mark is saved at once in marks.jsonl, and the same command goes on with what is not marked yet. If the input is not
+    a terminal, each line is a key with a note: "v the comma is missed". At the end the gates are computed again.
 
     Parameters
     ----------
     folder
         A profile's directory.
     sample
-        Failing rollouts of each model to read. The gate asks for 10.
+        Number of failing rollouts to read of each model. The gate needs 10.
     model
-        This model's alone.
+        Read this model's rollouts only.
     by
-        Who marks. git's user.name where not given, else the login.
+        Who marks. Default: git's user.name, else the login.
     marks
-        Add the marks and explanations of this file (JSON lines as in marks.jsonl), and read nothing. A mark's
-        `content` may be left out: then it is of the rollout that is here.
+        Add the marks and explanations of this file (JSON lines as in marks.jsonl), and show nothing to read. A mark's
+        `content` may be left out: then the mark is about the rollout that is here.
     judge
-        A model that proposes a mark for each sampled failure. They never count; its agreement with you is shown.
+        A model that proposes a mark for each sampled failure. Its marks never count; its agreement with yours is shown.
     summary
-        Only tell how far the review has come.
+        Only show how much is reviewed.
     """
     if sample < 1:
         raise UsageError(f"--sample {sample}: expected at least 1")

@@ -1,0 +1,123 @@
+"""Options that several commands share, each written once.
+
+A command takes them as a parameter, such as `code: Code = Code()`; on the command line they stand among its own.
+"""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated
+
+from cyclopts import Parameter
+from msgspec.structs import replace
+
+from assay.collect.head import distribute
+from assay.collect.request import Collector
+from assay.collect.workers.ray import joined
+from assay.config import ModelConfig, assay_toml, load_model
+from assay.errors import UsageError
+from assay.library.names import budget_of
+from assay.model.wrappers.budget import Budget
+from assay.sandbox import place
+
+Assignments = Annotated[tuple[str, ...], Parameter(name="--set", negative="")]
+"""`--set KEY=VALUE`, which may be given several times."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Code:
+    """Where code that a model wrote runs."""
+
+    sandbox: str | None = None
+    """Where code that a model wrote runs: bubblewrap (the default), docker, docker:IMAGE or subprocess."""
+    unsafe: Annotated[bool, Parameter(negative="")] = False
+    """Allow --sandbox subprocess, which isolates nothing."""
+
+    def apply(self) -> None:
+        """Open all sandboxes of this command there. Raises UsageError."""
+        place(self.sandbox, unsafe=self.unsafe)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Roles:
+    """The models that a benchmark asks beside the one that is measured."""
+
+    role: Annotated[tuple[str, ...], Parameter(name="--with", negative="")] = ()
+    """ROLE=NAME: the model that the benchmark asks in a role beside the one that is measured, such as --with
+    judge=NAME. May be given several times."""
+
+    def configs(self) -> dict[str, ModelConfig]:
+        """Returns the configuration of the model in each role. Raises UsageError."""
+        roles: dict[str, ModelConfig] = {}
+        for assignment in self.role:
+            role, sign, name = assignment.partition("=")
+            if not sign:
+                raise UsageError(f"--with {assignment}: expected ROLE=NAME, such as --with judge=NAME")
+            roles[role.strip()] = load_model(name.strip(), own=assay_toml())[1]
+        return roles
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """How many rollouts are made at once, and by which processes."""
+
+    concurrency: int = 64
+    """Rollouts in flight at most, in all processes together."""
+    processes: int | None = None
+    """Number of processes that make rollouts, to use more than one core; this one hands out the plan and writes the
+    file. They share the concurrency, the models' limits and the budget. One that dies is replaced. Default: 1, or with
+    --ray one for each CPU of the cluster."""
+    ray: bool | str = False
+    """Make the rollouts on a Ray cluster: at ADDRESS; with `auto`, on the one that this machine belongs to; alone, on
+    one that is started on this machine. --processes is then the number of actors. [ray] in assay.toml says what an
+    actor needs and takes along."""
+    ray_cpus: float | None = None
+    """CPUs that each Ray actor needs. Default: 1."""
+
+    @contextmanager
+    def collector(self) -> Generator[Collector]:
+        """Yields what collects runs: this process, several processes, or actors on a Ray cluster. Raises UsageError."""
+        if self.ray is False:
+            if self.ray_cpus is not None:
+                raise UsageError("--ray-cpus says what actors on a Ray cluster need; give --ray too")
+            yield partial(distribute, processes=1 if self.processes is None else self.processes)
+            return
+        config = assay_toml().ray
+        config = config if self.ray_cpus is None else replace(config, cpus=self.ray_cpus)
+        with joined(self.ray if isinstance(self.ray, str) else None, config) as cluster:
+            yield partial(distribute, cluster=cluster, processes=self.processes)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Spending:
+    """What may be spent."""
+
+    budget_tokens: int | None = None
+    """Stop before this many tokens are used, input and output together, those of earlier commands and of all models
+    included."""
+    budget_usd: float | None = None
+    """Stop before this many US dollars are spent, by the prices in the models' configuration."""
+
+    def budget(self) -> Budget | None:
+        """Returns the budget, or None if there is none. Raises UsageError."""
+        return budget_of(self.budget_tokens, self.budget_usd)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Which rollouts are made."""
+
+    repeats: int | None = None
+    """Rollouts per task. Default: what the benchmark says."""
+    limit: int | None = None
+    """Only the first N tasks. This is to try things out: they are no fair sample."""
+    seed: int = 0
+    """All randomness comes from this number, the task's id and the repeat."""
+    early_stop: bool = True
+    """Stop a model if it gives nothing but failures."""
