@@ -26,7 +26,8 @@ class _Columns(NamedTuple):
 
     task_N: NDArray[np.int64]
     repeat_N: NDArray[np.int64]
-    text_N: NDArray[np.uint64]
+    text_N: NDArray[np.int64]
+    """A number for each different text."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Results:
         """A number for each different text, by repeat and task; -1 where there is no score."""
         texts_KT = np.full((self.repeats, len(self.tasks)), -1)
         places = self._scored_columns
-        texts_KT[places.repeat_N, places.task_N] = np.unique(places.text_N, return_inverse=True)[1].reshape(-1)
+        texts_KT[places.repeat_N, places.task_N] = places.text_N
         return texts_KT
 
     @cached_property
@@ -96,11 +97,11 @@ class Results:
 
     @cached_property
     def _scored_columns(self) -> "_Columns":
-        count, below_2_64 = len(self.scored), 2**64 - 1
+        count, numbers = len(self.scored), dict[int, int]()
         return _Columns(
             task_N=np.fromiter((cell.task for cell in self.scored), np.int64, count),
             repeat_N=np.fromiter((cell.repeat for cell in self.scored), np.int64, count),
-            text_N=np.fromiter((cell.text & below_2_64 for cell in self.scored), np.uint64, count),
+            text_N=np.fromiter((numbers.setdefault(cell.text, len(numbers)) for cell in self.scored), np.int64, count),
         )
 
     @property
