@@ -21,10 +21,10 @@ from assay.benchmark.catalog import load
 from assay.collect.collect import Tally
 from assay.collect.head import distribute
 from assay.collect.request import Report
+from assay.collect.rollouts import BATCH_BYTES, ENOUGH, Batch, Rollouts, Work
 from assay.collect.run import RunPlan
 from assay.collect.workers import Worker
 from assay.collect.workers.ray import Actor, Cluster, RayWorker, joined
-from assay.collect.workers.rollouts import BATCH_BYTES, ENOUGH, Batch, Rollouts, Work
 from assay.config import ModelConfig, RayConfig
 from bench import endpoint
 

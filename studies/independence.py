@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from assay.fidelity.results.repeats import DRIFT
+from assay.fidelity.results.independence import DRIFT
 from assay.stats.estimates import estimate
 from assay.stats.repeats import run_effect
 from studies.draw import ENDS, EVEN, NEAR_ONE, Floats, moved, runs, seeded

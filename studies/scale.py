@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from assay.collect.ledger import Ledger
-from assay.collect.workers.rollouts import BATCH_BYTES, BEAT_S, ENOUGH, GATHER_S
+from assay.collect.rollouts import BATCH_BYTES, BEAT_S, ENOUGH, GATHER_S
 
 PAGE = Path(__file__).parent.parent / "docs/scale.md"
 MESSAGE_S = 500e-6

@@ -15,8 +15,8 @@ from assay.benchmark.catalog import load
 from assay.collect.collect import Tally
 from assay.collect.ledger import LIVES, Ledger
 from assay.collect.request import request_to
+from assay.collect.rollouts import BATCH_BYTES, Batch, Outbox, Queue, Rollouts, Work
 from assay.collect.run import RunPlan
-from assay.collect.workers.rollouts import BATCH_BYTES, Batch, Outbox, Queue, Rollouts, Work
 from assay.config import ModelConfig
 from assay.errors import UsageError
 from assay.store import RunRecord

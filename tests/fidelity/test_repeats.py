@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from assay.config import Prices
 from assay.fidelity.gates.repeats import repeats_gate
 from assay.fidelity.results.contender import Contender
-from assay.fidelity.results.repeats import costs, independence, next_step, towards
+from assay.fidelity.results.repeats import costs, next_step, towards
 from assay.fidelity.results.results import Cell, Results
 from assay.fidelity.results.summary import summarise, text
 from assay.stats.repeats import RepeatsNeeded, repeats_needed
@@ -70,15 +70,15 @@ def drifting(tasks: int, k: int) -> NDArray[np.float64]:
     ],
 )
 def test_independence(run: Results, verdict: str, words: str):
-    found = independence(run)
+    found = run.independence
     assert (found.verdict, words in found.reason) == (verdict, True), found.reason
 
 
 def test_every_pair_of_copies_is_named():
-    found = independence(results(coins(60, 6), lambda i, j: f"{i}/{j % 3}"))
+    found = results(coins(60, 6), lambda i, j: f"{i}/{j % 3}").independence
     assert found.copied == [(0, 3), (1, 4), (2, 5)]
     assert not found.identical
-    assert independence(results(coins(60, 6), lambda i, j: str(i))).identical
+    assert results(coins(60, 6), lambda i, j: str(i)).independence.identical
 
 
 @pytest.mark.parametrize(("differing", "copied"), [(10, []), (11, [(0, 1)])])
@@ -86,13 +86,13 @@ def test_two_repeats_are_copies_where_more_than_ten_tasks_were_expected_to_diffe
     differing: int, copied: list[tuple[int, int]]
 ):
     run = results(coins(60, 3), lambda i, j: f"{i}/{j // 2 if i < differing else ''}")
-    assert independence(run).copied == copied
+    assert run.independence.copied == copied
 
 
 def test_copies_are_found_where_repeats_have_gaps():
     rewards_TK = coins(60, 4)
     rewards_TK[::3, 1] = rewards_TK[1::5, 3] = NAN
-    assert independence(results(rewards_TK, lambda i, j: f"{i}/{j % 3}")).copied == [(0, 3)]
+    assert results(rewards_TK, lambda i, j: f"{i}/{j % 3}").independence.copied == [(0, 3)]
 
 
 def test_a_repeat_that_has_just_begun_is_no_copy():
@@ -100,20 +100,20 @@ def test_a_repeat_that_has_just_begun_is_no_copy():
     rewards_TK = coins(60, 4)
     rewards_TK[3:, 3] = NAN
     alike = results(rewards_TK, lambda i, j: f"{i}/{j if i >= 3 else ''}")
-    assert independence(alike).verdict == "independent"
+    assert alike.independence.verdict == "independent"
 
 
 def test_independent_repeats_are_seldom_called_dependent():
     rng = np.random.default_rng(1)
     called = 0
     for seed in range(300):
-        called += independence(results(coins(50, 4, rng.beta(2, 1, 50), seed))).verdict != "independent"
+        called += results(coins(50, 4, rng.beta(2, 1, 50), seed)).independence.verdict != "independent"
     assert called <= 9  # two tests at .005 each: 3 are expected
 
 
 def test_the_gate_and_the_summary_say_the_same():
     copied = results(coins(60, 4), lambda i, j: f"{i}/{j % 2}")
-    reason = independence(copied).reason
+    reason = copied.independence.reason
     gate, _ = repeats_gate([Contender("m", "open", "instruct", 1, copied)])
     assert gate.verdict == "fail"
     assert reason in gate.reason
@@ -125,7 +125,7 @@ def test_the_gate_and_the_summary_say_the_same():
 
 def test_drift_widens_the_error_of_the_summary():
     run = results(drifting(60, 8))
-    effect, needed = independence(run).effect, repeats_needed(run.rewards_TK)
+    effect, needed = run.independence.effect, repeats_needed(run.rewards_TK)
     assert effect is not None
     assert needed is not None
     assert summarise(run).se_run == effect.se > needed.sd_now / 100

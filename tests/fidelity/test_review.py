@@ -249,8 +249,8 @@ WITH_WORDS = structs.replace(READ, explained=[explained()])
     ("reviews", "findings", "verdict", "words"),
     [
         ({}, [], "not run", "No model has run"),
-        ({"m": reviewed()}, [], "not run", "Nobody has read failures yet: 10 sampled ones"),
-        ({"m": reviewed(sample=0, failing=0)}, [finding()], "not run", "0 sampled ones and 1 findings"),
+        ({"m": reviewed()}, [], "not run", "Nobody has read failures yet: 10 sampled failures"),
+        ({"m": reviewed(sample=0, failing=0)}, [finding()], "not run", "0 sampled failures and 1 finding wait"),
         ({"m": reviewed(sample=0, failing=0)}, [], "pass", "Nothing failed"),
         ({"m": READ}, [], "pass", "10 sampled failures of 1 model: 10 the model's. No detector"),
         ({"m": reviewed((9, "model"))}, [], "inconclusive", "still to be read: m 1 of 10"),
@@ -267,9 +267,9 @@ WITH_WORDS = structs.replace(READ, explained=[explained()])
         # It can only become more as the rest is read.
         ({"m": reviewed((1, "task"))}, [], "fail", "1 of 10 sampled"),
         # Findings: explained, or all that is shown is the model's.
-        ({"m": WITH_WORDS}, [finding(tasks=[15])], "pass", "All 1 findings are accounted for"),
+        ({"m": WITH_WORDS}, [finding(tasks=[15])], "pass", "The one finding is accounted for"),
         ({"m": WITH_WORDS}, [finding("token cap", [15])], "fail", "unexplained: m: token cap (9 of 90)"),
-        ({"m": READ}, [finding(tasks=[0, 1])], "pass", "All 1 findings"),
+        ({"m": READ}, [finding(tasks=[0, 1])], "pass", "The one finding"),
         ({"m": READ}, [finding(tasks=[0, 15])], "fail", "unexplained"),
         ({"m": READ}, [finding(tasks=[])], "fail", "unexplained"),
         ({"m": READ}, [structs.replace(finding("identical repeats", [0, 1]), scope="run")], "fail", "unexplained"),

@@ -98,7 +98,7 @@ def test_the_page_holds_all_sections_in_reading_order(html: str) -> None:
     outline = Outline(html)
     assert outline.tags["main"] == outline.tags["h1"] == 1
     assert {number for name, number in outline.ids.items()} == {1}
-    assert "4 of 9 gates pass; kinds fails, failures is inconclusive." in outline.text
+    assert "4 of 9 gates pass; the gate kinds fails, failures is inconclusive." in outline.text
     assert "assay profile arithmetic" in outline.text
 
 
@@ -128,7 +128,7 @@ def test_nine_gates_are_shown_even_if_the_profile_has_fewer(parts: tuple[Profile
     ("verdicts", "word", "line"),
     [
         ({}, "pass", "All nine gates pass."),
-        ({"kinds": "fail"}, "fail", "8 of 9 gates pass; kinds fails."),
+        ({"kinds": "fail"}, "fail", "8 of 9 gates pass; the gate kinds fails."),
         ({"kinds": "fail", "floor": "fail"}, "fail", "7 of 9 gates pass; floor and kinds fail."),
         (
             {"order": "inconclusive"},
@@ -245,7 +245,7 @@ def test_gates_that_do_not_apply_to_an_original_are_no_reason_against_it(parts: 
     assert "reproduced and parity don't apply" in text
     assert "8 of 9" not in text
     headline = findings.verdict([Gate("gold", "pass", ""), Gate("parity", "fail", "")], original=True)
-    assert (headline.verdict, headline.line) == ("fail", "1 of 8 gates that apply pass; parity fails.")
+    assert (headline.verdict, headline.line) == ("fail", "1 of 8 gates that apply pass; the gate parity fails.")
 
 
 def test_a_hostile_text_stays_text() -> None:

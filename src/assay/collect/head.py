@@ -18,16 +18,16 @@ from assay.collect.collect import Interruption, Tally, hopeless, too_many
 from assay.collect.ledger import LIVES, Ledger
 from assay.collect.plan import owed
 from assay.collect.request import NOTHING, Report, RunRequest, add_up, count_of, request_to
+from assay.collect.rollouts import BEAT_S, Batch, Work
 from assay.collect.run import RunPlan, budget_error, collect_run, tasks_of
 from assay.collect.workers import LostWorker, Worker, Workers
 from assay.collect.workers.process import Processes
 from assay.collect.workers.ray import Cluster
-from assay.collect.workers.rollouts import BEAT_S, Batch, Work
 from assay.digest import tasks_digest
 from assay.errors import AssayError, StoppedEarly
 from assay.store import RunRecord, Store, progress
 
-SERVICE = "assay.collect.workers.rollouts:Rollouts"
+SERVICE = "assay.collect.rollouts:Rollouts"
 START_S = 600.0
 """How long a worker may take to begin: a cluster may have to start a machine for it first."""
 TELL_S = 20.0

@@ -36,8 +36,8 @@ def verdict(gates: Sequence[Gate], *, original: bool = False) -> Headline:
     undecided = f"{listed(names['inconclusive'])} {_is(names['inconclusive'])} inconclusive"
     if names["fail"]:
         also = f", {undecided}" if names["inconclusive"] else ""
-        word = "fails" if len(names["fail"]) == 1 else "fail"
-        return Headline("fail", f"{passed}; {listed(names['fail'])} {word}{also}.", counts)
+        failed = f"the gate {names['fail'][0]} fails" if len(names["fail"]) == 1 else f"{listed(names['fail'])} fail"
+        return Headline("fail", f"{passed}; {failed}{also}.", counts)
     if names["inconclusive"]:
         return Headline("inconclusive", f"No gate fails and {passed}; {undecided}.", counts)
     if tally["not run"] == len(needed):

@@ -29,10 +29,15 @@ _HERE = Path(__file__).parent
 QUESTIONS = {rule.name: rule.question for rule in GATES}
 
 
-def publish(folder: Path, profile: Profile, *, command: str | None = None) -> Path:
-    """Writes the page of a profile into its folder, from what lies there, and gives its path back."""
+def publish(
+    folder: Path, profile: Profile, *, results: Mapping[str, Results] | None = None, command: str | None = None
+) -> Path:
+    """Writes the page of a profile into its folder, from what lies there, and returns its path.
+
+    `results` are those of the runs, by model, of whoever has read them already.
+    """
     runs = {name: folder / "runs" / name for name, model in profile.models.items() if model.ran}
-    results = {name: read(run) for name, run in runs.items()}
+    results = results or {name: read(run) for name, run in runs.items()}
     tables = {name: found.table() for name, found in results.items()}
     there = candidates(results)
     keys: dict[str, list[Key]] = {name: [] for name in runs}

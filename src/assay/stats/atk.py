@@ -73,8 +73,9 @@ def maj_at_k(
     if most > EXACT:
         return _drawn(answers, rewards, ks)
     found: dict[int, float] = {}
+    groups = [(len(a), *_groups(a, r)) for a, r in zip(answers, rewards, strict=True)]
     for k in ks:
-        kept = [_expected(*_groups(a, r), k) for a, r in zip(answers, rewards, strict=True) if len(a) >= k]
+        kept = [_expected(alike, silent, k) for made, alike, silent in groups if made >= k]
         found[k] = sum(kept) / len(kept)
     return found
 

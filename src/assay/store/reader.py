@@ -1,6 +1,6 @@
 """Reading the tasks and rollouts of a run directory."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,12 +26,13 @@ def read_tasks(folder: Path) -> list[Task]:
     return tasks
 
 
-def read_rollouts(folder: Path) -> Iterator[Rollout]:
+def read_rollouts(folder: Path, tasks: Sequence[Task] | None = None) -> Iterator[Rollout]:
     """Yields every rollout, of every shard, in the order they ended.
 
+    `tasks` are the run's own, if they were read already; where None, they are read again.
     Raises InputError for a damaged line, and for a rollout of a task that is not this run's.
     """
-    return _rollouts(folder, Rollout)
+    return _rollouts(folder, Rollout, tasks)
 
 
 def read_rows(folder: Path) -> Iterator[Row]:
@@ -47,15 +48,15 @@ def read_row_lines(folder: Path, tasks: Collection[str] | None = None) -> Iterat
     return _rollout_lines(folder, Row, tasks)
 
 
-def _rollouts(folder: Path, kind: type[R]) -> Iterator[R]:
-    for _, _, rollout in _rollout_lines(folder, kind):
+def _rollouts(folder: Path, kind: type[R], all_tasks: Sequence[Task] | None = None) -> Iterator[R]:
+    for _, _, rollout in _rollout_lines(folder, kind, all_tasks=all_tasks):
         yield rollout
 
 
 def _rollout_lines(
-    folder: Path, kind: type[R], tasks: Collection[str] | None = None
+    folder: Path, kind: type[R], tasks: Collection[str] | None = None, all_tasks: Sequence[Task] | None = None
 ) -> Iterator[tuple[Path, bytes, R]]:
-    digests = {task.id: task_digest(task) for task in read_tasks(folder)}
+    digests = {task.id: task_digest(task) for task in all_tasks or read_tasks(folder)}
     # As `append` begins a line.
     others = {b'{"task":' + msgspec.json.encode(task) for task in digests if tasks is not None and task not in tasks}
     for path in sorted(folder.glob("rollouts*.jsonl")):

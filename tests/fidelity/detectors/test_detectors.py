@@ -149,7 +149,7 @@ def test_a_detector_of_another_package_is_found(tmp_path: Path):
 
 def test_a_detector_that_is_none_is_named(tmp_path: Path):
     done = installed_beside(tmp_path, "shouting:PACKAGE")
-    assert "the detector shouting (shouting:PACKAGE) can't be loaded" in done.stderr
+    assert "detector shouting (shouting:PACKAGE) can't be imported" in done.stderr
 
 
 def test_nothing_is_found_in_nothing():

@@ -18,7 +18,7 @@ from assay.collect.collect import Interruption
 from assay.config import Suite, assay_toml, load_agent, load_suite, suite_of
 from assay.errors import UsageError
 from assay.fidelity.gates import applicable
-from assay.fidelity.profile import ProfilePlan, compute
+from assay.fidelity.profile import ProfilePlan, compute_with_results
 from assay.fidelity.profile import profile as make_profile
 from assay.fidelity.schema.profile import Profile
 from assay.report import findings
@@ -129,8 +129,8 @@ def report(folder: Annotated[Path, Parameter(name="profile")], *, strict: bool =
     strict
         Exit 3 if a gate failed.
     """
-    made = asyncio.run(compute(folder))
-    page = publish(folder, made)
+    made, results = asyncio.run(compute_with_results(folder))
+    page = publish(folder, made, results=results)
     show(made)
     if step := advice(folder, made):
         console.print(Text(step), "")

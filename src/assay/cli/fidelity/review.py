@@ -19,7 +19,7 @@ from assay.cli.fidelity.walk import Screen, Walk, screens
 from assay.config import assay_toml, load_model
 from assay.errors import UnknownName, UsageError
 from assay.fidelity.gates.failures import failures_gate
-from assay.fidelity.profile import compute, contenders_of, read_plan
+from assay.fidelity.profile import compute_with_results, contenders_of, read_plan
 from assay.fidelity.results.contender import measured
 from assay.fidelity.results.results import Results
 from assay.fidelity.review.judge import (
@@ -108,7 +108,8 @@ def review(
     said = read_said(folder)
     _show(console, table, said)
     if said != before:
-        publish(folder, asyncio.run(compute(folder)))
+        made, results = asyncio.run(compute_with_results(folder))
+        publish(folder, made, results=results)
     return 0
 
 

@@ -31,7 +31,7 @@ from assay.fidelity.original import reference
 from assay.fidelity.original.parity import compare, verdict_of
 from assay.fidelity.original.published import Published, published, stated_in
 from assay.fidelity.profile import Evidence, contenders_of, gather, read_plan
-from assay.fidelity.profile.compute import known_gates, write
+from assay.fidelity.profile.build import known_gates, write
 from assay.fidelity.schema.evidence import Disagreement, ReferenceRecord, Rung, RungVerdict
 from assay.fidelity.schema.profile import Gate, ModelSummary, Plan, Profile
 from assay.store import Rescored, read_record

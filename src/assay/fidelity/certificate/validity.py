@@ -47,7 +47,7 @@ from assay.fidelity.certificate.certificate import (
 from assay.fidelity.certificate.registry import REGISTRY, Register, register
 from assay.fidelity.gates import ABSENT, OF_BENCHMARK
 from assay.fidelity.profile import contenders_of, gather, profile_of, read_plan
-from assay.fidelity.profile.compute import derived_files, known_gates
+from assay.fidelity.profile.build import derived_files, known_gates
 from assay.fidelity.rescore.rescore import RescorePlan, rescore
 from assay.fidelity.schema.profile import Gate, Plan
 from assay.store import read_tasks

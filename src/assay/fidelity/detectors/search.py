@@ -4,7 +4,6 @@ import hashlib
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -35,7 +34,6 @@ def detectors() -> dict[str, str]:
     }
 
 
-@cache
 def installed() -> tuple[Detector, ...]:
     """The detectors of all installed packages: those of single rollouts first, each kind in the order of names.
 
@@ -59,7 +57,9 @@ class Search:
 
     def __init__(self, model: str) -> None:
         self._model = model
-        self._single = [(one, Tally(model)) for one in installed() if isinstance(one, RolloutDetector)]
+        known = installed()
+        self._single = [(one, Tally(model)) for one in known if isinstance(one, RolloutDetector)]
+        self._whole = [one for one in known if isinstance(one, RunDetector)]
         self._failures: dict[tuple[str, int], Failure] = {}
         self._prompts: dict[str, str] = {}
         self._scored = 0
@@ -92,8 +92,8 @@ class Search:
         return [*found, *self._of_run(results), *failures_by_kind(self._model, self._failures, results.planned)]
 
     def _of_run(self, results: Results) -> Iterable[Finding]:
-        for one in installed() if results.tasks else ():
-            if isinstance(one, RunDetector) and (seen := one.look(results)):
+        for one in self._whole if results.tasks else ():
+            if seen := one.look(results):
                 tally = Tally(self._model)
                 for index, repeat, evidence in seen.shown:
                     tally.add(results.tasks[index].id, repeat, evidence)

@@ -12,7 +12,7 @@ A model's votes for one wrong answer have the probability c that two mistakes ag
 make the same mistakes, so that they count as two votes at most: k / (1 + (k - 1) / 2).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -225,21 +225,25 @@ def _reason(
 
 def _means(tasks: Sequence[Task], results: Results) -> Floats:
     """The mean reward of each task, NaN where it has no score."""
-    return _by_task(tasks, results, lambda rewards_K: float(rewards_K.mean()))
+    rewards_TK = _rewards(tasks, results)
+    made_T = (~np.isnan(rewards_TK)).sum(axis=1)
+    return np.where(made_T > 0, np.nansum(rewards_TK, axis=1) / np.maximum(made_T, 1), np.nan)
 
 
 def _best(tasks: Sequence[Task], results: Mapping[str, Results]) -> Floats:
     """The highest reward of each task; infinite where no model has a score, so that nothing is known."""
-    best_MT = np.array([_by_task(tasks, found, lambda rewards_K: float(rewards_K.max())) for found in results.values()])
-    known_T = ~np.isnan(best_MT).all(axis=0)
-    return np.where(known_T, np.where(np.isnan(best_MT), -np.inf, best_MT).max(axis=0), np.inf)
+    rewards_MTK = [_rewards(tasks, found) for found in results.values()]
+    best_MT = np.array([np.where(np.isnan(rewards_TK), -np.inf, rewards_TK).max(axis=1) for rewards_TK in rewards_MTK])
+    best_T = best_MT.max(axis=0)
+    return np.where(best_T > -np.inf, best_T, np.inf)
 
 
-def _by_task(tasks: Sequence[Task], results: Results, figure: Callable[[Floats], float]) -> Floats:
-    """A figure of each task's scores; NaN where it has none."""
-    rows = {task.id: rewards_K for task, rewards_K in zip(results.tasks, results.rewards_TK, strict=True)}
-    scores = [row[~np.isnan(row)] if (row := rows.get(task.id)) is not None else np.empty(0) for task in tasks]
-    return np.array([figure(rewards_K) if rewards_K.size else np.nan for rewards_K in scores])
+def _rewards(tasks: Sequence[Task], results: Results) -> Floats:
+    """The rewards of these tasks [T, K], NaN for a task that the run has not."""
+    index = {task.id: place for place, task in enumerate(tasks)}
+    rewards_TK = np.full((len(tasks), results.repeats), np.nan)
+    rewards_TK[[index[task.id] for task in results.tasks]] = results.rewards_TK
+    return rewards_TK
 
 
 def _short(text: str | None) -> str:

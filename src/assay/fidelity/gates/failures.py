@@ -35,10 +35,9 @@ def failures_gate(reviews: Mapping[str, Reviewed], findings: Sequence[Finding]) 
     if not any(found.marks or found.explained for found in reviews.values()) and (
         standing or any(found.sample for found in reviews.values())
     ):
-        count = sum(found.sample for found in reviews.values())
-        reason = (
-            f"Nobody has read failures yet: {count} sampled ones and {len(standing)} findings wait in `assay review`."
-        )
+        sampled = _counted(sum(found.sample for found in reviews.values()), "sampled failure")
+        waiting = f"{sampled} and {_counted(len(standing), 'finding')}"
+        reason = f"Nobody has read failures yet: {waiting} wait in `assay review`."
         return Gate("failures", "not run", reason, numbers, _unread(reviews))
     for fault, remedy in (("verifier", "mend it and rescore"), ("infrastructure", "mend it and run those again")):
         if laid := [_ref(mark) for found in reviews.values() for mark in found.marks if mark.fault == fault]:
@@ -83,16 +82,20 @@ def _stands(finding: Finding, reviews: Mapping[str, Reviewed]) -> bool:
 def _passed(reviews: Mapping[str, Reviewed], findings: Sequence[Finding], unclear: list[RolloutRef]) -> str:
     faults = sum((Counter[Fault](found.faults) for found in reviews.values()), Counter[Fault]())
     if not faults:
-        told = f"Nothing failed that would have to be read, of {_models(len(reviews))}."
+        text = f"Nothing failed that would have to be read, of {_counted(len(reviews), 'model')}."
     else:
         tally = ", ".join(f"{faults[fault]} {words}" for fault, words in WHOSE.items() if faults[fault])
-        told = f"A person read {faults.total()} sampled failures of {_models(len(reviews))}: {tally}."
+        text = f"A person read {faults.total()} sampled failures of {_counted(len(reviews), 'model')}: {tally}."
     if most := max(map(task_points, reviews.values())):
-        told += f" Faulty tasks could move a score by at most {most:.2f} points."
+        text += f" Faulty tasks could move a score by at most {most:.2f} points."
     if unclear:
-        told += f" Unclear: {_named(unclear)}."
+        text += f" Unclear: {_named(unclear)}."
     accounted = sum(finding.model in reviews for finding in findings)
-    return told + (f" All {accounted} findings are accounted for." if accounted else " No detector found anything.")
+    if not accounted:
+        return f"{text} No detector found anything."
+    return text + (
+        " The one finding is accounted for." if accounted == 1 else f" All {accounted} findings are accounted for."
+    )
 
 
 def _numbers(
@@ -125,12 +128,12 @@ def _ref(mark: Mark) -> RolloutRef:
 
 
 def _named(refs: Sequence[RolloutRef]) -> str:
-    told = ", ".join(f"{ref.model} {ref.task} (repeat {ref.repeat})" for ref in refs[:3])
-    return told + (f" and {len(refs) - 3} more" if len(refs) > 3 else "")
+    text = ", ".join(f"{ref.model} {ref.task} (repeat {ref.repeat})" for ref in refs[:3])
+    return text + (f" and {len(refs) - 3} more" if len(refs) > 3 else "")
 
 
-def _models(count: int) -> str:
-    return f"{count} model{'' if count == 1 else 's'}"
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _judge(facts: Facts) -> Gate:

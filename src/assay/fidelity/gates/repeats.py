@@ -7,7 +7,7 @@ import numpy as np
 
 from assay.fidelity.gates.rule import GateRule
 from assay.fidelity.results.contender import Contender, strongest
-from assay.fidelity.results.repeats import TARGET_POINTS, independence
+from assay.fidelity.results.repeats import TARGET_POINTS
 from assay.fidelity.schema.profile import Gate, Repeats
 from assay.stats.repeats import RepeatsNeeded, repeats_needed
 
@@ -21,7 +21,7 @@ def repeats_gate(contenders: Sequence[Contender]) -> tuple[Gate, Repeats | None]
     needed = repeats_needed(rewards_TK, TARGET_POINTS)
     if needed is None:
         return Gate("repeats", "inconclusive", f"{best.name} has no task with two scores: run 2 repeats or more."), None
-    found = independence(best.results)
+    found = best.results.independence
     effect = found.effect
     record = _repeats(best, needed)
     numbers: dict[str, Any] = {

@@ -43,7 +43,6 @@ from assay.errors import ModelError, UsageError
 from assay.fidelity.original.published import MARGIN, differing, run_settings
 from assay.fidelity.original.reference import Reference, Row, prompt_of, replays, spoken
 from assay.fidelity.results.contender import LARGEST_GAP, RATE_LIMIT
-from assay.fidelity.results.repeats import independence
 from assay.fidelity.results.results import Cell, Results, text_digest
 from assay.fidelity.results.results import read as read_results
 from assay.fidelity.schema.evidence import Disagreement, Parity, Rung, RungVerdict
@@ -379,7 +378,7 @@ def _held_back(tasks: Mapping[str, Task], reference: Reference, results: Results
         yield f"Only {compared:,} of the {len(tasks):,} tasks have a score on both sides."
     for side, made in (("here", results), ("of the original", _as_results(tasks, reference))):
         if made.repeats > 1 and _varying(made.rewards_TK).shape == made.rewards_TK.shape:
-            found = independence(made)
+            found = made.independence
             if found.verdict == "dependent":
                 yield f"The repeats {side} can't be taken as independent. {found.reason}"
 

@@ -6,10 +6,10 @@ profiles/NAME/
   marks.jsonl    what persons said of rollouts and findings
   profile.json   derived from all of these, as report.html is
 
-`run` runs the models, `evidence` reads what is in the folder, and `compute` makes a Profile of that.
+`run` runs the models, `evidence` reads what is in the folder, and `build` makes a Profile of that.
 """
 
-from assay.fidelity.profile.compute import compute, profile_of
+from assay.fidelity.profile.build import compute, compute_with_results, profile_of
 from assay.fidelity.profile.evidence import Evidence, contenders_of, gather, read_plan
 from assay.fidelity.profile.run import ProfilePlan, profile
 
@@ -17,6 +17,7 @@ __all__ = [
     "Evidence",
     "ProfilePlan",
     "compute",
+    "compute_with_results",
     "contenders_of",
     "gather",
     "profile",

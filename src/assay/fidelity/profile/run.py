@@ -17,7 +17,7 @@ from assay.config import LOOP, AgentConfig, Suite
 from assay.errors import BudgetSpent, NothingScored
 from assay.fidelity.gates import judge_benchmark
 from assay.fidelity.gates.floor import clears_floor
-from assay.fidelity.profile.compute import write
+from assay.fidelity.profile.build import write
 from assay.fidelity.profile.evidence import changed_benchmark, changes, gather, read_contender, read_plan, record_of
 from assay.fidelity.results.contender import Contender, strongest
 from assay.fidelity.results.repeats import next_step

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,21 @@ from numpy.typing import NDArray
 from assay.config import Prices, convert
 from assay.fidelity.results import columns
 from assay.fidelity.results.columns import Cell, Totals
+from assay.fidelity.results.independence import Independence, independence_of
 from assay.fidelity.schema.profile import TaskRow
 from assay.store import RunRecord, read_record, read_rollouts, read_tasks
 from assay.types import FunctionCall, Item, Response, Rollout, Score, Task, Usage
 
 See = Callable[[Rollout, Task], None]
+
+
+class _Columns(NamedTuple):
+    """Of N rollouts."""
+
+    task_N: NDArray[np.int64]
+    repeat_N: NDArray[np.int64]
+    text_N: NDArray[np.int64]
+    """A number for each different text."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,43 @@ class Results:
     @cached_property
     def failed(self) -> list[Cell]:
         return [cell for cell in self.cells if cell.reward is None]
+
+    @cached_property
+    def texts_KT(self) -> NDArray[np.int64]:
+        """A number for each different text, by repeat and task; -1 where there is no score."""
+        texts_KT = np.full((self.repeats, len(self.tasks)), -1)
+        places = self._scored_columns
+        texts_KT[places.repeat_N, places.task_N] = places.text_N
+        return texts_KT
+
+    @cached_property
+    def independence(self) -> Independence:
+        """Whether the repeats are independent of each other."""
+        return independence_of(self.rewards_TK, self.texts_KT)
+
+    @cached_property
+    def copies(self) -> list[list[Cell]]:
+        """Scored rollouts of one task with one text, by repeat, of all texts that there are more than one of."""
+        places = self._scored_columns
+        order_N = np.lexsort((places.repeat_N, places.text_N, places.task_N))
+        task_N, text_N = places.task_N[order_N], places.text_N[order_N]
+        same_N = (task_N[1:] == task_N[:-1]) & (text_N[1:] == text_N[:-1])
+        begins = np.flatnonzero(np.concatenate([[True], ~same_N])) if len(order_N) else np.empty(0, dtype=np.int64)
+        ends = np.append(begins[1:], len(order_N))
+        several = ends - begins > 1
+        ordered: list[int] = order_N.tolist()
+        bounds: zip[tuple[int, int]] = zip(begins[several].tolist(), ends[several].tolist(), strict=True)
+        groups = [[self.scored[place] for place in ordered[begin:end]] for begin, end in bounds]
+        return sorted(groups, key=lambda cells: (cells[0].task, cells[0].repeat))
+
+    @cached_property
+    def _scored_columns(self) -> "_Columns":
+        count, numbers = len(self.scored), dict[int, int]()
+        return _Columns(
+            task_N=np.fromiter((cell.task for cell in self.scored), np.int64, count),
+            repeat_N=np.fromiter((cell.repeat for cell in self.scored), np.int64, count),
+            text_N=np.fromiter((numbers.setdefault(cell.text, len(numbers)) for cell in self.scored), np.int64, count),
+        )
 
     @property
     def cost_usd(self) -> float | None:
@@ -111,7 +158,7 @@ def _read_lines(
     found: dict[tuple[str, int], Cell] = {}
     tokens = {"input": 0, "cached": 0, "output": 0, "reasoning": 0}
     wall_s, thought, roles_usd = 0.0, False, 0.0
-    for rollout in read_rollouts(folder):
+    for rollout in read_rollouts(folder, tasks):
         wall_s += rollout.wall_s
         roles_usd = _with_roles(roles_usd, rollout, priced)
         for turn in rollout.turns:
@@ -192,7 +239,8 @@ def _cell(rollout: Rollout, task: int, cost_usd: float | None) -> Cell:
 
 def text_digest(responses: Iterable[Response]) -> int:
     """A digest of all that a model wrote in its turns, reasoning and calls included, below 2^64."""
-    written = "\0".join(_written(item) for response in responses for item in response.output)
+    pieces = [_written(item) for response in responses for item in response.output]
+    written = pieces[0] if len(pieces) == 1 else "\0".join(pieces)
     return int.from_bytes(hashlib.blake2b(written.encode("utf-8", "replace"), digest_size=8).digest(), "big")
 
 

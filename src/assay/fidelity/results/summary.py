@@ -6,7 +6,6 @@ import numpy as np
 from msgspec import structs
 from numpy.typing import NDArray
 
-from assay.fidelity.results.repeats import independence
 from assay.fidelity.results.results import Results, read
 from assay.fidelity.schema.profile import Summary
 from assay.stats.atk import maj_at_k, pass_at_k
@@ -37,7 +36,7 @@ def summarise(results: Results) -> Summary:
     found = estimate(results.rewards_TK)
     scored = results.scored
     se_run, interval_run = found.se_run, found.interval_run
-    repeats = independence(results)
+    repeats = results.independence
     if repeats.effect and repeats.drifts and se_run is not None and repeats.effect.se > se_run:
         se_run = repeats.effect.se
         interval_run = with_drift(found, se_run, results.rewards_TK)

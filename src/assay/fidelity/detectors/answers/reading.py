@@ -63,7 +63,13 @@ def options_of(task: Task) -> list[str] | None:
 def plainly_read(text: str, answer: str | None) -> bool:
     """Whether the verifier read the one thing that any reader would: the number that the message ends with, right after
     the mark of its answer where it has one. Most messages are such, and a lenient reading takes 50 times as long."""
-    ends = _ENDING.search(text[-100:]) if answer else None
+    if not answer:
+        return False
+    end = text[-100:].rstrip()
+    if not end.endswith(answer) and not end.endswith(f"{answer}."):
+        return False
+    # A mark stands right before the last word, and is no longer than this: from further back nothing could match.
+    ends = _ENDING.search(end, max(0, end.rfind(" ") - len("answer is")))
     if ends is None or ends["number"] != answer or "boxed" in text:
         return False
     return ends["mark"] is not None or not ("nswer" in text or "####" in text or "**" in text)

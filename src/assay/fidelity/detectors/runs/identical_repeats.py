@@ -1,8 +1,6 @@
 """Rollouts that have the text of an earlier repeat, to the letter."""
 
 from assay.fidelity.detectors.detector import RunDetector, Seen
-from assay.fidelity.detectors.runs.shared import same_text
-from assay.fidelity.results.repeats import independence
 from assay.fidelity.results.results import Results
 
 LONG = 256
@@ -12,11 +10,11 @@ LONG = 256
 def look(results: Results) -> Seen | None:
     """Outputs of one task that are the same to the letter, where chance does not make them so."""
     copies: dict[tuple[int, int], str] = {}
-    for cells in same_text(results):
+    for cells in results.copies:
         for cell in cells[1:]:
             if cell.output_tokens >= LONG:
                 copies[cell.task, cell.repeat] = f"{cell.output_tokens:,} tokens, the same as repeat {cells[0].repeat}"
-    found = independence(results)
+    found = results.independence
     if found.copied or (found.identical and found.verdict == "dependent"):
         source = {b: a for a, b in reversed(found.copied)} or dict.fromkeys(range(1, results.repeats), 0)
         for cell in results.scored:

@@ -1,47 +1,48 @@
 """Rewards that go with the length of outputs, among the repeats of a task."""
 
 import math
-from collections import defaultdict
 
 import numpy as np
+from numpy.typing import NDArray
 
 from assay.fidelity.detectors.detector import RunDetector, Seen
 from assay.fidelity.detectors.runs.shared import FAR, FEWEST_TASKS, z_of
-from assay.fidelity.results.results import Cell, Results
+from assay.fidelity.results.results import Results
 
 LEAST_CORRELATION = 0.3
+TINY = 1e-18
+"""A sum of squares below this is rounding: the values are all the same."""
 
 
 def look(results: Results) -> Seen | None:
     """Rewards that go with length, among the repeats of the same task. Capped outputs are left out."""
-    by_task: defaultdict[int, list[Cell]] = defaultdict(list)
-    for cell in results.scored:
-        if cell.output_tokens and cell.stop != "token_cap":
-            by_task[cell.task].append(cell)
-    pieces: list[tuple[float, float, float]] = []
-    places: list[tuple[float, Cell]] = []
-    for cells in by_task.values():
-        lengths = np.log([cell.output_tokens for cell in cells])
-        rewards = np.array([cell.reward for cell in cells], dtype=np.float64)
-        x, y = lengths - lengths.mean(), rewards - rewards.mean()
-        if x.any() and y.any():
-            pieces.append((float(x @ y), float(x @ x), float(y @ y)))
-            places += zip((x * y).tolist(), cells, strict=True)
-    if len(pieces) < FEWEST_TASKS:
+    cells = [cell for cell in results.scored if cell.output_tokens and cell.stop != "token_cap"]
+    task_N = np.array([cell.task for cell in cells], dtype=np.int64)
+    lengths_N = np.log([cell.output_tokens for cell in cells])
+    rewards_N = np.array([cell.reward for cell in cells], dtype=np.float64)
+    x_N, y_N = _less_mean(lengths_N, task_N), _less_mean(rewards_N, task_N)
+    xx_T, yy_T, xy_T = (np.bincount(task_N, weights) for weights in (x_N * x_N, y_N * y_N, x_N * y_N))
+    telling_T = (xx_T > TINY) & (yy_T > TINY)
+    products, xx, yy = xy_T[telling_T], xx_T[telling_T], yy_T[telling_T]
+    if len(products) < FEWEST_TASKS:
         return None
-    products, xx, yy = np.array(pieces).T
     correlation = float(products.sum() / math.sqrt(xx.sum() * yy.sum()))
     z = z_of(products)
     if abs(correlation) < LEAST_CORRELATION or abs(z) < FAR:
         return None
     sign = math.copysign(1, correlation)
-    telling = sorted(((sign * product, cell) for product, cell in places), key=lambda pair: -pair[0])
-    shown = [
-        (c.task, c.repeat, f"{c.output_tokens:,} tokens, reward {c.reward:g}") for product, c in telling if product > 0
-    ]
+    fits_N = sign * x_N * y_N * telling_T[task_N]
+    order: list[int] = np.argsort(-fits_N, kind="stable").tolist()
+    ranked = [cells[place] for place in order if fits_N[place] > 0]
+    shown = [(c.task, c.repeat, f"{c.output_tokens:,} tokens, reward {c.reward:g}") for c in ranked]
     way = "longer outputs of a task score higher" if sign > 0 else "longer outputs of a task score lower"
-    what = f"fit the rule that {way} (r = {correlation:+.2f} within {len(pieces)} tasks, z = {z:+.1f})"
-    return Seen(shown=shown, of=len(places), what=what)
+    what = f"fit the rule that {way} (r = {correlation:+.2f} within {len(products)} tasks, z = {z:+.1f})"
+    return Seen(shown=shown, of=int(telling_T[task_N].sum()), what=what)
+
+
+def _less_mean(values_N: NDArray[np.float64], task_N: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The values less the mean of their task."""
+    return values_N - (np.bincount(task_N, values_N) / np.maximum(np.bincount(task_N), 1))[task_N]
 
 
 DETECTOR = RunDetector(

@@ -1,14 +1,13 @@
 """Rollouts that have a text that got other rewards, too."""
 
 from assay.fidelity.detectors.detector import RunDetector, Seen, Shown
-from assay.fidelity.detectors.runs.shared import same_text
 from assay.fidelity.results.results import Results
 
 
 def look(results: Results) -> Seen | None:
     """The same text of a task with different rewards, where no tool's answer may explain it."""
     shown: list[Shown] = []
-    for cells in same_text(results):
+    for cells in results.copies:
         rewards = {cell.reward for cell in cells}
         if len(rewards) > 1 and not results.tasks[cells[0].task].tools:
             given = " and ".join(f"{reward:g}" for reward in sorted(reward for reward in rewards if reward is not None))

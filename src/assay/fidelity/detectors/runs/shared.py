@@ -2,7 +2,6 @@
 
 import itertools
 import math
-from collections import defaultdict
 from collections.abc import Iterable
 from string import ascii_uppercase
 
@@ -20,14 +19,6 @@ LEAST_EXCESS = 0.10
 
 Wrong = tuple[int, list[str], str, list[Cell]]
 """(task's index, options, gold letter, wrong answers that are an option's letter)."""
-
-
-def same_text(results: Results) -> list[list[Cell]]:
-    """Scored rollouts of one task with one text, by repeat."""
-    groups: defaultdict[tuple[int, int], list[Cell]] = defaultdict(list)
-    for cell in sorted(results.scored, key=lambda cell: (cell.task, cell.repeat)):
-        groups[cell.task, cell.text].append(cell)
-    return [cells for cells in groups.values() if len(cells) > 1]
 
 
 def wrong_letters(results: Results) -> list[Wrong]:

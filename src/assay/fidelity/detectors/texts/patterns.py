@@ -123,8 +123,11 @@ def _raw(text: str, found: re.Match[str], prompt: str) -> bool:
 
 def declines(text: str) -> str | None:
     """The sentence with which a message declines, or `None`. It has to begin with it, and to be short."""
-    said = text.strip().translate(str.maketrans("’‘", "''")).lstrip("*#> ")
-    found = _DECLINES.match(said) if 0 < len(said) <= _LONGEST_REFUSAL else None
+    said = text.strip()
+    if not 0 < len(said.lstrip("*#> ")) <= _LONGEST_REFUSAL:
+        return None
+    said = said.replace("’", "'").replace("‘", "'").lstrip("*#> ")
+    found = _DECLINES.match(said)
     return re.split(r"(?<=[.!?])\s|\n", said, maxsplit=1)[0] if found else None
 
 

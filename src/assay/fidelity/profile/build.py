@@ -26,6 +26,7 @@ from assay.fidelity.profile.evidence import (
     record_of,
 )
 from assay.fidelity.results.contender import measured
+from assay.fidelity.results.results import Results
 from assay.fidelity.results.summary import summarise
 from assay.fidelity.review.review import review
 from assay.fidelity.schema.profile import Gate, ModelSummary, Plan, Profile, Summary
@@ -76,7 +77,16 @@ def profile_of(evidence: Evidence, known: Sequence[Gate], *, wall_s: float | Non
 
 
 async def compute(folder: Path, *, benchmark: Benchmark | None = None, again: bool = False) -> Profile:
-    """The profile, computed from what is on the disk, without any model; what is derived is written.
+    """The profile of `compute_with_results`."""
+    return (await compute_with_results(folder, benchmark=benchmark, again=again))[0]
+
+
+async def compute_with_results(
+    folder: Path, *, benchmark: Benchmark | None = None, again: bool = False
+) -> tuple[Profile, dict[str, Results]]:
+    """The profile, computed from what is on the disk, without any model, and the results of its runs by model.
+
+    What is derived is written: `profile.json`, and of each run `summary.json` and `per_task.jsonl`.
 
     The gates gold and verifier stay as they are where the benchmark is the one that they were computed for, unless
     `again`. A model in a role (a judge) makes that they always stay: it would have to be asked.
@@ -86,7 +96,8 @@ async def compute(folder: Path, *, benchmark: Benchmark | None = None, again: bo
     plan = read_plan(folder)
     benchmark = benchmark or load(plan.source)
     known = await known_gates(folder, plan, benchmark, again=again)
-    return write(folder, gather(folder, plan, contenders_of(folder, plan), benchmark), known)
+    evidence = gather(folder, plan, contenders_of(folder, plan), benchmark)
+    return write(folder, evidence, known), {one.name: one.results for one in evidence.contenders}
 
 
 async def known_gates(folder: Path, plan: Plan, benchmark: Benchmark, *, again: bool = False) -> list[Gate]:
