@@ -200,7 +200,7 @@ def test_no_key_is_ever_written(tmp_path: Path):
         ("suites", "embedded", "The models that ship with Assay"),
         ("agents", "loop", "Calls the model until"),
         ("dialects", "chat", "/chat/completions"),
-        ("sandboxes", "bubblewrap", "without root"),
+        ("sandboxes", "bubblewrap", "without a network"),
         ("detectors", "token-cap", "reached the token cap"),
     ],
 )

@@ -62,6 +62,10 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
         )
 
 
+class UnknownDialect(UnknownName, ValueError):
+    """No package offers the dialect. It is a ValueError too, of which msgspec tells the place in a file."""
+
+
 class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A model server: everything that is particular to one model. A few lines of TOML."""
 
@@ -107,7 +111,7 @@ class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     def __post_init__(self) -> None:
         known = plugins("assay.dialects")
         if self.dialect not in known and self.dialect != OBJECT:
-            raise UnknownName("dialect", self.dialect, known)
+            raise UnknownDialect("dialect", self.dialect, known)
 
     @property
     def answers_tasks(self) -> bool:
@@ -228,8 +232,6 @@ def convert(data: Any, kind: type[T], path: object) -> T:
         return msgspec.convert(data, kind)
     except msgspec.ValidationError as error:
         raise _located(error, data, kind, path) from None
-    except UnknownName as error:
-        raise UsageError(f"{path}: {error}") from None
 
 
 def _located(error: msgspec.ValidationError, data: Any, kind: Any, path: object) -> InputError:
@@ -253,6 +255,11 @@ def _located(error: msgspec.ValidationError, data: Any, kind: Any, path: object)
             kind, data = get_args(kind)[0], data[int(index)]
         elif type(None) in get_args(kind):
             kind = get_args(kind)[0]  # what it is where it is given
+    if isinstance(error.__cause__, UnknownDialect):
+        known = ", ".join(plugins("assay.dialects"))
+        return InputError(
+            path, None, f"{got.partition('.')[0]} (at {'.'.join([*place, 'dialect'])})", f"one of {known}"
+        )
     fields = getattr(kind, "__struct_encode_fields__", None)
     choices = map(str, get_args(kind)) if get_origin(kind) is Literal else None
     expected = (
