@@ -34,8 +34,8 @@ def test_the_configuration_examples_load(tmp_path: Path):
 def test_every_setting_of_a_model_is_documented():
     text = (Path(__file__).parent.parent / "docs/models.md").read_text(encoding="utf-8")
     for example in re.findall(r"```toml\n(.*?)```", text, re.DOTALL):
-        stated = convert(tomllib.loads(example), AssayToml, "docs/models.md")
-        assert stated.models or stated.agents
+        loaded = convert(tomllib.loads(example), AssayToml, "docs/models.md")
+        assert loaded.models or loaded.agents
     told = set(re.findall(r"^\| `([\w.]+)`", text, re.MULTILINE))
     nested = {f"limits.{name}" for name in Limits.__struct_fields__}
     assert told == {*Member.__struct_fields__, *nested} - {"limits"}
