@@ -88,6 +88,48 @@ def test_a_module_outside_of_the_folder_is_in_it(folder: Path, monkeypatch: pyte
     assert changed_files(before, score_code(load(str(folder)))) == ["shared_rules.py has changed"]
 
 
+def test_a_package_outside_of_the_folder_is_in_it_from_its_top(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("common/__init__.py", "common/rules/__init__.py", "common/rules/strict.py", "common/other.py"):
+        (folder.parent / name).parent.mkdir(exist_ok=True)
+        (folder.parent / name).write_text("LIMIT = 1\n")
+    (folder / "rules/more.py").write_text("import common.rules.strict\n")
+    monkeypatch.syspath_prepend(folder.parent)
+    reached = {name for name in score_code(load(str(folder))) if name.startswith("common/")}
+    assert reached == {"common/__init__.py", "common/rules/__init__.py", "common/rules/strict.py"}
+
+
+@pytest.mark.parametrize(
+    ("imports", "file"),
+    [
+        ("from assay.environment.verify.maths import verify", "assay/benchmark/verify/maths_worker.py"),
+        ("from assay.environment.verify import code", "assay/benchmark/verify/code/checker.py"),
+        ("from assay.environment import tools", "assay/benchmark/tools.py"),
+        ("from assay.benchmarks.mastermind.game import pegs", "assay/benchmarks/mastermind/game.py"),
+    ],
+)
+def test_old_names_and_other_benchmarks_are_followed(folder: Path, imports: str, file: str):
+    (folder / "rules/more.py").write_text(imports)
+    assert file in score_code(load(str(folder)))
+
+
+def test_a_package_that_is_a_benchmark_of_its_own_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    site = tmp_path / "site-packages"
+    for name, text in {
+        "own_sums-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: own_sums\nVersion: 1.0\n",
+        "own_sums-1.0.dist-info/entry_points.txt": "[assay.benchmarks]\nown-sums = own_sums\n",
+        "own_sums/__init__.py": BENCHMARK.replace("from .rules.grade", "from own_sums.rules.grade"),
+        "own_sums/rules/__init__.py": "",
+        "own_sums/rules/grade.py": GRADE,
+    }.items():
+        (site / name).parent.mkdir(parents=True, exist_ok=True)
+        (site / name).write_text(text)
+    monkeypatch.syspath_prepend(site)
+    before = score_code(load("own-sums"))
+    assert before["package own_sums"] == "1.0"
+    (site / "own_sums/rules/grade.py").write_text(GRADE + "# another verifier\n")
+    assert changed_files(before, score_code(load("own-sums"))) == ["own_sums/rules/grade.py has changed"]
+
+
 def test_protocol_modules_are_not_in_it():
     names = score_code(load("office"))
     assert not {name for name in names if name.startswith(("assay/types", "assay/errors", "assay/benchmark/__init__"))}

@@ -18,8 +18,9 @@ from pathlib import Path
 from assay.benchmark import Benchmark
 from assay.digest import digest
 
-ROOMS = ("assay.benchmark.verify", "assay.benchmark.tools", "assay.gyms")
-"""What of Assay decides a reward: its verifiers, how tools are read and called, and how other gyms are asked."""
+ROOMS = ("assay.benchmark.verify", "assay.benchmark.tools", "assay.gyms", "assay.benchmarks")
+"""What of Assay decides a reward: its verifiers, how tools are read and called, how other gyms are asked, and what
+one benchmark takes from another."""
 PACKAGES = Path(__file__).parents[2]
 """The folder that holds the package `assay`. Its files are named from here."""
 LEFT_OUT = re.compile(r"README(\..*)?|published\.toml|.*\.pyc|\..*|__pycache__", re.IGNORECASE)
@@ -39,7 +40,7 @@ def score_code(benchmark: Benchmark) -> dict[str, str]:
 
     Files of the benchmark are named from its folder, Assay's from the folder of the package, others by their module.
     """
-    found = _Code(benchmark.folder)
+    found = _Code(benchmark.folder, benchmark.origin and benchmark.origin.package)
     for path in _own_files(benchmark):
         found.add(path, path.relative_to(benchmark.folder).as_posix() if benchmark.folder else path.name)
     if benchmark.origin and benchmark.origin.package and not benchmark.folder:
@@ -70,8 +71,9 @@ def _tree(folder: Path) -> Iterator[Path]:
 class _Code:
     """Files and packages, as they are reached from one another."""
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, package: str | None) -> None:
         self._folder = folder
+        self._package = package
         self._files: dict[Path, str] = {}
         self._versions: dict[str, str] = {}
 
@@ -116,20 +118,23 @@ class _Code:
         if top in sys.stdlib_module_names or not module.replace(".", "").isidentifier():
             return
         if top == "assay":
+            module = re.sub(r"^assay\.environment\b", "assay.benchmark", module)  # its old name, which still works
             if module.startswith(ROOMS):
                 self._add_files(_module_files(module))
             return
         place = _place(top)
         if place is None:
             return
-        if {"site-packages", "dist-packages"} & set(place.parts) and not self._is_own(place):
+        if {"site-packages", "dist-packages"} & set(place.parts) and not self._is_own(top, place):
             self.add_package(top)
         else:
-            self._add_files(_module_files(module))
+            _, *inside = module.split(".")
+            above = [place.joinpath(*inside[:depth], "__init__.py") for depth in range(len(inside))]
+            self._add_files([*above, *_module_files(module)])
 
-    def _is_own(self, place: Path) -> bool:
-        """Whether a module lies in the package that the benchmark is part of."""
-        return self._folder is not None and self._folder.is_relative_to(place)
+    def _is_own(self, top: str, place: Path) -> bool:
+        """Whether a module is in the package that the benchmark is part of."""
+        return top == self._package or (self._folder is not None and self._folder.is_relative_to(place))
 
     def _add_files(self, paths: list[Path]) -> None:
         for path in paths:
