@@ -49,6 +49,7 @@ def test_a_run_on_an_endpoint(tmp_path: Path):
         )
     assert code == 0, err
     assert "avg@2 of 60 rollouts" in out
+    assert "first 30 of 240 tasks: no fair sample" in out
     folder = tmp_path / "runs/arithmetic-limit30/m"
     assert {path.name for path in folder.iterdir()} == {"run.json", "tasks.jsonl", "rollouts.jsonl", "summary.json"}
     assert json.loads((folder / "summary.json").read_text())["rollouts"] == 60

@@ -2,11 +2,13 @@
 
 import shlex
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 from assay.cli import COMMANDS, build
 from assay.plugins import sentence
+from tests.commands import assay
 
 BY_NAME = {words: (function, summary, example) for words, function, summary, example in COMMANDS}
 
@@ -29,3 +31,44 @@ def test_the_summary_of_a_command_is_the_first_sentence_of_its_help(words: str):
     path, summary, _ = BY_NAME[words]
     module, _, name = path.partition(":")
     assert sentence(getattr(import_module(f"assay.cli.{module}"), name)) == summary
+
+
+HOSTILE = [
+    "run ./file --model gold",
+    "run arithmetic --model gold --limit many",
+    "run arithmetic --model gold --out file/run",
+    "run arithmetic --model replay:nowhere",
+    "profile arithmetic --suite ./folder.toml",
+    "report file",
+    "ping ./folder.toml",
+    "repeats nowhere",
+    "failures file",
+    "review nowhere",
+    "parity arithmetic --reference folder",
+    "merge file folder",
+    "rescore file",
+    "check file",
+    "compare file folder",
+    "certify folder --new-key folder",
+    "verify folder",
+    "new benchmark file/quiz",
+    "serve model micro-instruct --api-key-env NOWHERE",
+    "serve environment file",
+    "import nemo-gym folder",
+    "export arithmetic --out folder",
+    "prepare gsm8k --from folder",
+    "list everything",
+]
+
+
+@pytest.mark.parametrize("line", HOSTILE)
+def test_bad_input_is_refused_without_a_traceback(tmp_path: Path, line: str):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    code, _, err = assay(*shlex.split(line), cwd=tmp_path)
+    assert code in (1, 2) and err
+    assert "Traceback" not in err
+
+
+def test_every_command_is_tried_with_bad_input():
+    assert {words for words in BY_NAME if not any(line.startswith(f"{words} ") for line in HOSTILE)} == set()

@@ -8,8 +8,6 @@ import pytest
 
 TESTS = Path(__file__).parent
 MODULES = sorted(TESTS.rglob("test_*.py"))
-LEFT = {"test_engine_transformers.py"}
-"""Still imports its model from test_engine.py, which is changed elsewhere at this moment."""
 
 
 def imported(file: Path) -> Iterator[str]:
@@ -27,4 +25,4 @@ def imported(file: Path) -> Iterator[str]:
 def test_no_test_module_imports_another(file: Path):
     """What two test modules share stands in a module of its own, such as tests/commands.py."""
     others = [name for name in imported(file) if name.rpartition(".")[2].startswith("test_")]
-    assert not others or file.name in LEFT
+    assert not others

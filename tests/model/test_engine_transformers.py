@@ -14,8 +14,7 @@ from assay.model.builtin import engine as engine_module
 from assay.model.builtin.engine import Engine, Generation
 from assay.model.builtin.engine.llama import Llama
 from assay.model.builtin.engine.tokenizer import Tokenizer
-
-from .test_engine import write_model
+from tests.model.random_llama import write_model
 
 pytestmark = [
     pytest.mark.torch,

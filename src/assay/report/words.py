@@ -64,6 +64,14 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def sample(limit: int | None, tasks: int | None = None) -> str:
+    """`first 20 of 240 tasks: no fair sample`; empty if there is no limit, or it leaves no task out."""
+    if limit is None or (tasks is not None and limit >= tasks):
+        return ""
+    whole = "" if tasks is None else f" of {tasks:,}"
+    return f"first {limit:,}{whole} tasks: no fair sample"
+
+
 def short_count(number: float | None) -> str:
     """Three digits and a unit: 842, 12.4k, 1.30M."""
     if number is None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import threading
 import time
 from collections.abc import Coroutine, Iterable
 from typing import Any, Self, TypeVar
@@ -16,16 +17,21 @@ from assay.collect.collect import Interruption, Tally
 T = TypeVar("T")
 GRACE_S = 5.0
 """How long what is in flight may take after SIGTERM. Schedulers kill 10 s (Docker) to 30 s (Slurm) later."""
+EVERY_S = 10.0
+"""Seconds between two lines of progress where the output is not a terminal."""
 console = Console(stderr=True, highlight=False)
 
 
 class Live:
     """A progress line a run: done, rate, time left, running score, failures, tokens.
 
-    Where the output is no terminal, one plain line when a run begins and one when it ends.
+    If the output is not a terminal, a plain line when a run begins, every `every_s` seconds, and when it ends.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, every_s: float = EVERY_S) -> None:
+        self._every_s = every_s
+        self._closed = threading.Event()
+        self._speaker = threading.Thread(target=self._speak, daemon=True)
         self._progress = _Tallies(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24 if console.width > 110 else 8),
@@ -41,9 +47,14 @@ class Live:
 
     def __enter__(self) -> Self:
         self._progress.start()
+        if not console.is_terminal:
+            self._speaker.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._closed.set()
+        if self._speaker.is_alive():
+            self._speaker.join()
         self.end()
         self._progress.stop()
 
@@ -63,6 +74,13 @@ class Live:
         self._shown = None
         if not console.is_terminal:
             console.print(f"{name}: {figures(tally)}")
+
+    def _speak(self) -> None:
+        """Say how far the run is, in a thread, so that no line waits for the event loop."""
+        while not self._closed.wait(self._every_s):
+            if (shown := self._shown) and shown[1].planned:
+                name, tally = shown
+                console.print(f"{name}: {tally.done:,} of {tally.planned:,} rollouts · {figures(tally)}", markup=False)
 
 
 class _Tallies(Progress):

@@ -18,13 +18,13 @@ from assay.collect.collect import Interruption
 from assay.config import Suite, assay_toml, load_agent, load_suite, suite_of
 from assay.errors import UsageError
 from assay.fidelity.gates import applicable
-from assay.fidelity.profile import ProfilePlan, compute_with_results
+from assay.fidelity.profile import ProfilePlan, compute_with_results, read_plan
 from assay.fidelity.profile import profile as make_profile
 from assay.fidelity.schema.profile import Profile
 from assay.report import findings
 from assay.report.evidence import standing
 from assay.report.page import publish
-from assay.report.words import dollars
+from assay.report.words import dollars, sample
 
 STYLES = {"pass": "green", "fail": "red bold", "inconclusive": "yellow", "not run": "dim"}
 
@@ -100,7 +100,7 @@ def profile(
     if made is None:
         return 130
     page = publish(folder, made, command=shlex.join(["assay", *sys.argv[1:]]))
-    show(made)
+    show(made, sample(plan.limit, None if plan.limit is None else sum(1 for _ in chosen.environment.tasks())))
     if step := advice(folder, made):
         console.print(Text(step), "")
     print(f"{folder / 'profile.json'}\n{page}")
@@ -131,7 +131,7 @@ def report(folder: Annotated[Path, Parameter(name="profile")], *, strict: bool =
     """
     made, results = asyncio.run(compute_with_results(folder))
     page = publish(folder, made, results=results)
-    show(made)
+    show(made, sample(read_plan(folder).limit))
     if step := advice(folder, made):
         console.print(Text(step), "")
     print(f"{folder / 'profile.json'}\n{page}")
@@ -150,8 +150,8 @@ def advice(folder: Path, made: Profile) -> str | None:
     return f"Next: assay certify {shlex.quote(str(folder))}"
 
 
-def show(made: Profile) -> None:
-    """Print the scores, the gates, what machines and persons saw in failures, and what the gates come to."""
+def show(made: Profile, note: str = "") -> None:
+    """Print the scores, a note on their tasks, the gates, what was seen in failures, and what the gates come to."""
     scores = Table(box=None, pad_edge=False)
     priced = any(summary.cost_usd is not None for summary in made.models.values())
     for column in ("model", "score", "± run", "± task", "failed", *(["cost"] if priced else [])):
@@ -173,7 +173,7 @@ def show(made: Profile) -> None:
         word = gate.verdict if gate.name in needed else "does not apply"
         gates.add_row(gate.name, Text(word, style=STYLES[gate.verdict]), Text(gate.reason))
     seen = [findings.machines(made, standing(made)), findings.suspects(made), findings.persons(made.review)]
-    console.print(scores, "", gates, "")
+    console.print(scores, *filter(None, [note]), "", gates, "")
     for line in filter(None, seen):
         console.print(Text(line), "")
     console.print(findings.verdict(made.gates, original=made.original).line, "")

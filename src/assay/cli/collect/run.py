@@ -12,6 +12,7 @@ from assay.collect.run import RunPlan, count_spent
 from assay.config import Settings, assay_toml, load_agent, override
 from assay.errors import BudgetSpent, NothingScored
 from assay.library.names import model_or_none, run_name
+from assay.report.words import sample
 from assay.store import Shard
 
 
@@ -96,16 +97,20 @@ def run(
             )
             drive(work, interruption)
     except (NothingScored, BudgetSpent):
-        _summarise(folder, asked.shard)
+        _summarise(folder, asked)
         raise
-    _summarise(folder, asked.shard)
+    _summarise(folder, asked)
     return 130 if interruption.stopping else 0
 
 
-def _summarise(folder: Path, shard: Shard) -> None:
+def _summarise(folder: Path, asked: RunPlan) -> None:
+    shard = asked.shard
     if shard.count > 1:
         console.print(f"shard {shard.index}/{shard.count} is in {folder / shard.file}")
         return
     # Imported once the rollouts are in: numpy and scipy take longer to load than a first answer takes to come.
     summary = importlib.import_module("assay.fidelity.results.summary")
-    print(summary.text(summary.write(folder)), folder, sep="\n")
+    print(summary.text(summary.write(folder)))
+    if asked.limit is not None and (note := sample(asked.limit, sum(1 for _ in asked.benchmark.environment.tasks()))):
+        print(note)
+    print(folder)
