@@ -16,7 +16,7 @@ _RAISED = re.compile("[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
 _LOWERED = str.maketrans("⁺⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "+-0123456789")
 _INITIALS = re.compile(r"(?<![\w.])(?:[^\W\d_]\.){2,}+")
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
-_BETWEEN_DIGITS = re.compile(r"(?<=\d)[.,:](?=\d)|(?<!\w)-(?=[\d.])|(?<!\w)\.(?=\d)")
+_BETWEEN_DIGITS = re.compile(r"(?<=\d)[.,:](?=\d)|(?<!\w)-(?=\.?\d)|(?<!\w)\.(?=\d)")
 
 
 def plain(text: str) -> str:
