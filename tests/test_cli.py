@@ -115,9 +115,8 @@ def test_sigterm_keeps_what_has_ended_and_ends_within_what_schedulers_grant(tmp_
             assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
-        told = time.monotonic()
-        _, err = process.communicate(timeout=30)
-    assert time.monotonic() - told < 9
+        # Docker kills what has not ended after 10 s.
+        _, err = process.communicate(timeout=10)
     assert process.returncode == 130, err
     assert "finishing what is in flight" in err
     kept = scored(tmp_path / "run")

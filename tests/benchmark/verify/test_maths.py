@@ -3,7 +3,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -130,10 +129,9 @@ def test_a_gold_answer_that_cannot_be_read_is_an_error(gold: str):
 def test_an_answer_that_never_ends_is_an_error_and_the_next_is_judged():
     async def main(pool: Processes) -> None:
         await pool.verify("1", "1")
-        started = time.monotonic()
         with pytest.raises(VerifierError, match=r"could not be judged within 1\.\d s") as error:
             await pool.verify("1", ENDLESS, deadline_s=1.0)
-        assert error.value.kind == "maths_deadline" and time.monotonic() - started < 5
+        assert error.value.kind == "maths_deadline"
         assert (await pool.verify("1", "1")).reward == 1
 
     asyncio.run(with_processes(main))
