@@ -172,3 +172,10 @@ async def test_cancelling_ends_a_run_and_keeps_what_was_made(tmp_path: Path):
     with pytest.raises(asyncio.CancelledError):
         await work
     assert assay.Run(tmp_path / "runs" / "slow").summary.rollouts == 3
+
+
+@on_a_loop
+async def test_a_benchmark_made_in_python_stays_in_this_process():
+    made = assay.Benchmark(environment=assay.load("arithmetic").environment, repeats=1)
+    with pytest.raises(assay.UsageError, match="processes=1"):
+        await assay.run(made, model="nano-instruct", limit=2, processes=2)

@@ -13,9 +13,7 @@ from assay.collect.deadline import Deadline, unstalled
 from assay.collect.plan import Planned
 from assay.collect.roll import roll, roll_recorded
 from assay.config import Prices
-from assay.errors import (
-    NothingScored,
-)
+from assay.errors import NothingScored
 from assay.model import BudgetReached, Model
 from assay.types import Failure, Rollout, Score
 

@@ -65,7 +65,8 @@ async def run(
     """Runs one benchmark on one model, or goes on with the run in `out`. Returns the Run.
 
     `model` is a name (see `assay list models`; or `chat:ID` with a `base_url`), a ModelConfig, or an object with
-    `async def respond(request) -> Response`. `agent` is a name (see `assay list agents`) or an object with
+    `async def respond(request) -> Response`; with `out`, give an object an `identity()` that tells its settings apart,
+    since a run goes on only with the same model. `agent` is a name (see `assay list agents`) or an object with
     `async def run(task, model, session)`, by default the loop of model and tools. `repeats`, `sampling` and `limits`
     are the benchmark's own where not given.
     `limit` takes the first tasks alone. At most `concurrency` rollouts are in flight. `roles` names the models that the
@@ -81,6 +82,8 @@ async def run(
     driver, driving = agent_of(agent, config)
     if processes > 1 and (live is not None or driving is not None):
         raise UsageError("a model or agent object lives in this process alone; expected processes=1, or a name")
+    if processes > 1 and chosen.origin is None:
+        raise UsageError("other processes can't load a benchmark made in Python; expected processes=1, or its folder")
     temporary = TemporaryFolder() if out is None else None
     folder = temporary.path / name if temporary else Path(str(out))
     others = roles_of(roles or {}, config)

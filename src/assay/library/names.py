@@ -6,7 +6,6 @@ import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from msgspec import structs
 
@@ -17,6 +16,7 @@ from assay.benchmark.catalog import load as load_benchmark
 from assay.config import (
     LOOP,
     NO_FILE,
+    OBJECT,
     AgentConfig,
     AssayToml,
     ModelConfig,
@@ -34,10 +34,6 @@ from assay.types import RolloutLimits, Sampling, Task
 
 AnyModel = str | ModelConfig | Model
 """A model's name, its configuration, or an object with `async def respond(request)`."""
-
-
-OBJECT: Any = "object"
-"""What run.json says of the server of a model that is an object."""
 
 
 def load(benchmark: str | Path | Benchmark) -> Benchmark:
