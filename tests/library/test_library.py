@@ -179,3 +179,5 @@ async def test_a_benchmark_made_in_python_stays_in_this_process():
     made = assay.Benchmark(environment=assay.load("arithmetic").environment, repeats=1)
     with pytest.raises(assay.UsageError, match="processes=1"):
         await assay.run(made, model="nano-instruct", limit=2, processes=2)
+    with pytest.raises(assay.UsageError, match="processes=1"):
+        await assay.profile(made, models=["nano-instruct"], limit=2, processes=2)

@@ -41,6 +41,12 @@ def _nothing(*_: object) -> None:
     return None
 
 
+def _check_processes(benchmark: Benchmark, processes: int) -> None:
+    """Raises UsageError where other processes could not load the benchmark."""
+    if processes > 1 and benchmark.origin is None:
+        raise UsageError("other processes can't load a benchmark made in Python; expected processes=1, or its folder")
+
+
 async def run(
     benchmark: str | Path | Benchmark,
     *,
@@ -82,8 +88,7 @@ async def run(
     driver, driving = agent_of(agent, config)
     if processes > 1 and (live is not None or driving is not None):
         raise UsageError("a model or agent object lives in this process alone; expected processes=1, or a name")
-    if processes > 1 and chosen.origin is None:
-        raise UsageError("other processes can't load a benchmark made in Python; expected processes=1, or its folder")
+    _check_processes(chosen, processes)
     temporary = TemporaryFolder() if out is None else None
     folder = temporary.path / name if temporary else Path(str(out))
     others = roles_of(roles or {}, config)
@@ -216,6 +221,7 @@ async def profile(
     Raises UsageError, DigestMismatch where `out` holds another profile, and BudgetSpent.
     """
     chosen = load(benchmark)
+    _check_processes(chosen, processes)
     members = suite_named(suite, models, config)
     temporary = TemporaryFolder() if out is None else None
     folder = temporary.path / f"{chosen.name}-{members.name}".replace("/", "-") if temporary else Path(str(out))
