@@ -172,3 +172,9 @@ print(detect(Path(sys.argv[1]), "grey"))
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
     assert "answered in fewer than three letters" in done.stdout
+
+
+def test_an_error_names_the_kind_in_the_singular():
+    for group, noun in (("families", "family"), ("sandboxes", "sandbox"), ("agents", "agent")):
+        with pytest.raises(UnknownName, match=f"there is no {noun} 'nobody'"):
+            find(f"assay.{group}", "nobody")

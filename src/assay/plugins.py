@@ -93,4 +93,6 @@ def _load(entry: EntryPoint) -> Any:
 
 def _noun(group: str) -> str:
     plural = group.rpartition(".")[2]
+    if plural.endswith("ies"):
+        return f"{plural[:-3]}y"
     return plural[:-2] if plural.endswith("xes") else plural.removesuffix("s")
