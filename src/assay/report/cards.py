@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from assay.fidelity.results.results import Results
 from assay.fidelity.review.review import shown
-from assay.fidelity.schema.evidence import Mark, RolloutRef
+from assay.fidelity.schema.evidence import Finding, Mark, RolloutRef
 from assay.fidelity.schema.profile import Piece, Profile, Reading
 
 LIMIT = 150
@@ -25,21 +25,6 @@ Place = tuple[str, str, int]
 """(model, task, repeat)."""
 
 
-class Placed(Protocol):
-    """What stands for one rollout."""
-
-    @property
-    def model(self) -> str: ...
-    @property
-    def task(self) -> str: ...
-    @property
-    def repeat(self) -> int: ...
-
-
-def place(item: Placed) -> Place:
-    return item.model, item.task, item.repeat
-
-
 class Candidate(NamedTuple):
     """A rollout that could be in the page."""
 
@@ -49,6 +34,10 @@ class Candidate(NamedTuple):
     category: str
     failing: bool
     """Less than full marks, or a failure."""
+
+
+def place(item: RolloutRef | Mark | Reading | Candidate) -> Place:
+    return item.model, item.task, item.repeat
 
 
 def candidates(results: Mapping[str, Results]) -> list[Candidate]:
@@ -69,7 +58,10 @@ def candidates(results: Mapping[str, Results]) -> list[Candidate]:
 def chosen(found: Sequence[Candidate], profile: Profile, limit: int = LIMIT) -> list[Candidate]:
     """Up to `limit` rollouts: those that gates and marks name, the first of each finding and one of each suspect task,
     then what else findings name, then others that fail; of each the models and categories in turns."""
-    first, later = _named(profile)
+    first = {place(ref) for gate in profile.gates for ref in gate.rollouts}
+    first |= {place(mark) for found in profile.review.values() for mark in found.marks}
+    first |= {place(one.rollout) for finding in profile.findings for one in shown(finding)}
+    later = {place(one.rollout) for finding in profile.findings for one in finding.spotted}
     suspects = {one.task for one in profile.suspects[:SUSPECTS]}
     # Of the last model that fails it: suites list the stronger ones later.
     first |= set({one.task: place(one) for one in found if one.failing and one.task in suspects}.values())
@@ -85,23 +77,6 @@ def chosen(found: Sequence[Candidate], profile: Profile, limit: int = LIMIT) -> 
     return [found[index] for _, _, index in sorted(ranks)[: max(0, limit)]]
 
 
-def _named(profile: Profile) -> tuple[set[Place], set[Place]]:
-    first = {place(ref) for gate in profile.gates for ref in gate.rollouts}
-    first |= {place(mark) for found in profile.review.values() for mark in found.marks}
-    first |= {place(one.rollout) for finding in profile.findings for one in shown(finding)}
-    return first, {place(one.rollout) for finding in profile.findings for one in finding.spotted}
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """A detector that names a rollout."""
-
-    finding: int
-    """Its place among the profile's findings."""
-    detector: str
-    evidence: str
-
-
 @dataclass(frozen=True, slots=True)
 class Card:
     """A rollout as the page shows it."""
@@ -109,52 +84,34 @@ class Card:
     reading: Reading
     mark: Mark | None
     """What a person said of it."""
-    findings: list[Said]
+    findings: list[tuple[int, Finding, str]]
+    """The place of each finding that names it, the finding, and the evidence."""
 
 
 def cards(readings: Iterable[Reading], profile: Profile) -> list[Card]:
     """The readings, each with its mark and with what machines saw in it."""
     marks = {place(mark): mark for found in profile.review.values() for mark in found.marks}
-    seen: dict[Place, list[Said]] = {}
+    seen: dict[Place, list[tuple[int, Finding, str]]] = {}
     for index, finding in enumerate(profile.findings):
         for one in finding.spotted:
-            seen.setdefault(place(one.rollout), []).append(Said(index, finding.detector, one.evidence))
+            seen.setdefault(place(one.rollout), []).append((index, finding, one.evidence))
     return [Card(one, marks.get(place(one)), seen.get(place(one), [])) for one in readings]
 
 
-@dataclass(frozen=True, slots=True)
-class Links:
-    """Rollouts that something names, by whether they are in the page."""
-
-    here: list[tuple[RolloutRef, int]]
-    """With their place among the cards."""
-    elsewhere: list[RolloutRef]
-
-
-@dataclass(frozen=True, slots=True)
 class Shelf:
     """Where each rollout of the page stands."""
 
-    places: dict[Place, int]
-    tasks: dict[str, int] = field(default_factory=dict[str, int])
-    """By task, the first of its rollouts."""
+    def __init__(self, readings: Sequence[Reading]) -> None:
+        self.places = {place(one): index for index, one in enumerate(readings)}
+        self.tasks: dict[str, int] = {}
+        """By task, the first of its rollouts."""
+        for index, one in enumerate(readings):
+            self.tasks.setdefault(one.task, index)
 
-    def links(self, refs: Iterable[RolloutRef]) -> Links:
-        """Which of these rollouts can be led to."""
-        found = Links([], [])
-        for ref in refs:
-            if (at := self.places.get(place(ref))) is None:
-                found.elsewhere.append(ref)
-            else:
-                found.here.append((ref, at))
-        return found
-
-
-def shelf(readings: Sequence[Reading]) -> Shelf:
-    tasks: dict[str, int] = {}
-    for index, one in enumerate(readings):
-        tasks.setdefault(one.task, index)
-    return Shelf({place(one): index for index, one in enumerate(readings)}, tasks)
+    def links(self, refs: Iterable[RolloutRef]) -> tuple[list[tuple[RolloutRef, int]], list[RolloutRef]]:
+        """Returns the rollouts that are in the page, with their place among the cards, and those that are not."""
+        known = [(ref, self.places.get(place(ref))) for ref in refs]
+        return [(ref, at) for ref, at in known if at is not None], [ref for ref, at in known if at is None]
 
 
 @dataclass(frozen=True, slots=True)

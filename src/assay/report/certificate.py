@@ -2,7 +2,6 @@
 
 import html
 import math
-import re
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +11,7 @@ import msgspec
 from assay.fidelity.certificate.certificate import Certificate, CertifiedModel, CertifiedParity
 from assay.fidelity.certificate.registry import Fate
 from assay.fidelity.gates import GATE_ORDER, applicable
-from assay.report.words import NONE, counted, legible, listed
+from assay.report.words import NONE, counted, legible, listed, markdown_table, plain
 
 GREEN, AMBER, RED = "#1a7f37", "#9a6700", "#cf222e"
 """With white text on them: above 4.5 to 1, on a light page and on a dark one."""
@@ -48,9 +47,13 @@ def markdown(certificate: Certificate) -> str:
     """The certificate as a pull request shows it."""
     benchmark = certificate.benchmark
     parts = [
-        f"# {_plain(benchmark.name)} {_plain(benchmark.version)}: {headline(certificate)}",
-        *([_bullets("What is missing:", certificate.missing)] if certificate.missing else []),
-        f"{counted(benchmark.tasks, 'task')}, suite {_plain(certificate.suite)}, certified {certificate.made}.",
+        f"# {plain(benchmark.name)} {plain(benchmark.version)}: {headline(certificate)}",
+        *(
+            ["\n".join(["What is missing:", "", *(f"- {plain(one)}" for one in certificate.missing)])]
+            if certificate.missing
+            else []
+        ),
+        f"{counted(benchmark.tasks, 'task')}, suite {plain(certificate.suite)}, certified {certificate.made}.",
         "## Scores",
         "Means over tasks, in per cent. ± run: standard error of running again on the same tasks; ± task: of other "
         "tasks like them.",
@@ -60,7 +63,7 @@ def markdown(certificate: Certificate) -> str:
     ]
     if certificate.parity:
         rows = [(name, p.verdict, p.reason, p.reference.file) for name, p in certificate.parity.items()]
-        parts += ["## Parity", _table(("model", "verdict", "why", "the original's results"), rows, 0)]
+        parts += ["## Parity", markdown_table(("model", "verdict", "why", "the original's results"), rows)]
     parts += ["## Runs that were started", _started(certificate), "## What it stands for", _digests(certificate)]
     parts += ["## To verify", _how(certificate)]
     return "\n\n".join(parts) + "\n"
@@ -110,7 +113,7 @@ def badge(certificate: Certificate) -> str:
 def _gates(certificate: Certificate) -> str:
     needed = {gate.name for gate in applicable(certificate.gates, original=certificate.benchmark.original)}
     rows = [(g.name, g.verdict if g.name in needed else "does not apply", g.reason) for g in certificate.gates]
-    return _table(("gate", "verdict", "why"), rows, 0)
+    return markdown_table(("gate", "verdict", "why"), rows)
 
 
 def _scores(models: Mapping[str, CertifiedModel]) -> str:
@@ -127,7 +130,9 @@ def _scores(models: Mapping[str, CertifiedModel]) -> str:
         )
         for name, model in models.items()
     ]
-    return _table(("model", "role", "score", "± run", "± task", "k", "rollouts", "failed"), rows, 6)
+    return markdown_table(
+        ("model", "role", "score", "± run", "± task", "k", "rollouts", "failed"), rows, right="  >>>>>>"
+    )
 
 
 def _started(certificate: Certificate) -> str:
@@ -138,7 +143,7 @@ def _started(certificate: Certificate) -> str:
     said = listed([f"{number} {fate}" for fate, number in tally.items() if number])
     others = [run for run in found.runs if run.fate != "in this profile"]
     rows = [(run.at, run.model, run.version, str(run.tasks), str(run.repeats), run.path, run.fate) for run in others]
-    table = _table(("started", "model", "version", "tasks", "k", "where", "what became of it"), rows, 0)
+    table = markdown_table(("started", "model", "version", "tasks", "k", "where", "what became of it"), rows)
     return f"{counted(len(found.runs), 'run')} of this benchmark: {said}." + (f"\n\n{table}" if others else "")
 
 
@@ -154,7 +159,7 @@ def _digests(certificate: Certificate) -> str:
         *((("signed by", certificate.signed_by),) if certificate.signed_by else ()),
     ]
     made = ", ".join(f"{name} {version}" for name, version in sorted(certificate.versions.items()))
-    return f"{_table(('what', 'digest'), rows, 0)}\n\nMade with {_plain(made)}."
+    return f"{markdown_table(('what', 'digest'), rows)}\n\nMade with {plain(made)}."
 
 
 def _how(certificate: Certificate) -> str:
@@ -208,22 +213,6 @@ def _with_error(runs: Sequence[float]) -> str:
         return ""
     mean = f"{statistics.fmean(runs):.2f}"
     return mean if len(runs) < 2 else f"{mean} ± {statistics.stdev(runs) / math.sqrt(len(runs)):.2f}"
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: int) -> str:
-    """A Markdown table, the last `numbers` columns to the right."""
-    rule = ["---"] * (len(columns) - numbers) + ["---:"] * numbers
-    lines = [columns, rule, *([_plain(cell) for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _bullets(title: str, lines: Sequence[str]) -> str:
-    return "\n".join([title, "", *(f"- {_plain(line)}" for line in lines)])
-
-
-def _plain(text: str) -> str:
-    """A text as Markdown shows it word for word, on one line."""
-    return re.sub(r"([\\`*_\[\]<>|~#@$])", r"\\\1", " ".join(legible(text).split()))
 
 
 def _percent(share: float | None) -> str:

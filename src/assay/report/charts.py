@@ -4,7 +4,7 @@ Colours are CSS variables (`var(--ink)`): `page.js` puts in what they stand for 
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -20,34 +20,81 @@ Tables = Mapping[str, Sequence[TaskRow]]
 
 HEADING = "\u200b"
 """Begins the axis label of a tier, so that no model's name is taken for one."""
+_HEADED = f"substring(datum.value, 0, 1) === '{HEADING}'"
 ROW = 30
 """Height of a model's row, in pixels."""
-SIZE: Spec = {
-    "width": "container",
-    "padding": {"left": 0, "top": 4, "bottom": 4, "right": 4},
-    "params": [{"name": "narrow", "value": False}],
-}
-"""As wide as the page lets it be. `page.js` sets `narrow` on narrow screens."""
 _LONG = "regexp('^(.{6,15}[-_ /.])(.{4,})$')"
-LINES: Spec = {
-    "labelExpr": f"narrow ? split(replace(datum.label, {_LONG}, '$1\\n$2'), '\\n') : datum.label",
-    "labelBaseline": {
-        "condition": {"test": f"narrow && test({_LONG}, datum.value)", "value": "bottom"},
-        "value": "middle",
-    },
-}
-"""An axis label in two lines on a narrow screen, so that the end of a long name, which tells models apart, is seen."""
 NAMES: Spec = {
     "title": None,
     "domain": False,
     "ticks": False,
     "labelPadding": 12,
     "labelColor": "var(--ink)",
-    **LINES,
+    "labelExpr": f"narrow ? split(replace(datum.label, {_LONG}, '$1\\n$2'), '\\n') : datum.label",
+    "labelBaseline": {
+        "condition": {"test": f"narrow && test({_LONG}, datum.value)", "value": "bottom"},
+        "value": "middle",
+    },
 }
-"""The axis of models or categories."""
+"""The axis of models or categories. On a narrow screen a label has two lines, so that the end of a long name shows."""
 COLUMNS = 480
 """Columns that the map of tasks has at most: more would be thinner than a pixel on most screens."""
+TOKEN_KINDS = {"prompt": "var(--token-0)", "answer": "var(--token-1)", "reasoning": "var(--token-2)"}
+
+
+def chart(description: str, height: int, rows: Rows, **parts: Any) -> Spec:
+    """Returns a chart as wide as the page lets it be. `page.js` sets `narrow` on narrow screens."""
+    return {
+        "description": description,
+        "width": "container",
+        "padding": {"left": 0, "top": 4, "bottom": 4, "right": 4},
+        "params": [{"name": "narrow", "value": False}],
+        "height": height,
+        "data": {"values": rows},
+        **parts,
+    }
+
+
+def layer(mark: str, encoding: Spec, data: Rows | None = None, **look: Any) -> Spec:
+    """Returns one layer of a chart, with rows of its own where `data` is given."""
+    own = {} if data is None else {"data": {"values": data}}
+    return {**own, "mark": {"type": mark, **look}, "encoding": encoding}
+
+
+def dots(encoding: Spec, **look: Any) -> Spec:
+    """Returns a layer with a dot for each row."""
+    filled: Spec = {"filled": True, "opacity": 1, **look}
+    return layer("point", encoding, None, **filled)
+
+
+def interval_layer(low: str, high: str, encoding: Spec, **look: Any) -> Spec:
+    """Returns a layer with a line from one field to another, for the rows that have both."""
+    x = {**encoding, "x": {**encoding["x"], "field": low}, "x2": {"field": high}}
+    return {"transform": [{"filter": f"isValid(datum.{low})"}], **layer("rule", x, strokeCap="butt", **look)}
+
+
+def number(field: str, **parts: Any) -> Spec:
+    return {"field": field, "type": "quantitative", **parts}
+
+
+def name(field: str, domain: Sequence[str] | None = None, *, axis: Spec | None = None, **scale: Any) -> Spec:
+    """Returns the encoding of a field of names, in the domain's order. A `sort` would put names into an expression."""
+    scaled = {} if domain is None else {"scale": {"domain": [*domain], **scale}}
+    return {"field": field, "type": "nominal", **scaled, **({"axis": axis} if axis else {})}
+
+
+def colors(field: str, values: Mapping[str, str]) -> Spec:
+    """Returns the colour, or the shape, of each name. The key to it is HTML, above the charts."""
+    return {**name(field, [*values], range=[*values.values()]), "legend": None}
+
+
+def tip(title: str, field: str | None = None, form: str | None = None) -> Spec:
+    field = title if field is None else field
+    return {"title": title, **(name(field) if form is None else number(field, format=form))}
+
+
+def linear(low: float, high: float, **parts: Any) -> Spec:
+    return {"domain": [low, high], "nice": False, **parts}
 
 
 def scores(models: Mapping[str, ModelSummary], looks: Mapping[str, Look]) -> Spec | str:
@@ -55,98 +102,70 @@ def scores(models: Mapping[str, ModelSummary], looks: Mapping[str, Look]) -> Spe
     if not models:
         return "No model is in this profile."
     if all(model.score is None for model in models.values()):
-        return "No model has a score: " + "; ".join(f"{name} {absence(models[name])}" for name in looks) + "."
-    rows, order = _score_rows(models, looks)
-    y = {
-        "field": "model",
-        "type": "nominal",
-        "scale": {"domain": order, "paddingInner": 0.1, "paddingOuter": 0.2},
-        "axis": {
-            "title": None,
-            "domain": False,
-            "ticks": False,
-            "labelPadding": 12,
-            **LINES,
-            "labelFontWeight": {"condition": {"test": _HEADED, "value": 600}, "value": "normal"},
-            "labelColor": {"condition": {"test": _HEADED, "value": "var(--muted)"}, "value": "var(--ink)"},
-        },
+        return "No model has a score: " + "; ".join(f"{model} {absence(models[model])}" for model in looks) + "."
+    by_tier = tiers(models, looks)
+    order = [
+        label
+        for tier, names in by_tier.items()
+        for label in ([f"{HEADING}Tier {tier}", *names] if len(by_tier) > 1 else names)
+    ]
+    rows = [_score_row(model, models[model]) for names in by_tier.values() for model in names]
+    spoken = [f"{row['model']}: {row['note'] or row['label']}" for row in rows]
+    headed = {
+        "labelFontWeight": {"condition": {"test": _HEADED, "value": 600}, "value": "normal"},
+        "labelColor": {"condition": {"test": _HEADED, "value": "var(--muted)"}, "value": "var(--ink)"},
     }
     lowest = min((row["task_low"] for row in rows if row["task_low"] is not None), default=0)
-    x = _share_axis("score", [row["score"] for row in rows] + [min(lowest, 0)], "avg@k")
-    color = _by_model("color", looks)
-    tooltip = [
-        _tip("model", "model"),
-        _tip("score", "score", ".1%"),
-        _tip("running again", "run"),
-        _tip("other tasks", "task"),
-    ]
-    return {
-        "description": "Score of each model with a thick 95 % interval for running again on the same tasks and a thin "
-        "one for other tasks of the same kind. " + "; ".join(_spoken(name, models[name]) for name in looks),
-        **SIZE,
-        "height": ROW * len(order),
-        "data": {"values": rows},
-        "encoding": {"y": y},
-        "layer": [
-            _interval("task", {"size": 1.5, "opacity": 1}, x, color, tooltip),
-            _interval("run", {"size": 7, "opacity": 0.45}, x, color, tooltip),
-            {
-                "mark": {"type": "point", "filled": True, "size": 80, "opacity": 1},
-                "encoding": {"x": x, "color": color, "shape": _by_model("shape", looks), "tooltip": tooltip},
-            },
-            {
-                "mark": {"type": "text", "align": "left", "dx": 12, "fontSize": 13, "color": "var(--ink)"},
-                "encoding": {"x": {"value": "width"}, "text": {"field": "label"}},
-            },
-            {
-                "transform": [{"filter": "datum.note !== null"}],
-                "mark": {"type": "text", "align": "left", "dx": 4, "fontStyle": "italic", "color": "var(--muted)"},
-                "encoding": {"x": {"value": 0}, "text": {"field": "note"}},
-            },
+    shared = {
+        "x": _share_axis("score", [row["score"] for row in rows] + [min(lowest, 0)], "avg@k"),
+        "color": _by_model("color", looks),
+        "tooltip": [
+            tip("model"),
+            tip("score", form=".1%"),
+            tip("running again", "run"),
+            tip("other tasks", "task"),
         ],
     }
+    missing = {"x": {"value": 0}, "text": {"field": "note"}}
+    return chart(
+        "Score of each model with a thick 95 % interval for running again on the same tasks and a thin one for other "
+        f"tasks of the same kind. {'; '.join(spoken)}",
+        ROW * len(order),
+        rows,
+        encoding={"y": name("model", order, axis=NAMES | headed, paddingInner=0.1, paddingOuter=0.2)},
+        layer=[
+            interval_layer("task_low", "task_high", shared, size=1.5, opacity=1),
+            interval_layer("run_low", "run_high", shared, size=7, opacity=0.45),
+            dots({**shared, "shape": _by_model("shape", looks)}, size=80),
+            layer(
+                "text",
+                {"x": {"value": "width"}, "text": {"field": "label"}},
+                align="left",
+                dx=12,
+                fontSize=13,
+                color="var(--ink)",
+            ),
+            {
+                "transform": [{"filter": "datum.note !== null"}],
+                **layer("text", missing, align="left", dx=4, fontStyle="italic", color="var(--muted)"),
+            },
+        ],
+    )
 
 
-_HEADED = f"substring(datum.value, 0, 1) === '{HEADING}'"
-
-
-def _score_rows(models: Mapping[str, ModelSummary], looks: Mapping[str, Look]) -> tuple[Rows, list[str]]:
-    """A row a model, and the labels of the axis: models under their tier, where there are several."""
-    by_tier = tiers(models, looks)
-    order: list[str] = []
-    rows: Rows = []
-    for tier, names in by_tier.items():
-        order += [f"{HEADING}Tier {tier}", *names] if len(by_tier) > 1 else names
-        for name in names:
-            model = models[name]
-            run, task = model.interval_run or (None, None), model.interval_task or (None, None)
-            rows.append(
-                {
-                    "model": name,
-                    "score": model.score,
-                    "label": "" if model.score is None else percent(model.score),
-                    "note": absence(model) if model.score is None else None,
-                    "run_low": run[0],
-                    "run_high": run[1],
-                    "task_low": task[0],
-                    "task_high": task[1],
-                    "run": interval(model.interval_run),
-                    "task": interval(model.interval_task),
-                }
-            )
-    return rows, order
-
-
-def _interval(name: str, mark: Spec, x: Spec, color: Spec, tooltip: Rows) -> Spec:
+def _score_row(label: str, model: ModelSummary) -> dict[str, Any]:
+    run, task = model.interval_run or (None, None), model.interval_task or (None, None)
     return {
-        "transform": [{"filter": f"isValid(datum.{name}_low)"}],
-        "mark": {"type": "rule", "strokeCap": "butt", **mark},
-        "encoding": {
-            "x": {**x, "field": f"{name}_low"},
-            "x2": {"field": f"{name}_high"},
-            "color": color,
-            "tooltip": tooltip,
-        },
+        "model": label,
+        "score": model.score,
+        "label": "" if model.score is None else percent(model.score),
+        "note": absence(model) if model.score is None else None,
+        "run_low": run[0],
+        "run_high": run[1],
+        "task_low": task[0],
+        "task_high": task[1],
+        "run": interval(model.interval_run),
+        "task": interval(model.interval_task),
     }
 
 
@@ -164,10 +183,6 @@ def absence(model: ModelSummary) -> str:
     return "no score"
 
 
-def _spoken(name: str, model: ModelSummary) -> str:
-    return f"{name}: {absence(model) if model.score is None else percent(model.score)}"
-
-
 def repeats(found: Repeats | None, looks: Mapping[str, Look]) -> Spec | str:
     """SD of avg@k against k with its upper bound, the line at one point, and the repeats that are set and needed."""
     if found is None:
@@ -176,84 +191,56 @@ def repeats(found: Repeats | None, looks: Mapping[str, Look]) -> Spec | str:
         )
     if not found.curve:
         return "The profile holds no curve to draw."
-    marks = _marks(found)
-    low = min([k for k, *_ in found.curve] + list(marks))
-    high = max([k for k, *_ in found.curve] + list(marks))
+    labels = _labels(found)
+    ks = [k for k, *_ in found.curve] + list(labels)
+    low, high = min(ks), max(ks)
     ticks = [2**power for power in range(math.ceil(math.log2(high)) + 1) if low <= 2**power <= high]
     top = 1.05 * max([1.0, *(upper for *_, upper in found.curve)])
-    x = {
-        "field": "k",
-        "type": "quantitative",
-        "scale": {"type": "log", "base": 2, "domain": [low, max(high, low + 1)], "nice": False},
-        "axis": {"title": "repeats, k", "values": ticks, "format": "d", "grid": False, "labelFlush": False},
-    }
-    y_axis = {"title": "SD of avg@k, in points", "tickCount": 5}
-    y = {"field": "sd", "type": "quantitative", "scale": {"domain": [0, top], "nice": False}, "axis": y_axis}
+    x_axis = {"title": "repeats, k", "values": ticks, "format": "d", "grid": False, "labelFlush": False}
+    x = number("k", scale=linear(low, max(high, low + 1), type="log", base=2), axis=x_axis)
+    y = number("sd", scale=linear(0, top), axis={"title": "SD of avg@k, in points", "tickCount": 5})
     color = looks[found.model].color if found.model in looks else "var(--ink)"
-    tooltip = [_tip("repeats", "k"), _tip("SD, points", "sd", ".2f"), _tip("at most", "upper", ".2f")]
-    return {
-        "description": f"Standard deviation of avg@k of {found.model} against the number of repeats. At k = "
-        f"{found.k_set} it is {points(found.sd_run)} points, at most {points(found.sd_run_upper)}.",
-        **SIZE,
-        "height": 260,
-        "data": {"values": [{"k": k, "sd": sd, "upper": upper} for k, sd, upper in found.curve]},
-        "layer": [
-            {"mark": {"type": "area", "color": color, "opacity": 0.18}, "encoding": _between(x, y)},
-            {"mark": {"type": "line", "color": color, "strokeWidth": 2}, "encoding": {"x": x, "y": y}},
-            {
-                "mark": {"type": "point", "filled": True, "color": color, "size": 36, "opacity": 1},
-                "encoding": {"x": x, "y": y, "tooltip": tooltip},
-            },
-            *_one_point(y),
-            *_vertical_marks(marks, x, low, high),
+    tooltip = [tip("repeats", "k"), tip("SD, points", "sd", ".2f"), tip("at most", "upper", ".2f")]
+    at_one, point = [{"sd": 1.0, "label": "1 point"}], {"y": y, "x": {"value": "width"}, "text": {"field": "label"}}
+    return chart(
+        f"Standard deviation of avg@k of {found.model} against the number of repeats. At k = {found.k_set} it is "
+        f"{points(found.sd_run)} points, at most {points(found.sd_run_upper)}.",
+        260,
+        [{"k": k, "sd": sd, "upper": upper} for k, sd, upper in found.curve],
+        layer=[
+            layer("area", {"x": x, "y": y, "y2": {"field": "upper"}}, color=color, opacity=0.18),
+            layer("line", {"x": x, "y": y}, color=color, strokeWidth=2),
+            dots({"x": x, "y": y, "tooltip": tooltip}, color=color, size=36),
+            layer("rule", {"y": y}, at_one, color="var(--ink)", strokeDash=[4, 3], strokeWidth=1),
+            layer("text", point, at_one, align="right", baseline="bottom", dy=-4, color="var(--ink)"),
+            *_vertical_lines(labels, x, low, high),
         ],
-    }
+    )
 
 
-def _between(x: Spec, y: Spec) -> Spec:
-    return {"x": x, "y": y, "y2": {"field": "upper"}}
-
-
-def _marks(found: Repeats) -> dict[int, str]:
-    """What to write at which k. One label where several fall on the same k."""
+def _labels(found: Repeats) -> dict[int, str]:
+    """What to write at which k. One label where several are the same k."""
     names = {found.k_set: ["set"]}
     upper = found.k_upper if found.k_upper != found.k_star else None
-    for k, name in ((found.k_star, "needed"), (upper, "needed to be sure")):
+    for k, word in ((found.k_star, "needed"), (upper, "needed to be sure")):
         if k is not None and k >= 1:
-            names.setdefault(k, []).append(name)
+            names.setdefault(k, []).append(word)
     return {k: f"{' and '.join(words)}: {k}" for k, words in sorted(names.items())}
 
 
-def _one_point(y: Spec) -> list[Spec]:
-    data = {"values": [{"sd": 1.0, "label": "1 point"}]}
-    return [
-        {
-            "data": data,
-            "mark": {"type": "rule", "color": "var(--ink)", "strokeDash": [4, 3], "strokeWidth": 1},
-            "encoding": {"y": y},
-        },
-        {
-            "data": data,
-            "mark": {"type": "text", "align": "right", "baseline": "bottom", "dy": -4, "color": "var(--ink)"},
-            "encoding": {"y": y, "x": {"value": "width"}, "text": {"field": "label"}},
-        },
-    ]
-
-
-def _vertical_marks(marks: Mapping[int, str], x: Spec, low: int, high: int) -> list[Spec]:
+def _vertical_lines(labels: Mapping[int, str], x: Spec, low: int, high: int) -> list[Spec]:
     """A line at each k, its label on a row of its own and on the side that has room."""
-    layers: list[Spec] = []
-    for row, (k, label) in enumerate(marks.items()):
-        data = {"values": [{"k": k, "label": label}]}
+    lines: list[Spec] = []
+    texts: list[Spec] = []
+    for row, (k, label) in enumerate(labels.items()):
+        data: Rows = [{"k": k, "label": label}]
         late = math.log(k / low) > 0.5 * math.log(max(high, low + 1) / low)
-        line = {"type": "rule", "color": "var(--muted)", "strokeWidth": 1}
         side = {"align": "right", "dx": -6} if late else {"align": "left", "dx": 6}
-        text = {"type": "text", **side, "y": 8 + 17 * row, "baseline": "middle", "color": "var(--ink)"}
-        halo = {**text, "stroke": "var(--page)", "strokeWidth": 5, "strokeJoin": "round"}
-        layers.insert(0, {"data": data, "mark": line, "encoding": {"x": x}})
-        written = {"x": x, "text": {"field": "label"}}
-        layers += [{"data": data, "mark": mark, "encoding": written} for mark in (halo, text)]
-    return layers
+        text = {**side, "y": 8 + 17 * row, "baseline": "middle", "color": "var(--ink)"}
+        halo = {"stroke": "var(--page)", "strokeWidth": 5, "strokeJoin": "round"}
+        lines.insert(0, layer("rule", {"x": x}, data, color="var(--muted)", strokeWidth=1))
+        texts += [layer("text", {"x": x, "text": {"field": "label"}}, data, **look) for look in (text | halo, text)]
+    return lines + texts
 
 
 def task_means(tables: Tables) -> dict[str, dict[str, float | None]]:
@@ -261,64 +248,51 @@ def task_means(tables: Tables) -> dict[str, dict[str, float | None]]:
 
     Difficulty is the mean over models of their mean reward. Tasks without any score come last."""
     means: dict[str, dict[str, float | None]] = defaultdict(dict)
-    for name, rows in tables.items():
+    for model, rows in tables.items():
         for row in rows:
-            rewards = [reward for reward in row.rewards if reward is not None]
-            means[row.task][name] = fmean(rewards) if rewards else None
-    return dict(sorted(means.items(), key=lambda item: (_difficulty(item[1]), item[0])))
+            means[row.task][model] = _mean(row.rewards)
+    difficulty = {task: _mean(by_model.values()) for task, by_model in means.items()}
+    return dict(sorted(means.items(), key=lambda item: (difficulty[item[0]] is None, difficulty[item[0]], item[0])))
 
 
-def _difficulty(means: Mapping[str, float | None]) -> float:
-    known = [mean for mean in means.values() if mean is not None]
-    return fmean(known) if known else math.inf
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
 
 
 def difficulty(tables: Tables, looks: Mapping[str, Look]) -> Spec | str:
     """The map of tasks by models: a column is a task, or a few neighbours where there are more than `COLUMNS`."""
     means = task_means(tables)
-    models = [name for name in looks if tables.get(name)]
+    models = [model for model in looks if tables.get(model)]
     if not means or not models:
         return "No table of tasks is in this profile."
     categories = {row.task: row.category for rows in tables.values() for row in rows}
     step = tasks_per_column(len(means))
-    rows = _cells(means, categories, models, step)
-    x = {
-        "field": "x",
-        "type": "quantitative",
-        "scale": {"domain": [0, len(means)], "nice": False},
-        "axis": {"title": "tasks, the hardest first", "grid": False, "format": ",d", "tickCount": 6, "tickMinStep": 1},
-    }
-    return {
-        "description": f"Mean reward of {counted(len(means), 'task')}, the hardest at the left, for "
-        f"{counted(len(models), 'model')}.",
-        **SIZE,
-        "height": ROW * len(models),
-        "data": {"values": rows},
-        "mark": {"type": "rect"},
-        "encoding": {
-            "x": x,
+    heat = [f"var(--heat-{shade})" for shade in range(3)]
+    axis = {"title": "tasks, the hardest first", "grid": False, "format": ",d", "tickCount": 6, "tickMinStep": 1}
+    return chart(
+        f"Mean reward of {counted(len(means), 'task')}, the hardest at the left, for {counted(len(models), 'model')}.",
+        ROW * len(models),
+        _cells(means, categories, models, step),
+        mark={"type": "rect"},
+        encoding={
+            "x": number("x", scale=linear(0, len(means)), axis=axis),
             "x2": {"field": "x2"},
-            "y": {**_model_axis(models), "scale": {"domain": models, "paddingInner": 0.12}},
-            "color": {
-                "field": "reward",
-                "type": "quantitative",
-                "legend": None,
-                "scale": {
-                    "domain": [0, 0.5, 1],
-                    "range": ["var(--heat-0)", "var(--heat-1)", "var(--heat-2)"],
-                    "interpolate": "lab",
-                    "clamp": True,
-                },
-                "condition": {"test": "!isValid(datum.reward)", "value": "var(--heat-none)"},
-            },
+            "y": name("model", models, axis=NAMES, paddingInner=0.12),
+            "color": number(
+                "reward",
+                legend=None,
+                scale={"domain": [0, 0.5, 1], "range": heat, "interpolate": "lab", "clamp": True},
+                condition={"test": "!isValid(datum.reward)", "value": "var(--heat-none)"},
+            ),
             "tooltip": [
-                _tip("task" if step == 1 else "tasks", "task"),
-                _tip("category", "category"),
-                _tip("model", "model"),
-                _tip("mean reward", "reward", ".3~f"),
+                tip("task" if step == 1 else "tasks", "task"),
+                tip("category"),
+                tip("model"),
+                tip("mean reward", "reward", ".3~f"),
             ],
         },
-    }
+    )
 
 
 def tasks_per_column(tasks: int) -> int:
@@ -330,112 +304,87 @@ def _cells(
 ) -> Rows:
     ordered = list(means)
     rows: Rows = []
-    for name in models:
+    for model in models:
         for start in range(0, len(ordered), step):
             tasks = ordered[start : start + step]
-            if not any(name in means[task] for task in tasks):
+            if not any(model in means[task] for task in tasks):
                 continue
-            known = [mean for task in tasks if (mean := means[task].get(name)) is not None]
+            mean, names = _mean(means[task].get(model) for task in tasks), {categories[task] for task in tasks}
             rows.append(
                 {
                     "x": start,
                     "x2": start + len(tasks),
-                    "model": name,
-                    "reward": round(fmean(known), 4) if known else None,
+                    "model": model,
+                    "reward": None if mean is None else round(mean, 4),
                     "task": tasks[0] if len(tasks) == 1 else f"{tasks[0]} … {tasks[-1]} ({len(tasks)})",
-                    "category": _joined({categories[task] for task in tasks}),
+                    "category": ", ".join(sorted(names)) if len(names) <= 3 else f"{len(names)} categories",
                 }
             )
     return rows
 
 
-def _joined(names: set[str]) -> str:
-    return ", ".join(sorted(names)) if len(names) <= 3 else f"{len(names)} categories"
-
-
 def by_category(models: Mapping[str, ModelSummary], looks: Mapping[str, Look]) -> Spec | str:
     """Scores by category: a row a model within a category, or all on one row where there are too many."""
     rows: Rows = [
-        {"category": category, "model": name, "score": score}
-        for name in looks
-        for category, score in models[name].by_category.items()
+        {"category": category, "model": model, "score": score}
+        for model in looks
+        for category, score in models[model].by_category.items()
     ]
     if not rows:
         return "No scores by category: the tasks have no category, or no model has a score."
-    categories = sorted({row["category"] for row in rows}, key=lambda name: _category_mean(rows, name))
-    scored = [name for name in looks if models[name].by_category]
-    apart = len(categories) * len(scored) <= 72
-    y = {
-        "field": "category",
-        "type": "nominal",
-        "scale": {"domain": categories, "paddingInner": 0.28 if apart else 0.1, "paddingOuter": 0.1},
-        "axis": NAMES,
-    }
-    offset = {"yOffset": {"field": "model", "type": "nominal", "scale": {"domain": scored}}} if apart else {}
+    by_name: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        by_name[row["category"]].append(row["score"])
+    means = dict(sorted(((category, fmean(values)) for category, values in by_name.items()), key=lambda item: item[1]))
+    scored = [model for model in looks if models[model].by_category]
+    apart = len(means) * len(scored) <= 72
+    y = name("category", list(means), axis=NAMES, paddingInner=0.28 if apart else 0.1, paddingOuter=0.1)
     x = _share_axis("score", [row["score"] for row in rows], "score")
     color = _by_model("color", looks)
-    tooltip = [_tip("category", "category"), _tip("model", "model"), _tip("score", "score", ".1%")]
-    return {
-        "description": "Score by category, the hardest category first. "
-        + "; ".join(f"{name}: {percent(_category_mean(rows, name))} on average" for name in categories),
-        **SIZE,
-        "height": len(categories) * (max(ROW, 17 * len(scored)) if apart else 24),
-        "data": {"values": rows},
-        "encoding": {"y": y, **offset},
-        "layer": [
-            {
-                "mark": {"type": "rule", "strokeWidth": 1.5, "opacity": 0.5 if apart else 0},
-                "encoding": {"x": x, "x2": {"datum": 0}, "color": color},
-            },
-            {
-                "mark": {"type": "point", "filled": True, "size": 70, "opacity": 1},
-                "encoding": {"x": x, "color": color, "shape": _by_model("shape", looks), "tooltip": tooltip},
-            },
+    tooltip = [tip("category"), tip("model"), tip("score", form=".1%")]
+    return chart(
+        "Score by category, the hardest category first. "
+        + "; ".join(f"{category}: {percent(mean)} on average" for category, mean in means.items()),
+        len(means) * (max(ROW, 17 * len(scored)) if apart else 24),
+        rows,
+        encoding={"y": y} | ({"yOffset": name("model", scored)} if apart else {}),
+        layer=[
+            layer("rule", {"x": x, "x2": {"datum": 0}, "color": color}, strokeWidth=1.5, opacity=0.5 if apart else 0),
+            dots({"x": x, "color": color, "shape": _by_model("shape", looks), "tooltip": tooltip}, size=70),
         ],
-    }
-
-
-def _category_mean(rows: Rows, category: str) -> float:
-    return fmean(row["score"] for row in rows if row["category"] == category)
+    )
 
 
 def length(tables: Tables, looks: Mapping[str, Look]) -> Spec | str:
     """Mean reward against output length: a model's rollouts in fifths by their length, shortest to longest."""
-    rows = [row for name in looks for row in _fifths(name, tables.get(name, ()))]
+    rows = [row for model in looks for row in _fifths(model, tables.get(model, ()))]
     if not rows:
         return "No output tokens are in the tables of tasks."
     low, high = min(row["tokens"] for row in rows), max(row["tokens"] for row in rows)
-    x = {
-        "field": "tokens",
-        "type": "quantitative",
-        "scale": {"type": "log", "domain": [low / 1.15, high * 1.15], "nice": False},
-        "axis": {"title": "output tokens", "values": _round_ticks(low, high), "format": "~s", "grid": False},
-    }
-    y = {**_share_axis("reward", [row["reward"] for row in rows], "mean reward"), "stack": None}
-    color = _by_model("color", looks)
+    axis = {"title": "output tokens", "values": _round_ticks(low, high), "format": "~s", "grid": False}
     tooltip = [
-        _tip("model", "model"),
-        _tip("output tokens", "range"),
-        _tip("mean reward", "reward", ".3f"),
-        _tip("rollouts", "rollouts", ",d"),
+        tip("model"),
+        tip("output tokens", "range"),
+        tip("mean reward", "reward", ".3f"),
+        tip("rollouts", form=",d"),
     ]
-    return {
-        "description": "Mean reward against output length: each model's scored rollouts in fifths by their length.",
-        **SIZE,
-        "height": 260,
-        "data": {"values": rows},
-        "encoding": {"x": x, "y": y, "color": color},
-        "layer": [
+    return chart(
+        "Mean reward against output length: each model's scored rollouts in fifths by their length.",
+        260,
+        rows,
+        encoding={
+            "x": number("tokens", scale=linear(low / 1.15, high * 1.15, type="log"), axis=axis),
+            "y": _share_axis("reward", [row["reward"] for row in rows], "mean reward") | {"stack": None},
+            "color": _by_model("color", looks),
+        },
+        layer=[
             {"mark": {"type": "line", "strokeWidth": 1.5, "opacity": 0.7}},
-            {
-                "mark": {"type": "point", "filled": True, "size": 70, "opacity": 1},
-                "encoding": {"shape": _by_model("shape", looks), "tooltip": tooltip},
-            },
+            dots({"shape": _by_model("shape", looks), "tooltip": tooltip}, size=70),
         ],
-    }
+    )
 
 
-def _fifths(name: str, rows: Sequence[TaskRow]) -> Rows:
+def _fifths(model: str, rows: Sequence[TaskRow]) -> Rows:
     """The fifths of a model's scored rollouts by output tokens. Rollouts of equal length stay together."""
     pairs = np.array(
         [
@@ -455,7 +404,7 @@ def _fifths(name: str, rows: Sequence[TaskRow]) -> Rows:
         low, high = int(tokens.min()), int(tokens.max())
         found.append(
             {
-                "model": name,
+                "model": model,
                 "tokens": float(np.median(tokens)),
                 "range": f"{low:,} to {high:,}" if low < high else f"{low:,}",
                 "reward": round(float(rewards.mean()), 4),
@@ -472,78 +421,44 @@ def _round_ticks(low: float, high: float) -> list[float]:
     return [step * 10**power for power in powers for step in steps if low / 1.15 <= step * 10**power <= high * 1.15]
 
 
-TOKEN_KINDS = {"prompt": "var(--token-0)", "answer": "var(--token-1)", "reasoning": "var(--token-2)"}
-
-
 def tokens(models: Mapping[str, ModelSummary], looks: Mapping[str, Look]) -> Spec | str:
     """Mean tokens of a rollout by model: prompt, answer, reasoning. Reasoning is part of the output, and rollouts
     that failed count too."""
-    made = {name: models[name].rollouts + models[name].failures for name in looks}
-    spent = [name for name in looks if made[name] and any(models[name].tokens.values())]
+    made = {model: models[model].rollouts + models[model].failures for model in looks}
+    spent = [model for model in looks if made[model] and any(models[model].tokens.values())]
     if not spent:
         return "No model reported its tokens."
     rows: Rows = []
-    for name in spent:
-        used = models[name].tokens
+    for model in spent:
+        used = models[model].tokens
         output, thought = used.get("output", 0), used.get("reasoning", 0)
         parts = {"prompt": used.get("input", 0), "answer": max(0, output - thought), "reasoning": thought}
         rows += [
-            {"model": name, "kind": kind, "place": place, "tokens": round(total / made[name], 2)}
+            {"model": model, "kind": kind, "place": place, "tokens": round(total / made[model], 2)}
             for place, (kind, total) in enumerate(parts.items())
         ]
-    return {
-        "description": "Mean tokens of a rollout by model: prompt, answer and reasoning.",
-        **SIZE,
-        "height": ROW * len(spent),
-        "data": {"values": rows},
-        "mark": {"type": "bar", "stroke": "var(--page)", "strokeWidth": 1, "height": {"band": 0.62}},
-        "encoding": {
-            "y": _model_axis(spent),
-            "x": {
-                "field": "tokens",
-                "type": "quantitative",
-                "axis": {"title": "tokens a rollout", "format": "~s", "tickCount": 5},
-            },
-            "color": {
-                "field": "kind",
-                "type": "nominal",
-                "legend": None,
-                "scale": {"domain": list(TOKEN_KINDS), "range": list(TOKEN_KINDS.values())},
-            },
+    return chart(
+        "Mean tokens of a rollout by model: prompt, answer and reasoning.",
+        ROW * len(spent),
+        rows,
+        mark={"type": "bar", "stroke": "var(--page)", "strokeWidth": 1, "height": {"band": 0.62}},
+        encoding={
+            "y": name("model", spent, axis=NAMES),
+            "x": number("tokens", axis={"title": "tokens a rollout", "format": "~s", "tickCount": 5}),
+            "color": colors("kind", TOKEN_KINDS),
             "order": {"field": "place"},
-            "tooltip": [_tip("model", "model"), _tip("part", "kind"), _tip("tokens a rollout", "tokens", ",.1f")],
+            "tooltip": [tip("model"), tip("part", "kind"), tip("tokens a rollout", "tokens", ",.1f")],
         },
-    }
-
-
-def _model_axis(names: list[str]) -> Spec:
-    """A row a model, ordered by the scale's domain: a `sort` would end up in an expression, names and all."""
-    return {
-        "field": "model",
-        "type": "nominal",
-        "scale": {"domain": names},
-        "axis": NAMES,
-    }
+    )
 
 
 def _share_axis(field: str, values: Sequence[float | None], title: str) -> Spec:
     """An axis from 0 to 100 %, wider only where a reward is outside of that."""
     known = [value for value in values if value is not None]
-    return {
-        "field": field,
-        "type": "quantitative",
-        "scale": {"domain": [min([0.0, *known]), max([1.0, *known])], "nice": False, "zero": False},
-        "axis": {"title": title, "format": ".0%", "tickCount": {"expr": "narrow ? 2 : 5"}},
-    }
+    scale = linear(min([0.0, *known]), max([1.0, *known]), zero=False)
+    return number(field, scale=scale, axis={"title": title, "format": ".0%", "tickCount": {"expr": "narrow ? 2 : 5"}})
 
 
 def _by_model(channel: str, looks: Mapping[str, Look]) -> Spec:
-    """The channel `color` or `shape` of each model. The key to it is HTML, above the charts."""
-    look_range = [getattr(look, channel) for look in looks.values()]
-    return {"field": "model", "type": "nominal", "legend": None, "scale": {"domain": [*looks], "range": look_range}}
-
-
-def _tip(title: str, field: str, form: str | None = None) -> Spec:
-    if form is None:
-        return {"title": title, "field": field, "type": "nominal"}
-    return {"title": title, "field": field, "type": "quantitative", "format": form}
+    """The channel `color` or `shape` of each model."""
+    return colors("model", {model: getattr(look, channel) for model, look in looks.items()})

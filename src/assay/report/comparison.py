@@ -1,6 +1,5 @@
 """A comparison as a page of its own and as Markdown for a pull request."""
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,10 +9,24 @@ from markupsafe import Markup
 
 from assay.fidelity.compare.comparison import BEYOND, CATEGORY, RELATIVE, Change, Comparison, Interval, Pair, SideBySide
 from assay.fidelity.compare.policy import Judgement
-from assay.report.charts import NAMES, ROW, SIZE, Rows, Spec
+from assay.report.charts import (
+    NAMES,
+    ROW,
+    Rows,
+    Spec,
+    chart,
+    colors,
+    dots,
+    interval_layer,
+    layer,
+    linear,
+    name,
+    number,
+    tip,
+)
 from assay.report.looks import HUES
 from assay.report.page import embedded, packed, scripts, templates
-from assay.report.words import NONE, THIN, count, counted, dollars, listed, percent, points
+from assay.report.words import NONE, THIN, count, counted, dollars, listed, markdown_table, percent, plain, points
 
 TABLE = 40
 """Tasks that moved in a table of the page; the JSON has all."""
@@ -161,18 +174,20 @@ def p_value(p: float | None) -> str:
 def markdown(comparison: Comparison) -> str:
     """Tables for a pull request."""
     verdict = f"{comparison.verdict}: " if comparison.verdict else ""
-    lines = [f"### {_plain(verdict + headline(comparison))}", ""]
+    lines = [f"### {plain(verdict + headline(comparison))}", ""]
     for pair in comparison.pairs:
         judged = {one.metric: one for one in pair.judgements}
-        lines += [f"{_plain(pair.baseline.benchmark)} {_plain(pair.baseline.version)}, {_plain(_about(pair))}:", ""]
-        sides = pair.baseline.name, pair.candidate.name
-        lines += _row("metric", *sides, "shift", "95 %, other tasks", "95 %, re-run", "p", "policy")
-        lines.append("| --- |" + " ---: |" * 6 + " --- |")
-        for change in [*pair.changes, *pair.categories]:
-            if change.shift is not None or change.metric in judged:
-                lines += _row(*_cells(change), _policy_cell(judged.get(change.metric)))
-        lines += ["", *(f"- {_plain(note)}" for note in [moves(pair), *notes(pair)]), ""]
-    lines += [f"- {_plain(note)}" for note in comparison.notes]
+        lines += [f"{plain(pair.baseline.benchmark)} {plain(pair.baseline.version)}, {plain(_about(pair))}:", ""]
+        names = plain(pair.baseline.name), plain(pair.candidate.name)
+        columns = ("metric", *names, "shift", "95 %, other tasks", "95 %, re-run", "p", "policy")
+        rows = [
+            _cells(change, judged.get(change.metric))
+            for change in [*pair.changes, *pair.categories]
+            if change.shift is not None or change.metric in judged
+        ]
+        lines.append(markdown_table(columns, rows, right=" >>>>>>"))
+        lines += ["", *(f"- {plain(note)}" for note in [moves(pair), *notes(pair)]), ""]
+    lines += [f"- {plain(note)}" for note in comparison.notes]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -185,7 +200,7 @@ def notes(pair: Pair) -> list[str]:
     return pair.notes + told
 
 
-def _cells(change: Change) -> list[str]:
+def _cells(change: Change, judgement: Judgement | None) -> list[str]:
     metric = change.metric
     return [
         named(metric),
@@ -195,103 +210,62 @@ def _cells(change: Change) -> list[str]:
         interval(metric, change.over_tasks),
         interval(metric, change.over_reruns),
         p_value(change.over_tasks.p if change.over_tasks else None),
+        f"{judgement.verdict}: {judgement.reason}" if judgement else "",
     ]
-
-
-def _policy_cell(judgement: Judgement | None) -> str:
-    return f"{judgement.verdict}: {judgement.reason}" if judgement else ""
-
-
-def _row(*cells: str) -> list[str]:
-    return ["| " + " | ".join(_plain(cell) for cell in cells) + " |"]
-
-
-def _plain(text: str) -> str:
-    """Text that Markdown shows as it is, on one line."""
-    return re.sub(r"([\\`*_\[\]<>|#~])", r"\\\1", " ".join(text.split()))
 
 
 def shifts_chart(comparison: Comparison, hues: Mapping[str, str]) -> Spec | str:
     """The shift of the score, over all and by category, with its two intervals and the limits that the policy sets."""
-    found = [
-        (pair.name, change)
+    rows = [
+        _shift_row(pair.name, change)
         for pair in comparison.pairs
         for change in [pair.change("score"), *pair.categories]
         if change.shift is not None
     ]
-    if not found:
+    if not rows:
         return "No shift of a score is known: " + comparison.pairs[0].change("score").absent
-    rows: Rows = [_shift_row(name, change) for name, change in found]
-    order = list(dict.fromkeys(row["metric"] for row in rows))
-    names = list(dict.fromkeys(name for name, _ in found))
+    order, names = (list(dict.fromkeys(row[key] for row in rows)) for key in ("metric", "pair"))
     known = [row[key] for row in rows for key in ("low", "high", "run_low", "run_high") if row[key] is not None]
     low, high = min(0.0, *known), max(0.0, *known)
     margin = 0.03 * (high - low or 1.0)
-    x = {
-        "field": "shift",
-        "type": "quantitative",
-        "scale": {"domain": [low - margin, high + margin], "nice": False, "zero": False},
-        "axis": {"title": "shift, in points", "tickCount": {"expr": "narrow ? 3 : 7"}, "labelExpr": SIGNED},
+    axis = {"title": "shift, in points", "tickCount": {"expr": "narrow ? 3 : 7"}, "labelExpr": SIGNED}
+    x = number("shift", scale=linear(low - margin, high + margin, zero=False), axis=axis)
+    shared = {
+        "x": x,
+        "color": colors("pair", {name: hues[name] for name in names}),
+        "tooltip": [tip(title) for title in ("metric", "pair", "points", "other tasks", "re-run")],
     }
-    y = {"field": "metric", "type": "nominal", "scale": {"domain": order, "paddingInner": 0.3}, "axis": NAMES}
-    offset = {"yOffset": {"field": "pair", "type": "nominal", "scale": {"domain": names}}} if len(names) > 1 else {}
-    color = {
-        "field": "pair",
-        "type": "nominal",
-        "legend": None,
-        "scale": {"domain": names, "range": [hues[name] for name in names]},
-    }
-    tooltip = [_tip(title, title) for title in ("metric", "pair", "points", "other tasks", "re-run")]
+    offset = {"yOffset": name("pair", names)} if len(names) > 1 else {}
+    zero = {"x": {**x, "field": "zero"}, "y": {"value": 0}, "y2": {"value": "height"}, "yOffset": None}
     limits = _limits(comparison, order, low, high)
-    return {
-        "description": "Shift of the score in points, with 95 % intervals. "
+    tick = {"x": number("limit"), "y": name("metric"), "yOffset": None}
+    return chart(
+        "Shift of the score in points, with 95 % intervals. "
         + "; ".join(f"{row['metric']} of {row['pair']}: {row['points']}" for row in rows),
-        **SIZE,
-        "height": len(order) * max(ROW, 20 * len(names)),
-        "data": {"values": rows},
-        "encoding": {"y": y, **offset},
-        "layer": [
-            {
-                "data": {"values": [{"zero": 0}]},
-                "mark": {"type": "rule", "color": "var(--ink)", "strokeWidth": 1},
-                "encoding": {
-                    "x": {**x, "field": "zero"},
-                    "y": {"value": 0},
-                    "y2": {"value": "height"},
-                    "yOffset": None,
-                },
-            },
-            _rule("low", "high", {"strokeWidth": 1.5}, x, color, tooltip),
-            _rule("run_low", "run_high", {"strokeWidth": 7, "opacity": 0.45}, x, color, tooltip),
-            {
-                "mark": {"type": "point", "filled": True, "size": 80, "opacity": 1},
-                "encoding": {"x": x, "color": color, "tooltip": tooltip},
-            },
-            *limits,
+        len(order) * max(ROW, 20 * len(names)),
+        rows,
+        encoding={"y": name("metric", order, axis=NAMES, paddingInner=0.3), **offset},
+        layer=[
+            layer("rule", zero, [{"zero": 0}], color="var(--ink)", strokeWidth=1),
+            interval_layer("low", "high", shared, strokeWidth=1.5),
+            interval_layer("run_low", "run_high", shared, strokeWidth=7, opacity=0.45),
+            dots(shared, size=80),
+            *(
+                [layer("tick", tick, limits, color="var(--fail)", thickness=2, size=ROW - 6, opacity=1)]
+                if limits
+                else []
+            ),
         ],
-    }
+    )
 
 
-def _limits(comparison: Comparison, order: list[str], low: float, high: float) -> list[Spec]:
-    """A tick where a score's drop becomes larger than the policy allows."""
+def _limits(comparison: Comparison, order: list[str], low: float, high: float) -> Rows:
+    """Where a score's drop becomes larger than the policy allows."""
     judged = {named(one.metric): one for pair in comparison.pairs for one in pair.judgements}
-    values = [
+    return [
         {"metric": name, "limit": -100 * judged[name].may}
         for name in order
         if name in judged and judged[name].metric not in RELATIVE and low <= -100 * judged[name].may <= high
-    ]
-    if not values:
-        return []
-    return [
-        {
-            "data": {"values": values},
-            "mark": {"type": "tick", "color": "var(--fail)", "thickness": 2, "size": ROW - 6, "opacity": 1},
-            "encoding": {
-                "x": {"field": "limit", "type": "quantitative"},
-                "y": {"field": "metric", "type": "nominal"},
-                "yOffset": None,
-            },
-        }
     ]
 
 
@@ -311,62 +285,33 @@ def _shift_row(name: str, change: Change) -> dict[str, Any]:
     }
 
 
-def _rule(low: str, high: str, mark: Spec, x: Spec, color: Spec, tooltip: Rows) -> Spec:
-    return {
-        "transform": [{"filter": f"isValid(datum.{low})"}],
-        "mark": {"type": "rule", "strokeCap": "butt", **mark},
-        "encoding": {"x": {**x, "field": low}, "x2": {"field": high}, "color": color, "tooltip": tooltip},
-    }
-
-
 def tasks_chart(pair: Pair, color: str) -> Spec | str:
     """Where the tasks that moved were and went: a dot's area is how many."""
     if not pair.moved:
         return "No task moved."
     counts = Counter((round(task.baseline, 4), round(task.candidate, 4)) for task in pair.moved)
-    rows: Rows = [{"baseline": a, "candidate": b, "tasks": number} for (a, b), number in counts.items()]
+    rows: Rows = [{"baseline": a, "candidate": b, "tasks": count} for (a, b), count in counts.items()]
     ends = [value for row in rows for value in (row["baseline"], row["candidate"])]
     low, high = min(0.0, *ends), max(1.0, *ends)
     pad = 0.06 * (high - low)
-
-    def axis(field: str, title: str) -> Spec:
-        return {
-            "field": field,
-            "type": "quantitative",
-            "scale": {"domain": [low - pad, high + pad], "nice": False, "zero": False},
-            "axis": {"title": title, "tickCount": 5, "format": "~g"},
-        }
-
-    x, y = axis("baseline", "baseline's mean reward"), axis("candidate", "candidate's mean reward")
-    return {
-        "description": f"Mean reward of the {counted(len(pair.moved), 'task')} that moved: {pair.worse} below the "
-        f"diagonal got worse, {pair.better} above it better.",
-        **SIZE,
-        "height": 320,
-        "data": {"values": rows},
-        "layer": [
-            {
-                "data": {"values": [{"baseline": low, "candidate": low}, {"baseline": high, "candidate": high}]},
-                "mark": {"type": "line", "color": "var(--muted)", "strokeWidth": 1, "strokeDash": [4, 3]},
-                "encoding": {"x": x, "y": y},
-            },
-            {
-                "mark": {"type": "point", "filled": True, "opacity": 0.75, "color": color},
-                "encoding": {
-                    "x": x,
-                    "y": y,
-                    "size": {
-                        "field": "tasks",
-                        "type": "quantitative",
-                        "legend": None,
-                        "scale": {"domain": [0, max(counts.values())], "range": [0, 700]},
-                    },
-                    "tooltip": [_tip(name, name) for name in ("baseline", "candidate", "tasks")],
-                },
-            },
+    x, y = (
+        number(
+            side,
+            scale=linear(low - pad, high + pad, zero=False),
+            axis={"title": f"{side}'s mean reward", "tickCount": 5, "format": "~g"},
+        )
+        for side in ("baseline", "candidate")
+    )
+    diagonal: Rows = [{"baseline": end, "candidate": end} for end in (low, high)]
+    size = number("tasks", legend=None, scale={"domain": [0, max(counts.values())], "range": [0, 700]})
+    tooltip = [tip(title) for title in ("baseline", "candidate", "tasks")]
+    return chart(
+        f"Mean reward of the {counted(len(pair.moved), 'task')} that moved: {pair.worse} below the diagonal got worse, "
+        f"{pair.better} above it better.",
+        320,
+        rows,
+        layer=[
+            layer("line", {"x": x, "y": y}, diagonal, color="var(--muted)", strokeWidth=1, strokeDash=[4, 3]),
+            dots({"x": x, "y": y, "size": size, "tooltip": tooltip}, opacity=0.75, color=color),
         ],
-    }
-
-
-def _tip(title: str, field: str) -> Spec:
-    return {"title": title, "field": field, "type": "nominal"}
+    )

@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from assay.fidelity.review.review import explains, settled, shown
+from assay.fidelity.review.review import WHOSE, explains, settled, shown
 from assay.fidelity.schema.evidence import (
     Explanation,
-    Fault,
     Finding,
     Mark,
     Reproduced,
@@ -33,13 +32,7 @@ RUNGS: dict[RungName, str] = {
     "verifiers": "Are the same outputs scored the same?",
     "samples": "Do fresh samples score the same, up to the margin?",
 }
-FAULTS: dict[Fault, tuple[str, str]] = {
-    "model": ("the model's", "var(--fault-model)"),
-    "verifier": ("the verifier's", "var(--fault-verifier)"),
-    "task": ("the task's", "var(--fault-task)"),
-    "infrastructure": ("the infrastructure's", "var(--fault-infrastructure)"),
-    "unclear": ("unclear", "var(--fault-unclear)"),
-}
+FAULTS = {fault: (words, f"var(--fault-{fault})") for fault, words in WHOSE.items()}
 """How the page calls and colours whose a failure is."""
 TONES: dict[str, Verdict] = {
     "identical": "pass",

@@ -6,7 +6,6 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,9 @@ from assay.fidelity.results.repeats import Cost, outlook
 from assay.fidelity.results.results import Results, read
 from assay.fidelity.review.marks import Key
 from assay.fidelity.review.readings import readings
-from assay.fidelity.schema.profile import Gate, Profile, Reading, Repeats
+from assay.fidelity.schema.profile import Profile, Reading
 from assay.report import charts, evidence, findings, words
-from assay.report.cards import Links, Shelf, candidates, cards, chosen, laid_out, place, shelf
+from assay.report.cards import Shelf, candidates, cards, chosen, laid_out, place
 from assay.report.charts import Tables
 from assay.report.looks import looks, tiers
 
@@ -46,23 +45,18 @@ def publish(
     found = {
         place(one): one for name, run in runs.items() for one in readings(run, name, results[name].tasks, keys[name])
     }
+    model = profile.repeats.model if profile.repeats else ""
+    costs = outlook(runs[model], results[model]).costs if model in results else []
     page = render(
         profile,
         tables,
         [found[place(one)] for one in picked if place(one) in found],
         failing=sum(one.failing for one in there),
-        costs=_costs(profile.repeats, runs, results),
+        costs=costs,
         command=command,
     )
     write(folder / "report.html", page)
     return folder / "report.html"
-
-
-def _costs(found: Repeats | None, runs: Mapping[str, Path], results: Mapping[str, Results]) -> list[Cost]:
-    """What each number of repeats gives and costs, of the model that the repeats gate is about."""
-    if found is None or found.model not in results:
-        return []
-    return outlook(runs[found.model], results[found.model]).costs
 
 
 def write(path: Path, page: str) -> None:
@@ -85,8 +79,9 @@ def render(
     are the rollouts that can be read in the page, in their order, of so many that are `failing`. `costs` tell what each
     number of repeats gives and costs. `command` is what makes this profile again, shown in the footer."""
     look = looks(profile.models)
-    shelved = shelf(readings)
-    machines = evidence.seen(profile, shelved, [*look])
+    shelf = Shelf(readings)
+    at_k = [values for model in profile.models.values() for values in (model.pass_at_k, model.maj_at_k)]
+    ks = {max(map(int, values)) for values in at_k if values}
     drawn = {
         "scores": charts.scores(profile.models, look),
         "repeats": charts.repeats(profile.repeats, look),
@@ -95,64 +90,38 @@ def render(
         "length": charts.length(tables, look),
         "tokens": charts.tokens(profile.models, look),
     }
-    page = templates().get_template("page.html")
-    return page.render(
-        profile=profile,
-        verdict=findings.verdict(profile.gates, original=profile.original),
-        gates=_gates(profile, shelved),
-        looks=look,
-        tiers=tiers(profile.models, look),
-        charts=drawn,
-        findings=findings,
-        evidence=evidence,
-        machines=machines,
-        standing=evidence.standing(profile),
-        shelf=shelved,
-        absence=charts.absence,
-        common_k=_common_k(profile),
-        priced=any(model.cost_usd is not None for model in profile.models.values()),
-        token_kinds=charts.TOKEN_KINDS,
-        per_column=charts.tasks_per_column(len({row.task for rows in tables.values() for row in rows})),
-        tables=tables,
-        cards=cards(readings, profile),
-        failing=len(readings) if failing is None else failing,
-        costs=costs,
-        counts={field: Counter(getattr(reading, field) for reading in readings) for field in ("model", "category")},
-        specs=Markup(embedded({name: packed(spec) for name, spec in drawn.items() if not isinstance(spec, str)})),
-        command=command,
-        **scripts(),
+    return (
+        templates()
+        .get_template("page.html")
+        .render(
+            profile=profile,
+            verdict=findings.verdict(profile.gates, original=profile.original),
+            gates=applicable(profile.gates, original=False),
+            needed={gate.name for gate in applicable(profile.gates, original=profile.original)},
+            questions=QUESTIONS,
+            looks=look,
+            tiers=tiers(profile.models, look),
+            charts=drawn,
+            findings=findings,
+            evidence=evidence,
+            machines=evidence.seen(profile, shelf, [*look]),
+            standing=evidence.standing(profile),
+            shelf=shelf,
+            absence=charts.absence,
+            common_k=ks.pop() if len(ks) == 1 else None,
+            priced=any(model.cost_usd is not None for model in profile.models.values()),
+            token_kinds=charts.TOKEN_KINDS,
+            per_column=charts.tasks_per_column(len({row.task for rows in tables.values() for row in rows})),
+            tables=tables,
+            cards=cards(readings, profile),
+            failing=len(readings) if failing is None else failing,
+            costs=costs,
+            counts={field: Counter(getattr(reading, field) for reading in readings) for field in ("model", "category")},
+            specs=Markup(embedded({name: packed(spec) for name, spec in drawn.items() if not isinstance(spec, str)})),
+            command=command,
+            **scripts(),
+        )
     )
-
-
-def _common_k(profile: Profile) -> int | None:
-    """The k of pass@k and maj@k, if it is the same for all models."""
-    tables = [at_k for model in profile.models.values() for at_k in (model.pass_at_k, model.maj_at_k)]
-    found = {max(map(int, at_k)) for at_k in tables if at_k}
-    return found.pop() if len(found) == 1 else None
-
-
-@dataclass(frozen=True, slots=True)
-class GateView:
-    """A gate as the page shows it."""
-
-    gate: Gate
-    question: str
-    applies: bool
-    links: Links
-
-    @property
-    def word(self) -> str:
-        """Its verdict, or that it doesn't apply."""
-        return self.gate.verdict if self.applies else "does not apply"
-
-
-def _gates(profile: Profile, shelved: Shelf) -> list[GateView]:
-    """All gates in their order."""
-    needed = {gate.name for gate in applicable(profile.gates, original=profile.original)}
-    return [
-        GateView(gate, QUESTIONS[gate.name], gate.name in needed, shelved.links(gate.rollouts))
-        for gate in applicable(profile.gates, original=False)
-    ]
 
 
 def packed(spec: charts.Spec) -> charts.Spec:
@@ -196,20 +165,8 @@ def templates() -> Environment:
         lstrip_blocks=True,
         finalize=_printed,
     )
-    for name in (
-        "percent",
-        "points",
-        "count",
-        "counted",
-        "short_count",
-        "dollars",
-        "duration",
-        "figure",
-        "clipped",
-        "prose",
-    ):
-        environment.filters[name] = getattr(words, name)  # pyright: ignore[reportUnknownMemberType]
-    environment.filters |= {"tone": evidence.tone, "laid_out": laid_out}  # pyright: ignore[reportUnknownMemberType]
+    filters = (*words.FILTERS, evidence.tone, laid_out)
+    environment.filters |= {one.__name__: one for one in filters}  # pyright: ignore[reportUnknownMemberType]
     return environment
 
 
@@ -228,11 +185,8 @@ def scripts() -> dict[str, Markup]:
         parts += [f"/*! {name}\n{(vendor / f'LICENSE.{name}').read_text(encoding='utf-8')}*/", code.rstrip()]
     drawing = "\n".join(parts) + "\n"
     own = (_HERE / "templates" / "page.js").read_text(encoding="utf-8")
-    hashes = " ".join(f"'sha256-{_digest(script)}'" for script in (drawing, own))
+    digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in (drawing, own))
+    hashes = " ".join(f"'sha256-{digest}'" for digest in digests)
     policy = f"default-src 'none'; script-src {hashes} 'unsafe-eval'; style-src 'unsafe-inline'; base-uri 'none'"
     style = (_HERE / "templates" / "page.css").read_text(encoding="utf-8")
     return {"drawing": Markup(drawing), "own": Markup(own), "policy": Markup(policy), "style": Markup(style)}
-
-
-def _digest(script: str) -> str:
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -117,6 +118,22 @@ def figure(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return clipped(value if isinstance(value, str) else json.dumps(_rounded(value), ensure_ascii=False), 600)
+
+
+FILTERS = (percent, points, count, counted, short_count, dollars, duration, figure, clipped, prose)
+"""What a template of a page may use."""
+
+
+def plain(text: str) -> str:
+    """Returns a text as Markdown shows it word for word, on one line."""
+    return re.sub(r"([\\`*_\[\]<>|~#@$])", r"\\\1", " ".join(legible(text).split()))
+
+
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: str = "") -> str:
+    """Returns a Markdown table. `right` has a `>` for each column that is aligned to the right."""
+    rule = ["---:" if sign == ">" else "---" for sign in right.ljust(len(columns))]
+    lines = [columns, rule, *([plain(cell) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _rounded(value: Any) -> Any:
