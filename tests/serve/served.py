@@ -19,6 +19,7 @@ from assay.model import Model, close, connect
 from assay.model.builtin.fixed import Fixed
 from assay.serve.app import Served
 from assay.serve.gateway import Gateway
+from assay.serve.http import settings
 from assay.types import Request, Response
 
 SPECIFICATION = Path(__file__).parents[3] / "shared/data/openresponses/openapi-2026-04-24.json"
@@ -41,7 +42,7 @@ def serving(
             model = connect(answer) if isinstance(answer, ModelConfig) else answer
             model = Fixed(model) if callable(model) else model
             served = Served(name, config, model, Gateway(model, record) if record else None)
-            server = uvicorn.Server(uvicorn.Config(served.app(key), log_level="warning"))
+            server = uvicorn.Server(settings(served.app(key)))
             box["server"] = server
             serve = asyncio.create_task(server.serve(sockets=[listener]))
             while not server.started:

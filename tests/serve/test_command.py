@@ -1,5 +1,6 @@
 """`assay serve model` as a user gives it."""
 
+import asyncio
 import os
 import re
 import signal
@@ -15,6 +16,7 @@ import pytest
 
 from assay.store import read_rollouts
 from tests.commands import ENVIRONMENT, assay
+from tests.endpoint import Call, Endpoint, http
 
 
 @contextmanager
@@ -81,6 +83,18 @@ def test_one_served_model_is_run_as_any_other(tmp_path: Path):
 def test_what_would_be_unsafe_or_useless_is_refused(options: list[str], words: str, tmp_path: Path):
     code, _, err = assay("serve", "model", *options, "--port", "0", cwd=tmp_path)
     assert (code, words in err) == (2, True), err
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_server_behind_that_is_overloaded_holds_nobody(streamed: bool, tmp_path: Path):
+    async def behave(call: Call, writer: asyncio.StreamWriter) -> None:
+        writer.write(http(b'{"error": {"message": "slow down"}}', 429, retry_after="7"))
+
+    with Endpoint(behave) as behind, served("chat:m", "--base-url", behind.url, cwd=tmp_path) as (url, _):
+        sdk = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=30)
+        with sdk, pytest.raises(openai.RateLimitError, match="slow down") as caught:
+            sdk.chat.completions.create(model="m", messages=[{"role": "user", "content": "?"}], stream=streamed)
+    assert caught.value.response.headers["retry-after"] == "7"
 
 
 def test_a_port_that_is_taken_is_told(tmp_path: Path):

@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from assay.agent.loop import ToolLoop
 from assay.benchmark import Benchmark, Environment
@@ -275,6 +278,37 @@ def test_a_session_that_nobody_calls_ends_and_one_that_is_called_does_not():
     assert environment.open_now == 0, "what is open at the end is closed"
 
 
+def test_no_more_sessions_are_opened_than_there_is_room_for():
+    async def main(url: str) -> None:
+        async with agents() as client:
+            first, second = Agent(client, url), Agent(client, url)
+            assert (await first.post("seed_session", row_of(COUNTER[0])))[0] == 200
+            async with client.post(f"{url}/seed_session", json=row_of(COUNTER[1])) as refused:
+                assert (refused.status, refused.headers["retry-after"]) == (503, "60")
+                assert "1 sessions are open, the most" in await refused.text()
+            assert (await first.post("verify", row_of(COUNTER[0]) | {"response": response(said("x"))}))[0] == 200
+            assert (await second.post("seed_session", row_of(COUNTER[1])))[0] == 200
+
+    with served(Counter(), most_sessions=1) as (url, _):
+        asyncio.run(main(url))
+
+
+def test_sessions_are_left_for_less_long_where_they_are_many(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("assay.serve.environment.LEAST_IDLE_S", 0.1)
+
+    async def main(url: str, server: ServedEnvironment) -> None:
+        async with agents() as client:
+            for _ in range(10):
+                assert (await Agent(client, url).post("seed_session", row_of(COUNTER[0])))[0] == 200
+            deadline = asyncio.get_running_loop().time() + 20
+            while server.sessions == 10:
+                assert asyncio.get_running_loop().time() < deadline
+                await asyncio.sleep(0.02)
+
+    with served(Counter(), idle_s=3600.0, most_sessions=10) as (url, server):
+        asyncio.run(main(url, server))
+
+
 class Sums(Environment):
     name, version = "sums", "1"
 
@@ -367,6 +401,28 @@ def test_aggregates_are_over_rollouts_and_leave_out_what_is_no_measurement():
         (status, text), refused = asyncio.run(main())
     assert (status, json.loads(text)) == (200, made)
     assert refused[0] == 422
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**400), 10**400)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=5,
+)
+NAMES = st.sampled_from(["_ng_task_index", "reward", "response", "mask_sample", "usage", "x"])
+
+
+@settings(deadline=None)
+@example([{"reward": 1e308}, {"reward": 1e308}, {"reward": -1e308}])
+@example([{"_ng_task_index": [1], "response": "text", "reward": 10**400}])
+@example([{"response": {"usage": [3]}}])
+@given(st.lists(st.dictionaries(NAMES, JSON | st.fixed_dictionaries({"usage": JSON}), max_size=4), max_size=4))
+def test_whatever_the_rows_are_they_have_aggregates_that_json_can_hold(rows: list[dict[str, Any]]):
+    made = json.loads(msgspec.json.encode(aggregate(msgspec.json.decode(json.dumps(rows)))))
+    assert set(made) == {"group_level_metrics", "agent_metrics", "key_metrics"}
 
 
 # ---- Full circle

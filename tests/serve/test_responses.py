@@ -239,7 +239,10 @@ def test_what_is_unknown_and_harmless_is_ignored():
 ERRORS = {
     "overflow": (ContextOverflow("too long"), 400, "context_length_exceeded"),
     "refused": (ModelError("http_400", "no such knob", retryable=False), 400, "http_400"),
-    "its key": (ModelError("http_401", "bad key", retryable=False), 502, "http_401"),
+    "its key": (ModelError("http_401", "bad key", retryable=False), 401, "http_401"),
+    "its money": (ModelError("http_402", "pay first", retryable=False), 402, "http_402"),
+    "no such model": (ModelError("http_404", "no model x", retryable=False), 404, "http_404"),
+    "it broke for good": (ModelError("script_ended", "no more", retryable=False), 502, "script_ended"),
     "slow down": (ModelError("http_429", "slow", retryable=True, retry_after_s=7), 429, "rate_limit_exceeded"),
     "overloaded": (ModelError("http_503", "busy", retryable=True), 503, "http_503"),
     "late": (ModelError("timeout", "late", retryable=True), 504, "timeout"),
@@ -259,6 +262,7 @@ def test_an_error_of_the_model_behind_has_its_status(case: str, streamed: bool):
         client(url).responses.create(model="m", input="x", stream=streamed)  # type: ignore[call-overload]
     assert (caught.value.status_code, caught.value.code) == (status, code)
     assert str(error) in caught.value.message
+    assert caught.value.response.headers["x-should-retry"] == str(error.retryable).lower()
     if error.retry_after_s:
         assert caught.value.response.headers["retry-after"] == "7"
 

@@ -1,7 +1,6 @@
 """`assay serve`."""
 
 import asyncio
-import ipaddress
 import os
 import signal
 import socket
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import uvicorn
 import uvloop
+from msgspec import structs
 from starlette.applications import Starlette
 
 from assay.benchmark.catalog import load
@@ -24,6 +24,11 @@ from assay.model.wrappers.guard import Guarded
 from assay.serve.app import Served
 from assay.serve.environment import DEADLINE_S, IDLE_S, ServedEnvironment
 from assay.serve.gateway import Gateway
+from assay.serve.http import is_loopback, settings
+
+PATIENCE_S = 1.0
+"""How long a served model waits while the server behind turns requests away. Then the caller gets the 429 and its
+Retry-After: below the time that a stream waits for its status, and callers have a patience of their own."""
 
 
 def model(
@@ -63,6 +68,8 @@ def model(
     if concurrency < 1:
         raise UsageError("nothing would be answered: --concurrency has to be at least 1")
     key = _key(api_key_env, host)
+    limits = structs.replace(config.limits, patience_s=min(PATIENCE_S, config.limits.patience_s))
+    config = structs.replace(config, limits=limits)
     greeting = f"{short} is at {{url}}/v1" + (", recording under {url}/rollouts/ID/v1" if record else "")
 
     @asynccontextmanager
@@ -85,6 +92,7 @@ def environment(
     roles: Roles = Roles(),
     idle_s: float = IDLE_S,
     deadline_s: float = DEADLINE_S,
+    most_sessions: int | None = None,
 ) -> None:
     """Serve a benchmark's environment over HTTP, as a resources server of NeMo Gym.
 
@@ -101,16 +109,20 @@ def environment(
     api_key_env
         The environment variable that holds the key that callers have to send.
     idle_s
-        Seconds without a call after which a session is ended.
+        Seconds without a call after which a session is ended; as sessions get many, down to 600.
     deadline_s
         Seconds that a tool call, opening a session and a verification may take at most, each.
+    most_sessions
+        Sessions that may be open at once; as many as a quarter of the memory holds, at 128 kB each, if not given.
     """
+    if most_sessions is not None and most_sessions < 1:
+        raise UsageError("no session could open: --most-sessions has to be at least 1")
     benchmark, models, key = load(name), roles.configs(), _key(api_key_env, host)
 
     @asynccontextmanager
     async def app() -> AsyncGenerator[Starlette]:
         async with connect_roles(benchmark, models) as ready:
-            yield ServedEnvironment(ready, idle_s=idle_s, deadline_s=deadline_s).app(key)
+            yield ServedEnvironment(ready, idle_s=idle_s, deadline_s=deadline_s, most_sessions=most_sessions).app(key)
 
     _serve(app(), f"the environment of {name} is at {{url}}", host, port)
 
@@ -121,13 +133,8 @@ def _serve(app: AbstractAsyncContextManager[Starlette], greeting: str, host: str
     async def main(listener: socket.socket) -> None:
         host, port = listener.getsockname()[:2]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        # Longer than callers keep a connection that is idle (aiohttp: 15 s), so that none sends while it closes.
-        kept_s = 75
         async with app as served:
-            settings = uvicorn.Config(
-                served, log_level="warning", access_log=False, timeout_graceful_shutdown=5, timeout_keep_alive=kept_s
-            )
-            await _Server(settings, greeting.replace("{url}", url)).serve(sockets=[listener])
+            await _Server(settings(served), greeting.replace("{url}", url)).serve(sockets=[listener])
 
     with _listening(host, port) as listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main(listener))
@@ -158,20 +165,13 @@ class _Server(uvicorn.Server):
 def _key(variable: str | None, host: str) -> str | None:
     """The key that callers have to send. Raises UsageError where other machines could call without one."""
     if variable is None:
-        if not _is_loopback(host):
+        if not is_loopback(host):
             raise UsageError(f"--host {host} is open to other machines: name the variable of a key with --api-key-env")
         return None
     key = os.environ.get(variable)
     if not key:
         raise UsageError(f"--api-key-env {variable}: the environment variable is not set, or empty")
     return key
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -1,7 +1,7 @@
 """A model on HTTP, as the Responses API and as Chat Completions, and the gateway that records who calls it."""
 
 import asyncio
-import hmac
+import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
@@ -15,20 +15,18 @@ from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from assay.config import ModelConfig
 from assay.errors import ModelError
-from assay.model import ContextOverflow, Model
+from assay.model import Model
 from assay.model.dialects.chat import server as chat
 from assay.model.dialects.responses import server as responses
 from assay.model.dialects.serving import BadRequest, error_object
 from assay.model.dialects.settings import settings
 from assay.serve.gateway import Gateway
+from assay.serve.http import Callers, read_body, refusal
 from assay.types import Response as ModelResponse
 
-LARGEST_BODY = 64 * 2**20
-"""Bytes of a request."""
 GRACE_S = 2.0
 """How long a stream waits for its first byte: what fails until then gets a status, which agents understand."""
 KEEPALIVE_S = 10.0
@@ -46,7 +44,7 @@ class Served:
     gateway: Gateway | None = None
 
     def app(self, key: str | None = None) -> Starlette:
-        """The routes. With a key, all but `/health` want it as a bearer token."""
+        """The routes. With a key, all but `/health` want it; without one, no page in a browser may call."""
         api = [
             ("/models", self._models, "GET"),
             ("/models/{model:path}", self._model, "GET"),
@@ -59,7 +57,7 @@ class Served:
         routes.append(Route("/rollouts/{rollout}", self._recorded))
         return Starlette(
             routes=routes,
-            middleware=[Middleware(Key, key=key)] if key else [],
+            middleware=[Middleware(Callers, key=key)],
             exception_handlers={
                 BadRequest: _bad_request,
                 ModelError: _model_error,
@@ -123,7 +121,7 @@ class Served:
             answer,
             before=(),
             after=lambda response: map(_event, chat.chunks(response, call, **head)),
-            failed=lambda error: iter([_event(error_object(str(error), kind="server_error", code=error.kind))]),
+            failed=lambda error: iter([_event(error_object("", 502, str(error), code=error.kind))]),
         )
 
     def _model_of(self, request: Request) -> Model:
@@ -148,15 +146,6 @@ def _rollout(request: Request) -> str:
 
 async def _health(request: Request) -> Response:
     return _json({"status": "ok"})
-
-
-async def read_body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LARGEST_BODY:
-            raise BadRequest(f"the body is longer than {LARGEST_BODY} bytes", code="too_large", status=413)
-    return bytes(body)
 
 
 async def _unless_gone(request: Request, answer: Coroutine[Any, Any, T]) -> T:
@@ -228,56 +217,43 @@ def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) 
     return Response(_encode(value), status, headers, media_type="application/json")
 
 
-class Key:
-    """Refuses requests without the key."""
-
-    def __init__(self, app: ASGIApp, key: str) -> None:
-        self._app = app
-        self._expected = f"Bearer {key}".encode()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] != "/health":
-            given = dict(scope["headers"]).get(b"authorization", b"")
-            if not hmac.compare_digest(given, self._expected):
-                message = "this server wants its key: authorization: Bearer KEY"
-                refusal = _json(error_object(message, kind="invalid_request", code="invalid_api_key"), 401)
-                await refusal(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
-
-
 async def _bad_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, BadRequest)
-    kind = "not_found" if error.status == 404 else "invalid_request"
-    return _json(error_object(error.message, kind=kind, param=error.param, code=error.code), error.status)
+    return refusal(request.url.path, error)
 
 
 async def _model_error(request: Request, error: Exception) -> Response:
-    """The error of the model behind, by a status that says whose it is: the caller's, or nobody's who calls here."""
+    """The error of the model behind, by its own status, so that clients try again what may pass and nothing else."""
     assert isinstance(error, ModelError)
-    status, kind, code = _status_of(error)
-    headers = {"retry-after": f"{error.retry_after_s:.0f}"} if error.retry_after_s is not None else None
-    return _json(error_object(str(error), kind=kind, code=code), status, headers)
+    status, code = _status_of(error)
+    headers = {"x-should-retry": str(error.retryable).lower()}
+    if error.retry_after_s is not None:
+        headers["retry-after"] = f"{error.retry_after_s:.0f}"
+    return _json(error_object(request.url.path, status, str(error), code=code), status, headers)
 
 
-def _status_of(error: ModelError) -> tuple[int, str, str]:
-    if isinstance(error, ContextOverflow):
-        return 400, "invalid_request", "context_length_exceeded"
-    if error.kind in ("http_400", "http_413", "http_422", "bad_request", "unsupported"):
-        return 422 if error.kind == "http_422" else 400, "invalid_request", error.kind
-    if error.kind == "http_429":
-        return 429, "too_many_requests", "rate_limit_exceeded"
-    if error.kind in ("http_503", "http_529"):
-        return 503, "server_error", error.kind
-    # Also 401 and 403: it is this server's key that was refused, not the caller's.
-    return 504 if error.kind == "timeout" else 502, "server_error", error.kind
+_STATUSES = {
+    "context_overflow": (400, "context_length_exceeded"),
+    "bad_request": (400, "bad_request"),
+    "unsupported": (400, "unsupported"),
+    "http_429": (429, "rate_limit_exceeded"),
+    "http_503": (503, "http_503"),
+    "http_529": (503, "http_529"),
+    "timeout": (504, "timeout"),
+}
+
+
+def _status_of(error: ModelError) -> tuple[int, str]:
+    """The status and the code of an answer. What the server behind refuses (4xx) is refused here by the same status."""
+    refused = re.fullmatch(r"http_(4\d\d)", error.kind)
+    return _STATUSES.get(error.kind) or (int(refused[1]) if refused else 502, error.kind)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    kind = "not_found" if error.status_code == 404 else "invalid_request"
-    message = f"{request.method} {request.url.path}: {error.detail}"
-    return _json(error_object(message, kind=kind), error.status_code, dict(error.headers or {}))
+    path = request.url.path
+    content = error_object(path, error.status_code, f"{request.method} {path}: {error.detail}")
+    return _json(content, error.status_code, dict(error.headers or {}))
 
 
 async def _gone(request: Request, error: Exception) -> Response:
@@ -285,4 +261,4 @@ async def _gone(request: Request, error: Exception) -> Response:
 
 
 async def _broken(request: Request, error: Exception) -> Response:
-    return _json(error_object(f"{type(error).__name__}: {error}", kind="server_error"), 500)
+    return _json(error_object(request.url.path, 500, f"{type(error).__name__}: {error}"), 500)

@@ -13,9 +13,10 @@ import hashlib
 import hmac
 import logging
 import math
+import os
 import re
 import secrets
-import statistics
+import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
@@ -23,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+import numpy as np
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -37,11 +39,15 @@ from assay.errors import ToolError, UsageError
 from assay.gyms.nemo_gym.rows import OWN, ROLLOUT_INDEX, TASK_INDEX, Own, Row, scored, turns_of
 from assay.model.dialects.serving import BadRequest
 from assay.model.wrappers.role import InRole
-from assay.serve.app import Key, read_body
+from assay.serve.http import Callers, read_body
 from assay.types import Score, Task
 
 IDLE_S = 3600.0
-"""A session that nobody calls for so long is ended."""
+"""A session that nobody calls for so long is ended, sooner the fewer more sessions there is room for."""
+LEAST_IDLE_S = 600.0
+"""How long a session is kept in any case: models think for minutes."""
+SESSION_BYTES = 128 * 2**10
+"""What a session of a small environment holds in memory."""
 DEADLINE_S = 600.0
 """What a call of a tool, the opening of a session, and a verification may each take."""
 LAST_S = 5.0
@@ -69,8 +75,19 @@ class _Open:
 class ServedEnvironment:
     """One environment on HTTP. Every session is one rollout's."""
 
-    def __init__(self, benchmark: Benchmark, *, idle_s: float = IDLE_S, deadline_s: float = DEADLINE_S) -> None:
-        """Raises UsageError where a tool has the name of one of the routes."""
+    def __init__(
+        self,
+        benchmark: Benchmark,
+        *,
+        idle_s: float = IDLE_S,
+        deadline_s: float = DEADLINE_S,
+        most_sessions: int | None = None,
+    ) -> None:
+        """Raises UsageError where a tool has the name of one of the routes.
+
+        `most_sessions` may be open at once: as many as a quarter of the machine's memory holds, if not given.
+        """
+        self._most = most_sessions or _affordable()
         self._deadline_s = deadline_s
         self._environment = environment = benchmark.environment
         self._roles = benchmark.roles
@@ -86,7 +103,7 @@ class ServedEnvironment:
         self._sessions: dict[str, _Open] = {}
 
     def app(self, key: str | None = None) -> Starlette:
-        """The routes. With a key, all but `/health` want it as a bearer token."""
+        """The routes. With a key, all but `/health` want it; without one, no page in a browser may call."""
         rollout = [
             ("/seed_session", self._seed),
             ("/verify", self._verify),
@@ -103,7 +120,7 @@ class ServedEnvironment:
             routes += [Route(prefix + path, self._with_errors(answer), methods=["POST"]) for path, answer in rollout]
         return Starlette(
             routes=routes,
-            middleware=[Middleware(Key, key=key)] if key else [],
+            middleware=[Middleware(Callers, key=key)],
             exception_handlers={BadRequest: _unprocessable},
             lifespan=self._lifespan,
         )
@@ -115,16 +132,32 @@ class ServedEnvironment:
 
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncGenerator[None]:
+        ending = asyncio.create_task(self._end_idle())
         try:
             yield
         finally:
+            ending.cancel()
             with suppress(TimeoutError):
                 async with asyncio.timeout(LAST_S):
                     await asyncio.gather(*(_end(held) for held in self._sessions.values()), return_exceptions=True)
 
+    async def _end_idle(self) -> None:
+        """End the sessions that nobody calls, for ever. The limit falls to LEAST_IDLE_S as the room for more fills."""
+        while True:
+            await asyncio.sleep(min(1.0, self._idle_s / 4))
+            share = 1 - len(self._sessions) / self._most
+            limit_s = max(self._idle_s * share, min(self._idle_s, LEAST_IDLE_S))
+            before = time.monotonic() - limit_s
+            for held in self._sessions.values():
+                if held.used < before and held.session.done() and not held.lock.locked():
+                    held.ending.set()
+
     async def _seed(self, request: Request) -> Response:
         row = _row(await read_body(request))
         own = self._own(row)
+        if len(self._sessions) >= self._most:
+            message = f"{self._most} sessions are open, the most (--most-sessions); verify some, or wait"
+            raise HTTPException(503, message, {"retry-after": "60"})
         held = _Open(self._tasks[own.id])
         repeat = row.get(ROLLOUT_INDEX)
         seed = seed_of(0, own.id, repeat if isinstance(repeat, int) else 0) if own.seed is None else own.seed
@@ -143,12 +176,7 @@ class ServedEnvironment:
                     raise UsageError(f"{name} goes on after the model's answer; agents of NeMo Gym end with it")
                 held.used = time.monotonic()
                 held.session.set_result(session)
-                while not held.ending.is_set() and (left_s := held.used + self._idle_s - time.monotonic()) > 0:
-                    with suppress(TimeoutError):
-                        await asyncio.wait_for(held.ending.wait(), left_s)
-                    if held.lock.locked():
-                        held.used = time.monotonic()
-                held.ending.set()
+                await held.ending.wait()
         except Exception as error:
             if held.session.done():
                 raise
@@ -244,10 +272,15 @@ class ServedEnvironment:
         return hmac.new(self._secret, named.encode(), hashlib.sha256).hexdigest()
 
     def _answered(
-        self, content: bytes, session_id: str | None, media_type: str = "application/json", status: int = 200
+        self,
+        content: bytes,
+        session_id: str | None,
+        media_type: str = "application/json",
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
     ) -> Response:
         """The answer with the session's cookie, which NeMo Gym's agents take from the last answer alone."""
-        answer = Response(content, status, media_type=media_type)
+        answer = Response(content, status, headers, media_type)
         if session_id is not None:
             named = base64.urlsafe_b64encode(_encode({"session_id": session_id})).decode().rstrip("=")
             answer.set_cookie(self._cookie, f"{named}.{self._sign(named)}", httponly=True, samesite="lax")
@@ -261,6 +294,7 @@ class ServedEnvironment:
 
         async def endpoint(request: Request) -> Response:
             deadline = asyncio.timeout(self._deadline_s)
+            headers: Mapping[str, str] | None = None
             try:
                 async with deadline:
                     return await answer(request)
@@ -268,16 +302,21 @@ class ServedEnvironment:
                 refused = await _unprocessable(request, error)
                 return self._answered(bytes(refused.body), self._held(request)[0], status=refused.status_code)
             except HTTPException as error:
-                content, status = _encode({"detail": error.detail}), error.status_code
+                content, status, headers = _encode({"detail": error.detail}), error.status_code, error.headers
             except ClientDisconnect:
                 return Response(status_code=499)
             except Exception as error:
                 _log.error("%s failed", request.url.path, exc_info=error)
                 late = f"{request.url.path}: no end within {self._deadline_s:g} s, the server's deadline"
                 content, status = _encode(late if deadline.expired() else repr(error)), 500
-            return self._answered(content, self._held(request)[0], status=status)
+            return self._answered(content, self._held(request)[0], status=status, headers=headers)
 
         return endpoint
+
+
+def _affordable() -> int:
+    """How many small sessions a quarter of the machine's memory holds."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4 // SESSION_BYTES
 
 
 @asynccontextmanager
@@ -339,43 +378,54 @@ async def _aggregate(request: Request) -> Response:
 def aggregate(rows: Iterable[Row]) -> Row:
     """Mean, largest, smallest, median and standard deviation of every number of the rows, a task and over all.
 
-    The standard deviation is that of a sample, 0 for one row. Rows whose reward is no measurement are left out.
+    The standard deviation is that of a sample, 0 for one row. Rows whose reward is no measurement are left out. What is
+    too large for a float is infinite, which is null in JSON.
     """
-    groups: dict[Any, list[dict[str, float]]] = {}
+    groups: dict[bytes, list[dict[str, float]]] = {}
     for row in rows:
         if not row.get("mask_sample"):
-            response: Row = row.get("response") or {}
-            groups.setdefault(row.get(TASK_INDEX), []).append(_numbers(row | (response.get("usage") or {})))
+            numbers = _numbers(row | _fields(_fields(row.get("response")).get("usage")))
+            groups.setdefault(_encode(row.get(TASK_INDEX)), []).append(numbers)
     over_all = _described([numbers for group in groups.values() for numbers in group])
     return {
-        "group_level_metrics": [{TASK_INDEX: index, **_described(group)} for index, group in groups.items()],
+        "group_level_metrics": [
+            {TASK_INDEX: msgspec.json.decode(index), **_described(group)} for index, group in groups.items()
+        ],
         "agent_metrics": over_all,
         "key_metrics": {name: value for name, value in over_all.items() if name == "mean/reward"},
     }
 
 
-def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
-    numbers = {name: value for name, value in row.items() if isinstance(value, int | float)}
-    return {name: float(value) for name, value in numbers.items() if name not in (TASK_INDEX, ROLLOUT_INDEX)}
+def _fields(value: Any) -> Row:
+    return value if isinstance(value, dict) else {}  # pyright: ignore[reportUnknownVariableType]
 
 
+def _numbers(row: Row) -> dict[str, float]:
+    return {
+        name: value if abs(value) <= sys.float_info.max else math.inf
+        for name, value in row.items()
+        if isinstance(value, int | float) and name not in (TASK_INDEX, ROLLOUT_INDEX)
+    }
+
+
+@np.errstate(all="ignore")
 def _described(rows: list[dict[str, float]]) -> dict[str, float]:
     described: dict[str, float] = {}
     for name in dict.fromkeys(name for row in rows for name in row):
-        values = [row[name] for row in rows if name in row]
+        values = np.array([row[name] for row in rows if name in row], dtype=float)
         for statistic, function in _STATISTICS.items():
-            described[f"{statistic}/{name}"] = function(values)
+            described[f"{statistic}/{name}"] = float(function(values))
     return described
 
 
-def _deviation(values: list[float]) -> float:
-    return statistics.stdev(values) if len(values) > 1 else 0.0
+def _deviation(values: "np.ndarray[Any, Any]") -> Any:
+    return np.std(values, ddof=1) if len(values) > 1 else 0.0
 
 
-_STATISTICS: dict[str, Callable[[list[float]], float]] = {
-    "mean": statistics.fmean,
-    "max": max,
-    "min": min,
-    "median": statistics.median,
+_STATISTICS: dict[str, Callable[..., Any]] = {
+    "mean": np.mean,
+    "max": np.max,
+    "min": np.min,
+    "median": np.median,
     "std": _deviation,
 }

@@ -20,8 +20,28 @@ class BadRequest(Exception):
         self.status = status
 
 
-def error_object(message: str, *, kind: str, param: str | None = None, code: str | None = None) -> dict[str, Any]:
-    """The body of an error answer."""
+_KINDS = {404: "not_found", 429: "too_many_requests"}
+_MESSAGES_KINDS = {
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+"""By status: the type of an error, in the Open Responses specification's words and in the Messages API's."""
+
+
+def error_object(
+    path: str, status: int, message: str, *, code: str | None = None, param: str | None = None
+) -> dict[str, Any]:
+    """The body of an error answer of a route. The Messages API has its own."""
+    if path.endswith("/messages"):
+        kind = _MESSAGES_KINDS.get(status, "invalid_request_error" if status < 500 else "api_error")
+        return {"type": "error", "error": {"type": kind, "message": message}}
+    kind = _KINDS.get(status, "invalid_request" if status < 500 else "server_error")
     return {"error": {"message": message, "type": kind, "code": code, "param": param}}
 
 

@@ -229,4 +229,4 @@ class _TokenPace(_Pace):
 
 def _patience_ran_out(error: ModelError, patience_s: float) -> ModelError:
     message = f"{error}; the server has let no request through for {patience_s:g} s (limits.patience_s)"
-    return ModelError(error.kind, message, retryable=True)
+    return ModelError(error.kind, message, retryable=True, retry_after_s=error.retry_after_s)
