@@ -98,6 +98,10 @@ def test_every_kind_of_message_becomes_items():
             {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"a": 1}}}},
             {"format": JsonSchema("n", {"a": 1})},
         ),
+        (
+            {"tools": [{"type": "custom", "custom": {"name": "x"}}, FIND]},
+            {"tools": [Tool("find", {"type": "object"}, "d", True)]},
+        ),
         ({"tools": [FIND]}, {"tools": [Tool("find", {"type": "object"}, "d", True)]}),
         (
             {"tools": [ADD], "tool_choice": {"type": "function", "function": {"name": "add"}}},
@@ -150,7 +154,17 @@ def test_how_the_answer_is_to_look_is_read():
         ({"messages": ASKED, "audio": {"voice": "a"}}, "audio", "text"),
         ({"messages": ASKED, "temperature": "hot"}, "temperature", "float"),
         ({"messages": ASKED, "max_tokens": 0}, "max_tokens", ">= 1"),
-        ({"messages": ASKED, "tools": [{"type": "custom"}]}, "tools[0].type", "custom"),
+        ({"messages": ASKED, "tools": [{"type": "function"}]}, "tools[0]", "missing required field `function`"),
+        (
+            {"messages": ASKED, "tools": [{"type": "custom"}], "tool_choice": "required"},
+            "tool_choice",
+            "of type custom are left out: only functions",
+        ),
+        (
+            {"messages": ASKED, "tool_choice": {"type": "custom", "custom": {"name": "x"}}},
+            "tool_choice.type",
+            "offer a",
+        ),
         ({"messages": ASKED, "tool_choice": "required"}, "tool_choice", "no tools"),
         (
             {"messages": ASKED, "tool_choice": {"type": "function", "function": {"name": "x"}}},
@@ -178,7 +192,7 @@ def test_an_answer_is_a_completion_with_all_that_it_holds():
         usage=Usage(input_tokens=9, output_tokens=4, cached_tokens=3, reasoning_tokens=2),
         tokens=TokenIds(prompt=[1], output=[5, 6], output_logprobs=[-0.5, -1.5]),
     )
-    whole = completion(response, ChatCall(Request(input=[]), None), "c", 1, "m")
+    whole = completion(response, ChatCall(Request(input=[]), None), "m")
     assert whole["choices"][0]["message"] == {
         "role": "assistant",
         "content": "42\n.",
@@ -197,7 +211,7 @@ def test_an_answer_is_a_completion_with_all_that_it_holds():
     assert "prompt_token_ids" not in whole
     assert (whole["model"], whole["choices"][0]["logprobs"]) == ("m", None)
     asked = ChatCall(Request(input=[]), None, return_token_ids=True, logprobs=True)
-    whole = completion(response, asked, "c", 1, "m")
+    whole = completion(response, asked, "m")
     assert (whole["prompt_token_ids"], whole["choices"][0]["token_ids"]) == ([1], [5, 6])
     assert [(t["token"], t["logprob"]) for t in whole["choices"][0]["logprobs"]["content"]] == [
         ("token_id:5", -0.5),
@@ -208,9 +222,9 @@ def test_an_answer_is_a_completion_with_all_that_it_holds():
 def test_log_probabilities_with_their_text_are_passed_on():
     given = [{"token": "4", "logprob": -0.5, "bytes": [52], "top_logprobs": []}]
     response = Response(output=[Message(role="assistant", content=[Text("4", logprobs=given)])])
-    whole = completion(response, ChatCall(Request(input=[]), None, logprobs=True), "c", 1, "m")
+    whole = completion(response, ChatCall(Request(input=[]), None, logprobs=True), "m")
     assert whole["choices"][0]["logprobs"] == {"content": given, "refusal": None}
-    silent = completion(Response(output=[]), ChatCall(Request(input=[]), None, logprobs=True), "c", 1, "m")
+    silent = completion(Response(output=[]), ChatCall(Request(input=[]), None, logprobs=True), "m")
     assert silent["choices"][0]["logprobs"] is None
 
 
@@ -225,7 +239,7 @@ def test_log_probabilities_with_their_text_are_passed_on():
     ],
 )
 def test_the_finish_reason_tells_why_the_answer_ends(response: Response, content: str | None, finish: str):
-    whole = completion(response, ChatCall(Request(input=[]), None), "c", 1, "m")
+    whole = completion(response, ChatCall(Request(input=[]), None), "m")
     (choice,) = whole["choices"]
     assert (choice["message"]["content"], choice["finish_reason"], whole["usage"]) == (content, finish, None)
 
@@ -256,14 +270,18 @@ calls = st.builds(
 @settings(deadline=None)
 @given(responses, calls)
 def test_a_stream_adds_up_to_the_completion(response: Response, call: ChatCall):
-    whole = completion(response, call, "c", 1, "m")
-    stream = list(chunks(response, call, "c", 1, "m"))
+    whole = completion(response, call, "m")
+    stream = list(chunks(response, call, "m"))
     ChatCompletion.model_validate(whole)
     message: dict[str, Any] = {"refusal": None}
     rest: dict[str, Any] = {}
     for chunk in stream:
         ChatCompletionChunk.model_validate(chunk)
-        assert (chunk["object"], chunk["id"], "usage" in chunk) == ("chat.completion.chunk", "c", call.include_usage)
+        assert (chunk["object"], chunk["id"], "usage" in chunk) == (
+            "chat.completion.chunk",
+            stream[0]["id"],
+            call.include_usage,
+        )
         for choice in chunk["choices"]:
             rest |= {name: value for name, value in choice.items() if name != "delta" and value is not None}
             for name, value in choice["delta"].items():

@@ -5,7 +5,9 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -13,11 +15,13 @@ import openai
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from openai.types.responses import ResponseStreamEvent
+from pydantic import BaseModel, TypeAdapter
 
 from assay.config import ModelConfig
 from assay.errors import ModelError
 from assay.model import ContextOverflow, close, connect
+from assay.model.dialects import serving as serving_module
 from assay.model.dialects.responses import server as responses
 from assay.types import (
     FunctionCall,
@@ -74,10 +78,10 @@ def post(url: str, body: bytes) -> tuple[int, Any]:
         return error.code, json.load(error)
 
 
-def events(url: str, body: dict[str, Any]) -> list[Any]:
+def events(url: str, body: dict[str, Any], headers: Mapping[str, str] = MappingProxyType({})) -> list[Any]:
     """The data of each event, the end mark as text."""
     data = json.dumps({"stream": True, **body}).encode()
-    request = urllib.request.Request(f"{url}/v1/responses", data, {"content-type": "application/json"})
+    request = urllib.request.Request(f"{url}/v1/responses", data, {"content-type": "application/json", **headers})
     with urllib.request.urlopen(request, timeout=20) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         lines = answer.read().decode().split("\n")
@@ -214,7 +218,18 @@ REFUSED = {
     "a stored response": (b'{"input": "x", "previous_response_id": "r"}', 400, "previous_response_id"),
     "background": (b'{"input": "x", "background": true}', 400, "background"),
     "a tool that is none": (b'{"input": "x", "tool_choice": {"type": "function", "name": "f"}}', 400, "tool_choice"),
-    "a hosted tool": (b'{"input": "x", "tools": [{"name": "x", "type": "web_search"}]}', 400, "tools[0].type"),
+    "a tool without a name": (b'{"input": "x", "tools": [{"type": "function"}]}', 400, "tools[0]"),
+    "a hosted tool that has to be called": (
+        b'{"input": "x", "tools": [{"type": "web_search"}], "tool_choice": "required"}',
+        400,
+        "tool_choice",
+    ),
+    "a hosted tool that is chosen": (
+        b'{"input": "x", "tools": [{"type": "web_search"}], "tool_choice": {"type": "web_search"}}',
+        400,
+        "tool_choice.type",
+    ),
+    "a stored item without its type": (b'{"input": [{"id": "x"}]}', 400, "input[0]"),
     "another model": (b'{"input": "x", "model": "gpt-5"}', 404, "model"),
 }
 
@@ -234,6 +249,76 @@ def test_what_is_unknown_and_harmless_is_ignored():
         code, body = post(url, b'{"input": "x", "user": "me", "store": true, "no_such_thing": 1, "model": null}')
     assert (code, body["store"]) == (200, False)
     check(body, "ResponseResource")
+
+
+HOSTED: list[Any] = [
+    {"type": "web_search"},
+    {"type": "namespace", "name": "multi_agent", "tools": [{"type": "function", "name": "inner"}]},
+    {"type": "custom", "name": "apply_patch", "format": {"type": "grammar"}},
+    TOOL,
+]
+
+
+def test_tools_that_are_no_functions_are_left_out_where_the_model_need_not_call_one(caplog: pytest.LogCaptureFixture):
+    asked: list[Request] = []
+
+    def answer(request: Request) -> str:
+        asked.append(request)
+        return "42"
+
+    serving_module._warn_of.cache_clear()  # pyright: ignore[reportPrivateUsage]
+    with serving(answer) as url:
+        for choice in ("auto", "required"):
+            body = json.dumps({"input": "x", "tools": HOSTED, "tool_choice": choice}).encode()
+            code, body = post(url, body)
+            assert code == 200
+            check(body, "ResponseResource")
+        _, refused = post(url, json.dumps({"input": "x", "tools": HOSTED[:1], "tool_choice": "required"}).encode())
+    assert [[tool.name for tool in request.tools] for request in asked] == [["add"], ["add"]]
+    assert "type web_search are left out: only functions are served" in refused["error"]["message"]
+    told = [record.getMessage().split(" ")[3] for record in caplog.records if "left out" in record.getMessage()]
+    assert sorted(told) == ["custom", "namespace", "web_search"]
+
+
+def test_an_item_is_resolved_by_its_id_within_a_rollout_that_is_recorded(tmp_path: Path):
+    asked: list[Request] = []
+
+    def answer(request: Request) -> Response:
+        asked.append(request)
+        return adder(request)
+
+    with serving(answer, record=tmp_path) as url:
+        OPENED.append(openai.OpenAI(base_url=f"{url}/rollouts/r/v1", api_key="none", max_retries=0, timeout=20))
+        sdk = OPENED[-1]
+        first = sdk.responses.create(model="m", input="0+1+1+1?", tools=[TOOL])  # type: ignore[list-item]
+        references: Any = [{"type": "item_reference", "id": item.id} for item in first.output]
+        outputs: Any = [{"type": "function_call_output", "call_id": f"c{n}", "output": "1"} for n in range(2)]
+        question: Any = {"role": "user", "content": "0+1+1+1?"}
+        second = sdk.responses.create(model="m", input=[question, *references, *outputs])
+        with pytest.raises(
+            openai.BadRequestError, match=r"this rollout holds no item with the id 'rs_x'.*store: false"
+        ):
+            sdk.responses.create(model="m", input=[question, {"type": "item_reference", "id": "rs_x"}])
+        with pytest.raises(openai.BadRequestError, match=r"this server keeps no items.*store: false"):
+            client(url).responses.create(model="m", input=[question, references[0]])
+    assert second.output_text == "sum 2"
+    kinds = [type(item).__name__ for item in asked[1].input]
+    assert kinds == ["Message", "Reasoning", *["FunctionCall"] * 2, *["FunctionCallOutput"] * 2]
+    assert asked[1].input[1].text == "hm"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("headers", "name"), [({}, "response.reasoning_text"), ({"OpenResponses-Version": "latest"}, "response.reasoning")]
+)
+def test_reasoning_streams_by_openais_names_or_by_the_specifications(headers: dict[str, str], name: str):
+    with serving(lambda request: "<think>so</think>42") as url:
+        found = [event for event in events(url, {"input": "x"}, headers) if event["type"].startswith(name + ".")]
+    assert [(event["type"], event.get("delta"), event.get("text")) for event in found] == [
+        (f"{name}.delta", "so", None),
+        (f"{name}.done", None, "so"),
+    ]
+    for event in found:
+        check_event(event) if headers else TypeAdapter(ResponseStreamEvent).validate_python(event)
 
 
 ERRORS = {
@@ -375,7 +460,7 @@ def test_whatever_a_model_answers_is_served_by_the_specification(made: Response)
     begun = responses.begun(call, model="m", sampling={})
     done = json.loads(msgspec.json.encode(responses.completed(call, begun, made)))
     check(done, "ResponseResource")
-    told = [*responses.opening(begun), *responses.closing(done)]
+    told = [*responses.opening(begun), *responses.closing(done, "response.reasoning")]
     for number, event in enumerate(told):
         check_event(json.loads(msgspec.json.encode({**event, "sequence_number": number})))
     assert told[-1]["type"] == f"response.{made.status}"

@@ -2,9 +2,7 @@
 
 import asyncio
 import re
-import time
-import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -21,8 +19,7 @@ from assay.errors import ModelError
 from assay.model import Model
 from assay.model.dialects.chat import server as chat
 from assay.model.dialects.responses import server as responses
-from assay.model.dialects.serving import BadRequest, error_object
-from assay.model.dialects.settings import settings
+from assay.model.dialects.serving import BadRequest, Context, Exchange, error_object
 from assay.serve.gateway import Gateway
 from assay.serve.http import Callers, read_body, refusal
 from assay.types import Response as ModelResponse
@@ -30,6 +27,11 @@ from assay.types import Response as ModelResponse
 GRACE_S = 2.0
 """How long a stream waits for its first byte: what fails until then gets a status, which agents understand."""
 KEEPALIVE_S = 10.0
+_FORMATS: dict[str, Callable[[bytes, Context], Exchange]] = {
+    "/responses": responses.Exchange,
+    "/chat/completions": chat.Exchange,
+}
+"""The wire formats by their routes."""
 T = TypeVar("T")
 _encode = msgspec.json.Encoder().encode
 
@@ -48,8 +50,7 @@ class Served:
         api = [
             ("/models", self._models, "GET"),
             ("/models/{model:path}", self._model, "GET"),
-            ("/responses", self._responses, "POST"),
-            ("/chat/completions", self._chat, "POST"),
+            *((path, self._endpoint(exchange), "POST") for path, exchange in _FORMATS.items()),
         ]
         routes = [Route("/health", _health)]
         for prefix in ("/v1", "/rollouts/{rollout}/v1"):
@@ -80,49 +81,20 @@ class Served:
     async def _recorded(self, request: Request) -> Response:
         return _json({"rollout": request.path_params["rollout"], "turns": self._rollouts().turns(_rollout(request))})
 
-    async def _responses(self, request: Request) -> Response:
-        call = responses.parse(await read_body(request))
-        self._known(call.model)
-        sampling = settings(self.config.sampling, call.request.sampling)
-        begun = responses.begun(call, model=self.name, sampling=sampling)
-        answer = self._model_of(request).respond(call.request)
-        if not call.stream:
-            return _json(responses.completed(call, begun, await _unless_gone(request, answer)))
+    def _endpoint(self, exchange: Callable[[bytes, Context], Exchange]) -> Callable[[Request], Awaitable[Response]]:
+        """Returns the endpoint of a wire format."""
 
-        def encoded(events: Iterator[responses.Event]) -> Iterator[bytes]:
-            for event in events:
-                yield _event(numbered(event), name=event["type"])
+        async def endpoint(request: Request) -> Response:
+            recorded = self._rollouts().items(_rollout(request)) if "rollout" in request.path_params else None
+            context = Context(self.name, self.config.sampling, request.headers, recorded)
+            call = exchange(await read_body(request), context)
+            self._known(call.model)
+            answer = self._model_of(request).respond(call.request)
+            if call.stream:
+                return await _stream(answer, call)
+            return _json(call.whole(await _unless_gone(request, answer)))
 
-        def numbered(event: responses.Event) -> responses.Event:
-            nonlocal sequence
-            sequence += 1
-            return {**event, "sequence_number": sequence}
-
-        def failed(error: ModelError) -> Iterator[bytes]:
-            done = responses.failed(begun, str(error), error.kind)
-            return encoded(iter([{"type": "response.failed", "response": done}]))
-
-        sequence = -1
-        return await _stream(
-            answer,
-            before=encoded(responses.opening(begun)),
-            after=lambda response: encoded(responses.closing(responses.completed(call, begun, response))),
-            failed=failed,
-        )
-
-    async def _chat(self, request: Request) -> Response:
-        call = chat.parse(await read_body(request))
-        self._known(call.model)
-        answer = self._model_of(request).respond(call.request)
-        head: dict[str, Any] = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": self.name}
-        if not call.stream:
-            return _json(chat.completion(await _unless_gone(request, answer), call, **head))
-        return await _stream(
-            answer,
-            before=(),
-            after=lambda response: map(_event, chat.chunks(response, call, **head)),
-            failed=lambda error: iter([_event(error_object("", 502, str(error), code=error.kind))]),
-        )
+        return endpoint
 
     def _model_of(self, request: Request) -> Model:
         """The model, within the rollout that the route names."""
@@ -167,14 +139,8 @@ async def _disconnect(request: Request) -> None:
         pass
 
 
-async def _stream(
-    answer: Coroutine[Any, Any, ModelResponse],
-    *,
-    before: Iterable[bytes],
-    after: Callable[[ModelResponse], Iterator[bytes]],
-    failed: Callable[[ModelError], Iterator[bytes]],
-) -> Response:
-    """Server-sent events: `before` at once, comments while the model works, then `after` or `failed`.
+async def _stream(answer: Coroutine[Any, Any, ModelResponse], call: Exchange) -> Response:
+    """Server-sent events: the opening at once, comments while the model works, then the answer or its error.
 
     A model gives its answer as a whole, so that is when the pieces come. What fails within GRACE_S is raised, so it
     becomes a status.
@@ -190,17 +156,17 @@ async def _stream(
 
     async def events() -> AsyncIterator[bytes]:
         try:
-            for event in before:
-                yield event
+            for event in call.opening():
+                yield _encoded(*event)
             while not (await asyncio.wait({running}, timeout=KEEPALIVE_S))[0]:
                 yield b": the model is working\n\n"
             try:
-                last = after(running.result())
+                last = call.closing(running.result())
             except ModelError as error:
-                last = failed(error)
+                last = call.failed(str(error), error.kind)
             for event in last:
-                yield event
-            yield b"data: [DONE]\n\n"
+                yield _encoded(*event)
+            yield call.end
         finally:
             running.cancel()
 
@@ -208,7 +174,7 @@ async def _stream(
     return StreamingResponse(events(), media_type="text/event-stream", headers=headers)
 
 
-def _event(data: Any, name: str | None = None) -> bytes:
+def _encoded(name: str | None, data: dict[str, Any]) -> bytes:
     head = f"event: {name}\n".encode() if name else b""
     return head + b"data: " + _encode(data) + b"\n\n"
 

@@ -7,6 +7,8 @@ new, `assay.model.wrappers.record.conversation` gives the rest, and settings are
 import asyncio
 import errno
 import fcntl
+import functools
+import itertools
 import os
 import re
 import time
@@ -20,7 +22,7 @@ from msgspec import Struct, structs
 
 from assay.errors import InputError, ModelError, UsageError
 from assay.model import Model
-from assay.model.dialects.serving import BadRequest
+from assay.model.dialects.serving import BadRequest, Recorded, with_id
 from assay.model.wrappers.record import Conversations, conversation
 from assay.types import Failure, Format, Item, Request, Response, Sampling, Tool, ToolChoice, Turn
 
@@ -104,6 +106,17 @@ class Gateway:
             raise BadRequest(message, param="rollout", code="rollout_not_found", status=404)
         return list(_calls(path))
 
+    def items(self, rollout: str) -> Recorded:
+        """Returns what gives the items of a rollout by their ids. Raises BadRequest for what is no rollout's name."""
+        path = self._path(rollout)
+
+        @functools.cache
+        def by_id() -> dict[str, Item]:
+            said = itertools.chain.from_iterable(_items(call) for call in _calls(path)) if path.exists() else ()
+            return {item.id: item for item in said if item.id}
+
+        return lambda name: by_id().get(name)
+
     async def respond(self, rollout: str, request: Request) -> Response:
         """The model's response, once it is in the rollout's file. Raises what the model raises."""
         self._forget_idle()
@@ -180,7 +193,9 @@ class _Rollout:
         numbered = structs.replace(request, turn=self._turns + self._in_flight)
         self._in_flight += 1
         try:
-            response = await model.respond(numbered)
+            answered = await model.respond(numbered)
+            # Agents may send an item back by its id alone.
+            response = structs.replace(answered, output=[with_id(item) for item in answered.output])
         except (Exception, asyncio.CancelledError) as error:
             self._write(request, _failure(error), at=at, wall_s=time.monotonic() - started)
             raise
@@ -229,6 +244,10 @@ def _failure(error: BaseException) -> Failure:
     if isinstance(error, asyncio.CancelledError):
         return Failure(where="agent", kind="cancelled", message="the caller went away", retryable=True)
     return Failure(where="model", kind="exception", message=f"{type(error).__name__}: {error}", retryable=False)
+
+
+def _items(call: Call) -> list[Item]:
+    return call.input if isinstance(call, Failed) else call.turn.input + call.turn.response.output
 
 
 def _calls(path: Path) -> Iterator[Call]:

@@ -1,5 +1,7 @@
 """Chat Completions as a server speaks it, with the extensions that vLLM's clients know."""
 
+import time
+import uuid
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
@@ -7,7 +9,16 @@ import msgspec
 from msgspec import Meta, Struct
 
 from assay.model.dialects.chat.wire import finish_reason, reasoning_details, thought, wire_call, wire_usage
-from assay.model.dialects.serving import BadRequest, choose_tools, pieces, refused
+from assay.model.dialects.serving import (
+    BadRequest,
+    Context,
+    Event,
+    Settings,
+    choose_tools,
+    decode,
+    error_object,
+    pieces,
+)
 from assay.types import (
     Content,
     Format,
@@ -24,7 +35,6 @@ from assay.types import (
     Refusal,
     Request,
     Response,
-    Sampling,
     Text,
     Tool,
     ToolChoice,
@@ -106,25 +116,29 @@ class _Function(Struct):
 
 
 class _Tool(Struct):
-    function: _Function
-    type: Literal["function"] = "function"
+    type: str = "function"
+    function: _Function | None = None
 
 
 class _Name(Struct):
     name: str
 
 
-class _Named(Struct, tag="function"):
-    function: _Name
+class _AllowedTool(Struct):
+    function: _Name | None = None
 
 
 class _AllowedTools(Struct):
-    tools: list[_Named]
+    tools: list[_AllowedTool]
     mode: Literal["auto", "required"] = "auto"
 
 
 class _Allowed(Struct, tag="allowed_tools"):
     allowed_tools: _AllowedTools
+
+
+class _Named(Struct, tag="function"):
+    function: _Name
 
 
 class _PlainFormat(Struct, tag="text"):
@@ -150,31 +164,20 @@ class _StreamOptions(Struct):
     include_usage: bool | None = None
 
 
-class _Body(Struct):
+class _Body(Settings, kw_only=True):
     """The request body. Parameters that are not here are ignored, as vLLM and others do: agents send many that are some
     server's own. Those that ask for another kind of answer are refused."""
 
     messages: list[_System | _Developer | _User | _Assistant | _ToolOutput]
-    model: str | None = None
     n: int | None = None
     tools: list[_Tool] | None = None
     tool_choice: Literal["auto", "none", "required"] | _Named | _Allowed | None = None
-    parallel_tool_calls: bool | None = None
     response_format: _PlainFormat | _ObjectFormat | _SchemaFormat | None = None
     max_completion_tokens: Annotated[int, Meta(ge=1)] | None = None
     max_tokens: Annotated[int, Meta(ge=1)] | None = None
-    temperature: Annotated[float, Meta(ge=0)] | None = None
-    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    top_k: int | None = None
-    min_p: float | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
     stop: str | list[str] | None = None
-    seed: int | None = None
-    stream: bool | None = None
     stream_options: _StreamOptions | None = None
     logprobs: bool | None = None
-    return_token_ids: bool | None = None
     functions: Any = None
     function_call: Any = None
     audio: Any = None
@@ -185,10 +188,7 @@ _decoder = msgspec.json.Decoder(_Body)
 
 def parse(content: bytes) -> ChatCall:
     """The call that a request body holds. Raises BadRequest."""
-    try:
-        body = _decoder.decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise refused(error) from None
+    body = decode(_decoder, content)
     if body.n not in (None, 1):
         raise BadRequest(f"n: {body.n} answers at once; this server gives one a call", param="n")
     for name, instead in (("functions", "tools"), ("function_call", "tool_choice"), ("audio", "text")):
@@ -197,7 +197,9 @@ def parse(content: bytes) -> ChatCall:
     tools, choice = _tools(body)
     request = Request(
         input=_items(body),
-        sampling=_sampling(body),
+        sampling=body.sampling(
+            body.max_completion_tokens or body.max_tokens, [body.stop] if isinstance(body.stop, str) else body.stop
+        ),
         tools=tools,
         tool_choice=choice,
         parallel_tool_calls=body.parallel_tool_calls,
@@ -212,6 +214,29 @@ def parse(content: bytes) -> ChatCall:
         return_token_ids=bool(body.return_token_ids),
         logprobs=bool(body.logprobs),
     )
+
+
+class Exchange:
+    """One call of `/v1/chat/completions` and its answer."""
+
+    end = b"data: [DONE]\n\n"
+
+    def __init__(self, content: bytes, context: Context) -> None:
+        self._call = call = parse(content)
+        self.request, self.model, self.stream = call.request, call.model, call.stream
+        self._name = context.model
+
+    def whole(self, response: Response) -> dict[str, Any]:
+        return completion(response, self._call, self._name)
+
+    def opening(self) -> Iterator[Event]:
+        return iter(())
+
+    def closing(self, response: Response) -> Iterator[Event]:
+        return ((None, chunk) for chunk in chunks(response, self._call, self._name))
+
+    def failed(self, message: str, code: str) -> Iterator[Event]:
+        yield None, error_object("", 502, message, code=code)
 
 
 def _items(body: _Body) -> list[Item]:
@@ -266,31 +291,23 @@ def _assistant_items(message: _Assistant, place: str) -> Iterator[Item]:
 
 
 def _tools(body: _Body) -> tuple[list[Tool], ToolChoice]:
-    tools = [
-        # Without parameters the API means a function that takes none.
-        Tool(tool.name, tool.parameters or {"type": "object", "properties": {}}, tool.description, tool.strict)
-        for tool in (offered.function for offered in body.tools or [])
-    ]
+    tools: list[Tool] = []
+    for index, tool in enumerate(body.tools or []):
+        if tool.function is not None:
+            # Without parameters the API means a function that takes none.
+            parameters = tool.function.parameters or {"type": "object", "properties": {}}
+            tools.append(Tool(tool.function.name, parameters, tool.function.description, tool.function.strict))
+        elif tool.type == "function":
+            raise BadRequest(f"tools[{index}]: missing required field `function`", param=f"tools[{index}]")
+    left_out = {tool.type for tool in body.tools or [] if tool.function is None}
     match body.tool_choice:
         case _Allowed(allowed_tools=allowed):
-            return choose_tools(tools, allowed.mode, {tool.function.name for tool in allowed.tools})
+            names = {tool.function.name for tool in allowed.tools if tool.function}
+            return choose_tools(tools, allowed.mode, allowed=names, left_out=left_out)
         case _Named(function=function):
-            return choose_tools(tools, NamedTool(function.name))
+            return choose_tools(tools, NamedTool(function.name), left_out=left_out)
         case choice:
-            return choose_tools(tools, choice or "auto")
-
-
-def _sampling(body: _Body) -> Sampling:
-    return Sampling(
-        temperature=body.temperature,
-        top_p=body.top_p,
-        top_k=body.top_k,
-        min_p=body.min_p,
-        presence_penalty=body.presence_penalty,
-        frequency_penalty=body.frequency_penalty,
-        stop=(body.stop,) if isinstance(body.stop, str) else tuple(body.stop) if body.stop else None,
-        max_output_tokens=body.max_completion_tokens or body.max_tokens,
-    )
+            return choose_tools(tools, choice or "auto", left_out=left_out)
 
 
 def _format(body: _Body) -> Format | None:
@@ -303,7 +320,7 @@ def _format(body: _Body) -> Format | None:
             return None
 
 
-def completion(response: Response, call: ChatCall, id: str, created: int, model: str) -> dict[str, Any]:
+def completion(response: Response, call: ChatCall, model: str) -> dict[str, Any]:
     """The response as a Chat Completion. `model` is the name where the model behind gives none.
 
     All messages share one content, and all reasoning one field, under both of its names: DeepSeek's, SGLang's and
@@ -317,9 +334,9 @@ def completion(response: Response, call: ChatCall, id: str, created: int, model:
         "finish_reason": finish_reason(response),
     }
     whole: dict[str, Any] = {
-        "id": id,
+        "id": f"chatcmpl-{uuid.uuid4().hex}",
         "object": "chat.completion",
-        "created": created,
+        "created": int(time.time()),
         "model": response.model or model,
         "choices": [choice],
         "usage": wire_usage(response.usage),
@@ -369,9 +386,9 @@ def _logprobs(response: Response) -> dict[str, Any] | None:
     return {"content": given, "refusal": None} if given else None
 
 
-def chunks(response: Response, call: ChatCall, id: str, created: int, model: str) -> Iterator[dict[str, Any]]:
+def chunks(response: Response, call: ChatCall, model: str) -> Iterator[dict[str, Any]]:
     """The same as a stream of chunks; token ids and log-probabilities come whole, with the first and the last."""
-    whole = completion(response, call, id, created, model)
+    whole = completion(response, call, model)
     (choice,) = whole["choices"]
     head = {name: whole[name] for name in ("id", "created", "model")} | {"object": "chat.completion.chunk"}
     ending = {"usage": None} if call.include_usage else {}

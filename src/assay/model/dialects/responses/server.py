@@ -1,5 +1,6 @@
 """The Responses API as a server speaks it, by the Open Responses specification of 2026-04-24."""
 
+import itertools
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -9,7 +10,19 @@ import msgspec
 from msgspec import Meta, Struct, structs
 
 from assay.model.dialects.responses.wire import wire_usage
-from assay.model.dialects.serving import BadRequest, choose_tools, pieces, refused
+from assay.model.dialects.serving import (
+    BadRequest,
+    Context,
+    Event,
+    Recorded,
+    Settings,
+    choose_tools,
+    decode,
+    pieces,
+    refused,
+    with_id,
+)
+from assay.model.dialects.settings import settings
 from assay.types import (
     Format,
     FunctionCall,
@@ -23,18 +36,18 @@ from assay.types import (
     Refusal,
     Request,
     Response,
-    Sampling,
     Text,
     Tool,
     ToolChoice,
 )
 
-Event = dict[str, Any]
+VERSION = "openresponses-version"
+"""The header by which a client says that it speaks the Open Responses specification, and not OpenAI's API alone."""
 
 
 class _Tool(Struct):
-    name: str
-    type: Literal["function"] = "function"
+    name: str | None = None
+    type: str = "function"
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
@@ -48,16 +61,20 @@ class _TextSettings(Struct):
     format: Format | _Plain | None = None
 
 
+class _Named(Struct):
+    type: str = "function"
+    name: str | None = None
+
+
 class _Allowed(Struct, tag="allowed_tools"):
-    tools: list[NamedTool]
+    tools: list[_Named]
     mode: Literal["auto", "none", "required"] = "auto"
 
 
-class _Body(Struct):
+class _Body(Settings, kw_only=True):
     """CreateResponseBody. Parameters that are not here change nothing about the answer and are ignored, as the schema
     allows; those that would change it and can't be carried out are refused."""
 
-    model: str | None = None
     input: str | list[dict[str, Any]] | None = None
     instructions: str | None = None
     previous_response_id: str | None = None
@@ -65,23 +82,12 @@ class _Body(Struct):
     prompt: Any = None
     tools: list[_Tool] | None = None
     tool_choice: Literal["auto", "none", "required"] | NamedTool | _Allowed | None = None
-    parallel_tool_calls: bool | None = None
     text: _TextSettings | None = None
-    temperature: Annotated[float, Meta(ge=0)] | None = None
-    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
     max_output_tokens: Annotated[int, Meta(ge=1)] | None = None
-    stream: bool | None = None
     background: bool | None = None
     metadata: dict[str, str] | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
-    # What vLLM's server takes beyond the specification.
-    top_k: int | None = None
-    min_p: float | None = None
-    seed: int | None = None
-    return_token_ids: bool | None = None
     include: list[str] | None = None
 
 
@@ -99,31 +105,19 @@ class ResponsesCall(Struct, frozen=True):
     """The fields of the response object that repeat the request."""
 
 
-def parse(content: bytes) -> ResponsesCall:
+def parse(content: bytes, recorded: Recorded | None = None) -> ResponsesCall:
     """The call that a request body holds. Raises BadRequest."""
-    try:
-        body = _decoder.decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise refused(error) from None
+    body = decode(_decoder, content)
     for name in ("previous_response_id", "conversation", "prompt"):
         if getattr(body, name) is not None:
             raise BadRequest(f"{name}: this server keeps nothing; send the whole input", param=name)
     if body.background:
         raise BadRequest("background: this server answers while the caller waits", param="background")
     tools, choice = _tools(body)
-    sampling = Sampling(
-        temperature=body.temperature,
-        top_p=body.top_p,
-        top_k=body.top_k,
-        min_p=body.min_p,
-        presence_penalty=body.presence_penalty,
-        frequency_penalty=body.frequency_penalty,
-        max_output_tokens=body.max_output_tokens,
-    )
     wanted = body.text.format if body.text else None
     request = Request(
-        input=_input(body),
-        sampling=sampling,
+        input=_input(body, recorded),
+        sampling=body.sampling(body.max_output_tokens),
         tools=tools,
         tool_choice=choice,
         parallel_tool_calls=body.parallel_tool_calls,
@@ -136,11 +130,41 @@ def parse(content: bytes) -> ResponsesCall:
         stream=bool(body.stream),
         # Log-probabilities come beside the ids of their tokens: by themselves they would need the tokens' texts.
         return_token_ids=bool(body.return_token_ids) or "message.output_text.logprobs" in (body.include or ()),
-        echo=_echo(body),
+        echo=_echo(body, tools),
     )
 
 
-def _input(body: _Body) -> list[Item]:
+class Exchange:
+    """One call of `/v1/responses` and its answer."""
+
+    end = b"data: [DONE]\n\n"
+
+    def __init__(self, content: bytes, context: Context) -> None:
+        self._call = call = parse(content, context.recorded)
+        self.request, self.model, self.stream = call.request, call.model, call.stream
+        sampling = settings(context.sampling, call.request.sampling)
+        self._begun = begun(call, model=context.model, sampling=sampling)
+        self._reasoning = "response.reasoning" if VERSION in context.headers else "response.reasoning_text"
+        self._sequence = itertools.count()
+
+    def whole(self, response: Response) -> dict[str, Any]:
+        return completed(self._call, self._begun, response)
+
+    def opening(self) -> Iterator[Event]:
+        return self._numbered(opening(self._begun))
+
+    def closing(self, response: Response) -> Iterator[Event]:
+        return self._numbered(closing(self.whole(response), self._reasoning))
+
+    def failed(self, message: str, code: str) -> Iterator[Event]:
+        response = self._begun | {"status": "failed", "error": {"code": code, "message": message}}
+        return self._numbered(iter([{"type": "response.failed", "response": response}]))
+
+    def _numbered(self, events: Iterator[dict[str, Any]]) -> Iterator[Event]:
+        return ((event["type"], {**event, "sequence_number": next(self._sequence)}) for event in events)
+
+
+def _input(body: _Body, recorded: Recorded | None) -> list[Item]:
     items: list[Item] = []
     if body.instructions:
         items.append(Message(role="system", content=body.instructions))
@@ -148,20 +172,35 @@ def _input(body: _Body) -> list[Item]:
         raise BadRequest("input: expected a text or a list of items", param="input", code="missing_required_parameter")
     if isinstance(body.input, str):
         return [*items, Message(role="user", content=body.input)]
-    for index, item in enumerate(body.input):
-        if item.get("type", "message") not in _ITEM_TYPES:
-            known = ", ".join(_ITEM_TYPES)
-            message = f"input[{index}]: items of type {item['type']} are not known here; known: {known}"
-            raise BadRequest(message, param=f"input[{index}]")
-        try:
-            # Messages without a type are what OpenAI's SDK calls easy input; null stands for what is not given.
-            items.append(msgspec.convert({"type": "message", **_given(item)}, Item))
-        except msgspec.ValidationError as error:
-            raise refused(error, f"input[{index}]") from None
-    return items
+    return items + [_input_item(item, f"input[{index}]", recorded) for index, item in enumerate(body.input)]
 
 
 _ITEM_TYPES = ("message", "reasoning", "function_call", "function_call_output")
+
+
+def _input_item(item: dict[str, Any], place: str, recorded: Recorded | None) -> Item:
+    by_id = {"id"} <= set(item) <= {"id", "type"}
+    kind = item.get("type") or ("item_reference" if by_id else "message")
+    if kind == "item_reference":
+        return _referred(str(item.get("id")), place, recorded)
+    if kind not in _ITEM_TYPES:
+        message = f"{place}: items of type {kind} are not known here; known: {', '.join(_ITEM_TYPES)}"
+        raise BadRequest(message, param=place)
+    try:
+        # Messages without a type are what OpenAI's SDK calls easy input; null stands for what is not given.
+        return msgspec.convert(_given(item) | {"type": kind}, Item)
+    except msgspec.ValidationError as error:
+        raise refused(error, place) from None
+
+
+def _referred(name: str, place: str, recorded: Recorded | None) -> Item:
+    """The item that an id stands for, which only the record of a rollout holds."""
+    item = recorded(name) if recorded else None
+    if item is None:
+        where = "this rollout holds no item" if recorded else "this server keeps no items; there is none"
+        message = f"{place}: {where} with the id {name[:100]!r}; have the client send whole items (store: false)"
+        raise BadRequest(message, param=place, code="item_not_found")
+    return item
 
 
 def _given(value: Any) -> Any:
@@ -174,13 +213,21 @@ def _given(value: Any) -> Any:
 
 
 def _tools(body: _Body) -> tuple[list[Tool], ToolChoice]:
-    tools = [Tool(tool.name, tool.parameters or {}, tool.description, tool.strict) for tool in body.tools or []]
+    offered = body.tools or []
+    tools: list[Tool] = []
+    for index, tool in enumerate(offered):
+        if tool.type == "function":
+            if tool.name is None:
+                raise BadRequest(f"tools[{index}]: missing required field `name`", param=f"tools[{index}]")
+            tools.append(Tool(tool.name, tool.parameters or {}, tool.description, tool.strict))
+    left_out = {tool.type for tool in offered if tool.type != "function"}
     if isinstance(body.tool_choice, _Allowed):
-        return choose_tools(tools, body.tool_choice.mode, {tool.name for tool in body.tool_choice.tools})
-    return choose_tools(tools, body.tool_choice or "auto")
+        allowed = {tool.name for tool in body.tool_choice.tools if tool.name}
+        return choose_tools(tools, body.tool_choice.mode, allowed=allowed, left_out=left_out)
+    return choose_tools(tools, body.tool_choice or "auto", left_out=left_out)
 
 
-def _echo(body: _Body) -> dict[str, Any]:
+def _echo(body: _Body, tools: list[Tool]) -> dict[str, Any]:
     wanted = body.text.format if body.text else None
     shown = msgspec.to_builtins(wanted or _Plain())
     if shown["type"] == "json_schema":
@@ -188,7 +235,7 @@ def _echo(body: _Body) -> dict[str, Any]:
         shown = {"description": None, "strict": False, **shown, "schema": None}
     return {
         "instructions": body.instructions,
-        "tools": [structs.asdict(tool) for tool in body.tools or []],
+        "tools": [{"type": "function", **structs.asdict(tool)} for tool in tools],
         "tool_choice": msgspec.to_builtins(body.tool_choice or "auto"),
         "parallel_tool_calls": body.parallel_tool_calls is not False,
         "text": {"format": shown},
@@ -235,7 +282,7 @@ def completed(call: ResponsesCall, begun: dict[str, Any], response: Response) ->
         "status": response.status,
         "completed_at": int(time.time()) if response.status == "completed" else None,
         "model": response.model or begun["model"],
-        "output": [_item(item, response.status) for item in response.output],
+        "output": [_item(with_id(item), response.status) for item in response.output],
         "usage": wire_usage(response.usage),
     }
     if response.status == "incomplete":
@@ -247,11 +294,6 @@ def completed(call: ResponsesCall, begun: dict[str, Any], response: Response) ->
     return done
 
 
-def failed(begun: dict[str, Any], message: str, code: str) -> dict[str, Any]:
-    """The response object of a call that has no answer and will get none."""
-    return begun | {"status": "failed", "error": {"code": code, "message": message}}
-
-
 def _item(item: Item, status: str) -> dict[str, Any]:
     """An output item with the id and the status that the API asks for, made up where the model's server gave none."""
     match item:
@@ -259,24 +301,20 @@ def _item(item: Item, status: str) -> dict[str, Any]:
             content = [Text(item.content)] if isinstance(item.content, str) else item.content
             shown: dict[str, Any] = {
                 "type": "message",
-                "id": item.id or _fresh("msg"),
+                "id": item.id,
                 "status": item.status or status,
                 "role": item.role,
                 "content": [_part(part) for part in content],
             }
             return shown | ({"phase": item.phase} if item.phase in ("commentary", "final_answer") else {})
         case Reasoning():
-            return {"summary": [], **msgspec.to_builtins(item), "id": item.id or _fresh("rs")}
+            return {"summary": [], **msgspec.to_builtins(item)}
         case FunctionCall():
-            return {**msgspec.to_builtins(item), "id": item.id or _fresh("fc"), "status": item.status or "completed"}
+            return {**msgspec.to_builtins(item), "status": item.status or "completed"}
         case FunctionCallOutput():
             output = item.output if isinstance(item.output, str) else [_part(part) for part in item.output]
             shown = {"type": "function_call_output", "call_id": item.call_id, "output": output}
-            return shown | {"id": item.id or _fresh("fco"), "status": item.status or "completed"}
-
-
-def _fresh(prefix: str) -> str:
-    return f"{prefix}_{uuid.uuid4().hex}"
+            return shown | {"id": item.id, "status": item.status or "completed"}
 
 
 def _part(part: Text | Refusal | InputText | InputImage) -> dict[str, Any]:
@@ -304,17 +342,20 @@ def _holds(value: Any, names: tuple[str, ...]) -> bool:
     return isinstance(value, dict) and all(value.get(name) is not None for name in names)  # pyright: ignore[reportUnknownMemberType]
 
 
-def opening(begun: dict[str, Any]) -> Iterator[Event]:
+def opening(begun: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The events before there is any output."""
     yield {"type": "response.created", "response": begun}
     yield {"type": "response.in_progress", "response": begun}
 
 
-def closing(done: dict[str, Any]) -> Iterator[Event]:
-    """The events of a finished response object: its items piece by piece, then the whole."""
+def closing(done: dict[str, Any], reasoning: str) -> Iterator[dict[str, Any]]:
+    """The events of a finished response object: its items piece by piece, then the whole.
+
+    `reasoning` is what the events of reasoning text are called.
+    """
     for index, item in enumerate(done["output"]):
         yield {"type": "response.output_item.added", "output_index": index, "item": _emptied(item)}
-        for event in _inside(item):
+        for event in _inside(item, reasoning):
             yield {**event, "item_id": item["id"], "output_index": index}
         yield {"type": "response.output_item.done", "output_index": index, "item": item}
     yield {"type": f"response.{done['status']}", "response": done}
@@ -326,7 +367,7 @@ def _emptied(item: dict[str, Any]) -> dict[str, Any]:
     return {name: empty.get(name, value) for name, value in item.items()}
 
 
-def _inside(item: dict[str, Any]) -> Iterator[Event]:
+def _inside(item: dict[str, Any], reasoning: str) -> Iterator[dict[str, Any]]:
     for index, part in enumerate(item.get("summary", ())):
         place = {"summary_index": index}
         name = "response.reasoning_summary"
@@ -338,7 +379,7 @@ def _inside(item: dict[str, Any]) -> Iterator[Event]:
         held = "refusal" if part["type"] == "refusal" else "text"
         empty = {name: value for name, value in part.items() if name != "logprobs"} | {held: ""}
         yield {"type": "response.content_part.added", **place, "part": empty}
-        yield from _text(_NAMES[part["type"]], place, held, part[held])
+        yield from _text(_NAMES.get(part["type"], reasoning), place, held, part[held])
         yield {"type": "response.content_part.done", **place, "part": part}
     if item["type"] == "function_call":
         yield from _text("response.function_call_arguments", {}, "arguments", item["arguments"])
@@ -348,11 +389,10 @@ _NAMES = {
     "output_text": "response.output_text",
     "input_text": "response.output_text",
     "refusal": "response.refusal",
-    "reasoning_text": "response.reasoning",
 }
 
 
-def _text(name: str, place: dict[str, Any], held: str, text: str) -> Iterator[Event]:
+def _text(name: str, place: dict[str, Any], held: str, text: str) -> Iterator[dict[str, Any]]:
     for piece in pieces(text):
         yield {"type": f"{name}.delta", **place, "delta": piece}
     yield {"type": f"{name}.done", **place, held: text}
