@@ -1,7 +1,10 @@
 """The data sets that lie beside the repository where it is developed. What needs them is skipped elsewhere."""
 
+import gzip
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,3 +28,33 @@ def prepare(benchmark: Benchmark, file: Path, folder: Path) -> Iterator[Benchmar
         patch.setenv("ASSAY_DATA", str(folder))
         take(benchmark.name, benchmark.data, file)
         yield benchmark
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a .jsonl.gz file."""
+    with gzip.open(path, "rb") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def zeroeval_file(folder: str, question: str, more: dict[str, str], to: Path) -> Path:
+    """Writes ZeroEval's result file of gpt-4o-2024-08-06 as it is published, from the recorded rows."""
+    tasks = {row["task"]: row for row in rows(beside("recorded", "zeroeval", folder, "tasks.jsonl.gz"))}
+    configs = {"engine": "openai", "repetition_penalty": 1.0, "temperature": 0.0, "top_p": 1.0, "max_tokens": 4096}
+    made = [
+        {
+            "session_id": row["task"],
+            "chat_history": [tasks[row["task"]]["prompt"]],
+            "model_input": "n/a",
+            "output": [row["output"]],
+            "generator": "openai/gpt-4o-2024-08-06",
+            "configs": configs,
+            "dataset": folder,
+            "id": row["task"],
+            question: tasks[row["task"]]["question"],
+            "answer": tasks[row["task"]]["gold"],
+            **more,
+        }
+        for row in rows(beside("recorded", "zeroeval", folder, "gpt-4o-2024-08-06.jsonl.gz"))
+    ]
+    to.write_text(json.dumps(made, indent=2))
+    return to

@@ -106,6 +106,24 @@ class Origin:
     """What it is a member of: a gym's prefix, or the first part of a name such as `reasoning-gym/chain_sum`."""
 
 
+class Original(Protocol):
+    """How the original code judges, where it judges otherwise than `verify`: `assay parity` compares with this."""
+
+    def __call__(self, task: Task, response: Response, settings: Mapping[str, Any]) -> Score:
+        """The original's score of a final response. `settings` are what the reference states of its making."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Defect:
+    """What is known to be wrong with a faithful port, and why it is kept."""
+
+    what: str
+    why: str
+    tasks: tuple[str, ...] = ()
+    """The ids that it concerns; none means all."""
+
+
 @dataclass(frozen=True, slots=True)
 class Benchmark:
     """An environment with a protocol: what has to be the same wherever the score is to be compared."""
@@ -123,9 +141,13 @@ class Benchmark:
     """The models that sessions ask beside the policy, such as a `user` or a `judge`, where `--with ROLE=NAME` names no
     other; `None` where it has to name one."""
     formats: tuple[str, ...] = ("{}",)
-    """How an answer may be written, `{}` standing for it: the verifier gate tries each."""
+    """How an answer may be written, `{}` standing for it, or `{json}` for it as a JSON text: the verifier gate tries
+    each."""
     data: tuple[Source, ...] = ()
     """Files that are not in the package, which `assay prepare` gets."""
+    original: Original | None = None
+    """None where `verify` is the original's judgement."""
+    defects: tuple[Defect, ...] = ()
     origin: Origin | None = None
     """Where it came from; None where it was made in Python."""
 

@@ -1,5 +1,6 @@
 """The verifier: whether the reward ignores what it should ignore, by rewriting every reference answer."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -76,7 +77,7 @@ def _speaks(steps: Sequence[Call | str]) -> bool:
 
 
 def _formed(step: Call | str, form: str) -> Call | str:
-    return form.format(step) if isinstance(step, str) else step
+    return form.format(step, json=json.dumps(step)) if isinstance(step, str) else step
 
 
 def _written(call: Call) -> str:

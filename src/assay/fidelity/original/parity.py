@@ -258,6 +258,9 @@ async def _verifiers(
         raise UsageError(f"--setting reasoning={reasoning}: expected one of {', '.join(REASONING)}")
     async with connect_roles(benchmark, roles, concurrency=concurrency) as ready:
         outcomes = await _judged(ready, tasks, rows, reasoning, concurrency)
+    own, settings = outcomes, reference.record.settings
+    if original := benchmark.original:
+        outcomes = [original(tasks[row.task], spoken(row, reasoning)[-1], settings) for row in rows]
     found = [
         Disagreement(row.task, row.repeat, f"{row.score:g}", *_here(outcome))
         for row, outcome in zip(rows, outcomes, strict=True)
@@ -272,6 +275,8 @@ async def _verifiers(
         "without_output": len(known) - len(rows),
         "reasoning": reasoning,
     }
+    if benchmark.original:
+        numbers["otherwise"] = sum(_reward(ours) != _reward(theirs) for ours, theirs in zip(own, outcomes, strict=True))
     if found:
         reason = f"{len(found):,} of {len(rows):,} outputs are scored otherwise, such as {found[0].task}'s: "
         reason += f"{found[0].there} there, {found[0].here} here."
@@ -279,6 +284,11 @@ async def _verifiers(
             reason += f" Of these, the verifier failed on {len(failed):,}: {failed[0].message}."
         return Rung(name="verifiers", verdict="different", reason=reason, numbers=numbers, disagreements=found)
     reason = f"{len(rows):,} outputs are scored alike by both verifiers."
+    if benchmark.original:
+        reason = (
+            f"{len(rows):,} outputs are scored alike by the original's judgement, as it is written here. "
+            f"The benchmark's own verifier judges {numbers['otherwise']:,} of them otherwise; see its card."
+        )
     if lacking := numbers["without_output"]:
         reason += f" {lacking:,} results came without an output."
     return Rung(name="verifiers", verdict="inconclusive" if lacking else "identical", reason=reason, numbers=numbers)
@@ -313,6 +323,10 @@ async def _outcome(benchmark: Benchmark, task: Task, row: Row, reasoning: str) -
 
     planned = Planned(task, task_digest(task), repeat=row.repeat, attempt=0, seed=0)
     return (await roll(benchmark, ToolLoop(), Fixed(answer), planned)).outcome
+
+
+def _reward(outcome: Outcome) -> float | None:
+    return outcome.reward if isinstance(outcome, Score) else None
 
 
 def _here(outcome: Outcome) -> tuple[str, str]:

@@ -1,0 +1,70 @@
+"""math-l5: 721 competition problems of MATH's level 5 with integer answers (Hendrycks et al. 2021; ZeroEval). A row:
+
+id      0
+asks    Find the sum of all integers that satisfy these conditions: \\[
+        |x|+1>7\\text{ and }|x+1|\\le7.
+        \\]
+gold    -15
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from assay.benchmark import Benchmark, Defect, Environment
+from assay.benchmark.data import Source
+from assay.benchmark.verify import maths
+from assay.benchmarks import zeroeval
+from assay.model import Model
+from assay.types import Response, Score, Task
+
+ROWS = Source(
+    url=f"{zeroeval.REPOSITORY}/b31fc108593d8868961abb041871db8365ca205e/result_dirs/math-l5/gpt-4o-2024-08-06.json",
+    sha256="2deb8ca2007e2195b8ba6cdb1089097ccb88d901facc554d185a262cb4de4d13",
+    size=2_112_358,
+)
+
+
+_LATEX = str.maketrans({"\b": "\\b", "\t": "\\t", "\f": "\\f", "\r": "\\r"})
+"""JSON reads the first letter of an unescaped \\frac or \\text as a control character."""
+
+
+class MathL5(Environment):
+    """Competition mathematics; the model answers in JSON, and its `answer` field is compared as mathematics."""
+
+    name = "math-l5"
+    version = "1"
+
+    def tasks(self) -> Iterable[Task]:
+        return zeroeval.tasks(self.name, ROWS)
+
+    async def assess(self, task: Task, response: Response, models: Mapping[str, Model]) -> Score:
+        return await maths.verify(task.gold or "", (zeroeval.answer(response.text) or "").translate(_LATEX))
+
+
+def original(task: Task, response: Response, settings: Mapping[str, Any]) -> Score:
+    """Returns ZeroEval's own judgement: the first number of the answer against the first number of the gold answer.
+
+    `settings["box_fallback"]` says whether a box counts where there is no field, as the original has it for Llama 3.1.
+    """
+    answer = zeroeval.original_answer(response.text, box_fallback=bool(settings.get("box_fallback")))
+    if answer is None:
+        return Score(reward=0.0)
+    got = zeroeval.original_number(answer)
+    gold = zeroeval.original_number((task.gold or "").replace("#", ""))
+    return Score(reward=float(got is not None and got == gold), answer=answer)
+
+
+BENCHMARK = Benchmark(
+    environment=MathL5(),
+    repeats=2,
+    formats=zeroeval.FORMATS,
+    data=(ROWS,),
+    original=original,
+    defects=(
+        Defect(
+            what="The gold answer is the first number of the true one: 6 for 6√2, 10879 for ±10879, 2 for 2, -1.",
+            why="The published scores were computed with it.",
+            tasks=("257", "378", "698"),
+        ),
+    ),
+)
