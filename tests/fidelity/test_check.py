@@ -219,7 +219,7 @@ def test_tasks_of_one_template_are_not_taken_for_copies():
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(path.parent.name, marks=[pytest.mark.slow] * (path.parent.name == "humaneval"))
+        pytest.param(path.parent.name.replace("_", "-"), marks=[pytest.mark.slow] * (path.parent.name == "humaneval"))
         for path in sorted(SHIPPED.glob("*/benchmark.py"))
     ],
 )
