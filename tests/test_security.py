@@ -12,7 +12,7 @@ import pytest
 
 from assay.benchmark.verify import maths
 from assay.errors import VerifierError
-from assay.fidelity.certificate.certificate import EVIDENCE
+from assay.fidelity.certificate.files import EVIDENCE
 from tests.commands import assay
 from tests.endpoint import Behave, Call, Endpoint, answering, http
 

@@ -15,6 +15,8 @@ from assay.types import Item, Kind, Role, RolloutLimits, Sampling, Usage
 
 LONGEST_S = 30 * 86400.0
 """A month: no wait is without an end."""
+LONGEST_NAME = 200
+"""Bytes of a name that becomes a folder's."""
 SUITES = Path(__file__).parent / "suites"
 
 T = TypeVar("T")
@@ -60,6 +62,23 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
             requests_per_minute=self.requests_per_minute and self.requests_per_minute / count,
             tokens_per_minute=self.tokens_per_minute and self.tokens_per_minute / count,
         )
+
+
+class BadName(UsageError, ValueError):
+    """A name that can't be a folder's. It is a ValueError too, as msgspec expects of what reads a file."""
+
+    def __init__(self, got: str, expected: str) -> None:
+        super().__init__(f"{got}; expected {expected}")
+        self.got, self.expected = got, expected
+
+
+def path_name(name: str) -> str:
+    """Returns a model's or suite's name as one part of a path, `/` as `--`. Raises BadName where it is no such name."""
+    parts = name.split("/")
+    if {"", ".", ".."} & set(parts) or not name.isprintable() or len(name.encode()) > LONGEST_NAME:
+        expected = "one such as qwen3-4b or Qwen/Qwen3-4B, without '..' and not absolute"
+        raise BadName(f"the name {name[:80]!r} can't be a folder's", expected)
+    return "--".join(parts)
 
 
 class UnknownDialect(UnknownName, ValueError):
@@ -164,6 +183,15 @@ class Suite(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, renam
     roles: dict[str, ModelConfig] = {}
     """`[with.ROLE]`: the models that the benchmark asks beside the one that is measured, such as `[with.judge]`."""
 
+    def __post_init__(self) -> None:
+        names = {name: path_name(name) for name in self.models}
+        if len(set(names.values())) < len(names):
+            raise BadName(f"two of {', '.join(names)} have the same folder", "names that differ in more than / and --")
+        structs.force_setattr(self, "name", path_name(self.name))
+        structs.force_setattr(self, "models", {names[name]: member for name, member in self.models.items()})
+        order = [(names.get(a, a), names.get(b, b)) for a, b in self.order]
+        structs.force_setattr(self, "order", order)
+
 
 class RayConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[ray]`: what actors on a Ray cluster need of a node, and what they take along."""
@@ -255,6 +283,8 @@ def _located(error: msgspec.ValidationError, data: Any, kind: Any, path: object)
             kind, data = get_args(kind)[0], data[int(index)]
         elif type(None) in get_args(kind):
             kind = get_args(kind)[0]  # what it is where it is given
+    if isinstance(error.__cause__, BadName):
+        return InputError(path, None, error.__cause__.got, error.__cause__.expected)
     if isinstance(error.__cause__, UnknownDialect):
         known = ", ".join(plugins("assay.dialects"))
         return InputError(
@@ -411,7 +441,7 @@ def load_model(name: str, base_url: str | None = None, *, own: AssayToml = NO_FI
             base_url=base_url or wire.base_url,
             api_key_env=wire.api_key_env if is_its_own else None,
         )
-        return model_id.replace("/", "--"), config
+        return path_name(model_id), config
     known = models(own)
     if name not in known:
         hint = f"; what assay.toml in this directory names; {', '.join(f'{prefix}:ID' for prefix in WIRES)} with "
@@ -419,7 +449,7 @@ def load_model(name: str, base_url: str | None = None, *, own: AssayToml = NO_FI
         raise UnknownName("model", name, known, hint)
     config = known[name]
     if base_url is None:
-        return name, config
+        return path_name(name), config
     if config.dialect not in {wire.dialect for wire in WIRES.values()}:
         raise UsageError(f"model {name} has no base URL; for a model at {base_url} say --model chat:ID or responses:ID")
-    return name, structs.replace(config, base_url=base_url)
+    return path_name(name), structs.replace(config, base_url=base_url)

@@ -47,3 +47,13 @@ def changed_files(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
 def tasks_digest(tasks: Iterable[Task]) -> str:
     """The digest of a set of tasks in their order."""
     return digest([task_digest(task) for task in tasks])
+
+
+def prompts_digest(tasks: Iterable[Task]) -> str:
+    """The digest of what a model is shown of a set of tasks, in their order."""
+    return digest([prompt_digest(task) for task in tasks])
+
+
+def prompt_digest(task: Task) -> str:
+    """The digest of what a model is shown of a task: input items, tools, output format."""
+    return digest([task.input, task.tools, task.format])

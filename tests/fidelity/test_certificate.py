@@ -21,15 +21,9 @@ from hypothesis import strategies as st
 
 import assay
 from assay.errors import UsageError
-from assay.fidelity.certificate.certificate import (
-    Certificate,
-    CertifiedParity,
-    certify,
-    file_record,
-    rendered,
-    sealed,
-    what_is_missing,
-)
+from assay.fidelity.certificate.certificate import certify, rendered, sealed, what_is_missing
+from assay.fidelity.certificate.files import file_record
+from assay.fidelity.certificate.schema import Certificate, CertifiedParity
 from assay.fidelity.certificate.signature import fingerprint, make_key, private_key, public_key
 from assay.fidelity.certificate.validity import Validity, verify
 from assay.fidelity.gates import GATE_ORDER
@@ -244,9 +238,13 @@ FORGERIES: dict[str, tuple[Callable[[Any], object], str, str]] = {
     ),
     "verified": (lambda c: c.update(verified=True, missing=[]), "certificate", "It says verified; from its own gates"),
     "what is missing": (lambda c: c["missing"].pop(), "certificate", "It says not verified"),
-    "the limit": (lambda c: (c["benchmark"].update(limit=None), c["missing"].pop()), "numbers", "limit: null"),
-    "the tasks": (lambda c: c["benchmark"].update(tasks_digest="0" * 64), "numbers", "tasks: 0000"),
-    "the prompts": (lambda c: c["benchmark"].update(prompts_digest="0" * 64), "numbers", "prompts of policy: 0000"),
+    "the limit": (lambda c: (c["benchmark"].update(limit=None), c["missing"].pop()), "numbers", "limit null, and 40"),
+    "the tasks": (lambda c: c["benchmark"].update(tasks_digest="0" * 64), "numbers", "tasks 0000"),
+    "the prompts": (
+        lambda c: c["benchmark"].update(prompts_digest="0" * 64),
+        "numbers",
+        r"runs/policy/run\.json: prompts [0-9a-f]+…, and 0000",
+    ),
     "the model": (lambda c: c["models"]["policy"]["identity"].update(id="gpt-5"), "numbers", r"policy\.identity\.id"),
     "the seed": (lambda c: c["models"]["policy"].update(seed=7), "numbers", r"models\.policy\.seed: 7"),
     "a run thrown away": (
@@ -385,24 +383,76 @@ def test_a_benchmark_that_is_only_a_path_is_not_run_unasked(own: Path):
     assert validity.verdict == "valid" and validity.unseen == ["benchmark"]
     assert found(own / "profiles/p", name=str(own / "sums")).unseen == []
     code, out, err = command("verify", "profiles/p/certificate.json", cwd=own)
-    assert code == 0 and out.startswith("valid as far as it was looked at (not: benchmark):")
+    assert code == 5 and out.startswith("checked as far as possible (not looked at: benchmark): arithmetic 1, it")
     assert "say --benchmark" in " ".join(err.split())
+    assert command("verify", "profiles/p/certificate.json", "--benchmark", "./sums", cwd=own)[0] == 0
 
 
-def test_a_character_of_the_verifier_that_assay_brings_makes_it_expire(folder: Path, tmp_path: Path):
-    package = tmp_path / "other" / "assay"
+MATHS = """
+from assay.benchmark import Benchmark, Environment
+from assay.benchmark.verify.code import check_code, code_in
+from assay.benchmark.verify.maths import Processes
+from assay.types import Message, Task
+
+PROCESSES = Processes(1)
+
+
+class Sums(Environment):
+    name, version = "sums", "1"
+
+    def tasks(self):
+        return [Task(id=str(n), input=[Message(role="user", content=f"{n} + {n}?")], gold=str(2 * n)) for n in range(4)]
+
+    async def assess(self, task, response, models):
+        if "def solve" in response.text:
+            return await check_code(code_in(response, "solve"), f"assert solve() == {task.gold}")
+        return await PROCESSES.verify(task.gold, response.text)
+
+
+BENCHMARK = Benchmark(environment=Sums(), repeats=1)
+"""
+
+
+@pytest.fixture(scope="module")
+def maths(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certified profile of a benchmark whose verifiers start two more files as processes."""
+    place = tmp_path_factory.mktemp("maths")
+    (place / "sums").mkdir()
+    (place / "sums/benchmark.py").write_text(MATHS)
+    code, _, err = command("profile", "./sums", "--models", "gold", "--out", "profiles/p", cwd=place)
+    assert code == 0, err
+    assert command("certify", "profiles/p", cwd=place)[0] == 0
+    return place
+
+
+def verified_by_another_assay(folder: Path, place: Path, file: str, *options: object) -> dict[str, Any]:
+    """What is looked at by an Assay whose file has a character more."""
+    package = place / "other" / "assay"
     shutil.copytree(Path(assay.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
-    with (package / "benchmark/verify/integer.py").open("a") as file:
-        file.write("#\n")
+    with (package / file).open("a") as opened:
+        opened.write("#\n")
     process = subprocess.run(
-        [sys.executable, "-m", "assay.cli", "verify", folder / "certificate.json", "--json"],
+        [sys.executable, "-m", "assay.cli", "verify", folder / "certificate.json", "--json", *options],
         env=os.environ | {"PYTHONPATH": str(package.parent)},
         capture_output=True,
         check=False,
     )
     assert process.returncode == 5, process.stderr
-    looked = {one["what"]: one for one in json.loads(process.stdout)["looked"]}
+    return {one["what"]: one for one in json.loads(process.stdout)["looked"]}
+
+
+def test_a_character_of_the_verifier_that_assay_brings_makes_it_expire(folder: Path, tmp_path: Path):
+    looked = verified_by_another_assay(folder, tmp_path, "benchmark/verify/integer.py")
     assert looked["benchmark"]["reason"] == "the verifier's assay/benchmark/verify/integer.py has changed."
+    assert "Another code of Assay than this one computed it" in looked["certificate"]["reason"]
+
+
+@pytest.mark.parametrize("file", ["benchmark/verify/maths_worker.py", "benchmark/verify/code/checker.py"])
+def test_so_does_one_of_a_file_that_a_verifier_starts_as_a_process(maths: Path, tmp_path: Path, file: str):
+    folder, option = maths / "profiles/p", ("--benchmark", maths / "sums")
+    assert found(folder, name=str(maths / "sums")).verdict == "valid"
+    looked = verified_by_another_assay(folder, tmp_path, file, *option)
+    assert looked["benchmark"]["reason"] == f"the verifier's assay/{file} has changed."
 
 
 # The rule.
@@ -433,7 +483,7 @@ def test_what_cannot_be_certified_is_told(folder: Path):
     shutil.copy(folder / "runs/nano-instruct/rollouts.jsonl", folder / "runs/policy/rollouts.jsonl")
     run = folder / "runs/policy/run.json"
     run.write_text(run.read_text().replace('"version": "1"', '"version": "0"'))
-    with pytest.raises(UsageError, match=r"runs/policy: version 0, the profile's 1"):
+    with pytest.raises(UsageError, match=r"runs/policy/run\.json: version 0, and 1 in the profile"):
         asyncio.run(certify(folder))
     assert command("certify", cwd=folder)[0] == 2
     with pytest.raises(UsageError, match=r"not a profile's folder"):

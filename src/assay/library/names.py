@@ -25,6 +25,7 @@ from assay.config import (
     load_agent,
     load_model,
     load_suite,
+    path_name,
     suite_of,
 )
 from assay.errors import UsageError
@@ -66,7 +67,7 @@ def model_of(model: AnyModel, base_url: str | None, config: str | Path | None) -
         return name, server, None
     if isinstance(model, ModelConfig):
         server = model if base_url is None else structs.replace(model, base_url=base_url)
-        return server.id.replace("/", "--") or server.dialect, server, None
+        return path_name(server.id.lstrip("./") or server.dialect), server, None
     name = type(model).__qualname__.replace("<locals>.", "")
     return name, ModelConfig(dialect=OBJECT, id=f"{type(model).__module__}.{name}"), model
 
@@ -87,7 +88,7 @@ def model_or_none(
 
 def run_name(model: str, agent: str) -> str:
     """Returns the name of a run's folder: the model's, with the agent's where it is not the loop."""
-    return model if agent == LOOP.agent else f"{model}-{agent}"
+    return path_name(model if agent == LOOP.agent else f"{model}-{agent}")
 
 
 def agent_of(agent: str | Agent | None, config: str | Path | None) -> tuple[AgentConfig, Agent | None]:

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from assay.fidelity.certificate.certificate import Certificate, CertifiedModel, CertifiedParity
 from assay.fidelity.certificate.registry import Fate
+from assay.fidelity.certificate.schema import Certificate, CertifiedModel, CertifiedParity
 from assay.fidelity.gates import GATE_ORDER, applicable
 from assay.report.words import NONE, counted, legible, listed, markdown_table, plain
 

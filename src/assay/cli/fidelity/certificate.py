@@ -15,8 +15,9 @@ from assay.cli.options import Code
 from assay.digest import canonical
 from assay.errors import UsageError
 from assay.fidelity.certificate import signature, validity
-from assay.fidelity.certificate.certificate import NAME, Certificate, rendered
 from assay.fidelity.certificate.certificate import certify as make
+from assay.fidelity.certificate.certificate import rendered
+from assay.fidelity.certificate.schema import NAME, Certificate
 from assay.fidelity.certificate.validity import Validity
 from assay.report.certificate import headline, renderings
 from assay.report.words import counted, legible
@@ -98,7 +99,8 @@ def verify(
     It has expired if something changed since, and is forged if something in it does not follow from the profile.
     Everything is computed again from the profile's files, and nothing is written.
 
-    Exits 0 if it is valid, 5 if it has expired, and 3 if it is forged.
+    Exits 0 if it is valid, 5 if it has expired or something could not be looked at, such as the benchmark or
+    started.jsonl, and 3 if it is forged.
 
     Parameters
     ----------
@@ -107,20 +109,28 @@ def verify(
     profile
         The profile's directory. Default: the folder of the certificate.
     benchmark
-        The benchmark's name or folder, if it is not installed here. Its Python code is run.
+        The benchmark's name or folder, if it is none that is installed here. Its Python code is run.
     key
         The public key (PEM) of the signer that you expect.
     rescore
         Also compute every reward again from the recorded outputs, with the verifier.
     strict
-        Exit 5 also if something could not be checked, such as started.jsonl or the benchmark, and if the certificate
-        says that the benchmark is not verified.
+        Exit 5 also if the rewards were not computed again (--rescore), and if the certificate says that the benchmark
+        is not verified.
     json
         Print what was checked as JSON.
     """
     code.apply()
     found = uvloop.run(
-        validity.verify(certificate, folder=profile, name=benchmark, key=key, rescored=rescore, renderings=renderings)
+        validity.verify(
+            certificate,
+            folder=profile,
+            name=benchmark,
+            key=key,
+            rescored=rescore,
+            strict=strict,
+            renderings=renderings,
+        )
     )
     if json:
         sys.stdout.buffer.write(
@@ -129,8 +139,8 @@ def verify(
         )
     else:
         _show_found(certificate, found)
-    doubtful = bool(found.unseen) or not (found.certificate and found.certificate.verified)
-    return CODES["expired"] if strict and found.verdict == "valid" and doubtful else CODES[found.verdict]
+    doubtful = found.unseen or (strict and not (found.certificate and found.certificate.verified))
+    return CODES["expired"] if found.verdict == "valid" and doubtful else CODES[found.verdict]
 
 
 def _show_made(made: Certificate) -> None:
@@ -153,7 +163,7 @@ def _show_found(path: Path, found: Validity) -> None:
     made = found.certificate
     subject = str(path)
     if made:
-        says = "" if found.verdict == "valid" else "it says "
+        says = "" if found.verdict == "valid" and not found.unseen else "it says "
         subject = f"{legible(made.benchmark.name)} {legible(made.benchmark.version)}, {says}{headline(made)}"
-    reach = f" as far as it was looked at (not: {', '.join(found.unseen)})" if found.unseen else ""
-    print(f"{found.verdict}{reach}: {subject}")
+    partly = f"checked as far as possible (not looked at: {', '.join(found.unseen)})"
+    print(f"{partly if found.verdict == 'valid' and found.unseen else found.verdict}: {subject}")

@@ -2,14 +2,15 @@
 
 import hashlib
 from collections.abc import Collection
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal
 
 import msgspec
 from msgspec import Struct
 
 from assay.errors import AssayError
-from assay.store import Begun, Started, line_digest, read_record, read_registry
+from assay.fidelity.certificate.files import is_there
+from assay.store import Begun, RunRecord, Started, line_digest, read_record, read_registry
 
 REGISTRY = "started.jsonl"
 Fate = Literal["in this profile", "left out", "elsewhere", "thrown away", "never begun"]
@@ -27,8 +28,9 @@ class StartedRun(Struct, frozen=True, kw_only=True):
     path: str
     """Where it was begun, seen from the registry."""
     fate: Fate
-    """Left out: in the profile's folder, of a model that its suite no longer names. Thrown away: no longer where it was
-    begun, or another run is there now."""
+    """Left out: in the profile's folder, of a model that its suite no longer names. Elsewhere: in another folder below
+    the registry's, or outside of that, where nobody looks. Thrown away: no longer where it was begun, or another run is
+    there now."""
 
 
 class Register(Struct, frozen=True, kw_only=True):
@@ -39,7 +41,7 @@ class Register(Struct, frozen=True, kw_only=True):
     """Of those lines, so that a registry that has only grown is known."""
     runs: list[StartedRun]
     unregistered: list[str]
-    """Models whose run in this profile was never written down."""
+    """Models whose run in this profile, or the run that it was rescored from, was never written down."""
     broken: list[int]
     """Lines, from 1, that are not linked to the line before: one was taken out there, or changed."""
 
@@ -56,7 +58,8 @@ def register(
     whole = _whole_lines(path)[:lines]
     known = read_registry(path)[:lines] if whole else []
     begun = {line.id for line in known if isinstance(line, Begun)}
-    here = {id: name for id, name in run_ids(folder).items() if models is None or name in models}
+    records = {name: record for name, record in _records(folder).items() if models is None or name in models}
+    here = {record.id for record in records.values() if record}
     runs = [
         StartedRun(
             id=line.id,
@@ -76,15 +79,9 @@ def register(
         lines=len(whole),
         sha256=hashlib.sha256(b"".join(whole)).hexdigest(),
         runs=runs,
-        unregistered=sorted(name for id, name in here.items() if id not in started),
+        unregistered=sorted(name for name, record in records.items() if not (record and _ids(record) <= started)),
         broken=broken(whole),
     )
-
-
-def run_ids(folder: Path) -> dict[str, str]:
-    """The models of the runs in a profile's folder, by the run's id; by its path where none can be read."""
-    runs = [path.parent for path in sorted(folder.glob("runs/*/run.json"))]
-    return {_id(run) or f"runs/{run.name}": run.name for run in runs}
 
 
 def broken(lines: list[bytes]) -> list[int]:
@@ -103,21 +100,34 @@ def broken(lines: list[bytes]) -> list[int]:
 
 
 def _whole_lines(path: Path) -> list[bytes]:
-    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    lines = path.read_bytes().splitlines(keepends=True) if is_there(path.parent, path.name) else []
     return lines if not lines or lines[-1].endswith(b"\n") else lines[:-1]
 
 
-def _fate(line: Started, registry: Path, runs: Path, here: dict[str, str], begun: set[str]) -> Fate:
+def _fate(line: Started, registry: Path, runs: Path, here: set[str], begun: set[str]) -> Fate:
     if line.id in here:
         return "in this profile"
-    if _id(registry / line.path) == line.id:
-        return "left out" if (registry / line.path).resolve().parent == runs.resolve() else "elsewhere"
+    path = PurePath(line.path)
+    if path.is_absolute() or ".." in path.parts:
+        return "elsewhere"
+    if (record := _record(registry, line.path)) and record.id == line.id:
+        return "left out" if (registry / path).parent == runs.resolve() else "elsewhere"
     return "thrown away" if line.id in begun else "never begun"
 
 
-def _id(run: Path) -> str | None:
-    """The id of the run in a folder; None where there is none, or its run.json is damaged."""
+def _records(folder: Path) -> dict[str, RunRecord | None]:
+    """Returns what the runs in a profile's folder are runs of, by model; None where that can't be read."""
+    runs = [path.parent.name for path in sorted(folder.glob("runs/*/run.json"))]
+    return {name: _record(folder, f"runs/{name}") for name in runs}
+
+
+def _record(folder: Path, run: str) -> RunRecord | None:
+    """Returns what a run is a run of; None where it is not there, or its run.json can't be read."""
     try:
-        return read_record(run).id
+        return read_record(folder / run) if is_there(folder, f"{run}/run.json") else None
     except (AssayError, UnicodeDecodeError):
         return None
+
+
+def _ids(record: RunRecord) -> set[str]:
+    return {record.id, *([record.rescored.id] if record.rescored else [])}

@@ -11,6 +11,7 @@ import os
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -21,30 +22,30 @@ from assay.benchmark import Benchmark
 from assay.benchmark.catalog import load, names
 from assay.collect.collect import Interruption
 from assay.collect.run import tasks_of
-from assay.digest import canonical, changed_files, task_digest
-from assay.errors import AssayError, UsageError
+from assay.digest import canonical, changed_files, prompt_digest, task_digest
+from assay.errors import AssayError, InputError, UsageError
 from assay.fidelity.certificate import signature
 from assay.fidelity.certificate.certificate import (
-    EVIDENCE,
-    FORMAT,
-    GROWING,
-    Certificate,
-    CertifiedBenchmark,
     assemble,
     computing_code,
     describe,
-    evidence_of,
-    file_record,
-    mixed,
     own_digest,
     parity_flaws,
-    prompt_digest,
-    prompts_digest,
     rendered,
-    runs_of,
     what_is_missing,
 )
+from assay.fidelity.certificate.facts import contradictions, runs_of, shown, started_in
+from assay.fidelity.certificate.files import (
+    EVIDENCE,
+    GROWING,
+    check_evidence,
+    ends_a_line,
+    evidence_of,
+    file_record,
+    is_there,
+)
 from assay.fidelity.certificate.registry import REGISTRY, Register, register
+from assay.fidelity.certificate.schema import FORMAT, Certificate, CertifiedBenchmark
 from assay.fidelity.gates import ABSENT, OF_BENCHMARK
 from assay.fidelity.profile import contenders_of, gather, profile_of, read_plan
 from assay.fidelity.profile.build import derived_files, known_gates
@@ -57,6 +58,8 @@ Verdict = Literal["valid", "expired", "forged"]
 Answer = Literal["ok", "expired", "forged", "not looked at"]
 CLOSE = 1e-9
 """Relative: floats that another processor or library adds up in another order agree far better than this."""
+OF_RUN = ("summary.json", "per_task.jsonl")
+"""Derived files of a run."""
 SHOWN = 5
 """Flaws of one kind that are named."""
 
@@ -84,6 +87,7 @@ class Validity(Struct, frozen=True, kw_only=True):
 
 
 NOT_THE_SAME = Looked("rewards", "not looked at", "They can only be found again by the verifier that was certified.")
+NOT_RESCORED = Looked("rewards", "not looked at", "They are taken as recorded; --rescore finds them again.")
 
 
 async def verify(
@@ -93,12 +97,13 @@ async def verify(
     name: str | None = None,
     key: Path | None = None,
     rescored: bool = False,
+    strict: bool = False,
     renderings: Callable[[Certificate], Mapping[str, bytes]] = lambda _: {},
 ) -> Validity:
     """Whether the certificate in a file is true of the profile in `folder`, by default the one that it lies in.
 
     `name` says where the benchmark is, for one that has no name here. `key` is the public key that must have signed.
-    `rescored` asks that every reward is found again from the recorded outputs.
+    `rescored` asks that every reward is found again from the recorded outputs; under `strict` it is told if not.
     `renderings` gives what else was written of the certificate, by file name beside it. Raises UsageError where there
     is no certificate or no profile.
     """
@@ -106,24 +111,40 @@ async def verify(
     certificate, own = _certificate(path)
     if certificate is None:
         return _concluded([own], None)
-    if not (folder / "plan.jsonl").exists():
-        raise UsageError(f"{folder} holds no profile, so nothing can be computed again; name its folder by --profile")
-    files = _files(folder, certificate)
-    looked = [own, _signature(path, certificate, key), files, _registry(folder, certificate)]
+    written = renderings(certificate)
+    try:
+        _check_files(path, folder, certificate, written)
+        files = _files(folder, certificate)
+    except InputError as error:
+        return _concluded([own, Looked("files", "forged", f"{error}.")], certificate)
+    looked = [own, *_date(certificate), _signature(path, certificate, key), files, _registry(folder, certificate)]
     if files.answer == "forged":
         looked += [Looked(what, "not looked at", "The files are others.") for what in ("numbers", "benchmark")]
     else:
-        benchmark, unknown = _benchmark(folder, name)
-        with certified_files(folder, certificate, unchanged=files.answer == "ok") as place:
-            seen, derived = await _numbers(place, certificate, benchmark, unknown)
+        benchmark, unknown = _benchmark(certificate, name)
+        with certified_files(folder, certificate) as place:
+            seen, derived = await _numbers(place, folder, certificate, benchmark, unknown)
             looked += seen
             if rescored:
                 same = benchmark if seen[-1].answer == "ok" else None
                 looked.append(await _rewards(place, same) if same else NOT_THE_SAME)
+            elif strict:
+                looked.append(NOT_RESCORED)
             if files.answer == "ok":
                 looked.append(_derived(folder, derived, certificate))
-    looked.append(_renderings(path.parent, certificate, renderings))
+    looked.append(_renderings(path.parent, certificate, written))
     return _concluded(looked, certificate)
+
+
+def _check_files(path: Path, folder: Path, certificate: Certificate, written: Mapping[str, bytes]) -> None:
+    """Raises UsageError where there is no profile, InputError where a file that will be opened is no regular one."""
+    if not is_there(folder, "plan.jsonl"):
+        raise UsageError(f"{folder} holds no profile, so nothing can be computed again; name its folder by --profile")
+    check_evidence(folder)
+    for name in (path.with_suffix(".sig").name, *written):
+        is_there(path.parent, name)
+    for name in ("profile.json", *(f"runs/{model}/{file}" for model in certificate.models for file in OF_RUN)):
+        is_there(folder, name)
 
 
 def _concluded(looked: Sequence[Looked], certificate: Certificate | None) -> Validity:
@@ -135,6 +156,7 @@ def _concluded(looked: Sequence[Looked], certificate: Certificate | None) -> Val
 def _certificate(path: Path) -> tuple[Certificate | None, Looked]:
     """The certificate in a file, and whether it is as it was made: its bytes, its digest, what follows within it."""
     try:
+        is_there(path.parent, path.name)
         data = path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}; expected the certificate.json of `assay certify`") from None
@@ -155,7 +177,20 @@ def _certificate(path: Path) -> tuple[Certificate | None, Looked]:
         said = "verified" if found.verified else f"not verified ({'; '.join(found.missing)})"
         follows = f"not verified ({'; '.join(missing)})" if missing else "verified"
         return found, Looked("certificate", "forged", f"It says {said}; from its own gates follows {follows}.")
-    return found, Looked("certificate", "ok", f"Made {found.made}, unchanged since (digest {found.digest[:12]}).")
+    own = "" if found.computed_by == computing_code() else " Another code of Assay than this one computed it."
+    return found, Looked("certificate", "ok", f"Made {found.made}, unchanged since (digest {found.digest[:12]}).{own}")
+
+
+def _date(certificate: Certificate) -> list[Looked]:
+    """That a certificate's date can't be right, if it can't."""
+    try:
+        ahead = datetime.fromisoformat(certificate.made) - datetime.now(UTC)
+    except (ValueError, TypeError):
+        return [Looked("date", "forged", f"{shown(certificate.made)} is no date as `assay certify` writes it.")]
+    if ahead < timedelta(hours=1):
+        return []
+    reason = f"It names {certificate.made}, which is to come: that date, or this machine's clock, is wrong."
+    return [Looked("date", "not looked at", reason)]
 
 
 def _signature(path: Path, certificate: Certificate, key: Path | None) -> Looked:
@@ -178,7 +213,7 @@ def _signature(path: Path, certificate: Certificate, key: Path | None) -> Looked
         return Looked("signature", "forged", f"Signed by {found.fingerprint}; it names {certificate.signed_by}.")
     if wanted and found.fingerprint != wanted:
         return Looked("signature", "forged", f"Signed by {found.fingerprint}, not by {wanted}.")
-    known = "the key that was named" if wanted else "ask whose key that is, or name it with --key"
+    known = "the key that was named" if wanted else "a key that --key does not name: ask whose it is"
     return Looked("signature", "ok", f"Ed25519 by {found.fingerprint}: {known}.")
 
 
@@ -192,7 +227,7 @@ def _files(folder: Path, certificate: Certificate) -> Looked:
             forged.append(f"{path} is missing")
         elif path in now and now[path] != record:
             part = GROWING.fullmatch(path) and now[path].bytes > record.bytes
-            if part and file_record(folder / path, record.bytes) == record and _ends_at(folder / path, record.bytes):
+            if part and file_record(folder / path, record.bytes) == record and ends_a_line(folder / path, record.bytes):
                 grown.append(f"{path} has grown by {now[path].bytes - record.bytes:,} bytes")
             else:
                 forged.append(f"{path} is not the file that was certified")
@@ -203,16 +238,10 @@ def _files(folder: Path, certificate: Certificate) -> Looked:
     return Looked("files", "ok", f"All {len(then)} files are those that were certified.")
 
 
-def _ends_at(path: Path, size: int) -> bool:
-    with path.open("rb") as file:
-        file.seek(max(0, size - 1))
-        return size == 0 or file.read(1) == b"\n"
-
-
 def _registry(folder: Path, certificate: Certificate) -> Looked:
     """Whether the registry still holds the lines that were certified, and they say what the certificate says."""
     then = certificate.registry
-    if not (folder.resolve().parent / REGISTRY).exists() and then.lines:
+    if not os.path.lexists(folder.resolve().parent / REGISTRY) and then.lines:
         return Looked("registry", "not looked at", "started.jsonl is not beside the profile.")
     models = [name for name, model in certificate.models.items() if model.run]
     try:
@@ -236,23 +265,20 @@ def _without_fates(found: Register) -> Register:
     return structs.replace(found, runs=runs)
 
 
-def _benchmark(folder: Path, name: str | None) -> tuple[Benchmark | None, str]:
-    """The benchmark, or why it cannot be had here. Code that the profile names by a path is not run unasked."""
+def _benchmark(certificate: Certificate, name: str | None) -> tuple[Benchmark | None, str]:
+    """The benchmark, or why it can't be had here. A path that only the certificate names is not opened."""
+    source = certificate.benchmark.source
+    if name is None and source not in names():
+        return None, f"{source} is not installed here; say --benchmark NAME or its folder: its code is run then."
     try:
-        source = name or read_plan(folder).source
-        if name is None and source.partition(":")[0] not in names():
-            return None, f"{source} is not installed here, and its code is run only where you say --benchmark {source}."
-        return load(source), ""
+        return load(name or source), ""
     except AssayError as error:
         return None, f"{error}."
 
 
 @contextmanager
-def certified_files(folder: Path, certificate: Certificate, *, unchanged: bool) -> Generator[Path]:
-    """A folder with the evidence as it was certified: the profile's own, unless something has grown or come since."""
-    if unchanged:
-        yield folder
-        return
+def certified_files(folder: Path, certificate: Certificate) -> Generator[Path]:
+    """A folder with the evidence as it was certified and nothing else, which may be written to."""
     with tempfile.TemporaryDirectory(prefix="assay-verify-") as made:
         place = Path(made)
         for path, record in certificate.evidence.items():
@@ -267,16 +293,16 @@ def certified_files(folder: Path, certificate: Certificate, *, unchanged: bool) 
 
 
 async def _numbers(
-    place: Path, certificate: Certificate, benchmark: Benchmark | None, unknown: str
+    place: Path, folder: Path, certificate: Certificate, benchmark: Benchmark | None, unknown: str
 ) -> tuple[list[Looked], Mapping[str, Any]]:
     """Whether everything in the certificate follows from the files, and the benchmark is the one that was measured.
 
     With it what the derived files should say, by their paths.
     """
     try:
-        plan = read_plan(place)
-        if strays := mixed(place, plan) + _described_wrongly(place, plan, certificate.benchmark):
-            return [Looked("numbers", "forged", f"{_some(strays)}.")], {}
+        plan, started = read_plan(place), started_in(folder, certificate.registry.lines)
+        if wrong := contradictions(place, plan, certificate.benchmark, started):
+            return [Looked("numbers", "forged", f"{_some(wrong)}.")], {}
         now = describe(benchmark, plan) if benchmark else None
         changed = changes(certificate.benchmark, now, place, benchmark, plan) if now and benchmark else []
         same = benchmark if now == certificate.benchmark else None
@@ -364,7 +390,7 @@ def _followed(certificate: Certificate, found: Certificate, *, run_again: bool) 
             if _alike(was, now):
                 close += 1
             else:
-                exact.append(f"{at}: {_shown(was)} in the certificate, {_shown(now)} from the files")
+                exact.append(f"{at}: {shown(was)} in the certificate, {shown(now)} from the files")
     if exact:
         return _flawed("numbers", certificate, f"{_some(exact)}.")
     own = "" if run_again else " Gates that take the benchmark were not computed again."
@@ -403,28 +429,6 @@ def _leaves(value: Any, at: str) -> Iterator[tuple[str, Any]]:
         yield at, value
 
 
-def _described_wrongly(place: Path, plan: Plan, described: CertifiedBenchmark) -> list[str]:
-    """What the certificate says of the benchmark and the files deny."""
-    asked = plan.benchmark
-    pairs: dict[str, tuple[Any, Any]] = {
-        "benchmark": (described.name, asked.name),
-        "version": (described.version, asked.version),
-        "source": (described.source, plan.source),
-        "limit": (described.limit, plan.limit),
-        "tasks": (described.tasks_digest, asked.digest),
-        "number of tasks": (described.tasks, asked.tasks),
-        "the verifier's code": (described.code, asked.code),
-        "chance": (described.chance, plan.chance),
-    }
-    for run in runs_of(place, plan):
-        pairs[f"prompts of {run.name}"] = (described.prompts_digest, prompts_digest(read_tasks(run)))
-    return [
-        f"{what}: {_shown(was)} in the certificate, {_shown(now)} in the files"
-        for what, (was, now) in pairs.items()
-        if was != now
-    ]
-
-
 def changes(
     then: CertifiedBenchmark, now: CertifiedBenchmark, place: Path, benchmark: Benchmark, plan: Plan
 ) -> list[str]:
@@ -437,7 +441,7 @@ def changes(
     for name in ("name", "version", "repeats", "sampling", "limits", "chance", "formats"):
         was, is_now = getattr(then, name), getattr(now, name)
         if was != is_now:
-            found.append(f"{name} was {_shown(was)}, and is {_shown(is_now)}")
+            found.append(f"{name} was {shown(was)}, and is {shown(is_now)}")
     return found
 
 
@@ -492,10 +496,7 @@ def _alike(was: Any, now: Any) -> bool:
     return isinstance(was, float) and isinstance(now, float) and math.isclose(was, now, rel_tol=CLOSE, abs_tol=1e-12)
 
 
-def _renderings(
-    folder: Path, certificate: Certificate, renderings: Callable[[Certificate], Mapping[str, bytes]]
-) -> Looked:
-    written = renderings(certificate)
+def _renderings(folder: Path, certificate: Certificate, written: Mapping[str, bytes]) -> Looked:
     wrong = [
         name for name, data in written.items() if (folder / name).exists() and (folder / name).read_bytes() != data
     ]
@@ -508,8 +509,3 @@ def _renderings(
 def _some(parts: Sequence[str]) -> str:
     rest = f"; and {len(parts) - SHOWN:,} more" if len(parts) > SHOWN else ""
     return "; ".join(parts[:SHOWN]) + rest
-
-
-def _shown(value: Any) -> str:
-    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    return text if len(text) <= 60 else f"{text[:57]}…"

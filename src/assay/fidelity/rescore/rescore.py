@@ -376,7 +376,7 @@ def _changes(run: Path, folder: Path, counted: set[Key], tasks: _Tasks, owed: Ma
 
 
 def _score(run: Path) -> float | None:
-    results = read(run)
+    results = read(run, cached=False)  # a certificate may be verified in a folder of others
     return estimate(results.rewards_TK).score if results.scored else None
 
 

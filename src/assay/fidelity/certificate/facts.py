@@ -1,0 +1,162 @@
+"""Facts that stand in two files of a profile: plan, run.json, registry, rollouts and certificate have to agree.
+
+Who changes a file and makes all digests anew is found out where another file still says what was so.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from assay.collect.plan import seed_of
+from assay.config import ModelConfig
+from assay.digest import digest, prompts_digest
+from assay.fidelity.certificate.files import is_there
+from assay.fidelity.certificate.registry import REGISTRY
+from assay.fidelity.certificate.schema import CertifiedBenchmark
+from assay.fidelity.schema.profile import Plan
+from assay.store import RunRecord, Started, read_lines, read_record, read_registry, read_rollouts, read_tasks
+
+Fact = tuple[str, Any, Sequence[Any]]
+"""What it is, what one file says, and what another file lets it be."""
+
+
+def contradictions(
+    folder: Path, plan: Plan, described: CertifiedBenchmark, started: Sequence[Started] = ()
+) -> list[str]:
+    """Returns what two files of a profile say differently, a line each.
+
+    `started` are the registry's lines that count. Raises InputError for a damaged file.
+    """
+    plans = list(read_lines(folder / "plan.jsonl", Plan))
+    wrong = _different(_of_benchmark(plan, described), "the certificate", "plan.jsonl")
+    ids: dict[str, str] = {}
+    for run in runs_of(folder, plan):
+        record, place = read_record(run), f"runs/{run.name}/run.json"
+        wrong += _different(_of_run(run, record, plan, plans, described), place, "the profile")
+        wrong += _different(_of_registry(run.name, record, started), place, REGISTRY)
+        wrong += _of_rollouts(run, record, plan, plans)
+        if record.id in ids:
+            wrong.append(f"{place}: the id of runs/{ids[record.id]}")
+        ids[record.id] = run.name
+    return wrong
+
+
+def runs_of(folder: Path, plan: Plan) -> list[Path]:
+    """The runs that a profile's numbers come from. Others may lie beside them, such as those before rescoring."""
+    return [run for name in plan.suite.models if ((run := folder / "runs" / name) / "run.json").exists()]
+
+
+def started_in(folder: Path, lines: int | None = None) -> list[Started]:
+    """Returns the starts in the first `lines` of the registry beside a profile's folder; none where it is missing."""
+    place = folder.resolve().parent
+    known = read_registry(place / REGISTRY)[:lines] if is_there(place, REGISTRY) else []
+    return [line for line in known if isinstance(line, Started)]
+
+
+def shown(value: Any) -> str:
+    """Returns a value as a message shows it."""
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _of_benchmark(plan: Plan, described: CertifiedBenchmark) -> Iterator[Fact]:
+    asked = plan.benchmark
+    yield "benchmark", described.name, [asked.name]
+    yield "version", described.version, [asked.version]
+    yield "source", described.source, [plan.source]
+    yield "limit", described.limit, [plan.limit]
+    yield "tasks", described.tasks_digest, [asked.digest]
+    yield "number of tasks", described.tasks, [asked.tasks]
+    yield "the verifier's code", described.code, [asked.code]
+    yield "the verifier's files", described.sources, [asked.sources]
+    yield "the digest of the verifier's files", described.code, [digest(described.sources)]
+    yield "chance", described.chance, [plan.chance]
+
+
+def _of_run(
+    run: Path, record: RunRecord, plan: Plan, plans: Sequence[Plan], described: CertifiedBenchmark
+) -> Iterator[Fact]:
+    asked = plan.benchmark
+    servers = [line.suite.models[run.name].server() for line in plans if run.name in line.suite.models]
+    yield "model", record.model, [run.name]
+    yield "benchmark", record.benchmark, [asked.name]
+    yield "version", record.version, [asked.version]
+    yield "tasks", record.tasks_digest, [asked.digest]
+    yield "number of tasks", record.tasks, [asked.tasks]
+    yield "the verifier's code", record.code, [asked.code]
+    yield "the verifier's files", record.sources, [asked.sources]
+    yield "prompts", prompts_digest(read_tasks(run)), [described.prompts_digest]
+    yield "sampling", record.sampling, [described.sampling]
+    yield "limits", record.limits, [described.limits]
+    yield "agent", record.agent, [plan.agent]
+    yield "seed", record.seed, [plan.seed]
+    yield "repeats", record.repeats, [*(line.repeats for line in plans)]
+    yield "server", record.server, [*map(_plain, servers)]
+    yield "identity", _stated(record.identity, servers[-1]), [_plain(servers[-1].identity())]
+    for role in record.roles.keys() | plan.suite.roles.keys():
+        configs = [line.suite.roles[role] for line in plans if role in line.suite.roles]
+        if used := record.roles.get(role):
+            yield f"server of the {role}", used.server, [*map(_plain, configs)] or [{}]
+            if configs:
+                yield f"identity of the {role}", _stated(used.identity, configs[-1]), [_plain(configs[-1].identity())]
+        else:
+            yield f"model in the role {role}", None, [_plain(config) for config in configs]
+
+
+def _of_registry(name: str, record: RunRecord, started: Sequence[Started]) -> Iterator[Fact]:
+    for line in (line for line in started if line.id == record.id):
+        yield "benchmark", record.benchmark, [line.benchmark]
+        yield "version", record.version, [line.version]
+        yield "number of tasks", record.tasks, [line.tasks]
+        yield "tasks", record.tasks_digest, [line.tasks_digest]
+        yield "model", record.model, [line.model]
+        yield "identity", digest(record.identity), [line.identity]
+        yield "seed", record.seed, [line.seed]
+        yield "repeats", record.repeats, [line.repeats]
+        yield "started", record.started, [line.at]
+        yield "folder", name, [Path(line.path).name]
+    if old := record.rescored:
+        for line in (line for line in started if line.id == old.id):
+            yield "rescored: version", old.version, [line.version]
+            yield "rescored: tasks", old.tasks_digest, [line.tasks_digest]
+            yield "rescored: model", record.model, [line.model]
+            yield "rescored: identity", digest(record.identity), [line.identity]
+            yield "rescored: seed", record.seed, [line.seed]
+
+
+def _of_rollouts(run: Path, record: RunRecord, plan: Plan, plans: Sequence[Plan]) -> Iterator[str]:
+    """Each kind of contradiction once, with the first rollout that shows it."""
+    most = None if any(line.until_stable for line in plans) else max(line.repeats for line in plans)
+    member, wrong = plan.suite.models[run.name], dict[str, str]()
+    others = {other.id for other in plan.suite.models.values() if other.id and not member.id.endswith(other.id)}
+    if member.dialect == "replay":
+        others.clear()  # what it replays may be another model's
+    for made in read_rollouts(run):
+        at = f"runs/{run.name}, {made.task}, repeat {made.repeat}"
+        if made.seed != (expected := seed_of(record.seed, made.task, made.repeat)):
+            wrong.setdefault("seed", f"{at}: seed {made.seed}, and {expected} from the run's seed, task and repeat")
+        if most is not None and made.repeat >= most:
+            wrong.setdefault("repeat", f"{at}: a repeat that plan.jsonl, which has {most}, never asked for")
+        if strangers := {turn.response.model for turn in made.turns} & others:
+            wrong.setdefault("model", f"{at}: answered by {shown(strangers.pop())}, another model of the suite")
+    yield from wrong.values()
+
+
+def _different(facts: Iterator[Fact], here: str, elsewhere: str) -> list[str]:
+    return [
+        f"{here}: {what} {shown(value)}, and {shown(allowed[-1])} in {elsewhere}"
+        for what, value, allowed in facts
+        if value not in allowed
+    ]
+
+
+def _plain(value: Any) -> Any:
+    """Returns a configuration, or its identity, as run.json holds it."""
+    return msgspec.json.decode(msgspec.json.encode(value))
+
+
+def _stated(identity: dict[str, Any], config: ModelConfig) -> dict[str, Any]:
+    """Returns what of an identity the configuration says; the rest the model itself says, such as its weights."""
+    return {name: value for name, value in identity.items() if name in config.identity()}

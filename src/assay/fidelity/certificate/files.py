@@ -1,0 +1,77 @@
+"""The files of a profile's folder that a certificate is of. A link, a pipe or a device in place of one is refused."""
+
+import hashlib
+import re
+import stat
+from pathlib import Path
+
+from msgspec import Struct
+
+from assay.errors import InputError
+
+_ROLLOUTS = r"rollouts(-\d+-of-\d+)?\.jsonl"
+EVIDENCE = re.compile(
+    rf"plan\.jsonl|marks\.jsonl|runs/[^/]+/(run\.json|tasks\.jsonl|{_ROLLOUTS}|reference\.jsonl|parity\.json)"
+)
+"""The files of a profile's folder that everything follows from; the rest is derived from them."""
+GROWING = re.compile(rf"marks\.jsonl|plan\.jsonl|runs/[^/]+/{_ROLLOUTS}")
+"""Those of them that later commands may add lines to."""
+
+
+class FileRecord(Struct, frozen=True, forbid_unknown_fields=True):
+    """A file as it was certified."""
+
+    sha256: str
+    bytes: int
+
+
+def evidence_paths(folder: Path) -> list[str]:
+    """Returns the files that everything follows from, as paths in the folder, sorted."""
+    found = [path for pattern in ("*.jsonl", "runs/*/*") for path in folder.glob(pattern)]
+    return sorted(path for path in (one.relative_to(folder).as_posix() for one in found) if EVIDENCE.fullmatch(path))
+
+
+def check_evidence(folder: Path) -> None:
+    """Raises InputError where one of these is no regular file of this folder, so that none that leads out is opened."""
+    for path in evidence_paths(folder):
+        is_there(folder, path)
+
+
+def is_there(folder: Path, path: str) -> bool:
+    """Whether a folder has a file at a path. Raises InputError for anything but a regular file, reached by no link."""
+    place, mode = folder, 0
+    for part in Path(path).parts:
+        place /= part
+        try:
+            mode = place.lstat().st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        if stat.S_ISLNK(mode):
+            raise InputError(place, None, "a link", "a file or folder of the profile itself")
+    if not stat.S_ISREG(mode):
+        raise InputError(place, None, "a folder, pipe or device", "a regular file")
+    return True
+
+
+def evidence_of(folder: Path) -> dict[str, FileRecord]:
+    """Returns the digests of these files."""
+    return {path: file_record(folder / path) for path in evidence_paths(folder)}
+
+
+def file_record(path: Path, size: int | None = None) -> FileRecord:
+    """Returns the digest of a file, or of its first `size` bytes."""
+    hashed, left, read = hashlib.sha256(), size, 0
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20 if left is None else min(1 << 20, left)):
+            hashed.update(chunk)
+            read += len(chunk)
+            left = None if left is None else left - len(chunk)
+    return FileRecord(hashed.hexdigest(), read)
+
+
+def ends_a_line(path: Path, size: int | None = None) -> bool:
+    """Whether a file, or its first `size` bytes, ends in a whole line; an empty one does."""
+    with path.open("rb") as file:
+        end = file.seek(0, 2) if size is None else size
+        file.seek(max(0, end - 1))
+        return end == 0 or file.read(1) == b"\n"

@@ -1,0 +1,110 @@
+"""What a certificate says: the structs of `certificate.json`."""
+
+from typing import Any
+
+from msgspec import Struct
+
+from assay.fidelity.certificate.files import FileRecord
+from assay.fidelity.certificate.registry import Register
+from assay.fidelity.schema.evidence import ReferenceRecord, RungVerdict
+from assay.fidelity.schema.profile import Gate, ModelSummary
+from assay.store import Rescored
+from assay.types import Kind, Role, RolloutLimits, Sampling
+
+FORMAT = 1
+NAME = "certificate.json"
+
+
+class CertifiedBenchmark(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The benchmark that was measured: all of it that decides about a score."""
+
+    name: str
+    version: str
+    source: str
+    """How it was named on the command line."""
+    tasks: int
+    tasks_digest: str
+    prompts_digest: str
+    """Of what a model is shown: input items, tools, output format."""
+    code: str
+    """Digest of its own Python files."""
+    sources: dict[str, str]
+    """SHA-256 of these and of Assay's files that they stand on."""
+    limit: int | None
+    """Only so many tasks, from the first; null for all."""
+    repeats: int
+    sampling: Sampling
+    limits: RolloutLimits
+    chance: float
+    formats: list[str]
+    original: bool
+    """Whether it states that there is no other code to compare it with."""
+    repository: str | None
+    """Where the original code is, as published.toml states it."""
+    published: str | None
+    """SHA-256 of its published.toml."""
+
+
+class CertifiedModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One model of the suite: how it was run, and how it did."""
+
+    role: Role
+    kind: Kind
+    tier: int
+    summary: ModelSummary
+    run: str | None = None
+    """The run's id; null where the model did not run."""
+    server: dict[str, Any] = {}
+    identity: dict[str, Any] = {}
+    """The part of the server's configuration that decides which outputs to expect."""
+    roles: dict[str, Any] = {}
+    """The identities of the models that it was asked together with."""
+    sampling: Sampling = Sampling()
+    limits: RolloutLimits = RolloutLimits()
+    seed: int = 0
+    started: str | None = None
+    rollouts: str | None = None
+    """Digest of the files of its rollouts."""
+    rescored: Rescored | None = None
+    """The run that its rollouts were taken from, where another verifier scored them at first."""
+    versions: dict[str, str] = {}
+    by_repeat: list[float | None] = []
+    """The score of each repeat alone: the mean over tasks."""
+
+
+class CertifiedParity(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `assay parity` found for one model, with the scores of the original code."""
+
+    verdict: RungVerdict
+    reason: str
+    margin: float
+    at: str
+    reference: ReferenceRecord
+    by_repeat: list[float | None]
+
+
+class Certificate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`certificate.json`."""
+
+    format: int = FORMAT
+    verified: bool
+    missing: list[str]
+    """What keeps it from being verified, a line each; empty where it is."""
+    benchmark: CertifiedBenchmark
+    suite: str
+    models: dict[str, CertifiedModel]
+    gates: list[Gate]
+    parity: dict[str, CertifiedParity]
+    """By model."""
+    evidence: dict[str, FileRecord]
+    """By path in the profile's folder."""
+    registry: Register
+    versions: dict[str, str]
+    computed_by: str
+    """Digest of Assay's own code: another one may word or round something otherwise."""
+    made: str
+    """ISO 8601, UTC."""
+    signed_by: str | None = None
+    """The key's fingerprint."""
+    digest: str = ""
+    """Of everything above, as canonical JSON."""

@@ -1,0 +1,344 @@
+"""Forged certificates: the files of a real profile are changed, and all that an attacker can make anew is made anew."""
+
+import asyncio
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from assay.benchmark.catalog import load
+from assay.cli.fidelity.certificate import verify as verify_command
+from assay.errors import UsageError
+from assay.fidelity.certificate.certificate import assemble, certify, describe, rendered, sealed
+from assay.fidelity.certificate.schema import Certificate
+from assay.fidelity.certificate.validity import Validity, verify
+from assay.fidelity.profile import contenders_of, gather, read_plan
+from assay.fidelity.profile.build import known_gates, write
+from assay.report.certificate import renderings
+from assay.store import line_digest
+from tests.commands import assay
+
+Line = dict[str, Any]
+ASKED = ("profile", "arithmetic", "--limit", "10", "--repeats", "4", "--out", "profiles/p")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("made")
+    code, _, err = assay(*ASKED, "--models", "policy,nano-instruct", cwd=place)
+    assert code == 0, err
+    return place
+
+
+@pytest.fixture
+def folder(made: Path, tmp_path: Path) -> Path:
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "profiles/p"
+
+
+def change_lines(path: Path, change: Callable[[Line], object]) -> None:
+    """Change each line of a JSONL file; in a registry the digests that link the lines follow."""
+    lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+    previous, written = "", b""
+    for line in lines:
+        change(line)
+        if "previous" in line:
+            line["previous"] = previous
+        encoded = msgspec.json.encode(line)
+        previous, written = line_digest(encoded), written + encoded + b"\n"
+    path.write_bytes(written)
+
+
+def change_run(folder: Path, change: Callable[[Line], object], model: str = "policy") -> None:
+    path = folder / f"runs/{model}/run.json"
+    record = json.loads(path.read_bytes())
+    change(record)
+    path.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def forge(folder: Path, claim: Callable[[Line], object] = lambda _: None) -> None:
+    """Certify what the files say, with no check, and then change the certificate itself."""
+    plan, benchmark = read_plan(folder), load("arithmetic")
+    known = asyncio.run(known_gates(folder, plan, benchmark, again=True))
+    evidence = gather(folder, plan, contenders_of(folder, plan, cached=False), benchmark)
+    plain = msgspec.to_builtins(assemble(folder, evidence, write(folder, evidence, known), describe(benchmark, plan)))
+    claim(plain)
+    certificate = sealed(msgspec.convert(plain, Certificate))
+    for name, data in {"certificate.json": rendered(certificate), **renderings(certificate)}.items():
+        (folder / name).write_bytes(data)
+
+
+def found(folder: Path, **more: Any) -> Validity:
+    return asyncio.run(verify(folder / "certificate.json", renderings=renderings, **more))
+
+
+def swap(folder: Path, name: str) -> None:
+    policy, nano = folder / "runs/policy" / name, folder / "runs/nano-instruct" / name
+    policy.rename(folder / "aside")
+    nano.rename(policy)
+    (folder / "aside").rename(nano)
+
+
+def call_gpt_5(folder: Path) -> None:
+    change_lines(folder / "plan.jsonl", lambda plan: plan["suite"]["models"]["policy"].update(id="gpt-5"))
+
+
+def change_run_and_registry(**fields: Any) -> Callable[[Path], None]:
+    """Change facts of a run, and the same where the registry states them."""
+
+    def change(folder: Path) -> None:
+        def of_line(line: Line) -> None:
+            if line.get("model") == "policy":
+                line.update({name: value for name, value in fields.items() if name in line})
+
+        change_run(folder, lambda record: record.update(fields))
+        change_lines(folder.parent / "started.jsonl", of_line)
+
+    return change
+
+
+def change_identity(folder: Path) -> None:
+    identity = {"dialect": "local", "id": "gpt-5"}
+    change_run(folder, lambda record: record.update(identity=identity, server=identity))
+    digest = line_digest(msgspec.json.encode(identity, order="sorted"))
+    change_lines(
+        folder.parent / "started.jsonl",
+        lambda line: line.update(identity=digest) if line.get("model") == "policy" else None,
+    )
+
+
+def change_registry(**fields: Any) -> Callable[[Path], None]:
+    return lambda folder: change_lines(
+        folder.parent / "started.jsonl", lambda line: line.update(fields) if "model" in line else None
+    )
+
+
+def share_an_id(folder: Path) -> None:
+    other = json.loads((folder / "runs/nano-instruct/run.json").read_bytes())
+    change_run(folder, lambda record: record.update(id=other["id"], started=other["started"]))
+
+
+def keep_the_best_repeats(folder: Path) -> None:
+    rows: dict[str, list[Line]] = defaultdict(list)
+    path = folder / "runs/policy/rollouts.jsonl"
+    for line in path.read_bytes().splitlines():
+        rows[json.loads(line)["task"]].append(json.loads(line))
+    best = [sorted(of_task, key=lambda row: -row["outcome"]["reward"])[:2] for of_task in rows.values()]
+    kept = [{**row, "repeat": repeat} for of_task in best for repeat, row in enumerate(of_task)]
+    path.write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in kept))
+    for name in ("policy", "nano-instruct"):
+        change_run(folder, lambda record: record.update(repeats=2), name)
+    change_lines(folder / "plan.jsonl", lambda plan: plan.update(repeats=2))
+    change_registry(repeats=2)(folder)
+    path = folder / "runs/nano-instruct/rollouts.jsonl"
+    lines = [line for line in path.read_bytes().splitlines(keepends=True) if json.loads(line)["repeat"] < 2]
+    path.write_bytes(b"".join(lines))
+
+
+def set_seeds(folder: Path) -> None:
+    change_lines(folder / "runs/policy/rollouts.jsonl", lambda row: row.update(seed=1))
+
+
+def invent_a_rescoring(folder: Path) -> None:
+    old = {"run": "policy", "id": "0" * 16, "version": "0", "tasks_digest": "0" * 64, "code": "0" * 64, "rollouts": ""}
+    change_run(folder, lambda record: record.update(rescored=old))
+
+
+def rescore_from_another(folder: Path) -> None:
+    """A run that is registered, and was made by another model."""
+    other = json.loads((folder / "runs/nano-instruct/run.json").read_bytes())
+    old = {name: other[name] for name in ("id", "version", "tasks_digest", "code")} | {"run": "policy", "rollouts": ""}
+    change_run(folder, lambda record: record.update(rescored=old))
+
+
+def plant_a_repeat(folder: Path) -> None:
+    path = folder / "runs/policy/rollouts.jsonl"
+    rows = [json.loads(line) for line in path.read_bytes().splitlines()]
+    planted = [{**row, "repeat": 4} for row in rows if row["outcome"]["reward"]]
+    with path.open("ab") as file:
+        file.writelines(msgspec.json.encode(row) + b"\n" for row in planted)
+
+
+def plant_rewards(folder: Path) -> None:
+    change_lines(folder / "runs/policy/rollouts.jsonl", lambda row: row["outcome"].update(reward=1.0))
+
+
+def disown(certificate: Line) -> None:
+    certificate["registry"]["unregistered"] = []
+    certificate["missing"] = [line for line in certificate["missing"] if not line.startswith("not written down")]
+
+
+FORGERIES: dict[str, tuple[Callable[[Path], object], str, str]] = {
+    "two models' folders": (lambda folder: swap(folder, ""), "numbers", "model nano-instruct, and policy"),
+    "two models' rollouts": (lambda folder: swap(folder, "rollouts.jsonl"), "numbers", "another model of the suite"),
+    "the plan's server": (call_gpt_5, "numbers", r'server {"dialect":"local","id":"policy"}, and .*gpt-5'),
+    "a run's model": (change_run_and_registry(model="gpt-5"), "numbers", "model gpt-5, and policy"),
+    "a run's identity": (change_identity, "numbers", r'identity {"dialect":"local","id":"gpt-5"}, and'),
+    "a run's sampling": (change_run_and_registry(sampling={"temperature": 0.0}), "numbers", "sampling .*and"),
+    "a run's limits": (change_run_and_registry(limits={"steps": 2}), "numbers", "limits .*and"),
+    "a run's agent": (change_run_and_registry(agent={"agent": "program"}), "numbers", "agent .*and"),
+    "a run's seed": (change_run_and_registry(seed=7), "numbers", "seed 7, and 0"),
+    "the registry's repeats": (change_registry(repeats=1), "numbers", r"repeats 4, and 1 in started\.jsonl"),
+    "the registry's date": (change_registry(at="2020-01-01T00:00:00+00:00"), "numbers", "started .*, and 2020"),
+    "the registry's seed": (change_registry(seed=3), "numbers", r"seed 0, and 3 in started\.jsonl"),
+    "one id for two runs": (share_an_id, "numbers", "the id of runs/"),
+    "the best repeats": (keep_the_best_repeats, "numbers", r"seed \d+, and \d+ from the run's seed"),
+    "every seed": (set_seeds, "numbers", r"repeat \d: seed 1, and \d+ from the run's seed, task and repeat"),
+    "an invented rescoring": (invent_a_rescoring, "registry", "names other runs"),
+    "a rescoring of another's run": (rescore_from_another, "numbers", "rescored: model policy, and nano-instruct"),
+    "a repeat that was never planned": (plant_a_repeat, "numbers", r"plan\.jsonl, which has 4, never asked for"),
+    "rewards": (plant_rewards, "rewards", "1 for .* in the file, 0 for .* from its output"),
+}
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_a_fact_that_stands_in_two_files_is_compared(folder: Path, name: str):
+    change, what, expected = FORGERIES[name]
+    change(folder)
+    forge(folder, disown)
+    assert verify_command(folder / "certificate.json", strict=True, rescore=True) == 3
+    looked = {one.what: one for one in found(folder, rescored=True).looked}
+    assert looked[what].answer == "forged"
+    assert re.search(expected, looked[what].reason), looked[what].reason
+    if what == "numbers":
+        with pytest.raises(UsageError, match="holds files that are not of one profile"):
+            asyncio.run(certify(folder))
+
+
+def test_what_nobody_changed_is_valid(folder: Path):
+    forge(folder)
+    validity = found(folder, rescored=True, strict=True)
+    assert (validity.verdict, validity.unseen) == ("valid", [])
+
+
+# ---- What a certificate's folder may hold
+
+
+@pytest.mark.parametrize("name", ["plan.jsonl", "runs/policy/run.json", "runs/policy/rollouts.jsonl", "marks.jsonl"])
+@pytest.mark.parametrize("kind", ["link", "pipe", "device"])
+def test_only_regular_files_of_the_profile_are_opened(folder: Path, tmp_path: Path, name: str, kind: str):
+    forge(folder)
+    path, aside = folder / name, tmp_path / "aside"
+    if path.exists():
+        path.rename(aside)
+    if kind == "link":
+        aside.touch()
+        path.symlink_to(aside)
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    code, out, err = assay("verify", str(folder / "certificate.json"), cwd=tmp_path, timeout=60)
+    assert code == 3 and out.startswith("forged"), err
+    words = "".join(err.split())
+    assert name in words and ("alink" in words or "pipe" in words)
+
+
+@pytest.mark.parametrize("name", ["profile.json", "certificate.md", "certificate.sig", "../started.jsonl"])
+def test_a_pipe_in_place_of_any_other_file_holds_nothing_up(folder: Path, tmp_path: Path, name: str):
+    forge(folder)
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    code, _, err = assay("verify", str(folder / "certificate.json"), cwd=tmp_path, timeout=60)
+    assert code == 3, err
+
+
+def test_a_run_that_is_a_link_to_another_folder_is_refused(folder: Path, tmp_path: Path):
+    forge(folder)
+    (folder / "runs/policy").rename(tmp_path / "aside")
+    (folder / "runs/policy").symlink_to(tmp_path / "aside")
+    before = sorted(tmp_path.rglob("*"))
+    assert verify_command(folder / "certificate.json", rescore=True) == 3
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["../../elsewhere", "/etc/elsewhere", "a/../../b"])
+def test_a_models_name_leads_nowhere_else(folder: Path, tmp_path: Path, name: str):
+    forge(folder)
+
+    def rename(plan: Line) -> None:
+        plan["suite"]["models"] = {name: plan["suite"]["models"]["policy"]}
+
+    change_lines(folder / "plan.jsonl", rename)
+    records = {"plan.jsonl": {"sha256": line_digest(b""), "bytes": 0}}
+    plain = json.loads((folder / "certificate.json").read_bytes())
+    data = (folder / "plan.jsonl").read_bytes()
+    records["plan.jsonl"] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    plain["evidence"] |= records
+    certificate = sealed(msgspec.convert(plain, Certificate))
+    (folder / "certificate.json").write_bytes(rendered(certificate))
+    before = sorted(tmp_path.rglob("*"))
+    assert verify_command(folder / "certificate.json", rescore=True) == 3
+    assert "can't be a folder's" in next(one.reason for one in found(folder).looked if one.what == "numbers")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_registry_that_names_a_foreign_folder_has_it_opened_by_nobody(folder: Path, tmp_path: Path):
+    """A run that was thrown away is looked for where the registry says, and only below the registry's folder."""
+    os.mkfifo(tmp_path / "run.json")
+    line = json.loads((folder.parent / "started.jsonl").read_bytes().splitlines()[0])
+    with (folder.parent / "started.jsonl").open("ab") as file:
+        for path in ("..", "../profiles/..", str(tmp_path)):
+            file.write(msgspec.json.encode({**line, "id": path, "path": path, "previous": ""}) + b"\n")
+    change_lines(folder.parent / "started.jsonl", lambda line: None)
+    forge(folder)
+    code, _, err = assay("verify", str(folder / "certificate.json"), cwd=tmp_path, timeout=60)
+    assert code == 0, err
+
+
+def test_a_benchmark_that_is_made_of_a_file_is_not_read_by_the_certificates_word(folder: Path):
+    def rename(plan: Line) -> None:
+        plan["source"] = "mcq:/etc/passwd"
+
+    change_lines(folder / "plan.jsonl", rename)
+    forge(folder)
+    validity = found(folder)
+    assert (validity.verdict, validity.unseen) == ("valid", ["benchmark"])
+    assert "mcq:/etc/passwd is not installed here" in next(o.reason for o in validity.looked if o.what == "benchmark")
+    assert verify_command(folder / "certificate.json") == 5
+    assert verify_command(folder / "certificate.json", benchmark="arithmetic") == 0
+
+
+# ---- What is said
+
+
+def test_rewards_that_nobody_found_again_are_named_under_strict(folder: Path):
+    forge(folder)
+    assert found(folder).unseen == []
+    validity = found(folder, strict=True)
+    assert (validity.verdict, validity.unseen) == ("valid", ["rewards"])
+    assert verify_command(folder / "certificate.json", strict=True) == 5
+    assert verify_command(folder / "certificate.json") == 0
+
+
+def test_a_date_to_come_and_another_code_are_said(folder: Path):
+    forge(folder, lambda plain: plain.update(made="2999-01-01T00:00:00+00:00", computed_by="0" * 64))
+    looked = {one.what: one for one in found(folder).looked}
+    assert looked["date"].answer == "not looked at" and "2999-01-01" in looked["date"].reason
+    assert "Another code of Assay" in looked["certificate"].reason
+    assert verify_command(folder / "certificate.json") == 5
+    forge(folder, lambda plain: plain.update(made="yesterday"))
+    assert verify_command(folder / "certificate.json") == 3
+
+
+def test_a_model_with_a_slash_in_its_name_is_certified(tmp_path: Path):
+    (tmp_path / "suite.toml").write_text(
+        'name = "mine"\norder = [["Qwen/Qwen3-4B", "nano"]]\n'
+        '[models."Qwen/Qwen3-4B"]\ndialect = "local"\nid = "policy"\nrole = "closed"\nkind = "instruct"\n'
+        '[models.nano]\ndialect = "local"\nid = "nano-instruct"\nrole = "open"\nkind = "instruct"\n'
+    )
+    arguments = ("--limit", "10", "--repeats", "1", "--out", "profiles/p", "--suite", "suite.toml")
+    code, _, err = assay("profile", "arithmetic", *arguments, cwd=tmp_path)
+    assert code == 0, err
+    assert sorted(path.name for path in (tmp_path / "profiles/p/runs").iterdir()) == ["Qwen--Qwen3-4B", "nano"]
+    assert assay("certify", "profiles/p", cwd=tmp_path)[0] == 0
+    code, out, err = assay("verify", "profiles/p/certificate.json", "--rescore", cwd=tmp_path)
+    assert code == 0 and out.startswith("valid"), err
