@@ -59,11 +59,9 @@ async def verify(
 ) -> Validity:
     """Returns whether a certificate is true of its profile: valid, expired or forged, and what was looked at.
 
-    `unseen` of what comes back is empty only if nothing was left out.
-
     `profile` is the folder of the evidence (by default the one that holds the certificate), `benchmark` says where the
     benchmark is if it has no name here, `key` is the public key that must have signed, and `rescored` asks that every
-    reward is computed again. Raises UsageError where the file can't be read.
+    reward is computed again. `unseen` names what could not be looked at. Raises UsageError for a file that is none.
     """
     return await verify_certificate(
         Path(certificate),
