@@ -3,6 +3,7 @@
 import asyncio
 import os
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -341,6 +342,9 @@ def test_many_at_once_each_get_their_own_verdict():
 
 
 BLOCK = "```python\n" + RIGHT + "```"
+ADDS = "add = lambda a, b: a + b\n"
+DOCUMENTED = 'def add(a, b):\n    """Add.\n\n    ```\n    add(1, 2)\n    ```\n    """\n    return a + b\n'
+UNINDENTED = 'def add(a, b):\n    """Isn\'t #1.\n\n```\nadd(1, 2)\n```\n    """\n    return a + b\n'
 MESSAGES = [
     (RIGHT, RIGHT),
     (BLOCK, RIGHT),
@@ -360,6 +364,27 @@ MESSAGES = [
     ("I would rather talk about the weather.", "I would rather talk about the weather."),
     ("```python\n```", ""),
     (f"Write ```add``` so:\n{BLOCK}", RIGHT),
+    (f"{RIGHT}```", RIGHT),
+    (f"{RIGHT}```\nThis adds.", RIGHT),
+    (f"{RIGHT}```\nUse:\n```\nadd(1, 2)\n```", RIGHT),
+    (f"{RIGHT}```\nUse:\n```python\nadd(1, 2)\n```", RIGHT),
+    (f"{RIGHT.rstrip()}```", RIGHT),
+    (f"```python\n{RIGHT.rstrip()}```", RIGHT),
+    (f"Sure: {BLOCK}", RIGHT),
+    (f"\ufeff{BLOCK}", RIGHT),
+    (f"\ufeff{RIGHT}", RIGHT),
+    (f"1. {BLOCK}", RIGHT),
+    ("```python def add(a, b): return a + b```", "def add(a, b): return a + b\n"),
+    (f"```python\n{RIGHT}```python\nadd(1, 2)\n```", RIGHT),
+    (f"```markdown\n{BLOCK}\n```", RIGHT),
+    (f"```python\n{ADDS}```\nOutput:\n```\n5\n```", ADDS),
+    (f"```python\n{ADDS}```\nTry it:\n```python\nfrom solution import add\nadd(2, 3)\n```", ADDS),
+    ("```python\nfrom operator import add\n```\n```python\nadd(2, 3)\n```", "from operator import add\n"),
+    ("```python\n    return a + b\n```\nOutput:\n```\n5\n```", "return a + b\n"),
+    (f"```python\n{DOCUMENTED}```\nIt adds.", DOCUMENTED),
+    (f"```python\n{UNINDENTED}```\nIt adds.", UNINDENTED),
+    (f"```python\nHELP = '''\n```text\nA B\n```\n'''\n{RIGHT}```", f"HELP = '''\n```text\nA B\n```\n'''\n{RIGHT}"),
+    (f'```python\ndef add(a, b):\n    """Broken.\n```\nI mean:\n{BLOCK}', RIGHT),
 ]
 
 
@@ -373,10 +398,32 @@ def test_code_is_found_or_not_in_any_text(text: str):
     assert isinstance(code_in(text, "add"), str)
 
 
-@pytest.mark.timeout(20)
-@pytest.mark.parametrize("piece", ["`", "```\n", "~~~ `\n", " ", "\n ", "def ", "async def add", "```python\ndef add"])
-def test_a_megabyte_of_anything_is_read_at_once(piece: str):
-    code_in(piece * (10**6 // len(piece)), "add")
+HOSTILE = [
+    "```\n'''\n",
+    '"""\n```\n',
+    "a```\n",
+    "``` x",
+    "import add, ",
+    "add = ",
+    "from a.",
+    "```\n\\\\",
+    "'\"",
+    "{ ",
+    "#`",
+]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "piece", ["`", "```\n", "~~~ `\n", " ", "\n ", "def ", "async def add", "```python\ndef add", *HOSTILE]
+)
+def test_a_megabyte_of_anything_is_read_in_linear_time(piece: str):
+    def took(size: int) -> float:
+        started = time.process_time()
+        code_in(piece * (size // len(piece)), "add")
+        return time.process_time() - started
+
+    assert took(1_000_000) < 12 * max(took(250_000), 0.02)
 
 
 @pytest.mark.parametrize(
@@ -389,6 +436,18 @@ def test_a_megabyte_of_anything_is_read_at_once(piece: str):
         ("    def add(a, b):\n        pass", False),
         ("# def add(a, b):", False),
         ("add = 3", False),
+        ("add = lambda a, b: a + b", True),
+        ("add: Callable = functools.partial(plus, 1)", True),
+        ("add == other", False),
+        ("from operator import add", True),
+        ("from operator import iadd as add", True),
+        ("from operator import add as plus", False),
+        ("class add:\n    pass", True),
+        ("class Other:\n    def add(a, b):\n        pass", False),
+        ("def other():\n    def add(a, b):\n        pass\n    return add", False),
+        ("if FAST:\n    def add(a, b):\n        pass", True),
+        ("try:\n    from fast import add\nexcept ImportError:\n    add = None", True),
+        ("def other(\n    x,\n):\n    add = x", False),
     ],
 )
 def test_a_definition_is_told_from_what_looks_like_one(code: str, found: bool):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from assay.benchmark.verify.schema import NotJson, conforms, read_json, violations
 from assay.model.dialects.thinking import items
-from assay.types import Response, Score
+from assay.types import FunctionCall, Message, Response, Score
 from tests.benchmark.verify.hostile import judge_all
 
 PERSON = {
@@ -35,6 +35,19 @@ CONFORMING = [
     '```json\r\n{"name": "Ann"}\r\n```',
     '```json\n{"name": "Ann"}',
     '{"name": "```"}',
+    '\ufeff{"name": "Ann"}',
+    '```json\n{"name": "Ann"}```',
+    'Sure! ```json\n{"name": "Ann"}\n```',
+    'Sure: ```json {"name": "Ann"}```',
+    '```json {"name": "Ann"}\n```',
+    '```json{"name": "Ann"}```',
+    '~~~json\n{"name": "Ann"}\n~~~',
+    '````json\n{"name": "Ann"}\n````',
+    '{"name": "Ann"}\n```',
+    '{"name": "Ann"}\n```\nThat is it.',
+    '```json\n{"name": ""}\n```json\n{"name": "Ann"}\n```',
+    '1. ```json\n   {"name": "Ann"}\n   ```',
+    '```json\n{"name": "Ann \\"\\"\\" ```"}\n```',
 ]
 OTHER_JSON = [
     ("{}", "$: 'name' is a required property"),
@@ -157,3 +170,31 @@ def test_any_text_can_be_judged_and_twice_the_same(text: str):
 
 def test_a_long_hostile_text_takes_linear_time():
     judge_all(score)
+
+
+def test_a_payload_may_stand_in_a_call_of_the_tool_that_the_benchmark_names():
+    def called(*arguments: str) -> Response:
+        calls = [FunctionCall(call_id=str(n), name="hand_in", arguments=one) for n, one in enumerate(arguments)]
+        return Response(output=[Message(role="assistant", content='{"name": "Bob"}'), *calls])
+
+    assert conforms(called("{}", '{"name": "Ann"}'), PERSON, tool="hand_in").reward == 1
+    assert conforms(called('{"name": "Ann"}', "{}"), PERSON, tool="hand_in").reward == 0
+    assert conforms(called('{"name": "Ann"'), PERSON, tool="hand_in") == Score(reward=0.0, metrics={"json": 0.0})
+    assert conforms(called('{"name": "Ann"}'), PERSON, tool="other").reward == 0
+    assert conforms(called("{}"), PERSON).reward == 1  # the message counts where no tool is named
+
+
+def test_a_schema_may_be_closed_by_default():
+    inner = {"type": "object", "properties": {"n": {"type": "integer"}}}
+    schema = {"type": "object", "properties": {"properties": inner, "open": {**inner, "additionalProperties": True}}}
+
+    def of(text: str, closed: bool) -> float:
+        return conforms(Response(output=items(text)), schema, closed=closed).reward
+
+    for text, right in [
+        ('{"properties": {"n": 1}}', 1),
+        ('{"more": 1}', 0),
+        ('{"properties": {"more": 1}}', 0),
+        ('{"open": {"more": 1}}', 1),
+    ]:
+        assert (of(text, closed=False), of(text, closed=True)) == (1, right)

@@ -1,8 +1,9 @@
 """JSON in a message, held against a JSON schema."""
 
 import json
+import re
 from collections import Counter
-from typing import Any
+from typing import Any, cast
 
 from jsonschema import Draft202012Validator, SchemaError
 from jsonschema.protocols import Validator
@@ -10,10 +11,15 @@ from jsonschema.validators import validator_for
 from jsonschema_specifications import REGISTRY  # pyright: ignore[reportMissingTypeStubs]
 from referencing.exceptions import Unresolvable
 
-from assay.types import Response, Score
+from assay.benchmark.verify.fences import fenced
+from assay.types import FunctionCall, Response, Score
 
 SHOWN = 10
 """Violations that are told at most."""
+_NAMED = ("properties", "patternProperties", "dependentSchemas", "$defs", "definitions")
+"""Keywords that hold schemas by a name of the author's."""
+_VALUES = ("const", "enum", "default", "examples")
+"""Keywords that hold values, which may look like schemas."""
 
 
 class NotJson(ValueError):
@@ -26,22 +32,34 @@ def read_json(text: str) -> Any:
     Raises NotJson, which says where the text goes wrong. Strict: NaN, Infinity and an object that has a key twice are
     no JSON, and prose around bare JSON makes the whole no JSON.
     """
-    blocks = _fenced(text)
-    marked = [body for language, body in blocks if language.lower() == "json"] or [body for _, body in blocks]
-    said = (marked[-1] if marked else text).strip()
-    if not said:
-        raise NotJson("there is no JSON: the text is empty")
+    text = text.strip("\ufeff \t\r\n")
     try:
-        return json.loads(said, parse_constant=_refuse, object_pairs_hook=_unique)
-    except json.JSONDecodeError as error:
-        near = said[max(0, error.pos - 20) : error.pos + 20]
-        raise NotJson(f"not JSON: {error.msg} at line {error.lineno}, column {error.colno}, near {near!r}") from None
-    except RecursionError:
-        raise NotJson("not JSON that can be read: nested too deep") from None
+        return _decoded(text)
     except NotJson:
-        raise
-    except ValueError as error:
-        raise NotJson(f"not JSON that can be read: {error}") from None
+        blocks = fenced(text, _is_json)
+        if not blocks:
+            raise
+    marked = [block for block in blocks if block.language == "json"] or blocks
+    return _decoded(marked[-1].body.strip())
+
+
+def own_object(text: str, schema: dict[str, Any], untrusted: str = "") -> Any:
+    """The object by the schema that a judge ends its reply with, fenced or not.
+
+    Raises NotJson where the reply ends with none, where it has several that differ, or where the object is a quotation
+    of `untrusted`, the text that was judged.
+    """
+    objects = _objects(text, schema)
+    if not objects or text[objects[-1][1] :].strip("`~ \t\r\n"):
+        raise NotJson("the reply does not end with an object of the expected form")
+    start, end, value = objects[-1]
+    if any(other != value for *_, other in objects):
+        raise NotJson("the reply has several objects that differ")
+    if wrong := violations(value, schema):
+        raise NotJson(wrong[0])
+    if "".join(text[start:end].split()) in "".join(untrusted.split()):
+        raise NotJson("the object is a quotation of the text that was judged")
+    return value
 
 
 def violations(value: Any, schema: dict[str, Any]) -> list[str]:
@@ -60,30 +78,79 @@ def violations(value: Any, schema: dict[str, Any]) -> list[str]:
     return [*told, f"and {len(found) - SHOWN} more"] if len(found) > SHOWN else told
 
 
-def conforms(response: Response, schema: dict[str, Any]) -> Score:
-    """1 where the message is JSON by the schema, else 0; the answer is that JSON in one line."""
+def conforms(response: Response, schema: dict[str, Any], *, tool: str | None = None, closed: bool = False) -> Score:
+    """1 where the message is JSON by the schema, else 0; the answer is that JSON in one line.
+
+    `tool` names the tool whose last call has the JSON as its arguments, in place of the message. `closed` forbids
+    properties that an object's schema does not name, where it says nothing about them.
+    """
     try:
-        value = read_json(response.text)
+        value = read_json(response.text if tool is None else _arguments(response, tool))
     except NotJson:
         return Score(reward=0.0, metrics={"json": 0.0})
-    right = not violations(value, schema)
+    right = not violations(value, _closed(schema) if closed else schema)
     return Score(reward=float(right), metrics={"json": 1.0}, answer=json.dumps(value, ensure_ascii=False))
 
 
-def _fenced(text: str) -> list[tuple[str, str]]:
-    """(language, body) of each fenced block; one that is never closed goes on to the end."""
-    blocks: list[tuple[str, str]] = []
-    language, body = None, list[str]()
-    for line in text.split("\n"):
-        mark = line.strip()
-        if not mark.startswith("```"):
-            body.append(line)
-        elif language is None:
-            language, body = mark.strip("`").strip(), []
-        else:
-            blocks.append((language, "\n".join(body)))
-            language = None
-    return blocks if language is None else [*blocks, (language, "\n".join(body))]
+def _arguments(response: Response, tool: str) -> str:
+    """The arguments of the last call of a tool; nothing where there is none."""
+    calls = [item for item in response.output if isinstance(item, FunctionCall) and item.name == tool]
+    return calls[-1].arguments if calls else ""
+
+
+def _closed(schema: Any) -> Any:
+    """The schema with `additionalProperties` false for each object that names properties and says nothing of others."""
+    if isinstance(schema, list):
+        return [_closed(part) for part in cast(list[Any], schema)]
+    if not isinstance(schema, dict):
+        return schema
+    schema = cast(dict[str, Any], schema)
+    parts: dict[str, Any] = {
+        key: {name: _closed(value) for name, value in part.items()} if key in _NAMED else _closed(part)
+        for key, part in schema.items()
+        if key not in _VALUES
+    }
+    opened: dict[str, Any] = {"additionalProperties": False} if "properties" in parts else {}
+    return {**opened, **parts, **{key: schema[key] for key in _VALUES if key in schema}}
+
+
+def _objects(text: str, schema: dict[str, Any]) -> list[tuple[int, int, Any]]:
+    """(start, end, value) of each object in a text that begins with a key of the schema, up to a malformed one."""
+    keys = "|".join(map(re.escape, schema["properties"]))
+    begun = re.compile(rf"\{{\s*+\"(?:{keys})\"\s*+:")
+    found: list[tuple[int, int, Any]] = []
+    end = 0
+    while start := begun.search(text, end):
+        try:
+            value, end = _DECODER.raw_decode(text, start.start())
+        except (RecursionError, ValueError):
+            value, end = None, len(text)
+        found.append((start.start(), end, value))
+    return found
+
+
+def _decoded(text: str) -> Any:
+    if not text:
+        raise NotJson("there is no JSON: the text is empty")
+    try:
+        return _DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        near = text[max(0, error.pos - 20) : error.pos + 20]
+        raise NotJson(f"not JSON: {error.msg} at line {error.lineno}, column {error.colno}, near {near!r}") from None
+    except RecursionError:
+        raise NotJson("not JSON that can be read: nested too deep") from None
+    except NotJson:
+        raise
+    except ValueError as error:
+        raise NotJson(f"not JSON that can be read: {error}") from None
+
+
+def _is_json(text: str) -> bool:
+    try:
+        _decoded(text.strip())
+    except NotJson:
+        return False
+    return True
 
 
 def _validator(schema: dict[str, Any]) -> Validator:
@@ -109,3 +176,6 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _cut(text: str) -> str:
     return text if len(text) <= 200 else f"{text[:200]}…"
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse, object_pairs_hook=_unique)

@@ -13,7 +13,7 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.benchmark.verify.schema import NotJson, read_json, violations
+from assay.benchmark.verify.schema import NotJson, own_object
 from assay.errors import ModelError
 from assay.fidelity.review.review import Opened
 from assay.fidelity.review.transcript import asked, attempt
@@ -84,7 +84,7 @@ async def propose(
                 proposals.failed += 1
                 proposals.error = str(error)
                 continue
-            if response.status == "completed" and (said := _read(response.text)):
+            if response.status == "completed" and (said := _read(response.text, one)):
                 fault, note = said
                 keep(_mark(one, fault, note, by))
                 proposals.made += 1
@@ -154,13 +154,14 @@ def standings(said: Iterable[Said]) -> list[Standing]:
     return found
 
 
-def _read(text: str) -> tuple[Fault, str] | None:
-    """The mark that an answer is, from a fenced block too; None where it is none."""
+def _read(text: str, one: Opened) -> tuple[Fault, str] | None:
+    """The mark that an answer ends with, from a fenced block too; None where there is none."""
+    read = "\n".join(piece.text for piece in attempt(one.rollout, one.task))
     try:
-        value = read_json(text)
+        value = own_object(text, _FORM.definition, untrusted=read)
     except NotJson:
         return None
-    return None if violations(value, _FORM.definition) else (value["fault"], value["reason"])
+    return value["fault"], value["reason"]
 
 
 def _mark(one: Opened, fault: Fault, note: str, by: str) -> Mark:

@@ -4,7 +4,7 @@ import asyncio
 import os
 import re
 import secrets
-import textwrap
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 import msgspec
 from msgspec import Struct
 
+from assay.benchmark.verify.fences import fenced
 from assay.errors import SandboxError
 from assay.sandbox import Finished, SandboxConfig, open_sandbox
 
@@ -20,7 +21,13 @@ TIMEOUT_S = 20.0
 """Wall time, twice the processor time that a solution has: a machine that is busy elsewhere makes none fail."""
 _HERE = Path(__file__).parent
 _OPENED: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
-_FENCE = re.compile(r"[ \t]*(?P<marks>`{3,}|~{3,})(?P<info>[^`\n]*)\n?")
+PYTHON = ("python", "python3", "py")
+_BINDING = (
+    r"(?:async\s+)?def\s+NAME\b|class\s+NAME\b|NAME\s*(?::[^=]+)?=\s*[A-Za-z_(]"
+    r"|(?:from\s+[\w.]+\s+)?import\s[^#]*\bas\s+NAME\b"
+)
+_IMPORT = r"(?:from\s+[\w.]+\s+)?import\s[^#]*\bNAME\s*(?:[,)#]|$)"
+_INNER = re.compile(r"(?:async\s+)?def\b|class\b")
 
 
 class Checked(Struct, frozen=True):
@@ -38,16 +45,32 @@ class Checked(Struct, frozen=True):
 
 
 def code_in(text: str, name: str) -> str:
-    """The code that a message gives for the function `name`: the last fenced block that defines it, else the last
-    fenced block, else the whole text. A block that is never closed goes to the end."""
-    blocks = _fenced(text)
-    defining = [block for block in blocks if defines(block, name)]
-    return (defining or blocks or [text])[-1]
+    """The code that a message gives for the function `name`: of its fenced blocks the last that defines it, else the
+    last in Python, else the last; the whole text where there is none."""
+    text = text.lstrip("\ufeff")
+    blocks = fenced(text, lambda code: defines(code, name))
+    ranked = sorted(blocks, key=lambda block: (_defined(block.body, name), block.language in PYTHON))
+    return ranked[-1].body if ranked else text
 
 
 def defines(code: str, name: str) -> bool:
-    """Whether there is a line in it, not indented, that begins the definition of the function `name`."""
-    return re.search(rf"^(?:async[ \t]+)?def[ \t]+{re.escape(name)}\b", code, re.MULTILINE) is not None
+    """Whether a line of it, not within a class or a function, binds the name: by `def`, `class`, `import` or `=`."""
+    return _defined(code, name) > 0
+
+
+def _defined(code: str, name: str) -> int:
+    """2 where the code binds the name, 1 where it only imports it, as examples of its use do; else 0."""
+    bound, imported = (re.compile(pattern.replace("NAME", re.escape(name))) for pattern in (_BINDING, _IMPORT))
+    found, hidden = 0, 0
+    # `hidden` is the indent of the function or class that deeper lines belong to: they bind no name of the module.
+    for line in code.splitlines() if name in code else ():
+        statement = line.lstrip()
+        indent = len(line) - len(statement)
+        if not statement or statement[0] in "#)]}" or indent > hidden:
+            continue
+        hidden = indent if _INNER.match(statement) else sys.maxsize
+        found = max(found, 2 if bound.match(statement) else bool(imported.match(statement)))
+    return found
 
 
 async def check_code(
@@ -99,21 +122,3 @@ def _processors() -> asyncio.Semaphore:
     if loop not in _OPENED:
         _OPENED[loop] = asyncio.Semaphore(len(os.sched_getaffinity(0)))
     return _OPENED[loop]
-
-
-def _fenced(text: str) -> list[str]:
-    """The fenced blocks of Markdown."""
-    blocks: list[list[str]] = []
-    opened: re.Match[str] | None = None
-    for line in text.splitlines(keepends=True):
-        fence = _FENCE.fullmatch(line)
-        if opened is None:
-            if fence:
-                opened = fence
-                blocks.append([])
-        elif fence and fence["marks"].startswith(opened["marks"]) and not fence["info"].strip():
-            opened = None
-        else:
-            blocks[-1].append(line)
-    # Within a list, a block is indented as the list is.
-    return [textwrap.dedent(code) if code[:1] in (" ", "\t") else code for code in map("".join, blocks)]
