@@ -66,7 +66,7 @@ def test_a_stale_or_damaged_table_is_made_again(run: Path, what: str, monkeypatc
         if what == "changed":
             kept = os.stat(run / "rollouts.jsonl")
             (run / "rollouts.jsonl").write_bytes(lines.replace(b'"reward":1.0', b'"reward":0.0'))
-            os.utime(run / "rollouts.jsonl", ns=(kept.st_atime_ns, kept.st_mtime_ns + 1))
+            os.utime(run / "rollouts.jsonl", ns=(kept.st_atime_ns, kept.st_mtime_ns))
         if what == "torn table":
             table = (run / columns.NAME).read_bytes()
             (run / columns.NAME).write_bytes(table[: len(table) // 2])
@@ -85,6 +85,17 @@ def test_a_stale_or_damaged_table_is_made_again(run: Path, what: str, monkeypatc
             assert not any(cell.reward for cell in found.cells)
     finally:
         (run / "rollouts.jsonl").write_bytes(lines)
+
+
+@pytest.mark.usefixtures("large")
+def test_a_planted_table_whose_digests_fit_is_not_believed(run: Path):
+    true = read(run)
+    cells = [msgspec.structs.replace(cell, reward=1.0) for cell in true.cells]
+    columns.keep(run, cells, columns.Totals(true.tokens, true.wall_s, true.roles_usd), columns.stamp(run))
+    assert columns.load(run) is not None
+    assert (read(run).rewards_TK == true.rewards_TK).all()
+    kept = columns.load(run)
+    assert kept is not None and kept[0] == true.cells, "it is made again"
 
 
 @pytest.mark.usefixtures("large")

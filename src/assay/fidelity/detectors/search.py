@@ -118,8 +118,9 @@ def read_with_findings(
     A large run's findings are kept beside it, as its columns are, and trusted later, where `cached`.
     Raises InputError where the file is damaged.
     """
-    path, made_of, code = folder / "findings.json", stamp(folder), _code()
-    if cached:
+    path, code = folder / "findings.json", _code()
+    made_of = stamp(folder) if cached else None
+    if made_of:
         with suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
             kept = msgspec.json.decode(path.read_bytes(), type=_Kept)
             if (kept.made_of, kept.detectors, kept.digest) == (made_of, code, digest(kept.findings)):
@@ -127,7 +128,7 @@ def read_with_findings(
     search = Search(model)
     results = read(folder, repeats, cached=cached, see=search.see)
     found = search.findings(results)
-    if cached and len(results.cells) >= WORTH:
+    if made_of and len(results.cells) >= WORTH:
         with suppress(StoppedEarly):
             write_json(path, _Kept(made_of, code, digest(found), found))
     return results, found

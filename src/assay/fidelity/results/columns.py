@@ -1,6 +1,7 @@
 """`columns.npz`: the cells of a large run, kept so that its lines are read once. Derived; made again when stale.
 
 `columns.json` beside it says what the table was made of, and holds its digest: a bit that flips on a disk is no score.
+Somebody else may have written both, so some lines are read at each use, and a table that says otherwise is made again.
 A small run has neither file: its lines are read fast enough.
 """
 
@@ -9,7 +10,9 @@ import hashlib
 import io
 import itertools
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+from random import SystemRandom
 from typing import Any
 
 import msgspec
@@ -39,6 +42,7 @@ TYPES = {
 }
 """The fields of a cell and the type of each one's array."""
 TEXTS = ("answer", "stop")
+_RANDOM = SystemRandom()
 
 
 class Cell(Struct, frozen=True, gc=False):
@@ -68,8 +72,8 @@ class Totals(Struct, frozen=True):
 class Stamp(Struct, frozen=True):
     """What the table was made of, and by what."""
 
-    files: list[tuple[str, int, int]]
-    """(name, bytes, changed at, in nanoseconds) of each file of the run."""
+    files: list[tuple[str, str]]
+    """(name, SHA-256) of each file of the run."""
     code: str
     """Digest of the code that reads rollouts, which may read a run otherwise now."""
 
@@ -147,6 +151,27 @@ def _cells(table: bytes) -> list[Cell]:
 
 def stamp(folder: Path) -> Stamp:
     """What a table of the run would be made of now."""
-    paths = sorted([*folder.glob("rollouts*.jsonl"), folder / "run.json", folder / "tasks.jsonl"])
-    found = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-    return Stamp(found, tree_digest(*READERS))
+    return Stamp([(path.name, _sha256(path)) for path in _files(folder)], tree_digest(*READERS))
+
+
+def draw_lines(folder: Path, count: int) -> Iterator[bytes]:
+    """Yields some lines of a run's rollouts, drawn at random, long ones more often."""
+    paths = [path for path in _files(folder) if path.name.startswith("rollouts") and path.stat().st_size]
+    for path in _RANDOM.choices(paths, [path.stat().st_size for path in paths], k=count) if paths else ():
+        with path.open("rb") as file:
+            file.seek(_RANDOM.randrange(path.stat().st_size))
+            file.readline()
+            line = file.readline()
+            file.seek(0)
+            line = line or file.readline()
+        if line.endswith(b"\n"):
+            yield line
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted([*folder.glob("rollouts*.jsonl"), folder / "run.json", folder / "tasks.jsonl"])
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

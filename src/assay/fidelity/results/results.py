@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +20,8 @@ from assay.store import RunRecord, read_record, read_rollouts, read_tasks
 from assay.types import FunctionCall, Item, Response, Rollout, Score, Task, Usage
 
 See = Callable[[Rollout, Task], None]
+SAMPLED = 64
+"""Lines that are read to see whether kept columns are true."""
 
 
 class _Columns(NamedTuple):
@@ -140,7 +143,7 @@ def read(folder: Path, repeats: int | None = None, *, cached: bool = True, see: 
     tasks, record = read_tasks(folder), read_record(folder)
     prices = _prices(record.server, folder)
     found = columns.load(folder) if cached and see is None else None
-    if found is None:
+    if found is None or not _is_true(found[0], folder, tasks, record, prices):
         made_of = columns.stamp(folder)
         found = _read_lines(folder, tasks, record, prices, see)
         if cached:
@@ -170,14 +173,35 @@ def _read_lines(
             thought = thought or bool(turn.response.reasoning)
         earlier = found.get(rollout.key)
         if earlier is None or earlier.reward is None:
-            own_usd = sum(prices.cost(turn.response.usage) for turn in rollout.turns) if prices else None
             place = index[rollout.task]
-            found[rollout.key] = _cell(rollout, place, _with_roles(own_usd, rollout, priced))
+            found[rollout.key] = _cell(rollout, place, _cost(rollout, prices, priced))
             if see:
                 see(rollout, tasks[place])
     if thought and not tokens["reasoning"]:
         del tokens["reasoning"]  # there is some, and the server does not say how much
     return list(found.values()), Totals(tokens, round(wall_s, 6), roles_usd)
+
+
+def _is_true(
+    cells: Sequence[Cell], folder: Path, tasks: Sequence[Task], record: RunRecord, prices: Prices | None
+) -> bool:
+    """Whether cells that were kept say what some lines say, drawn at random: of 2 % planted, 64 lines see 73 %."""
+    index = {task.id: number for number, task in enumerate(tasks)}
+    priced = {role: _prices(used.server, folder) for role, used in record.roles.items()}
+    try:
+        rollouts = [msgspec.json.decode(line, type=Rollout) for line in columns.draw_lines(folder, SAMPLED)]
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False  # reading every line says which one is damaged
+    drawn = {(index.get(rollout.task, -1), rollout.repeat) for rollout in rollouts}
+    kept = {key: cell for cell in cells if (key := (cell.task, cell.repeat)) in drawn}
+    if drawn != kept.keys():
+        return False
+    made = ((kept[index[rollout.task], rollout.repeat], rollout) for rollout in rollouts)
+    return all(
+        cell == _cell(rollout, cell.task, _cost(rollout, prices, priced))
+        for cell, rollout in made
+        if isinstance(rollout.outcome, Score)
+    )
 
 
 def of_rollouts(tasks: Sequence[Task], rollouts: Iterable[Rollout], see: See | None = None) -> Results:
@@ -208,6 +232,11 @@ def _rewards(cells: Sequence[Cell], tasks: Sequence[Task], repeats: int) -> NDAr
 def _prices(server: dict[str, Any], folder: Path) -> Prices | None:
     prices = server.get("prices")
     return convert(prices, Prices, folder / "run.json") if prices else None
+
+
+def _cost(rollout: Rollout, prices: Prices | None, roles: dict[str, Prices | None]) -> float | None:
+    own_usd = sum(prices.cost(turn.response.usage) for turn in rollout.turns) if prices else None
+    return _with_roles(own_usd, rollout, roles)
 
 
 def _with_roles(usd: float | None, rollout: Rollout, prices: dict[str, Prices | None]) -> float | None:
