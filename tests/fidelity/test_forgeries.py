@@ -342,3 +342,19 @@ def test_a_model_with_a_slash_in_its_name_is_certified(tmp_path: Path):
     assert assay("certify", "profiles/p", cwd=tmp_path)[0] == 0
     code, out, err = assay("verify", "profiles/p/certificate.json", "--rescore", cwd=tmp_path)
     assert code == 0 and out.startswith("valid"), err
+
+
+def test_a_profile_whose_settings_changed_is_certified_and_so_is_its_rescoring(tmp_path: Path):
+    arguments = ("profile", "arithmetic", "--limit", "10", "--out", "profiles/p", "--models", "policy")
+    for change in ((), ("--repeats", "2", "--set", "models.policy.timeout_s=7")):
+        code, _, err = assay(*arguments, *change, cwd=tmp_path)
+        assert code == 0, err
+    code, _, err = assay("rescore", "profiles/p", "--out", "profiles/q", cwd=tmp_path)
+    assert code == 0, err
+    for name in ("p", "q"):
+        code, _, err = assay("certify", f"profiles/{name}", cwd=tmp_path)
+        assert code == 0, err
+        code, out, err = assay("verify", f"profiles/{name}/certificate.json", "--rescore", cwd=tmp_path)
+        assert code == 0 and out.startswith("valid"), err
+    made = msgspec.json.decode((tmp_path / "profiles/q/certificate.json").read_bytes(), type=Certificate)
+    assert made.models["policy"].rescored and not made.registry.unregistered

@@ -1,7 +1,7 @@
 """A profile's scores by today's verifier: a profile of its own, as a rescored run is a run of its own."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from msgspec import structs
@@ -14,7 +14,7 @@ from assay.fidelity.profile import read_plan
 from assay.fidelity.profile.evidence import record_of
 from assay.fidelity.rescore.rescore import RescorePlan, Rescoring, rescore
 from assay.fidelity.schema.profile import Plan
-from assay.store import write_bytes, write_lines
+from assay.store import read_lines, write_bytes, write_lines
 
 
 async def rescore_profile(
@@ -35,15 +35,18 @@ async def rescore_profile(
     roles = {**plan.suite.roles, **{role: hide_headers(config) for role, config in asked.roles.items()}}
     name = digest([record, {role: config.identity() for role, config in roles.items()}, versions()["assay"]])[:8]
     folder = asked.folder or profile.with_name(f"{profile.name}-rescored-{name}")
-    planned = structs.replace(
-        plan,
-        source=benchmark.source,
-        benchmark=record,
-        chance=benchmark.chance,
-        suite=structs.replace(plan.suite, roles=roles),
-        versions=versions(),
-    )
-    _begin_profile(profile, folder, planned)
+    plans = [
+        structs.replace(
+            line,
+            source=benchmark.source,
+            benchmark=record,
+            chance=benchmark.chance,
+            suite=structs.replace(line.suite, roles=roles),
+            versions=versions(),
+        )
+        for line in read_lines(profile / "plan.jsonl", Plan)
+    ]
+    _begin_profile(profile, folder, plans)
     found: dict[str, Rescoring] = {}
     for run in sorted(path.parent for path in profile.glob("runs/*/run.json")):
         part = dataclasses.replace(
@@ -62,14 +65,14 @@ async def rescore_profile(
     return folder, found
 
 
-def _begin_profile(profile: Path, folder: Path, plan: Plan) -> None:
+def _begin_profile(profile: Path, folder: Path, plans: Sequence[Plan]) -> None:
     """The plan is written last: where it is, the rest is there too, and later marks are not written over."""
     path = folder / "plan.jsonl"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         _take_along(profile, folder, "marks.jsonl")
-        write_lines(path, [plan])
-    elif read_plan(folder).benchmark != plan.benchmark:
+        write_lines(path, plans)
+    elif read_plan(folder).benchmark != plans[-1].benchmark:
         raise DigestMismatch(f"{folder} holds another profile; choose another directory with --out, or remove this one")
 
 
