@@ -14,7 +14,7 @@ from assay.agent.loop import ToolLoop
 from assay.config import ModelConfig
 from assay.errors import ModelError, UsageError
 from assay.model import ContextOverflow, Model, connect
-from assay.model.dialects.messages import conversation
+from assay.model.dialects.messages.client import conversation
 from assay.types import (
     FunctionCall,
     FunctionCallOutput,

@@ -13,9 +13,9 @@ from assay.config import ModelConfig
 from assay.errors import ModelError
 from assay.model import ContextOverflow, connect
 from assay.model.dialects import completions as completions_format
-from assay.model.dialects import messages as messages_format
 from assay.model.dialects import sse
 from assay.model.dialects.chat import client as chat
+from assay.model.dialects.messages import client as messages_format
 from assay.model.dialects.responses import client as responses
 from assay.types import Message, Request, Response
 from tests.endpoint import Call, Endpoint, http

@@ -5,6 +5,8 @@ import contextlib
 import json
 import socket
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -59,6 +61,16 @@ def serving(
         finally:
             box["server"].should_exit = True
             thread.join(20)
+
+
+def post(url: str, body: bytes, path: str = "/v1/responses") -> tuple[int, Any]:
+    """The status and the JSON of an answer."""
+    request = urllib.request.Request(url + path, body, {"content-type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
 
 
 @cache

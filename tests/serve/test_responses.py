@@ -3,7 +3,6 @@
 import asyncio
 import json
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -41,7 +40,7 @@ from assay.types import (
     TokenIds,
     Usage,
 )
-from tests.serve.served import check, check_event, serving
+from tests.serve.served import check, check_event, post, serving
 
 TOOL = {
     "type": "function",
@@ -67,15 +66,6 @@ def _closed() -> Iterator[None]:
     yield
     while OPENED:
         OPENED.pop().close()
-
-
-def post(url: str, body: bytes) -> tuple[int, Any]:
-    request = urllib.request.Request(f"{url}/v1/responses", body, {"content-type": "application/json"})
-    try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as error:
-        return error.code, json.load(error)
 
 
 def events(url: str, body: dict[str, Any], headers: Mapping[str, str] = MappingProxyType({})) -> list[Any]:

@@ -41,7 +41,7 @@ def model(
     record: Path | None = None,
     concurrency: int = 1024,
 ) -> None:
-    """Serve a model over HTTP, as /v1/responses and /v1/chat/completions.
+    """Serve a model over HTTP, as /v1/responses, /v1/chat/completions and /v1/messages.
 
     Ctrl-C ends it.
 

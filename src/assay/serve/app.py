@@ -1,4 +1,4 @@
-"""A model on HTTP, as the Responses API and as Chat Completions, and the gateway that records who calls it."""
+"""A model on HTTP, in every wire format that has a server, and the gateway that records who calls it."""
 
 import asyncio
 import re
@@ -18,6 +18,7 @@ from assay.config import ModelConfig
 from assay.errors import ModelError
 from assay.model import Model
 from assay.model.dialects.chat import server as chat
+from assay.model.dialects.messages import server as messages
 from assay.model.dialects.responses import server as responses
 from assay.model.dialects.serving import BadRequest, Context, Exchange, error_object
 from assay.serve.gateway import Gateway
@@ -30,6 +31,7 @@ KEEPALIVE_S = 10.0
 _FORMATS: dict[str, Callable[[bytes, Context], Exchange]] = {
     "/responses": responses.Exchange,
     "/chat/completions": chat.Exchange,
+    messages.ROUTE: messages.Exchange,
 }
 """The wire formats by their routes."""
 T = TypeVar("T")

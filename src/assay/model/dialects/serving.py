@@ -138,6 +138,9 @@ def error_object(
     """The body of an error answer of a route. The Messages API has its own."""
     if path.endswith("/messages"):
         kind = _MESSAGES_KINDS.get(status, "invalid_request_error" if status < 500 else "api_error")
+        if code == "context_length_exceeded":
+            # What agents shorten their conversation by.
+            message = f"prompt is too long: {message}"
         return {"type": "error", "error": {"type": kind, "message": message}}
     kind = _KINDS.get(status, "invalid_request" if status < 500 else "server_error")
     return {"error": {"message": message, "type": kind, "code": code, "param": param}}

@@ -1,10 +1,7 @@
 """The Messages API, as Anthropic and servers that follow it (vLLM, SGLang, LiteLLM) speak it."""
 
-import base64
 from collections.abc import Mapping
-from itertools import groupby
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 import msgspec
 from msgspec import Struct
@@ -12,27 +9,31 @@ from msgspec import Struct
 from assay.config import ModelConfig
 from assay.errors import ModelError
 from assay.model.dialects import sse, thinking
+from assay.model.dialects.messages.wire import (
+    Block,
+    Sent,
+    ToolResultBlock,
+    WireUsage,
+    blocks_of,
+    items_of,
+    read_usage,
+    thinking_blocks,
+)
 from assay.model.dialects.settings import settings, without
 from assay.model.http import Endpoint, error_of
 from assay.types import (
-    Content,
     FunctionCall,
-    FunctionCallOutput,
     InputImage,
-    InputText,
     Item,
     JsonSchema,
     Message,
     NamedTool,
     Reasoning,
-    ReasoningText,
     Refusal,
     Request,
     Response,
-    Text,
     Tool,
     ToolChoice,
-    Usage,
     text_of,
 )
 
@@ -101,7 +102,10 @@ class Messages:
         if wire.stop_reason not in _ENDS:
             raise _no_end(wire.stop_reason)
         reason = _ENDS[wire.stop_reason]
-        output = output_items(wire.content, complete=reason is None)
+        output = items_of(wire.content, "completed" if reason is None else "incomplete")
+        if reason is None and not any(isinstance(item, Message | FunctionCall) for item in output):
+            # The model ended its turn and said nothing, or all of it in thought: an empty answer.
+            output.append(thinking.message(""))
         if self._config.reasoning in ("auto", "tags"):
             opened = self._config.reasoning == "tags" and not any(isinstance(item, Reasoning) for item in output)
             output = [
@@ -113,7 +117,7 @@ class Messages:
             output=output,
             status="completed" if reason is None else "incomplete",
             incomplete_reason=reason,
-            usage=_usage(wire.usage or _WireUsage()),
+            usage=read_usage(wire.usage or WireUsage()),
             model=wire.model,
             id=wire.id,
         )
@@ -141,64 +145,17 @@ _SAMPLING = {
 """The settings that the API has, and what it calls them."""
 
 
-class _Text(Struct, tag="text", omit_defaults=True):
-    text: str
-    citations: list[Any] | None = None
-
-
-class _Thinking(Struct, tag="thinking"):
-    thinking: str = ""
-    signature: str = ""
-
-
-class _RedactedThinking(Struct, tag="redacted_thinking"):
-    data: str
-
-
-class _ToolUse(Struct, tag="tool_use"):
-    id: str
-    name: str
-    input: msgspec.Raw
-    """The JSON as it is, so that what the model wrote goes back to it to the letter."""
-
-
-class _Image(Struct, tag="image"):
-    source: dict[str, str]
-
-
-class _ToolResult(Struct, tag="tool_result"):
-    tool_use_id: str
-    content: "str | list[_Said]"
-
-
-_Block = _Text | _Thinking | _RedactedThinking | _ToolUse
-_Said = _Text | _Image
-_Sent = _Block | _Image | _ToolResult
-
-
-class _Details(Struct):
-    thinking_tokens: int | None = None
-
-
-class _WireUsage(Struct):
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    output_tokens_details: _Details | None = None
-
-
 class _StopDetails(Struct):
     explanation: str | None = None
 
 
 class _WireMessage(Struct):
-    content: list[_Block] = []
+    content: list[Block] = []
     stop_reason: str | None = None
     stop_details: _StopDetails | None = None
     id: str | None = None
     model: str | None = None
-    usage: _WireUsage | None = None
+    usage: WireUsage | None = None
     error: Any = None
 
 
@@ -210,15 +167,15 @@ def conversation(items: list[Item]) -> tuple[str, list[dict[str, Any]]]:
     """
     system: list[str] = []
     messages: list[dict[str, Any]] = []
-    thoughts: list[_Sent] = []
+    thoughts: list[Sent] = []
     for item in items:
         if isinstance(item, Reasoning):
-            thoughts += _thought(item)
+            thoughts += thinking_blocks(item)
             continue
         if isinstance(item, Message) and item.role in ("system", "developer"):
             system.append(_system_text(item))
             continue
-        role, blocks = _sent(item)
+        role, blocks = blocks_of(item)
         if not blocks:
             continue
         if role == "assistant":
@@ -232,123 +189,14 @@ def conversation(items: list[Item]) -> tuple[str, list[dict[str, Any]]]:
     return "\n\n".join(filter(None, system)), messages
 
 
-def output_items(blocks: list[_Block], *, complete: bool = True) -> list[Item]:
-    """What the blocks of an answer are as items. Blocks of text in a row are one message: citations only split it."""
-    items: list[Item] = []
-    for kind, row in groupby(blocks, type):
-        if kind is _Text:
-            text: list[Content] = [_text(block) for block in row if isinstance(block, _Text)]
-            items.append(Message(role="assistant", content=text, status="completed" if complete else "incomplete"))
-        else:
-            items += [_item(block) for block in row if not isinstance(block, _Text)]
-    if complete and not any(isinstance(item, Message | FunctionCall) for item in items):
-        # The model ended its turn and said nothing, or all of it in thought: an empty answer.
-        items.append(thinking.message(""))
-    return items
-
-
-def _text(block: _Text) -> Text:
-    return Text(text=block.text, annotations=block.citations or [])
-
-
-def _item(block: _Thinking | _RedactedThinking | _ToolUse) -> Item:
-    match block:
-        case _Thinking():
-            # An empty signature is kept as one: servers that don't sign take their thinking back all the same.
-            return Reasoning(content=[ReasoningText(text=block.thinking)], encrypted_content=block.signature)
-        case _RedactedThinking():
-            return Reasoning(encrypted_content=block.data)
-        case _ToolUse():
-            return FunctionCall(call_id=block.id, name=block.name, arguments=_arguments(block))
-
-
-def _thought(item: Reasoning) -> list[_Sent]:
-    """A thinking block as it came. Reasoning of another origin has no signature, and the API refuses it without."""
-    if item.encrypted_content is None:
-        return []
-    if item.content is None:
-        return [_RedactedThinking(data=item.encrypted_content)]
-    return [_Thinking(thinking=item.text, signature=item.encrypted_content)]
-
-
-def _sent(item: Message | FunctionCall | FunctionCallOutput) -> tuple[str, list[_Sent]]:
-    """Whose words an item is, and its blocks."""
-    match item:
-        case FunctionCall():
-            return "assistant", [_ToolUse(id=item.call_id, name=item.name, input=_input(item.arguments))]
-        case FunctionCallOutput():
-            content = item.output if isinstance(item.output, str) else _blocks(item.output)
-            return "user", [_ToolResult(tool_use_id=item.call_id, content=content)]
-        case Message(role="assistant"):
-            # The API gives blank text, but refuses to take it back.
-            return "assistant", [block for block in _blocks(item.content) if not _is_blank(block)]
-        case Message():
-            return item.role, [*_blocks(item.content)]
-
-
-def _is_blank(block: _Said) -> bool:
-    return isinstance(block, _Text) and not block.text.strip()
-
-
-def _is_result(block: _Sent) -> bool:
-    return isinstance(block, _ToolResult)
-
-
-def _blocks(content: str | list[Content]) -> list[_Said]:
-    return [_block(part) for part in ([InputText(text=content)] if isinstance(content, str) else content)]
-
-
-def _block(part: Content) -> _Said:
-    match part:
-        case Text():
-            return _Text(text=part.text, citations=part.annotations or None)
-        case Refusal():
-            return _Text(text=part.refusal)
-        case InputText():
-            return _Text(text=part.text)
-        case InputImage():
-            return _Image(source=_source(part))
-
-
-def _source(image: InputImage) -> dict[str, str]:
-    if image.file_id is not None:
-        return {"type": "file", "file_id": image.file_id}
-    url = image.image_url or ""
-    if not url.startswith("data:"):
-        return {"type": "url", "url": url}
-    head, _, data = url.removeprefix("data:").partition(",")
-    kind, *parameters = head.split(";")
-    if "base64" not in parameters:
-        data = base64.b64encode(unquote_to_bytes(data)).decode()
-    return {"type": "base64", "media_type": kind, "data": data}
+def _is_result(block: Sent) -> bool:
+    return isinstance(block, ToolResultBlock)
 
 
 def _system_text(message: Message) -> str:
     if not isinstance(message.content, str) and any(isinstance(part, InputImage) for part in message.content):
         raise _unsupported("images in a system prompt; put them into a user message")
     return text_of(message.content)
-
-
-def _arguments(block: _ToolUse) -> str:
-    """The input of a call as the model wrote it: a string is what it wrote in place of an object."""
-    try:
-        arguments = bytes(block.input).decode()
-        return msgspec.json.decode(arguments, type=str) if arguments.startswith('"') else arguments
-    except (UnicodeDecodeError, msgspec.DecodeError) as error:
-        raise ModelError("bad_response", f"the input of the tool {block.name}: {error}", retryable=True) from None
-
-
-_OBJECT = msgspec.json.Decoder(dict[str, Any])
-
-
-def _input(arguments: str) -> msgspec.Raw:
-    """The arguments of a call as the object that the API wants; in one, as they are, where they are none."""
-    arguments = arguments.strip() or "{}"
-    try:
-        _OBJECT.decode(arguments)
-    except (msgspec.DecodeError, RecursionError, UnicodeError):
-        return msgspec.Raw(msgspec.json.encode({"arguments": arguments}))
-    return msgspec.Raw(arguments.encode())
 
 
 def _sampling(said: Mapping[str, Any], omit: list[str]) -> dict[str, Any]:
@@ -376,17 +224,6 @@ def _tool_choice(choice: ToolChoice, parallel: bool | None) -> dict[str, Any]:
     if parallel is False and choice != "none":
         found["disable_parallel_tool_use"] = True
     return found
-
-
-def _usage(wire: _WireUsage) -> Usage:
-    """Tokens. The API counts what was cached apart from `input_tokens`; here they are all of the input."""
-    cached = wire.cache_read_input_tokens or 0
-    return Usage(
-        input_tokens=(wire.input_tokens or 0) + (wire.cache_creation_input_tokens or 0) + cached,
-        output_tokens=wire.output_tokens or 0,
-        cached_tokens=cached,
-        reasoning_tokens=(wire.output_tokens_details or _Details()).thinking_tokens or 0,
-    )
 
 
 def _unsupported(what: str) -> ModelError:
