@@ -1,11 +1,13 @@
 """Simulated benchmarks: how often each task is solved, and the rewards of rollouts."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from assay.stats.paired import Spread, difference
 
 Floats = NDArray[np.float64]
 
@@ -57,6 +59,11 @@ def runs(
     for _ in range(trials):
         rates_T = kind.rates(generator, tasks)
         yield rates_T, kind.rewards(generator, rates_T, repeats)
+
+
+def by_t(a_TK: Floats, b_TK: Floats) -> Spread:
+    """Returns b - a over tasks by t alone, also where few tasks differ."""
+    return replace(difference(a_TK, b_TK).over_tasks, rare=None)
 
 
 def within(rates: Floats) -> Floats:

@@ -5,9 +5,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from assay.stats.compare import paired_difference
 from assay.stats.estimates import estimate
-from studies.draw import ENDS, EVEN, HARD, NEAR_ONE, NEAR_ZERO, PARTS, Kind, moved, runs, seeded
+from studies.draw import ENDS, EVEN, HARD, NEAR_ONE, NEAR_ZERO, PARTS, Kind, by_t, moved, runs, seeded
 from studies.row import Claim, Row, at_least, at_most, share
 
 NOMINAL: Claim = (0.93, 0.97)
@@ -106,9 +105,9 @@ def differences(trials: int) -> Iterator[Row]:
             gains_T = generator.choice([0.0, 1.0], tasks)
             better_T = rates_T + gains_T * (moved(rates_T, 0.04) - rates_T)
             b_TK = kind.rewards(generator, better_T, repeats)
-            found = paired_difference(b_TK, a_TK)
+            found = by_t(a_TK, b_TK)
             covered.append(found.lower <= 0.02 <= found.upper)
-            alarms.append(paired_difference(kind.rewards(generator, rates_T, repeats), a_TK).p_at_most(0.0) < 0.05)
+            alarms.append(by_t(a_TK, kind.rewards(generator, rates_T, repeats)).p_at_most(0.0) < 0.05)
         where = f"{tasks} tasks × {repeats}, {kind.name}"
         yield share(f"B is 2 points better: {where}", covered, NOMINAL)
         yield share(f"equal models, B called better at 5 %: {where}", alarms, at_most(0.05))

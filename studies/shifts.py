@@ -4,9 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from assay.stats.compare import paired_difference
 from assay.stats.paired import ALPHA, difference
-from studies.draw import EVEN, Floats, moved, seeded
+from studies.draw import EVEN, Floats, by_t, moved, seeded
 from studies.row import Row, at_most, share
 
 ONE_SIDED = at_most(0.025)
@@ -37,15 +36,15 @@ def shifts(trials: int) -> Iterator[Row]:
 def _rows(where: str, pairs: Iterator[tuple[Floats, Floats]], limit: float) -> Iterator[Row]:
     passed: list[bool] = []
     failed: list[bool] = []
-    by_t: list[bool] = []
+    passed_by_t: list[bool] = []
     for before_TK, after_TK in pairs:
         found = difference(before_TK, after_TK).over_tasks
         passed.append(found.p_at_most(-limit) <= ALPHA)
         failed.append(found.p_at_least(-limit) <= ALPHA)
-        by_t.append(paired_difference(after_TK, before_TK).lower > -limit)
+        passed_by_t.append(by_t(before_TK, after_TK).lower > -limit)
     yield share(f"passed: {where}", passed, ONE_SIDED)
     yield share(f"failed: {where}", failed, ONE_SIDED)
-    yield share(f"passed by t alone: {where}", by_t)
+    yield share(f"passed by t alone: {where}", passed_by_t)
 
 
 def _lost(generator: np.random.Generator, tasks: int, limit: float, gained: float) -> tuple[Floats, Floats]:

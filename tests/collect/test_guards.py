@@ -15,7 +15,7 @@ from assay.errors import NothingScored, RemoteError, StoppedEarly
 from assay.fidelity.results.results import read
 from assay.fidelity.results.summary import summarise
 from assay.model import Model
-from assay.stats.compare import paired_difference
+from assay.stats.paired import difference
 from assay.types import StopReason, Task
 
 
@@ -146,5 +146,6 @@ GOLD = {task.id: str(task.gold) for task in assay.load("arithmetic").environment
 
 
 def test_a_difference_of_rewards_is_at_most_one():
-    found = paired_difference(np.array([[1.0], [0.0], [1.0]]), np.array([[0.0], [1.0], [0.0]]))
-    assert -1 <= found.lower <= found.upper <= 1
+    for candidate in ([[1.0], [0.0], [1.0]], [[1.0], [0.2], [0.0]]):
+        found = difference(np.array([[0.0], [1.0], [0.0]]), np.array(candidate)).over_tasks
+        assert -1 <= found.lower <= found.upper <= 1

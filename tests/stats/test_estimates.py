@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from assay.stats.estimates import Estimate, above_chance, estimate, wilson
+from assay.stats.estimates import above_chance, estimate, wilson
 
 NAN = math.nan
 
@@ -57,7 +57,6 @@ def test_one_repeat_has_no_error_of_running_again():
 def test_one_task_has_no_error_of_other_tasks():
     got = estimate([[1.0, 0.0, 1.0]])
     assert got.se_task is got.se_data is got.interval_task is got.p_at_most(0.3) is None
-    assert above_chance(got, 0.25).lower is None
     assert got.se_run == pytest.approx(math.sqrt(1 / 3 / 3))
 
 
@@ -209,15 +208,12 @@ def test_se_data_is_what_endless_repeats_leave():
 
 
 def test_above_chance():
-    got: Estimate = estimate(np.random.default_rng(4).integers(0, 2, (40, 4)).astype(float))
-    corrected = above_chance(got, 0.25)
-    assert corrected.score == pytest.approx((got.score - 0.25) / 0.75)
-    assert corrected.lower == pytest.approx((got.interval_task[0] - 0.25) / 0.75)
-    assert corrected.upper == pytest.approx((got.interval_task[1] - 0.25) / 0.75)
-    assert above_chance(got, 0).lower == got.interval_task[0]
+    assert above_chance(0.4, 0.25) == pytest.approx(0.2)
+    assert above_chance(0.4, 0) == 0.4
+    assert above_chance(0.1, 0.25) < 0
     for chance in (-0.1, 1.0):
         with pytest.raises(ValueError, match="chance"):
-            above_chance(got, chance)
+            above_chance(0.5, chance)
 
 
 def test_p_at_most_agrees_with_t_and_with_both_intervals():

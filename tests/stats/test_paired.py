@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from assay.stats.compare import paired_difference
 from assay.stats.estimates import wilson
 from assay.stats.paired import Spread, difference, growth, moved
 
@@ -22,17 +21,89 @@ def drawn(rng: np.random.Generator, p_T: np.ndarray, k: int) -> np.ndarray:
     return (rng.random((p_T.size, k)) < p_T[:, None]).astype(float)
 
 
-def test_a_difference_is_the_paired_one_turned_round():
-    found, paired = difference(A_TK, B_TK), paired_difference(B_TK, A_TK)
-    assert (found.shift, found.over_tasks.se) == (paired.difference, paired.se)
-    assert (found.over_tasks.lower, found.over_tasks.upper) == pytest.approx((paired.lower, paired.upper))
-    assert found.over_tasks.p_at_most(-0.3) == pytest.approx(paired.p_at_most(-0.3))
-    assert (found.baseline, found.candidate) == (0.625, 0.375)
-    t = stats.ttest_1samp([-0.5, -0.5, 0, 0], 0)
-    assert found.over_tasks.p == pytest.approx(t.pvalue)
+def by_t(a, b) -> Spread:
+    """b - a over tasks by t alone, also where few tasks differ."""
+    return replace(difference(a, b).over_tasks, rare=None)
+
+
+def test_a_difference_is_the_paired_t_test():
+    generator = np.random.default_rng(0)
+    a, b = generator.random((15, 3)), generator.random((15, 4))
+    reference = stats.ttest_rel(b.mean(axis=1), a.mean(axis=1))
+    found = difference(a, b)
+    got = found.over_tasks
+    assert found.shift == pytest.approx((b.mean(axis=1) - a.mean(axis=1)).mean())
+    assert (got.lower, got.upper) == pytest.approx(tuple(reference.confidence_interval(0.95)))
+    assert got.p == pytest.approx(reference.pvalue)
+    assert got.p_at_most(0) == pytest.approx(stats.ttest_rel(b.mean(1), a.mean(1), alternative="greater").pvalue)
+    assert got.p_at_least(0) == pytest.approx(stats.ttest_rel(b.mean(1), a.mean(1), alternative="less").pvalue)
+    shifted = stats.ttest_1samp(b.mean(1) - a.mean(1), -0.05, alternative="greater")
+    assert got.p_at_most(-0.05) == pytest.approx(shifted.pvalue)
+    noise = (a.var(axis=1, ddof=1) / 3 + b.var(axis=1, ddof=1) / 4).sum()
     assert found.over_reruns is not None
-    assert found.over_reruns.se == pytest.approx(paired.rerun_se)
+    assert found.over_reruns.se == pytest.approx(math.sqrt(noise) / 15)
     assert found.over_reruns.upper - found.shift == pytest.approx(1.959964 * found.over_reruns.se)
+
+
+def test_a_difference_has_the_means_of_both_sides():
+    found = difference(A_TK, B_TK)
+    assert (found.baseline, found.candidate) == (0.625, 0.375)
+    assert found.over_tasks.p == pytest.approx(stats.ttest_1samp([-0.5, -0.5, 0, 0], 0).pvalue)
+
+
+def test_only_tasks_that_both_scored():
+    a = np.array([[0, 0], [1, 1], [1, 0], [1, 1], [math.nan, math.nan]])
+    b = np.array([[1, 0], [math.nan, math.nan], [1, 1], [0, math.nan], [1, 0.0]])
+    found = difference(a, b)
+    assert (found.tasks, found.tasks_left_out) == (3, 2)
+    assert found.shift == pytest.approx((0.5 + 0.5 - 1) / 3)
+
+
+def test_one_repeat_on_a_side_has_no_rerun_error():
+    assert difference([[0.0, 1.0], [1.0, 1.0]], [[1.0], [0.0]]).over_reruns is None
+
+
+def test_tasks_that_all_move_alike():
+    got = by_t(np.ones((5, 2)), np.ones((5, 2)))
+    assert (got.se, got.lower, got.upper) == (0, 0, 0)
+    assert got.p_at_most(-0.01) == 0
+    assert got.p_at_most(0) == got.p_at_least(0) == 1
+
+
+@pytest.mark.parametrize("shift", [difference, growth])
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        (np.ones((3, 2)), np.ones((4, 2))),
+        ([[1.0, 1], [math.nan, math.nan]], [[1.0, 1], [1, 1]]),
+        ([[1.0]], [[1.0]]),
+    ],
+)
+def test_what_cannot_be_paired_is_refused(shift, a, b):
+    with pytest.raises(ValueError, match="expected"):
+        shift(a, b)
+
+
+def test_the_paired_interval_covers():
+    generator = np.random.default_rng(1)
+    pilots = 1000
+    base = generator.normal(0, 1, (pilots, 40, 1))
+    gain = generator.normal(0.2, 0.5, (pilots, 40, 1))
+    noise = generator.normal(0, 1, (2, pilots, 40, 3))
+    pairs = zip(base + noise[1], base + gain + noise[0], strict=True)
+    got = [difference(a, b).over_tasks for a, b in pairs]
+    assert np.mean([e.lower <= 0.2 <= e.upper for e in got]) == pytest.approx(0.95, abs=0.025)
+    assert np.mean([e.p_at_most(0.2) < 0.05 for e in got]) == pytest.approx(0.05, abs=0.025)
+    assert np.mean([e.p_at_least(0.2) < 0.05 for e in got]) == pytest.approx(0.05, abs=0.025)
+
+
+def test_the_rerun_error_is_the_spread_over_re_runs():
+    generator = np.random.default_rng(2)
+    rates = np.broadcast_to(generator.random((1, 50, 1)), (1500, 50, 4))
+    a, b = ((generator.random(rates.shape) < rates).astype(float) for _ in range(2))
+    got = [difference(x, y) for x, y in zip(a, b, strict=True)]
+    reruns = [e.over_reruns.se for e in got if e.over_reruns]
+    assert np.std([e.shift for e in got]) == pytest.approx(math.sqrt(np.mean(np.square(reruns))), rel=0.06)
 
 
 def test_tasks_without_a_figure_on_one_side_are_left_out_and_counted():
@@ -58,7 +129,7 @@ spreads = st.one_of(
 def test_an_interval_ends_where_a_one_sided_test_gives_a_fortieth(spread: Spread):
     for end, p in ((spread.lower, spread.p_at_most), (spread.upper, spread.p_at_least)):
         outward = math.copysign(1e-6, end - spread.shift)
-        at_the_edge = spread.rare is not None and abs(abs(end) - spread.rare.span) < 1e-6
+        at_the_edge = abs(abs(end) - spread.span) < 1e-6
         assert p(end + outward) <= 0.025 + 1e-9 or at_the_edge
         assert p(end - outward) >= 0.025 - 1e-9 or end == spread.shift
 
@@ -81,7 +152,7 @@ def test_where_few_tasks_are_lost_and_won_the_variance_is_tangos():
     before = [[1.0]] * 5 + [[0.0]] * 21 + [[1.0]] * 47 + [[0.0]] * 47
     found = difference(before, after).over_tasks
     assert found.rare is not None
-    assert found.rare.variance(0.0, -1) == pytest.approx(26 / 120)
+    assert replace(found, se=0.0)._se(abs(found.shift), -1) == pytest.approx(math.sqrt(26) / 120)
     assert found.p == pytest.approx(2 * stats.norm.cdf(-16 / math.sqrt(26)))  # McNemar's test
 
 

@@ -59,16 +59,6 @@ class Estimate:
         return _tail(self.score - bound, math.sqrt(max(0.0, bound * (1 - bound)) / self.effective_tasks), math.inf)
 
 
-@dataclass(frozen=True)
-class AboveChance:
-    """A score on the scale where chance is 0 and full marks are 1."""
-
-    score: float
-    lower: float | None
-    """Of the two-sided 95 % interval over tasks; None where that is unknown (fewer than two tasks)."""
-    upper: float | None
-
-
 def estimate(rewards_TK: ArrayLike, clusters: Sequence[Hashable] | None = None) -> Estimate:
     """The score of one run with its standard errors and intervals.
 
@@ -100,23 +90,22 @@ def estimate(rewards_TK: ArrayLike, clusters: Sequence[Hashable] | None = None) 
     if noise_T is not None and tasks > 1:
         se_data = math.sqrt(max(0.0, kept.means_T.var(ddof=1) - noise_T.mean()) / tasks)
 
-    rewards = np.asarray(rewards_TK, dtype=np.float64)
-    missing = int(np.isnan(rewards).sum())
-    bounded = bool(np.nanmin(rewards) >= 0 and np.nanmax(rewards) <= 1)
+    planned = np.asarray(rewards_TK).shape
+    bounded = kept.in_unit
     fallback = units if bounded and (score <= 0.05 or score >= 0.95 or kept.within == 0) else None
     return Estimate(
         score=score,
         se_run=se_run,
         se_task=se_task,
         se_data=se_data,
-        interval_run=_within(_interval(score, se_run, normal_quantile(0.975), fallback), bounded),
-        interval_task=_within(_interval(score, se_task, t_quantile(0.975, max(1, units - 1)), fallback), bounded),
+        interval_run=_interval(score, se_run, normal_quantile(0.975), fallback, bounded=bounded),
+        interval_task=_interval(score, se_task, t_quantile(0.975, max(1, units - 1)), fallback, bounded=bounded),
         within=kept.within,
         tasks=tasks,
         tasks_unscored=int(scored_T.size - tasks),
         units=units,
-        repeats=rewards.shape[1],
-        missing=missing,
+        repeats=planned[1],
+        missing=int(planned[0] * planned[1] - kept.counts_T.sum()),
         effective_tasks=None if fallback is None or se_task is None else _effective(score, se_task, fallback),
     )
 
@@ -139,19 +128,11 @@ def wilson(p: float, n: float, confidence: float = 0.95) -> Interval:
     return lower, upper
 
 
-def above_chance(score: Estimate, chance: float) -> AboveChance:
-    """(p - c) / (1 - c) of the score and of both ends of its 95 % interval over tasks.
-
-    Raises ValueError where `chance` is not in [0, 1).
-    """
+def above_chance(score: float, chance: float) -> float:
+    """Returns (p - c) / (1 - c): 0 at chance, 1 at full marks. Raises ValueError unless 0 <= c < 1."""
     if not 0 <= chance < 1:
         raise ValueError(f"chance is {chance}; expected a value in [0, 1)")
-    lower, upper = (None, None) if score.interval_task is None else score.interval_task
-    return AboveChance(
-        score=(score.score - chance) / (1 - chance),
-        lower=None if lower is None else (lower - chance) / (1 - chance),
-        upper=None if upper is None else (upper - chance) / (1 - chance),
-    )
+    return (score - chance) / (1 - chance)
 
 
 def _clustered_se(means_T: Floats, labels: Sequence[Hashable]) -> float:
@@ -161,13 +142,16 @@ def _clustered_se(means_T: Floats, labels: Sequence[Hashable]) -> float:
     return math.sqrt(sums_C.size / (sums_C.size - 1) * float((sums_C**2).sum())) / means_T.size
 
 
-def _interval(score: float, se: float | None, quantile: float, fallback: int | None) -> Interval | None:
-    """score -+ quantile * SE; Wilson's where there is a `fallback`."""
+def _interval(
+    score: float, se: float | None, quantile: float, fallback: int | None, *, bounded: bool
+) -> Interval | None:
+    """score -+ quantile * SE, without what lies outside of 0 to 1 where it is `bounded`; Wilson's with a `fallback`."""
     if se is None:
         return None
-    if fallback is None:
-        return score - quantile * se, score + quantile * se
-    return wilson(score, _effective(score, se, fallback))
+    if fallback is not None:
+        return wilson(score, _effective(score, se, fallback))
+    low, high = score - quantile * se, score + quantile * se
+    return (max(0.0, low), min(1.0, high)) if bounded else (low, high)
 
 
 def with_drift(found: Estimate, se: float, rewards_TK: ArrayLike) -> Interval:
@@ -176,16 +160,8 @@ def with_drift(found: Estimate, se: float, rewards_TK: ArrayLike) -> Interval:
     It is normal, and holds nothing that no reward reaches: a few repeats that differ much would give -48 to 148 %.
     """
     reach = normal_quantile(0.975) * se
-    rewards = np.asarray(rewards_TK, dtype=np.float64)
-    bounded = bool(np.nanmin(rewards) >= 0 and np.nanmax(rewards) <= 1)
-    interval = _within((found.score - reach, found.score + reach), bounded)
-    assert interval is not None
-    return interval
-
-
-def _within(interval: Interval | None, bounded: bool) -> Interval | None:
-    """The interval without what lies outside 0 to 1, where no reward does."""
-    return (max(0.0, interval[0]), min(1.0, interval[1])) if interval and bounded else interval
+    low, high = found.score - reach, found.score + reach
+    return (max(0.0, low), min(1.0, high)) if moments(rewards_TK).in_unit else (low, high)
 
 
 def _effective(score: float, se: float, fallback: int) -> float:

@@ -18,6 +18,22 @@ class Moments:
     """m_i; NaN where the task has no score."""
     variances_T: Floats
     """v_i, ddof 1; NaN where the task has fewer than two scores. Exactly 0 where all scores are the same."""
+    lows_T: Floats
+    highs_T: Floats
+    """The lowest and the highest score; NaN where the task has none."""
+
+    @property
+    def low(self) -> float:
+        return float(np.nanmin(self.lows_T))
+
+    @property
+    def high(self) -> float:
+        return float(np.nanmax(self.highs_T))
+
+    @property
+    def in_unit(self) -> bool:
+        """Whether all scores lie in [0, 1]."""
+        return self.low >= 0 and self.high <= 1
 
     @property
     def within(self) -> float | None:
@@ -40,7 +56,7 @@ class Moments:
 
     def at(self, keep_T: NDArray[np.bool_]) -> "Moments":
         """The same for some of the tasks."""
-        return Moments(self.counts_T[keep_T], self.means_T[keep_T], self.variances_T[keep_T])
+        return Moments(*(array_T[keep_T] for array_T in vars(self).values()))
 
 
 def as_rewards(rewards_TK: ArrayLike) -> Floats:
@@ -65,4 +81,20 @@ def moments(rewards_TK: ArrayLike) -> Moments:
     mean_above_T = above_TK.sum(axis=1) / np.maximum(counts_T, 1)
     squares_T = np.where(seen_TK, above_TK - mean_above_T[:, None], 0.0) ** 2
     variances_T = np.where(counts_T > 1, squares_T.sum(axis=1) / np.maximum(counts_T - 1, 1), np.nan)
-    return Moments(counts_T, low_T + mean_above_T, variances_T)
+    return Moments(counts_T, low_T + mean_above_T, variances_T, low_T, low_T + above_TK.max(axis=1))
+
+
+def common(a_TK: ArrayLike, b_TK: ArrayLike, least: int = 1) -> tuple[Moments, Moments, int]:
+    """Two runs at the tasks that both have scored, and how many tasks that leaves out.
+
+    Both are [tasks, repeats] with the same tasks in the same order; repeats may differ in number.
+    Raises ValueError where the numbers of tasks differ, or fewer than `least` tasks have a score on both sides.
+    """
+    a, b = moments(a_TK), moments(b_TK)
+    tasks_a, tasks_b = a.counts_T.size, b.counts_T.size
+    if tasks_a != tasks_b:
+        raise ValueError(f"{tasks_a} tasks against {tasks_b}; expected the same tasks in the same order")
+    both_T = (a.counts_T > 0) & (b.counts_T > 0)
+    if both_T.sum() < least:
+        raise ValueError(f"{both_T.sum()} tasks have a score on both sides; expected at least {least}")
+    return a.at(both_T), b.at(both_T), int((~both_T).sum())

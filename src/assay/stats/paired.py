@@ -11,9 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from assay.stats.compare import paired_difference
 from assay.stats.distributions import log_choose, normal_cdf, normal_quantile, t_cdf, t_quantile
-from assay.stats.moments import moments
+from assay.stats.moments import Moments, common
 
 ALPHA = 0.025
 """One-sided, so that the interval is one of 95 %."""
@@ -21,44 +20,7 @@ FEW = 60
 """Tasks that differ from the rest, below which t is too sure of them."""
 EXACT = 1e-12
 """A standard error below it is 0 up to rounding."""
-_Z = normal_quantile(1 - ALPHA)
-
-
-@dataclass(frozen=True)
-class Rare:
-    """The differences of tasks where few are not like the rest."""
-
-    counts: Mapping[float, int]
-    """How many tasks have which difference."""
-    span: float
-    """Each difference lies between -span and span."""
-
-    def variance(self, bound: float, way: int) -> float:
-        """The variance of the tasks' differences if their mean were `bound`, which is below (-1) or above (1) the one
-        that was seen: of the most likely distribution on the differences that were seen and on the span's end.
-
-        Each of the T tasks has the weight 1 / (T (1 + h (d - bound))), h such that the mean is right, and where no h
-        within reach does that, the end has the rest (Owen, Empirical Likelihood, 2001, ch. 2).
-        """
-        room = self.span - way * bound
-        if room <= 0:
-            return 0.0
-        gaps = [(-way * (value - bound), count) for value, count in self.counts.items()]
-        tasks = sum(count for _, count in gaps)
-
-        def excess(h: float) -> float:
-            return sum(count * gap / (1 + h * gap) for gap, count in gaps)
-
-        low, high = 0.0, 1 / room
-        most = high * (1 - 1e-12)
-        if excess(most) >= 0:
-            low = high = most
-        while high - low > 1e-9 * high:
-            middle = (low + high) / 2
-            low, high = (middle, high) if excess(middle) > 0 else (low, middle)
-        weights = [(gap, count / tasks / (1 + low * gap)) for gap, count in gaps]
-        rest = max(0.0, 1 - sum(weight for _, weight in weights))
-        return sum(weight * gap**2 for gap, weight in weights) + rest * room**2
+_Z, _Z80 = normal_quantile(1 - ALPHA), normal_quantile(0.8)
 
 
 @dataclass(frozen=True)
@@ -76,16 +38,19 @@ class Spread:
     df: float
     """Degrees of freedom of t; infinite where the interval is normal."""
     tasks: int
-    rare: Rare | None = None
+    span: float = math.inf
+    """The shift lies between -span and span, and so does the interval."""
+    rare: Mapping[float, int] | None = None
+    """Where few tasks differ from the rest: how many tasks have which difference."""
 
     @property
     def lower(self) -> float:
         """Of the 95 % interval."""
-        return self.shift - self._reach(-1)
+        return max(-self.span, self.shift - self._reach(-1))
 
     @property
     def upper(self) -> float:
-        return self.shift + self._reach(1)
+        return min(self.span, self.shift + self._reach(1))
 
     def p_at_most(self, bound: float) -> float:
         """The one-sided p-value of "the true shift is at most `bound`"; at most .025 where `lower` is above it."""
@@ -107,18 +72,19 @@ class Spread:
         if not distance:
             return math.inf
         null_se = self._se(distance, -1 if self.shift > bound else 1)
-        return self.tasks * ((_Z * null_se + normal_quantile(0.8) * self.se) / distance) ** 2
+        return self.tasks * ((_Z * null_se + _Z80 * self.se) / distance) ** 2
 
     def _se(self, distance: float, way: int) -> float:
         """The standard error of the shift if the true one were so far away."""
         if self.rare is None:
             return self.se
-        return max(self.se, math.sqrt(self.rare.variance(self.shift + way * distance, way) / self.tasks))
+        variance = _variance_at(self.rare, self.span, self.shift + way * distance, way)
+        return max(self.se, math.sqrt(variance / self.tasks))
 
     def _reach(self, way: int) -> float:
         if self.rare is None:
             return self.se * (_Z if math.isinf(self.df) else t_quantile(1 - ALPHA, self.df))
-        near, far = 0.0, self.rare.span - way * self.shift
+        near, far = 0.0, self.span - way * self.shift
         while far - near > 1e-9:
             middle = (near + far) / 2
             near, far = (near, middle) if self._tail(middle, way) <= ALPHA else (middle, far)
@@ -130,6 +96,34 @@ class Spread:
             return 0.0 if distance > 0 else 1.0
         z = -distance / se
         return normal_cdf(z) if math.isinf(self.df) or self.rare else t_cdf(z, self.df)
+
+
+def _variance_at(counts: Mapping[float, int], span: float, bound: float, way: int) -> float:
+    """The variance of the tasks' differences if their mean were `bound`, which is below (-1) or above (1) the one that
+    was seen: of the most likely distribution on the differences that were seen and on the span's end.
+
+    Each of the T tasks has the weight 1 / (T (1 + h (d - bound))), h such that the mean is right, and where no h
+    within reach does that, the end has the rest (Owen, Empirical Likelihood, 2001, ch. 2).
+    """
+    room = span - way * bound
+    if room <= 0:
+        return 0.0
+    gaps = [(-way * (value - bound), count) for value, count in counts.items()]
+    tasks = sum(counts.values())
+
+    def excess(h: float) -> float:
+        return sum(count * gap / (1 + h * gap) for gap, count in gaps)
+
+    low, high = 0.0, 1 / room
+    most = high * (1 - 1e-12)
+    if excess(most) >= 0:
+        low = high = most
+    while high - low > 1e-9 * high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if excess(middle) > 0 else (low, middle)
+    weights = [(gap, count / tasks / (1 + low * gap)) for gap, count in gaps]
+    rest = max(0.0, 1 - sum(weight for _, weight in weights))
+    return sum(weight * gap**2 for gap, weight in weights) + rest * room**2
 
 
 @dataclass(frozen=True)
@@ -158,42 +152,38 @@ class Shift:
             return None
         noise = self.over_reruns.se**2
         own = max(0.0, self.over_tasks.se**2 - noise) if of_tasks else 0.0
-        room = (abs(self.shift - bound) / _power()) ** 2 - own
+        room = (abs(self.shift - bound) / (_Z + _Z80)) ** 2 - own
         return noise / room if room > 0 and noise else math.inf
 
 
 def difference(baseline_TK: ArrayLike, candidate_TK: ArrayLike) -> Shift:
-    """candidate - baseline: `paired_difference` the other way round, with intervals over tasks and over re-runs.
+    """candidate - baseline, with intervals over tasks and over re-runs.
 
-    Over re-runs the SE is sqrt(sum_i(v_iA / k_iA + v_iB / k_iB)) / T. A figure is taken to lie between 0 and 1, or in a
-    wider range where one is there that does not.
+    Over tasks the SE is the sd of the tasks' differences / sqrt(T), over re-runs sqrt(sum_i(v_iA / k_iA + v_iB / k_iB))
+    / T. A figure is taken to lie between 0 and 1, or in a wider range where one is there that does not.
 
-    Raises ValueError as `paired_difference` does.
+    Raises ValueError where the numbers of tasks differ, or fewer than two tasks have a figure on both sides.
     """
-    found = paired_difference(candidate_TK, baseline_TK)
-    a_TK, b_TK = np.asarray(baseline_TK, dtype=np.float64), np.asarray(candidate_TK, dtype=np.float64)
-    a, b = moments(a_TK), moments(b_TK)
-    both_T = (a.counts_T > 0) & (b.counts_T > 0)
-    a, b = a.at(both_T), b.at(both_T)
-    seen = np.concatenate([a_TK[both_T].ravel(), b_TK[both_T].ravel()])
-    span = max(1.0, float(np.nanmax(seen)), float(np.nanmax(seen) - np.nanmin(seen)))
-    tasks, shift, rerun_se = found.tasks, found.difference, found.rerun_se
-    counts = Counter(float(one) for one in (b.means_T - a.means_T).round(9))
+    a, b, left_out = common(baseline_TK, candidate_TK, 2)
+    difference_T, tasks = b.means_T - a.means_T, a.means_T.size
+    shift, se = float(difference_T.mean()), float(difference_T.std(ddof=1)) / math.sqrt(tasks)
+    low, high = min(a.low, b.low), max(a.high, b.high)
+    span = max(1.0, high, high - low)
+    rounded: list[float] = difference_T.round(9).tolist()
+    counts = Counter(rounded)
     differ = tasks - max(counts.values())
-    rare = Rare(counts, span) if differ < min(FEW, tasks / 2) else None
     reruns = None
-    if rerun_se is not None:
+    if (rerun_se := _rerun_se(a, b, 1.0)) is not None:
         # Where no task varies, one that does may not have been seen: as if each had been asked once.
-        stands_still = Rare({shift: tasks}, span) if rerun_se < EXACT else None
-        reruns = Spread(shift, rerun_se, math.inf, tasks, stands_still)
+        reruns = Spread(shift, rerun_se, math.inf, tasks, span, {shift: tasks} if rerun_se < EXACT else None)
     return Shift(
         baseline=float(a.means_T.mean()),
         candidate=float(b.means_T.mean()),
         shift=shift,
-        over_tasks=Spread(shift, found.se, tasks - 1, tasks, rare),
+        over_tasks=Spread(shift, se, tasks - 1, tasks, span, counts if differ < min(FEW, tasks / 2) else None),
         over_reruns=reruns,
         tasks=tasks,
-        tasks_left_out=found.tasks_left_out,
+        tasks_left_out=left_out,
     )
 
 
@@ -203,24 +193,25 @@ def growth(baseline_TK: ArrayLike, candidate_TK: ArrayLike) -> Shift | None:
     With R the ratio of the means, SE = sd(m_iB - R m_iA) / sqrt(T) / m_A over tasks, the ratio estimator of survey
     sampling (Cochran 1977, ch. 6); over re-runs sqrt(sum_i(v_iB / k_iB + R^2 v_iA / k_iA)) / T / m_A.
 
-    Raises ValueError as `paired_difference` does.
+    Raises ValueError as `difference` does.
     """
-    left_out = paired_difference(candidate_TK, baseline_TK).tasks_left_out
-    a, b = moments(baseline_TK), moments(candidate_TK)
-    both_T = (a.counts_T > 0) & (b.counts_T > 0)
-    a, b = a.at(both_T), b.at(both_T)
+    a, b, left_out = common(baseline_TK, candidate_TK, 2)
     tasks, mean_a, mean_b = a.means_T.size, float(a.means_T.mean()), float(b.means_T.mean())
     if not mean_a > 0:
         return None
     ratio = mean_b / mean_a
     se = float((b.means_T - ratio * a.means_T).std(ddof=1)) / math.sqrt(tasks) / mean_a
+    rerun_se = _rerun_se(a, b, ratio)
+    reruns = None if rerun_se is None else Spread(ratio - 1, rerun_se / mean_a, math.inf, tasks)
+    return Shift(mean_a, mean_b, ratio - 1, Spread(ratio - 1, se, tasks - 1, tasks), reruns, tasks, left_out)
+
+
+def _rerun_se(a: Moments, b: Moments, ratio: float) -> float | None:
+    """The standard error of b - ratio * a over re-runs; None where a side has no task with two figures."""
     noise_a_T, noise_b_T = a.noise_T, b.noise_T
-    reruns = None
-    if noise_a_T is not None and noise_b_T is not None:
-        rerun_se = math.sqrt(float((noise_b_T + ratio**2 * noise_a_T).sum())) / tasks / mean_a
-        reruns = Spread(ratio - 1, rerun_se, math.inf, tasks)
-    over_tasks = Spread(ratio - 1, se, tasks - 1, tasks)
-    return Shift(mean_a, mean_b, ratio - 1, over_tasks, reruns, tasks, left_out)
+    if noise_a_T is None or noise_b_T is None:
+        return None
+    return math.sqrt(float((noise_b_T + ratio**2 * noise_a_T).sum())) / noise_a_T.size
 
 
 def moved(baseline_K: Sequence[float], candidate_K: Sequence[float]) -> tuple[float, float]:
@@ -248,7 +239,3 @@ def _fisher(right_a: int, k_a: int, right_b: int, k_b: int) -> tuple[float, floa
     apart = np.abs((right - count) / k_b - count / k_a)
     p_each = np.array([chances[apart >= one - 1e-9].sum() for one in apart])
     return min(1.0, float(p_each[count == right_a][0])), float(chances[p_each <= 0.05].sum())
-
-
-def _power() -> float:
-    return _Z + normal_quantile(0.8)

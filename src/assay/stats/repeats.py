@@ -158,7 +158,6 @@ def repeats_needed(rewards_TK: ArrayLike, target_points: float = 1.0) -> Repeats
     """
     if not target_points > 0:
         raise ValueError(f"target_points is {target_points}; expected more than 0")
-    rewards_TK = as_rewards(rewards_TK)
     all_tasks = moments(rewards_TK)
     scored = all_tasks.at(all_tasks.counts_T > 0)
     known = all_tasks.at(all_tasks.counts_T > 1)
@@ -166,8 +165,7 @@ def repeats_needed(rewards_TK: ArrayLike, target_points: float = 1.0) -> Repeats
         return None
     spread = float(known.variances_T.std(ddof=1)) / math.sqrt(known.variances_T.size)
     reach = t_quantile(0.90, known.variances_T.size - 1) * spread
-    seen = rewards_TK[~np.isnan(rewards_TK)]
-    floor = math.log(10) / int(known.counts_T.sum()) if seen.min() >= 0 and seen.max() <= 1 else 0.0
+    floor = math.log(10) / int(known.counts_T.sum()) if scored.in_unit else 0.0
     upper = max(known.within + reach, floor)
     tasks = scored.counts_T.size
 

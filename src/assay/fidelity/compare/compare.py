@@ -1,7 +1,6 @@
 """Runs against a baseline: paired by task, what has shifted and how surely, and what a policy says to that."""
 
 import dataclasses
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ from typing import Any, cast
 import msgspec
 import numpy as np
 from msgspec import structs
-from numpy.typing import NDArray
 
 from assay.digest import task_digest
 from assay.errors import DigestMismatch, UsageError
@@ -29,12 +27,12 @@ from assay.fidelity.compare.comparison import (
     SideBySide,
 )
 from assay.fidelity.compare.policy import Case, Judgement, Policy, judge, rules, worst
-from assay.fidelity.results.results import Cell, Results, read
-from assay.fidelity.results.summary import reports_answers, summarise
+from assay.fidelity.results.results import Results, read
+from assay.fidelity.results.summary import summarise
 from assay.fidelity.review.readings import reading
 from assay.fidelity.schema.profile import Reading
 from assay.stats.compare import holm
-from assay.stats.paired import Spread, difference, growth, moved
+from assay.stats.paired import difference, growth, moved
 from assay.store import RunRecord, read_record, read_rollouts, read_tasks
 from assay.types import Rollout, Score, Task
 
@@ -51,11 +49,19 @@ def compare(
     or limits, unless `across` compares the tasks that are the same; UsageError where there is nothing to compare.
     """
     named, notes = _named(baseline, candidates)
-    runs = {folder: _run(name, folder) for sides in named.values() for name, folder in sides}
+    runs = {
+        folder: _Run(name, folder, read_record(folder), read(folder))
+        for sides in named.values()
+        for name, folder in sides
+    }
     matched = {name: _match(runs[a], runs[b], across=across) for name, ((_, a), (_, b)) in named.items()}
     cases = {name: _cases(match) for name, match in matched.items()}
     judgements = _judgements(policy, cases) if policy else {}
-    p_holm = _corrected(cases)
+    p_holm: dict[str, dict[str, float]] = {}
+    """By metric and pair, the p-values over tasks with Holm's correction over the pairs."""
+    for metric in dict.fromkeys(metric for case in cases.values() for metric in case):
+        known = {name: found[metric] for name, found in cases.items() if metric in found}
+        p_holm[metric] = holm({name: case.shifts[0].over_tasks.p for name, case in known.items() if case.shifts})
     pairs = [_pair(name, matched[name], cases[name], judgements.get(name, []), p_holm) for name in named]
     verdict = worst(pair.verdict for pair in pairs if pair.verdict) if policy else None
     return Comparison(pairs=pairs, policy=policy, verdict=verdict, across=across, notes=notes)
@@ -69,18 +75,25 @@ def side_by_side(comparison: Comparison, most: int = SHOWN) -> list[SideBySide]:
     for pair, moved_task in wanted:
         for side in (pair.baseline, pair.candidate):
             ids.setdefault(side.folder, set()).add(moved_task.task)
-    scored = {folder: _scored(Path(folder), found) for folder, found in ids.items()}
     tasks = {folder: {task.id: task for task in read_tasks(Path(folder))} for folder in ids}
+    scored: dict[tuple[str, str], list[tuple[float, int, Rollout]]] = {}
+    """By folder and task, the reward, place and rollout of each score."""
+    for folder, own in ids.items():
+        for place, rollout in enumerate(read_rollouts(Path(folder))):
+            if rollout.task in own and isinstance(rollout.outcome, Score):
+                scored.setdefault((folder, rollout.task), []).append((rollout.outcome.reward, place, rollout))
 
     def shown(side: Side, task: str, *, best: bool) -> Reading:
-        return _shown(scored[side.folder][task], tasks[side.folder][task], side.name, best=best)
+        sign = -1 if best else 1
+        *_, rollout = min(scored[side.folder, task], key=lambda one: (sign * one[0], one[1]))
+        return reading(rollout, tasks[side.folder][task], side.name)
 
-    found: list[SideBySide] = []
+    pairs: list[SideBySide] = []
     for pair, moved_task in wanted:
         worse, task = moved_task.candidate < moved_task.baseline, moved_task.task
         sides = shown(pair.baseline, task, best=worse), shown(pair.candidate, task, best=not worse)
-        found.append(SideBySide(pair.name, moved_task, *sides))
-    return found
+        pairs.append(SideBySide(pair.name, moved_task, *sides))
+    return pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +167,6 @@ def _models(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _run(name: str, folder: Path) -> _Run:
-    return _Run(name, folder, read_record(folder), read(folder))
-
-
 def _match(a: _Run, b: _Run, *, across: bool) -> _Match:
     """The tasks that both were asked. Raises DigestMismatch and UsageError."""
     digests_a, digests_b = ([task_digest(task) for task in run.results.tasks] for run in (a, b))
@@ -192,17 +201,16 @@ def _differing(a: _Run, b: _Run, common: int) -> list[str]:
             ("verifier code", one.code[:12], two.code[:12]),
             *((f"sampling.{key}", *pair) for key, pair in _unequal(one.sampling, two.sampling)),
             *((f"limits.{key}", *pair) for key, pair in _unequal(one.limits, two.limits)),
-            *((f"the {role}", *pair) for role, pair in _unequal(_identities(one), _identities(two))),
+            *(
+                (f"the {role}", *pair)
+                for role, pair in _unequal(*({r: used.identity for r, used in run.roles.items()} for run in (one, two)))
+            ),
         )
         if mine != theirs
     ]
     if one.tasks_digest != two.tasks_digest:
         lines.append(f"tasks: {one.tasks:,} in {a.name}, {two.tasks:,} in {b.name}; {common:,} are the same")
     return lines
-
-
-def _identities(record: RunRecord) -> dict[str, Any]:
-    return {role: used.identity for role, used in record.roles.items()}
 
 
 def _unequal(one: Any, two: Any) -> list[tuple[str, tuple[Any, Any]]]:
@@ -232,14 +240,14 @@ def _cases(match: _Match) -> dict[str, Case]:
 
 
 def _case(match: _Match, metric: str) -> Case:
-    a_TK, b_TK = (_figures(run.results, metric)[rows] for run, rows in match.sides)
+    a_TK, b_TK = (run.results.figures_TK(metric)[rows] for run, rows in match.sides)
     shift = growth if metric in RELATIVE else difference
     both = int((~np.isnan(a_TK).all(axis=1) & ~np.isnan(b_TK).all(axis=1)).sum())
     if both < 2:
         return Case(absent=_absence(match, metric, both))
     worlds = [(a_TK, b_TK)]
     if metric == "score" and any(run.results.failed for run, _ in match.sides):
-        a0_TK, b0_TK = (_with_zeros(run.results)[rows] for run, rows in match.sides)
+        a0_TK, b0_TK = (run.results.with_zeros_TK[rows] for run, rows in match.sides)
         worlds += [(a0_TK, b_TK), (a_TK, b0_TK), (a0_TK, b0_TK)]
     found = [one for mine_TK, theirs_TK in worlds if (one := shift(mine_TK, theirs_TK))]
     return Case(shifts=found, absent="" if found else f"{match.a.name} has none, so growth has no meaning.")
@@ -248,43 +256,9 @@ def _case(match: _Match, metric: str) -> Case:
 def _absence(match: _Match, metric: str, both: int) -> str:
     if metric == "cost" and any(run.results.cost_usd is None for run, _ in match.sides):
         return "Prices or tokens are not known on both sides: they belong into the model server's configuration."
-    if metric == "no_answer" and not all(reports_answers(run.results) for run, _ in match.sides):
+    if metric == "no_answer" and not all(run.results.reports_answers for run, _ in match.sides):
         return "The verifier does not say what it read as the answer."
     return f"{both} task{'' if both == 1 else 's'} with a score on both sides; at least 2 are needed."
-
-
-def _figures(results: Results, metric: str) -> NDArray[np.float64]:
-    """[tasks, repeats] of a metric, NaN where there is no figure."""
-    if metric == "score":
-        return results.rewards_TK
-    array_TK = np.full(results.rewards_TK.shape, np.nan)
-    unknown = (metric == "cost" and results.cost_usd is None) or (
-        metric == "no_answer" and not reports_answers(results)
-    )
-    for cell in () if unknown else results.cells if metric == "failures" else results.scored:
-        array_TK[cell.task, cell.repeat] = _figure(cell, metric)
-    return array_TK
-
-
-def _figure(cell: Cell, metric: str) -> float:
-    match metric:
-        case "cost":
-            return math.nan if cell.cost_usd is None else cell.cost_usd
-        case "output_tokens":
-            return cell.output_tokens
-        case "failures":
-            return cell.reward is None
-        case "no_answer":
-            return cell.answer is None
-        case _:
-            return cell.stop == "token_cap"
-
-
-def _with_zeros(results: Results) -> NDArray[np.float64]:
-    rewards_TK = results.rewards_TK.copy()
-    for cell in results.failed:
-        rewards_TK[cell.task, cell.repeat] = 0.0
-    return rewards_TK
 
 
 def _judgements(policy: Policy, cases: Mapping[str, Mapping[str, Case]]) -> dict[str, list[Judgement]]:
@@ -302,25 +276,18 @@ def _judgements(policy: Policy, cases: Mapping[str, Mapping[str, Case]]) -> dict
     return judged
 
 
-def _corrected(cases: Mapping[str, Mapping[str, Case]]) -> dict[tuple[str, str], float]:
-    """By pair and metric, the p-values over tasks with Holm's correction over the pairs."""
-    found: dict[tuple[str, str], float] = {}
-    for metric in dict.fromkeys(metric for case in cases.values() for metric in case):
-        known = {name: case[metric] for name, case in cases.items() if metric in case}
-        p = holm({name: case.shifts[0].over_tasks.p for name, case in known.items() if case.shifts})
-        found |= {(name, metric): value for name, value in p.items()}
-    return found
-
-
 def _pair(
     name: str,
     match: _Match,
     cases: Mapping[str, Case],
     judgements: list[Judgement],
-    p_holm: Mapping[tuple[str, str], float],
+    p_holm: Mapping[str, Mapping[str, float]],
 ) -> Pair:
-    changes = [_change(metric, case, p_holm.get((name, metric))) for metric, case in cases.items()]
+    changes = [_change(metric, case, p_holm[metric].get(name)) for metric, case in cases.items()]
     tasks, by_chance = _moved(match)
+    one, two = match.a.record, match.b.record
+    settings = _unequal(one.identity, two.identity)
+    settings += [(f"{key}'s version", versions) for key, versions in _unequal(one.versions, two.versions)]
     return Pair(
         name=name,
         baseline=_side(match.a),
@@ -328,7 +295,7 @@ def _pair(
         tasks=len(match.rows_a),
         left_out=match.left_out,
         differs=match.differs,
-        settings=_settings(match.a.record, match.b.record),
+        settings=[f"{key}: {_short(mine)} → {_short(theirs)}" for key, (mine, theirs) in settings],
         changes=[change for change in changes if not change.metric.startswith(CATEGORY)],
         categories=[change for change in changes if change.metric.startswith(CATEGORY)],
         moved=tasks,
@@ -354,13 +321,6 @@ def _side(run: _Run) -> Side:
     )
 
 
-def _settings(one: RunRecord, two: RunRecord) -> list[str]:
-    """What was changed in the model and its server, and in what ran it."""
-    pairs = [*_unequal(one.identity, two.identity)]
-    pairs += [(f"{name}'s version", versions) for name, versions in _unequal(one.versions, two.versions)]
-    return [f"{key}: {_short(mine)} → {_short(theirs)}" for key, (mine, theirs) in pairs]
-
-
 def _short(value: Any) -> str:
     """The value in a line; of a digest its beginning."""
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
@@ -373,22 +333,20 @@ def _change(metric: str, case: Case, p_holm: float | None) -> Change:
     if not case.shifts:
         return Change(metric=metric, absent=case.absent)
     shift = case.shifts[0]
+    spreads = (shift.over_tasks, shift.over_reruns)
+    intervals = [one and Interval(one.se, one.lower, one.upper, one.p) for one in spreads]
     return Change(
         metric=metric,
         baseline=shift.baseline,
         candidate=shift.candidate,
         shift=shift.shift,
-        over_tasks=_interval(shift.over_tasks),
-        over_reruns=_interval(shift.over_reruns) if shift.over_reruns else None,
+        over_tasks=intervals[0],
+        over_reruns=intervals[1],
         p_holm=p_holm,
         if_failures_zero=case.shifts[-1].shift if len(case.shifts) > 1 else None,
         tasks=shift.tasks,
         tasks_left_out=shift.tasks_left_out,
     )
-
-
-def _interval(spread: Spread) -> Interval:
-    return Interval(spread.se, spread.lower, spread.upper, spread.p)
 
 
 def _moved(match: _Match) -> tuple[list[MovedTask], float]:
@@ -440,19 +398,3 @@ def _both_ways(tasks: Sequence[MovedTask], most: int) -> list[MovedTask]:
     kept = worse[: most - few] if len(worse) > len(better) else worse[:few]
     kept += better[: most - len(kept)]
     return sorted(kept, key=tasks.index)
-
-
-def _scored(folder: Path, wanted: set[str]) -> dict[str, list[Rollout]]:
-    """The scored rollouts of some tasks."""
-    found: dict[str, list[Rollout]] = {}
-    for rollout in read_rollouts(folder):
-        if rollout.task in wanted and isinstance(rollout.outcome, Score):
-            found.setdefault(rollout.task, []).append(rollout)
-    return found
-
-
-def _shown(rollouts: list[Rollout], task: Task, name: str, *, best: bool) -> Reading:
-    def reward(rollout: Rollout) -> float:
-        return rollout.outcome.reward if isinstance(rollout.outcome, Score) else math.nan
-
-    return reading((max if best else min)(rollouts, key=reward), task, name)

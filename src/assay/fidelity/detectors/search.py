@@ -16,7 +16,6 @@ from assay.fidelity.detectors.failures import failures_by_kind
 from assay.fidelity.detectors.tally import Tally
 from assay.fidelity.results.columns import WORTH, Stamp, stamp
 from assay.fidelity.results.results import Results, of_rollouts, read
-from assay.fidelity.results.summary import reports_answers
 from assay.fidelity.schema.evidence import Finding
 from assay.plugins import find as plugin
 from assay.plugins import plugins
@@ -83,21 +82,19 @@ class Search:
 
     def findings(self, results: Results) -> list[Finding]:
         """What was found once all rollouts were seen, whose `results` these are."""
-        answers = reports_answers(results)
+        answers = results.reports_answers
         found = [
             tally.finding(one.name, one.fault, self._scored, one.what, one.meaning, "rollout")
             for one, tally in self._single
             if tally.count and (answers or not one.needs_answers)
         ]
-        return [*found, *self._of_run(results), *failures_by_kind(self._model, self._failures, results.planned)]
-
-    def _of_run(self, results: Results) -> Iterable[Finding]:
         for one in self._whole if results.tasks else ():
             if seen := one.look(results):
                 tally = Tally(self._model)
                 for index, repeat, evidence in seen.shown:
                     tally.add(results.tasks[index].id, repeat, evidence)
-                yield tally.finding(one.name, one.fault, seen.of, seen.what, one.meaning, "run")
+                found.append(tally.finding(one.name, one.fault, seen.of, seen.what, one.meaning, "run"))
+        return found + failures_by_kind(self._model, self._failures, results.planned)
 
 
 class _Kept(Struct, frozen=True):

@@ -27,6 +27,8 @@ Floats = NDArray[np.float64]
 PRIOR = {"wrong label": 0.02, "broken": 0.01, "reversed": 0.005}
 """How many tasks of a benchmark are so, before anything was seen; the rest are sound."""
 STORIES = ("sound", *PRIOR)
+SIGNS = {"label suspect": "wrong label", "weak above strong": "reversed"}
+"""The story that each sign is about."""
 SIGN = 0.2
 """The probability of a story from which on it is a sign."""
 CLEAR = 0.05
@@ -63,35 +65,38 @@ def suspects(results: Mapping[str, Results]) -> list[SuspectTask]:
     - `label suspect`: models that are mostly right agree on another answer than the gold one;
     - `weak above strong`: it is solved more by weak models than by strong ones.
     """
-    scored = {name: found for name, found in results.items() if found.scored}
+    scored = {name: one for name, one in results.items() if one.scored}
     if len(scored) < 2:
         return []  # what one model can't do says nothing of the task
     tasks = list({task.id: task for found in scored.values() for task in found.tasks}.values())
     votes = votes_of(tasks, scored)
     posterior = stories(votes)
-    means = [_means(tasks, found) for found in scored.values()]
-    best_T = _best(tasks, scored)
+    rewards_MTK = [_rewards(tasks, one) for one in scored.values()]
+    seen_MT = np.array([(~np.isnan(rewards_TK)).sum(axis=1) for rewards_TK in rewards_MTK])
+    means_MT = np.array([np.nansum(rewards_TK, axis=1) for rewards_TK in rewards_MTK]) / np.maximum(seen_MT, 1)
+    best_T = np.max([np.where(np.isnan(one), -np.inf, one).max(axis=1) for one in rewards_MTK], axis=0)
     suspicion_T = 1 - posterior["sound"]
     found: list[SuspectTask] = []
     order: list[int] = np.argsort(-suspicion_T, kind="stable").tolist()
     for index in order:
-        by_model = dict(zip(scored, (mean[index] for mean in means), strict=True))
-        signs = _signs(posterior, index, never=best_T[index] < 1)
-        if signs:
-            consensus = votes.others[index] if "label suspect" in signs else None
-            told = {name: None if np.isnan(mean) else float(mean) for name, mean in by_model.items()}
-            task = tasks[index]
-            found.append(
-                SuspectTask(
-                    task=task.id,
-                    suspicion=float(suspicion_T[index]),
-                    signs=signs,
-                    reason=_reason(signs, consensus, task.gold, votes, index, list(scored)),
-                    means=told,
-                    gold=task.gold,
-                    consensus=consensus,
-                )
+        task, signs = tasks[index], [sign for sign, story in SIGNS.items() if posterior[story][index] >= SIGN]
+        if -np.inf < best_T[index] < 1:  # where no model has a score, nothing is known
+            signs.insert(len({"label suspect"} & {*signs}), "never solved")
+        if not signs:
+            continue
+        consensus = votes.others[index] if "label suspect" in signs else None
+        by_model = zip(scored, means_MT[:, index].tolist(), seen_MT[:, index].tolist(), strict=True)
+        found.append(
+            SuspectTask(
+                task=task.id,
+                suspicion=float(suspicion_T[index]),
+                signs=signs,
+                reason=_reason(signs, consensus, task.gold, votes, index, list(scored)),
+                means={name: mean if seen else None for name, mean, seen in by_model},
+                gold=task.gold,
+                consensus=consensus,
             )
+        )
     return found
 
 
@@ -200,15 +205,6 @@ def _agreement(votes: Votes) -> float:
     return min(0.9, max(0.02, (other + 1) / (other + rest + 10)))
 
 
-def _signs(posterior: Mapping[str, Floats], index: int, *, never: bool) -> list[str]:
-    told = {
-        "label suspect": posterior["wrong label"][index] >= SIGN,
-        "never solved": never,
-        "weak above strong": posterior["reversed"][index] >= SIGN,
-    }
-    return [sign for sign, holds in told.items() if holds]
-
-
 def _reason(
     signs: Sequence[str], consensus: str | None, gold: str | None, votes: Votes, index: int, names: Sequence[str]
 ) -> str:
@@ -221,21 +217,6 @@ def _reason(
     if "never solved" in signs and not said:
         said.append("No model ever had full marks: too hard, or not to be solved as it stands.")
     return " ".join(said)
-
-
-def _means(tasks: Sequence[Task], results: Results) -> Floats:
-    """The mean reward of each task, NaN where it has no score."""
-    rewards_TK = _rewards(tasks, results)
-    made_T = (~np.isnan(rewards_TK)).sum(axis=1)
-    return np.where(made_T > 0, np.nansum(rewards_TK, axis=1) / np.maximum(made_T, 1), np.nan)
-
-
-def _best(tasks: Sequence[Task], results: Mapping[str, Results]) -> Floats:
-    """The highest reward of each task; infinite where no model has a score, so that nothing is known."""
-    rewards_MTK = [_rewards(tasks, found) for found in results.values()]
-    best_MT = np.array([np.where(np.isnan(rewards_TK), -np.inf, rewards_TK).max(axis=1) for rewards_TK in rewards_MTK])
-    best_T = best_MT.max(axis=0)
-    return np.where(best_T > -np.inf, best_T, np.inf)
 
 
 def _rewards(tasks: Sequence[Task], results: Results) -> Floats:

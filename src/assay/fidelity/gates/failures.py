@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from assay.fidelity.gates.rule import SHOWN, Facts, GateRule
+from assay.fidelity.gates.rule import SHOWN, GateRule
 from assay.fidelity.review.review import WHOSE, settled, shown
 from assay.fidelity.schema.evidence import Fault, Finding, Mark, Reviewed
 from assay.fidelity.schema.profile import Gate, RolloutRef
@@ -28,7 +28,12 @@ def failures_gate(reviews: Mapping[str, Reviewed], findings: Sequence[Finding]) 
 
     What a model proposed counts nowhere. Findings about models that have no review here are left out.
     """
-    standing = [finding for finding in findings if _stands(finding, reviews)]
+    standing = [
+        finding
+        for finding in findings
+        if (found := reviews.get(finding.model))
+        and not settled(finding, {(m.task, m.repeat): m for m in found.marks}, found.explained)
+    ]
     numbers = _numbers(reviews, findings, standing)
     if not reviews:
         return Gate("failures", "not run", "No model has run whose failures could be read.", numbers)
@@ -72,11 +77,6 @@ def task_points(found: Reviewed) -> float:
     """Points of the score that tasks' own faults could move: their share of the sample times the rate of failing."""
     share = found.faults.get("task", 0) / found.sample if found.sample else 0.0
     return 100 * share * found.failing / found.made if found.made else 0.0
-
-
-def _stands(finding: Finding, reviews: Mapping[str, Reviewed]) -> bool:
-    found = reviews.get(finding.model)
-    return found is not None and not settled(finding, {(m.task, m.repeat): m for m in found.marks}, found.explained)
 
 
 def _passed(reviews: Mapping[str, Reviewed], findings: Sequence[Finding], unclear: list[RolloutRef]) -> str:
@@ -136,14 +136,10 @@ def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def _judge(facts: Facts) -> Gate:
-    return failures_gate(facts.reviews, facts.findings)
-
-
 GATE = GateRule(
     name="failures",
     question="Were failing rollouts read by a person?",
     needs="`assay review`",
-    of_facts=_judge,
+    of_facts=lambda facts: failures_gate(facts.reviews, facts.findings),
     waits=True,
 )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from assay.fidelity.gates.rule import ALPHA, Facts, GateRule, Test
+from assay.fidelity.gates.rule import ALPHA, GateRule, Test
 from assay.fidelity.results.contender import Contender, strongest
 from assay.fidelity.schema.profile import Gate
 from assay.stats.estimates import above_chance
@@ -36,7 +36,7 @@ def floor_gate(contenders: Sequence[Contender], chance: float, p: Test | None, *
         return Gate("floor", "not run", "No open model has a score.")
     found = best.estimate
     numbers: dict[str, Any] = {"model": best.name, "floor": FLOOR, "chance": chance, "score": found.score}
-    numbers |= {"above_chance": above_chance(found, chance).score, "se_task": found.se_task, "tasks": found.tasks}
+    numbers |= {"above_chance": above_chance(found.score, chance), "se_task": found.se_task, "tasks": found.tasks}
     if p is None or found.interval_task is None:
         return Gate("floor", "inconclusive", f"{best.name} has too few tasks for an interval.", numbers)
     lower, upper = found.interval_task
@@ -53,15 +53,13 @@ def floor_gate(contenders: Sequence[Contender], chance: float, p: Test | None, *
     return Gate("floor", "inconclusive", f"{words}: not clear of {bound}.", numbers)
 
 
-def _judge(facts: Facts) -> Gate:
-    return floor_gate(facts.contenders, facts.chance, facts.tests.get("floor"), last_tier=facts.last_tier)
-
-
 GATE = GateRule(
     name="floor",
     question="Can an open model do it at all?",
     needs="the runs",
-    of_facts=_judge,
+    of_facts=lambda facts: floor_gate(
+        facts.contenders, facts.chance, facts.tests.get("floor"), last_tier=facts.last_tier
+    ),
     test=lambda facts: floor_test(facts.contenders, facts.chance),
     waits=True,
 )

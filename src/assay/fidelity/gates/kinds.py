@@ -5,10 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from assay.fidelity.gates.rule import SHOWN, Facts, GateRule
+from assay.fidelity.gates.rule import SHOWN, GateRule
 from assay.fidelity.results.contender import RATE_LIMIT, Contender, measured
-from assay.fidelity.results.results import Cell, Results
-from assay.fidelity.results.summary import reports_answers
+from assay.fidelity.results.results import Results
 from assay.fidelity.schema.profile import Gate, RolloutRef
 from assay.stats.estimates import estimate
 
@@ -36,7 +35,11 @@ def kinds_gate(contenders: Sequence[Contender], suite_kinds: set[str]) -> Gate:
             f"{c.name} ({c.kind}): {what.replace('_', ' ')} {rates[c.name][what][0]:.1%}" for c, what in found
         )
 
-    shown = [ref for c, what in above + unsure for ref in _showing(c, what)][:SHOWN]
+    shown = [
+        RolloutRef(c.name, c.results.tasks[task].id, repeat)
+        for c, what in above + unsure
+        for task, repeat in np.argwhere(c.results.figures_TK(what) == 1).tolist()[:SHOWN]
+    ][:SHOWN]
     if above:
         return Gate("kinds", "fail", f"Unexplained, above {RATE_LIMIT:.0%}: {words(above)}.", numbers, shown)
     if silent:
@@ -65,42 +68,23 @@ def kinds_gate(contenders: Sequence[Contender], suite_kinds: set[str]) -> Gate:
 
 def _rates(results: Results) -> dict[str, tuple[float, float, float]]:
     """(rate, lower and upper 95 % bound over tasks) of what should be rare, by what it is."""
-    kinds = ["failures", "token_cap"] + (["no_answer"] if reports_answers(results) else [])
-    found: dict[str, tuple[float, float, float]] = {}
-    for what in kinds:
-        happened_TK = np.full(results.rewards_TK.shape, np.nan)
-        for cell in results.cells:
-            if what == "failures" or cell.reward is not None:
-                happened_TK[cell.task, cell.repeat] = _happened(cell, what)
-        if np.isnan(happened_TK).all():
-            continue
-        rate = estimate(happened_TK)
-        lower, upper = rate.interval_task or (0.0, 1.0)
-        found[what] = (rate.score, max(0.0, lower), min(1.0, upper))
-    return found
-
-
-def _happened(cell: Cell, what: str) -> bool:
-    if what == "failures":
-        return cell.reward is None
-    return cell.reward is not None and (cell.answer is None if what == "no_answer" else cell.stop == "token_cap")
-
-
-def _showing(contender: Contender, what: str) -> list[RolloutRef]:
-    chosen = [cell for cell in contender.results.cells if _happened(cell, what)]
-    return [RolloutRef(contender.name, contender.results.tasks[cell.task].id, cell.repeat) for cell in chosen[:SHOWN]]
-
-
-def _judge(facts: Facts) -> Gate:
-    # How the gates' own models fail says nothing of the kinds: null gives no answer on purpose.
-    suite = facts.suite
-    return kinds_gate(measured(suite, facts.contenders), {member.kind for member in suite.models.values()})
+    rates: dict[str, tuple[float, float, float]] = {}
+    for what in ("failures", "token_cap", "no_answer"):
+        happened_TK = results.figures_TK(what)
+        if not np.isnan(happened_TK).all():
+            rate = estimate(happened_TK)
+            lower, upper = rate.interval_task or (0.0, 1.0)
+            rates[what] = (rate.score, max(0.0, lower), min(1.0, upper))
+    return rates
 
 
 GATE = GateRule(
     name="kinds",
     question="Does it work for instruct and thinking models alike?",
     needs="the runs",
-    of_facts=_judge,
+    # How the gates' own models fail says nothing of the kinds: null gives no answer on purpose.
+    of_facts=lambda facts: kinds_gate(
+        measured(facts.suite, facts.contenders), {member.kind for member in facts.suite.models.values()}
+    ),
     waits=True,
 )

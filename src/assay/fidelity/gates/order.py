@@ -37,7 +37,8 @@ def order_differences(pairs: Sequence[tuple[Contender, Contender]]) -> dict[str,
     """Stronger minus weaker, paired by task, by the pair's name; `None` where too few tasks have a score on both."""
     found: dict[str, Shift | None] = {}
     for a, b in pairs:
-        common, tasks = _common_tasks(a, b), len(a.results.tasks)
+        scored = [~np.isnan(c.results.rewards_TK).all(axis=1) for c in (a, b)]
+        common, tasks = int((scored[0] & scored[1]).sum()), len(a.results.tasks)
         enough = common >= FEWEST_TASKS and common >= (1 - LARGEST_GAP) * tasks
         name = f"{a.name} ≥ {b.name}"
         found[name] = difference(b.results.rewards_TK, a.results.rewards_TK) if enough else None
@@ -98,23 +99,8 @@ def order_gate(differences: Mapping[str, Shift | None], p: Test | None, *, last_
     return Gate("order", "inconclusive", f"Not every pair is clear of −{100 * MARGIN:g} points. {said}", numbers)
 
 
-def _common_tasks(a: Contender, b: Contender) -> int:
-    """How many tasks both have a score for."""
-    scored = [~np.isnan(c.results.rewards_TK).all(axis=1) for c in (a, b)]
-    return int((scored[0] & scored[1]).sum())
-
-
 def _points(share: float) -> str:
     return f"{100 * share:+.1f}".replace("-", "−")
-
-
-def _test(facts: Facts) -> Test | None:
-    return order_test(_differences(facts), order_choices(facts.contenders, facts.suite.order))
-
-
-def _judge(facts: Facts) -> Gate:
-    last_tier = facts.last_tier or facts.suite.tiers == "all"
-    return order_gate(_differences(facts), facts.tests.get("order"), last_tier=last_tier)
 
 
 def _differences(facts: Facts) -> dict[str, Shift | None]:
@@ -125,7 +111,9 @@ GATE = GateRule(
     name="order",
     question="Do stronger models reach at least what weaker ones do?",
     needs="the runs",
-    of_facts=_judge,
-    test=_test,
+    of_facts=lambda facts: order_gate(
+        _differences(facts), facts.tests.get("order"), last_tier=facts.last_tier or facts.suite.tiers == "all"
+    ),
+    test=lambda facts: order_test(_differences(facts), order_choices(facts.contenders, facts.suite.order)),
     waits=True,
 )

@@ -1,6 +1,6 @@
 """Parity: whether the benchmark here gives what the original code gives."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from assay.fidelity.gates.rule import SHOWN, GateRule
@@ -27,7 +27,13 @@ def parity_gate(parities: Mapping[str, Parity], now: tuple[str, str], *, origina
         )
         return Gate("parity", "not run", reason)
     counted = {model: one for model, one in parities.items() if (one.tasks_digest, one.code) == now}
-    expired = [_expired(model, one, now) for model, one in parities.items() if model not in counted]
+    expired: list[str] = []
+    for model in [model for model in parities if model not in counted]:
+        then = parities[model].tasks_digest, parities[model].code
+        changed = " and ".join(what for what, a, b in zip(("tasks", "verifier"), then, now, strict=True) if a != b)
+        expired.append(
+            f"{model}: its parity does not count: the benchmark's {changed} changed since. Run `assay parity` again."
+        )
     numbers: dict[str, Any] = {
         "models": {
             model: {
@@ -44,7 +50,14 @@ def parity_gate(parities: Mapping[str, Parity], now: tuple[str, str], *, origina
         return Gate("parity", "not run", words, numbers)
     verdicts = {one.verdict for one in counted.values()}
     if "different" in verdicts:
-        return Gate("parity", "fail", words, numbers, list(_showing(counted))[:SHOWN])
+        showing = [
+            RolloutRef(model, one.task, one.repeat)
+            for model, parity in counted.items()
+            for rung in parity.ladder
+            for one in rung.disagreements
+            if one.repeat is not None
+        ]
+        return Gate("parity", "fail", words, numbers, showing[:SHOWN])
     if "inconclusive" in verdicts:
         return Gate("parity", "inconclusive", words, numbers)
     if wide := [name for name, one in counted.items() if one.verdict == "equivalent" and one.margin > WIDEST]:
@@ -57,25 +70,8 @@ def parity_gate(parities: Mapping[str, Parity], now: tuple[str, str], *, origina
     return Gate("parity", "pass", words, numbers)
 
 
-def _expired(model: str, parity: Parity, now: tuple[str, str]) -> str:
-    what = " and ".join(
-        name
-        for name, old, new in zip(("tasks", "verifier"), (parity.tasks_digest, parity.code), now, strict=True)
-        if old != new
-    )
-    return f"{model}: its parity does not count, for the benchmark's {what} changed since: run `assay parity` again."
-
-
 def _has(parities: Iterable[Parity], name: RungName, verdict: RungVerdict) -> bool:
     return any(rung.name == name and rung.verdict == verdict for parity in parities for rung in parity.ladder)
-
-
-def _showing(parities: Mapping[str, Parity]) -> Iterator[RolloutRef]:
-    for model, parity in parities.items():
-        for rung in parity.ladder:
-            for one in rung.disagreements:
-                if one.repeat is not None:
-                    yield RolloutRef(model, one.task, one.repeat)
 
 
 GATE = GateRule(

@@ -55,11 +55,12 @@ async def verifier_gate(benchmark: Benchmark, tasks: Sequence[Task]) -> Gate:
 def rewrites(steps: Sequence[Call | str], formats: Sequence[str]) -> list[tuple[str, list[Response], float]]:
     """(name, responses, the reward that they should get) for one solution, as a model server hands it over."""
     written = "\n".join(step if isinstance(step, str) else _written(step) for step in steps)
+    thought = reasoning_of(EXPLORED)
     found = [
         ("gold in the reasoning alone", [response_of("", reasoning=written)], 0.0),
         ("gold in reasoning left open", [response_of(None, reasoning=f"{EXPLORED}: {written}")], 0.0),
         ("gold in reasoning, off-topic message", [response_of(OFF_TOPIC, reasoning=written)], 0.0),
-        ("gold after reasoning", [_thoughtful(response) for response in responses(steps)], 1.0),
+        ("gold after reasoning", [structs.replace(r, output=[*thought, *r.output]) for r in responses(steps)], 1.0),
     ]
     if any(isinstance(step, Call) for step in steps):
         found += [
@@ -68,7 +69,9 @@ def rewrites(steps: Sequence[Call | str], formats: Sequence[str]) -> list[tuple[
         ]
     if _speaks(steps):
         forms = {"gold with spaces and lines around it": "\n\n  {} \n"} | {f"gold as {form}": form for form in formats}
-        found += [(name, responses([_formed(step, form) for step in steps]), 1.0) for name, form in forms.items()]
+        for name, form in forms.items():
+            formed = [form.format(step, json=json.dumps(step)) if isinstance(step, str) else step for step in steps]
+            found.append((name, responses(formed), 1.0))
     return found
 
 
@@ -76,17 +79,9 @@ def _speaks(steps: Sequence[Call | str]) -> bool:
     return any(isinstance(step, str) for step in steps)
 
 
-def _formed(step: Call | str, form: str) -> Call | str:
-    return form.format(step, json=json.dumps(step)) if isinstance(step, str) else step
-
-
 def _written(call: Call) -> str:
     """A call as text, which a model may write without making it."""
     return msgspec.json.encode({"name": call.name, "arguments": call.arguments}).decode()
-
-
-def _thoughtful(response: Response) -> Response:
-    return structs.replace(response, output=[*reasoning_of(EXPLORED), *response.output])
 
 
 def _spaced(response: Response) -> Response:

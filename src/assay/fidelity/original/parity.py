@@ -22,6 +22,7 @@ no fresh one: it would agree by construction.
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -127,41 +128,42 @@ def _data(benchmark: Benchmark, tasks: Mapping[str, Task], reference: Reference,
     there = reference.rewards
     extra = [task for task in there if task not in tasks]
     missing = [task for task in tasks if task not in there]
-    golds = {(row.task, row.gold): None for row in _ordered(tasks, reference) if row.gold is not None}
-    wrong = [(t, gold) for t, gold in golds if gold.strip() != (tasks[t].gold or "").strip()]
-    found = [Disagreement(task, None, "a task", "no such task") for task in extra]
-    found += [Disagreement(t, None, gold, tasks[t].gold or "", "another gold answer") for t, gold in wrong]
-    found += [Disagreement(task, None, "no result", "a task") for task in missing]
+    golds = dict.fromkeys((row.task, row.gold) for row in _ordered(tasks, reference) if row.gold is not None)
+    wrong = [(task, gold) for task, gold in golds if gold.strip() != (tasks[task].gold or "").strip()]
     sha256, known = _file_digest(benchmark, file)
+    compared = len({task for task, _ in golds})
     numbers = {
         "tasks_here": len(tasks),
         "tasks_there": len(there),
         "missing": len(missing),
         "extra": len(extra),
-        "gold_compared": len({task for task, _ in golds}),
+        "gold_compared": compared,
         "gold_different": len({task for task, _ in wrong}),
         "sha256": sha256,
         "sha256_known": known,
     }
+    disagreements = [Disagreement(task, None, "a task", "no such task") for task in extra]
+    disagreements += [Disagreement(t, None, gold, tasks[t].gold or "", "another gold answer") for t, gold in wrong]
+    disagreements += [Disagreement(task, None, "no result", "a task") for task in missing]
+    verdict: RungVerdict = "different"
     words = [
         f"{len(extra):,} tasks that are not here, such as {extra[0]}" if extra else "",
         f"{len(wrong):,} gold answers differ, such as that of {wrong[0][0]}" if wrong else "",
         f"{file} has sha256 {sha256}, which is no file of {benchmark.name}'s" if known is False else "",
     ]
-    if any(words):
-        return Rung(name="data", verdict="different", reason=_sentence(words), numbers=numbers, disagreements=found)
-    if missing:
-        reason = (
-            f"The original's results lack {len(missing):,} of the {len(tasks):,} tasks, such as {missing[0]}: whether "
-            "it has them is not known."
-        )
-        return Rung(name="data", verdict="inconclusive", reason=reason, numbers=numbers, disagreements=found)
-    words = [
-        f"the same {len(tasks):,} tasks",
-        f"{numbers['gold_compared']:,} gold answers are the same" if golds else "gold answers were not given",
-        f"{file.name} is the file that is used here" if known and file else "",
-    ]
-    return Rung(name="data", verdict="identical", reason=_sentence(words), numbers=numbers)
+    if not any(words) and missing:
+        lacking = f"{len(missing):,} of the {len(tasks):,} tasks, such as {missing[0]}"
+        verdict, words = "inconclusive", [f"the original's results lack {lacking}: whether it has them is not known"]
+    elif not any(words):
+        verdict = "identical"
+        words = [
+            f"the same {len(tasks):,} tasks",
+            f"{compared:,} gold answers are the same" if golds else "gold answers were not given",
+            f"{file.name} is the file that is used here" if known and file else "",
+        ]
+    text = "; ".join(filter(None, words))
+    reason = f"{text[0].upper()}{text[1:]}."
+    return Rung(name="data", verdict=verdict, reason=reason, numbers=numbers, disagreements=disagreements)
 
 
 def _file_digest(benchmark: Benchmark, file: Path | None) -> tuple[str | None, bool | None]:
@@ -179,28 +181,21 @@ def _file_digest(benchmark: Benchmark, file: Path | None) -> tuple[str | None, b
 
 def _prompts(tasks: Mapping[str, Task], reference: Reference) -> Rung:
     """Are the rendered prompts the same, byte by byte? Each one that a task was given with is compared."""
-    given: dict[str, list[Row]] = {}
-    for row in _ordered(tasks, reference):
-        if row.prompt is not None:
-            given.setdefault(row.task, []).append(row)
-    if not given:
+    rows = [row for row in _ordered(tasks, reference) if row.prompt is not None]
+    if not rows:
         return Rung(name="prompts", verdict="not run", reason="The original's prompts were not given.")
-    found = [
-        Disagreement(row.task, row.repeat, *parted)
-        for rows in given.values()
-        for row in rows
-        if (parted := _parted(row, tasks[row.task]))
-    ]
-    lacking = sum(task in tasks and task not in given for task in reference.rewards)
-    numbers = {"compared": sum(map(len, given.values())), "different": len(found), "tasks_without": lacking}
-    if found:
-        first = found[0]
+    parted = [(row, parts) for row in rows if (parts := _parted(row, tasks[row.task]))]
+    differing = [Disagreement(row.task, row.repeat, *parts) for row, parts in parted]
+    lacking = len((reference.rewards.keys() & tasks.keys()) - {row.task for row in rows})
+    numbers = {"compared": len(rows), "different": len(differing), "tasks_without": lacking}
+    if differing:
+        first = differing[0]
         reason = (
-            f"{len(found):,} of {numbers['compared']:,} prompts differ, the first of {first.task} {first.why}: "
+            f"{len(differing):,} of {len(rows):,} prompts differ, the first of {first.task} {first.why}: "
             f"{first.there} there, {first.here} here."
         )
-        return Rung(name="prompts", verdict="different", reason=reason, numbers=numbers, disagreements=found)
-    reason = f"{numbers['compared']:,} rendered prompts are the same, byte by byte."
+        return Rung(name="prompts", verdict="different", reason=reason, numbers=numbers, disagreements=differing)
+    reason = f"{len(rows):,} rendered prompts are the same, byte by byte."
     if lacking:
         reason += f" {lacking:,} tasks were given without theirs."
     return Rung(name="prompts", verdict="inconclusive" if lacking else "identical", reason=reason, numbers=numbers)
@@ -222,18 +217,15 @@ def _parted(row: Row, task: Task) -> tuple[str, str, str] | None:
             (item.role, item.text) if isinstance(item, Message) else ("item", msgspec.json.encode(item).decode())
             for item in task.input
         ]
-    if [role for role, _ in there] != [role for role, _ in here]:
-        return _roles(there), _roles(here), "in its messages"
+    roles = [", ".join(role for role, _ in messages) or "none" for messages in (there, here)]
+    if roles[0] != roles[1]:
+        return roles[0], roles[1], "in its messages"
     for number, ((_, a), (_, b)) in enumerate(zip(there, here, strict=True), 1):
         if a != b:
             at = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
             message = f", message {number}" if len(there) > 1 else ""
             return _around(a, at), _around(b, at), f"at character {at + 1}{message}"
     return None
-
-
-def _roles(said: Sequence[tuple[str, str]]) -> str:
-    return ", ".join(role for role, _ in said) or "none"
 
 
 def _around(text: str, at: int) -> str:
@@ -256,60 +248,56 @@ async def _verifiers(
     reasoning = str(reference.record.settings.get("reasoning", "auto"))
     if reasoning not in REASONING:
         raise UsageError(f"--setting reasoning={reasoning}: expected one of {', '.join(REASONING)}")
-    async with connect_roles(benchmark, roles, concurrency=concurrency) as ready:
-        outcomes = await _judged(ready, tasks, rows, reasoning, concurrency)
-    own, settings = outcomes, reference.record.settings
-    if original := benchmark.original:
-        outcomes = [original(tasks[row.task], spoken(row, reasoning)[-1], settings) for row in rows]
-    found = [
-        Disagreement(row.task, row.repeat, f"{row.score:g}", *_here(outcome))
-        for row, outcome in zip(rows, outcomes, strict=True)
-        if isinstance(outcome, Failure) or abs(outcome.reward - row.score) > SAME
-    ]
-    failed = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
-    numbers = {
-        "judged": len(rows),
-        "agree": len(rows) - len(found),
-        "disagree": len(found),
-        "failed": len(failed),
-        "without_output": len(known) - len(rows),
-        "reasoning": reasoning,
-    }
-    if benchmark.original:
-        numbers["otherwise"] = sum(_reward(ours) != _reward(theirs) for ours, theirs in zip(own, outcomes, strict=True))
-    if found:
-        reason = f"{len(found):,} of {len(rows):,} outputs are scored otherwise, such as {found[0].task}'s: "
-        reason += f"{found[0].there} there, {found[0].here} here."
-        if failed:
-            reason += f" Of these, the verifier failed on {len(failed):,}: {failed[0].message}."
-        return Rung(name="verifiers", verdict="different", reason=reason, numbers=numbers, disagreements=found)
-    reason = f"{len(rows):,} outputs are scored alike by both verifiers."
-    if benchmark.original:
-        reason = (
-            f"{len(rows):,} outputs are scored alike by the original's judgement, as it is written here. "
-            f"The benchmark's own verifier judges {numbers['otherwise']:,} of them otherwise; see its card."
-        )
-    if lacking := numbers["without_output"]:
-        reason += f" {lacking:,} results came without an output."
-    return Rung(name="verifiers", verdict="inconclusive" if lacking else "identical", reason=reason, numbers=numbers)
-
-
-async def _judged(
-    benchmark: Benchmark, tasks: Mapping[str, Task], rows: Sequence[Row], reasoning: str, concurrency: int
-) -> list[Outcome]:
-    """What the verifier here says of each row's output."""
     outcomes: dict[int, Outcome] = {}
-    source = iter(enumerate(rows))
+    waiting = enumerate(rows)
 
-    async def work(source: Iterator[tuple[int, Row]]) -> None:
-        for index, row in source:
+    async def verify(benchmark: Benchmark) -> None:
+        for index, row in waiting:
             await asyncio.sleep(0)  # many verifiers never wait: without this, nobody could interrupt it
             outcomes[index] = await _outcome(benchmark, tasks[row.task], row, reasoning)
 
-    async with asyncio.TaskGroup() as group:
+    async with connect_roles(benchmark, roles, concurrency=concurrency) as ready, asyncio.TaskGroup() as group:
         for _ in range(min(concurrency, len(rows))):
-            group.create_task(work(source))
-    return [outcomes[index] for index in range(len(rows))]
+            group.create_task(verify(ready))
+    pairs = [(row, outcomes[index]) for index, row in enumerate(rows)]
+    otherwise: int | None = None
+    if original := benchmark.original:
+        settings = reference.record.settings
+        theirs = [original(tasks[row.task], spoken(row, reasoning)[-1], settings) for row in rows]
+        otherwise = sum(_reward(outcomes[index]) != _reward(outcome) for index, outcome in enumerate(theirs))
+        pairs = list(zip(rows, theirs, strict=True))
+    differing = [
+        Disagreement(row.task, row.repeat, f"{row.score:g}", *_here(outcome))
+        for row, outcome in pairs
+        if isinstance(outcome, Failure) or abs(outcome.reward - row.score) > SAME
+    ]
+    failed = [outcome for _, outcome in pairs if isinstance(outcome, Failure)]
+    lacking = len(known) - len(rows)
+    numbers = {
+        "judged": len(rows),
+        "agree": len(rows) - len(differing),
+        "disagree": len(differing),
+        "failed": len(failed),
+        "without_output": lacking,
+        "reasoning": reasoning,
+        **({} if otherwise is None else {"otherwise": otherwise}),
+    }
+    if differing:
+        first = differing[0]
+        reason = f"{len(differing):,} of {len(rows):,} outputs are scored otherwise, such as {first.task}'s: "
+        reason += f"{first.there} there, {first.here} here."
+        if failed:
+            reason += f" Of these, the verifier failed on {len(failed):,}: {failed[0].message}."
+        return Rung(name="verifiers", verdict="different", reason=reason, numbers=numbers, disagreements=differing)
+    reason = f"{len(rows):,} outputs are scored alike by both verifiers."
+    if otherwise is not None:
+        reason = (
+            f"{len(rows):,} outputs are scored alike by the original's judgement, as it is written here. "
+            f"The benchmark's own verifier judges {otherwise:,} of them otherwise; see its card."
+        )
+    if lacking:
+        reason += f" {lacking:,} results came without an output."
+    return Rung(name="verifiers", verdict="inconclusive" if lacking else "identical", reason=reason, numbers=numbers)
 
 
 async def _outcome(benchmark: Benchmark, task: Task, row: Row, reasoning: str) -> Outcome:
@@ -401,13 +389,12 @@ def _as_results(tasks: Mapping[str, Task], reference: Reference) -> Results:
     """The reference as a run: without outputs, as if no two texts were alike."""
     ids = [task for task in reference.rewards if task in tasks]
     index = {task: number for number, task in enumerate(ids)}
-    seen: dict[str, int] = {}
+    repeats = Counter[str]()
     cells: list[Cell] = []
-    for row in sorted((row for row in reference.rows if row.task in index), key=lambda row: row.repeat):
-        repeat = seen.get(row.task, 0)
-        seen[row.task] = repeat + 1
+    for row in _ordered(tasks, reference):
         text = -1 - len(cells) if row.output is None else text_digest(spoken(row))
-        cells.append(Cell(index[row.task], repeat, row.score, None, "completed", 0, text))
+        cells.append(Cell(index[row.task], repeats[row.task], row.score, None, "completed", 0, text))
+        repeats[row.task] += 1
     return Results([tasks[task] for task in ids], reference.rewards_TK(ids), cells, {}, 0.0)
 
 
@@ -420,8 +407,9 @@ def _varying(rewards_TK: NDArray[np.float64]) -> NDArray[np.float64]:
 def _compared(got: Equivalence) -> str:
     if got.se is None:
         return "A side has no repeats, and with scores beyond 0 and 1 its noise can't be bounded: run 2 repeats."
+    points = f"{round(100 * got.difference, 2) + 0.0:+.2f}"  # never -0.00
     reason = (
-        f"On {got.tasks:,} tasks the difference, here less there, is {_points(got.difference)} points with an SE of "
+        f"On {got.tasks:,} tasks the difference, here less there, is {points} points with an SE of "
         f"{100 * got.se:.2f}; the margin is {100 * got.margin:g}."
     )
     sides = [side for side, bounded in zip(("here", "there"), got.bounded, strict=True) if bounded]
@@ -430,10 +418,6 @@ def _compared(got: Equivalence) -> str:
     if got.verdict == "inconclusive":
         reason += f" {got.k_to_decide:,} repeats a side would decide."
     return reason
-
-
-def _points(share: float) -> str:
-    return f"{round(100 * share, 2) + 0.0:+.2f}"  # never -0.00
 
 
 def _record(run: Path, benchmark: Benchmark, tasks: Mapping[str, Task]) -> RunRecord:
@@ -454,8 +438,3 @@ def _record(run: Path, benchmark: Benchmark, tasks: Mapping[str, Task]) -> RunRe
     if unlike:
         raise UsageError(f"{run} is no run of {benchmark.name} as it is now:\n  " + "\n  ".join(unlike))
     return record
-
-
-def _sentence(parts: Sequence[str]) -> str:
-    text = "; ".join(part for part in parts if part)
-    return f"{text[:1].upper()}{text[1:]}."

@@ -46,43 +46,37 @@ def independence_of(rewards_TK: NDArray[np.float64], texts_KT: NDArray[np.int64]
     effect = run_effect(rewards_TK)
     pairs = list(itertools.combinations(range(rewards_TK.shape[1]), 2))
     common_PT, differ_PT = _compared(texts_KT, pairs)
-    if not common_PT.any():
-        return Independence(
-            verdict="unclear", reason="No task has two scores to compare: run 2 repeats.", effect=effect
-        )
     copied = _copied(pairs, common_PT, differ_PT)
-    if copied:
+    alike = bool(common_PT.any()) and not differ_PT.any()
+    verdict: Literal["independent", "dependent", "unclear"] = "dependent"
+    if not common_PT.any():
+        verdict, reason = "unclear", "No task has two scores to compare: run 2 repeats."
+    elif copied:
         more = f", and so have {len(copied) - 1} more pairs" if len(copied) > 1 else ""
-        reason = (
-            f"The repeats are not independent: repeats {copied[0][0]} and {copied[0][1]} have identical texts{more}. "
-            "Cached or seed-locked."
-        )
-        return Independence(verdict="dependent", reason=reason, effect=effect, copied=copied)
-    if not differ_PT.any():
-        erring = float(np.nanmean(rewards_TK)) < 1 and len(rewards_TK) >= ENOUGH_TASKS
+        reason = f"repeats {copied[0][0]} and {copied[0][1]} have identical texts{more}. Cached or seed-locked."
+        reason = f"The repeats are not independent: {reason}"
+    elif alike:
+        verdict = verdict if float(np.nanmean(rewards_TK)) < 1 and len(rewards_TK) >= ENOUGH_TASKS else "unclear"
         reason = (
             "All repeats have identical texts: greedy, cached or seed-locked, or tasks so easy that nothing varies. "
             "They say nothing about how the score moves."
         )
-        verdict = "dependent" if erring else "unclear"
-        return Independence(verdict=verdict, reason=reason, effect=effect, identical=True)
-    if effect is None:
+    elif effect is None:
+        verdict = "independent"
         reason = "Texts differ; scores don't, or on too few tasks for an F. Nothing speaks against independent repeats."
-        return Independence(verdict="independent", reason=reason, effect=None)
-    if effect.p_low < DRIFT:
-        reason = (
-            f"The repeats are not independent: they score too much alike (F = {effect.f:.2f}, {_p(effect.p_low)}). "
-            "Cached or seed-locked."
-        )
-        return Independence(verdict="dependent", reason=reason, effect=effect)
-    if effect.p_high < DRIFT:
+    elif effect.p_low < DRIFT:
+        reason = f"they score too much alike (F = {effect.f:.2f}, {_p(effect.p_low)}). Cached or seed-locked."
+        reason = f"The repeats are not independent: {reason}"
+    elif effect.p_high < DRIFT:
         reason = (
             f"The repeats differ by more than sampling (F = {effect.f:.1f}, {_p(effect.p_high)}): endpoint or judge "
             f"drifts. With the drift, the SD of the score is {100 * effect.se:.2f} points."
         )
-        return Independence(verdict="dependent", reason=reason, effect=effect)
-    reason = f"Nothing speaks against independent repeats: F = {effect.f:.2f} ({_p(effect.p_high)}), and texts differ."
-    return Independence(verdict="independent", reason=reason, effect=effect)
+    else:
+        verdict, p = "independent", _p(effect.p_high)
+        reason = f"Nothing speaks against independent repeats: F = {effect.f:.2f} ({p}), and texts differ."
+    identical = alike and not copied
+    return Independence(verdict=verdict, reason=reason, effect=effect, copied=copied, identical=identical)
 
 
 def _compared(texts_KT: NDArray[np.int64], pairs: list[tuple[int, int]]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

@@ -1,7 +1,7 @@
 """A run's rollouts as arrays: what every statistic and gate is computed from."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +16,12 @@ from assay.fidelity.results import columns
 from assay.fidelity.results.columns import Cell, Totals
 from assay.fidelity.results.independence import Independence, independence_of
 from assay.fidelity.schema.profile import TaskRow
-from assay.store import RunRecord, read_record, read_rollouts, read_tasks
+from assay.store import read_record, read_rollouts, read_tasks
 from assay.types import FunctionCall, Item, Response, Rollout, Score, Task, Usage
 
 See = Callable[[Rollout, Task], None]
+RolePrices = Mapping[str | None, Prices | None]
+"""By role; the prices of the model that is measured are under None."""
 SAMPLED = 64
 """Lines that are read to see whether kept columns are true."""
 
@@ -107,13 +109,45 @@ class Results:
             text_N=np.fromiter((numbers.setdefault(cell.text, len(numbers)) for cell in self.scored), np.int64, count),
         )
 
-    @property
+    @cached_property
     def cost_usd(self) -> float | None:
         """What all rollouts cost, failed ones included; None where prices or tokens aren't known."""
         if self.prices is None or self.roles_usd is None or not any(self.tokens.values()):
             return None
         tokens = {f"{kind}_tokens": count for kind, count in self.tokens.items()}
         return self.prices.cost(Usage(**tokens)) + self.roles_usd
+
+    @property
+    def with_zeros_TK(self) -> NDArray[np.float64]:
+        """The rewards if every failure were a zero."""
+        rewards_TK = self.rewards_TK.copy()
+        for cell in self.failed:
+            rewards_TK[cell.task, cell.repeat] = 0.0
+        return rewards_TK
+
+    @cached_property
+    def reports_answers(self) -> bool:
+        """Whether the verifier says what it read as the answer: it does, unless it rewards without ever naming one."""
+        return any(c.answer is not None for c in self.scored) or not any(c.reward for c in self.scored)
+
+    def figures_TK(self, metric: str) -> NDArray[np.float64]:
+        """A metric of each rollout, NaN where it has none.
+
+        `score`, `cost`, `output_tokens`; or 1 and 0 for `failures`, `no_answer` and `token_cap`.
+        """
+        figures_TK = np.full(self.rewards_TK.shape, np.nan)
+        figure: dict[str, Callable[[Cell], float | None]] = {
+            "score": lambda cell: cell.reward,
+            "cost": lambda cell: cell.cost_usd if self.cost_usd is not None else None,
+            "output_tokens": lambda cell: cell.output_tokens,
+            "failures": lambda cell: cell.reward is None,
+            "no_answer": lambda cell: cell.answer is None if self.reports_answers else None,
+            "token_cap": lambda cell: cell.stop == "token_cap",
+        }
+        for cell in self.cells if metric == "failures" else self.scored:
+            value = figure[metric](cell)
+            figures_TK[cell.task, cell.repeat] = np.nan if value is None else value
+        return figures_TK
 
     def categories(self) -> list[str]:
         """The `category` of each task, empty where it has none."""
@@ -133,37 +167,44 @@ class Results:
 
 
 def read(folder: Path, repeats: int | None = None, *, cached: bool = True, see: See | None = None) -> Results:
-    """The results of a run directory of so many repeats; where not given, of as many as it was planned or has.
+    """Returns the results of a run directory of `repeats` repeats; of as many as were planned or made where None.
 
-    `cached` says whether the columns that an earlier command kept are trusted, and kept for later ones.
+    `cached` says whether the columns that an earlier command kept are used, and kept for later ones.
     `see` is called with each rollout that counts so far, and its task: failures, and the first score of each
     (task, repeat).
     Raises InputError where a file is damaged.
     """
     tasks, record = read_tasks(folder), read_record(folder)
-    prices = _prices(record.server, folder)
-    found = columns.load(folder) if cached and see is None else None
-    if found is None or not _is_true(found[0], folder, tasks, record, prices):
+    own = _prices(record.server, folder)
+    prices = {None: own} | {role: _prices(used.server, folder) for role, used in record.roles.items()}
+    table = columns.load(folder) if cached and see is None else None
+    if table is None or not _is_true(table[0], folder, tasks, prices):
         made_of = columns.stamp(folder)
-        found = _read_lines(folder, tasks, record, prices, see)
+        table = _cells_of(tasks, read_rollouts(folder, tasks), prices, see)
         if cached:
-            columns.keep(folder, *found, made_of)
-    cells, totals = found
+            columns.keep(folder, *table, made_of)
+    cells, totals = table
     rewards_TK = _rewards(cells, tasks, repeats or record.repeats)
-    return Results(tasks, rewards_TK, cells, totals.tokens, totals.wall_s, prices, totals.roles_usd)
+    return Results(tasks, rewards_TK, cells, totals.tokens, totals.wall_s, own, totals.roles_usd)
 
 
-def _read_lines(
-    folder: Path, tasks: Sequence[Task], record: RunRecord, prices: Prices | None, see: See | None
+def of_rollouts(tasks: Sequence[Task], rollouts: Iterable[Rollout], see: See | None = None) -> Results:
+    """Returns the results of rollouts in memory: of as many repeats as there are, without prices."""
+    cells, totals = _cells_of(tasks, rollouts, {None: None}, see)
+    return Results(list(tasks), _rewards(cells, tasks, 1), cells, totals.tokens, totals.wall_s)
+
+
+def _cells_of(
+    tasks: Sequence[Task], rollouts: Iterable[Rollout], prices: RolePrices, see: See | None
 ) -> tuple[list[Cell], Totals]:
+    """Returns a cell for each (task, repeat): its first score, else its last failure. And sums over all rollouts."""
     index = {task.id: number for number, task in enumerate(tasks)}
-    priced = {role: _prices(used.server, folder) for role, used in record.roles.items()}
-    found: dict[tuple[str, int], Cell] = {}
+    counted: dict[tuple[str, int], Cell] = {}
     tokens = {"input": 0, "cached": 0, "output": 0, "reasoning": 0}
     wall_s, thought, roles_usd = 0.0, False, 0.0
-    for rollout in read_rollouts(folder, tasks):
+    for rollout in rollouts:
         wall_s += rollout.wall_s
-        roles_usd = _with_roles(roles_usd, rollout, priced)
+        roles_usd = _with_roles(roles_usd, rollout, prices)
         for turn in rollout.turns:
             usage = turn.response.usage
             tokens["input"] += usage.input_tokens
@@ -171,23 +212,20 @@ def _read_lines(
             tokens["output"] += usage.output_tokens
             tokens["reasoning"] += usage.reasoning_tokens
             thought = thought or bool(turn.response.reasoning)
-        earlier = found.get(rollout.key)
+        earlier = counted.get(rollout.key)
         if earlier is None or earlier.reward is None:
             place = index[rollout.task]
-            found[rollout.key] = _cell(rollout, place, _cost(rollout, prices, priced))
+            counted[rollout.key] = _cell(rollout, place, prices)
             if see:
                 see(rollout, tasks[place])
     if thought and not tokens["reasoning"]:
         del tokens["reasoning"]  # there is some, and the server does not say how much
-    return list(found.values()), Totals(tokens, round(wall_s, 6), roles_usd)
+    return list(counted.values()), Totals(tokens, round(wall_s, 6), roles_usd)
 
 
-def _is_true(
-    cells: Sequence[Cell], folder: Path, tasks: Sequence[Task], record: RunRecord, prices: Prices | None
-) -> bool:
+def _is_true(cells: Sequence[Cell], folder: Path, tasks: Sequence[Task], prices: RolePrices) -> bool:
     """Whether cells that were kept say what some lines say, drawn at random: of 2 % planted, 64 lines see 73 %."""
     index = {task.id: number for number, task in enumerate(tasks)}
-    priced = {role: _prices(used.server, folder) for role, used in record.roles.items()}
     try:
         rollouts = [msgspec.json.decode(line, type=Rollout) for line in columns.draw_lines(folder, SAMPLED)]
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -196,27 +234,9 @@ def _is_true(
     kept = {key: cell for cell in cells if (key := (cell.task, cell.repeat)) in drawn}
     if drawn != kept.keys():
         return False
-    made = ((kept[index[rollout.task], rollout.repeat], rollout) for rollout in rollouts)
-    return all(
-        cell == _cell(rollout, cell.task, _cost(rollout, prices, priced))
-        for cell, rollout in made
-        if isinstance(rollout.outcome, Score)
-    )
-
-
-def of_rollouts(tasks: Sequence[Task], rollouts: Iterable[Rollout], see: See | None = None) -> Results:
-    """The results of rollouts in memory: of as many repeats as there are, without tokens, time and prices."""
-    index = {task.id: number for number, task in enumerate(tasks)}
-    found: dict[tuple[str, int], Cell] = {}
-    for rollout in rollouts:
-        earlier = found.get(rollout.key)
-        if earlier is None or earlier.reward is None:
-            place = index[rollout.task]
-            found[rollout.key] = _cell(rollout, place, None)
-            if see:
-                see(rollout, tasks[place])
-    cells = list(found.values())
-    return Results(list(tasks), _rewards(cells, tasks, 1), cells, {}, 0.0)
+    scored = [rollout for rollout in rollouts if isinstance(rollout.outcome, Score)]
+    made = [_cell(rollout, index[rollout.task], prices) for rollout in scored]
+    return all(kept[cell.task, cell.repeat] == cell for cell in made)
 
 
 def _rewards(cells: Sequence[Cell], tasks: Sequence[Task], repeats: int) -> NDArray[np.float64]:
@@ -234,12 +254,7 @@ def _prices(server: dict[str, Any], folder: Path) -> Prices | None:
     return convert(prices, Prices, folder / "run.json") if prices else None
 
 
-def _cost(rollout: Rollout, prices: Prices | None, roles: dict[str, Prices | None]) -> float | None:
-    own_usd = sum(prices.cost(turn.response.usage) for turn in rollout.turns) if prices else None
-    return _with_roles(own_usd, rollout, roles)
-
-
-def _with_roles(usd: float | None, rollout: Rollout, prices: dict[str, Prices | None]) -> float | None:
+def _with_roles(usd: float | None, rollout: Rollout, prices: RolePrices) -> float | None:
     """The sum with what the rollout's models in roles cost; None where they used tokens whose price isn't known."""
     if usd is None:
         return None
@@ -252,8 +267,9 @@ def _with_roles(usd: float | None, rollout: Rollout, prices: dict[str, Prices | 
     return usd
 
 
-def _cell(rollout: Rollout, task: int, cost_usd: float | None) -> Cell:
-    score = rollout.outcome if isinstance(rollout.outcome, Score) else None
+def _cell(rollout: Rollout, task: int, prices: RolePrices) -> Cell:
+    own, score = prices[None], rollout.outcome if isinstance(rollout.outcome, Score) else None
+    own_usd = sum(own.cost(turn.response.usage) for turn in rollout.turns) if own else None
     return Cell(
         task=task,
         repeat=rollout.repeat,
@@ -262,7 +278,7 @@ def _cell(rollout: Rollout, task: int, cost_usd: float | None) -> Cell:
         stop=rollout.stop,
         output_tokens=sum(turn.response.usage.output_tokens for turn in rollout.turns),
         text=text_digest(turn.response for turn in rollout.turns),
-        cost_usd=cost_usd,
+        cost_usd=_with_roles(own_usd, rollout, prices),
     )
 
 

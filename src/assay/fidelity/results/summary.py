@@ -40,7 +40,6 @@ def summarise(results: Results) -> Summary:
     if repeats.effect and repeats.drifts and se_run is not None and repeats.effect.se > se_run:
         se_run = repeats.effect.se
         interval_run = with_drift(found, se_run, results.rewards_TK)
-    answers = reports_answers(results)
     return structs.replace(
         counts,
         score=found.score,
@@ -50,18 +49,12 @@ def summarise(results: Results) -> Summary:
         interval_task=found.interval_task,
         dependence=repeats.reason if repeats.verdict == "dependent" else None,
         pass_at_k=_pass_at(results.rewards_TK),
-        maj_at_k=_maj_at(results) if answers else {},
-        score_failures_zero=_with_zeros(results),
-        no_answer=sum(cell.answer is None for cell in scored) / len(scored) if answers else None,
+        maj_at_k=_maj_at(results) if results.reports_answers else {},
+        score_failures_zero=float(np.nanmean(_means(results.with_zeros_TK))),
+        no_answer=sum(cell.answer is None for cell in scored) / len(scored) if results.reports_answers else None,
         token_cap=sum(cell.stop == "token_cap" for cell in scored) / len(scored),
         by_category=by_category(results),
     )
-
-
-def reports_answers(results: Results) -> bool:
-    """Whether the verifier says what it read as the answer: it does, unless it rewards without ever naming one."""
-    named = any(cell.answer is not None for cell in results.scored)
-    return named or not any(cell.reward for cell in results.scored)
 
 
 def by_category(results: Results) -> dict[str, float]:
@@ -98,13 +91,6 @@ def text(summary: Summary) -> str:
 def _means(rewards_TK: NDArray[np.float64]) -> NDArray[np.float64]:
     seen_T = (~np.isnan(rewards_TK)).sum(axis=1)
     return np.where(seen_T > 0, np.nansum(rewards_TK, axis=1) / np.maximum(seen_T, 1), np.nan)
-
-
-def _with_zeros(results: Results) -> float:
-    rewards_TK = results.rewards_TK.copy()
-    for cell in results.failed:
-        rewards_TK[cell.task, cell.repeat] = 0.0
-    return float(np.nanmean(_means(rewards_TK)))
 
 
 def _pass_at(rewards_TK: NDArray[np.float64]) -> dict[str, float]:

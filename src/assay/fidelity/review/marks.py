@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType, structs
+from msgspec import UNSET, UnsetType, structs
 
 from assay.digest import digest
 from assay.errors import InputError, UsageError
-from assay.fidelity.schema.evidence import Explanation, Fault, Mark, Said
+from assay.fidelity.schema.evidence import Explanation, Mark, Said
 from assay.store import append_line, read_lines, read_row_lines
 from assay.types import Failure, FunctionCall, Item, Message, Reasoning, Rollout, Score
 
@@ -94,27 +94,15 @@ def contents_of(run: Path, model: str, said: Iterable[Said]) -> dict[Key, str]:
     return {key: content(one) for key, one in counted(run, tasks, lambda _: True).items()} if tasks else {}
 
 
-class _GivenMark(Struct, frozen=True, kw_only=True, tag="mark", forbid_unknown_fields=True):
+class _GivenMark(Mark, frozen=True, kw_only=True, tag="mark", forbid_unknown_fields=True):
     """A mark as another file has it: its content may be left out."""
 
-    model: str
-    task: str
-    repeat: int
-    content: str | UnsetType = UNSET
-    fault: Fault
-    note: str = ""
-    by: str
-    at: datetime
-    proposed: bool = False
+    content: str | UnsetType = UNSET  # pyright: ignore[reportIncompatibleVariableOverride]
+    at: datetime  # pyright: ignore[reportIncompatibleVariableOverride, reportGeneralTypeIssues]
 
 
-class _GivenExplanation(Struct, frozen=True, kw_only=True, tag="explanation", forbid_unknown_fields=True):
-    model: str
-    detector: str
-    note: str
-    by: str
-    at: datetime
-    share: float | None = None
+class _GivenExplanation(Explanation, frozen=True, kw_only=True, tag="explanation", forbid_unknown_fields=True):
+    at: datetime  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
 def bring(

@@ -18,7 +18,7 @@ from msgspec import Struct, ValidationError
 
 from assay.digest import digest, task_digest
 from assay.errors import InputError, UsageError
-from assay.model.dialects.responses.wire import wire_items
+from assay.model.dialects.responses.wire import WireUsage, read_usage, wire_items
 from assay.types import (
     Content,
     Format,
@@ -245,6 +245,8 @@ def response_object(
         new = turn.input[len(task.input) :] if begins else turn.input
         output += msgspec.to_builtins(wire_items(new, stored=True))
         output += _output(turn.response, index, tokens=tokens)
+    usages = [turn.response.usage for turn in turns]
+    total: dict[str, int] = {name: sum(getattr(one, name) for one in usages) for name in Usage.__struct_fields__}
     last = turns[-1].response
     incomplete = last.status == "incomplete"
     return {
@@ -256,7 +258,14 @@ def response_object(
         "error": None,
         "model": last.model or model,
         "output": output,
-        "usage": _usage([turn.response.usage for turn in turns]),
+        "usage": {
+            "input_tokens": total["input_tokens"],
+            # The API's own types have asked for the tokens written to a cache since 2026.
+            "input_tokens_details": {"cached_tokens": total["cached_tokens"], "cache_write_tokens": 0},
+            "output_tokens": total["output_tokens"],
+            "output_tokens_details": {"reasoning_tokens": total["reasoning_tokens"]},
+            "total_tokens": total["input_tokens"] + total["output_tokens"],
+        },
         "tools": [_wire_tool(tool) for tool in task.tools],
         "tool_choice": "auto",
         "parallel_tool_calls": True,
@@ -299,32 +308,6 @@ def _output_item(item: Item, place: str, status: str) -> dict[str, Any]:
     return msgspec.to_builtins(wire_items([item], stored=True)[0])
 
 
-def _usage(usages: list[Usage]) -> dict[str, Any]:
-    used = sum(usage.input_tokens for usage in usages)
-    made = sum(usage.output_tokens for usage in usages)
-    cached = sum(usage.cached_tokens for usage in usages)
-    return {
-        "input_tokens": used,
-        # The API's own types have asked for the tokens written to a cache since 2026.
-        "input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": 0},
-        "output_tokens": made,
-        "output_tokens_details": {"reasoning_tokens": sum(usage.reasoning_tokens for usage in usages)},
-        "total_tokens": used + made,
-    }
-
-
-class _Details(Struct):
-    cached_tokens: int | None = None
-    reasoning_tokens: int | None = None
-
-
-class _WireUsage(Struct):
-    input_tokens: int = 0
-    output_tokens: int = 0
-    input_tokens_details: _Details | None = None
-    output_tokens_details: _Details | None = None
-
-
 class _Incomplete(Struct):
     reason: str | None = None
 
@@ -333,7 +316,7 @@ class _WireResponse(Struct):
     output: list[dict[str, Any]]
     status: str | None = None
     incomplete_details: _Incomplete | None = None
-    usage: _WireUsage | None = None
+    usage: WireUsage | None = None
     model: str | None = None
     id: str | None = None
 
@@ -354,17 +337,11 @@ def turns_of(task: Task, response: Any) -> list[Turn]:
             turns[-1][0].append(item)
         else:
             turns[-1][1].append(item)
-    usage = wire.usage or _WireUsage()
     last = Response(
         output=turns[-1][1],
         status="incomplete" if wire.incomplete_details or wire.status == "incomplete" else "completed",
         incomplete_reason=wire.incomplete_details.reason if wire.incomplete_details else None,
-        usage=Usage(
-            input_tokens=usage.input_tokens,
-            output_tokens=usage.output_tokens,
-            cached_tokens=(usage.input_tokens_details or _Details()).cached_tokens or 0,
-            reasoning_tokens=(usage.output_tokens_details or _Details()).reasoning_tokens or 0,
-        ),
+        usage=read_usage(wire.usage),
         model=wire.model,
         id=wire.id,
     )

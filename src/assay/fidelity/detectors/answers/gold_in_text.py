@@ -6,7 +6,6 @@ from assay.fidelity.detectors.texts.patterns import shown
 
 
 def _spot(one: ScoredRollout) -> str | None:
-    """The gold answer stands in the message, where neither the verifier nor a lenient reader looks for it."""
     if one.score.reward > 0:
         return None
     place = gold_elsewhere(one.text, one.task, one.score.answer)

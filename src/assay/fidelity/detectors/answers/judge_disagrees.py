@@ -4,7 +4,6 @@ from assay.fidelity.detectors.detector import RolloutDetector, ScoredRollout
 
 
 def _spot(one: ScoredRollout) -> str | None:
-    """The judge's samples of this very answer differ."""
     apart = one.score.metrics.get("disagreement", 0.0)
     return f"two samples differ about {apart:.0%} of the criteria, reward {one.score.reward:g}" if apart > 0 else None
 

@@ -6,7 +6,6 @@ from assay.fidelity.detectors.texts.patterns import shown
 
 
 def _spot(one: ScoredRollout) -> str | None:
-    """A lenient reader decides otherwise than the verifier."""
     if 0 < one.score.reward < 1:
         return None
     if (one.score.answer == one.task.gold) == (one.score.reward >= 1) and plainly_read(one.text, one.score.answer):

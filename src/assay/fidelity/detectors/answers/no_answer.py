@@ -5,7 +5,6 @@ from assay.fidelity.detectors.texts.patterns import declines, shown
 
 
 def _spot(one: ScoredRollout) -> str | None:
-    """A message was ended, and the verifier read no answer in it."""
     if one.score.answer is not None or one.score.reward > 0 or one.rollout.stop != "completed":
         return None
     return f"ends: {shown(one.text)}" if one.text.strip() and not declines(one.text) else None

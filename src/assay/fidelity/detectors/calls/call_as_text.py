@@ -5,7 +5,6 @@ from assay.fidelity.detectors.texts.patterns import raw_call, shown
 
 
 def _spot(one: ScoredRollout) -> str | None:
-    """A tool's call stands in a message as text, so that it wasn't carried out."""
     if not one.task.tools:
         return None
     for text in one.texts:

@@ -7,7 +7,6 @@ from assay.fidelity.detectors.texts.patterns import shown
 
 
 def _spot(one: ScoredRollout) -> str | None:
-    """A call whose arguments are no JSON object, or of a tool that the task doesn't offer."""
     names = {tool.name for tool in one.task.tools} if one.calls else set[str]()
     for call in one.calls:
         if call.name not in names:

@@ -6,7 +6,6 @@ from assay.types import FunctionCallOutput
 
 
 def _spot(one: ScoredRollout) -> str | None:
-    """A tool answered with an error, which the model was shown."""
     for turn in one.rollout.turns:
         for item in turn.input:
             if isinstance(item, FunctionCallOutput) and tells_error(item.text):

@@ -8,7 +8,6 @@ LONG = 256
 
 
 def look(results: Results) -> Seen | None:
-    """Outputs of one task that are the same to the letter, where chance does not make them so."""
     copies: dict[tuple[int, int], str] = {}
     for cells in results.copies:
         for cell in cells[1:]:

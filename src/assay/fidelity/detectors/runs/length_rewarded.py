@@ -15,7 +15,6 @@ TINY = 1e-18
 
 
 def look(results: Results) -> Seen | None:
-    """Rewards that go with length, among the repeats of the same task. Capped outputs are left out."""
     cells = [cell for cell in results.scored if cell.output_tokens and cell.stop != "token_cap"]
     task_N = np.array([cell.task for cell in cells], dtype=np.int64)
     lengths_N = np.log([cell.output_tokens for cell in cells])

@@ -5,23 +5,22 @@ from string import ascii_uppercase
 import numpy as np
 
 from assay.fidelity.detectors.detector import RunDetector, Seen
-from assay.fidelity.detectors.runs.shared import FAR, FEWEST_TASKS, LEAST_EXCESS, wrong_letters, z_of
+from assay.fidelity.detectors.runs.shared import FAR, FEWEST_TASKS, LEAST_EXCESS, excess, wrong_letters, z_of
 from assay.fidelity.results.results import Results
 
 
 def look(results: Results) -> Seen | None:
-    """A letter that wrong answers choose more often than by chance, wherever the right option stands."""
     wrong = wrong_letters(results)
-    excess: dict[str, tuple[float, float]] = {}
+    found: dict[str, tuple[float, float]] = {}
     for letter in sorted({letter for _, options, _, _ in wrong for letter in ascii_uppercase[: len(options)]}):
         tasks = [
-            sum(cell.answer == letter for cell in cells) / len(cells) - 1 / (len(options) - 1)
+            excess(cells, letter, options)
             for _, options, gold, cells in wrong
             if letter != gold and letter in ascii_uppercase[: len(options)]
         ]
         if len(tasks) >= FEWEST_TASKS:
-            excess[letter] = float(np.mean(tasks)), z_of(np.array(tasks))
-    letter, (mean, z) = max(excess.items(), key=lambda item: item[1][1], default=("", (0.0, 0.0)))
+            found[letter] = float(np.mean(tasks)), z_of(np.array(tasks))
+    letter, (mean, z) = max(found.items(), key=lambda item: item[1][1], default=("", (0.0, 0.0)))
     if z < FAR or mean < LEAST_EXCESS:
         return None
     cells = [(cell, gold) for _, _, gold, cells in wrong for cell in cells]

@@ -5,12 +5,11 @@ from string import ascii_uppercase
 import numpy as np
 
 from assay.fidelity.detectors.detector import RunDetector, Seen
-from assay.fidelity.detectors.runs.shared import FAR, FEWEST_TASKS, LEAST_EXCESS, wrong_letters, z_of
+from assay.fidelity.detectors.runs.shared import FAR, FEWEST_TASKS, LEAST_EXCESS, excess, wrong_letters, z_of
 from assay.fidelity.results.results import Results
 
 
 def look(results: Results) -> Seen | None:
-    """Wrong answers with the letter that the right option has in the data's file, where options are shuffled."""
     wrong = [
         (published, options, cells)
         for index, options, gold, cells in wrong_letters(results)
@@ -18,14 +17,9 @@ def look(results: Results) -> Seen | None:
     ]
     if len(wrong) < FEWEST_TASKS or len({published for published, _, _ in wrong}) < 2:
         return None  # where it is the same letter for all, a leaning towards that letter would look alike
-    excess = np.array(
-        [
-            sum(c.answer == letter for c in cells) / len(cells) - 1 / (len(options) - 1)
-            for letter, options, cells in wrong
-        ]
-    )
-    z = z_of(excess)
-    if z < FAR or excess.mean() < LEAST_EXCESS:
+    excesses = np.array([excess(cells, letter, options) for letter, options, cells in wrong])
+    z = z_of(excesses)
+    if z < FAR or excesses.mean() < LEAST_EXCESS:
         return None
     shown = [
         (c.task, c.repeat, f"answered {letter}, where the file has the right option")
@@ -33,7 +27,7 @@ def look(results: Results) -> Seen | None:
         for c in cells
         if c.answer == letter
     ]
-    share = f"{excess.mean():+.0%} against chance, z = {z:.1f}"
+    share = f"{excesses.mean():+.0%} against chance, z = {z:.1f}"
     what = f"with a wrong option chose the file's letter of the right one ({share})"
     return Seen(shown=shown, of=sum(len(cells) for _, _, cells in wrong), what=what)
 

@@ -5,7 +5,6 @@ from assay.fidelity.results.results import Results
 
 
 def look(results: Results) -> Seen | None:
-    """The same text of a task with different rewards, where no tool's answer may explain it."""
     shown: list[Shown] = []
     for cells in results.copies:
         rewards = {cell.reward for cell in cells}

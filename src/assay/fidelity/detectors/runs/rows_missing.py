@@ -7,7 +7,6 @@ from assay.fidelity.results.results import Results
 
 
 def look(results: Results) -> Seen | None:
-    """Planned rollouts that were never tried."""
     if not results.owed:
         return None
     tried_TK = np.zeros(results.rewards_TK.shape, dtype=bool)

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from string import ascii_uppercase
 
 import numpy as np
@@ -33,6 +33,11 @@ def wrong_letters(results: Results) -> list[Wrong]:
         if wrong:
             found.append((index, options, gold, wrong))
     return found
+
+
+def excess(cells: Sequence[Cell], letter: str, options: Sequence[str]) -> float:
+    """How much more often than by chance wrong answers choose a letter, among the wrong options."""
+    return sum(cell.answer == letter for cell in cells) / len(cells) - 1 / (len(options) - 1)
 
 
 def z_of(values: Iterable[float]) -> float:

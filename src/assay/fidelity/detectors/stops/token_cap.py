@@ -5,7 +5,6 @@ from assay.fidelity.detectors.texts.patterns import shown
 
 
 def _spot(one: ScoredRollout) -> str | None:
-    """An output, or all outputs together, reached the cap on tokens."""
     if one.rollout.stop not in ("token_cap", "tokens"):
         return None
     tokens = sum(turn.response.usage.output_tokens for turn in one.rollout.turns)

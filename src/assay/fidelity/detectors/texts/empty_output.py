@@ -4,7 +4,6 @@ from assay.fidelity.detectors.detector import RolloutDetector, ScoredRollout
 
 
 def _spot(one: ScoredRollout) -> str | None:
-    """The rollout ended by itself with nothing written: no text, no call, no reasoning."""
     if one.rollout.stop != "completed" or one.text.strip() or one.reasoning.strip() or one.refusal:
         return None
     if one.calls and one.score.reward >= 1:

@@ -5,7 +5,6 @@ from assay.fidelity.detectors.texts.patterns import loop, shown
 
 
 def _spot(one: ScoredRollout) -> str | None:
-    """A message or reasoning that says the same again and again."""
     cut_off = one.rollout.stop in ("token_cap", "tokens")
     for text in (*one.texts, *one.reasonings):
         if piece := loop(text, cut_off=cut_off):

@@ -8,7 +8,6 @@ COPIED = 200
 
 
 def _spot(one: ScoredRollout) -> str | None:
-    """Reasoning stands in a message: by its tags, or word for word."""
     for text, thought in zip(one.texts, one.reasonings, strict=True):
         if found := leak(text, one.prompt):
             return f"{found} in the message: {shown(text)}"

@@ -6,7 +6,6 @@ from assay.types import FunctionCall
 
 
 def _spot(one: ScoredRollout) -> str | None:
-    """The rollout ended by itself with reasoning and without a message or a call."""
     ended = one.rollout.stop == "completed" and not one.text.strip() and not one.refusal
     if not ended or not one.reasoning.strip() or any(isinstance(item, FunctionCall) for item in one.last.output):
         return None

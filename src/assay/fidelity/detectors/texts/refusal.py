@@ -5,7 +5,6 @@ from assay.fidelity.detectors.texts.patterns import declines, shown
 
 
 def _spot(one: ScoredRollout) -> str | None:
-    """The model declined, by the API's word or by its own, without full marks for it."""
     if one.score.reward >= 1:
         return None
     if one.rollout.stop == "refused":
