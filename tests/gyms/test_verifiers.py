@@ -332,7 +332,7 @@ def load_environment():
         ),
         (
             f"def load_environment(): return vf.SingleTurnEnv({DATA}, sampling_args={{'logit_bias': {{1: 2}}}})",
-            "samples with logit_bias",
+            "generates with logit_bias",
         ),
         (f"def load_environment(): return vf.ToolEnv(tools=[], timeout_seconds=5, {DATA})", "timeout_seconds"),
         ("def load_environment(): raise KeyError('no such file')", "no such file"),

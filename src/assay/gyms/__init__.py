@@ -1,12 +1,13 @@
 """Other gyms' tasks as benchmarks. Each library is an extra, and is loaded where a benchmark of it is named."""
 
 import importlib
+from collections.abc import Collection
 from typing import Any, NoReturn
 
 import msgspec
 
 from assay.errors import UsageError
-from assay.types import Content, InputImage, InputText, RolloutLimits
+from assay.types import Content, InputImage, InputText, RolloutLimits, Sampling
 
 SAMPLING = ("temperature", "top_p", "top_k", "presence_penalty", "frequency_penalty")
 """The settings of `assay.types.Sampling` that other gyms call as it does."""
@@ -26,6 +27,24 @@ def require(module: str, extra: str) -> Any:
 def refuse(name: str, what: str) -> NoReturn:
     """Never returns: raises UsageError for what has no equal here."""
     raise UsageError(f"{name} can't be carried over: {what}")
+
+
+def sampling_of(name: str, settings: dict[str, Any], *, stop: str, ignored: Collection[str] = ()) -> Sampling:
+    """Returns the sampling that another gym's settings fix; `stop` names the texts at which an output ends.
+
+    Raises UsageError for a setting that has no equal here and is not `ignored`.
+    """
+    ours: dict[str, Any] = {}
+    for key, value in settings.items():
+        if key in SAMPLING:
+            ours[key] = value
+        elif key in ("max_tokens", "max_completion_tokens"):
+            ours["max_output_tokens"] = value
+        elif key == stop:
+            ours["stop"] = (value,) if isinstance(value, str) else tuple(value)
+        elif value is not None and key not in ignored:
+            refuse(name, f"it generates with {key}={value!r}")
+    return Sampling(**ours)
 
 
 def plain(value: Any) -> Any:

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from assay.benchmark import Benchmark, Environment
 from assay.errors import UsageError
-from assay.gyms import SAMPLING, UNLIMITED, content_of, plain, refuse, require
+from assay.gyms import UNLIMITED, content_of, plain, refuse, require, sampling_of
 from assay.types import (
     FunctionCall,
     FunctionCallOutput,
@@ -27,7 +27,6 @@ from assay.types import (
     Reasoning,
     Refusal,
     Response,
-    Sampling,
     Score,
     Task,
     Tool,
@@ -106,14 +105,11 @@ def load(name: str) -> Benchmark:
     if len(found) != 1:
         known = ", ".join(task.name for task in found) or "none"
         raise UsageError(f"'{name}' names {len(found)} Inspect tasks ({known}); expected PACKAGE/TASK or FILE.py@TASK")
-    return _benchmark(name, found[0])
-
-
-def _benchmark(name: str, task: Any) -> Benchmark:
-    title = f"inspect:{name}"
+    title, task = f"inspect:{name}", found[0]
     solvers = _solvers(title, task)
     _check(title, task)
-    sampling = _sampling(title, task.config.model_dump(exclude_none=True) | _settings(title, solvers))
+    settings = task.config.model_dump(exclude_none=True) | _settings(title, solvers)
+    sampling = sampling_of(title, settings, stop="stop_seqs", ignored=TRANSPORT)
     environment = Inspect(name, task, solvers)
     return Benchmark(environment=environment, repeats=task.epochs or 1, sampling=sampling, limits=UNLIMITED)
 
@@ -357,21 +353,6 @@ def _settings(title: str, solvers: list[Solve]) -> dict[str, Any]:
     for own in ("template", "cot", "multiple_correct"):
         settings.pop(own, None)
     return settings
-
-
-def _sampling(title: str, settings: dict[str, Any]) -> Sampling:
-    """The sampling that the task fixes. Raises UsageError for a setting that has no name here."""
-    ours: dict[str, Any] = {}
-    for key, value in settings.items():
-        if key in SAMPLING:
-            ours[key] = value
-        elif key == "max_tokens":
-            ours["max_output_tokens"] = value
-        elif key == "stop_seqs":
-            ours["stop"] = tuple(value)
-        elif key not in TRANSPORT:
-            refuse(title, f"it generates with {key}={value!r}")
-    return Sampling(**ours)
 
 
 def _items(title: str, message: Any) -> Iterator[Item]:

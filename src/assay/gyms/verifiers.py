@@ -19,16 +19,14 @@ from typing import Any, Self
 
 from assay.benchmark import Benchmark, Environment
 from assay.errors import UsageError
-from assay.gyms import SAMPLING, UNLIMITED, content_of, plain, refuse, require
+from assay.gyms import UNLIMITED, content_of, plain, refuse, require, sampling_of
 from assay.types import (
     FunctionCall,
     FunctionCallOutput,
     Item,
     Message,
-    Refusal,
     Response,
     RolloutLimits,
-    Sampling,
     Score,
     Task,
     Tool,
@@ -61,10 +59,13 @@ def load(name: str) -> Benchmark:
         except Exception as error:
             raise UsageError(f"verifiers can't load '{name}': {error}") from error
     _check(f"verifiers:{name}", environment)
+    without_effect: dict[str, Any] = {"n": 1, "extra_body": {}}
+    arguments: dict[str, Any] = environment.sampling_args
+    settings = {key: value for key, value in arguments.items() if value != without_effect.get(key)}
     return Benchmark(
         environment=Verifiers(name, environment),
         repeats=1,
-        sampling=_sampling(f"verifiers:{name}", environment.sampling_args),
+        sampling=sampling_of(f"verifiers:{name}", settings, stop="stop"),
         limits=RolloutLimits(steps=environment.max_turns) if environment.max_turns > 0 else UNLIMITED,
     )
 
@@ -94,7 +95,8 @@ class Verifiers(Environment):
         return [self._task(id, row) for id, row in self._rows.items()]
 
     def _task(self, id: str, row: dict[str, Any]) -> Task:
-        info = _info(row)
+        info: Any = row.get("info")
+        info = (json.loads(info) if isinstance(info, str) else info) or {}
         tools = info.get("tool_defs", self._environment.tool_defs)
         if tools and not _has_tools(self._environment):
             refuse(self.name, f"row {id} brings tools of its own (tool_defs)")
@@ -199,7 +201,8 @@ class _Session:
     def _response(self, response: Response) -> Any:
         """Our response as the library's; `None` where nothing was said and nothing called."""
         types, usage = self._types, response.usage
-        text = response.text or _refusal(response)
+        messages = (item for item in response.output if isinstance(item, Message))
+        text = response.text or "".join(refusal for message in messages for refusal in message.refusals)
         calls = [
             types.ToolCall(id=item.call_id, name=item.name, arguments=item.arguments)
             for item in response.output
@@ -287,23 +290,6 @@ def _has_tools(environment: Any) -> bool:
     return bool(environment.tool_defs) or hasattr(environment, "tool_map")
 
 
-def _sampling(name: str, arguments: dict[str, Any]) -> Sampling:
-    """The sampling that the environment fixes. Raises UsageError for a setting that has no name here."""
-    ours: dict[str, Any] = {}
-    for key, value in arguments.items():
-        if value is None or (key, value) in (("n", 1), ("extra_body", {})):
-            continue
-        if key in SAMPLING:
-            ours[key] = value
-        elif key in ("max_tokens", "max_completion_tokens"):
-            ours["max_output_tokens"] = value
-        elif key == "stop":
-            ours["stop"] = (value,) if isinstance(value, str) else tuple(value)
-        else:
-            refuse(name, f"it samples with {key}={value!r}")
-    return Sampling(**ours)
-
-
 def _rubrics(rubric: Any) -> Iterator[Any]:
     """The rubric and all that it groups."""
     yield rubric
@@ -342,16 +328,6 @@ def _items(name: str, message: Any) -> Iterator[Item]:
 
 def _tool(tool: Any) -> Tool:
     return Tool(name=tool.name, description=tool.description, parameters=dict(tool.parameters), strict=tool.strict)
-
-
-def _info(row: dict[str, Any]) -> dict[str, Any]:
-    info: Any = row.get("info")
-    return (json.loads(info) if isinstance(info, str) else info) or {}
-
-
-def _refusal(response: Response) -> str:
-    messages = (item for item in response.output if isinstance(item, Message) and not isinstance(item.content, str))
-    return "".join(part.refusal for message in messages for part in message.content if isinstance(part, Refusal))
 
 
 def _version(environment: Any) -> str:

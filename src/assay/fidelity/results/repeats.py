@@ -96,10 +96,7 @@ def next_step(results: Results, target_points: float = TARGET_POINTS) -> Step:
     None where the target is reached, where the repeats are not independent (more of them say nothing more), where all
     texts are identical, and where failures leave nothing to estimate from.
     """
-    return _step(results, results.independence, repeats_needed(results.rewards_TK, target_points))
-
-
-def _step(results: Results, found: Independence, needed: RepeatsNeeded | None) -> Step:
+    found, needed = results.independence, repeats_needed(results.rewards_TK, target_points)
     if found.verdict == "dependent":
         return Step(None, f"{found.reason} More repeats would not tell.")
     if results.owed:
@@ -141,7 +138,7 @@ def outlook(folder: Path, results: Results, target_points: float = TARGET_POINTS
     """
     record = read_record(folder)
     found, needed = results.independence, repeats_needed(results.rewards_TK, target_points)
-    step = _step(results, found, needed)
+    step = next_step(results, target_points)
     known = needed if found.verdict == "independent" else None
     return Outlook(
         benchmark=record.benchmark,
@@ -171,7 +168,25 @@ def costs(results: Results, needed: RepeatsNeeded | None, rollouts_per_s: float 
     """
     known = {results.repeats, *((needed.k_star, needed.k_upper) if needed else (2,))}
     ks = sorted(known | {2**power for power in range(max(known).bit_length() + 1) if 2 ** (power - 1) < max(known)})
-    return [_cost(results, k, needed, rollouts_per_s) for k in ks]
+    scored, usd = len(results.scored), results.cost_usd
+    tokens = results.tokens["input"] + results.tokens["output"]
+    costs: list[Cost] = []
+    for k in ks:
+        rollouts = len(results.tasks) * k
+        more = rollouts - sum(cell.repeat < k for cell in results.scored)
+        costs.append(
+            Cost(
+                k=k,
+                sd=needed.sd_at(k) if needed else None,
+                sd_upper=needed.sd_upper_at(k) if needed else None,
+                rollouts=rollouts,
+                more=more,
+                tokens=round(more * tokens / scored) if scored and tokens else None,
+                usd=more * usd / scored if scored and usd is not None else None,
+                wall_s=more / rollouts_per_s if rollouts_per_s else None,
+            )
+        )
+    return costs
 
 
 def rate(folder: Path, results: Results) -> float | None:
@@ -187,21 +202,3 @@ def rate(folder: Path, results: Results) -> float | None:
         return None
     known = results.scored and SHORTEST_S <= elapsed_s <= results.wall_s
     return len(results.scored) / elapsed_s if known else None
-
-
-def _cost(results: Results, k: int, needed: RepeatsNeeded | None, rollouts_per_s: float | None) -> Cost:
-    scored = len(results.scored)
-    rollouts = len(results.tasks) * k
-    more = rollouts - sum(cell.repeat < k for cell in results.scored)
-    tokens = results.tokens["input"] + results.tokens["output"]
-    usd = results.cost_usd
-    return Cost(
-        k=k,
-        sd=needed.sd_at(k) if needed else None,
-        sd_upper=needed.sd_upper_at(k) if needed else None,
-        rollouts=rollouts,
-        more=more,
-        tokens=round(more * tokens / scored) if scored and tokens else None,
-        usd=more * usd / scored if scored and usd is not None else None,
-        wall_s=more / rollouts_per_s if rollouts_per_s else None,
-    )

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -24,15 +24,6 @@ RolePrices = Mapping[str | None, Prices | None]
 """By role; the prices of the model that is measured are under None."""
 SAMPLED = 64
 """Lines that are read to see whether kept columns are true."""
-
-
-class _Columns(NamedTuple):
-    """Of N rollouts."""
-
-    task_N: NDArray[np.int64]
-    repeat_N: NDArray[np.int64]
-    text_N: NDArray[np.int64]
-    """A number for each different text."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +67,8 @@ class Results:
     def texts_KT(self) -> NDArray[np.int64]:
         """A number for each different text, by repeat and task; -1 where there is no score."""
         texts_KT = np.full((self.repeats, len(self.tasks)), -1)
-        places = self._scored_columns
-        texts_KT[places.repeat_N, places.task_N] = places.text_N
+        task_N, repeat_N, text_N = self._scored_columns
+        texts_KT[repeat_N, task_N] = text_N
         return texts_KT
 
     @cached_property
@@ -88,9 +79,9 @@ class Results:
     @cached_property
     def copies(self) -> list[list[Cell]]:
         """Scored rollouts of one task with one text, by repeat, of all texts that there are more than one of."""
-        places = self._scored_columns
-        order_N = np.lexsort((places.repeat_N, places.text_N, places.task_N))
-        task_N, text_N = places.task_N[order_N], places.text_N[order_N]
+        task_N, repeat_N, text_N = self._scored_columns
+        order_N = np.lexsort((repeat_N, text_N, task_N))
+        task_N, text_N = task_N[order_N], text_N[order_N]
         same_N = (task_N[1:] == task_N[:-1]) & (text_N[1:] == text_N[:-1])
         begins = np.flatnonzero(np.concatenate([[True], ~same_N])) if len(order_N) else np.empty(0, dtype=np.int64)
         ends = np.append(begins[1:], len(order_N))
@@ -101,13 +92,11 @@ class Results:
         return sorted(groups, key=lambda cells: (cells[0].task, cells[0].repeat))
 
     @cached_property
-    def _scored_columns(self) -> "_Columns":
-        count, numbers = len(self.scored), dict[int, int]()
-        return _Columns(
-            task_N=np.fromiter((cell.task for cell in self.scored), np.int64, count),
-            repeat_N=np.fromiter((cell.repeat for cell in self.scored), np.int64, count),
-            text_N=np.fromiter((numbers.setdefault(cell.text, len(numbers)) for cell in self.scored), np.int64, count),
-        )
+    def _scored_columns(self) -> NDArray[np.int64]:
+        """The task, the repeat and a number for the text of each scored rollout, [3, N]."""
+        numbers = dict[int, int]()
+        cells = [(cell.task, cell.repeat, numbers.setdefault(cell.text, len(numbers))) for cell in self.scored]
+        return np.array(cells, np.int64).reshape(-1, 3).T
 
     @cached_property
     def cost_usd(self) -> float | None:

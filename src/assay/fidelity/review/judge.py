@@ -84,12 +84,12 @@ async def propose(
                 proposals.failed += 1
                 proposals.error = str(error)
                 continue
-            if response.status == "completed" and (said := _read(response.text, one)):
-                fault, note = said
-                keep(_mark(one, fault, note, by))
-                proposals.made += 1
-            else:
+            mark = _mark(one, response.text, by) if response.status == "completed" else None
+            if mark is None:
                 proposals.unreadable += 1
+            else:
+                keep(mark)
+                proposals.made += 1
 
     async with asyncio.TaskGroup() as group:
         for _ in range(min(concurrency, len(rollouts))):
@@ -154,24 +154,20 @@ def standings(said: Iterable[Said]) -> list[Standing]:
     return found
 
 
-def _read(text: str, one: Opened) -> tuple[Fault, str] | None:
+def _mark(one: Opened, text: str, by: str) -> Mark | None:
     """The mark that an answer ends with, from a fenced block too; None where there is none."""
     read = "\n".join(piece.text for piece in attempt(one.rollout, one.task))
     try:
         value = own_object(text, _FORM.definition, untrusted=read)
     except NotJson:
         return None
-    return value["fault"], value["reason"]
-
-
-def _mark(one: Opened, fault: Fault, note: str, by: str) -> Mark:
     return Mark(
         model=one.model,
         task=one.rollout.task,
         repeat=one.rollout.repeat,
         content=one.content,
-        fault=fault,
-        note=note,
+        fault=value["fault"],
+        note=value["reason"],
         by=by,
         at=datetime.now(UTC).isoformat(timespec="seconds"),
         proposed=True,

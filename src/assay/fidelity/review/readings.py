@@ -11,12 +11,9 @@ from assay.types import Failure, Rollout, Task
 
 def readings(run: Path, model: str, tasks: Sequence[Task], keys: Sequence[Key]) -> list[Reading]:
     """The rollouts of a run at these (task, repeat), in their order. Raises InputError where the run is damaged."""
-    by_id, found = {task.id: task for task in tasks}, _found(run, set(keys)) if keys else {}
+    by_id, wanted = {task.id: task for task in tasks}, set(keys)
+    found = counted(run, {task for task, _ in wanted}, wanted.__contains__) if keys else {}
     return [reading(found[key], by_id[key[0]], model) for key in keys if key in found]
-
-
-def _found(run: Path, keys: set[Key]) -> dict[Key, Rollout]:
-    return counted(run, {task for task, _ in keys}, keys.__contains__)
 
 
 def reading(rollout: Rollout, task: Task, model: str) -> Reading:

@@ -1,7 +1,6 @@
 """Files of other gyms: benchmarks made of their rows, and runs written as theirs."""
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -62,7 +61,11 @@ def import_nemo_gym(file: Path, folder: Path, *, url: str) -> Imported:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} is there already, and not empty; choose another with --out")
     asked = [dict[str, Any](row[PARAMS]) for _, row in rows]
-    shared = {name: asked[0][name] for name in _SAMPLED if _agreed([params.get(name) for params in asked])}
+    shared = {
+        name: value
+        for name in _SAMPLED
+        if (value := asked[0].get(name)) is not None and all(params.get(name) == value for params in asked)
+    }
     try:
         sampling = msgspec.to_builtins(msgspec.convert(shared, Sampling))
     except msgspec.ValidationError as error:
@@ -77,10 +80,6 @@ def import_nemo_gym(file: Path, folder: Path, *, url: str) -> Imported:
     (folder / "rows.jsonl").write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for _, row in rows))
     (folder / "benchmark.py").write_text(source, encoding="utf-8")
     return Imported(tasks=len(rows), dropped=_dropped(asked, shared))
-
-
-def _agreed(values: Sequence[Any]) -> bool:
-    return values[0] is not None and all(value == values[0] for value in values)
 
 
 def _dropped(asked: list[Row], shared: Row) -> list[str]:

@@ -20,7 +20,6 @@ from typing import Any, Self, TypeGuard
 from urllib.parse import quote
 
 import msgspec
-from msgspec import Struct
 from pyreqwest.client import ClientBuilder
 from pyreqwest.exceptions import ConnectError, PyreqwestError, RequestTimeoutError
 from pyreqwest.response import Response
@@ -149,17 +148,10 @@ def read_score(content: bytes, row: Row) -> Score:
     reward = said.get("reward")
     if not _is_number(reward) or isinstance(reward, bool):
         raise RemoteError(f"/verify answered the reward {reward!r}; expected a finite number", retryable=False)
-    metrics = {name: float(value) for name, value in said.items() if _is_metric(name, row) and _is_number(value)}
-    answer = said.get("extracted_answer")
-    return Score(
-        reward=float(reward),
-        metrics=metrics,
-        answer=answer if isinstance(answer, str) and "extracted_answer" not in row else None,
-    )
-
-
-def _is_metric(name: str, row: Row) -> bool:
-    return name not in row and not reserved(name)
+    new = {name: value for name, value in said.items() if name not in row and not reserved(name)}
+    metrics = {name: float(value) for name, value in new.items() if _is_number(value)}
+    answer = new.get("extracted_answer")
+    return Score(reward=float(reward), metrics=metrics, answer=answer if isinstance(answer, str) else None)
 
 
 def _is_number(value: Any) -> TypeGuard[float]:
@@ -172,13 +164,11 @@ def _is_number(value: Any) -> TypeGuard[float]:
 def _session_id(cookie: str) -> str | None:
     """The session that a cookie names, where it is one of Starlette's, as NeMo Gym's are: JSON before the signature."""
     try:
-        return msgspec.json.decode(urlsafe_b64decode(cookie.partition(".")[0] + "=="), type=_Named).session_id
+        named = msgspec.json.decode(urlsafe_b64decode(cookie.partition(".")[0] + "=="), type=dict[str, Any])
     except (binascii.Error, msgspec.DecodeError, ValueError):
         return None
-
-
-class _Named(Struct):
-    session_id: str
+    session = named.get("session_id")
+    return session if isinstance(session, str) else None
 
 
 class _Server:
