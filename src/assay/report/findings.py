@@ -29,11 +29,11 @@ def verdict(gates: Sequence[Gate], *, original: bool = False) -> Headline:
     needed = applicable(gates, original=original)
     tally: Counter[Verdict] = Counter(gate.verdict for gate in needed)
     names = {word: [gate.name for gate in needed if gate.verdict == word] for word in get_args(Verdict)}
-    counts: dict[Verdict, int] = {word: tally[word] for word in ("pass", "fail", "inconclusive", "not run")}
+    counts: dict[Verdict, int] = {word: tally[word] for word in get_args(Verdict)}
     that_apply = " that apply" if len(needed) < len(GATE_ORDER) else ""
     number = _NUMBERS[len(needed)]
     passed = f"{tally['pass']} of {len(needed)} gates{that_apply} pass"
-    undecided = f"{listed(names['inconclusive'])} {_is(names['inconclusive'])} inconclusive"
+    undecided = f"{listed(names['inconclusive'])} {'is' if tally['inconclusive'] == 1 else 'are'} inconclusive"
     if names["fail"]:
         also = f", {undecided}" if names["inconclusive"] else ""
         failed = f"the gate {names['fail'][0]} fails" if len(names["fail"]) == 1 else f"{listed(names['fail'])} fail"
@@ -46,10 +46,6 @@ def verdict(gates: Sequence[Gate], *, original: bool = False) -> Headline:
         line = f"No gate fails and {passed}; {tally['not run']} {'was' if tally['not run'] == 1 else 'were'} not run."
         return Headline("inconclusive", line, counts)
     return Headline("pass", f"All {number} gates{that_apply} pass.", counts)
-
-
-def _is(names: list[str]) -> str:
-    return "is" if len(names) == 1 else "are"
 
 
 def scores(models: Mapping[str, ModelSummary]) -> str:
@@ -127,17 +123,10 @@ def original(profile: Profile) -> str:
         got = sum(one.verdict in ("identical", "equivalent") for one in profile.reproduced)
         text.append(f"The original code gives {got} of {counted(len(profile.reproduced), 'published score')}.")
     for name, found in profile.parity.items():
-        text.append(f"With {name}'s results of the original code, what is here is {_LADDER[found.verdict]}.")
+        words = {"inconclusive": "neither shown to be the same nor to differ", "not run": "not compared"}
+        what = words.get(found.verdict, found.verdict)
+        text.append(f"With {name}'s results of the original code, what is here is {what}.")
     return " ".join(text)
-
-
-_LADDER = {
-    "identical": "identical",
-    "equivalent": "equivalent",
-    "different": "different",
-    "inconclusive": "neither shown to be the same nor to differ",
-    "not run": "not compared",
-}
 
 
 def machines(profile: Profile, open_findings: int) -> str:

@@ -178,14 +178,12 @@ def rules(policy: Policy, categories: Iterable[str]) -> Iterator[Rule]:
     known = dict.fromkeys(categories)
     for name in policy.categories.keys() - known.keys() - {"*"}:
         raise UnknownName("category in the runs, named by the policy,", name, known)
-    if policy.score:
-        yield _rule("score", policy.score)
-    for name in known:
-        if limits := policy.categories.get(name, policy.categories.get("*")):
-            yield _rule(f"categories.{name}", limits)
-    for name in ("cost", "output_tokens", "failures", "no_answer", "token_cap"):
-        if limits := getattr(policy, name):
-            yield _rule(name, limits)
+    limits = {"score": policy.score}
+    limits |= {f"categories.{name}": policy.categories.get(name, policy.categories.get("*")) for name in known}
+    limits |= {name: getattr(policy, name) for name in LIMITS if name not in ("score", "categories")}
+    for metric, limit in limits.items():
+        if limit:
+            yield _rule(metric, limit)
 
 
 def judge(rule: Rule, cases: Mapping[str, Case], over: Over) -> dict[str, Judgement]:
@@ -195,7 +193,10 @@ def judge(rule: Rule, cases: Mapping[str, Case], over: Over) -> dict[str, Judgem
     Warn: the former alone. Fail: more harm than allowed is shown. Inconclusive: neither; or a run owes rollouts; or the
     verdict would be another if failures were zeros.
     """
-    spreads = {name: [_spread(shift, over) for shift in case.shifts] for name, case in cases.items()}
+    spreads = {
+        name: [shift.over_tasks if over == "tasks" else shift.over_reruns for shift in case.shifts]
+        for name, case in cases.items()
+    }
     known = {name: [s for s in found if s] for name, found in spreads.items() if found and found[0]}
     # Where nothing failed there is one world, else four: as it is, and with failures as zeros in three ways.
     worlds = [_decide(rule, {n: s[min(world, len(s) - 1)] for n, s in known.items()}) for world in range(4)]
@@ -301,22 +302,15 @@ def _to_decide(rule: Rule, case: Case, spread: Spread, over: Over) -> str:
     return f"If the shift stays as it is, {' or '.join(ways)} would decide."
 
 
-def _spread(shift: Shift, over: Over) -> Spread | None:
-    return shift.over_tasks if over == "tasks" else shift.over_reruns
-
-
 def _rule(metric: str, limits: Drop | Rise | Growth) -> Rule:
     match limits:
         case Growth():
             return Rule(metric, "growth", limits.may_grow, limits.warn_grow)
         case Rise():
-            return Rule(metric, "rise", limits.may_rise / 100, _hundredth(limits.warn_rise))
+            harm, may, warn = "rise", limits.may_rise, limits.warn_rise
         case Drop():
-            return Rule(metric, "drop", limits.may_drop / 100, _hundredth(limits.warn_drop))
-
-
-def _hundredth(points: float | None) -> float | None:
-    return None if points is None else points / 100
+            harm, may, warn = "drop", limits.may_drop, limits.warn_drop
+    return Rule(metric, harm, may / 100, None if warn is None else warn / 100)
 
 
 def _check_keys(data: dict[str, Any], path: Path) -> None:

@@ -219,20 +219,16 @@ def _with_reference(made: Reproduced, score: PublishedScore, reference: Referenc
     record = reference.record
     stated = {"subset": score.subset, "tasks": tasks} | score.settings
     theirs = record.settings | {"tasks": record.tasks}
-    unlike = differing(stated, theirs)
-    unknown = [name for name in stated if name not in theirs and name != "outputs"]
-    made = structs.replace(made, reference_score=record.score)
-    if unlike:
+    if unlike := differing(stated, theirs):
         reason = f"Not the published settings: {', '.join(unlike)}. The original code's results say nothing of it."
-        return structs.replace(made, verdict="refused", reason=reason)
+        return structs.replace(made, reference_score=record.score, verdict="refused", reason=reason)
     verdict, words, got = _answer(reference.rewards_TK(), score, made.margin, recorded=score.recorded)
     reason = f"The original code gives {record.score:.2%} where {_percent(score)} was published: {words}."
-    if unknown:
-        reason += f" Its results do not state {', '.join(unknown)}."
     return structs.replace(
         made,
         verdict=verdict,
-        reason=reason,
+        reason=reason + _not_stated(stated, theirs, "Its results do"),
+        reference_score=record.score,
         reference_se=got.se if got else None,
         repeats=got.published_repeats if got else made.repeats,
     )
@@ -241,20 +237,21 @@ def _with_reference(made: Reproduced, score: PublishedScore, reference: Referenc
 def _with_run(
     made: Reproduced, score: PublishedScore, results: Results, record: RunRecord, tasks: int, *, recorded: bool
 ) -> Reproduced:
-    rewards_TK = results.rewards_TK
     ours = run_settings(record) | {"tasks": len(results.tasks)}
-    unlike = differing({"tasks": tasks} | score.settings, ours)
-    mean = _mean(rewards_TK)
-    if unlike:
+    if unlike := differing({"tasks": tasks} | score.settings, ours):
         verdict, words = "refused", f"not the published settings: {', '.join(unlike)}"
     elif results.owed:
         verdict, words = "inconclusive", f"{results.owed:,} rollouts are still owed"
     else:
-        verdict, words, _ = _answer(rewards_TK, score, made.margin, recorded=score.recorded and recorded)
-    reason = f"{made.reason} The run here gives {mean:.2%}: {words}."
-    if unknown := [name for name in score.settings if name not in ours and name != "outputs"]:
-        reason += f" It does not state {', '.join(unknown)}."
+        verdict, words, _ = _answer(results.rewards_TK, score, made.margin, recorded=score.recorded and recorded)
+    mean = _mean(results.rewards_TK)
+    reason = f"{made.reason} The run here gives {mean:.2%}: {words}." + _not_stated(score.settings, ours, "It does")
     return structs.replace(made, here_score=mean, here_verdict=verdict, reason=reason)
+
+
+def _not_stated(stated: Mapping[str, Any], known: Mapping[str, Any], subject: str) -> str:
+    names = [name for name in stated if name not in known and name != "outputs"]
+    return f" {subject} not state {', '.join(names)}." if names else ""
 
 
 def _answer(

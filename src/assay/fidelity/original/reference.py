@@ -253,19 +253,16 @@ class _Matched:
 def _lines(file: Path, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line, row as it is written) of each row."""
     kind = file.with_suffix("").suffix if file.suffix == ".gz" else file.suffix
-    if kind == ".jsonl":
-        return _jsonl(file, data)
     if kind == ".csv":
-        return _csv(file, data)
-    raise UsageError(f"{file}: results are read from .jsonl and .csv, perhaps with .gz; got '{file.name}'")
-
-
-def _jsonl(file: Path, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
-    decoder = msgspec.json.Decoder(dict[str, Any])
-    for number, line in enumerate(data.split(b"\n"), 1):
-        if line.strip():
+        yield from _csv(file, data)
+    elif kind != ".jsonl":
+        raise UsageError(f"{file}: results are read from .jsonl and .csv, perhaps with .gz; got '{file.name}'")
+    else:
+        decode = msgspec.json.Decoder(dict[str, Any]).decode
+        for number, line in enumerate(data.split(b"\n"), 1):
             try:
-                yield number, decoder.decode(line)
+                if line.strip():
+                    yield number, decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise InputError(file, number, str(error), "one JSON object a line") from None
 
@@ -276,19 +273,15 @@ def _csv(file: Path, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
         reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
     except UnicodeDecodeError as error:
         raise InputError(file, None, str(error), "UTF-8 text") from None
-    header = None
     try:
-        for cells in reader:
-            if header is None:
-                header = cells
-                if len(set(header)) < len(header):
-                    raise InputError(file, 1, "two columns with one name", "each column's name once")
-            elif len(cells) != len(header):
-                if cells:
-                    got = f"a row of {len(cells)} cells"
-                    raise InputError(file, reader.line_num, got, f"{len(header)}, as in the first line")
-            else:
-                yield reader.line_num, dict(zip(header, cells, strict=True))
+        header = next(reader, list[str]())
+        if len(set(header)) < len(header):
+            raise InputError(file, 1, "two columns with one name", "each column's name once")
+        for cells in filter(None, reader):
+            if len(cells) != len(header):
+                got = f"a row of {len(cells)} cells"
+                raise InputError(file, reader.line_num, got, f"{len(header)}, as in the first line")
+            yield reader.line_num, dict(zip(header, cells, strict=True))
     except csv.Error as error:
         raise InputError(file, reader.line_num, str(error), "CSV") from None
 
@@ -324,11 +317,14 @@ def _row(cells: dict[str, Any], counted: dict[str, int], file: Path, line: int) 
     task = _text(cells.get("task"))
     if not task:
         raise InputError(file, line, f"the task is {_quoted(cells.get('task'))}", "the id of a task")
-    if "repeat" in cells:
-        repeat = _repeat(cells["repeat"], file, line)
-    else:
+    repeat: Any = cells.get("repeat")
+    if "repeat" not in cells:
         repeat = counted.get(task, 0)
         counted[task] = repeat + 1
+    elif isinstance(repeat, str) and repeat.strip().isdecimal():
+        repeat = int(repeat)
+    if not isinstance(repeat, int) or isinstance(repeat, bool) or repeat < 0:
+        raise InputError(file, line, f"the repeat is {_quoted(repeat)}", "a whole number from 0")
     found: dict[str, Any] = {"task": task, "repeat": repeat, "score": _score(cells.get("score"), file, line)}
     if "gold" in cells:
         found["gold"] = _text(cells["gold"])
@@ -342,14 +338,6 @@ def _row(cells: dict[str, Any], counted: dict[str, int], file: Path, line: int) 
 def _text(value: Any) -> str | None:
     """An id or a gold answer, which may be written as a number."""
     return value if isinstance(value, str) or value is None else msgspec.json.encode(value).decode()
-
-
-def _repeat(value: Any, file: Path, line: int) -> int:
-    if isinstance(value, str) and value.strip().isdecimal():
-        value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise InputError(file, line, f"the repeat is {_quoted(value)}", "a whole number from 0")
-    return value
 
 
 def _score(value: Any, file: Path, line: int) -> float:
