@@ -1,6 +1,7 @@
 """`assay check`: clean benchmarks give no finding, and each defect that it looks for is found where it is planted."""
 
 import asyncio
+import json
 import random
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from assay.benchmark.data import take
 from assay.fidelity.check.alike import alike
 from assay.fidelity.check.check import check
 from assay.fidelity.schema.profile import Check, Checked
+from assay.gyms.nemo_gym.interchange import import_nemo_gym
 from tests.commands import assay
+from tests.endpoint import Call, Endpoint, http
 
 SHIPPED = Path(catalog.__file__).parents[1] / "benchmarks"
 DATA = Path(__file__).parents[2].parent / "shared/data"
@@ -93,10 +96,10 @@ BENCHMARK = Benchmark(environment=Shelves(), repeats=2)
 '''
 
 
-def checked(folder: Path, text: str) -> Checked:
+def checked(folder: Path, text: str, **more: float) -> Checked:
     folder.mkdir(exist_ok=True)
     (folder / "benchmark.py").write_text(text)
-    return asyncio.run(check(str(folder)))
+    return asyncio.run(check(str(folder), **more))
 
 
 def found(result: Checked) -> dict[str, Check]:
@@ -183,6 +186,68 @@ def test_a_planted_defect_of_tools_and_state_is_found(tmp_path: Path, name: str,
     finding = found(checked(tmp_path / "planted", TOOLS.replace(there, instead)))[name]
     assert finding.verdict == "fail"
     assert words in finding.reason, finding.reason
+
+
+ASSESS = "async def assess(self, task, response, models):\n        "
+SLOW_ONCE = f"""{ASSESS}if task.id == "Peru" and next(COUNT) == 0:
+            await asyncio.sleep(1000)
+        return normalised(response, [task.gold])"""
+NEVER = f"{ASSESS}await asyncio.sleep(1000)"
+
+
+def verdicts(result: Checked) -> dict[str, str]:
+    return {one.name: one.verdict for one in result.checks}
+
+
+def test_a_rollout_that_reaches_its_deadline_once_shows_nothing_and_fails_nothing(tmp_path: Path):
+    slow = QA.replace(f"def verify(self, task, response):\n        {VERIFY}", SLOW_ONCE)
+    result = checked(tmp_path / "slow", slow.replace("import itertools", "import asyncio, itertools"), seconds=16)
+    assert not result.failed
+    assert verdicts(result)["determinism"] == "inconclusive"
+    reason = found(result)["determinism"].reason
+    assert "Peru (null): deadline" in reason and "the same to the letter" in reason
+
+
+@pytest.mark.timeout(60)
+def test_a_verifier_that_never_ends_is_given_up_and_said(tmp_path: Path):
+    never = QA.replace(f"def verify(self, task, response):\n        {VERIFY}", NEVER)
+    result = checked(tmp_path / "never", never.replace("import itertools", "import asyncio, itertools"), seconds=8)
+    assert not result.failed
+    open_ = {"gold", "verifier", "determinism", "isolation", "time"}
+    assert {name for name, verdict in verdicts(result).items() if verdict == "inconclusive"} == open_
+    assert "No rollout was scored" in found(result)["isolation"].reason
+
+
+@pytest.mark.timeout(60)
+def test_of_thousands_of_slow_tasks_some_are_looked_at_and_their_number_said(tmp_path: Path):
+    rows = "ROWS = [(f'No. {n}', f'city{n}') for n in range(5000)]\nclass Capitals"
+    slow = QA.replace("class Capitals", rows).replace(VERIFY, f"time.sleep(0.02)\n        {VERIFY}")
+    result = checked(tmp_path / "many", slow, seconds=10)
+    assert not result.failed
+    for one in result.checks:
+        if one.name in ("gold", "verifier", "determinism", "isolation", "tools", "time"):
+            assert "of 5,000 tasks, for time.)" in one.reason, one
+
+
+def test_sessions_that_all_fail_are_no_evidence(tmp_path: Path):
+    """A server that knows no route: nothing is known of its tools or its state."""
+
+    async def behave(call: Call, writer: asyncio.StreamWriter) -> None:
+        writer.write(http(b'{"detail": "Not Found"}', 404))
+
+    tool = {"type": "function", "name": "take", "parameters": {"type": "object", "properties": {}}}
+    row = {"responses_create_params": {"input": "Take it.", "tools": [tool]}}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    with Endpoint(behave) as endpoint:
+        import_nemo_gym(tmp_path / "rows.jsonl", tmp_path / "gym", url=endpoint.url)
+        result = asyncio.run(check(str(tmp_path / "gym")))
+    assert {name for name, verdict in verdicts(result).items() if verdict == "inconclusive"} >= {
+        "determinism",
+        "isolation",
+        "tools",
+        "time",
+    }
+    assert "seed_session answered 404" in found(result)["tools"].reason
 
 
 def test_tasks_that_are_nearly_the_same_are_named_and_left_to_a_reader(tmp_path: Path):

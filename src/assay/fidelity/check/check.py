@@ -1,4 +1,7 @@
-"""`assay check`: what can be known of a benchmark without any model, within a minute."""
+"""`assay check`: what can be known of a benchmark without any model, within a minute.
+
+The minute is shared out: where all tasks would take longer, a part looks at some of them, and says how many.
+"""
 
 import asyncio
 import os
@@ -16,22 +19,31 @@ from assay.collect.workers.process import Processes
 from assay.config import ModelConfig
 from assay.digest import task_digest
 from assay.errors import AssayError
-from assay.fidelity.check import rehearsal, tasks
-from assay.fidelity.check.rehearsal import Rehearsal
+from assay.fidelity.check import tasks
+from assay.fidelity.check.rehearsal import (
+    Found,
+    Rehearsal,
+    found_in,
+    isolation_check,
+    repeat_check,
+    time_check,
+    tool_check,
+)
 from assay.fidelity.gates.gold import gold_gate
 from assay.fidelity.gates.verifier import verifier_gate
-from assay.fidelity.schema.profile import Check, Checked, Gate
+from assay.fidelity.schema.profile import Check, Checked
 from assay.types import Task
 
-GOLD_S, VERIFIER_S, PLAY_S = 12.0, 15.0, 4.0
-"""What the gates and one pass of the rehearsal may take; where all tasks would take longer, a part of them is taken."""
+MINUTE_S = 60.0
+PARTS = {"pace": 3, "gold": 12, "verifier": 15, "first": 5, "again": 5, "at once": 5, "rest": 15}
+"""The parts in their order, and how much of the time each may take, in proportion to those that follow."""
 FEWEST, MOST_PLAYED = 3, 200
-ELSEWHERE_S = 40.0
 
 REMEDIES = {
     "gold": "See that verify() gives a task's gold answer 1, anything else at most the stated chance.",
     "verifier": "Look for the answer wherever a format puts it, in the message alone; see assay.benchmark.verify.",
 }
+GATES = {"gold": gold_gate, "verifier": verifier_gate}
 SERVICE = "assay.fidelity.check.check:Portraying"
 PLAYED = ("gold", "verifier", "determinism", "isolation", "tools", "time")
 """The checks that make rollouts."""
@@ -46,32 +58,57 @@ class Asked(Struct, frozen=True):
     """The models that its sessions ask, where it has no own for a role or another is meant."""
     played: list[str] = []
     """The tasks whose rollouts another process makes."""
+    seconds: float = 0.0
+    """How long it may make them."""
+    deadline_s: float = MINUTE_S
+    """Of each."""
 
 
 class Portrait(Struct, frozen=True):
-    """What a process finds a benchmark to be: digests of its tasks, and of the rollouts of some."""
+    """What a process finds a benchmark to be: digests of its tasks, and what the rollouts of some came to."""
 
     tasks: dict[str, str]
-    scenes: dict[str, str]
+    rollouts: Found
 
 
-async def check(name: str, roles: Mapping[str, ModelConfig] | None = None) -> Checked:
+class Clock:
+    """The time that a check has, shared out to its parts. What one leaves over is for those that follow."""
+
+    def __init__(self, seconds: float) -> None:
+        self.started = time.monotonic()
+        self.deadline_s = seconds / 8
+        """Of one rollout."""
+        self._until = self.started + seconds
+
+    @property
+    def left_s(self) -> float:
+        return max(0.0, self._until - time.monotonic())
+
+    def seconds(self, part: str) -> float:
+        """Returns how long a part of `PARTS` may take, from now on."""
+        names = list(PARTS)
+        following = names[names.index(part) :]
+        return self.left_s * PARTS[part] / sum(PARTS[name] for name in following)
+
+
+async def check(name: str, roles: Mapping[str, ModelConfig] | None = None, *, seconds: float = MINUTE_S) -> Checked:
     """Everything that can be known of a benchmark without a model to measure, by its name or its folder's path.
 
-    Raises UsageError where there is no such benchmark or role.
+    It takes about so many seconds at most, unless the benchmark keeps the event loop to itself or lists its tasks that
+    slowly. Raises UsageError where there is no such benchmark or role.
     """
-    started = time.monotonic()
-    asked = Asked(name, dict(roles or {}))
+    clock = Clock(seconds)
+    asked = Asked(name, dict(roles or {}), deadline_s=clock.deadline_s)
     benchmark = load(name)
     found = _listed(benchmark)
-    checks = [found] if isinstance(found, Check) else await _checks(asked, benchmark, found)
+    checks = [found] if isinstance(found, Check) else await _checks(asked, benchmark, found, clock)
     return Checked(
         benchmark=benchmark.name,
         version=benchmark.version,
         tasks=0 if isinstance(found, Check) else len(found),
         prompt="" if isinstance(found, Check) else tasks.prompt_of(found[0]),
         checks=checks,
-        wall_s=round(time.monotonic() - started, 3),
+        wall_s=round(time.monotonic() - clock.started, 3),
     )
 
 
@@ -88,37 +125,47 @@ def _listed(benchmark: Benchmark) -> list[Task] | Check:
     return checked if checked.verdict == "fail" else found
 
 
-async def _checks(asked: Asked, benchmark: Benchmark, found: list[Task]) -> list[Check]:
+async def _checks(asked: Asked, benchmark: Benchmark, found: list[Task], clock: Clock) -> list[Check]:
     empty = [role for role, own in benchmark.roles.items() if own is None and role not in asked.roles]
     if empty:
-        portrait = await _elsewhere(asked)
+        portrait = await _elsewhere(asked, clock.left_s)
         how = " ".join(f"--with {role}=NAME" for role in empty)
         reason = f"Sessions ask a model in the role {', '.join(empty)}, and none is named."
         unplayed = [Check(name, "not run", reason, remedy=f"Say {how}.") for name in PLAYED]
         return await _read(benchmark, found, portrait) + unplayed
     async with connect_roles(benchmark, asked.roles) as ready:
         await ready.environment.ready()
-        troupe = Rehearsal(ready)
-        task_s = await _seconds(troupe, found)
-        some = _spread(found, min(MOST_PLAYED, int(PLAY_S / task_s)))
-        looking = asyncio.create_task(_elsewhere(structs.replace(asked, played=[task.id for task in some])))
-        gates = await _gates(ready, found, task_s)
-        first = await troupe.play(some)
-        again, at_once = await troupe.play(some, backwards=True), await troupe.play_at_once(some)
-        portrait = await looking
-        return [
-            *await _read(benchmark, found, portrait),
-            *gates,
-            rehearsal.repeat_check(first, again, None if isinstance(portrait, str) else portrait.scenes),
-            rehearsal.isolation_check(first, at_once),
-            rehearsal.tool_check(first),
-            rehearsal.time_check(first),
+        rehearsal = Rehearsal(ready, deadline_s=clock.deadline_s)
+        task_s = await _pace(rehearsal, found, clock.seconds("pace"))
+        some = _spread(found, min(MOST_PLAYED, int(clock.seconds("first") / task_s)))
+        elsewhere = structs.replace(asked, played=[task.id for task in some], seconds=clock.seconds("first"))
+        looking = asyncio.create_task(_elsewhere(elsewhere, clock.left_s))
+        gates = [
+            await _gate(name, ready, found, task_s * rollouts, clock.seconds(name))
+            for name, rollouts in (("gold", 7), ("verifier", 2 * (5 + len(ready.formats))))
         ]
+        first = await rehearsal.play(some, seconds=clock.seconds("first"))
+        again = await rehearsal.play(some, seconds=clock.seconds("again"), backwards=True)
+        at_once = await rehearsal.play_at_once(some, seconds=clock.seconds("at once"))
+        portrait = await looking
+    here = found_in(first)
+    played = [
+        repeat_check(here, found_in(again), portrait.rollouts if isinstance(portrait, Portrait) else portrait),
+        isolation_check(here, found_in(at_once)),
+        tool_check(some, first),
+        time_check(first),
+    ]
+    count = len({task for task, _ in first})
+    return [
+        *await _read(benchmark, found, portrait),
+        *gates,
+        *(structs.replace(one, reason=one.reason + _part(count, len(found))) for one in played),
+    ]
 
 
-async def _read(benchmark: Benchmark, found: list[Task], portrait: Portrait | str) -> list[Check]:
+async def _read(benchmark: Benchmark, found: list[Task], portrait: Portrait | Exception) -> list[Check]:
     """What reading the tasks tells."""
-    elsewhere = portrait if isinstance(portrait, str) else portrait.tasks
+    elsewhere = portrait.tasks if isinstance(portrait, Portrait) else portrait
     return [
         tasks.task_check(found),
         tasks.digest_check(found, list(benchmark.environment.tasks()), elsewhere),
@@ -128,33 +175,33 @@ async def _read(benchmark: Benchmark, found: list[Task], portrait: Portrait | st
     ]
 
 
-async def _gates(benchmark: Benchmark, found: list[Task], task_s: float) -> list[Check]:
-    checks: list[Check] = []
-    for gate, budget_s, rollouts in (
-        (gold_gate, GOLD_S, 7),
-        (verifier_gate, VERIFIER_S, 2 * (5 + len(benchmark.formats))),
-    ):
-        some = _spread(found, int(budget_s / (task_s * rollouts)))
-        checks.append(_of(await gate(benchmark, some), len(some), len(found)))
-    return checks
-
-
-def _of(gate: Gate, some: int, of: int) -> Check:
-    """The gate as a check."""
-    part = f" ({some:,} of {of:,} tasks, for time.)" if some < of else ""
+async def _gate(name: str, benchmark: Benchmark, found: list[Task], task_s: float, seconds: float) -> Check:
+    """A gate of the benchmark as a check, on as many tasks as there is time for."""
+    some = _spread(found, int(seconds / 2 / task_s))
+    part = _part(len(some), len(found))
+    try:
+        async with asyncio.timeout(seconds):
+            gate = await GATES[name](benchmark, some)
+    except TimeoutError:
+        return Check(name, "inconclusive", f"It took longer than {seconds:.0f} s.{part}")
     named = [task for key, ids in gate.numbers.items() if key.startswith("tasks_") for task in _flat(ids)]
-    remedy = None if gate.verdict == "pass" else REMEDIES[gate.name]
-    return Check(gate.name, gate.verdict, gate.reason + part, list(dict.fromkeys(named))[: tasks.SHOWN], remedy)
+    remedy = None if gate.verdict == "pass" else REMEDIES[name]
+    return Check(name, gate.verdict, gate.reason + part, list(dict.fromkeys(named))[: tasks.SHOWN], remedy)
+
+
+def _part(some: int, of: int) -> str:
+    """Returns how many tasks were looked at, where not all were."""
+    return f" ({some:,} of {of:,} tasks, for time.)" if some < of else ""
 
 
 def _flat(ids: list[str] | dict[str, list[str]]) -> list[str]:
     return ids if isinstance(ids, list) else [one for some in ids.values() for one in some]
 
 
-async def _seconds(troupe: Rehearsal, found: list[Task]) -> float:
+async def _pace(rehearsal: Rehearsal, found: list[Task], seconds: float) -> float:
     """How long one rollout takes, roughly; at least 20 microseconds."""
     started = time.monotonic()
-    scenes = await troupe.play(_spread(found, FEWEST))
+    scenes = await rehearsal.play(_spread(found, FEWEST), seconds=seconds)
     return max(2e-5, (time.monotonic() - started) / len(scenes))
 
 
@@ -185,21 +232,22 @@ async def _portrait(asked: Asked) -> Portrait:
     found = {task.id: task for task in benchmark.environment.tasks()}
     digests = {name: task_digest(task) for name, task in found.items()}
     if not asked.played:
-        return Portrait(digests, {})
+        return Portrait(digests, Found({}, {}))
     async with connect_roles(benchmark, asked.roles) as ready:
-        scenes = await Rehearsal(ready).play([found[name] for name in asked.played if name in found])
-    return Portrait(digests, rehearsal.digests(scenes))
+        some = [found[name] for name in asked.played if name in found]
+        scenes = await Rehearsal(ready, deadline_s=asked.deadline_s).play(some, seconds=asked.seconds)
+    return Portrait(digests, found_in(scenes))
 
 
-async def _elsewhere(asked: Asked) -> Portrait | str:
+async def _elsewhere(asked: Asked, seconds: float) -> Portrait | Exception:
     """Returns the portrait that another process makes, with another order of sets, or why it made none."""
     worker = Processes(variables={"PYTHONHASHSEED": "20260101"}, quiet=True).start(SERVICE)
     try:
-        async with asyncio.timeout(ELSEWHERE_S):
+        async with asyncio.timeout(seconds):
             return msgspec.msgpack.decode(await worker.begin(msgspec.msgpack.encode(asked)), type=Portrait)
     except TimeoutError:
-        return f"no end within {ELSEWHERE_S:g} s"
+        return TimeoutError(f"no end within {seconds:.0f} s")
     except (AssayError, LostWorker) as error:
-        return str(error)
+        return error
     finally:
         await worker.end()

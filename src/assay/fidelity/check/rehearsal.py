@@ -1,6 +1,7 @@
 """Rollouts without a model, played to see whether an environment does the same twice and keeps its sessions apart."""
 
 import asyncio
+import collections
 import dataclasses
 import time
 from collections import defaultdict
@@ -11,6 +12,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec import Struct
 
 from assay.agent.loop import ToolLoop
 from assay.benchmark import Benchmark, Call, Session
@@ -23,14 +25,12 @@ from assay.collect.run import model_of
 from assay.config import ModelConfig
 from assay.digest import digest, task_digest
 from assay.errors import UnknownName
-from assay.fidelity.check.tasks import judged
+from assay.fidelity.check.tasks import SHOWN, judged
 from assay.fidelity.schema.profile import Check
 from assay.model import Model
 from assay.model.builtin.fixed import Fixed
 from assay.types import Failure, FunctionCall, Message, Outcome, Request, Response, Score, StopReason, Task, Tool
 
-DEADLINE_S = 20.0
-"""Of one rollout: no model is waited for here."""
 SEED = 7
 
 
@@ -39,7 +39,8 @@ class Played:
     """One rollout of a player."""
 
     digest: str
-    """Of all that the environment said to the model, and of the reward and the answer. Metrics may hold times."""
+    """Of all that the environment said to the model, and of the reward and the answer. Metrics may hold times. Empty
+    where the rollout failed: a failure says nothing of what the environment would do."""
     outcome: Outcome
     verified_s: float
     """Seconds from the model's last word to the score."""
@@ -52,20 +53,26 @@ Scenes = dict[tuple[str, str], Played]
 class Rehearsal:
     """The players of a benchmark: `gold` gives the reference, `null` an answer off topic, `fumbler` misuses tools."""
 
-    def __init__(self, benchmark: Benchmark) -> None:
+    def __init__(self, benchmark: Benchmark, *, deadline_s: float) -> None:
+        """`deadline_s` is that of one rollout: no model is waited for here."""
         self._benchmark = benchmark
+        self._deadline_s = deadline_s
         self._gold = model_of(ModelConfig(dialect="gold"), benchmark)
 
-    async def play(self, tasks: Sequence[Task], *, backwards: bool = False) -> Scenes:
-        """What each player does on each task, one rollout after the other."""
+    async def play(self, tasks: Sequence[Task], *, seconds: float, backwards: bool = False) -> Scenes:
+        """What each player does on each task, one rollout after the other; one at least, and none after `seconds`."""
         scenes: Scenes = {}
-        for task, player, model in list(self._cast(tasks))[:: -1 if backwards else 1]:
+        until = time.monotonic() + seconds
+        for task, player, model in self._cast(tasks)[:: -1 if backwards else 1]:
             scenes[task.id, player] = await self._play(task, model)
+            if time.monotonic() >= until:
+                break
         return scenes
 
-    async def play_at_once(self, tasks: Sequence[Task]) -> Scenes:
+    async def play_at_once(self, tasks: Sequence[Task], *, seconds: float) -> Scenes:
         """The same with all players of two tasks at once, turn about."""
         scenes: Scenes = {}
+        until = time.monotonic() + seconds
         for at in range(len(tasks)):
             cast = self._cast(tasks[at : at + 2])
             plays = [self._play(task, _TurnAbout(model)) for task, _, model in cast]
@@ -74,69 +81,107 @@ class Rehearsal:
                 # A task is played beside the one before it and beside the one after it: what went wrong is kept.
                 if key not in scenes or played.digest != scenes[key].digest:
                     scenes[key] = played
+            if time.monotonic() >= until:
+                break
         return scenes
 
     def _cast(self, tasks: Sequence[Task]) -> list[tuple[Task, str, Model]]:
         environment = self._benchmark.environment
         null: Model = Fixed(lambda _: OFF_TOPIC)
-        cast = [(task, "null", null) for task in tasks]
-        cast += [(task, "gold", self._gold) for task in tasks if environment.solution(task) is not None]
-        return cast + [(task, "fumbler", Fixed(_fumbler(task))) for task in tasks if task.tools]
+        cast: list[tuple[Task, str, Model]] = []
+        for task in tasks:
+            cast.append((task, "null", null))
+            if environment.solution(task) is not None:
+                cast.append((task, "gold", self._gold))
+            if task.tools:
+                cast.append((task, "fumbler", Fixed(_fumbler(task))))
+        return cast
 
     async def _play(self, task: Task, model: Model) -> Played:
         agent = _Timed()
         planned = Planned(task, task_digest(task), repeat=0, attempt=0, seed=SEED)
-        with closing(Deadline(DEADLINE_S)) as deadline:
+        with closing(Deadline(self._deadline_s)) as deadline:
             rollout = await roll(self._benchmark, agent, model, planned, deadline=deadline)
         ended = time.monotonic()
         outcome = rollout.outcome
-        said = (outcome.reward, outcome.answer) if isinstance(outcome, Score) else (outcome.kind, outcome.message)
         turns = [(turn.input, turn.response.output) for turn in rollout.turns]
-        return Played(digest((turns, rollout.stop, said)), outcome, ended - (agent.ended or ended))
+        said = digest((turns, rollout.stop, outcome.reward, outcome.answer)) if isinstance(outcome, Score) else ""
+        return Played(said, outcome, ended - (agent.ended or ended))
 
 
-def digests(scenes: Scenes) -> dict[str, str]:
-    """By the name of each rollout, what it came to."""
-    return {_named(key): played.digest for key, played in scenes.items()}
+class Found(Struct, frozen=True):
+    """What rollouts came to, by the name of each: digests of those that were scored, and why others were not."""
+
+    digests: dict[str, str]
+    failures: dict[str, str]
 
 
-def repeat_check(first: Scenes, again: Scenes, elsewhere: Mapping[str, str] | None) -> Check:
+def found_in(scenes: Scenes) -> Found:
+    """Returns what some rollouts came to."""
+    outcomes = {_named(key): played.outcome for key, played in scenes.items()}
+    return Found(
+        {_named(key): played.digest for key, played in scenes.items() if played.digest},
+        {name: f"{it.kind}: {it.message}" for name, it in outcomes.items() if isinstance(it, Failure)},
+    )
+
+
+def repeat_check(first: Found, again: Found, elsewhere: Found | Exception) -> Check:
     """Does the same task with the same seed and the same answers give the same rollout?
 
-    `elsewhere` is what another process found, `None` where it could not.
+    `elsewhere` is what another process found, or why it found nothing.
     """
-    wrong: dict[str, list[str]] = {}
-    here = digests(first)
-    for where, there in (("here a second time", digests(again)), ("in another process", elsewhere)):
-        different = [name for name, found in here.items() if there is not None and there.get(name) != found]
-        if different:
-            wrong[f"another course or score {where}"] = different
     remedy = "Draw all randomness from open()'s seed, keep no state between rollouts, sort sets, read no clock."
-    said = f"{len(first)} rollouts, each played twice here and once in another process: the same to the letter."
-    return judged("determinism", wrong, said, remedy)
+    there = Found({}, {"another process": str(elsewhere)}) if isinstance(elsewhere, Exception) else elsewhere
+    others = {"here a second time": again, "in another process": there}
+    said = "played twice here and once in another process: the same to the letter"
+    return _compared("determinism", first, others, said, remedy)
 
 
-def isolation_check(first: Scenes, at_once: Scenes) -> Check:
+def isolation_check(first: Found, at_once: Found) -> Check:
     """Does a rollout go as it does alone while others are under way?"""
-    leaked = [_named(key) for key, played in at_once.items() if first[key].digest != played.digest]
-    wrong = {"another course or score beside other rollouts": leaked} if leaked else {}
     remedy = "Keep a rollout's state in its session alone: nothing on the class, the module or the environment."
-    said = f"{len(at_once)} rollouts, played beside those of the same task and of the next: each as if alone."
-    return judged("isolation", wrong, said, remedy)
+    said = "played beside those of the same task and of the next: each as if alone"
+    return _compared("isolation", first, {"beside other rollouts": at_once}, said, remedy)
 
 
-def tool_check(first: Scenes) -> Check:
+def _compared(name: str, first: Found, others: Mapping[str, Found], said: str, remedy: str) -> Check:
+    """The check that fails where a rollout has another course, and is open where one failed or none was scored."""
+    wrong = {
+        f"another course or score {where}": different
+        for where, there in others.items()
+        if (different := [one for one, it in first.digests.items() if there.digests.get(one, it) != it])
+    }
+    failures = dict(collections.ChainMap(first.failures, *(there.failures for there in others.values())))
+    alike = [one for one in first.digests if all(one in there.digests for there in others.values())]
+    if failures and not wrong:
+        return _unknown(name, failures, f"{len(alike)} rollouts, {said}." if alike else "No rollout was scored.")
+    return judged(name, wrong, f"{len(alike)} rollouts, {said}.", remedy)
+
+
+def tool_check(tasks: Sequence[Task], first: Scenes) -> Check:
     """Does a tool that is called wrongly say so to the model?"""
-    played = {task: scene.outcome for (task, player), scene in first.items() if player == "fumbler"}
-    if not played:
+    if not any(task.tools for task in tasks):
         return Check("tools", "pass", "No task offers a tool.")
+    played = {task: scene.outcome for (task, player), scene in first.items() if player == "fumbler"}
+    failures = {task: outcome for task, outcome in played.items() if isinstance(outcome, Failure)}
     wrong: defaultdict[str, list[str]] = defaultdict(list)
-    for task, outcome in played.items():
-        if isinstance(outcome, Failure):
+    for task, outcome in failures.items():
+        if outcome.kind in ("tool", "exception"):
             wrong[f"{outcome.kind}: {outcome.message}"].append(task)
+    count = len(played) - len(failures)
+    said = f"Missing, mistyped, extreme and malformed arguments on {count} tasks: told to the model, no crash."
+    if failures and not wrong:
+        return _unknown("tools", {task: f"{one.kind}: {one.message}" for task, one in failures.items()}, said)
+    if not played:
+        return Check("tools", "inconclusive", "There was no time to call a tool wrongly.")
     remedy = "Tell the model what is wrong with its arguments (raise Rejected from assay.benchmark.tools)."
-    said = f"Missing, mistyped, extreme and malformed arguments on {len(played)} tasks: told to the model, no crash."
     return judged("tools", wrong, said, remedy)
+
+
+def _unknown(name: str, failures: Mapping[str, str], said: str) -> Check:
+    one, why = next(iter(failures.items()))
+    reason = f"{len(failures)} rollouts failed, which shows nothing. {one}: {why}. {said}"
+    return Check(name, "inconclusive", reason, list(failures)[:SHOWN], "Mend what failed, and check again.")
 
 
 def time_check(first: Scenes) -> Check:

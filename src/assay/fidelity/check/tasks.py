@@ -141,9 +141,11 @@ def leak_check(tasks: Sequence[Task]) -> Check:
     return Check("leaks", "pass", "No prompt gives its gold answer away.")
 
 
-def digest_check(tasks: Sequence[Task], again: Sequence[Task], elsewhere: Mapping[str, str] | str) -> Check:
+def digest_check(tasks: Sequence[Task], again: Sequence[Task], elsewhere: Mapping[str, str] | Exception) -> Check:
     """Are the tasks the same whenever they are loaded? `elsewhere` is what another process found, or its error."""
-    if isinstance(elsewhere, str):
+    if isinstance(elsewhere, TimeoutError):
+        return Check("digests", "inconclusive", f"Another process, which loads the benchmark too: {elsewhere}.")
+    if isinstance(elsewhere, Exception):
         reason = f"Another process could not load the benchmark: {elsewhere}"
         return Check("digests", "fail", reason, remedy="Load it by itself: what does it need from this process?")
     wrong: defaultdict[str, list[str]] = defaultdict(list)

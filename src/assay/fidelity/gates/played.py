@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Sequence
 
+from msgspec import structs
+
 from assay.agent.loop import ToolLoop
 from assay.benchmark import Benchmark, Call
 from assay.benchmark.reference import DONE
@@ -10,7 +12,7 @@ from assay.collect.plan import Planned
 from assay.collect.roll import roll
 from assay.digest import task_digest
 from assay.model.builtin.fixed import Fixed
-from assay.types import Item, Message, Reasoning, ReasoningText, Response, Score, Task, Text
+from assay.types import Failure, Item, Message, Reasoning, ReasoningText, Response, Score, Task, Text
 
 
 def solutions_of(benchmark: Benchmark, tasks: Sequence[Task]) -> list[tuple[Task, Sequence[Call | str]]]:
@@ -31,12 +33,14 @@ def reasoning_of(text: str) -> list[Item]:
     return [Reasoning(content=[ReasoningText(text=text)])] if text else []
 
 
-async def reward_of(benchmark: Benchmark, task: Task, played: Sequence[Response]) -> float | str:
-    """The reward of a response a turn, by the way every rollout goes; the failure in words where there was one."""
+async def reward_of(benchmark: Benchmark, task: Task, played: Sequence[Response]) -> float | Failure:
+    """The reward of a response a turn, by the way every rollout goes; the failure where there was one."""
     planned = Planned(task, task_digest(task), repeat=0, attempt=0, seed=0)
     await asyncio.sleep(0)  # nothing here ever waits: without this, nobody could interrupt it
     rollout = await roll(
         benchmark, ToolLoop(), Fixed(lambda asked: played[asked.turn] if asked.turn < len(played) else DONE), planned
     )
     outcome = rollout.outcome
-    return outcome.reward if isinstance(outcome, Score) else f"{task.id}: {outcome.message}"
+    if isinstance(outcome, Score):
+        return outcome.reward
+    return structs.replace(outcome, message=f"{task.id}: {outcome.message}")

@@ -13,7 +13,7 @@ from assay.benchmark.reference import responses
 from assay.fidelity.gates.played import reasoning_of, response_of, reward_of, solutions_of
 from assay.fidelity.gates.rule import SHOWN, GateRule
 from assay.fidelity.schema.profile import Gate
-from assay.types import FunctionCall, Response, Task
+from assay.types import Failure, FunctionCall, Response, Task
 
 EXPLORED = "first\nthen"
 """Reasoning without an answer in it, to stand before one."""
@@ -23,6 +23,7 @@ async def verifier_gate(benchmark: Benchmark, tasks: Sequence[Task]) -> Gate:
     """Does the reward ignore what it should ignore? Every task's gold answer is rewritten in every way."""
     solutions = solutions_of(benchmark, tasks)
     wrong: dict[str, list[str]] = {}
+    passing: list[Failure] = []
     checks = 0
     names: dict[str, None] = {}
     for task, steps in solutions:
@@ -30,6 +31,9 @@ async def verifier_gate(benchmark: Benchmark, tasks: Sequence[Task]) -> Gate:
             first, again = await reward_of(benchmark, task, rewritten), await reward_of(benchmark, task, rewritten)
             names[name] = None
             checks += 1
+            if failed := [one for one in (first, again) if isinstance(one, Failure) and one.retryable]:
+                passing += failed
+                continue
             if first != expected:
                 wrong.setdefault(name, []).append(task.id)
             if first != again:
@@ -46,6 +50,9 @@ async def verifier_gate(benchmark: Benchmark, tasks: Sequence[Task]) -> Gate:
     if wrong:
         words = "; ".join(f"{name}: {len(ids):,} tasks, such as {ids[0]}" for name, ids in wrong.items())
         return Gate("verifier", "fail", f"The reward is not what the rewrite calls for. {words}.", numbers)
+    if passing:
+        reason = f"{len(passing):,} rollouts of {2 * checks:,} were not scored: {passing[0].message}"
+        return Gate("verifier", "inconclusive", reason, numbers)
     reason = f"{checks:,} rewrites of {len(solutions):,} gold answers, each scored twice, all as they should be."
     if silent := sum(not _speaks(steps) for _, steps in solutions):
         reason += f" Of {silent} that are calls alone, no message is rewritten: there is none to read."
