@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from assay.benchmark.data import Source, prepared
-from assay.benchmark.verify.text import boxed
+from assay.benchmark.verify.markup import boxed
 from assay.types import Message, Task
 
 REPOSITORY = "https://raw.githubusercontent.com/WildEval/ZeroEval"

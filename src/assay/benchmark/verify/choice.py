@@ -1,10 +1,13 @@
 """Multiple choice: which option a message settles on."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from string import ascii_uppercase
 
-from assay.benchmark.verify.text import boxed, normalise, plain
+from assay.benchmark.verify.markup import OTHER_SCRIPTS, boxed, prose
+from assay.benchmark.verify.phrases import ANSWER, CORRECT, ENGLISH_CORRECT, FOREIGN, IS, OPTION
+from assay.benchmark.verify.text import normalise
 from assay.types import Response, Score
 
 _STATEMENTS = 200
@@ -13,24 +16,40 @@ _STATEMENTS = 200
 UNCLEAR = ""
 """What a statement comes to that names two options, one that does not exist, or a letter with another option's text."""
 
-_STATED = re.compile(
-    r"(?:\b(?:answer|option|choice)\W{0,4}(?:is\b|was\b|would be\b|[:=])|\b(?:choose|pick|select|go with)\b"
-    r"|(?P<weak>\b(?:must be|it is|it's|leaves|leaving|so|thus|hence|therefore)\b))(?! not\b|n[o']t\b)",
-    re.IGNORECASE,
+_PUNCTUATION = str.maketrans({"‘": "'", "’": "'", "。": ".", "、": ",", "「": '"', "」": '"', "《": '"', "》": '"'})
+_LINK = (
+    r"(?: (?:is|was|are|be|would|should|must|will|has to|have to|seems?|appears?|can only|could only)(?!\w)"
+    r"(?: (?:be|to be|also|then|therefore|thus|hence|indeed|actually|clearly|definitely|obviously|certainly|simply"
+    r"|just|only|surely|most|likely|probably|very likely|in fact|of course)(?!\w))*|[:=]|->|[→⇒➡]| [-–—](?= ))"
 )
-_CONFIRMED = re.compile(
+_ENGLISH = (
+    rf"\b(?:answer|ans|option|choice|alternative|selection|selected|solution|pick|response|correct one|right one"
+    rf"|best one|correct statement|final|correct)\b[\W_]{{0,4}}?{_LINK}|(?:\banswer|\bsolution)[*_: ]*\n|<answer>"
+    r"|\b(?:choose|choosing|chose|pick|picking|select|selecting|go with|going with|went with|settle on|opt for)\b"
+    r"|(?P<weak>\b(?:must be|it is|it's|leaves|leaving|so|thus|hence|therefore)\b)"
+)
+_OTHERS = rf"{ANSWER}(?-i:(?:(?!not\b|nicht\b)[^\n.!?,;'A-Z]){{0,24}}?)(?:{IS}|(?= ?\(?[A-Z]\)? ?[{OTHER_SCRIPTS}]))"
+_NOT_DENIED = r"(?! not\b|n[o']t\b)"
+_STATED = re.compile(rf"(?:{_ENGLISH}){_NOT_DENIED}", re.IGNORECASE)
+_STATED_ANYWHERE = re.compile(rf"(?:{_ENGLISH}|{_OTHERS}){_NOT_DENIED}", re.IGNORECASE)
+_NAMED = (
     r"(?:(?:^|(?<=[.!?:;] )|(?<!nor )(?<!if )(?<!whether )\b(?:[Oo]ption|choice|answer|so|thus|hence|therefore) )"
     r"(?P<bare>[A-Z])|(?<!nor )(?<!if )(?<!whether )\((?P<bracketed>[A-Za-z])\))"
-    r" is (?:the )?(?:most )?(?:correct|right|best)\b",
-    re.MULTILINE,
 )
+_CONFIRMED = re.compile(rf"{_NAMED} {ENGLISH_CORRECT}", re.MULTILINE)
+_CONFIRMED_ANYWHERE = re.compile(rf"{_NAMED}{CORRECT}", re.MULTILINE)
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
-_DRESS = re.compile(r"\\(?:text|math)(?:bf|it|rm)?\{|\\[()\[\]]|[*`$\"“”]|(?<!\w)[_']+|[_']+(?!\w)")
+_DRESS = re.compile(
+    r"</?[a-zA-Z]{1,10}>|\\[()\[\]]|[*`$\"“”]|(?<!\w)[_']+|[_']+(?!\w)|^[>#\s-]+(?=[A-Z(])"
+    r"|[\u2190-\u21ff\u2500-\u27bf\u2b00-\u2bff\ufe0f\U0001f300-\U0001faff]"
+)
+_PREFIX = re.compile(rf"(?:the )?(?:{OPTION})(?=[^\w]|[A-Z(])[: ]*", re.IGNORECASE)
+_NOT_BUT = re.compile(r"\bnot (?:option )?\(?[A-Z]\)?,? (?:but|rather|it is|it's) (?:rather )?", re.IGNORECASE)
 # A lone capital is an option only where no word or name goes on from it: not in "A man", "I think", "C++", "D'Arcy".
 _LETTER = re.compile(
-    r"(?:(?:the )?(?:[Oo]ption|[Cc]hoice|[Ll]etter|[Aa]nswer):? )?"
     r"(?:[(\[{] ?(?P<bracketed>[A-Za-z]) ?[)\]}]|(?P<small>[a-z])(?:\)|(?=\.?$))"
-    r"|(?P<capital>[A-Z])(?=$|[.:](?!\w)|[,;!?)}\]]| (?:[-–—(=]|(?:because|since|as|is|which|for|due|given|and|or)\b)))"
+    r"|(?P<capital>[A-Z])(?=$|[.:](?!\w)|[,;!?)}\]]|/[A-Z]\b| ?[" + OTHER_SCRIPTS + r"]"
+    r"| (?:[-–—(=&]|(?:because|since|as|is|which|for|due|given|and|or|it is|ni)\b)))"
 )
 _SECOND = re.compile(
     r"[ )]*(?:,|/|&|or|and|and/or)(?: (?:option|choice))? ?[(\[{]?[A-Z](?=$|[.,;!?)}\]]| (?:or|and|are|is)\b)"
@@ -39,115 +58,178 @@ _DENIED = re.compile(
     r"[ )]*(?:(?:is|was) (?:not|wrong|incorrect|false|out|excluded|impossible)\b|(?:isn't|can't|cannot|doesn't)\b)"
 )
 _SENTENCE_END = re.compile(r"[.,;:!?](?= |$)| [-–—(]| because\b| since\b")
+_TEXT_AND_LETTER = re.compile(r"(.{1,280}?) ?[(\[]([A-Z])[)\]][.!]?")
 
 
-def chosen(text: str, options: Sequence[str]) -> str | None:
-    """The letter of the option that a message settles on; `None` where it settles on none.
+class Options:
+    """The options of a task, by letter and by text."""
+
+    def __init__(self, options: Sequence[str]) -> None:
+        if len(options) > len(ascii_uppercase):
+            raise ValueError(f"{len(options)} options; expected at most {len(ascii_uppercase)}, one for each letter")
+        self.letters = ascii_uppercase[: len(options)]
+        self._verbatim = self._by(lambda text: " ".join(text.casefold().split()).rstrip("."), options)
+        dressed = self._by(normalise, options)
+        self._texts = self._by(lambda text: normalise(_undressed(prose(text))), options) | dressed
+
+    def _by(self, key: Callable[[str], str], options: Sequence[str]) -> dict[str, str]:
+        """Letters by text; texts that are empty or that two options share name none."""
+        texts = [key(option) for option in options]
+        return {
+            text: letter for text, letter in zip(texts, self.letters, strict=True) if text and texts.count(text) == 1
+        }
+
+    def of_letter(self, letter: str) -> str:
+        """Returns the letter, or `UNCLEAR` where there is no such option."""
+        return letter.upper() if letter.upper() in self.letters else UNCLEAR
+
+    def of_text(self, text: str) -> str | None:
+        """Returns the letter of the option whose whole text this is, as `normalise` has it."""
+        return self._texts.get(normalise(text))
+
+    def of_words(self, text: str) -> str | None:
+        """Returns the letter of the option that has this text word for word; None for a letter of an option."""
+        text = " ".join(text.casefold().split()).rstrip(".")
+        return None if text.upper() in self.letters else self._verbatim.get(text)
+
+
+_options = lru_cache(4096)(Options)
+"""A task's options are read once for all of its rollouts."""
+
+
+def chosen(text: str, options: Sequence[str], *, template: str | None = None, strict: bool = False) -> str | None:
+    """Returns the letter of the option that a message settles on; None where it settles on none.
 
     In this order, the first that there is:
 
-    1. The last `\\boxed{}`.
-    2. The last clear statement, such as "Answer: C", "the correct option is (C)", "I pick C", "C is correct". Whoever
-       changes their mind is taken at the last word.
-    3. What stands in bold, and then what stands on a line of its own, if all such places name the same option.
+    1. The last line that `template` fits, such as "Answer: {}".
+    2. The last box, if it names an option.
+    3. The last clear statement, such as "Answer: C", "the correct option is (C)", "I pick C", "C is correct", in the
+       languages of `phrases`. Whoever changes their mind is taken at the last word.
+    4. What stands in bold, and then what stands on a line of its own, if all such places name the same option.
 
-    Each names an option by its letter (C, (C), C., c)), its letter and text, or its whole text as `normalise` has it.
-    One that names two options, an option that does not exist, or a letter with another's text gives `None`.
+    With `strict`, 1 and 2 alone. Each names an option by its letter (C, (C), C., c)), its letter and text, or its whole
+    text as `normalise` has it. One that names two options, an option that does not exist, or a letter with another
+    option's text gives None.
     """
-    if len(options) > len(ascii_uppercase):
-        raise ValueError(f"{len(options)} options; expected at most {len(ascii_uppercase)}, one for each letter")
-    by_text = _by_text(options)
-    letters = ascii_uppercase[: len(options)]
-    text = re.sub(r"[^\S\n]+", " ", plain(text)).translate(str.maketrans("‘’", "''"))
-    if (framed := boxed(text)) is not None:
-        return _read(framed, letters, by_text) or None
-    if (said := _last_statement(text, letters, by_text)) is not None:
-        return said or None
+    return _settled(text, _options(tuple(options)), template, strict) or None
+
+
+def choice(
+    response: Response, options: Sequence[str], gold: str, *, template: str | None = None, strict: bool = False
+) -> Score:
+    """Returns 1 where the message settles on the gold letter, else 0. Reasoning is not looked at.
+
+    `metrics["undecided"]` is 1 where it names several options, or one that does not exist. Raises ValueError where no
+    option has the gold letter.
+    """
+    if gold not in list(ascii_uppercase[: len(options)]):
+        raise ValueError(f"the gold answer {gold!r} is no option; expected one of {ascii_uppercase[: len(options)]}")
+    answer = _settled(response.text, _options(tuple(options)), template, strict)
+    metrics = {"undecided": 1.0} if answer == UNCLEAR else {}
+    return Score(reward=float(answer == gold), metrics=metrics, answer=answer or None)
+
+
+def _settled(text: str, options: Options, template: str | None, strict: bool) -> str | None:
+    framed = boxed(text)
+    text = prose(text).translate(_PUNCTUATION)
+    if template is not None:
+        lines = re.findall(re.escape(template).replace(r"\{\}", r"(.{1,300})"), text)
+        if lines and (said := _read(lines[-1], options)) is not None:
+            return said
+    if framed is not None and (said := _framed(framed, options)) is not None:
+        return said
+    if strict:
+        return None
+    if (said := _last_statement(text, options)) is not None:
+        return said
     for places in (
         [found[1] for found in _BOLD.finditer(text)],
         [line for line in text.split("\n") if len(line) <= 300],
     ):
-        named = {said for place in places if (said := _alone(place, letters, by_text)) is not None}
+        named = {said for place in places if (said := _alone(place, options)) is not None}
         if named:
-            return named.pop() or None if len(named) == 1 else None
+            return named.pop() if len(named) == 1 else UNCLEAR
     return None
 
 
-def choice(response: Response, options: Sequence[str], gold: str) -> Score:
-    """1 where the message settles on the gold letter, else 0. Reasoning is not looked at.
-
-    Raises ValueError where no option has that letter.
-    """
-    if gold not in list(ascii_uppercase[: len(options)]):
-        raise ValueError(f"the gold answer {gold!r} is no option; expected one of {ascii_uppercase[: len(options)]}")
-    answer = chosen(response.text, options)
-    return Score(reward=float(answer == gold), answer=answer)
+def _framed(framed: str, options: Options) -> str | None:
+    """The option that a box names; `UNCLEAR` where it is empty or cut off; None where it holds something else."""
+    said = prose(framed).translate(_PUNCTUATION).strip()
+    return _read(said, options) if said else UNCLEAR
 
 
-def _by_text(options: Sequence[str]) -> dict[str, str]:
-    """Letters by normalised text; texts that are empty or that two options share name none."""
-    texts = [normalise(option) for option in options]
-    return {
-        text: letter for text, letter in zip(texts, ascii_uppercase, strict=False) if text and texts.count(text) == 1
-    }
-
-
-def _last_statement(text: str, letters: str, by_text: dict[str, str]) -> str | None:
-    marks = sorted([*_STATED.finditer(text), *_CONFIRMED.finditer(text)], key=lambda mark: mark.end(), reverse=True)
-    for mark in marks[:_STATEMENTS]:
-        if mark.re is _CONFIRMED:
-            return _known(mark["bare"] or mark["bracketed"], letters)
+def _last_statement(text: str, options: Options) -> str | None:
+    text = _NOT_BUT.sub("", text)
+    patterns = (_STATED_ANYWHERE, _CONFIRMED_ANYWHERE) if FOREIGN.search(text) else (_STATED, _CONFIRMED)
+    found = [mark for pattern in patterns for mark in pattern.finditer(text)]
+    for mark in sorted(found, key=lambda mark: mark.end(), reverse=True)[:_STATEMENTS]:
+        if mark.re is patterns[1]:
+            return options.of_letter(mark["bare"] or mark["bracketed"])
         line = text[mark.end() : mark.end() + 300].lstrip(" \n*:_,").partition("\n")[0]
-        said = _read(line, letters, by_text)
+        said = _read(line, options)
         # "So A and B are out" settles nothing, but takes nothing back either.
         if said or (said == UNCLEAR and not mark["weak"]):
             return said
     return None
 
 
-def _read(said: str, letters: str, by_text: dict[str, str]) -> str | None:
-    """The option that a statement begins by naming: its letter, `UNCLEAR`, or `None` where it names none."""
+def _read(said: str, options: Options) -> str | None:
+    """The option that a statement begins by naming: its letter, `UNCLEAR`, or None where it names none."""
     said = _undressed(said)
+    first = _SENTENCE_END.split(said, maxsplit=1)[0]
+    if letter := options.of_words(said) or options.of_words(first):
+        return letter
+    said = _PREFIX.sub("", said, count=1) if _PREFIX.match(said) else said
     found = _LETTER.match(said)
-    told = by_text.get(normalise(said))
+    if found and not said[found.end() :].strip(" .)"):
+        return options.of_letter(_letter(found))
+    told = options.of_text(said)
     if found is None:
-        first = _SENTENCE_END.split(said, maxsplit=1)[0]
-        return told or by_text.get(normalise(first)) or _lettered(said, letters, by_text)
+        if re.fullmatch(rf"[{options.letters}]{{2,}}\.?", said):
+            return UNCLEAR
+        return told or options.of_text(first) or _lettered(said, options)
     rest = said[found.end() :]
     # A letter A is lost as an article where texts are normalised: then the text is the rest, and the letter counts.
     if told and normalise(rest) not in ("", normalise(said)):
         return told
     if _DENIED.match(rest):
         return None
-    letter = _known(found["bracketed"] or found["small"] or found["capital"], letters)
-    other = by_text.get(normalise(rest), letter)
+    letter = options.of_letter(_letter(found))
+    other = options.of_text(rest) or letter
     return UNCLEAR if _SECOND.match(rest) or other != letter else letter
 
 
-def _alone(said: str, letters: str, by_text: dict[str, str]) -> str | None:
+def _alone(said: str, options: Options) -> str | None:
     """The option that a place names and says nothing besides."""
     said = _undressed(said)
+    if letter := options.of_words(said):
+        return letter
+    said = _PREFIX.sub("", said, count=1) if _PREFIX.match(said) else said
     found = _LETTER.match(said)
     if found and not normalise(said[found.end() :]):
-        return _known(found["bracketed"] or found["small"] or found["capital"], letters)
-    lettered = _lettered(said, letters, by_text)
-    return by_text.get(normalise(said)) if lettered is None else lettered
+        return options.of_letter(_letter(found))
+    lettered = _lettered(said, options)
+    return options.of_text(said) if lettered is None else lettered
 
 
-def _lettered(said: str, letters: str, by_text: dict[str, str]) -> str | None:
-    """The option of a letter followed by an option's whole text."""
-    letter, _, rest = said.partition(" ")
-    letter = letter.strip("().:[]{}")
-    told = by_text.get(normalise(rest))
-    if told is None or len(letter) != 1 or letter.upper() not in letters:
+def _lettered(said: str, options: Options) -> str | None:
+    """The option of a letter followed by an option's whole text, or of a text followed by its letter in brackets."""
+    if found := _TEXT_AND_LETTER.fullmatch(said):
+        rest, letter = found.groups()
+    else:
+        letter, _, rest = said.partition(" ")
+        letter = letter.strip("().:[]{}")
+    told = options.of_text(rest)
+    if told is None or len(letter) != 1 or letter.upper() not in options.letters:
         return None
     return letter.upper() if told == letter.upper() else UNCLEAR
+
+
+def _letter(found: re.Match[str]) -> str:
+    return found["bracketed"] or found["small"] or found["capital"]
 
 
 def _undressed(said: str) -> str:
     """The text without Markdown's and LaTeX's marks."""
     return " ".join(_DRESS.sub("", said[:300]).split())
-
-
-def _known(letter: str, letters: str) -> str:
-    return letter.upper() if letter.upper() in letters else UNCLEAR

@@ -4,61 +4,84 @@ import re
 from decimal import Decimal
 from fractions import Fraction
 
-from assay.benchmark.verify.text import boxed, plain
+from assay.benchmark.verify.markup import OTHER_SCRIPTS, boxed, prose
+from assay.benchmark.verify.phrases import ANSWER, IS
 from assay.types import Response, Score
 
 Number = Decimal | Fraction
 
 _UNITS = (
-    "km|cm|mm|nm|m|kg|mg|g|lbs?|oz|ml|mL|l|L|ft|in|mi|yd|mph|kph|hrs?|h|mins?|secs?|s|ms|[ap]m|[AP]M|[KMGT]B|kB"
+    "km|cm|mm|nm|dm|m|kg|mg|g|lbs?|oz|ml|mL|l|L|ft|in|mi|yd|mph|kph|hrs?|h|mins?|secs?|s|ms|[ap]m|[AP]M|[KMGT]B|kB"
     "|[kMG]?Hz|k?Wh?|V|N|J|kJ|k?cal|USD|EUR|GBP"
 )
 # Ten groups of thousands at most: without a bound, a long row of them that ends badly takes quadratic time.
 _GROUPED = r"\d{1,3}(?:,\d{3}){1,10}+|\d{1,3}(?:['’]\d{3}){1,10}+|\d{1,3}(?:\ \d{3}){1,10}+(?![\d/])"
 _DECIMAL = rf"(?:(?:{_GROUPED}|\d++)(?:\.\d++)?+|\.\d++)"
+_WORDS = {
+    "hundred": 2, "thousand": 3, "lakh": 5, "million": 6, "crore": 7, "billion": 9, "trillion": 12,
+    "mil": 6, "mill": 6, "mio": 6, "mn": 6, "mln": 6, "bn": 9, "bln": 9, "mrd": 9, "tn": 12, "trn": 12,
+    "millionen": 6, "milliarden": 9, "millones": 6, "millions": 6, "milliards": 9, "milhões": 6, "milioni": 6,
+    "miliardi": 9, "billions": 9, "thousands": 3, "tausend": 3, "тысяч": 3, "тыс": 3, "млн": 6, "млрд": 9,
+}  # fmt: skip
+"""Zeros that a word after a number stands for, in small letters."""
+_SIGNS = {"百": 2, "千": 3, "万": 4, "萬": 4, "만": 4, "亿": 8, "億": 8, "억": 8}
+_LETTERS = {"k": 3, "K": 3, "M": 6, "B": 9, "m": 6, "b": 9, "T": 12, "t": 12}
+"""Zeros that a letter right after a number stands for; the last four after money alone: 5 m are metres."""
+_MONEY = r"[$€£¥₹]"
 _NUMBER = re.compile(
     rf"""
     # Not within a word, an index, a version, a time, a range: x42, v1.2, 7:30, 5-7, 2^10, \sqrt{{5}} hold no answer.
     (?<![\w^{{\\)\].]) (?<!\w[.]) (?<!\d[,:/'’]) (?<![\w)\]][-–])
-    (?P<sign>[-+])? (?:[$€£¥₹](?P<minus>-)?\ ?)?
+    (?P<sign>[-+])? (?:(?P<money>{_MONEY})(?P<minus>-)?\ ?)?
     (?: (?P<whole>\d{{1,9}})\ {{1,2}}(?P<top>\d{{1,9}})/(?P<bottom>\d{{1,9}})
       | (?P<over>{_DECIMAL})\ ?/\ ?(?P<under>{_DECIMAL})
       | 10\^\{{?(?P<power>[-+]?\d{{1,3}})\}}?
       | (?P<decimal>{_DECIMAL})
-        (?: [eE](?P<exponent>[-+]?\d{{1,3}}) | \ ?[×*]\ ?10(?:\^|\*\*)[{{(]?(?P<scale>[-+]?\d{{1,3}})[}})]? )?
+        (?: [eE](?P<exponent>[-+]?\d{{1,3}})
+          | \ ?[×*xX]\ ?10(?:\^|\*\*)[{{(]?(?P<scale>[-+]?\d{{1,3}})[}})]? )?
     )
-    (?: (?P<percent>\ ?%|\ percent\b) | \ ?(?P<times>thousand|million|billion|trillion)\b | (?P<k>k)(?!\w)
-      | (?:{_UNITS})(?!\w) )?
+    (?: (?P<percent>\ ?%|\ percent\b)
+      | [ -]?(?P<word>(?i:{"|".join(sorted(_WORDS, key=len, reverse=True))}))\b
+      | \ ?(?P<zeros>[{"".join(_SIGNS)}])
+      | (?P<letter>[kKMB]|(?(money)[mbTt]|(?!)))(?!\w)
+      | (?:{_UNITS})(?:\^\{{?-?[1-9]\}}?)?(?![\w^]) )?
     (?! \w | \^ | [.,:/'’–-]\d | \ ?\\[a-zA-Z] | \ ?/\ ?\d )
     """,
     re.VERBOSE,
 )
 _GROUPING = re.compile("[ ,'’]")
-_ZEROS = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _LONGEST = 400
 """Digits of a number at most; only a looping model writes more."""
 
 _MARK = re.compile(
-    r"(?:\banswer\W{0,4}(?:is\b|was\b|equals\b|[:=])|^A:)(?! not\b|n[o']t\b)", re.IGNORECASE | re.MULTILINE
+    rf"(?:{ANSWER}(?:(?!not\b|nicht\b)[^\n\d.!?:=']){{0,24}}?{IS}|^A:|<answer>)(?! not\b|n[o']t\b)",
+    re.IGNORECASE | re.MULTILINE,
 )
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
 _UNFINISHED = re.compile(r" ?[-+*/×÷^] ?[\d($]")
-_BEFORE = re.compile(r"(?:[^\W\d_]{2,}+[:.]?|[ ≈~$(])*+")
-_AFTER = re.compile(r"(?:[^\W\d_]{2,}+|\b[mgshlLCFKNJWV]\b|[ °$€£¢%,;'’-])*+(?:/[A-Za-z]++)?(?:\^\{?[23]\}?)?[ .)]*+")
+_PLAIN = re.compile(r"\s*-?[0-9]{1,15}\.?\s*")
+"""Most answers to a short question: read without looking further."""
+_LEADING = re.compile(r"^-\s+(?=[$€£]?\.?\d)")
+_BEFORE = re.compile(rf"(?:[^\W\d_]{{2,}}+[:.]?|[{OTHER_SCRIPTS}]|[ ≈~$(:：])*+")
+_UNIT = rf"(?:[^\W\d_]{{2,}}+|\b[mgshlLCFKNJWVA]\b|[{OTHER_SCRIPTS}])(?:\^\{{?-?\d\}}?)?+"
+_AFTER = re.compile(rf"(?:{_UNIT}|[ °$€£¢%,;'’/×-])*+[ .)。]*+")
 
-_LATEX: list[tuple[re.Pattern[str], str]] = [
-    (re.compile(r"\\(?:text(?:bf|it|rm)?|math(?:bf|it|rm))\{([^{}]{0,200})\}"), r"\1"),
-    (re.compile(r"\\[dt]?frac\{(\d[\d.,]{0,50})\}\{(\d[\d.,]{0,50})\}"), r" \1/\2 "),
-    (re.compile(r"\\[dt]?frac(\d)(\d)"), r" \1/\2 "),
-    (re.compile(r"\\[()\[\]]|\$\$"), " "),
-    (re.compile(r"\{,\}"), ","),
-    (re.compile(r"\\[,;]"), " "),
-    (re.compile(r"\\!"), ""),
-    (re.compile(r"\\([$%#])"), r"\1"),
-    (re.compile(r"\\(?:times|cdot)\b|⋅|·"), "×"),
-    (re.compile(r"\^(?:\\circ|\{\\circ\})"), "°"),
-    (re.compile(r"= ?- ?(?=[\d$€£.])"), "= -"),
-    (re.compile(r"\bnegative (?=[\d$€£])", re.IGNORECASE), "-"),
+_SPACED: list[tuple[re.Pattern[str], str]] = [
+    # A number that stands beside a letter of a script without spaces.
+    (re.compile(rf"(?<=[{OTHER_SCRIPTS}])(?=[-+]?[$€£¥₹]?\.?\d)"), " "),
+    (re.compile(rf"(?<=\d)(?=[{OTHER_SCRIPTS}])"), " "),
+]
+_MINUS: list[tuple[re.Pattern[str], str]] = [
+    (re.compile(r"([:=≈({>#]|\*\*|(?i:\bis)) ?[-\u2010-\u2015] (?=[$€£]?\.?\d)"), r"\1 -"),
+    (re.compile(r"\bnegative (?=[$€£]?\.?\d)", re.IGNORECASE), "-"),
+    (
+        re.compile(
+            r"(^|[:=≈({>#*] ?|\b(?:is|was|be|equals|get|gives|yields|about|approximately|exactly) )minus "
+            r"(?=[$€£]?\.?\d)",
+            re.IGNORECASE | re.MULTILINE,
+        ),
+        r"\1-",
+    ),
 ]
 
 
@@ -73,9 +96,12 @@ def number(text: str, *, hundredths: bool = False) -> Number | None:
     2 million, currency before it, units after it. Not read: x42, 42nd, 3,5, 7:30, 5-7, 2x, 2^10, dates.
     A percent sign is a unit, so that 50% is 50; with `hundredths` it is 1/2.
     """
+    if _PLAIN.fullmatch(text):
+        return Decimal(text.strip().rstrip("."))
+    framed = boxed(text)
+    if framed is not None:
+        return _only(_prose(framed), hundredths)
     text = _prose(text)
-    if (framed := boxed(text)) is not None:
-        return _only(framed, hundredths)
     if (value := _hashed(text, hundredths)) is not None:
         return value
     if (told := _told(text)) is not None:
@@ -116,9 +142,12 @@ def numeric(
 
 
 def _prose(text: str) -> str:
-    """The text without LaTeX where that means what plain text can say, and with one space for any run of blanks."""
-    text = re.sub(r"[^\S\n]+", " ", plain(text))
-    for pattern, instead in _LATEX:
+    """Returns the text as plain text says it, with a minus right before its number."""
+    text = prose(text)
+    if not text.isascii():
+        for pattern, instead in _SPACED:
+            text = pattern.sub(instead, text)
+    for pattern, instead in _MINUS:
         text = pattern.sub(instead, text)
     return text
 
@@ -141,7 +170,7 @@ def _told(text: str) -> str | None:
 
 def _only(text: str, hundredths: bool) -> Number | None:
     """The number that a marked place holds, where it holds nothing else that counts."""
-    said = text.rpartition("=")[2].strip()
+    said = _LEADING.sub("-", text.rpartition("=")[2].strip())
     found = list(_NUMBER.finditer(said[: 2 * _LONGEST]))
     if len(found) != 1 or len(said) > 2 * _LONGEST:
         return None
@@ -179,7 +208,12 @@ def _value(found: re.Match[str], hundredths: bool) -> Number | None:
     if len(found[0]) > _LONGEST:
         return None
     part = found.groupdict()
-    zeros = _ZEROS.get(part["times"] or "", 3 if part["k"] else -2 if part["percent"] and hundredths else 0)
+    zeros = (
+        _WORDS.get((part["word"] or "").lower(), 0)
+        + _SIGNS.get(part["zeros"], 0)
+        + _LETTERS.get(part["letter"], 0)
+        - (2 if part["percent"] and hundredths else 0)
+    )
     value: Number
     if part["whole"]:
         top, bottom = int(part["top"]), int(part["bottom"])

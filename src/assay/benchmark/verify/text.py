@@ -9,6 +9,8 @@ from assay.types import Response, Score
 _KEPT = "#%&@/"
 """Punctuation to Unicode, but part of the word to a reader: C# is not C, and 5% is not 5."""
 _SIGNS = str.maketrans({"−": "-", "﹣": "-", "－": "-", "⁄": "/"})
+_DASHED = re.compile(r"(?<![\w)\]}%°])[\u2010-\u2015](?=[$€£¥₹]?\.?\d)")
+"""A dash before a number and after none: models write a minus so. Between two words it is punctuation."""
 _FRACTIONS = str.maketrans(
     {char: " " + unicodedata.normalize("NFKC", char).replace("⁄", "/") for char in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒"}
 )
@@ -22,12 +24,13 @@ _BETWEEN_DIGITS = re.compile(r"(?<=\d)[.,:](?=\d)|(?<!\w)-(?=\.?\d)|(?<!\w)\.(?=
 def plain(text: str) -> str:
     """The text in Unicode's NFKC form, without what would change a number's value.
 
-    NFKC alone turns 10² into 102 and 1½ into 11⁄2: here they become 10^2 and 1 1/2. All minus signs become `-`.
-    Invisible format characters go.
+    NFKC alone turns 10² into 102 and 1½ into 11⁄2: here they become 10^2 and 1 1/2. All minus signs become `-`, and so
+    do dashes right before a number. Invisible format characters go.
     """
-    text = _RAISED.sub(lambda raised: "^" + raised[0].translate(_LOWERED), text.translate(_SIGNS))
     if text.isascii():
         return text
+    text = _DASHED.sub("-", text.translate(_SIGNS))
+    text = _RAISED.sub(lambda raised: "^" + raised[0].translate(_LOWERED), text)
     text = unicodedata.normalize("NFKC", _stream_safe(text.translate(_FRACTIONS)))
     return "".join(char for char in text if unicodedata.category(char) != "Cf")
 
@@ -75,20 +78,6 @@ def matches(text: str, accepted: Iterable[str]) -> bool:
 def normalised(response: Response, accepted: Iterable[str]) -> Score:
     """1 where the whole message is one of the accepted answers in normal form, else 0."""
     return Score(reward=float(matches(response.text, accepted)), answer=normalise(response.text) or None)
-
-
-def boxed(text: str) -> str | None:
-    """What the last `\\boxed{}` of a text holds: `None` where there is none, nothing where it is never closed."""
-    start = text.rfind("\\boxed{")
-    if start < 0:
-        return None
-    start += len("\\boxed{")
-    depth = 1
-    for at in range(start, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[at], 0)
-        if depth == 0:
-            return text[start:at]
-    return ""
 
 
 def exact(response: Response, accepted: Iterable[str]) -> Score:

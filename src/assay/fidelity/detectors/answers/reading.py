@@ -7,8 +7,9 @@ from string import ascii_uppercase
 from typing import NamedTuple
 
 from assay.benchmark.verify.choice import chosen
+from assay.benchmark.verify.markup import boxed
 from assay.benchmark.verify.number import Number, number, same, written
-from assay.benchmark.verify.text import boxed, normalise, plain
+from assay.benchmark.verify.text import normalise, plain
 from assay.types import Message, Task
 
 _MARK = re.compile(
