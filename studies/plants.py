@@ -94,9 +94,11 @@ def wordy(rollout: Rollout, task: Task, rng: Random) -> Changed:
 
 
 def followed(rollout: Rollout, task: Task, rng: Random) -> Changed:
-    """The gold answer, stated as the answer, and a number after it, which the verifier takes."""
-    said = f"The answer is {task.gold}. I checked it in {_other(task, rng, 2, 9)} steps."
-    return _shows(_said(rollout, task, said), "lenient extraction")
+    """The gold answer, stated as the answer, and a number after it, which a verifier of last numbers takes."""
+    last = _other(task, rng, 2, 9)
+    changed = _said(rollout, task, f"The answer is {task.gold}. I checked it in {last} steps.")
+    misread = structs.replace(changed, outcome=Score(reward=0.0, answer=str(last)))
+    return _shows(misread, "lenient extraction")
 
 
 def hidden(rollout: Rollout, task: Task, rng: Random) -> Changed:
