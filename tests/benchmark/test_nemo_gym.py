@@ -10,6 +10,9 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from starlette.requests import Request as Posted
+from starlette.responses import JSONResponse
+from starlette.responses import Response as Answer
 
 from assay.benchmark import Benchmark, Environment
 from assay.benchmark.catalog import load
@@ -17,6 +20,7 @@ from assay.benchmark.verify.integer import integer
 from assay.collect.run import RunPlan, collect_run
 from assay.config import ModelConfig
 from assay.errors import InputError, UsageError
+from assay.fidelity.original.published import published
 from assay.gyms.nemo_gym.interchange import export_run, export_tasks, import_nemo_gym
 from assay.gyms.nemo_gym.remote import RemoteEnvironment
 from assay.gyms.nemo_gym.rows import (
@@ -52,8 +56,9 @@ from assay.types import (
     Tool,
     Turn,
 )
+from tests.commands import assay
 from tests.endpoint import Call, Endpoint, chat_body, http
-from tests.nemo_gym import row
+from tests.nemo_gym import Gym, answering, row
 
 some = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 maybe = st.none() | some
@@ -359,3 +364,68 @@ def test_an_import_tells_what_it_does_not_carry(tmp_path: Path):
     assert (loaded.name, loaded.sampling) == ('od"d', Sampling(temperature=0.5, max_output_tokens=100))
     with pytest.raises(UsageError, match="not empty"):
         import_nemo_gym(lines(tmp_path, *rows), tmp_path / 'od"d', url="http://127.0.0.1:1")
+
+
+def asked(*messages: dict[str, Any], agent: str | None = None, **fields: Any) -> dict[str, Any]:
+    ref = {"agent_ref": {"type": "responses_api_agents", "name": agent}} if agent else {}
+    return {"responses_create_params": {"input": list(messages)}, **fields, **ref}
+
+
+NOBODY = "http://127.0.0.1:1"
+USER = {"role": "user", "content": "2 + 2?"}
+OF_OTHER_KINDS = [
+    (asked(USER, agent="wordle_gymnasium_agent"), "is a gymnasium environment, driven by /reset and /step"),
+    (asked({"role": "system", "content": "You are playing Blackjack."}), "gives the first message of task 0"),
+    (asked(USER, agent="bixbench_aviary_agent"), "is an aviary environment"),
+    (asked(task_idx=0), "gives the first message of task 0"),
+    (asked(USER, agent="openenv_echo_agent"), "is an OpenEnv environment"),
+    (asked(USER, agent="genrm_simple_agent"), "is genrm_compare, which compares the responses of a group"),
+    (asked(USER, agent="anyswe_agent"), "works in a sandbox that the server hands over"),
+    (asked(USER, agent="bash_sandbox_agent"), "works in a sandbox that the server hands over"),
+]
+
+
+@pytest.mark.parametrize(("line", "words"), OF_OTHER_KINDS)
+def test_rows_of_a_kind_that_can_not_be_driven_are_refused_by_name(line: Any, words: str, tmp_path: Path):
+    (tmp_path / "rows.jsonl").write_text(json.dumps(line) + "\n")
+    with pytest.raises(UsageError, match=words):
+        import_nemo_gym(tmp_path / "rows.jsonl", tmp_path / "made", url=NOBODY)
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(
+    "agent",
+    [None, "mcqa_simple_agent", "swe_pivot_single_step_tool_use_agent", "equivalence_llm_judge_simple_agent"],
+)
+def test_rows_of_single_answers_and_function_tools_are_taken(agent: str | None, tmp_path: Path):
+    (tmp_path / "rows.jsonl").write_text(json.dumps(asked(USER, agent=agent)) + "\n")
+    assert import_nemo_gym(tmp_path / "rows.jsonl", tmp_path / "made", url=NOBODY).tasks == 1
+
+
+async def judge(_: Posted, body: dict[str, Any]) -> Answer:
+    """The reward of a message that is the expected answer."""
+    said = body["response"]["output"][-1].get("content", [{}])[0].get("text", "")
+    return JSONResponse({"reward": float(said.strip() == str(body["meta"]["answer"]))})
+
+
+def test_a_field_of_the_rows_gives_the_reference_answers_and_the_gates_reach_them(tmp_path: Path):
+    rows = [asked({"role": "user", "content": f"{n} + {n}?"}, meta={"answer": 2 * n}) for n in range(3)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with Gym(behave={"seed_session": answering({}), "verify": judge})() as url:
+        options = ("--url", url, "--out", "made", "--gold-field")
+        code, _, err = assay("import", "nemo-gym", "rows.jsonl", *options, "meta.key", cwd=tmp_path)
+        assert code == 2 and "the row has meta" in err
+        code, out, err = assay("import", "nemo-gym", "rows.jsonl", *options, "meta.answer", cwd=tmp_path)
+        assert code == 0 and "assay check ./made" in out, err
+        assert [task.gold for task in load(str(tmp_path / "made")).environment.tasks()] == ["0", "2", "4"]
+        code, out, err = assay("check", "./made", "--json", cwd=tmp_path)
+        verdicts = {one["name"]: one["verdict"] for one in json.loads(out)["checks"]}
+        assert (code, verdicts["gold"], verdicts["verifier"]) == (0, "pass", "pass"), out
+
+
+def test_published_toml_beside_an_imported_benchmark_is_read(tmp_path: Path):
+    (tmp_path / "rows.jsonl").write_text(json.dumps(asked(USER, agent="sums_simple_agent")) + "\n")
+    import_nemo_gym(tmp_path / "rows.jsonl", tmp_path / "made", url=NOBODY)
+    (tmp_path / "made/published.toml").write_text("original = true\n")
+    facts = published(load(str(tmp_path / "made")))
+    assert facts is not None and facts.original

@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.responses import Response as SdkResponse
 from starlette.requests import Request as Call
+from starlette.responses import JSONResponse
 from starlette.responses import Response as Answer
+from starlette.routing import Route
 
 from assay.agent.loop import ToolLoop
 from assay.benchmark import Benchmark
@@ -38,7 +40,7 @@ from assay.types import (
     TokenIds,
     Usage,
 )
-from tests.nemo_gym import Gym, answering, drop, hang, row
+from tests.nemo_gym import Gym, answering, drop, hang, hosting, row
 
 
 def call(name: str, arguments: str = "{}", call_id: str = "c1") -> FunctionCall:
@@ -283,3 +285,51 @@ def test_a_key_is_sent_and_never_shown(tmp_path: Path, monkeypatch: pytest.Monke
 def test_an_address_that_is_none_is_told(tmp_path: Path):
     with pytest.raises(UsageError, match="expected http://"):
         RemoteEnvironment("counter", url="localhost:8000", rows=tmp_path)
+
+
+HANDED_OVER = [
+    ({"mcp": {"url_path": "/mcp", "headers": {}}}, "mcp (the address of an MCP server for its tools)"),
+    ({"sandbox_handle": "a1"}, "sandbox_handle (a sandbox)"),
+    ({"observation": "You stand before a door."}, "observation"),
+    ("welcome", "(no JSON object)"),
+]
+
+
+@pytest.mark.parametrize(("said", "words"), HANDED_OVER)
+def test_what_a_session_hands_over_and_nobody_uses_is_refused_and_never_a_zero(said: Any, words: str, tmp_path: Path):
+    rows = written(tmp_path, row(0, initial=1, expected=3))
+    with Gym(behave={"seed_session": answering(said)})() as url:
+        outcome = one(url, rows, *ADDS).outcome
+        assert isinstance(outcome, Failure) and not outcome.retryable
+        assert f"answers /seed_session with {words}, which a session here does not use" in outcome.message
+        with pytest.raises(UsageError, match=rf"environment counter: .*{re.escape(words)}.*not supported yet"):
+            asyncio.run(benchmark(url, rows).environment.ready())
+
+
+ROUTES = [
+    (["/reset", "/step", "/verify"], "is a gymnasium environment, driven by /reset and /step"),
+    (["/verify"], "has no route /seed_session"),
+    (["/seed_session", "/verify", "/crash"], "the tools that its rows promise: get_counter_value, increment_counter"),
+    (["/seed_session", "/verify", "/{path}"], None),
+    (["/seed_session", "/verify", "/crash", "/get_counter_value", "/increment_counter"], None),
+]
+
+
+@pytest.mark.parametrize(("paths", "words"), ROUTES)
+def test_a_server_that_lacks_a_route_is_refused_before_anything_begins(
+    paths: list[str], words: str | None, tmp_path: Path
+):
+    app = Gym().app()
+    app.routes.append(Route("/openapi.json", lambda _: JSONResponse({"paths": {path: {} for path in paths}})))
+    with hosting(app) as url:
+        environment = benchmark(url, written(tmp_path, row(0, initial=1, expected=3))).environment
+        if words is None:
+            asyncio.run(environment.ready())
+        else:
+            with pytest.raises(UsageError, match=re.escape(words)):
+                asyncio.run(environment.ready())
+
+
+def test_a_server_that_is_down_is_not_refused_by_its_kind(tmp_path: Path):
+    rows = written(tmp_path, row(0, initial=1, expected=3))
+    asyncio.run(benchmark("http://127.0.0.1:9", rows).environment.ready())

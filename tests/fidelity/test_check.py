@@ -230,10 +230,10 @@ def test_of_thousands_of_slow_tasks_some_are_looked_at_and_their_number_said(tmp
 
 
 def test_sessions_that_all_fail_are_no_evidence(tmp_path: Path):
-    """A server that knows no route: nothing is known of its tools or its state."""
+    """A server that opens no session: nothing is known of its tools or its state."""
 
     async def behave(call: Call, writer: asyncio.StreamWriter) -> None:
-        writer.write(http(b'{"detail": "Not Found"}', 404))
+        writer.write(http(b'{"detail": "no session"}', 403))
 
     tool = {"type": "function", "name": "take", "parameters": {"type": "object", "properties": {}}}
     row = {"responses_create_params": {"input": "Take it.", "tools": [tool]}}
@@ -247,7 +247,7 @@ def test_sessions_that_all_fail_are_no_evidence(tmp_path: Path):
         "tools",
         "time",
     }
-    assert "seed_session answered 404" in found(result)["tools"].reason
+    assert "seed_session answered 403" in found(result)["tools"].reason
 
 
 def test_tasks_that_are_nearly_the_same_are_named_and_left_to_a_reader(tmp_path: Path):

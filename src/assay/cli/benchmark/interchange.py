@@ -10,11 +10,18 @@ from assay.gyms.nemo_gym.interchange import export_run, export_tasks, failures_b
 
 
 def import_(
-    gym: Literal["nemo-gym"], file: Path, /, *, out: Path | None = None, url: str = "http://127.0.0.1:8000"
+    gym: Literal["nemo-gym"],
+    file: Path,
+    /,
+    *,
+    out: Path | None = None,
+    url: str = "http://127.0.0.1:8000",
+    gold_field: str | None = None,
 ) -> None:
     """Make a benchmark's folder from another gym's tasks.
 
-    Run it by its path: assay run ./FOLDER --model MODEL.
+    Run it by its path: assay run ./FOLDER --model MODEL. Environments that can't be driven are refused by name:
+    gymnasium, aviary, OpenEnv, genrm_compare, and those that hand over a sandbox or an MCP server.
 
     Parameters
     ----------
@@ -25,12 +32,17 @@ def import_(
     out
         The benchmark's folder. Default: the file's name without its ending, in this directory.
     url
-        The URL of the resources server. It is written to benchmark.py; change it there.
+        The URL of the resources server. It is written to benchmark.py; change it there. If it is up, it is asked which
+        routes it has.
+    gold_field
+        The rows' field that holds the reference answer, such as expected_answer or metadata.answer, for the gates that
+        need one. If the verifier wants more than the bare answer, change `gold` in benchmark.py.
     """
     folder = out or Path(file.stem)
-    made = import_nemo_gym(file, folder, url=url)
+    made = import_nemo_gym(file, folder, url=url, gold_field=gold_field)
     shown = folder if folder.is_absolute() else f"./{folder}"
-    print(f"{made.tasks} tasks are in {folder}. With the server at {url}:\n  assay run {shown} --model MODEL")
+    print(f"{made.tasks} tasks are in {folder}. With the server at {url}:")
+    print(f"  assay check {shown}\n  assay run {shown} --model MODEL")
     if made.dropped:
         print(f"Not carried over, since a run here doesn't send it: {', '.join(made.dropped)}")
 

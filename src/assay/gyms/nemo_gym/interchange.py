@@ -1,6 +1,8 @@
 """Files of other gyms: benchmarks made of their rows, and runs written as theirs."""
 
+import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,9 +12,10 @@ import msgspec
 
 from assay.benchmark import Benchmark
 from assay.errors import InputError, UsageError
-from assay.gyms.nemo_gym.rows import AGENT, PARAMS, TASK_INDEX, Row, read_rows, rollout_row, row_of
+from assay.gyms.nemo_gym.remote import RemoteEnvironment
+from assay.gyms.nemo_gym.rows import AGENT, PARAMS, TASK_INDEX, Row, read_rows, reserved, rollout_row, row_of
 from assay.store import read_record, read_rollouts, read_tasks
-from assay.types import Failure, Sampling
+from assay.types import Failure, Sampling, Task
 
 _SAMPLED = ("temperature", "top_p", "max_output_tokens")
 _WITHOUT_EFFECT: Row = {
@@ -36,7 +39,7 @@ from assay.gyms.nemo_gym.remote import RemoteEnvironment
 from assay.types import Sampling
 
 BENCHMARK = Benchmark(
-    environment=RemoteEnvironment({name}, url={url}, rows=Path(__file__).parent / "rows.jsonl"),
+    environment=RemoteEnvironment({name}, url={url}, rows=Path(__file__).parent / "rows.jsonl"{gold}),
     repeats=1,
     sampling=Sampling({sampling}),
 )
@@ -52,14 +55,18 @@ class Imported:
     """What the rows ask for that a run here doesn't do, a line each."""
 
 
-def import_nemo_gym(file: Path, folder: Path, *, url: str) -> Imported:
-    """Make a benchmark's folder of a JSONL file of NeMo Gym. Raises UsageError where the folder is not empty.
+def import_nemo_gym(file: Path, folder: Path, *, url: str, gold_field: str | None = None) -> Imported:
+    """Make a benchmark's folder of a JSONL file of NeMo Gym.
 
-    Sampling that all rows agree on becomes the benchmark's.
+    Sampling that all rows agree on becomes the benchmark's. `gold_field` is the field of the rows that holds the
+    reference answer, with dots for nested ones. Raises UsageError where the folder is not empty, no row has the field,
+    or the rows or the server, if it is up, are of a kind that can't be driven.
     """
     rows = read_rows(file)
+    gold = _gold_of(gold_field, rows, file) if gold_field else None
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} is there already, and not empty; choose another with --out")
+    asyncio.run(RemoteEnvironment(folder.resolve().name, url=url, rows=file).ready())
     asked = [dict[str, Any](row[PARAMS]) for _, row in rows]
     shared = {
         name: value
@@ -74,12 +81,30 @@ def import_nemo_gym(file: Path, folder: Path, *, url: str) -> Imported:
     source = _BENCHMARK.format(
         name=msgspec.json.encode(folder.resolve().name).decode(),
         url=msgspec.json.encode(url).decode(),
+        gold=f", gold={gold!r}" if gold else "",
         sampling=", ".join(f"{name}={value!r}" for name, value in sampling.items()),
     )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "rows.jsonl").write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for _, row in rows))
     (folder / "benchmark.py").write_text(source, encoding="utf-8")
     return Imported(tasks=len(rows), dropped=_dropped(asked, shared))
+
+
+def _gold_of(field: str, rows: Sequence[tuple[Task, Row]], file: Path) -> str:
+    """The template that writes the reference answer from a row's field. Raises InputError."""
+    first, *inner = field.split(".")
+    for task, row in rows:
+        value: Any = row
+        try:
+            for name in (first, *inner):
+                value = value[name]
+        except (KeyError, TypeError):
+            value = None
+        if not isinstance(value, str | int | float):
+            names = ", ".join(name for name in row if not reserved(name) and name != AGENT)
+            got = f"{field} of task {task.id} is {str(value)[:60]}"
+            raise InputError(file, None, got, f"text or a number in the field of --gold-field; the row has {names}")
+    return f"{{{first}{''.join(f'[{name}]' for name in inner)}}}"
 
 
 def _dropped(asked: list[Row], shared: Row) -> list[str]:

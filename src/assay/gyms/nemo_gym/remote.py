@@ -4,6 +4,7 @@ A session is `POST /seed_session`, then `POST /TOOL` for each call, then `POST /
 state by a cookie, which it gives anew with every answer.
 """
 
+import asyncio
 import binascii
 import math
 import os
@@ -20,18 +21,22 @@ from typing import Any, Self, TypeGuard
 from urllib.parse import quote
 
 import msgspec
+from msgspec import structs
 from pyreqwest.client import ClientBuilder
 from pyreqwest.exceptions import ConnectError, PyreqwestError, RequestTimeoutError
 from pyreqwest.response import Response
 
 from assay.benchmark import Environment, Session
 from assay.errors import RemoteError, UsageError
+from assay.gyms.nemo_gym import kinds
 from assay.gyms.nemo_gym.rows import FAILURE_CLASS, OWN, Row, read_rows, reserved, response_object
 from assay.model.http import LARGEST_BODY, cause, server_words
 from assay.types import Score, Task, Turn
 
 PASSING = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 """Refusals below 500 that may pass."""
+READY_S = 10.0
+"""How long a server may take to say what it is, before it is taken at its rows' word."""
 
 
 class RemoteEnvironment(Environment):
@@ -44,18 +49,21 @@ class RemoteEnvironment(Environment):
         url: str,
         rows: Path,
         version: str = "1",
+        gold: str | None = None,
         timeout_s: float = 600.0,
         api_key_env: str | None = None,
     ) -> None:
         """`timeout_s` is the deadline of each call; `api_key_env` names the variable of a key, sent as bearer token.
 
-        Raises UsageError for a URL that is none.
+        `gold` writes a row's reference answer as a model would, with the row's fields, such as `"{expected_answer}"`;
+        without it, or without such a field in a row, there is none. Raises UsageError for a URL that is none.
         """
         if not url.startswith(("http://", "https://")):
             raise UsageError(f"the URL of environment {name} is {url}; expected http:// or https://")
         self.name, self.version = name, version
         self._url = url.rstrip("/")
         self._rows = rows
+        self._gold = gold
         self._timeout_s = timeout_s
         self._api_key_env = api_key_env
 
@@ -68,9 +76,40 @@ class RemoteEnvironment(Environment):
         _, row = self._read[task.id]
         return _RemoteSession(self._server, task, row | {OWN: row[OWN] | {"seed": seed}} if OWN in row else row)
 
+    async def ready(self) -> None:
+        """Raises UsageError where the server is of a kind that a session here can't drive. One that is down is not."""
+        reason = kinds.of_rows(self._read.values())
+        try:
+            async with asyncio.timeout(READY_S):
+                reason = reason or await self._unsupported()
+        except (RemoteError, TimeoutError):
+            pass  # each rollout will say so
+        if reason:
+            raise UsageError(f"environment {self.name}: {self._url} {reason}; not supported yet")
+
+    async def _unsupported(self) -> str | None:
+        """Why a session here can't drive the server, by its routes and by what it answers to the first row."""
+        tools = {tool.name for task, _ in self._read.values() for tool in task.tools}
+        paths = await self._server.routes()
+        if paths and (reason := kinds.of_routes(paths, tools)):
+            return reason
+        _, row = next(iter(self._read.values()))
+        status, content, _ = await self._server.post("seed_session", row, {})
+        if status in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED):
+            return "has no route /seed_session"
+        return kinds.of_seed(content) if status < HTTPStatus.BAD_REQUEST else None
+
     @cached_property
     def _read(self) -> dict[str, tuple[Task, Row]]:
-        return {task.id: (task, row) for task, row in read_rows(self._rows)}
+        return {task.id: (self._with_gold(task, row), row) for task, row in read_rows(self._rows)}
+
+    def _with_gold(self, task: Task, row: Row) -> Task:
+        if self._gold is None or task.gold is not None:
+            return task
+        try:
+            return structs.replace(task, gold=self._gold.format_map(row))
+        except (LookupError, TypeError, AttributeError):
+            return task
 
     @cached_property
     def _server(self) -> "_Server":
@@ -95,6 +134,8 @@ class _RemoteSession:
         status, content = await self._post("seed_session", self._row)
         if status >= HTTPStatus.BAD_REQUEST:
             raise self._refused("seed_session", status, content)
+        if reason := kinds.of_seed(content):
+            raise RemoteError(f"{self._server.url} {reason}; not supported yet", retryable=False)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None):
@@ -190,6 +231,16 @@ class _Server:
             .follow_redirects(False)
             .build()
         )
+
+    async def routes(self) -> list[str]:
+        """The routes that the server says it has, as FastAPI's apps do; none where it does not say."""
+        asked = self._client.get(f"{self.url}/openapi.json").streamed_read_buffer_limit(0)
+        try:
+            async with asked.build_streamed() as answer:
+                said = msgspec.json.decode(await _content(self.url, answer), type=dict[str, Any])
+        except (PyreqwestError, msgspec.DecodeError, UnicodeDecodeError):
+            return []
+        return list(said.get("paths") or ())
 
     async def post(self, path: str, body: Any, cookies: dict[str, str]) -> tuple[int, bytes, dict[str, str]]:
         """Status, body and fresh cookies of an answer, whatever its status. Raises RemoteError and TimeoutError."""
