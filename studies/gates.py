@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterator
 from functools import cache
 
-from assay.fidelity.gates import corrected
+from assay.fidelity.gates import correct
 from assay.fidelity.gates.floor import FLOOR, floor_gate, floor_test
 from assay.fidelity.gates.order import MARGIN, order_choices, order_differences, order_gate, order_pairs, order_test
 from assay.fidelity.gates.rule import ALPHA
@@ -120,7 +120,7 @@ def _both_gates(trials: int) -> Row:
             "floor": floor_test(models, 0.0),
             "order": order_test(order_differences(order_pairs(models, []))),
         }
-        found = corrected({name: test for name, test in tests.items() if test is not None})
+        found = correct({name: test for name, test in tests.items() if test is not None})
         wrong.append(any(test.p_pass < ALPHA for test in found.values()))
     return share(f"floor or order pass, a model at {FLOOR:.0%} and the order off by its margin", wrong, at_most(ALPHA))
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from assay.fidelity.original.parity import verdict_of
-from assay.fidelity.schema.evidence import Rung, RungName, RungVerdict
-from assay.stats.compare import Verdict, equivalence, repeats_to_decide
+from assay.fidelity.schema.evidence import Rung, RungName, RungResult
+from assay.stats.compare import EquivalenceResult, equivalence, repeats_to_decide
 from studies.draw import ENDS, EVEN, HARD, Floats, Kind, moved, seeded
 from studies.row import UNCLAIMED, Claim, Row, at_least, at_most, share
 
@@ -46,7 +46,7 @@ def _without_repeats(trials: int) -> Iterator[Row]:
         for margins in (EQUAL, AT, TWICE):
             what, claim = MISSES.get(margins, ("no margin", UNCLAIMED))
             generator = seeded(f"{where} {margins}")
-            verdicts: list[Verdict] = [
+            verdicts: list[EquivalenceResult] = [
                 equivalence(a_TK[:, :k_a], b_TK[:, :k_b], margin).verdict
                 for a_TK, b_TK in _pairs(generator, kind, tasks, max(k_a, k_b), margins * margin, trials // 2)
             ]
@@ -99,16 +99,16 @@ def one_verifier_for_another(trials: int) -> Iterator[Row]:
             yield share(f"the ladder says equivalent: {where}", passed, at_most(missed) if rate else at_least(0.8))
 
 
-def _rung(name: RungName, verdict: RungVerdict) -> Rung:
+def _rung(name: RungName, verdict: RungResult) -> Rung:
     return Rung(name=name, verdict=verdict, reason="")
 
 
 def _decided(
     where: str, margins: float, tasks: int, margin: float, kind: Kind, trials: int, *, fresh: bool
-) -> list[Verdict]:
+) -> list[EquivalenceResult]:
     """Four repeats a side; where they do not decide, as many as they ask for: by more of them, or by fresh ones."""
     generator = seeded(f"parity {where} {margins} {fresh}")
-    verdicts: list[Verdict] = []
+    verdicts: list[EquivalenceResult] = []
     for _ in range(trials):
         a_T, b_T = _sides(kind, generator, tasks, margins * margin)
         a_TK, b_TK = kind.rewards(generator, a_T, 4), kind.rewards(generator, b_T, 4)
@@ -122,7 +122,7 @@ def _decided(
     return verdicts
 
 
-def _are(verdicts: Sequence[Verdict], verdict: Verdict) -> list[bool]:
+def _are(verdicts: Sequence[EquivalenceResult], verdict: EquivalenceResult) -> list[bool]:
     return [found == verdict for found in verdicts]
 
 

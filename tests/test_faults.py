@@ -21,7 +21,7 @@ from assay.benchmarks.arithmetic.benchmark import BENCHMARK
 from assay.collect.plan import Planned
 from assay.collect.roll import roll
 from assay.collect.run import RunPlan, collect_run
-from assay.config import Limits, ModelConfig
+from assay.config import ModelConfig, RateLimits
 from assay.errors import NothingScored
 from assay.model import connect
 from assay.model.http import LARGEST_BODY
@@ -161,7 +161,7 @@ def collected(fault: Fault, dialect: str, url: str, folder: Path) -> list[Rollou
         stream=fault.stream,
         timeout_s=fault.timeout_s,
         attempts=1,
-        limits=Limits(patience_s=0.0),
+        limits=RateLimits(patience_s=0.0),
         sampling=Sampling(max_output_tokens=100),
     )
     plan = RunPlan(benchmark=BENCHMARK, name="m", server=server, folder=folder, repeats=1, limit=2)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.config import Limits
+from assay.config import RateLimits
 from assay.fidelity.results.results import read
 from assay.store import Shard, read_rollouts
 from assay.types import Failure, Score
@@ -116,10 +116,10 @@ def test_shards_meet_where_they_have_a_rollout_in_common(one: Shard, other: Shar
 
 
 def test_limits_that_are_shared_are_kept_together():
-    limits = Limits(concurrency=7, requests_per_minute=30.0, tokens_per_minute=3000.0)
+    limits = RateLimits(concurrency=7, requests_per_minute=30.0, tokens_per_minute=3000.0)
     shared = limits.shared(3)
     assert (shared.concurrency, shared.requests_per_minute, shared.tokens_per_minute) == (2, 10.0, 1000.0)
-    assert Limits().shared(3) == Limits()
+    assert RateLimits().shared(3) == RateLimits()
 
 
 def test_processes_give_what_one_gives(tmp_path: Path):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from assay.config import AssayToml, Limits, Member, convert, load_suite, read_toml
+from assay.config import AssayToml, Member, RateLimits, convert, load_suite, read_toml
 from assay.fidelity.gates import GATES
 from tests.commands import assay
 from tests.endpoint import Endpoint, answering
@@ -37,7 +37,7 @@ def test_every_setting_of_a_model_is_documented():
         loaded = convert(tomllib.loads(example), AssayToml, "docs/models.md")
         assert loaded.models or loaded.agents
     told = set(re.findall(r"^\| `([\w.]+)`", text, re.MULTILINE))
-    nested = {f"limits.{name}" for name in Limits.__struct_fields__}
+    nested = {f"limits.{name}" for name in RateLimits.__struct_fields__}
     assert told == {*Member.__struct_fields__, *nested} - {"limits"}
 
 

@@ -196,7 +196,7 @@ def test_lines_mark_where_there_is_no_terminal_and_the_gates_follow(profile: Pat
         ("model", "no"),
     ]
     assert "'?' is no key here" in out
-    assert "failures: fail. Laid at the verifier" in out
+    assert "failures: fail. A reader found the verifier at fault" in out
     assert max(map(len, out.splitlines())) <= 80
     # A later mark of the same rollout holds; and the walk goes on with what is not marked.
     again = {**marks(profile)[1], "fault": "model", "note": "no, it is wrong"}

@@ -42,7 +42,7 @@ class Prices(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
         return (fresh * self.input + usage.cached_tokens * cached + usage.output_tokens * self.output) / 1e6
 
 
-class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class RateLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """How much a server is asked at once. Below these, concurrency finds its own level by what the server refuses."""
 
     concurrency: Annotated[int, Meta(ge=1)] | None = None
@@ -118,7 +118,7 @@ class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     """The deadline of one rollout, its tools and verification included."""
     attempts: Annotated[int, Meta(ge=1)] = 5
     """Tries of one request in all, where the error is one that may pass. Being told to slow down is none of them."""
-    limits: Limits = Limits()
+    limits: RateLimits = RateLimits()
     prices: Prices | None = None
     logprobs: bool = False
     """Ask for the log-probabilities of output tokens. An embedded model gives these anyway, and then the prompt's."""
@@ -259,10 +259,10 @@ def convert(data: Any, kind: type[T], path: object) -> T:
     try:
         return msgspec.convert(data, kind)
     except msgspec.ValidationError as error:
-        raise _located(error, data, kind, path) from None
+        raise _with_place(error, data, kind, path) from None
 
 
-def _located(error: msgspec.ValidationError, data: Any, kind: Any, path: object) -> InputError:
+def _with_place(error: msgspec.ValidationError, data: Any, kind: Any, path: object) -> InputError:
     """The error with the place that it is at, down to the innermost struct, and what is expected there."""
     got, _, at = str(error).partition(" - at ")
     place: list[str] = []

@@ -17,8 +17,8 @@ from assay.fidelity.gates.gold import gold_gate
 from assay.fidelity.gates.parity import parity_gate
 from assay.fidelity.gates.reproduced import reproduced_gate
 from assay.fidelity.original.parity import digests_of
-from assay.fidelity.original.published import published, reproductions
-from assay.fidelity.original.reference import read_parity, stored
+from assay.fidelity.original.published import published_scores, reproductions
+from assay.fidelity.original.reference import read_parity, read_stored
 from assay.fidelity.results.results import read
 from assay.store import read_record
 from assay.types import Message, Response, Text
@@ -80,11 +80,13 @@ def test_the_verifier_agrees_with_every_recorded_judgement_and_gives_the_publish
     asyncio.run(collect_run(RunPlan(benchmark=gsm8k, name=name, server=server, folder=folder, repeats=1)))
     code, out, err = assay(*command, "--run", "run", cwd=tmp_path)
     assert code == 0 and "no fresh sample" in " ".join(out.split()), err + out
-    reference, results = stored(folder), read(folder)
+    reference, results = read_stored(folder), read(folder)
     assert reference is not None
     assert sum(row.score for row in reference.rows) == np.nansum(results.rewards_TK) == SOLVERS[solver]
     members = {"m": f"gsm8k paper, {solver.removesuffix('_verification').upper()} verification"}
-    found = reproductions(published(gsm8k), 1319, members, {"m": results}, {"m": reference}, {"m": read_record(folder)})
+    found = reproductions(
+        published_scores(gsm8k), 1319, members, {"m": results}, {"m": reference}, {"m": read_record(folder)}
+    )
     assert [(one.verdict, one.here_verdict, one.repeats, one.producible) for one in found] == [
         ("identical", "identical", 1, True)
     ]

@@ -12,7 +12,7 @@ from assay.benchmarks import zeroeval
 from assay.benchmarks.math_l5 import benchmark as math_l5
 from assay.fidelity.check.check import check
 from assay.fidelity.original.parity import compare
-from assay.fidelity.original.published import published
+from assay.fidelity.original.published import published_scores
 from assay.fidelity.original.reference import read
 from assay.types import Message, Response, Task, Text
 from tests.benchmarks.data import beside, prepare, rows, zeroeval_file
@@ -73,7 +73,7 @@ def test_tasks_and_prompts_are_the_originals_to_the_byte(benchmark: Benchmark):
 
 
 def test_every_recorded_judgement_agrees_and_every_published_score_comes_out(benchmark: Benchmark):
-    stated = published(benchmark)
+    stated = published_scores(benchmark)
     assert stated and [score.model for score in stated.scores] and len(stated.scores) == len(MODELS[benchmark.name])
     for score in stated.scores:
         settings = {"box_fallback": score.settings.get("box_fallback", False)}

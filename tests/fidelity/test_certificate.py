@@ -27,7 +27,7 @@ from assay.fidelity.certificate.schema import Certificate, CertifiedParity
 from assay.fidelity.certificate.signature import fingerprint, make_key, private_key, public_key
 from assay.fidelity.certificate.validity import Validity, verify
 from assay.fidelity.gates import GATE_ORDER
-from assay.fidelity.schema.evidence import ReferenceRecord
+from assay.fidelity.schema.evidence import OriginalSource
 from assay.fidelity.schema.profile import Gate
 from assay.report.certificate import badge, harbor, markdown, renderings
 from assay.store import read_record, read_rollouts
@@ -548,7 +548,7 @@ def test_keys_are_never_overwritten_and_what_is_none_is_told(tmp_path: Path):
 
 
 def with_parity(made: Certificate) -> Certificate:
-    record = ReferenceRecord(file="ref.jsonl", sha256="0" * 64, rows=120, tasks=40, repeats=3, score=0.6)
+    record = OriginalSource(file="ref.jsonl", sha256="0" * 64, rows=120, tasks=40, repeats=3, score=0.6)
     parity = CertifiedParity(
         verdict="equivalent",
         reason="as it is",

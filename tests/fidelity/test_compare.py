@@ -14,7 +14,7 @@ from assay.config import Prices
 from assay.errors import AssayError, DigestMismatch, InputError, UsageError
 from assay.fidelity.compare.compare import compare, side_by_side
 from assay.fidelity.compare.comparison import Comparison, Pair
-from assay.fidelity.compare.policy import DEFAULT, Drop, Judgement, Policy, load
+from assay.fidelity.compare.policy import DEFAULT, Drop, MetricRuling, Policy, load
 from assay.stats.compare import holm
 from assay.types import RolloutLimits, Sampling
 from tests.commands import assay
@@ -38,7 +38,7 @@ def policy(text: str, folder: Path) -> Policy:
     return load(str(path))
 
 
-def judged(folder: Path, a: Rewards, b: Rewards, text: str, **options: object) -> Judgement:
+def judged(folder: Path, a: Rewards, b: Rewards, text: str, **options: object) -> MetricRuling:
     """What a policy of one metric says of two runs of known scores."""
     runs = made_run(folder / "a", a, model="a"), made_run(folder / "b", b, model="b", **options)  # type: ignore[arg-type]
     (pair,) = compare(runs[0], [runs[1]], policy(text, folder)).pairs

@@ -10,7 +10,7 @@ import pytest
 
 from assay.benchmark import Benchmark, Environment
 from assay.benchmark.verify.integer import integer
-from assay.fidelity.gates import corrected, held_back
+from assay.fidelity.gates import correct, hold_back
 from assay.fidelity.gates.floor import clears_floor, floor_gate, floor_test
 from assay.fidelity.gates.gold import gold_gate
 from assay.fidelity.gates.kinds import kinds_gate
@@ -138,7 +138,7 @@ def test_the_verifier_gate_catches_a_reward_that_changes():
 
 def floor(*contenders: Contender, chance: float = 0.0, last: bool = True) -> str:
     test = floor_test(contenders, chance)
-    p = corrected({"floor": test})["floor"] if test else None
+    p = correct({"floor": test})["floor"] if test else None
     return floor_gate(contenders, chance, p, last_tier=last).verdict
 
 
@@ -181,7 +181,7 @@ def test_the_climb_ends_only_where_the_floor_gate_will_pass():
             cleared += 1
             test = floor_test(found, 0.0)
             assert test is not None
-            p_holm = corrected({"floor": test, "order": Test(p_pass=0.9, p_fail=0.1)})["floor"]
+            p_holm = correct({"floor": test, "order": Test(p_pass=0.9, p_fail=0.1)})["floor"]
             assert floor_gate(found, 0.0, p_holm, last_tier=False).verdict == "pass"
     assert 5 < cleared < 31
 
@@ -189,7 +189,7 @@ def test_the_climb_ends_only_where_the_floor_gate_will_pass():
 def order(*contenders: Contender, stated: list[tuple[str, str]]) -> Gate:
     differences = order_differences(order_pairs(contenders, stated))
     test = order_test(differences)
-    return order_gate(differences, corrected({"order": test})["order"] if test else None)
+    return order_gate(differences, correct({"order": test})["order"] if test else None)
 
 
 def test_order():
@@ -215,8 +215,8 @@ def test_order_says_nothing_of_a_model_with_few_scores():
 
 
 def test_holm_makes_many_pairs_harder_to_pass():
-    one = corrected({"a": Test(0.02, 0.98)})
-    many = corrected({name: Test(0.02, 0.98) for name in "abcd"})
+    one = correct({"a": Test(0.02, 0.98)})
+    many = correct({name: Test(0.02, 0.98) for name in "abcd"})
     assert one["a"].p_pass < ALPHA < many["a"].p_pass
 
 
@@ -264,8 +264,8 @@ def test_a_gate_is_held_back_while_rollouts_are_owed():
     whole = contender("a", 0.7)
     part = Contender("b", "open", "instruct", 1, Results(TASKS, np.full((60, 2), np.nan), [], {}, 0.0))
     gate = Gate("floor", "pass", "so far so good")
-    assert held_back(gate, [whole]) == gate
-    held = held_back(gate, [whole, part])
+    assert hold_back(gate, [whole]) == gate
+    held = hold_back(gate, [whole, part])
     assert held.verdict == "inconclusive"
     assert "b (120 of 120)" in held.reason
 

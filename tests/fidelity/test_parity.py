@@ -19,7 +19,7 @@ from assay.config import ModelConfig, load_model
 from assay.errors import UsageError
 from assay.fidelity.gates.parity import parity_gate
 from assay.fidelity.original.parity import compare, digests_of
-from assay.fidelity.original.reference import read, read_parity, stored
+from assay.fidelity.original.reference import read, read_parity, read_stored
 from assay.fidelity.schema.evidence import Parity, Rung
 from assay.store import read_rollouts, read_tasks
 from assay.types import Message, Response, Score, Task
@@ -98,7 +98,7 @@ def test_the_whole_ladder_by_the_command(runs: tuple[Path, Path], rows: Rows, tm
     found = read_parity(runs[1] / "parity.json")
     assert verdicts(found) == ["identical", "identical", "identical", "equivalent"]
     assert (found.model, found.margin, found.reference.settings) == ("nano-instruct", 0.08, {"temperature": 1})
-    kept = stored(runs[1])
+    kept = read_stored(runs[1])
     assert kept is not None and kept.rows == read(tmp_path / "original.jsonl").rows
 
     code, out, err = assay(*command, "--run", str(runs[1]), "--margin", "0.5", cwd=tmp_path)
@@ -319,8 +319,8 @@ def test_results_that_were_changed_after_the_comparison_are_refused(rows: Rows, 
     (tmp_path / "original.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:240]))
     assert assay("parity", "arithmetic", "--reference", "original.jsonl", "--out", "p", cwd=tmp_path)[0] == 0
     kept = tmp_path / "p" / "reference.jsonl"
-    assert stored(tmp_path) is None and np.isclose(stored(tmp_path / "p").record.score, 0.5, atol=0.5)  # type: ignore[union-attr]
+    assert read_stored(tmp_path) is None and np.isclose(read_stored(tmp_path / "p").record.score, 0.5, atol=0.5)  # type: ignore[union-attr]
     lines = kept.read_text().splitlines()
     kept.write_text("\n".join(lines[1:]) + "\n")
     with pytest.raises(UsageError, match="other results than parity"):
-        stored(tmp_path / "p")
+        read_stored(tmp_path / "p")

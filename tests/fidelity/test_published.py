@@ -16,10 +16,10 @@ from assay.config import ModelConfig
 from assay.digest import tasks_digest
 from assay.errors import InputError
 from assay.fidelity.gates.reproduced import reproduced_gate
-from assay.fidelity.original.published import published, read, reproductions
-from assay.fidelity.original.reference import Reference, Row
+from assay.fidelity.original.published import published_scores, read, reproductions
+from assay.fidelity.original.reference import OriginalResults, Row
 from assay.fidelity.results.results import Cell, Results, text_digest
-from assay.fidelity.schema.evidence import ReferenceRecord, Reproduced
+from assay.fidelity.schema.evidence import OriginalSource, Reproduced
 from assay.model.builtin.scripted import answer
 from assay.store import RunRecord
 from assay.types import Message, Response, RolloutLimits, Sampling, Score, Task
@@ -37,7 +37,7 @@ def test_every_shipped_file_loads(path: Path):
 
 
 def test_benchmarks_written_for_assay_say_so_and_others_do_not():
-    said = {name: published(load(name)) for name in names() if "/" not in name and name != "mcq"}
+    said = {name: published_scores(load(name)) for name in names() if "/" not in name and name != "mcq"}
     originals = {name for name, found in said.items() if found and found.original}
     assert originals == {"arithmetic", "office", "mastermind", "interview"}
     assert {name for name, found in said.items() if found and found.origin} >= {"gsm8k", "humaneval"}
@@ -112,11 +112,11 @@ def outcomes(p: float, k: int, seed: int = 0, tasks: int = 200) -> np.ndarray:
     return (rng.random((tasks, k)) < rates[:, None]).astype(float)
 
 
-def reference(rewards_TK: np.ndarray, written: bool = False, **settings: Any) -> Reference:
+def reference(rewards_TK: np.ndarray, written: bool = False, **settings: Any) -> OriginalResults:
     rows = [Row(f"t{i}", j, float(x), f"{i}/{j}" if written else None) for (i, j), x in np.ndenumerate(rewards_TK)]
     tasks, k = rewards_TK.shape
-    return Reference(
-        ReferenceRecord(
+    return OriginalResults(
+        OriginalSource(
             file="r",
             sha256="0",
             rows=len(rows),
@@ -146,10 +146,10 @@ def record(**sampling: Any) -> RunRecord:
 
 
 def reproduced(
-    benchmark: Benchmark, there: Reference | None, here: Results | None = None, **sampling: Any
+    benchmark: Benchmark, there: OriginalResults | None, here: Results | None = None, **sampling: Any
 ) -> Reproduced:
     found = reproductions(
-        published(benchmark),
+        published_scores(benchmark),
         sum(1 for _ in benchmark.environment.tasks()),
         {"m": "m", "unpublished": None, "unknown": "other"},
         {"m": here} if here else {},
@@ -248,7 +248,9 @@ def test_a_score_of_recorded_outputs_leaves_nothing_to_chance(tmp_path: Path):
 
 def test_there_is_nothing_to_reproduce():
     assert (
-        published(Benchmark(environment=load("mcq:" + str(SHIPPED / "mcq" / "example.jsonl")).environment, repeats=1))
+        published_scores(
+            Benchmark(environment=load("mcq:" + str(SHIPPED / "mcq" / "example.jsonl")).environment, repeats=1)
+        )
         is None
     )
     original, other = reproduced_gate([], original=True), reproduced_gate([], original=False)

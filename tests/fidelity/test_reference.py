@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from assay.benchmark.catalog import load
 from assay.errors import InputError, UsageError
-from assay.fidelity.original.reference import Row, Said, read
+from assay.fidelity.original.reference import PromptMessage, Row, read
 from assay.types import Message, Task
 
 TASKS = [
@@ -47,7 +47,7 @@ def test_prompts_and_outputs_may_be_lists(tmp_path: Path):
     message = {"type": "message", "role": "assistant", "content": "2"}
     row = {"task": "a", "score": 1, "output": ["1", [message]], "prompt": [{"role": "user", "content": "hi"}]}
     found = read(jsonl(tmp_path / "r.jsonl", row)).rows[0]
-    assert found.prompt == [Said("user", "hi")]
+    assert found.prompt == [PromptMessage("user", "hi")]
     assert found.output == ["1", [Message(role="assistant", content="2")]]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from assay.config import Limits, ModelConfig
+from assay.config import ModelConfig, RateLimits
 from assay.errors import ModelError
 from assay.model import connect
 from assay.model.builtin.fixed import Fixed
@@ -19,7 +19,7 @@ REQUEST = Request(input=[Message(role="user", content="6*7?")])
 
 
 def guarded(url: str, *, concurrency: int = 1000, attempts: int = 1, **limits: Any) -> Guarded:
-    config = ModelConfig(dialect="chat", id="m", base_url=url, attempts=attempts, limits=Limits(**limits))
+    config = ModelConfig(dialect="chat", id="m", base_url=url, attempts=attempts, limits=RateLimits(**limits))
     return Guarded(connect(config), config, concurrency=concurrency)
 
 
@@ -140,7 +140,7 @@ def test_a_time_that_the_server_names_is_kept_as_long_as_patience_lasts(
         loop, opening = asyncio.get_running_loop(), list[float]()
         call_at = loop.call_at
         loop.call_at = lambda when, *rest, **more: opening.append(when - loop.time()) or call_at(when, *rest, **more)  # type: ignore
-        limit = Limit(Fixed(refuse), Limits(patience_s=patience_s), 4)
+        limit = Limit(Fixed(refuse), RateLimits(patience_s=patience_s), 4)
         asking = asyncio.create_task(limit.respond(REQUEST))
         await asyncio.sleep(0)
         await asyncio.sleep(0)

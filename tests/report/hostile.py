@@ -7,12 +7,12 @@ from assay.fidelity.schema.evidence import (
     Explanation,
     Finding,
     Mark,
+    OriginalSource,
     Parity,
-    ReferenceRecord,
     Reproduced,
-    Reviewed,
+    ReviewState,
     Rung,
-    Spotted,
+    Sighting,
     SuspectTask,
 )
 from assay.fidelity.schema.profile import (
@@ -128,7 +128,7 @@ def _said() -> dict[str, Any]:
                 reason=text,
                 count=3,
                 of=4,
-                spotted=[Spotted(RolloutRef(text, encodable(text), repeat), text) for repeat in (0, 1)],
+                spotted=[Sighting(RolloutRef(text, encodable(text), repeat), text) for repeat in (0, 1)],
             )
             for text in TEXTS
         ],
@@ -145,7 +145,7 @@ def _said() -> dict[str, Any]:
             for text in TEXTS
         ],
         "review": {
-            text: Reviewed(
+            text: ReviewState(
                 failing=4,
                 sample=2,
                 marked=1,
@@ -164,7 +164,7 @@ def _said() -> dict[str, Any]:
                 tasks_digest=text,
                 code=text,
                 model=text,
-                reference=ReferenceRecord(
+                reference=OriginalSource(
                     file=text, sha256=text, rows=1, tasks=1, repeats=1, score=0.5, settings=settings
                 ),
                 margin=0.02,

@@ -12,12 +12,12 @@ from assay.fidelity.schema.evidence import (
     Fault,
     Finding,
     Mark,
+    OriginalSource,
     Parity,
-    ReferenceRecord,
     Reproduced,
-    Reviewed,
+    ReviewState,
     Rung,
-    Spotted,
+    Sighting,
     SuspectTask,
 )
 from assay.fidelity.schema.profile import (
@@ -31,7 +31,7 @@ from assay.fidelity.schema.profile import (
     RolloutRef,
     TaskRow,
 )
-from assay.report.cards import Candidate, chosen, place
+from assay.report.cards import Candidate, choose, place
 from assay.types import Kind, Role
 
 CATEGORIES = ("sums", "differences", "products", "two-step", "word")
@@ -51,7 +51,7 @@ def sample(seed: int = 5) -> tuple[Profile, dict[str, list[TaskRow]], list[Readi
     profile, tables, readings = whole(seed)
     by_place = {place(one): one for one in readings}
     there = [Candidate(one.model, one.task, one.repeat, one.category, failing=True) for one in readings]
-    return profile, tables, [by_place[place(one)] for one in chosen(there, profile)]
+    return profile, tables, [by_place[place(one)] for one in choose(there, profile)]
 
 
 def whole(seed: int = 5) -> tuple[Profile, dict[str, list[TaskRow]], list[Reading]]:
@@ -256,14 +256,14 @@ def _findings(readings: list[Reading]) -> list[Finding]:
             reason=f"{count} of 960 rollouts show it. Read them.",
             count=count,
             of=960,
-            spotted=[Spotted(ref, evidence) for ref in _refs(readings, name, count)],
+            spotted=[Sighting(ref, evidence) for ref in _refs(readings, name, count)],
         )
         for name, detector, suspect, count, evidence in told
     ]
 
 
-def _review(readings: list[Reading]) -> dict[str, Reviewed]:
-    reviews: dict[str, Reviewed] = {}
+def _review(readings: list[Reading]) -> dict[str, ReviewState]:
+    reviews: dict[str, ReviewState] = {}
     for name in MODELS:
         refs = _refs(readings, name, 10)
         faults: list[Fault] = ["model"] * 7 + (
@@ -282,7 +282,7 @@ def _review(readings: list[Reading]) -> dict[str, Reviewed]:
             )
             for number, (ref, fault) in enumerate(zip(refs, faults, strict=False))
         ]
-        reviews[name] = Reviewed(
+        reviews[name] = ReviewState(
             failing=sum(one.model == name for one in readings),
             sample=10,
             marked=len(marks),
@@ -345,7 +345,7 @@ def _parity() -> Parity:
         tasks_digest="9c1e",
         code="77",
         model="micro-thinking",
-        reference=ReferenceRecord(
+        reference=OriginalSource(
             file="original.jsonl", sha256="a" * 64, rows=960, tasks=240, repeats=4, score=0.873, settings={"top_p": 1}
         ),
         margin=0.02,

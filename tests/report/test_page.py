@@ -13,11 +13,11 @@ import pytest
 from hostile import TEXTS, hostile
 from sample import sample, whole
 
-from assay.fidelity.review.review import shown
-from assay.fidelity.schema.evidence import Spotted
+from assay.fidelity.review.review import rollouts_to_read
+from assay.fidelity.schema.evidence import Sighting
 from assay.fidelity.schema.profile import Gate, ModelSummary, Piece, Profile, Reading, Repeats, RolloutRef, TaskRow
 from assay.report import charts, findings, page, words
-from assay.report.cards import LIMIT, OPEN, PIECES, TEXT, Candidate, chosen, laid_out, place
+from assay.report.cards import LIMIT, OPEN, PIECES, TEXT, Candidate, choose, lay_out, place
 from assay.report.looks import looks
 
 VENDOR = Path(page.__file__).parent / "vendor"
@@ -151,20 +151,20 @@ def test_rollouts_that_are_named_come_first_and_the_rest_in_turns() -> None:
     read = Candidate("micro-thinking", "sums-001", 0, "sums", failing=False)
     gate = Gate("parity", "fail", "Why.", {}, [RolloutRef("micro-thinking", "sums-001", 0)])
     profile = changed(profile, gates=[*profile.gates[:6], gate])
-    kept = chosen([solved, read, *there], profile)
+    kept = choose([solved, read, *there], profile)
     assert len(kept) == LIMIT < len(there)
     assert read in kept and solved not in kept
     refs = [ref for gate in profile.gates for ref in gate.rollouts]
-    refs += [spotted.rollout for finding in profile.findings for spotted in shown(finding)]
+    refs += [spotted.rollout for finding in profile.findings for spotted in rollouts_to_read(finding)]
     places = {place(one) for one in kept}
     assert {place(ref) for ref in refs} | {place(m) for r in profile.review.values() for m in r.marks} <= places
     others = Counter((one.model, one.category) for one in kept)
     assert set(others) == {(one.model, one.category) for one in there}
-    few = chosen([solved, read, *there], profile, 5)
+    few = choose([solved, read, *there], profile, 5)
     assert len(few) == 5 and {place(one) for one in few} <= {place(ref) for ref in refs} | {
         place(m) for r in profile.review.values() for m in r.marks
     }
-    assert chosen(there, profile, 0) == []
+    assert choose(there, profile, 0) == []
 
 
 def test_the_page_says_how_many_rollouts_it_leaves_out(parts: tuple[Profile, dict, list]) -> None:
@@ -177,7 +177,7 @@ def test_the_page_says_how_many_rollouts_it_leaves_out(parts: tuple[Profile, dic
     [(0, 0, 0, 0), (1, 1, 0, 0), (OPEN, OPEN, 0, 0), (OPEN + 1, OPEN, 1, 0), (500, OPEN, PIECES, 500 - OPEN - PIECES)],
 )
 def test_long_rollouts_are_folded_and_bounded(pieces: int, shown: int, folded: int, left_out: int) -> None:
-    laid = laid_out([Piece("call", f"turn {number}: call of f", "x" * 50_000) for number in range(pieces)])
+    laid = lay_out([Piece("call", f"turn {number}: call of f", "x" * 50_000) for number in range(pieces)])
     assert (len(laid.first) + len(laid.last), len(laid.folded), laid.left_out) == (shown, folded, left_out)
     assert (shown + folded) * laid.limit <= max(TEXT, 3 * 2 * TEXT)
     titles = [piece.title for piece in (*laid.first, *laid.folded, *laid.last)]
@@ -197,7 +197,7 @@ def test_what_was_said_of_a_rollout_stands_on_its_card_and_leads_to_its_finding(
     assert named and all(f'href="#{name}"' in card for name in named)
 
 
-def _place(spotted: Spotted) -> tuple[str, str, int]:
+def _place(spotted: Sighting) -> tuple[str, str, int]:
     return place(spotted.rollout)
 
 
@@ -265,7 +265,7 @@ def test_a_hostile_text_stays_text() -> None:
 
 def test_embedded_json_says_the_same_and_cannot_end_its_element() -> None:
     value = {"a<b": ["</script>", "<!--", "&", math.nan, math.inf, 1.5, None, True], "s": "\ud800\x00\u2028"}
-    text = page.embedded(value)
+    text = page.embed(value)
     assert not set("<>&\u2028\x00") & set(text)
     assert json.loads(text) == {
         "a<b": ["</script>", "<!--", "&", None, None, 1.5, None, True],
@@ -279,7 +279,7 @@ def test_packing_loses_no_row() -> None:
         {"model": "b", "x": 1, "reward": 0.5},
         {"model": "a", "x": 1, "reward": 1.0},
     ]
-    columns = page.packed({"data": {"values": rows}})["data"]["columns"]
+    columns = page.pack({"data": {"values": rows}})["data"]["columns"]
     unpacked = [
         {field: column["values"][column["rows"][place]] for field, column in columns.items()} for place in range(3)
     ]
@@ -404,7 +404,7 @@ def test_a_family_shares_a_hue_and_its_kinds_differ() -> None:
         (words.figure(0.123456), "0.1235"),
         (words.figure(True), "yes"),
         (words.figure({"a": [0.123456, None]}), '{"a": [0.1235, null]}'),
-        (words.listed(["a", "b", "c"]), "a, b and c"),
+        (words.join(["a", "b", "c"]), "a, b and c"),
         (words.legible("a\r\nb\rc\x00\x7f\ud83d"), "a\nb\nc[U+0000][U+007F][U+D83D]"),
     ],
 )
@@ -413,7 +413,7 @@ def test_words(shown: str, expected: str) -> None:
 
 
 def test_long_texts_keep_their_beginning_and_end() -> None:
-    text = words.clipped("a" * 500 + "b" * 500, 100)
+    text = words.clip("a" * 500 + "b" * 500, 100)
     assert text.startswith("a" * 50)
     assert text.endswith("b" * 50)
     assert "900 characters left out" in text

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from assay.stats.estimates import wilson
-from assay.stats.paired import Spread, difference, growth, moved
+from assay.stats.paired import Spread, difference, growth, move_test
 
 A_TK = [[1, 1], [0, 1], [0, 0], [1, 1]]
 B_TK = [[1, 0], [0, 0], [0, 0], [1, math.nan]]
@@ -258,24 +258,24 @@ def test_a_task_of_right_and_wrong_moves_as_every_order_of_its_scores_says(a: li
 
     orders = [apart(chosen) for chosen in itertools.combinations(range(scores.size), len(a))]
     seen = apart(tuple(range(len(a))))
-    assert moved(a, b)[0] == pytest.approx(np.mean([one >= seen - 1e-9 for one in orders]))
+    assert move_test(a, b)[0] == pytest.approx(np.mean([one >= seen - 1e-9 for one in orders]))
     p_each = [np.mean([other >= one - 1e-9 for other in orders]) for one in orders]
-    assert moved(a, b)[1] == pytest.approx(np.mean([p <= 0.05 for p in p_each]))
+    assert move_test(a, b)[1] == pytest.approx(np.mean([p <= 0.05 for p in p_each]))
 
 
 def test_a_task_of_graded_scores_moves_by_the_permutations_variance():
     a, b = [0.1, 0.2, 0.3, 0.2], [0.6, 0.7, 0.9, 0.8]
-    p, chance = moved(a, b)
+    p, chance = move_test(a, b)
     assert p == pytest.approx(0.0125, abs=0.01)
     assert chance == 0.05
-    assert moved([0.5, 0.5], [0.5, 0.5])[0] == 1
-    assert moved([0.2], [0.9])[0] == 1
+    assert move_test([0.5, 0.5], [0.5, 0.5])[0] == 1
+    assert move_test([0.2], [0.9])[0] == 1
 
 
 def test_tasks_that_only_their_repeats_move_are_as_many_as_foretold():
     rng = np.random.default_rng(7)
     p_T = rng.beta(1, 1, 3000)
-    found = [moved(a.tolist(), b.tolist()) for a, b in zip(drawn(rng, p_T, 12), drawn(rng, p_T, 12), strict=True)]
+    found = [move_test(a.tolist(), b.tolist()) for a, b in zip(drawn(rng, p_T, 12), drawn(rng, p_T, 12), strict=True)]
     beyond, foretold = sum(p <= 0.05 for p, _ in found), sum(chance for _, chance in found)
     assert abs(beyond - foretold) < 4 * math.sqrt(foretold)
     assert foretold > 20

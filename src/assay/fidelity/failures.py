@@ -9,7 +9,7 @@ from assay.errors import UnknownName, UsageError
 from assay.fidelity.detectors import detectors, read_with_findings
 from assay.fidelity.detectors.suspects import suspects
 from assay.fidelity.profile import contenders_of, read_plan
-from assay.fidelity.results.contender import measured
+from assay.fidelity.results.contender import measured_models
 from assay.fidelity.results.results import Results
 from assay.fidelity.schema.evidence import Finding, SuspectTask
 from assay.store import read_record
@@ -54,4 +54,4 @@ def runs_of(folder: Path) -> dict[str, tuple[Results, Sequence[Finding]]]:
     if not (folder / "plan.jsonl").exists():
         raise UsageError(f"{folder} is neither a run's directory nor a profile's: it has no run.json and no plan.jsonl")
     plan = read_plan(folder)
-    return {one.name: (one.results, one.findings) for one in measured(plan.suite, contenders_of(folder, plan))}
+    return {one.name: (one.results, one.findings) for one in measured_models(plan.suite, contenders_of(folder, plan))}

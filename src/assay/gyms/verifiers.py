@@ -85,7 +85,9 @@ class Verifiers(Environment):
         nowhere = self._types.ClientConfig(api_base_url="http://127.0.0.1:1/v1", max_retries=0)
         self._client = clients.resolve_client(nowhere)
         for rubric in _rubrics(environment.rubric):
-            rubric.funcs[:] = [_told(func, weight) for func, weight in zip(rubric.funcs, rubric.weights, strict=True)]
+            rubric.funcs[:] = [
+                _keep_errors(func, weight) for func, weight in zip(rubric.funcs, rubric.weights, strict=True)
+            ]
 
     @functools.cached_property
     def _rows(self) -> dict[str, dict[str, Any]]:
@@ -297,7 +299,7 @@ def _rubrics(rubric: Any) -> Iterator[Any]:
         yield from _rubrics(part)
 
 
-def _told(func: Callable[..., Any], weight: float) -> Callable[..., Awaitable[float]]:
+def _keep_errors(func: Callable[..., Any], weight: float) -> Callable[..., Awaitable[float]]:
     """The reward function; what it raises is kept, where the library only logs it."""
 
     @functools.wraps(func)

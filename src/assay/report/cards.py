@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from assay.fidelity.results.results import Results
-from assay.fidelity.review.review import shown
+from assay.fidelity.review.review import rollouts_to_read
 from assay.fidelity.schema.evidence import Finding, Mark, RolloutRef
 from assay.fidelity.schema.profile import Piece, Profile, Reading
 
@@ -55,12 +55,12 @@ def candidates(results: Mapping[str, Results]) -> list[Candidate]:
     ]
 
 
-def chosen(found: Sequence[Candidate], profile: Profile, limit: int = LIMIT) -> list[Candidate]:
+def choose(found: Sequence[Candidate], profile: Profile, limit: int = LIMIT) -> list[Candidate]:
     """Up to `limit` rollouts: those that gates and marks name, the first of each finding and one of each suspect task,
     then what else findings name, then others that fail; of each the models and categories in turns."""
     first = {place(ref) for gate in profile.gates for ref in gate.rollouts}
     first |= {place(mark) for found in profile.review.values() for mark in found.marks}
-    first |= {place(one.rollout) for finding in profile.findings for one in shown(finding)}
+    first |= {place(one.rollout) for finding in profile.findings for one in rollouts_to_read(finding)}
     later = {place(one.rollout) for finding in profile.findings for one in finding.spotted}
     suspects = {one.task for one in profile.suspects[:SUSPECTS]}
     # Of the last model that fails it: suites list the stronger ones later.
@@ -127,7 +127,7 @@ class Laid:
     """Characters that the page holds of each."""
 
 
-def laid_out(pieces: Sequence[Piece]) -> Laid:
+def lay_out(pieces: Sequence[Piece]) -> Laid:
     """The first pieces and the last, those between folded, so that a long rollout does not fill the page."""
     limit = min(TEXT, max(300, 2 * TEXT // max(1, len(pieces))))
     if len(pieces) <= OPEN:

@@ -11,7 +11,7 @@ import msgspec
 from assay.fidelity.certificate.registry import Fate
 from assay.fidelity.certificate.schema import Certificate, CertifiedModel, CertifiedParity
 from assay.fidelity.gates import GATE_ORDER, applicable
-from assay.report.words import NONE, counted, legible, listed, markdown_table, plain
+from assay.report.words import NONE, join, legible, markdown_table, plain, plural
 
 GREEN, AMBER, RED = "#1a7f37", "#9a6700", "#cf222e"
 """With white text on them: above 4.5 to 1, on a light page and on a dark one."""
@@ -31,7 +31,7 @@ def headline(certificate: Certificate) -> str:
     """The verdict in a few words: `verified` or `not verified`, and how many of the gates that apply pass."""
     needed = applicable(certificate.gates, original=certificate.benchmark.original)
     left_out = [name for name in GATE_ORDER if name not in {gate.name for gate in needed}]
-    why = f" ({listed(left_out)} left out: it is the original)" if left_out else ""
+    why = f" ({join(left_out)} left out: it is the original)" if left_out else ""
     verdict, passed, of = _tally(certificate)
     return f"{verdict}, {passed} of {of} gates pass{why}"
 
@@ -53,7 +53,7 @@ def markdown(certificate: Certificate) -> str:
             if certificate.missing
             else []
         ),
-        f"{counted(benchmark.tasks, 'task')}, suite {plain(certificate.suite)}, certified {certificate.made}.",
+        f"{plural(benchmark.tasks, 'task')}, suite {plain(certificate.suite)}, certified {certificate.made}.",
         "## Scores",
         "Means over tasks, in per cent. ± run: standard error of running again on the same tasks; ± task: of other "
         "tasks like them.",
@@ -140,11 +140,11 @@ def _started(certificate: Certificate) -> str:
     if not found.runs:
         return "None is written down: there is no registry (`started.jsonl`) beside the profile."
     tally = {fate: sum(run.fate == fate for run in found.runs) for fate in FATES}
-    said = listed([f"{number} {fate}" for fate, number in tally.items() if number])
+    said = join([f"{number} {fate}" for fate, number in tally.items() if number])
     others = [run for run in found.runs if run.fate != "in this profile"]
     rows = [(run.at, run.model, run.version, str(run.tasks), str(run.repeats), run.path, run.fate) for run in others]
     table = markdown_table(("started", "model", "version", "tasks", "k", "where", "what became of it"), rows)
-    return f"{counted(len(found.runs), 'run')} of this benchmark: {said}." + (f"\n\n{table}" if others else "")
+    return f"{plural(len(found.runs), 'run')} of this benchmark: {said}." + (f"\n\n{table}" if others else "")
 
 
 def _digests(certificate: Certificate) -> str:

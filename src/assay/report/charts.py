@@ -12,7 +12,7 @@ import numpy as np
 
 from assay.fidelity.schema.profile import ModelSummary, Repeats, TaskRow
 from assay.report.looks import Look, tiers
-from assay.report.words import count, counted, percent, points
+from assay.report.words import count, percent, plural, points
 
 Spec = dict[str, Any]
 Rows = list[dict[str, Any]]
@@ -271,7 +271,7 @@ def difficulty(tables: Tables, looks: Mapping[str, Look]) -> Spec | str:
     heat = [f"var(--heat-{shade})" for shade in range(3)]
     axis = {"title": "tasks, the hardest first", "grid": False, "format": ",d", "tickCount": 6, "tickMinStep": 1}
     return chart(
-        f"Mean reward of {counted(len(means), 'task')}, the hardest at the left, for {counted(len(models), 'model')}.",
+        f"Mean reward of {plural(len(means), 'task')}, the hardest at the left, for {plural(len(models), 'model')}.",
         ROW * len(models),
         _cells(means, categories, models, step),
         mark={"type": "rect"},

@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from assay.fidelity.compare.comparison import BEYOND, CATEGORY, RELATIVE, Change, Comparison, Interval, Pair, SideBySide
-from assay.fidelity.compare.policy import Judgement
+from assay.fidelity.compare.policy import MetricRuling
 from assay.report.charts import (
     NAMES,
     ROW,
@@ -25,8 +25,8 @@ from assay.report.charts import (
     tip,
 )
 from assay.report.looks import HUES
-from assay.report.page import embedded, packed, scripts, templates
-from assay.report.words import NONE, THIN, count, counted, dollars, listed, markdown_table, percent, plain, points
+from assay.report.page import embed, pack, scripts, templates
+from assay.report.words import NONE, THIN, count, dollars, join, markdown_table, percent, plain, plural, points
 
 TABLE = 40
 """Tasks that moved in a table of the page; the JSON has all."""
@@ -60,7 +60,7 @@ def render(comparison: Comparison, read: Sequence[SideBySide], *, command: str |
             charts=drawn,
             looks={},
             profile=None,
-            named=named,
+            metric_name=metric_name,
             figure=figure,
             shift=shift,
             interval=interval,
@@ -70,7 +70,7 @@ def render(comparison: Comparison, read: Sequence[SideBySide], *, command: str |
             moves=moves,
             beyond=BEYOND,
             table=TABLE,
-            specs=Markup(embedded({name: packed(spec) for name, spec in drawn.items() if not isinstance(spec, str)})),
+            specs=Markup(embed({name: pack(spec) for name, spec in drawn.items() if not isinstance(spec, str)})),
             command=command,
             **scripts(),
         )
@@ -83,30 +83,30 @@ def headline(comparison: Comparison) -> str:
     if comparison.verdict is None:
         return lead(pairs[0]) if len(pairs) == 1 else _ranking(pairs)
     if len(pairs) == 1:
-        return f"{pairs[0].name} {_said(pairs[0])}."
-    return "; ".join(f"{pair.name} {_said(pair)}" for pair in pairs) + "."
+        return f"{pairs[0].name} {_ruling_words(pairs[0])}."
+    return "; ".join(f"{pair.name} {_ruling_words(pair)}" for pair in pairs) + "."
 
 
 def _about(pair: Pair) -> str:
     return f"{pair.candidate.name} against {pair.baseline.name}"
 
 
-def _said(pair: Pair) -> str:
+def _ruling_words(pair: Pair) -> str:
     verb = {"pass": "passes", "warn": "passes with a warning", "fail": "fails", "inconclusive": "is inconclusive"}
-    telling = [named(one.metric) for one in pair.judgements if one.verdict == pair.verdict]
+    telling = [metric_name(one.metric) for one in pair.judgements if one.verdict == pair.verdict]
     if pair.verdict in (None, "pass"):
         return verb["pass"] if pair.verdict else "is not judged"
-    return f"{verb[pair.verdict]} on {listed(telling)}"
+    return f"{verb[pair.verdict]} on {join(telling)}"
 
 
 def _ranking(pairs: Sequence[Pair]) -> str:
     shown = [pair for pair in pairs if (p := pair.change("score").p_holm) is not None and p <= 0.05]
     below = [pair.name for pair in shown if (pair.change("score").shift or 0) < 0]
     above = [pair.name for pair in shown if (pair.change("score").shift or 0) > 0]
-    parts = [f"{listed(names)} {word}" for names, word in ((above, "above"), (below, "below")) if names]
+    parts = [f"{join(names)} {word}" for names, word in ((above, "above"), (below, "below")) if names]
     rest = [pair.name for pair in pairs if pair not in shown]
     if rest:
-        parts.append(f"no difference shown for {listed(rest)}")
+        parts.append(f"no difference shown for {join(rest)}")
     return f"Against {pairs[0].baseline.name}, after Holm's correction: {'; '.join(parts)}."
 
 
@@ -126,17 +126,17 @@ def lead(pair: Pair) -> str:
 def moves(pair: Pair) -> str:
     """How many tasks moved which way, and how many of them beyond their repeats."""
     if not pair.moved:
-        return f"Of {counted(pair.tasks, 'task')}, none moved."
-    text = f"Of {counted(pair.tasks, 'task')}, {pair.worse:,} got worse and {pair.better:,} better. "
+        return f"Of {plural(pair.tasks, 'task')}, none moved."
+    text = f"Of {plural(pair.tasks, 'task')}, {pair.worse:,} got worse and {pair.better:,} better. "
     if min(min(task.repeats) for task in pair.moved) < 2 and not pair.beyond:
         return f"{text}With so few repeats no single task can be told to have moved."
     return (
-        f"{text}{counted(pair.beyond, 'task')} moved beyond what {'its' if pair.beyond == 1 else 'their'} repeats "
+        f"{text}{plural(pair.beyond, 'task')} moved beyond what {'its' if pair.beyond == 1 else 'their'} repeats "
         f"explain (permutation test, 5{THIN}% each); {pair.beyond_by_chance:.1f} would if nothing had changed."
     )
 
 
-def named(metric: str) -> str:
+def metric_name(metric: str) -> str:
     """A metric in words; a category by its name."""
     return metric.removeprefix(CATEGORY) if metric.startswith(CATEGORY) else metric.replace("_", " ")
 
@@ -193,17 +193,17 @@ def markdown(comparison: Comparison) -> str:
 
 def notes(pair: Pair) -> list[str]:
     """What has to be known beside the figures."""
-    left_out = [f"{counted(number, 'task')} {why}" for why, number in pair.left_out.items()]
+    left_out = [f"{plural(number, 'task')} {why}" for why, number in pair.left_out.items()]
     told = [f"Not compared: {'; '.join(left_out)}."] if left_out else []
     if pair.differs:
         told.append(f"Not the same on both sides: {'; '.join(pair.differs)}.")
     return pair.notes + told
 
 
-def _cells(change: Change, judgement: Judgement | None) -> list[str]:
+def _cells(change: Change, judgement: MetricRuling | None) -> list[str]:
     metric = change.metric
     return [
-        named(metric),
+        metric_name(metric),
         figure(metric, change.baseline),
         figure(metric, change.candidate),
         shift(metric, change.shift),
@@ -261,7 +261,7 @@ def shifts_chart(comparison: Comparison, hues: Mapping[str, str]) -> Spec | str:
 
 def _limits(comparison: Comparison, order: list[str], low: float, high: float) -> Rows:
     """Where a score's drop becomes larger than the policy allows."""
-    judged = {named(one.metric): one for pair in comparison.pairs for one in pair.judgements}
+    judged = {metric_name(one.metric): one for pair in comparison.pairs for one in pair.judgements}
     return [
         {"metric": name, "limit": -100 * judged[name].may}
         for name in order
@@ -273,7 +273,7 @@ def _shift_row(name: str, change: Change) -> dict[str, Any]:
     tasks, runs = change.over_tasks, change.over_reruns
     return {
         "pair": name,
-        "metric": named(change.metric),
+        "metric": metric_name(change.metric),
         "shift": 100 * (change.shift or 0.0),
         "low": 100 * tasks.lower if tasks else None,
         "high": 100 * tasks.upper if tasks else None,
@@ -306,7 +306,7 @@ def tasks_chart(pair: Pair, color: str) -> Spec | str:
     size = number("tasks", legend=None, scale={"domain": [0, max(counts.values())], "range": [0, 700]})
     tooltip = [tip(title) for title in ("baseline", "candidate", "tasks")]
     return chart(
-        f"Mean reward of the {counted(len(pair.moved), 'task')} that moved: {pair.worse} below the diagonal got worse, "
+        f"Mean reward of the {plural(len(pair.moved), 'task')} that moved: {pair.worse} below the diagonal got worse, "
         f"{pair.better} above it better.",
         320,
         rows,

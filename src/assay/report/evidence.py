@@ -5,16 +5,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from assay.fidelity.review.review import WHOSE, explains, settled, shown
+from assay.fidelity.review.review import WHOSE, explains, is_settled, rollouts_to_read
 from assay.fidelity.schema.evidence import (
     Explanation,
     Finding,
     Mark,
     Reproduced,
-    Reviewed,
+    ReviewState,
     Rung,
     RungName,
-    Spotted,
+    Sighting,
 )
 from assay.fidelity.schema.profile import Profile, Verdict
 from assay.report.cards import Shelf, place
@@ -58,7 +58,7 @@ class FindingView:
     explained: Explanation | None
     settled: bool
     """Explained by a person, or all of its shown rollouts laid at the model."""
-    spotted: list[tuple[Spotted, int | None]]
+    spotted: list[tuple[Sighting, int | None]]
     """Some of its rollouts, with their place among the page's cards."""
 
     @property
@@ -66,7 +66,7 @@ class FindingView:
         return max(0, self.finding.count - len(self.spotted))
 
 
-def seen(profile: Profile, shelf: Shelf, order: Sequence[str]) -> dict[str, list[FindingView]]:
+def finding_views(profile: Profile, shelf: Shelf, order: Sequence[str]) -> dict[str, list[FindingView]]:
     """By model, what machines found, the most frequent first."""
     views: dict[str, list[FindingView]] = {name: [] for name in order}
     for index, finding in enumerate(profile.findings):
@@ -82,21 +82,21 @@ def standing(profile: Profile) -> int:
     return sum(not _settled(one, profile.review.get(one.model, _UNREAD)) for one in profile.findings)
 
 
-_UNREAD = Reviewed(failing=0, sample=0, marked=0)
+_UNREAD = ReviewState(failing=0, sample=0, marked=0)
 
 
-def _settled(finding: Finding, found: Reviewed) -> bool:
-    return settled(finding, {(mark.task, mark.repeat): mark for mark in found.marks}, found.explained)
+def _settled(finding: Finding, found: ReviewState) -> bool:
+    return is_settled(finding, {(mark.task, mark.repeat): mark for mark in found.marks}, found.explained)
 
 
-def _spotted(finding: Finding, shelf: Shelf) -> list[tuple[Spotted, int | None]]:
-    first = {place(one.rollout) for one in shown(finding)}
+def _spotted(finding: Finding, shelf: Shelf) -> list[tuple[Sighting, int | None]]:
+    first = {place(one.rollout) for one in rollouts_to_read(finding)}
     at = [(one, shelf.places.get(place(one.rollout))) for one in finding.spotted]
     ranked = sorted(at, key=lambda pair: (place(pair[0].rollout) not in first, pair[1] is None))
     return ranked[:SHOWN]
 
 
-def told(found: Reviewed) -> list[tuple[Mark, int]]:
+def notable_marks(found: ReviewState) -> list[tuple[Mark, int]]:
     """A model's marks that say more than that it is the model's, and those with a note: each content once, with how
     many rollouts it holds for."""
     alike = Counter(mark.content for mark in found.marks)
@@ -142,8 +142,8 @@ class Within:
 
 def within(rung: Rung) -> Within | None:
     """The drawing of a rung that compares scores; None where it has no difference with its error."""
-    told: Mapping[str, Any] = rung.numbers
-    difference, se, margin = (told.get(name) for name in ("difference", "se", "margin"))
+    notable_marks: Mapping[str, Any] = rung.numbers
+    difference, se, margin = (notable_marks.get(name) for name in ("difference", "se", "margin"))
     if difference is None or se is None or not margin:
         return None
     low, high = difference - 1.645 * se, difference + 1.645 * se

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import get_args
 
 from assay.fidelity.gates import GATE_ORDER, applicable
-from assay.fidelity.schema.evidence import Reviewed
+from assay.fidelity.schema.evidence import ReviewState
 from assay.fidelity.schema.profile import Gate, ModelSummary, Profile, Repeats, TaskRow, Verdict
 from assay.report import charts
 from assay.report.looks import Look
-from assay.report.words import THIN, counted, dollars, listed, percent, points
+from assay.report.words import THIN, dollars, join, percent, plural, points
 
 _NUMBERS = {7: "seven", 8: "eight", 9: "nine"}
 
@@ -33,10 +33,10 @@ def verdict(gates: Sequence[Gate], *, original: bool = False) -> Headline:
     that_apply = " that apply" if len(needed) < len(GATE_ORDER) else ""
     number = _NUMBERS[len(needed)]
     passed = f"{tally['pass']} of {len(needed)} gates{that_apply} pass"
-    undecided = f"{listed(names['inconclusive'])} {'is' if tally['inconclusive'] == 1 else 'are'} inconclusive"
+    undecided = f"{join(names['inconclusive'])} {'is' if tally['inconclusive'] == 1 else 'are'} inconclusive"
     if names["fail"]:
         also = f", {undecided}" if names["inconclusive"] else ""
-        failed = f"the gate {names['fail'][0]} fails" if len(names["fail"]) == 1 else f"{listed(names['fail'])} fail"
+        failed = f"the gate {names['fail'][0]} fails" if len(names["fail"]) == 1 else f"{join(names['fail'])} fail"
         return Headline("fail", f"{passed}; {failed}{also}.", counts)
     if names["inconclusive"]:
         return Headline("inconclusive", f"No gate fails and {passed}; {undecided}.", counts)
@@ -77,7 +77,7 @@ def repeats(found: Repeats | None) -> str:
     if found.k_upper <= found.k_set:
         return f"{text} That is below one point: {found.k_upper} would be enough."
     return (
-        f"{text} For an SD of one point it needs {counted(found.k_star, 'repeat')} by the estimate, "
+        f"{text} For an SD of one point it needs {plural(found.k_star, 'repeat')} by the estimate, "
         f"{found.k_upper} to be sure."
     )
 
@@ -91,7 +91,7 @@ def difficulty(tables: Mapping[str, Sequence[TaskRow]]) -> str:
         return ""
     never, always = sum(max(row) <= 0 for row in known), sum(min(row) >= 1 for row in known)
     return (
-        f"Of {counted(len(means), 'task')}, no model ever scored on {never:,}; every model scored full marks each time "
+        f"Of {plural(len(means), 'task')}, no model ever scored on {never:,}; every model scored full marks each time "
         f"on {always:,}."
     )
 
@@ -121,7 +121,7 @@ def original(profile: Profile) -> str:
     text: list[str] = []
     if profile.reproduced:
         got = sum(one.verdict in ("identical", "equivalent") for one in profile.reproduced)
-        text.append(f"The original code gives {got} of {counted(len(profile.reproduced), 'published score')}.")
+        text.append(f"The original code gives {got} of {plural(len(profile.reproduced), 'published score')}.")
     for name, found in profile.parity.items():
         words = {"inconclusive": "neither shown to be the same nor to differ", "not run": "not compared"}
         what = words.get(found.verdict, found.verdict)
@@ -135,7 +135,7 @@ def machines(profile: Profile, open_findings: int) -> str:
         return ""
     models = len({finding.model for finding in profile.findings})
     return (
-        f"{counted(len(profile.findings), 'finding')} in the rollouts of {counted(models, 'model')}, "
+        f"{plural(len(profile.findings), 'finding')} in the rollouts of {plural(models, 'model')}, "
         f"{f'{open_findings:,} still to be' if open_findings else 'all'} accounted for. A finding is a reason to read, "
         "not a verdict."
     )
@@ -146,26 +146,26 @@ def suspects(profile: Profile) -> str:
     if not profile.suspects:
         return ""
     signs = Counter(sign for one in profile.suspects for sign in one.signs)
-    told = listed([f"{sign} {number:,}" for sign, number in signs.most_common()])
+    told = join([f"{sign} {number:,}" for sign, number in signs.most_common()])
     likely = sum(one.suspicion > 0.5 for one in profile.suspects)
     return (
-        f"{counted(len(profile.suspects), 'task')} of {profile.benchmark.tasks:,} "
+        f"{plural(len(profile.suspects), 'task')} of {profile.benchmark.tasks:,} "
         f"{'bears a sign' if len(profile.suspects) == 1 else 'bear signs'} that something may be wrong: {told}. "
         f"The suspicion is above one half for {likely:,}."
     )
 
 
-def persons(review: Mapping[str, Reviewed]) -> str:
+def persons(review: Mapping[str, ReviewState]) -> str:
     """How far reading has come, and what came of it."""
     sample, marked = sum(found.sample for found in review.values()), sum(found.marked for found in review.values())
     if not sample:
         return ""
     faults = sum((Counter(found.faults) for found in review.values()), Counter[str]())
     if not marked:
-        return f"Nobody has read any of the {counted(sample, 'sampled failure')} yet."
+        return f"Nobody has read any of the {plural(sample, 'sampled failure')} yet."
     others = marked - faults["model"]
     return (
-        f"{marked:,} of {counted(sample, 'sampled failure')} {'is' if marked == 1 else 'are'} read; "
+        f"{marked:,} of {plural(sample, 'sampled failure')} {'is' if marked == 1 else 'are'} read; "
         f"{'none is' if not others else f'{others:,} is' if others == 1 else f'{others:,} are'} laid elsewhere than at "
         "the model."
     )
@@ -176,10 +176,10 @@ def facts(profile: Profile) -> list[str]:
     ran = [model for model in profile.models.values() if model.ran]
     rollouts, failures = sum(model.rollouts for model in ran), sum(model.failures for model in ran)
     return [
-        counted(profile.benchmark.tasks, "task"),
+        plural(profile.benchmark.tasks, "task"),
         f"suite {profile.suite}",
-        counted(len(ran), "model") + (f" of {len(profile.models)}" if len(ran) < len(profile.models) else ""),
-        counted(rollouts, "scored rollout"),
-        counted(failures, "failure"),
+        plural(len(ran), "model") + (f" of {len(profile.models)}" if len(ran) < len(profile.models) else ""),
+        plural(rollouts, "scored rollout"),
+        plural(failures, "failure"),
         *([dollars(sum(costs))] if (costs := [model.cost_usd for model in ran if model.cost_usd is not None]) else []),
     ]

@@ -19,7 +19,7 @@ from assay.fidelity.review.marks import Key
 from assay.fidelity.review.readings import readings
 from assay.fidelity.schema.profile import Profile, Reading
 from assay.report import charts, evidence, findings, words
-from assay.report.cards import Shelf, candidates, cards, chosen, laid_out, place
+from assay.report.cards import Shelf, candidates, cards, choose, lay_out, place
 from assay.report.charts import Tables
 from assay.report.looks import looks, tiers
 
@@ -40,7 +40,7 @@ def publish(
     tables = {name: found.table() for name, found in results.items()}
     there = candidates(results)
     keys: dict[str, list[Key]] = {name: [] for name in runs}
-    for one in (picked := chosen(there, profile)):
+    for one in (picked := choose(there, profile)):
         keys[one.model].append((one.task, one.repeat))
     found = {
         place(one): one for name, run in runs.items() for one in readings(run, name, results[name].tasks, keys[name])
@@ -104,7 +104,7 @@ def render(
             charts=drawn,
             findings=findings,
             evidence=evidence,
-            machines=evidence.seen(profile, shelf, [*look]),
+            machines=evidence.finding_views(profile, shelf, [*look]),
             standing=evidence.standing(profile),
             shelf=shelf,
             absence=charts.absence,
@@ -117,14 +117,14 @@ def render(
             failing=len(readings) if failing is None else failing,
             costs=costs,
             counts={field: Counter(getattr(reading, field) for reading in readings) for field in ("model", "category")},
-            specs=Markup(embedded({name: packed(spec) for name, spec in drawn.items() if not isinstance(spec, str)})),
+            specs=Markup(embed({name: pack(spec) for name, spec in drawn.items() if not isinstance(spec, str)})),
             command=command,
             **scripts(),
         )
     )
 
 
-def packed(spec: charts.Spec) -> charts.Spec:
+def pack(spec: charts.Spec) -> charts.Spec:
     """The spec with its rows turned into columns, each a list of distinct values and an index a row: a tenth of the
     size. `page.js` turns them back."""
     rows: list[dict[str, Any]] = spec["data"]["values"]
@@ -137,7 +137,7 @@ def packed(spec: charts.Spec) -> charts.Spec:
     return {**spec, "data": {"columns": columns}}
 
 
-def embedded(value: Any) -> str:
+def embed(value: Any) -> str:
     """JSON that can stand in a script element: no `<` to end it, no character that HTML or UTF-8 refuses."""
     text = json.dumps(_cleaned(value), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
@@ -165,7 +165,7 @@ def templates() -> Environment:
         lstrip_blocks=True,
         finalize=_printed,
     )
-    filters = (*words.FILTERS, evidence.tone, laid_out)
+    filters = (*words.FILTERS, evidence.tone, lay_out)
     environment.filters |= {one.__name__: one for one in filters}  # pyright: ignore[reportUnknownMemberType]
     return environment
 

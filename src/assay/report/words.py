@@ -24,7 +24,7 @@ def legible(text: str) -> str:
     return _UNSEEN.sub(lambda found: f"[U+{ord(found[0]):04X}]", text)
 
 
-def clipped(text: str, limit: int) -> str:
+def clip(text: str, limit: int) -> str:
     """The text, or its beginning and end where it is longer than `limit` characters, saying how much is left out."""
     if len(text) <= limit:
         return text
@@ -60,7 +60,7 @@ def count(number: float | None) -> str:
     return NONE if number is None else f"{number:,.0f}"
 
 
-def counted(number: int, noun: str) -> str:
+def plural(number: int, noun: str) -> str:
     """`1 task`, `240 tasks`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
@@ -102,7 +102,7 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60}{THIN}h {minutes % 60}{THIN}min"
 
 
-def listed(words: list[str]) -> str:
+def join(words: list[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
 
@@ -117,10 +117,10 @@ def figure(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return clipped(value if isinstance(value, str) else json.dumps(_rounded(value), ensure_ascii=False), 600)
+    return clip(value if isinstance(value, str) else json.dumps(_rounded(value), ensure_ascii=False), 600)
 
 
-FILTERS = (percent, points, count, counted, short_count, dollars, duration, figure, clipped, prose)
+FILTERS = (percent, points, count, plural, short_count, dollars, duration, figure, clip, prose)
 """What a template of a page may use."""
 
 

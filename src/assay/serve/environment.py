@@ -36,7 +36,7 @@ from assay.benchmark import Benchmark, Environment, Session, replies
 from assay.collect.plan import seed_of
 from assay.digest import task_digest
 from assay.errors import ToolError, UsageError
-from assay.gyms.nemo_gym.rows import OWN, ROLLOUT_INDEX, TASK_INDEX, Own, Row, scored, turns_of
+from assay.gyms.nemo_gym.rows import OWN, ROLLOUT_INDEX, TASK_INDEX, Own, Row, score_fields, turns_of
 from assay.model.dialects.serving import BadRequest
 from assay.model.wrappers.role import InRole
 from assay.serve.http import Callers, read_body
@@ -365,7 +365,7 @@ def _verified(row: Row, score: Score) -> Row:
     for name, value in {"reward": score.reward, **score.metrics}.items():
         if not math.isfinite(value):
             raise ValueError(f"the verifier returned the {name} {value!r}; expected a finite number")
-    return {**scored(score), **row, "reward": float(score.reward)}
+    return {**score_fields(score), **row, "reward": float(score.reward)}
 
 
 async def _aggregate(request: Request) -> Response:

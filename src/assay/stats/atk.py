@@ -71,7 +71,7 @@ def maj_at_k(
     if min(ks, default=1) < 1 or max(ks, default=0) > most:
         raise ValueError(f"k = {ks}; expected 1 <= k <= {most}, the most attempts at a task")
     if most > EXACT:
-        return _drawn(answers, rewards, ks)
+        return _by_drawing(answers, rewards, ks)
     found: dict[int, float] = {}
     groups = [(len(a), *_groups(a, r)) for a, r in zip(answers, rewards, strict=True)]
     for k in ks:
@@ -101,7 +101,7 @@ def _expected(groups: tuple[tuple[int, float], ...], silent: int, k: int) -> flo
     return won / math.comb(sum(count for count, _ in groups) + silent, k)
 
 
-def _drawn(
+def _by_drawing(
     answers: Sequence[Sequence[Hashable | None]], rewards: Sequence[Sequence[float]], ks: Sequence[int]
 ) -> dict[int, float]:
     """The same by drawing: each draw puts every task's attempts in a random order, of which the first k are a subset.

@@ -11,14 +11,14 @@ from numpy.typing import ArrayLike
 from assay.stats.distributions import normal_quantile
 from assay.stats.moments import Moments, common
 
-Verdict = Literal["equivalent", "different", "inconclusive"]
+EquivalenceResult = Literal["equivalent", "different", "inconclusive"]
 
 
 @dataclass(frozen=True)
 class Equivalence:
     """Whether two runs give the same score up to a margin, by two one-sided tests at 5 %."""
 
-    verdict: Verdict
+    verdict: EquivalenceResult
     difference: float
     """D = A - B over the tasks that both have scored."""
     se: float | None
@@ -93,7 +93,7 @@ def rerun_noise(scored: Moments) -> Noise | None:
     return Noise(within * per_within, within, bounded=True)
 
 
-def equivalence_verdict(difference: float, se: float, margin: float) -> Verdict:
+def equivalence_verdict(difference: float, se: float, margin: float) -> EquivalenceResult:
     """TOST's answer at 5 % on each side, for any difference with a known SE."""
     reach = normal_quantile(0.95) * se
     if abs(difference) + reach <= margin:

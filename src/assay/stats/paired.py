@@ -214,7 +214,7 @@ def _rerun_se(a: Moments, b: Moments, ratio: float) -> float | None:
     return math.sqrt(float((noise_b_T + ratio**2 * noise_a_T).sum())) / noise_a_T.size
 
 
-def moved(baseline_K: Sequence[float], candidate_K: Sequence[float]) -> tuple[float, float]:
+def move_test(baseline_K: Sequence[float], candidate_K: Sequence[float]) -> tuple[float, float]:
     """Whether one task's scores differ by more than its repeats do: the two-sided p-value, and the chance that it is
     at most .05 where nothing has changed but the order in which the scores came.
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from numpy.typing import ArrayLike
 
-from assay.stats.compare import Verdict, equivalence_verdict, rerun_noise
+from assay.stats.compare import EquivalenceResult, equivalence_verdict, rerun_noise
 from assay.stats.moments import moments
 
 
@@ -13,9 +13,9 @@ from assay.stats.moments import moments
 class Reproduction:
     """Whether a run gives a published score up to a margin, with two one-sided tests at 5 %."""
 
-    verdict: Verdict
+    verdict: EquivalenceResult
     """With the published number's own noise, at `published_repeats`."""
-    verdict_if_exact: Verdict
+    verdict_if_exact: EquivalenceResult
     """If the published number had no sampling noise (endless repeats behind it): a sensitivity line."""
     difference: float
     """The run's score minus the published one."""
@@ -74,8 +74,8 @@ def reproduction(
     k0 = fewest_repeats(published, unit, planned) if repeats is None else repeats
     difference = float(scored.means_T.mean()) - published
     se = se_if_exact = None
-    verdict: Verdict = "inconclusive"
-    verdict_if_exact: Verdict = "inconclusive"
+    verdict: EquivalenceResult = "inconclusive"
+    verdict_if_exact: EquivalenceResult = "inconclusive"
     noise = rerun_noise(scored)
     if noise is not None:
         own = noise.variance + unit**2 / 12

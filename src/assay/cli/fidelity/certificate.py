@@ -20,7 +20,7 @@ from assay.fidelity.certificate.certificate import rendered
 from assay.fidelity.certificate.schema import NAME, Certificate
 from assay.fidelity.certificate.validity import Validity
 from assay.report.certificate import headline, renderings
-from assay.report.words import counted, legible
+from assay.report.words import legible, plural
 from assay.store import write_bytes
 
 STYLES = {"ok": "green", "expired": "yellow", "forged": "red bold", "not looked at": "dim"}
@@ -150,7 +150,7 @@ def _show_made(made: Certificate) -> None:
     fates = Counter(run.fate for run in made.registry.runs)
     for fate in ("left out", "thrown away"):
         if count := fates[fate]:
-            print(f"  {counted(count, 'run')} of this benchmark {'was' if count == 1 else 'were'} {fate}: it says so")
+            print(f"  {plural(count, 'run')} of this benchmark {'was' if count == 1 else 'were'} {fate}: it says so")
 
 
 def _show_found(path: Path, found: Validity) -> None:

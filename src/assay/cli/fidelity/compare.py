@@ -15,7 +15,7 @@ from assay.fidelity.compare.compare import side_by_side
 from assay.fidelity.compare.comparison import BEYOND, Pair
 from assay.fidelity.compare.policy import DEFAULT, load
 from assay.report import comparison as report
-from assay.report.words import clipped, legible
+from assay.report.words import clip, legible
 from assay.store import write_json
 
 TASKS = 10
@@ -113,7 +113,7 @@ def _metrics(pair: Pair) -> Table:
             runs = change.over_reruns
             half = report.shift(change.metric, (runs.upper - runs.lower) / 2).lstrip("+") if runs else "–"
             table.add_row(
-                Text(legible(report.named(change.metric))),
+                Text(legible(report.metric_name(change.metric))),
                 report.figure(change.metric, change.baseline),
                 report.figure(change.metric, change.candidate),
                 report.shift(change.metric, change.shift),
@@ -128,7 +128,7 @@ def _moved(pair: Pair) -> Table:
     table = _table("task", "baseline", "candidate", "p")
     for task in pair.moved[:TASKS]:
         means = f"{task.baseline:.3g}", f"{task.candidate:.3g}"
-        name, style = Text(legible(clipped(task.task, 60))), "" if task.p <= BEYOND else "dim"
+        name, style = Text(legible(clip(task.task, 60))), "" if task.p <= BEYOND else "dim"
         table.add_row(name, *means, report.p_value(task.p), style=style)
     return table
 
@@ -136,6 +136,6 @@ def _moved(pair: Pair) -> Table:
 def _judgements(pair: Pair) -> Table:
     table = _table("policy", "verdict", "why")
     for one in pair.judgements:
-        name = Text(legible(report.named(one.metric)))
+        name = Text(legible(report.metric_name(one.metric)))
         table.add_row(name, Text(one.verdict, style=STYLES[one.verdict]), Text(one.reason))
     return table

@@ -12,8 +12,8 @@ from rich.text import Text
 
 from assay.fidelity.failures import Failures
 from assay.fidelity.failures import failures as look
-from assay.fidelity.schema.evidence import Finding, Spotted, SuspectTask
-from assay.report.words import NONE, count, counted, legible
+from assay.fidelity.schema.evidence import Finding, Sighting, SuspectTask
+from assay.report.words import NONE, count, legible, plural
 
 SUSPECTS = 10
 """Suspect tasks that are shown."""
@@ -53,7 +53,7 @@ def failures(folder: Path, /, *, model: str | None = None, json: bool = False) -
 
 def _show_model(console: Console, name: str, rollouts: int, findings: Sequence[Finding]) -> None:
     own = [one for one in findings if one.scope != "failure"]
-    said = f": {counted(rollouts, 'rollout')}" + ("" if own else ", nothing found")
+    said = f": {plural(rollouts, 'rollout')}" + ("" if own else ", nothing found")
     console.print(_heading(name).append(said, style="not bold"))
     if own:
         table = _table("finding", "suspect", "of all", "example")
@@ -63,7 +63,7 @@ def _show_model(console: Console, name: str, rollouts: int, findings: Sequence[F
     console.print()
 
 
-def _example(spotted: Sequence[Spotted]) -> Text:
+def _example(spotted: Sequence[Sighting]) -> Text:
     if not spotted:
         return Text(NONE)
     first = spotted[0]

@@ -15,7 +15,7 @@ from assay.fidelity.profile import contenders_of, read_plan
 from assay.fidelity.results.contender import strongest
 from assay.fidelity.results.repeats import TARGET_POINTS, Cost, Outlook, outlook
 from assay.fidelity.results.results import read
-from assay.report.words import NONE, count, counted, dollars, duration, points, short_count
+from assay.report.words import NONE, count, dollars, duration, plural, points, short_count
 
 
 def repeats(run: Path, /, *, target: float = TARGET_POINTS, json: bool = False) -> None:
@@ -56,7 +56,7 @@ def _write(value: object) -> None:
 
 def _show(found: Outlook) -> None:
     console = Console(highlight=False)
-    whole = f"{counted(found.tasks, 'task')} × {counted(found.repeats, 'repeat')}"
+    whole = f"{plural(found.tasks, 'task')} × {plural(found.repeats, 'repeat')}"
     console.print(f"[bold]{escape(found.benchmark)} on {escape(found.model)}[/]: {whole}")
     said = found.independence
     if said.verdict == "dependent":

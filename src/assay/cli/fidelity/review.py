@@ -20,27 +20,27 @@ from assay.config import assay_toml, load_model
 from assay.errors import UnknownName, UsageError
 from assay.fidelity.gates.failures import failures_gate
 from assay.fidelity.profile import compute_with_results, contenders_of, read_plan
-from assay.fidelity.results.contender import measured
+from assay.fidelity.results.contender import measured_models
 from assay.fidelity.results.results import Results
 from assay.fidelity.review.judge import (
     FAULTS,
     TRUSTED,
     TRUSTED_LOWER,
+    JudgeAgreement,
     Proposals,
-    Standing,
+    judge_agreements,
     propose,
-    standings,
     unproposed,
 )
-from assay.fidelity.review.marks import bring, contents_of, keep, read_said
-from assay.fidelity.review.review import SAMPLE, Opened, drawn, failing, opened, settled
+from assay.fidelity.review.marks import bring, contents_of, keep, read_remarks
+from assay.fidelity.review.review import SAMPLE, OpenRollout, draw, failing, is_settled, open_rollouts
 from assay.fidelity.review.review import review as review_of
-from assay.fidelity.schema.evidence import Explanation, Finding, Mark, Reviewed, Said
+from assay.fidelity.schema.evidence import Explanation, Finding, Mark, Remark, ReviewState
 from assay.fidelity.schema.profile import Gate
 from assay.model import connect
 from assay.model.wrappers.guard import Guarded
 from assay.report.page import publish
-from assay.report.words import counted, legible
+from assay.report.words import legible, plural
 
 CONCURRENCY = 8
 """Requests in flight to a judge."""
@@ -87,9 +87,9 @@ def review(
         raise UnknownName("model with failures to read in this profile", model, table.results)
     console = Console(highlight=False)
     if summary:
-        _show(console, table, read_said(folder))
+        _show(console, table, read_remarks(folder))
         return 0
-    before = read_said(folder)
+    before = read_remarks(folder)
     if marks is not None:
         _tell_added(bring(folder, marks, read_plan(folder).suite.models, table.shares), table)
     else:
@@ -99,13 +99,13 @@ def review(
         walk = Walk(
             folder,
             [screen for name in chosen for screen in table.screens(name)],
-            read_said(folder),
+            read_remarks(folder),
             by or _who(),
             keys(),
             console,
         )
         walk.go()
-    said = read_said(folder)
+    said = read_remarks(folder)
     _show(console, table, said)
     if said != before:
         made, results = asyncio.run(compute_with_results(folder))
@@ -130,15 +130,15 @@ class _Table:
     def run(self, name: str) -> Path:
         return self.folder / "runs" / name
 
-    def sampled(self, name: str) -> list[Opened]:
-        keys = drawn(failing(self.results[name]), self.sample)
-        found = opened(self.run(name), name, self.results[name], keys)
+    def sampled(self, name: str) -> list[OpenRollout]:
+        keys = draw(failing(self.results[name]), self.sample)
+        found = open_rollouts(self.run(name), name, self.results[name], keys)
         return [found[key] for key in keys]
 
     def screens(self, name: str) -> list[Screen]:
         return screens(self.run(name), name, self.results[name], self.findings[name], self.sample)
 
-    def reviews(self, said: Sequence[Said], sample: int) -> dict[str, Reviewed]:
+    def reviews(self, said: Sequence[Remark], sample: int) -> dict[str, ReviewState]:
         return {
             name: review_of(name, found, said, contents_of(self.run(name), name, said), sample)
             for name, found in self.results.items()
@@ -147,7 +147,7 @@ class _Table:
 
 def _lay_out(folder: Path, sample: int) -> _Table:
     plan = read_plan(folder)
-    chosen = measured(plan.suite, contenders_of(folder, plan))
+    chosen = measured_models(plan.suite, contenders_of(folder, plan))
     results = {one.name: one.results for one in chosen}
     findings = {one.name: list(one.findings) for one in chosen}
     return _Table(folder, results, findings, sample)
@@ -163,9 +163,9 @@ def _who() -> str:
     return asked.stdout.strip() or getpass.getuser()
 
 
-def _tell_added(added: Sequence[Said], table: _Table) -> None:
+def _tell_added(added: Sequence[Remark], table: _Table) -> None:
     marks = sum(isinstance(one, Mark) for one in added)
-    print(f"added: {counted(marks, 'mark')}, {counted(len(added) - marks, 'explanation')}")
+    print(f"added: {plural(marks, 'mark')}, {plural(len(added) - marks, 'explanation')}")
     for one in added:
         found = [finding.detector for finding in table.findings.get(one.model, ())]
         if isinstance(one, Explanation) and one.detector not in found:
@@ -173,15 +173,15 @@ def _tell_added(added: Sequence[Said], table: _Table) -> None:
             print(f"  no finding is named {legible(one.detector)}; of {legible(one.model)} there are: {legible(known)}")
 
 
-def _ask(folder: Path, name: str, rollouts: Sequence[Opened]) -> None:
+def _ask(folder: Path, name: str, rollouts: Sequence[OpenRollout]) -> None:
     """Have a judge propose marks for what it has not seen yet, and tell what came of it."""
     by, server = load_model(name, own=assay_toml())
     if server.answers_tasks:
         raise UsageError(f"--judge {name}: it answers tasks alone; expected a model that reads")
-    waiting = unproposed(rollouts, read_said(folder), by)
+    waiting = unproposed(rollouts, read_remarks(folder), by)
     if not waiting:
         return
-    print(f"{by} reads {counted(len(waiting), 'rollout')} …", flush=True)
+    print(f"{by} reads {plural(len(waiting), 'rollout')} …", flush=True)
 
     async def ask() -> Proposals:
         model = Guarded(connect(server), server, concurrency=CONCURRENCY)
@@ -195,12 +195,12 @@ def _ask(folder: Path, name: str, rollouts: Sequence[Opened]) -> None:
     except KeyboardInterrupt:
         print("stopped; what it said so far is kept")
         return
-    print(f"{by}: {counted(found.made, 'mark')} proposed of {len(waiting)} asked for, {found.unreadable} can't be read")
+    print(f"{by}: {plural(found.made, 'mark')} proposed of {len(waiting)} asked for, {found.unreadable} can't be read")
     if found.failed:
-        print(f"{counted(found.failed, 'call')} failed, the last: {legible(found.error)}")
+        print(f"{plural(found.failed, 'call')} failed, the last: {legible(found.error)}")
 
 
-def _show(console: Console, table: _Table, said: Sequence[Said]) -> None:
+def _show(console: Console, table: _Table, said: Sequence[Remark]) -> None:
     """How far it has come: each model, each judge, and what the gate says."""
     reviews = table.reviews(said, table.sample)
     models = Table(box=None, pad_edge=False)
@@ -217,7 +217,7 @@ def _show(console: Console, table: _Table, said: Sequence[Said]) -> None:
         )
     console.print(models)
     console.print(Text("settled: findings explained, or read and found to be the model's", style="dim"))
-    for standing in standings(said):
+    for standing in judge_agreements(said):
         _show_standing(console, standing)
     gate = failures_gate(
         table.reviews(said, SAMPLE), [finding for found in table.findings.values() for finding in found]
@@ -225,16 +225,16 @@ def _show(console: Console, table: _Table, said: Sequence[Said]) -> None:
     _show_gate(console, gate)
 
 
-def _settled(findings: Sequence[Finding], found: Reviewed) -> str:
+def _settled(findings: Sequence[Finding], found: ReviewState) -> str:
     marks = {(mark.task, mark.repeat): mark for mark in found.marks}
-    return f"{sum(settled(finding, marks, found.explained) for finding in findings)}/{len(findings)}"
+    return f"{sum(is_settled(finding, marks, found.explained) for finding in findings)}/{len(findings)}"
 
 
 def _show_gate(console: Console, gate: Gate) -> None:
     console.print(Text.assemble("\nfailures: ", (gate.verdict, STYLES[gate.verdict]), f". {legible(gate.reason)}"))
 
 
-def _show_standing(console: Console, standing: Standing) -> None:
+def _show_standing(console: Console, standing: JudgeAgreement) -> None:
     """A judge's agreement with persons: the table, kappa, and whether its marks are worth counting."""
     kappa, interval = standing.agreement.kappa, standing.agreement.interval
     table = Table(box=None, pad_edge=False, title=Text(f"\n{standing.by} against persons"), title_justify="left")

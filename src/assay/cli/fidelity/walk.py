@@ -11,11 +11,11 @@ from rich.text import Text
 from assay.cli.fidelity.keys import Keys
 from assay.fidelity.results.results import Results
 from assay.fidelity.review.marks import Key, explanations, keep, persons
-from assay.fidelity.review.review import WHOSE, Opened, drawn, failing, opened, settled, shown
-from assay.fidelity.review.transcript import asked, attempt
-from assay.fidelity.schema.evidence import Explanation, Fault, Finding, Mark, Said
+from assay.fidelity.review.review import WHOSE, OpenRollout, draw, failing, is_settled, open_rollouts, rollouts_to_read
+from assay.fidelity.review.transcript import attempt, prompt_pieces
+from assay.fidelity.schema.evidence import Explanation, Fault, Finding, Mark, Remark
 from assay.fidelity.schema.profile import Piece, Voice
-from assay.report.words import clipped, legible
+from assay.report.words import clip, legible
 from assay.types import Failure
 
 FAULTS: dict[str, Fault] = {"m": "model", "v": "verifier", "t": "task", "i": "infrastructure", "u": "unclear"}
@@ -32,7 +32,7 @@ class Screen:
     model: str
     place: str
     """Such as `3 of 10, drawn from 34 failing`."""
-    rollout: Opened | None = None
+    rollout: OpenRollout | None = None
     finding: Finding | None = None
     """What the rollout is shown for, where it is not of the sample."""
     evidence: str = ""
@@ -41,10 +41,10 @@ class Screen:
 def screens(run: Path, model: str, results: Results, findings: Sequence[Finding], sample: int) -> list[Screen]:
     """All that is to be read of a model: each finding with its rollouts, and then the sample."""
     fallen = failing(results)
-    chosen = drawn(fallen, sample)
-    spotted = {finding.detector: shown(finding) for finding in findings}
+    chosen = draw(fallen, sample)
+    spotted = {finding.detector: rollouts_to_read(finding) for finding in findings}
     keys = [*chosen, *((s.rollout.task, s.rollout.repeat) for found in spotted.values() for s in found)]
-    there = opened(run, model, results, keys)
+    there = open_rollouts(run, model, results, keys)
     made: list[Screen] = []
     for number, finding in enumerate(findings, 1):
         place = f"finding {number} of {len(findings)}"
@@ -64,7 +64,7 @@ class Walk:
 
     folder: Path
     screens: Sequence[Screen]
-    said: list[Said]
+    said: list[Remark]
     by: str
     keys: Keys
     console: Console
@@ -115,9 +115,9 @@ class Walk:
     def _settled(self, finding: Finding) -> bool:
         read = [s.rollout for s in self.screens if s.rollout and s.finding is finding]
         by_key: dict[Key, Mark] = {one.rollout.key: mark for one in read if (mark := self._mark_of(one))}
-        return settled(finding, by_key, explanations(self.said, finding.model).values())
+        return is_settled(finding, by_key, explanations(self.said, finding.model).values())
 
-    def _mark_of(self, one: Opened) -> Mark | None:
+    def _mark_of(self, one: OpenRollout) -> Mark | None:
         return self._marks.get((one.model, one.content))
 
     @staticmethod
@@ -144,7 +144,7 @@ class Walk:
             if self._told:
                 self._say()
 
-    def _rollout(self, one: Opened, key: str) -> str:
+    def _rollout(self, one: OpenRollout, key: str) -> str:
         """What a key does on a rollout; empty where it is still looked at."""
         if key in FAULTS:
             self._mark(one, FAULTS[key], self.keys.rest() or self._note)
@@ -193,7 +193,7 @@ class Walk:
             self._told = f"{_named(key)} is no key here: e explains the finding; Enter goes on, b back, s skip, q quit."
         return ""
 
-    def _mark(self, one: Opened, fault: Fault, note: str) -> None:
+    def _mark(self, one: OpenRollout, fault: Fault, note: str) -> None:
         ref = one.ref
         self._keep(
             Mark(
@@ -216,7 +216,7 @@ class Walk:
         proposed = "".join(f" {mark.by} had proposed {WHOSE[mark.fault]}: {mark.note}" for mark in same)
         self._told = f"{ref.task}, repeat {ref.repeat}: {WHOSE[fault]}.{proposed}"
 
-    def _keep(self, said: Said) -> None:
+    def _keep(self, said: Remark) -> None:
         keep(self.folder, said)
         self.said.append(said)
         self.kept += 1
@@ -238,15 +238,15 @@ class Walk:
             f"{finding.detector}: {finding.count:,} of {finding.of:,} rollouts; most likely {WHOSE[finding.suspect]}"
         )
         self._line(finding.reason)
-        for spotted in shown(finding):
+        for spotted in rollouts_to_read(finding):
             self._line(f"  {spotted.rollout.task}, repeat {spotted.rollout.repeat}: {spotted.evidence}", style="dim")
         also = "" if finding.scope == "run" else ", or by all of these rollouts being the model's fault"
         self._line(f"It is settled by your explanation{also}.", style="dim")
         self._line("e explain  Enter go on to its rollouts  b back  s skip  q quit", style="bold")
 
-    def _draw_rollout(self, one: Opened, screen: Screen) -> None:
+    def _draw_rollout(self, one: OpenRollout, screen: Screen) -> None:
         self._line(f"{one.rollout.task} · repeat {one.rollout.repeat}", style="bold")
-        for piece in asked(one.task):
+        for piece in prompt_pieces(one.task):
             self._piece(piece)
         self._attempt(attempt(one.rollout, one.task))
         self._heading("outcome")
@@ -290,7 +290,7 @@ class Walk:
         """The text; until all is asked for no more characters of it than `size`, and no more lines than go there."""
         if self._whole:
             return text
-        text, lines = clipped(text, size), max(6, size // 60)
+        text, lines = clip(text, size), max(6, size // 60)
         rows = text.split("\n")
         if len(rows) <= lines:
             return text
@@ -298,7 +298,7 @@ class Walk:
         return "\n".join([*rows[:half], f"[… {len(rows) - 2 * half:,} lines left out …]", *rows[-half:]])
 
     def _heading(self, title: str) -> None:
-        self._line(f"── {clipped(legible(title).replace(chr(10), ' '), 60)} ──", style="cyan")
+        self._line(f"── {clip(legible(title).replace(chr(10), ' '), 60)} ──", style="cyan")
 
     def _line(self, text: str, style: str = "") -> None:
         # A Text is never read as markup, and `legible` leaves no escape in it.

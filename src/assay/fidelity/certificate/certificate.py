@@ -32,7 +32,7 @@ from assay.fidelity.certificate.schema import Certificate, CertifiedBenchmark, C
 from assay.fidelity.gates import applicable
 from assay.fidelity.original import reference
 from assay.fidelity.original.parity import compare, verdict_of
-from assay.fidelity.original.published import Published, published, stated_in
+from assay.fidelity.original.published import Published, published_scores, published_toml
 from assay.fidelity.profile import Evidence, contenders_of, gather, read_plan
 from assay.fidelity.profile.build import known_gates, write
 from assay.fidelity.schema.evidence import Disagreement, Rung
@@ -100,7 +100,11 @@ def assemble(
 def describe(benchmark: Benchmark, plan: Plan) -> CertifiedBenchmark:
     """The benchmark as it is now. Raises UsageError where it has no tasks, InputError where published.toml is wrong."""
     tasks = tasks_of(benchmark, plan.limit)
-    facts, stated, sources = published(benchmark) or Published(), stated_in(benchmark), score_code(benchmark)
+    facts, stated, sources = (
+        published_scores(benchmark) or Published(),
+        published_toml(benchmark),
+        score_code(benchmark),
+    )
     return CertifiedBenchmark(
         name=benchmark.name,
         version=benchmark.version,
@@ -148,7 +152,7 @@ async def parity_flaws(folder: Path, benchmark: Benchmark) -> list[str]:
     found: list[str] = []
     for name in [] if benchmark.roles else [path for path in evidence_paths(folder) if path.endswith("/parity.json")]:
         run = (folder / name).parent
-        said, kept = reference.read_parity(folder / name), reference.stored(run)
+        said, kept = reference.read_parity(folder / name), reference.read_stored(run)
         if kept is None:
             found.append(f"{name} has no reference.jsonl beside it")
         elif (said.tasks_digest, said.code) == now:

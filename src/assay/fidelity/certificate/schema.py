@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from assay.fidelity.certificate.files import FileRecord
 from assay.fidelity.certificate.registry import Register
-from assay.fidelity.schema.evidence import ReferenceRecord, RungVerdict
+from assay.fidelity.schema.evidence import OriginalSource, RungResult
 from assay.fidelity.schema.profile import Gate, ModelSummary
 from assay.store import Rescored
 from assay.types import Kind, Role, RolloutLimits, Sampling
@@ -75,11 +75,11 @@ class CertifiedModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class CertifiedParity(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What `assay parity` found for one model, with the scores of the original code."""
 
-    verdict: RungVerdict
+    verdict: RungResult
     reason: str
     margin: float
     at: str
-    reference: ReferenceRecord
+    reference: OriginalSource
     by_repeat: list[float | None]
 
 

@@ -26,13 +26,13 @@ from assay.fidelity.compare.comparison import (
     Side,
     SideBySide,
 )
-from assay.fidelity.compare.policy import Case, Judgement, Policy, judge, rules, worst
+from assay.fidelity.compare.policy import Case, MetricRuling, Policy, judge, rules, worst
 from assay.fidelity.results.results import Results, read
 from assay.fidelity.results.summary import summarise
 from assay.fidelity.review.readings import reading
 from assay.fidelity.schema.profile import Reading
 from assay.stats.compare import holm
-from assay.stats.paired import difference, growth, moved
+from assay.stats.paired import difference, growth, move_test
 from assay.store import RunRecord, read_record, read_rollouts, read_tasks
 from assay.types import Rollout, Score, Task
 
@@ -261,10 +261,10 @@ def _absence(match: _Match, metric: str, both: int) -> str:
     return f"{both} task{'' if both == 1 else 's'} with a score on both sides; at least 2 are needed."
 
 
-def _judgements(policy: Policy, cases: Mapping[str, Mapping[str, Case]]) -> dict[str, list[Judgement]]:
+def _judgements(policy: Policy, cases: Mapping[str, Mapping[str, Case]]) -> dict[str, list[MetricRuling]]:
     """By pair, what the policy says of each metric."""
     known = dict.fromkeys(metric for found in cases.values() for metric in found if metric.startswith(CATEGORY))
-    judged: dict[str, list[Judgement]] = {name: [] for name in cases}
+    judged: dict[str, list[MetricRuling]] = {name: [] for name in cases}
     for rule in rules(policy, [metric.removeprefix(CATEGORY) for metric in known]):
         asked = {
             name: found.get(rule.metric, Case(absent="No task of it is compared.")) for name, found in cases.items()
@@ -280,11 +280,11 @@ def _pair(
     name: str,
     match: _Match,
     cases: Mapping[str, Case],
-    judgements: list[Judgement],
+    judgements: list[MetricRuling],
     p_holm: Mapping[str, Mapping[str, float]],
 ) -> Pair:
     changes = [_change(metric, case, p_holm[metric].get(name)) for metric, case in cases.items()]
-    tasks, by_chance = _moved(match)
+    tasks, by_chance = _moved_tasks(match)
     one, two = match.a.record, match.b.record
     settings = _unequal(one.identity, two.identity)
     settings += [(f"{key}'s version", versions) for key, versions in _unequal(one.versions, two.versions)]
@@ -349,7 +349,7 @@ def _change(metric: str, case: Case, p_holm: float | None) -> Change:
     )
 
 
-def _moved(match: _Match) -> tuple[list[MovedTask], float]:
+def _moved_tasks(match: _Match) -> tuple[list[MovedTask], float]:
     """The tasks whose mean is another, and how many would seem to have moved beyond their repeats by chance."""
     a_TK, b_TK = match.a.results.rewards_TK[match.rows_a], match.b.results.rewards_TK[match.rows_b]
     found: list[MovedTask] = []
@@ -358,7 +358,7 @@ def _moved(match: _Match) -> tuple[list[MovedTask], float]:
         mine, theirs = a_K[~np.isnan(a_K)], b_K[~np.isnan(b_K)]
         if not mine.size or not theirs.size:
             continue
-        p, chance = moved(mine.tolist(), theirs.tolist())
+        p, chance = move_test(mine.tolist(), theirs.tolist())
         by_chance += chance
         if mine.mean() != theirs.mean():
             found.append(

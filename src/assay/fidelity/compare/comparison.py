@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from assay.fidelity.compare.policy import Judgement, Policy, Verdict
+from assay.fidelity.compare.policy import MetricRuling, Policy, Ruling
 from assay.fidelity.schema.profile import Reading, Summary
 
 METRICS = ("score", "cost", "output_tokens", "failures", "no_answer", "token_cap")
@@ -103,8 +103,8 @@ class Pair(Struct, frozen=True, kw_only=True):
     """How many would if nothing had changed."""
     notes: list[str] = []
     """What is owed or failed, and what to make of it."""
-    judgements: list[Judgement] = []
-    verdict: Verdict | None = None
+    judgements: list[MetricRuling] = []
+    verdict: Ruling | None = None
     """Null without a policy."""
 
     def change(self, metric: str) -> Change:
@@ -124,7 +124,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
 
     pairs: list[Pair]
     policy: Policy | None
-    verdict: Verdict | None
+    verdict: Ruling | None
     """The worst of all pairs; null without a policy."""
     across: bool
     notes: list[str] = []

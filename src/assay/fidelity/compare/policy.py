@@ -14,7 +14,7 @@ from assay.errors import InputError, UnknownName
 from assay.stats.compare import holm
 from assay.stats.paired import ALPHA, Shift, Spread
 
-Verdict = Literal["pass", "warn", "inconclusive", "fail"]
+Ruling = Literal["pass", "warn", "inconclusive", "fail"]
 """From the best to the worst."""
 Over = Literal["tasks", "reruns"]
 
@@ -117,11 +117,11 @@ class Rule:
         return f"a {self.harm}" + (f" of {share * 100:.4g} point{'' if share == 0.01 else 's'}" if share else "")
 
 
-class Judgement(Struct, frozen=True, kw_only=True):
+class MetricRuling(Struct, frozen=True, kw_only=True):
     """What a policy says of one metric of one candidate. Numbers are shares: .02 is two points, or growth by 2 %."""
 
     metric: str
-    verdict: Verdict
+    verdict: Ruling
     reason: str
     """What follows from what, and where nothing does what would decide."""
     may: float
@@ -186,7 +186,7 @@ def rules(policy: Policy, categories: Iterable[str]) -> Iterator[Rule]:
             yield _rule(metric, limit)
 
 
-def judge(rule: Rule, cases: Mapping[str, Case], over: Over) -> dict[str, Judgement]:
+def judge(rule: Rule, cases: Mapping[str, Case], over: Over) -> dict[str, MetricRuling]:
     """What a rule says of each candidate, with Holm's correction over them.
 
     Pass: as much harm as allowed is ruled out (at a one-sided 2.5 %), and as much as the warning's where there is one.
@@ -206,14 +206,14 @@ def judge(rule: Rule, cases: Mapping[str, Case], over: Over) -> dict[str, Judgem
     }
 
 
-def worst(verdicts: Iterable[Verdict]) -> Verdict:
+def worst(verdicts: Iterable[Ruling]) -> Ruling:
     """What several verdicts come to."""
-    return max(verdicts, key=get_args(Verdict).index)
+    return max(verdicts, key=get_args(Ruling).index)
 
 
 @dataclass(frozen=True, slots=True)
 class _Decision:
-    verdict: Verdict
+    verdict: Ruling
     p_pass: float
     p_fail: float
     family: int
@@ -229,16 +229,16 @@ def _decide(rule: Rule, spreads: Mapping[str, Spread]) -> dict[str, _Decision]:
     p_pass, p_clear = at_least(rule.may), at_least(rule.may if rule.warn is None else rule.warn)
     found: dict[str, _Decision] = {}
     for name in spreads:
-        passes: Verdict = "pass" if p_clear[name] <= ALPHA else "warn"
-        fails: Verdict = "fail" if p_fail[name] <= ALPHA else "inconclusive"
+        passes: Ruling = "pass" if p_clear[name] <= ALPHA else "warn"
+        fails: Ruling = "fail" if p_fail[name] <= ALPHA else "inconclusive"
         verdict = passes if p_pass[name] <= ALPHA else fails
         found[name] = _Decision(verdict, p_pass[name], p_fail[name], len(spreads))
     return found
 
 
-def _judgement(rule: Rule, case: Case, over: Over, worlds: Sequence[tuple[_Decision, Spread]]) -> Judgement:
+def _judgement(rule: Rule, case: Case, over: Over, worlds: Sequence[tuple[_Decision, Spread]]) -> MetricRuling:
     again = "One repeat can't tell what a re-run would give: run 2 repeats or more on both sides."
-    undecided = Judgement(
+    undecided = MetricRuling(
         metric=rule.metric,
         verdict="inconclusive",
         reason=case.absent or again,
@@ -275,7 +275,7 @@ def _judgement(rule: Rule, case: Case, over: Over, worlds: Sequence[tuple[_Decis
 
 def _reason(rule: Rule, decision: _Decision) -> str:
     limit, warn = rule.harm_of(rule.may), rule.harm_of(rule.may if rule.warn is None else rule.warn)
-    said: dict[Verdict, str] = {
+    said: dict[Ruling, str] = {
         "pass": f"{warn} is ruled out",
         "warn": f"{limit} is ruled out, but not {warn}",
         "fail": f"{'more than ' if rule.may else ''}{limit} is shown",

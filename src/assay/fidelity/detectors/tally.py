@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from assay.fidelity.schema.evidence import Fault, Finding, RolloutRef, Spotted
+from assay.fidelity.schema.evidence import Fault, Finding, RolloutRef, Sighting
 
 MOST_SPOTTED = 200
 """Rollouts that a finding names at most; it counts all."""
@@ -13,13 +13,13 @@ class Tally:
 
     def __init__(self, model: str) -> None:
         self._model = model
-        self._spotted: list[Spotted] = []
+        self._spotted: list[Sighting] = []
         self.count = 0
 
     def add(self, task: str, repeat: int, evidence: str) -> None:
         self.count += 1
         if self.count <= MOST_SPOTTED:
-            self._spotted.append(Spotted(RolloutRef(self._model, task, repeat), evidence))
+            self._spotted.append(Sighting(RolloutRef(self._model, task, repeat), evidence))
 
     def finding(
         self, name: str, fault: Fault, of: int, what: str, meaning: str, scope: Literal["rollout", "run", "failure"]

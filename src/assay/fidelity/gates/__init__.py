@@ -44,14 +44,14 @@ def judge(facts: Facts, known: Sequence[Gate]) -> list[Gate]:
     """All gates, in their order: those that are `known`, and the others by the facts."""
     given = {gate.name: gate for gate in known}
     tests = {rule.name: test for rule in GATES if rule.test and (test := rule.test(facts))}
-    facts = dataclasses.replace(facts, tests=corrected(tests))
+    facts = dataclasses.replace(facts, tests=correct(tests))
     made: list[Gate] = []
     for rule in GATES:
         if rule.name in given:
             made.append(given[rule.name])
         elif rule.of_facts:
             gate = rule.of_facts(facts)
-            made.append(held_back(gate, facts.contenders, facts.missing) if rule.waits else gate)
+            made.append(hold_back(gate, facts.contenders, facts.missing) if rule.waits else gate)
     return made
 
 
@@ -67,14 +67,14 @@ def applicable(gates: Sequence[Gate], *, original: bool) -> list[Gate]:
     return [gate for gate in whole if not (original and gate.name in ABSENT and gate.verdict == "not run")]
 
 
-def corrected(tests: Mapping[str, Test]) -> dict[str, Test]:
+def correct(tests: Mapping[str, Test]) -> dict[str, Test]:
     """The same tests with Holm's correction over all of them: once over the passes, once over the failures."""
     passes = holm({name: test.p_pass for name, test in tests.items()})
     failures = holm({name: test.p_fail for name, test in tests.items()})
     return {name: Test(p_pass=passes[name], p_fail=failures[name]) for name in tests}
 
 
-def held_back(gate: Gate, contenders: Sequence[Contender], missing: Sequence[str] = ()) -> Gate:
+def hold_back(gate: Gate, contenders: Sequence[Contender], missing: Sequence[str] = ()) -> Gate:
     """The gate, but inconclusive where a run is unfinished or `missing`: what it would have added is not known."""
     unfinished = [f"{c.name} ({c.results.owed} of {c.results.planned})" for c in contenders if c.results.owed]
     unfinished += [f"{name} (all)" for name in missing]

@@ -5,15 +5,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from assay.fidelity.gates.rule import SHOWN, GateRule
-from assay.fidelity.review.review import WHOSE, settled, shown
-from assay.fidelity.schema.evidence import Fault, Finding, Mark, Reviewed
+from assay.fidelity.review.review import WHOSE, is_settled, rollouts_to_read
+from assay.fidelity.schema.evidence import Fault, Finding, Mark, ReviewState
 from assay.fidelity.schema.profile import Gate, RolloutRef
 
 POINTS = 1.0
 """Percentage points by which tasks' own faults may move a score."""
 
 
-def failures_gate(reviews: Mapping[str, Reviewed], findings: Sequence[Finding]) -> Gate:
+def failures_gate(reviews: Mapping[str, ReviewState], findings: Sequence[Finding]) -> Gate:
     """Were failing rollouts read, and are they the models' own? In this order:
 
     - not run: there is something to read, and nobody marked or explained anything.
@@ -32,7 +32,7 @@ def failures_gate(reviews: Mapping[str, Reviewed], findings: Sequence[Finding]) 
         finding
         for finding in findings
         if (found := reviews.get(finding.model))
-        and not settled(finding, {(m.task, m.repeat): m for m in found.marks}, found.explained)
+        and not is_settled(finding, {(m.task, m.repeat): m for m in found.marks}, found.explained)
     ]
     numbers = _numbers(reviews, findings, standing)
     if not reviews:
@@ -40,13 +40,13 @@ def failures_gate(reviews: Mapping[str, Reviewed], findings: Sequence[Finding]) 
     if not any(found.marks or found.explained for found in reviews.values()) and (
         standing or any(found.sample for found in reviews.values())
     ):
-        sampled = _counted(sum(found.sample for found in reviews.values()), "sampled failure")
-        waiting = f"{sampled} and {_counted(len(standing), 'finding')}"
+        sampled = _plural(sum(found.sample for found in reviews.values()), "sampled failure")
+        waiting = f"{sampled} and {_plural(len(standing), 'finding')}"
         reason = f"Nobody has read failures yet: {waiting} wait in `assay review`."
         return Gate("failures", "not run", reason, numbers, _unread(reviews))
     for fault, remedy in (("verifier", "mend it and rescore"), ("infrastructure", "mend it and run those again")):
         if laid := [_ref(mark) for found in reviews.values() for mark in found.marks if mark.fault == fault]:
-            reason = f"Laid at the {fault} by a reader: {_named(laid)}. First {remedy}; what is new is to be read then."
+            reason = f"A reader found the {fault} at fault: {_places(laid)}. First {remedy}, then read what is new."
             return Gate("failures", "fail", reason, numbers, laid[:SHOWN])
     if moved := {name: points for name, found in reviews.items() if (points := task_points(found)) > POINTS}:
         words = "; ".join(
@@ -64,7 +64,7 @@ def failures_gate(reviews: Mapping[str, Reviewed], findings: Sequence[Finding]) 
         )
     if standing:
         words = "; ".join(f"{one.model}: {one.detector} ({one.count:,} of {one.of:,})" for one in standing)
-        refs = [spotted.rollout for one in standing for spotted in shown(one)]
+        refs = [spotted.rollout for one in standing for spotted in rollouts_to_read(one)]
         return Gate("failures", "fail", f"Findings stand unexplained: {words}.", numbers, refs[:SHOWN])
     unclear = [_ref(mark) for found in reviews.values() for mark in found.marks if mark.fault == "unclear"]
     if vague := [name for name, found in reviews.items() if 2 * found.faults.get("unclear", 0) > found.sample]:
@@ -73,23 +73,23 @@ def failures_gate(reviews: Mapping[str, Reviewed], findings: Sequence[Finding]) 
     return Gate("failures", "pass", _passed(reviews, findings, unclear), numbers, unclear[:SHOWN])
 
 
-def task_points(found: Reviewed) -> float:
+def task_points(found: ReviewState) -> float:
     """Points of the score that tasks' own faults could move: their share of the sample times the rate of failing."""
     share = found.faults.get("task", 0) / found.sample if found.sample else 0.0
     return 100 * share * found.failing / found.made if found.made else 0.0
 
 
-def _passed(reviews: Mapping[str, Reviewed], findings: Sequence[Finding], unclear: list[RolloutRef]) -> str:
+def _passed(reviews: Mapping[str, ReviewState], findings: Sequence[Finding], unclear: list[RolloutRef]) -> str:
     faults = sum((Counter[Fault](found.faults) for found in reviews.values()), Counter[Fault]())
     if not faults:
-        text = f"Nothing failed that would have to be read, of {_counted(len(reviews), 'model')}."
+        text = f"Nothing failed that would have to be read, of {_plural(len(reviews), 'model')}."
     else:
         tally = ", ".join(f"{faults[fault]} {words}" for fault, words in WHOSE.items() if faults[fault])
-        text = f"A person read {faults.total()} sampled failures of {_counted(len(reviews), 'model')}: {tally}."
+        text = f"A person read {faults.total()} sampled failures of {_plural(len(reviews), 'model')}: {tally}."
     if most := max(map(task_points, reviews.values())):
         text += f" Faulty tasks could move a score by at most {most:.2f} points."
     if unclear:
-        text += f" Unclear: {_named(unclear)}."
+        text += f" Unclear: {_places(unclear)}."
     accounted = sum(finding.model in reviews for finding in findings)
     if not accounted:
         return f"{text} No detector found anything."
@@ -99,7 +99,7 @@ def _passed(reviews: Mapping[str, Reviewed], findings: Sequence[Finding], unclea
 
 
 def _numbers(
-    reviews: Mapping[str, Reviewed], findings: Sequence[Finding], standing: Sequence[Finding]
+    reviews: Mapping[str, ReviewState], findings: Sequence[Finding], standing: Sequence[Finding]
 ) -> dict[str, Any]:
     models = {
         name: {
@@ -116,7 +116,7 @@ def _numbers(
     return {"limit_points": POINTS, "models": models, "findings_settled": accounted, "findings_open": len(standing)}
 
 
-def _unread(reviews: Mapping[str, Reviewed]) -> list[RolloutRef]:
+def _unread(reviews: Mapping[str, ReviewState]) -> list[RolloutRef]:
     """The first of each model's unread ones, in turns, so that each model is named."""
     most = max((len(found.unread) for found in reviews.values()), default=0)
     turns = [found.unread[i] for i in range(most) for found in reviews.values() if i < len(found.unread)]
@@ -127,12 +127,12 @@ def _ref(mark: Mark) -> RolloutRef:
     return RolloutRef(mark.model, mark.task, mark.repeat)
 
 
-def _named(refs: Sequence[RolloutRef]) -> str:
+def _places(refs: Sequence[RolloutRef]) -> str:
     text = ", ".join(f"{ref.model} {ref.task} (repeat {ref.repeat})" for ref in refs[:3])
     return text + (f" and {len(refs) - 3} more" if len(refs) > 3 else "")
 
 
-def _counted(count: int, noun: str) -> str:
+def _plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 

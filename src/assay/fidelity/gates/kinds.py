@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from assay.fidelity.gates.rule import SHOWN, GateRule
-from assay.fidelity.results.contender import RATE_LIMIT, Contender, measured
+from assay.fidelity.results.contender import RATE_LIMIT, Contender, measured_models
 from assay.fidelity.results.results import Results
 from assay.fidelity.schema.profile import Gate, RolloutRef
 from assay.stats.estimates import estimate
@@ -84,7 +84,7 @@ GATE = GateRule(
     needs="the runs",
     # How the gates' own models fail says nothing of the kinds: null gives no answer on purpose.
     of_facts=lambda facts: kinds_gate(
-        measured(facts.suite, facts.contenders), {member.kind for member in facts.suite.models.values()}
+        measured_models(facts.suite, facts.contenders), {member.kind for member in facts.suite.models.values()}
     ),
     waits=True,
 )

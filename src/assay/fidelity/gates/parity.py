@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from assay.fidelity.gates.rule import SHOWN, GateRule
-from assay.fidelity.schema.evidence import Parity, RungName, RungVerdict
+from assay.fidelity.schema.evidence import Parity, RungName, RungResult
 from assay.fidelity.schema.profile import Gate, RolloutRef
 
 WIDEST = 0.05
@@ -70,7 +70,7 @@ def parity_gate(parities: Mapping[str, Parity], now: tuple[str, str], *, origina
     return Gate("parity", "pass", words, numbers)
 
 
-def _has(parities: Iterable[Parity], name: RungName, verdict: RungVerdict) -> bool:
+def _has(parities: Iterable[Parity], name: RungName, verdict: RungResult) -> bool:
     return any(rung.name == name and rung.verdict == verdict for parity in parities for rung in parity.ladder)
 
 

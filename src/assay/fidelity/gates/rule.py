@@ -7,7 +7,7 @@ from functools import cached_property
 from assay.benchmark import Benchmark
 from assay.config import Suite
 from assay.fidelity.results.contender import Contender
-from assay.fidelity.schema.evidence import Finding, Parity, Reproduced, Reviewed
+from assay.fidelity.schema.evidence import Finding, Parity, Reproduced, ReviewState
 from assay.fidelity.schema.profile import Gate
 from assay.types import Task
 
@@ -34,7 +34,7 @@ class Facts:
     """The score that guessing is stated to reach."""
     contenders: Sequence[Contender]
     findings: Sequence[Finding] = ()
-    reviews: Mapping[str, Reviewed] = field(default_factory=dict[str, Reviewed])
+    reviews: Mapping[str, ReviewState] = field(default_factory=dict[str, ReviewState])
     parities: Mapping[str, Parity] = field(default_factory=dict[str, Parity])
     reproduced: Sequence[Reproduced] = ()
     original: bool = False

@@ -42,11 +42,11 @@ from assay.config import ModelConfig
 from assay.digest import task_digest, tasks_digest
 from assay.errors import ModelError, UsageError
 from assay.fidelity.original.published import MARGIN, differing, run_settings
-from assay.fidelity.original.reference import Reference, Row, prompt_of, replays, spoken
+from assay.fidelity.original.reference import OriginalResults, Row, is_replay, prompt_of, responses_of
 from assay.fidelity.results.contender import LARGEST_GAP, RATE_LIMIT
 from assay.fidelity.results.results import Cell, Results, text_digest
 from assay.fidelity.results.results import read as read_results
-from assay.fidelity.schema.evidence import Disagreement, Parity, Rung, RungVerdict
+from assay.fidelity.schema.evidence import Disagreement, Parity, Rung, RungResult
 from assay.model.builtin.fixed import Fixed
 from assay.stats.compare import Equivalence, equivalence
 from assay.store import RunRecord, read_record, read_tasks
@@ -61,7 +61,7 @@ REASONING = ("auto", "field", "tags", "none")
 
 async def compare(
     benchmark: Benchmark,
-    reference: Reference,
+    reference: OriginalResults,
     *,
     run: Path | None = None,
     data: Path | None = None,
@@ -105,7 +105,7 @@ def digests_of(benchmark: Benchmark) -> tuple[str, str]:
     return tasks_digest(tasks_of(benchmark)), code_of(benchmark)
 
 
-def verdict_of(ladder: Sequence[Rung]) -> tuple[RungVerdict, str]:
+def verdict_of(ladder: Sequence[Rung]) -> tuple[RungResult, str]:
     """What a ladder comes to, and why."""
     rungs = {rung.name: rung for rung in ladder}
     for verdict in ("different", "inconclusive"):
@@ -123,7 +123,7 @@ def verdict_of(ladder: Sequence[Rung]) -> tuple[RungVerdict, str]:
     return "inconclusive", reason
 
 
-def _data(benchmark: Benchmark, tasks: Mapping[str, Task], reference: Reference, file: Path | None) -> Rung:
+def _data(benchmark: Benchmark, tasks: Mapping[str, Task], reference: OriginalResults, file: Path | None) -> Rung:
     """Are the tasks the same? By their ids, by their gold answers, and by the data file's digest."""
     there = reference.rewards
     extra = [task for task in there if task not in tasks]
@@ -145,7 +145,7 @@ def _data(benchmark: Benchmark, tasks: Mapping[str, Task], reference: Reference,
     disagreements = [Disagreement(task, None, "a task", "no such task") for task in extra]
     disagreements += [Disagreement(t, None, gold, tasks[t].gold or "", "another gold answer") for t, gold in wrong]
     disagreements += [Disagreement(task, None, "no result", "a task") for task in missing]
-    verdict: RungVerdict = "different"
+    verdict: RungResult = "different"
     words = [
         f"{len(extra):,} tasks that are not here, such as {extra[0]}" if extra else "",
         f"{len(wrong):,} gold answers differ, such as that of {wrong[0][0]}" if wrong else "",
@@ -179,7 +179,7 @@ def _file_digest(benchmark: Benchmark, file: Path | None) -> tuple[str | None, b
     return sha256, sha256 in {source.sha256 for source in benchmark.data}
 
 
-def _prompts(tasks: Mapping[str, Task], reference: Reference) -> Rung:
+def _prompts(tasks: Mapping[str, Task], reference: OriginalResults) -> Rung:
     """Are the rendered prompts the same, byte by byte? Each one that a task was given with is compared."""
     rows = [row for row in _ordered(tasks, reference) if row.prompt is not None]
     if not rows:
@@ -201,7 +201,7 @@ def _prompts(tasks: Mapping[str, Task], reference: Reference) -> Rung:
     return Rung(name="prompts", verdict="inconclusive" if lacking else "identical", reason=reason, numbers=numbers)
 
 
-def _ordered(tasks: Mapping[str, Task], reference: Reference) -> list[Row]:
+def _ordered(tasks: Mapping[str, Task], reference: OriginalResults) -> list[Row]:
     """The rows of the benchmark's tasks, in the tasks' order and by repeat."""
     place = {task: index for index, task in enumerate(tasks)}
     return sorted((row for row in reference.rows if row.task in place), key=lambda row: (place[row.task], row.repeat))
@@ -236,7 +236,7 @@ def _around(text: str, at: int) -> str:
 async def _verifiers(
     benchmark: Benchmark,
     tasks: Mapping[str, Task],
-    reference: Reference,
+    reference: OriginalResults,
     roles: Mapping[str, ModelConfig],
     concurrency: int,
 ) -> Rung:
@@ -263,7 +263,7 @@ async def _verifiers(
     otherwise: int | None = None
     if original := benchmark.original:
         settings = reference.record.settings
-        theirs = [original(tasks[row.task], spoken(row, reasoning)[-1], settings) for row in rows]
+        theirs = [original(tasks[row.task], responses_of(row, reasoning)[-1], settings) for row in rows]
         otherwise = sum(_reward(outcomes[index]) != _reward(outcome) for index, outcome in enumerate(theirs))
         pairs = list(zip(rows, theirs, strict=True))
     differing = [
@@ -301,7 +301,7 @@ async def _verifiers(
 
 
 async def _outcome(benchmark: Benchmark, task: Task, row: Row, reasoning: str) -> Outcome:
-    turns = spoken(row, reasoning)
+    turns = responses_of(row, reasoning)
 
     def answer(request: Request) -> Response:
         if request.turn >= len(turns):
@@ -325,7 +325,11 @@ def _here(outcome: Outcome) -> tuple[str, str]:
 
 
 def _samples(
-    tasks: Mapping[str, Task], reference: Reference, record: RunRecord | None, results: Results | None, margin: float
+    tasks: Mapping[str, Task],
+    reference: OriginalResults,
+    record: RunRecord | None,
+    results: Results | None,
+    margin: float,
 ) -> Rung:
     """Does a fresh run score the same up to the margin?"""
     if record is None or results is None:
@@ -353,14 +357,14 @@ def _samples(
         "owed_here": results.owed,
     }
     verdict, reason = got.verdict, _compared(got)
-    for why in _held_back(tasks, reference, results, got.tasks):
+    for why in _reservations(tasks, reference, results, got.tasks):
         verdict, reason = "inconclusive", f"{why} So far: {reason}"
     return Rung(name="samples", verdict=verdict, reason=reason, numbers=numbers)
 
 
-def _stale(record: RunRecord, results: Results, reference: Reference) -> str | None:
+def _stale(record: RunRecord, results: Results, reference: OriginalResults) -> str | None:
     """Why a run is no fresh sample; None where nothing says so."""
-    if replays(results, reference):
+    if is_replay(results, reference):
         return (
             "All that the run's model wrote are the original's own outputs: a replay, or greedy decoding, or answers "
             "too short to vary. It is no fresh sample."
@@ -370,7 +374,9 @@ def _stale(record: RunRecord, results: Results, reference: Reference) -> str | N
     return None
 
 
-def _held_back(tasks: Mapping[str, Task], reference: Reference, results: Results, compared: int) -> Iterator[str]:
+def _reservations(
+    tasks: Mapping[str, Task], reference: OriginalResults, results: Results, compared: int
+) -> Iterator[str]:
     """What keeps the samples from having the last word."""
     if results.owed:
         yield f"{results.owed:,} rollouts are still owed by the run."
@@ -385,14 +391,14 @@ def _held_back(tasks: Mapping[str, Task], reference: Reference, results: Results
                 yield f"The repeats {side} can't be taken as independent. {found.reason}"
 
 
-def _as_results(tasks: Mapping[str, Task], reference: Reference) -> Results:
+def _as_results(tasks: Mapping[str, Task], reference: OriginalResults) -> Results:
     """The reference as a run: without outputs, as if no two texts were alike."""
     ids = [task for task in reference.rewards if task in tasks]
     index = {task: number for number, task in enumerate(ids)}
     repeats = Counter[str]()
     cells: list[Cell] = []
     for row in _ordered(tasks, reference):
-        text = -1 - len(cells) if row.output is None else text_digest(spoken(row))
+        text = -1 - len(cells) if row.output is None else text_digest(responses_of(row))
         cells.append(Cell(index[row.task], repeats[row.task], row.score, None, "completed", 0, text))
         repeats[row.task] += 1
     return Results([tasks[task] for task in ids], reference.rewards_TK(ids), cells, {}, 0.0)

@@ -34,9 +34,9 @@ from numpy.typing import NDArray
 from assay.benchmark import Benchmark
 from assay.config import read_toml
 from assay.errors import InputError
-from assay.fidelity.original.reference import Reference, replays
+from assay.fidelity.original.reference import OriginalResults, is_replay
 from assay.fidelity.results.results import Results
-from assay.fidelity.schema.evidence import Reproduced
+from assay.fidelity.schema.evidence import Reproduced, ReproductionResult
 from assay.stats.published import Reproduction, producible, reproduction
 from assay.store import RunRecord
 
@@ -44,7 +44,6 @@ MARGIN = 0.02
 """How far from a published score a run may be and still reproduce it, a share."""
 FORGIVEN = 1e-9
 """What binary fractions may add to a rounding."""
-Answer = Literal["identical", "equivalent", "different", "inconclusive", "refused"]
 
 
 class Origin(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -98,13 +97,13 @@ class Published(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, r
     scores: list[PublishedScore] = []
 
 
-def published(benchmark: Benchmark) -> Published | None:
+def published_scores(benchmark: Benchmark) -> Published | None:
     """What is published of a benchmark; None where it has no published.toml. Raises InputError."""
-    path = stated_in(benchmark)
+    path = published_toml(benchmark)
     return read(path) if path else None
 
 
-def stated_in(benchmark: Benchmark) -> Path | None:
+def published_toml(benchmark: Benchmark) -> Path | None:
     """Returns the benchmark's published.toml; None where it has none."""
     path = benchmark.folder and benchmark.folder / "published.toml"
     return path if path and path.exists() else None
@@ -157,7 +156,7 @@ def reproductions(
     all_tasks: int,
     members: Mapping[str, str | None],
     results: Mapping[str, Results],
-    references: Mapping[str, Reference],
+    references: Mapping[str, OriginalResults],
     records: Mapping[str, RunRecord],
     margin: float = MARGIN,
 ) -> list[Reproduced]:
@@ -180,7 +179,7 @@ def _reproduced(
     model: str,
     score: PublishedScore,
     all_tasks: int,
-    reference: Reference | None,
+    reference: OriginalResults | None,
     results: Results | None,
     record: RunRecord | None,
     margin: float,
@@ -205,7 +204,7 @@ def _reproduced(
     if reference is not None:
         made = _with_reference(made, score, reference, tasks)
     if results is not None and results.scored and record is not None:
-        recorded = reference is not None and replays(results, reference)
+        recorded = reference is not None and is_replay(results, reference)
         made = _with_run(made, score, results, record, tasks, recorded=recorded)
     if not made.producible:
         flag = f"No {made.repeats} repeats of {tasks:,} tasks scored 0 or 1 print {_percent(score)}: it is suspect."
@@ -215,7 +214,7 @@ def _reproduced(
     return made
 
 
-def _with_reference(made: Reproduced, score: PublishedScore, reference: Reference, tasks: int) -> Reproduced:
+def _with_reference(made: Reproduced, score: PublishedScore, reference: OriginalResults, tasks: int) -> Reproduced:
     record = reference.record
     stated = {"subset": score.subset, "tasks": tasks} | score.settings
     theirs = record.settings | {"tasks": record.tasks}
@@ -256,7 +255,7 @@ def _not_stated(stated: Mapping[str, Any], known: Mapping[str, Any], subject: st
 
 def _answer(
     rewards_TK: NDArray[np.float64], score: PublishedScore, margin: float, *, recorded: bool
-) -> tuple[Answer, str, Reproduction | None]:
+) -> tuple[ReproductionResult, str, Reproduction | None]:
     """Whether scores give a published one, and in words; with the statistics where sampling has a part in it."""
     if recorded:
         # Every output is the published one, so all that may lie between is rounding.

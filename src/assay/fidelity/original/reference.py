@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from assay.config import ModelConfig
 from assay.errors import InputError, UnknownName, UsageError
 from assay.fidelity.results.results import Results, text_digest
-from assay.fidelity.schema.evidence import Parity, ReferenceRecord
+from assay.fidelity.schema.evidence import OriginalSource, Parity
 from assay.model.builtin.scripted import answer
 from assay.types import Item, Message, Response, Task
 
@@ -44,7 +44,7 @@ LONGEST_CELL = 2**31 - 1
 """Characters of one CSV cell; Python's own limit of 131,072 is less than a long answer."""
 
 
-class Said(Struct, frozen=True):
+class PromptMessage(Struct, frozen=True):
     """One message of a rendered prompt."""
 
     role: str
@@ -59,15 +59,15 @@ class Row(Struct, frozen=True, omit_defaults=True):
     score: float
     output: str | list[str | list[Item]] | None = None
     """What the model wrote: a raw text, which may be empty, or each turn's answer. None where it was not kept."""
-    prompt: str | list[Said] | None = None
+    prompt: str | list[PromptMessage] | None = None
     gold: str | None = None
 
 
 @dataclass(frozen=True)
-class Reference:
+class OriginalResults:
     """The results of the original code, and where they are from."""
 
-    record: ReferenceRecord
+    record: OriginalSource
     rows: list[Row]
 
     @cached_property
@@ -87,7 +87,7 @@ def read(
     match: str | None = None,
     tasks: Sequence[Task] = (),
     settings: Mapping[str, Any] | None = None,
-) -> Reference:
+) -> OriginalResults:
     """The results in a file, of the benchmark's `tasks` where a column has to be matched with them.
 
     `columns` maps this module's names to the file's; a dotted one goes into nested JSON. Raises UsageError for a file
@@ -119,10 +119,10 @@ def read(
     if not rows:
         raise InputError(file, None, "no results", "a row for each rollout of the original code")
     sha256 = hashlib.sha256(data).hexdigest()
-    return Reference(_record(file.name, sha256, list(rows.values()), settings or {}), list(rows.values()))
+    return OriginalResults(_record(file.name, sha256, list(rows.values()), settings or {}), list(rows.values()))
 
 
-def stored(folder: Path) -> Reference | None:
+def read_stored(folder: Path) -> OriginalResults | None:
     """What `assay parity` kept in a folder; None where it kept nothing.
 
     Raises InputError where reference.jsonl is not what its parity.json speaks of.
@@ -141,7 +141,7 @@ def stored(folder: Path) -> Reference | None:
                 raise InputError(path, number, str(error), "a row as `assay parity` writes it") from None
     if not rows or _record(record.file, record.sha256, rows, record.settings) != record:
         raise InputError(path, None, "other results than parity.json speaks of", "both as `assay parity` wrote them")
-    return Reference(record, rows)
+    return OriginalResults(record, rows)
 
 
 def prompt_of(task: Task) -> str:
@@ -149,19 +149,19 @@ def prompt_of(task: Task) -> str:
     return "\n\n".join(item.text for item in task.input if isinstance(item, Message))
 
 
-def spoken(row: Row, reasoning: str = "auto") -> list[Response]:
+def responses_of(row: Row, reasoning: str = "auto") -> list[Response]:
     """Each turn's answer, its thinking found as a model server does that is set to `reasoning`."""
     config = msgspec.convert({"dialect": "scripted", "reasoning": reasoning}, ModelConfig)
     return [answer(said, config) for said in ([row.output] if isinstance(row.output, str) else row.output or [])]
 
 
-def replays(results: Results, reference: Reference) -> bool:
+def is_replay(results: Results, reference: OriginalResults) -> bool:
     """Whether all that a run's model wrote are the reference's own outputs: then it is no fresh sample."""
     written: dict[str, set[int]] = {}
     for row in reference.rows:
         if row.output is not None:
             # A replay may have split the thinking otherwise than the reference says.
-            digests = {text_digest(spoken(row, reasoning)) for reasoning in ("tags", "none")}
+            digests = {text_digest(responses_of(row, reasoning)) for reasoning in ("tags", "none")}
             written.setdefault(row.task, set()).update(digests)
     scored = results.scored
     return bool(scored) and all(cell.text in written.get(results.tasks[cell.task].id, ()) for cell in scored)
@@ -208,9 +208,9 @@ def _matrix(scores: Sequence[Sequence[float]]) -> NDArray[np.float64]:
     return rewards_TK
 
 
-def _record(name: str, sha256: str, rows: list[Row], settings: Mapping[str, Any]) -> ReferenceRecord:
+def _record(name: str, sha256: str, rows: list[Row], settings: Mapping[str, Any]) -> OriginalSource:
     scores = list(_rewards(rows).values())
-    return ReferenceRecord(
+    return OriginalSource(
         file=name,
         sha256=sha256,
         rows=len(rows),

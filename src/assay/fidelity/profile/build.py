@@ -25,7 +25,7 @@ from assay.fidelity.profile.evidence import (
     read_plan,
     record_of,
 )
-from assay.fidelity.results.contender import measured
+from assay.fidelity.results.contender import measured_models
 from assay.fidelity.results.results import Results
 from assay.fidelity.results.summary import summarise
 from assay.fidelity.review.review import review
@@ -40,7 +40,7 @@ def profile_of(evidence: Evidence, known: Sequence[Gate], *, wall_s: float | Non
     benchmark reproduced and parity too.
     """
     plan, contenders = evidence.plan, evidence.contenders
-    chosen = measured(plan.suite, contenders)
+    chosen = measured_models(plan.suite, contenders)
     findings = [finding for one in chosen for finding in one.findings]
     reviews = {one.name: review(one.name, one.results, evidence.said, evidence.contents[one.name]) for one in chosen}
     stated = evidence.published

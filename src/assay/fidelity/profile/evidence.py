@@ -14,11 +14,11 @@ from assay.digest import changed_files, digest, tasks_digest
 from assay.errors import DigestMismatch, InputError, UsageError
 from assay.fidelity.detectors import read_with_findings
 from assay.fidelity.original.parity import digests_of
-from assay.fidelity.original.published import Published, published
-from assay.fidelity.original.reference import Reference, read_parity, stored
-from assay.fidelity.results.contender import Contender, measured
-from assay.fidelity.review.marks import Key, contents_of, read_said
-from assay.fidelity.schema.evidence import Parity, Said
+from assay.fidelity.original.published import Published, published_scores
+from assay.fidelity.original.reference import OriginalResults, read_parity, read_stored
+from assay.fidelity.results.contender import Contender, measured_models
+from assay.fidelity.review.marks import Key, contents_of, read_remarks
+from assay.fidelity.schema.evidence import Parity, Remark
 from assay.fidelity.schema.profile import BenchmarkRecord, Plan, Profile
 from assay.store import RunRecord, read_lines, read_record
 from assay.types import Task
@@ -30,13 +30,13 @@ class Evidence:
 
     plan: Plan
     contenders: Sequence[Contender]
-    said: Sequence[Said]
+    said: Sequence[Remark]
     """What persons marked and explained."""
     contents: Mapping[str, Mapping[Key, str]]
     """Digests of the rollouts that marks are about."""
     records: Mapping[str, RunRecord]
     parities: Mapping[str, Parity]
-    references: Mapping[str, Reference]
+    references: Mapping[str, OriginalResults]
     """The original code's results."""
     digests: tuple[str, str]
     """Of the benchmark's tasks and code as they are now; empty where it can't be had."""
@@ -48,9 +48,9 @@ class Evidence:
 def gather(folder: Path, plan: Plan, contenders: Sequence[Contender], benchmark: Benchmark | None) -> Evidence:
     """The evidence in a profile's folder, with the models as they were read. Raises InputError for a damaged file."""
     runs = {one.name: folder / "runs" / one.name for one in contenders}
-    said = read_said(folder)
-    chosen = measured(plan.suite, contenders)
-    stated = published(benchmark) if benchmark else None
+    said = read_remarks(folder)
+    chosen = measured_models(plan.suite, contenders)
+    stated = published_scores(benchmark) if benchmark else None
     return Evidence(
         plan=plan,
         contenders=contenders,
@@ -60,7 +60,7 @@ def gather(folder: Path, plan: Plan, contenders: Sequence[Contender], benchmark:
         parities={
             name: read_parity(run / "parity.json") for name, run in runs.items() if (run / "parity.json").exists()
         },
-        references={name: kept for name, run in runs.items() if (kept := stored(run))},
+        references={name: kept for name, run in runs.items() if (kept := read_stored(run))},
         digests=digests_of(benchmark) if benchmark else ("", ""),
         all_tasks=sum(1 for _ in benchmark.environment.tasks()) if benchmark and stated else 0,
         published=stated,

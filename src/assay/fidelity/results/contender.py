@@ -37,7 +37,7 @@ def strongest(contenders: Sequence[Contender], role: str) -> Contender | None:
     return max(scored, key=lambda c: c.estimate.score, default=None)
 
 
-def measured(suite: Suite, contenders: Iterable[Contender]) -> list[Contender]:
+def measured_models(suite: Suite, contenders: Iterable[Contender]) -> list[Contender]:
     """The models whose failures say something: all but the gates' own, which fail on purpose, or never."""
     own = {name for name, member in suite.models.items() if member.role == "policy" and member.answers_tasks}
     return [one for one in contenders if one.name not in own]

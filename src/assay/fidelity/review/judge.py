@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from assay.benchmark.verify.schema import NotJson, own_object
 from assay.errors import ModelError
-from assay.fidelity.review.review import Opened
-from assay.fidelity.review.transcript import asked, attempt
-from assay.fidelity.schema.evidence import Fault, Mark, Said
+from assay.fidelity.review.review import OpenRollout
+from assay.fidelity.review.transcript import attempt, prompt_pieces
+from assay.fidelity.schema.evidence import Fault, Mark, Remark
 from assay.fidelity.schema.profile import Piece
 from assay.model import Model
 from assay.stats.agreement import Agreement, cohens_kappa
@@ -69,7 +69,7 @@ class Proposals:
 
 
 async def propose(
-    model: Model, by: str, rollouts: Sequence[Opened], keep: Callable[[Mark], None], *, concurrency: int = 8
+    model: Model, by: str, rollouts: Sequence[OpenRollout], keep: Callable[[Mark], None], *, concurrency: int = 8
 ) -> Proposals:
     """Ask the model for a mark of each rollout; `keep` is handed each one as it comes. No answer is a mark by default:
     what can't be read is counted and left out."""
@@ -97,22 +97,22 @@ async def propose(
     return proposals
 
 
-def unproposed(rollouts: Iterable[Opened], said: Iterable[Said], by: str) -> list[Opened]:
+def unproposed(rollouts: Iterable[OpenRollout], said: Iterable[Remark], by: str) -> list[OpenRollout]:
     """Those that this model has not proposed a mark of yet, each content once."""
     known = {(one.model, one.content) for one in said if isinstance(one, Mark) and one.proposed and one.by == by}
     new = {(one.model, one.content): one for one in rollouts}
     return [one for place, one in new.items() if place not in known]
 
 
-def prompt(one: Opened) -> list[Item]:
+def prompt(one: OpenRollout) -> list[Item]:
     """What the model is asked: instructions that are always the same, then all data as one JSON object."""
     outcome = one.rollout.outcome
-    data: dict[str, object] = {"task": _told(asked(one.task))}
+    data: dict[str, object] = {"task": _texts(prompt_pieces(one.task))}
     if one.task.gold is not None:
-        data["reference"] = _clipped(one.task.gold)
-    data["attempt"] = _told(attempt(one.rollout, one.task))
+        data["reference"] = _clip(one.task.gold)
+    data["attempt"] = _texts(attempt(one.rollout, one.task))
     if isinstance(outcome, Failure):
-        data["failure"] = f"in the {outcome.where}: {outcome.kind}: {_clipped(outcome.message)}"
+        data["failure"] = f"in the {outcome.where}: {outcome.kind}: {_clip(outcome.message)}"
     else:
         data |= {"read as the answer": outcome.answer, "reward": outcome.reward}
     # A token such as <|im_end|> would end something to a model server that reads it in a text.
@@ -121,7 +121,7 @@ def prompt(one: Opened) -> list[Item]:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class JudgeAgreement:
     """How far a judge agrees with persons, over what both have marked."""
 
     by: str
@@ -136,7 +136,7 @@ class Standing:
         return kappa is not None and interval is not None and kappa >= TRUSTED and interval[0] >= TRUSTED_LOWER
 
 
-def standings(said: Iterable[Said]) -> list[Standing]:
+def judge_agreements(said: Iterable[Remark]) -> list[JudgeAgreement]:
     """Each judge against persons, over the contents that both have marked; judges without any of those are left out."""
     persons: dict[tuple[str, str], Fault] = {}
     judges: dict[str, dict[tuple[str, str], Fault]] = {}
@@ -144,17 +144,17 @@ def standings(said: Iterable[Said]) -> list[Standing]:
         if isinstance(one, Mark):
             marks = judges.setdefault(one.by, {}) if one.proposed else persons
             marks[one.model, one.content] = one.fault
-    found: list[Standing] = []
+    found: list[JudgeAgreement] = []
     for by, proposed in judges.items():
         table_CC = np.zeros((len(FAULTS), len(FAULTS)), dtype=np.int64)
         for place in proposed.keys() & persons.keys():
             table_CC[FAULTS.index(persons[place]), FAULTS.index(proposed[place])] += 1
         if table_CC.any():
-            found.append(Standing(by, table_CC, cohens_kappa(table_CC)))
+            found.append(JudgeAgreement(by, table_CC, cohens_kappa(table_CC)))
     return found
 
 
-def _mark(one: Opened, text: str, by: str) -> Mark | None:
+def _mark(one: OpenRollout, text: str, by: str) -> Mark | None:
     """The mark that an answer ends with, from a fenced block too; None where there is none."""
     read = "\n".join(piece.text for piece in attempt(one.rollout, one.task))
     try:
@@ -174,11 +174,11 @@ def _mark(one: Opened, text: str, by: str) -> Mark | None:
     )
 
 
-def _told(pieces: Iterable[Piece]) -> list[dict[str, str]]:
-    return [{piece.title: _clipped(piece.text)} for piece in pieces]
+def _texts(pieces: Iterable[Piece]) -> list[dict[str, str]]:
+    return [{piece.title: _clip(piece.text)} for piece in pieces]
 
 
-def _clipped(text: str) -> str:
+def _clip(text: str) -> str:
     if len(text) <= LONGEST:
         return text
     half = LONGEST // 2

@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType, structs
 
 from assay.digest import digest
 from assay.errors import InputError, UsageError
-from assay.fidelity.schema.evidence import Explanation, Mark, Said
+from assay.fidelity.schema.evidence import Explanation, Mark, Remark
 from assay.store import append_line, read_lines, read_row_lines
 from assay.types import Failure, FunctionCall, Item, Message, Reasoning, Rollout, Score
 
@@ -31,10 +31,10 @@ def content(rollout: Rollout) -> str:
         if isinstance(outcome, Failure)
         else ["score", outcome.reward, outcome.answer]
     )
-    return digest([rollout.task_digest, [[_said(i) for i in turn.response.output] for turn in rollout.turns], came])
+    return digest([rollout.task_digest, [[_words_of(i) for i in turn.response.output] for turn in rollout.turns], came])
 
 
-def _said(item: Item) -> list[str]:
+def _words_of(item: Item) -> list[str]:
     match item:
         case Reasoning():
             return ["reasoning", item.text]
@@ -46,32 +46,32 @@ def _said(item: Item) -> list[str]:
             return ["output", item.text]
 
 
-def read_said(folder: Path) -> list[Said]:
+def read_remarks(folder: Path) -> list[Remark]:
     """All that was said of a profile, in its order; nothing where nobody said anything. Raises InputError."""
     path = folder / "marks.jsonl"
     if not path.exists():
         return []
-    said: Iterator[Said] = read_lines(path, Said)  # pyright: ignore[reportArgumentType, reportUnknownVariableType]
+    said: Iterator[Remark] = read_lines(path, Remark)  # pyright: ignore[reportArgumentType, reportUnknownVariableType]
     return list(said)
 
 
-def keep(folder: Path, said: Said) -> None:
+def keep(folder: Path, said: Remark) -> None:
     """Add a line, for good when this returns. Raises StoppedEarly where the disk is full."""
     append_line(folder / "marks.jsonl", said)
 
 
-def persons(said: Iterable[Said], model: str) -> dict[str, Mark]:
+def persons(said: Iterable[Remark], model: str) -> dict[str, Mark]:
     """A person's marks of one model's rollouts by content; of two, the later. What a model proposed is not in it."""
     marks = (one for one in said if isinstance(one, Mark))
     return {mark.content: mark for mark in marks if mark.model == model and not mark.proposed}
 
 
-def explanations(said: Iterable[Said], model: str) -> dict[str, Explanation]:
+def explanations(said: Iterable[Remark], model: str) -> dict[str, Explanation]:
     """What persons said of one model's findings, by detector; of two, the later."""
     return {one.detector: one for one in said if isinstance(one, Explanation) and one.model == model}
 
 
-def counted(run: Path, tasks: Collection[str], wanted: Callable[[Key], bool]) -> dict[Key, Rollout]:
+def rollouts_at(run: Path, tasks: Collection[str], wanted: Callable[[Key], bool]) -> dict[Key, Rollout]:
     """Of the (task, repeat) that are wanted, the rollout that counts: its score, or where it has none its last failure.
 
     `tasks` are the ids of all that may be wanted. The run is read once, and only what is wanted is decoded and kept.
@@ -88,10 +88,10 @@ def counted(run: Path, tasks: Collection[str], wanted: Callable[[Key], bool]) ->
     return found
 
 
-def contents_of(run: Path, model: str, said: Iterable[Said]) -> dict[Key, str]:
+def contents_of(run: Path, model: str, said: Iterable[Remark]) -> dict[Key, str]:
     """The contents of the rollouts of all tasks that a person marked. Raises InputError where the run is damaged."""
     tasks = {mark.task for mark in persons(said, model).values()}
-    return {key: content(one) for key, one in counted(run, tasks, lambda _: True).items()} if tasks else {}
+    return {key: content(one) for key, one in rollouts_at(run, tasks, lambda _: True).items()} if tasks else {}
 
 
 class _GivenMark(Mark, frozen=True, kw_only=True, tag="mark", forbid_unknown_fields=True):
@@ -107,7 +107,7 @@ class _GivenExplanation(Explanation, frozen=True, kw_only=True, tag="explanation
 
 def bring(
     folder: Path, path: Path, models: Iterable[str], shares: Mapping[tuple[str, str], float] | None = None
-) -> list[Said]:
+) -> list[Remark]:
     """Add the marks of another file to a profile's, all or none of them, and give back what was new.
 
     A mark without its content is of the rollout that the profile has at that task and repeat. An explanation without
@@ -115,7 +115,7 @@ def bring(
     Raises InputError, with the line, for what is neither mark nor explanation, or of no model or rollout in the
     profile.
     """
-    given = list(_given(path))
+    given = list(_read_given(path))
     there = set(models)
     for number, one in given:
         if one.model not in there:
@@ -124,9 +124,9 @@ def bring(
     contents: dict[tuple[str, Key], str] = {}
     for model in {one.model for one in lacking}:
         keys = {(one.task, one.repeat) for one in lacking if one.model == model}
-        found = counted(folder / "runs" / model, {task for task, _ in keys}, keys.__contains__)
+        found = rollouts_at(folder / "runs" / model, {task for task, _ in keys}, keys.__contains__)
         contents |= {(model, key): content(rollout) for key, rollout in found.items()}
-    before = {digest(one) for one in read_said(folder)}
+    before = {digest(one) for one in read_remarks(folder)}
     whole = [_complete(one, contents, shares or {}, path, number) for number, one in given]
     fresh = [said for said in whole if digest(said) not in before]
     for said in fresh:
@@ -134,7 +134,7 @@ def bring(
     return fresh
 
 
-def _given(path: Path) -> Iterator[tuple[int, _GivenMark | _GivenExplanation]]:
+def _read_given(path: Path) -> Iterator[tuple[int, _GivenMark | _GivenExplanation]]:
     decode = msgspec.json.Decoder(_GivenMark | _GivenExplanation).decode
     try:
         lines = path.read_bytes().split(b"\n")
@@ -156,7 +156,7 @@ def _complete(
     shares: Mapping[tuple[str, str], float],
     path: Path,
     number: int,
-) -> Said:
+) -> Remark:
     fields: dict[str, Any] = structs.asdict(given) | {"at": given.at.isoformat(timespec="seconds")}
     if isinstance(given, _GivenExplanation):
         if given.share is None:

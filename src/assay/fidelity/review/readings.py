@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from assay.fidelity.review.marks import Key, counted
-from assay.fidelity.review.transcript import asked, attempt
+from assay.fidelity.review.marks import Key, rollouts_at
+from assay.fidelity.review.transcript import attempt, prompt_pieces
 from assay.fidelity.schema.profile import Reading
 from assay.types import Failure, Rollout, Task
 
@@ -12,7 +12,7 @@ from assay.types import Failure, Rollout, Task
 def readings(run: Path, model: str, tasks: Sequence[Task], keys: Sequence[Key]) -> list[Reading]:
     """The rollouts of a run at these (task, repeat), in their order. Raises InputError where the run is damaged."""
     by_id, wanted = {task.id: task for task in tasks}, set(keys)
-    found = counted(run, {task for task, _ in wanted}, wanted.__contains__) if keys else {}
+    found = rollouts_at(run, {task for task, _ in wanted}, wanted.__contains__) if keys else {}
     return [reading(found[key], by_id[key[0]], model) for key in keys if key in found]
 
 
@@ -24,7 +24,7 @@ def reading(rollout: Rollout, task: Task, model: str) -> Reading:
         task=task.id,
         repeat=rollout.repeat,
         category=task.tags.get("category", ""),
-        asked=asked(task),
+        asked=prompt_pieces(task),
         said=attempt(rollout, task),
         answer=score.answer if score else None,
         gold=task.gold,

@@ -10,8 +10,8 @@ from msgspec import structs
 
 from assay.digest import digest
 from assay.fidelity.results.results import Results
-from assay.fidelity.review.marks import Key, content, counted, explanations, persons
-from assay.fidelity.schema.evidence import Explanation, Fault, Finding, Mark, Reviewed, Said, Spotted
+from assay.fidelity.review.marks import Key, content, explanations, persons, rollouts_at
+from assay.fidelity.schema.evidence import Explanation, Fault, Finding, Mark, Remark, ReviewState, Sighting
 from assay.fidelity.schema.profile import RolloutRef
 from assay.types import Rollout, Task
 
@@ -31,7 +31,7 @@ WHOSE: dict[Fault, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenRollout:
     """A rollout that is to be read."""
 
     model: str
@@ -51,7 +51,7 @@ def failing(results: Results) -> list[Key]:
     ]
 
 
-def drawn(keys: Iterable[Key], count: int) -> list[Key]:
+def draw(keys: Iterable[Key], count: int) -> list[Key]:
     """`count` of them by chance, or all where there are fewer: those with the smallest hashes.
 
     A key's hash depends on nothing else. So the draw is the same each time and for each model, a smaller one is the
@@ -60,33 +60,33 @@ def drawn(keys: Iterable[Key], count: int) -> list[Key]:
     return sorted(keys, key=lambda key: digest([0, *key]))[:count]
 
 
-def shown(finding: Finding) -> list[Spotted]:
+def rollouts_to_read(finding: Finding) -> list[Sighting]:
     """Up to three rollouts of a finding to read, drawn likewise; none where it is of the run as a whole."""
     by_key = {(one.rollout.task, one.rollout.repeat): one for one in finding.spotted}
-    return [by_key[key] for key in drawn(by_key, SHOWN)]
+    return [by_key[key] for key in draw(by_key, SHOWN)]
 
 
-def opened(run: Path, model: str, results: Results, keys: Iterable[Key]) -> dict[Key, Opened]:
+def open_rollouts(run: Path, model: str, results: Results, keys: Iterable[Key]) -> dict[Key, OpenRollout]:
     """The rollouts at these keys, ready to be read. Raises InputError where the run is damaged."""
     tasks, wanted = {task.id: task for task in results.tasks}, set(keys)
-    found = counted(run, {task for task, _ in wanted}, wanted.__contains__) if wanted else {}
-    return {key: Opened(model, one, tasks[one.task], content(one)) for key, one in found.items()}
+    found = rollouts_at(run, {task for task, _ in wanted}, wanted.__contains__) if wanted else {}
+    return {key: OpenRollout(model, one, tasks[one.task], content(one)) for key, one in found.items()}
 
 
 def review(
-    model: str, results: Results, said: Sequence[Said], contents: Mapping[Key, str], sample: int = SAMPLE
-) -> Reviewed:
+    model: str, results: Results, said: Sequence[Remark], contents: Mapping[Key, str], sample: int = SAMPLE
+) -> ReviewState:
     """How far a model's failing rollouts were read, by what was said in the profile that its run is part of.
 
     A mark holds for every rollout of this model with the content that was read, and for no other: once an output or
     its score is another one, it has to be read again. `contents` are those of the rollouts that marks are about.
     """
     fallen = failing(results)
-    chosen = drawn(fallen, sample)
+    chosen = draw(fallen, sample)
     marks = persons(said, model)
     held = {key: structs.replace(marks[one], repeat=key[1]) for key, one in contents.items() if one in marks}
     faults = Counter(held[key].fault for key in chosen if key in held)
-    return Reviewed(
+    return ReviewState(
         failing=len(fallen),
         made=len(results.cells),
         sample=len(chosen),
@@ -98,7 +98,7 @@ def review(
     )
 
 
-def settled(finding: Finding, marks: Mapping[Key, Mark], explained: Iterable[Explanation]) -> bool:
+def is_settled(finding: Finding, marks: Mapping[Key, Mark], explained: Iterable[Explanation]) -> bool:
     """Whether a finding is accounted for: a person explained it, or laid all of its shown rollouts at the model.
 
     What is seen in a run as a whole, such as copied repeats, no single rollout can account for: it takes words.
@@ -107,7 +107,7 @@ def settled(finding: Finding, marks: Mapping[Key, Mark], explained: Iterable[Exp
         return True
     if finding.scope == "run":
         return False
-    keys = [(one.rollout.task, one.rollout.repeat) for one in shown(finding)]
+    keys = [(one.rollout.task, one.rollout.repeat) for one in rollouts_to_read(finding)]
     return bool(keys) and all(key in marks and marks[key].fault == "model" for key in keys)
 
 

@@ -6,7 +6,7 @@ from assay.fidelity.schema.profile import Piece
 from assay.types import FunctionCall, FunctionCallOutput, InputImage, Item, Message, Reasoning, Rollout, Task
 
 
-def asked(task: Task) -> list[Piece]:
+def prompt_pieces(task: Task) -> list[Piece]:
     """What every rollout of the task begins with."""
     return [piece for item in task.input for piece in _of(item, "")]
 

@@ -26,7 +26,7 @@ class RolloutRef(Struct, frozen=True):
     repeat: int
 
 
-class Spotted(Struct, frozen=True):
+class Sighting(Struct, frozen=True):
     """A rollout that a detector named."""
 
     rollout: RolloutRef
@@ -47,7 +47,7 @@ class Finding(Struct, frozen=True, kw_only=True):
     """Rollouts that show it."""
     of: int
     """Rollouts that were looked at."""
-    spotted: list[Spotted] = []
+    spotted: list[Sighting] = []
     """Rollouts that show it, at most 200 of them."""
     meaning: str = ""
     """What it may mean and what to do: the end of `reason`."""
@@ -104,11 +104,11 @@ class Explanation(Struct, frozen=True, kw_only=True, tag="explanation"):
     """Of the rollouts that were looked at, those that showed it then: it says nothing of far more. Null for any."""
 
 
-Said = Mark | Explanation
+Remark = Mark | Explanation
 """A line of `marks.jsonl`. Of two about the same thing, the later one holds."""
 
 
-class Reviewed(Struct, frozen=True, kw_only=True):
+class ReviewState(Struct, frozen=True, kw_only=True):
     """How far a model's failing rollouts were read."""
 
     failing: int
@@ -130,7 +130,8 @@ class Reviewed(Struct, frozen=True, kw_only=True):
 
 
 RungName = Literal["data", "prompts", "verifiers", "samples"]
-RungVerdict = Literal["identical", "equivalent", "different", "inconclusive", "not run"]
+ReproductionResult = Literal["identical", "equivalent", "different", "inconclusive", "refused"]
+RungResult = Literal["identical", "equivalent", "different", "inconclusive", "not run"]
 
 
 class Disagreement(Struct, frozen=True):
@@ -148,14 +149,14 @@ class Rung(Struct, frozen=True, kw_only=True):
     """One step of the parity ladder, each more telling than the next and looked at before it."""
 
     name: RungName
-    verdict: RungVerdict
+    verdict: RungResult
     reason: str
     numbers: dict[str, Any] = {}
     disagreements: list[Disagreement] = []
     """All of them, in the tasks' order."""
 
 
-class ReferenceRecord(Struct, frozen=True, kw_only=True):
+class OriginalSource(Struct, frozen=True, kw_only=True):
     """The original code's results that were compared with."""
 
     file: str
@@ -180,10 +181,10 @@ class Parity(Struct, frozen=True, kw_only=True):
     code: str
     """Digest of the verifier's files at the time."""
     model: str | None
-    reference: ReferenceRecord
+    reference: OriginalSource
     margin: float
     """Of the samples' rung, a share: .02 is two points."""
-    verdict: RungVerdict
+    verdict: RungResult
     """Identical, equivalent, different or inconclusive: what the ladder comes to."""
     reason: str
     ladder: list[Rung]
@@ -204,13 +205,13 @@ class Reproduced(Struct, frozen=True, kw_only=True):
     settings: dict[str, Any]
     source: str
     date: str
-    verdict: Literal["identical", "equivalent", "different", "inconclusive", "refused"]
+    verdict: ReproductionResult
     """Of the original code's runs. `refused` where their settings are not the published ones."""
     reason: str
     reference_score: float | None = None
     reference_se: float | None = None
     here_score: float | None = None
-    here_verdict: Literal["identical", "equivalent", "different", "inconclusive", "refused", "not run"] = "not run"
+    here_verdict: ReproductionResult | Literal["not run"] = "not run"
     margin: float = 0.02
     repeats: int | None = None
     """k0: as stated, or else the fewest that can print the score."""

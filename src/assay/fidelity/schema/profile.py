@@ -5,7 +5,7 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from assay.config import LOOP, AgentConfig, Suite
-from assay.fidelity.schema.evidence import Finding, Parity, Reproduced, Reviewed, RolloutRef, SuspectTask
+from assay.fidelity.schema.evidence import Finding, Parity, Reproduced, ReviewState, RolloutRef, SuspectTask
 from assay.types import Kind, Role
 
 Verdict = Literal["pass", "fail", "inconclusive", "not run"]
@@ -177,7 +177,7 @@ class Profile(Struct, frozen=True):
     """What the detectors found in each model's rollouts."""
     suspects: list[SuspectTask] = []
     """Tasks that may be wrong themselves, the most suspect first."""
-    review: dict[str, Reviewed] = {}
+    review: dict[str, ReviewState] = {}
     """By model, how far its failing rollouts were read by a person."""
     parity: dict[str, Parity] = {}
     """By model, how the original code's results compare with what is here."""

@@ -116,7 +116,7 @@ def task_of(row: Row, task_id: str) -> Task:
     held: dict[str, Any] = {
         "input": _input(given),
         "tools": [_tool(tool) for tool in given.get("tools", ())],
-        "format": None if wanted.get("type") == "text" else msgspec.convert(_said(wanted), Format),
+        "format": None if wanted.get("type") == "text" else msgspec.convert(_without_nulls(wanted), Format),
     }
     if OWN in row:
         own = msgspec.convert(row[OWN], Own)
@@ -142,21 +142,21 @@ def _input(params: dict[str, Any]) -> list[Item]:
 
 def _item(item: dict[str, Any]) -> dict[str, Any]:
     """An item as it is, but null stands for what is not said, and a message need not say that it is one."""
-    item = {"type": "message", **_said(item)}
+    item = {"type": "message", **_without_nulls(item)}
     for name in ("content", "output", "summary"):
         if isinstance(item.get(name), list):
-            item[name] = [_said(part) for part in item[name]]
+            item[name] = [_without_nulls(part) for part in item[name]]
     return item
 
 
-def _said(fields: dict[str, Any]) -> dict[str, Any]:
+def _without_nulls(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
 def _tool(tool: dict[str, Any]) -> Tool:
     if tool.get("type", "function") != "function":
         raise ValidationError(f"a tool of type {tool['type']}; only functions can be called here")
-    return msgspec.convert({"parameters": {}, **_said(tool)}, Tool)
+    return msgspec.convert({"parameters": {}, **_without_nulls(tool)}, Tool)
 
 
 def read_rows(path: Path) -> list[tuple[Task, Row]]:
@@ -220,12 +220,12 @@ def rollout_row(task: Task, index: int, rollout: Rollout, *, agent: str, model: 
         row["response"] = response_object(task, rollout.turns, model=model, created_s=created_s)
     outcome = rollout.outcome
     if isinstance(outcome, Score):
-        return {**scored(outcome), **row, "reward": outcome.reward}
+        return {**score_fields(outcome), **row, "reward": outcome.reward}
     reason = f"{outcome.where}: {outcome.message}"
     return {**row, FAILURE_CLASS: outcome.kind, "failure_reason": reason, "mask_sample": True}
 
 
-def scored(score: Score) -> Row:
+def score_fields(score: Score) -> Row:
     """What `/verify` adds to a row, beside the reward."""
     answer = {} if score.answer is None else {"extracted_answer": score.answer}
     return {name: value for name, value in score.metrics.items() if not reserved(name)} | answer

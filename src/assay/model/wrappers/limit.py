@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections import deque
 
-from assay.config import Limits
+from assay.config import RateLimits
 from assay.errors import ModelError
 from assay.model import Model
 from assay.model.http import OVERLOAD
@@ -29,7 +29,7 @@ class Limit(Wrapper):
     once the server has let nobody through for `patience_s`.
     """
 
-    def __init__(self, model: Model, limits: Limits, concurrency: int) -> None:
+    def __init__(self, model: Model, limits: RateLimits, concurrency: int) -> None:
         super().__init__(model)
         self._patience_s = limits.patience_s
         self._most = float(min(concurrency, limits.concurrency or concurrency))

@@ -2,7 +2,7 @@
 
 from assay.fidelity.detectors.answers.reading import gold_elsewhere, lenient
 from assay.fidelity.detectors.detector import RolloutDetector, ScoredRollout
-from assay.fidelity.detectors.texts.patterns import shown
+from assay.fidelity.detectors.texts.patterns import excerpt
 
 
 def _spot(one: ScoredRollout) -> str | None:
@@ -11,8 +11,8 @@ def _spot(one: ScoredRollout) -> str | None:
     place = gold_elsewhere(one.text, one.task, one.score.answer)
     if place is None or ((reading := lenient(one.text, one.task)) and reading.right):
         return None
-    read = "nothing" if one.score.answer is None else repr(shown(one.score.answer, 40))
-    return f"gold {shown(one.task.gold or '', 40)!r} in {shown(place)!r}; the verifier read {read}"
+    read = "nothing" if one.score.answer is None else repr(excerpt(one.score.answer, 40))
+    return f"gold {excerpt(one.task.gold or '', 40)!r} in {excerpt(place)!r}; the verifier read {read}"
 
 
 DETECTOR = RolloutDetector(

@@ -2,7 +2,7 @@
 
 from assay.fidelity.detectors.answers.reading import clearly_wrong, lenient, plainly_read
 from assay.fidelity.detectors.detector import RolloutDetector, ScoredRollout
-from assay.fidelity.detectors.texts.patterns import shown
+from assay.fidelity.detectors.texts.patterns import excerpt
 
 
 def _spot(one: ScoredRollout) -> str | None:
@@ -13,9 +13,9 @@ def _spot(one: ScoredRollout) -> str | None:
     reading = lenient(one.text, one.task)
     if reading is None:
         return None
-    strict = "none" if one.score.answer is None else repr(shown(one.score.answer, 40))
-    gold = repr(shown(one.task.gold or "", 40))
-    readings = f"read leniently {shown(reading.answer, 40)!r}, by the verifier {strict}, gold {gold}"
+    strict = "none" if one.score.answer is None else repr(excerpt(one.score.answer, 40))
+    gold = repr(excerpt(one.task.gold or "", 40))
+    readings = f"read leniently {excerpt(reading.answer, 40)!r}, by the verifier {strict}, gold {gold}"
     if one.score.reward <= 0 and reading.right:
         return f"no marks; {readings}"
     return f"full marks; {readings}" if one.score.reward >= 1 and clearly_wrong(reading, one.task) else None

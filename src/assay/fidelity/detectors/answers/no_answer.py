@@ -1,13 +1,13 @@
 """Rollouts that ended with a message in which the verifier read no answer."""
 
 from assay.fidelity.detectors.detector import RolloutDetector, ScoredRollout
-from assay.fidelity.detectors.texts.patterns import declines, shown
+from assay.fidelity.detectors.texts.patterns import declines, excerpt
 
 
 def _spot(one: ScoredRollout) -> str | None:
     if one.score.answer is not None or one.score.reward > 0 or one.rollout.stop != "completed":
         return None
-    return f"ends: {shown(one.text)}" if one.text.strip() and not declines(one.text) else None
+    return f"ends: {excerpt(one.text)}" if one.text.strip() and not declines(one.text) else None
 
 
 DETECTOR = RolloutDetector(

@@ -1,7 +1,7 @@
 """Rollouts that have a tool's call in the message as text, so that it wasn't carried out."""
 
 from assay.fidelity.detectors.detector import RolloutDetector, ScoredRollout
-from assay.fidelity.detectors.texts.patterns import raw_call, shown
+from assay.fidelity.detectors.texts.patterns import excerpt, raw_call
 
 
 def _spot(one: ScoredRollout) -> str | None:
@@ -9,7 +9,7 @@ def _spot(one: ScoredRollout) -> str | None:
         return None
     for text in one.texts:
         if found := raw_call(text):
-            return f"{found} in the message: {shown(text)}"
+            return f"{found} in the message: {excerpt(text)}"
     return None
 
 

@@ -3,7 +3,7 @@
 import msgspec
 
 from assay.fidelity.detectors.detector import RolloutDetector, ScoredRollout
-from assay.fidelity.detectors.texts.patterns import shown
+from assay.fidelity.detectors.texts.patterns import excerpt
 
 
 def _spot(one: ScoredRollout) -> str | None:
@@ -16,7 +16,7 @@ def _spot(one: ScoredRollout) -> str | None:
         except (msgspec.DecodeError, RecursionError, UnicodeError):
             arguments = None
         if not isinstance(arguments, dict):
-            return f"{call.name} with {shown(call.arguments)!r}"
+            return f"{call.name} with {excerpt(call.arguments)!r}"
     return None
 
 

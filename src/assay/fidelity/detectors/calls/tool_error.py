@@ -1,7 +1,7 @@
 """Rollouts that were shown an error by a tool."""
 
 from assay.fidelity.detectors.detector import RolloutDetector, ScoredRollout
-from assay.fidelity.detectors.texts.patterns import shown, tells_error
+from assay.fidelity.detectors.texts.patterns import excerpt, tells_error
 from assay.types import FunctionCallOutput
 
 
@@ -9,7 +9,7 @@ def _spot(one: ScoredRollout) -> str | None:
     for turn in one.rollout.turns:
         for item in turn.input:
             if isinstance(item, FunctionCallOutput) and tells_error(item.text):
-                return shown(item.text[:300])
+                return excerpt(item.text[:300])
     return None
 
 

@@ -1,14 +1,14 @@
 """Rollouts that reached the token cap."""
 
 from assay.fidelity.detectors.detector import RolloutDetector, ScoredRollout
-from assay.fidelity.detectors.texts.patterns import shown
+from assay.fidelity.detectors.texts.patterns import excerpt
 
 
 def _spot(one: ScoredRollout) -> str | None:
     if one.rollout.stop not in ("token_cap", "tokens"):
         return None
     tokens = sum(turn.response.usage.output_tokens for turn in one.rollout.turns)
-    written = shown(one.text)
+    written = excerpt(one.text)
     return f"after {tokens:,} tokens: {written}" if written else f"after {tokens:,} tokens, before any message"
 
 

@@ -1,14 +1,14 @@
 """Rollouts that say the same again and again."""
 
 from assay.fidelity.detectors.detector import RolloutDetector, ScoredRollout
-from assay.fidelity.detectors.texts.patterns import loop, shown
+from assay.fidelity.detectors.texts.patterns import excerpt, loop
 
 
 def _spot(one: ScoredRollout) -> str | None:
     cut_off = one.rollout.stop in ("token_cap", "tokens")
     for text in (*one.texts, *one.reasonings):
         if piece := loop(text, cut_off=cut_off):
-            return f"again and again: {shown(piece) or repr(piece[:20])}"
+            return f"again and again: {excerpt(piece) or repr(piece[:20])}"
     return None
 
 

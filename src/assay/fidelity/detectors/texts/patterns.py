@@ -144,7 +144,7 @@ def tells_error(output: str) -> bool:
     return _TOOL_ERROR.match(output) is not None
 
 
-def shown(text: str, limit: int = 100) -> str:
+def excerpt(text: str, limit: int = 100) -> str:
     """The text in one line, its end where it is longer than the limit."""
     line = " ".join(text[-4 * limit :].split())
     return line if len(line) <= limit and len(text) <= 4 * limit else "…" + line[-limit:]

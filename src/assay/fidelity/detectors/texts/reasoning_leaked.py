@@ -1,7 +1,7 @@
 """Rollouts that have reasoning in the message."""
 
 from assay.fidelity.detectors.detector import RolloutDetector, ScoredRollout
-from assay.fidelity.detectors.texts.patterns import leak, shown
+from assay.fidelity.detectors.texts.patterns import excerpt, leak
 
 COPIED = 200
 """Reasoning of so many characters, word for word in a message, was not written twice."""
@@ -10,10 +10,10 @@ COPIED = 200
 def _spot(one: ScoredRollout) -> str | None:
     for text, thought in zip(one.texts, one.reasonings, strict=True):
         if found := leak(text, one.prompt):
-            return f"{found} in the message: {shown(text)}"
+            return f"{found} in the message: {excerpt(text)}"
         reasoning = thought.strip()
         if len(reasoning) >= COPIED and reasoning in text:
-            return f"the message repeats the reasoning: {shown(reasoning)}"
+            return f"the message repeats the reasoning: {excerpt(reasoning)}"
     return None
 
 

@@ -1,7 +1,7 @@
 """Rollouts that ended with reasoning and without a message."""
 
 from assay.fidelity.detectors.detector import RolloutDetector, ScoredRollout
-from assay.fidelity.detectors.texts.patterns import shown
+from assay.fidelity.detectors.texts.patterns import excerpt
 from assay.types import FunctionCall
 
 
@@ -9,7 +9,7 @@ def _spot(one: ScoredRollout) -> str | None:
     ended = one.rollout.stop == "completed" and not one.text.strip() and not one.refusal
     if not ended or not one.reasoning.strip() or any(isinstance(item, FunctionCall) for item in one.last.output):
         return None
-    return f"reasoning ends: {shown(one.reasoning)}"
+    return f"reasoning ends: {excerpt(one.reasoning)}"
 
 
 DETECTOR = RolloutDetector(

@@ -1,14 +1,14 @@
 """Rollouts that declined the task."""
 
 from assay.fidelity.detectors.detector import RolloutDetector, ScoredRollout
-from assay.fidelity.detectors.texts.patterns import declines, shown
+from assay.fidelity.detectors.texts.patterns import declines, excerpt
 
 
 def _spot(one: ScoredRollout) -> str | None:
     if one.score.reward >= 1:
         return None
     if one.rollout.stop == "refused":
-        return shown(one.refusal or one.text) or "the server withheld the answer (content filter)"
+        return excerpt(one.refusal or one.text) or "the server withheld the answer (content filter)"
     return declines(one.text)
 
 
