@@ -160,6 +160,23 @@ def test_single_keys_mark_what_is_on_the_screen(profile: Path):
     assert found[0]["content"] == found[1]["content"] != found[2]["content"]
 
 
+def test_a_mark_is_taken_back_in_this_command_or_a_later_one(profile: Path):
+    code, out, err = review(profile, "--by", "ada", lines="m\nv wrong key\nz\nm\n")
+    assert code == 0 and "Taken back: what was said of" in out, err
+    assert [(m["fault"], m.get("withdrawn", False)) for m in marks(profile)] == [
+        ("model", False),
+        ("verifier", False),
+        ("verifier", True),
+        ("model", False),
+    ]
+    assert marks(profile)[1]["content"] == marks(profile)[2]["content"] == marks(profile)[3]["content"]
+    assert gate(profile) != "fail", "the verifier is no longer said to be at fault"
+    code, out, err = review(profile, "--by", "ada", lines="z\nz\nz\n")
+    assert code == 0 and "ada has said nothing that could be taken back." in out, err
+    assert read_of(out, "nano-instruct" if "nano-instruct · 1 of" in out else "policy").startswith("0/")
+    assert review(profile, "--by", "eve", lines="z\n")[1].count("Taken back") == 0
+
+
 def test_marks_survive_kill_9_between_two_keys(profile: Path):
     for number in (1, 2):
         with terminal("p", "--model", "policy", cwd=profile.parent) as screen:

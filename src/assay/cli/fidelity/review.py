@@ -59,7 +59,8 @@ def review(
     """Read failing rollouts one by one, and say with a key whose fault each is.
 
     First come the rollouts with findings of detectors, then a sample of each model's failures, the same each time. Each
-    mark is saved at once in marks.jsonl, and the same command goes on with what is not marked yet. If the input is not
+    mark is saved at once in marks.jsonl, and the same command goes on with what is not marked yet. The key z takes your
+    last mark back, also one of an earlier command. If the input is not
     a terminal, each line is a key with a note: "v the comma is missed". At the end the gates are computed again.
 
     Parameters

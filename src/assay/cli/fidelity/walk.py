@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from msgspec import structs
 from rich.console import Console
 from rich.text import Text
 
@@ -21,6 +22,8 @@ from assay.types import Failure
 FAULTS: dict[str, Fault] = {"m": "model", "v": "verifier", "t": "task", "i": "infrastructure", "u": "unclear"}
 SIZES: dict[Voice, int] = {"prompt": 1500, "reasoning": 3000, "message": 2000, "call": 500, "output": 500}
 """Characters that are shown at first of each piece; 600 of others."""
+STEPS = {"b": "back", "z": "undo"}
+"""Keys that lead to another screen wherever they are pressed."""
 PIECES = 12
 """Pieces of an attempt that are shown at first."""
 
@@ -88,7 +91,9 @@ class Walk:
                 step = self._visit(self.screens[at])
                 if step == "quit":
                     break
-                if step == "back" and before:
+                if step == "undo":
+                    at = self._take_back(at)
+                elif step == "back" and before:
                     at = before.pop()
                 elif step == "back":
                     self._told = "This is the first one."
@@ -125,7 +130,7 @@ class Walk:
         return f"{finding.model}/{finding.detector}"
 
     def _visit(self, screen: Screen) -> str:
-        """Show a screen until it is left: `next`, `back` or `quit`."""
+        """Show a screen until it is left: `next`, `back`, `undo` or `quit`."""
         self._whole = self._reasoning = False
         self._note = ""
         draw = True
@@ -135,8 +140,8 @@ class Walk:
             key = self.keys.key()
             if key in ("", "q"):
                 return "quit"
-            if key == "b":
-                return "back"
+            if key in STEPS:
+                return STEPS[key]
             step = self._rollout(screen.rollout, key) if screen.rollout else self._finding(screen, key)
             if step:
                 return step
@@ -161,9 +166,7 @@ class Walk:
         elif key == "a":
             self._whole = not self._whole
         else:
-            self._told = (
-                f"{_named(key)} is no key here: m v t i u mark it; n note, r reasoning, a all, b back, s skip, q quit."
-            )
+            self._told = f"{_named(key)} is no key here; the last lines name the keys."
         return ""
 
     def _finding(self, screen: Screen, key: str) -> str:
@@ -190,7 +193,7 @@ class Walk:
         elif key in ("\n", " "):
             return "next"
         else:
-            self._told = f"{_named(key)} is no key here: e explains the finding; Enter goes on, b back, s skip, q quit."
+            self._told = f"{_named(key)} is no key here; the last line names the keys."
         return ""
 
     def _mark(self, one: OpenRollout, fault: Fault, note: str) -> None:
@@ -216,12 +219,32 @@ class Walk:
         proposed = "".join(f" {mark.by} had proposed {WHOSE[mark.fault]}: {mark.note}" for mark in same)
         self._told = f"{ref.task}, repeat {ref.repeat}: {WHOSE[fault]}.{proposed}"
 
+    def _take_back(self, at: int) -> int:
+        """Take back what this person said last and still stands, in this command or before. Returns where it was."""
+        standing = [one for one in self.said if one.by == self.by and self._stands(one)]
+        if not standing:
+            self._told = f"{self.by} has said nothing that could be taken back."
+            return at
+        last = standing[-1]
+        self._keep(structs.replace(last, withdrawn=True, at=_now()))
+        about = f"{last.task}, repeat {last.repeat}" if isinstance(last, Mark) else f"{last.model}, {last.detector}"
+        self._told = f"Taken back: what was said of {about}."
+        places = (number for number, screen in enumerate(self.screens) if _is_about(last, screen))
+        return next(places, at)
+
+    def _stands(self, one: Remark) -> bool:
+        if isinstance(one, Mark):
+            return one is self._marks.get((one.model, one.content))
+        return one is explanations(self.said, one.model).get(one.detector)
+
     def _keep(self, said: Remark) -> None:
         keep(self.folder, said)
         self.said.append(said)
         self.kept += 1
         if isinstance(said, Mark):
             self._marks[said.model, said.content] = said
+            if said.withdrawn:
+                del self._marks[said.model, said.content]
 
     def _draw(self, screen: Screen) -> None:
         if self.console.is_terminal:
@@ -242,7 +265,7 @@ class Walk:
             self._line(f"  {spotted.rollout.task}, repeat {spotted.rollout.repeat}: {spotted.evidence}", style="dim")
         also = "" if finding.scope == "run" else ", or by all of these rollouts being the model's fault"
         self._line(f"It is settled by your explanation{also}.", style="dim")
-        self._line("e explain  Enter go on to its rollouts  b back  s skip  q quit", style="bold")
+        self._line("e explain  Enter go on to its rollouts  b back  z undo  s skip  q quit", style="bold")
 
     def _draw_rollout(self, one: OpenRollout, screen: Screen) -> None:
         self._line(f"{one.rollout.task} · repeat {one.rollout.repeat}", style="bold")
@@ -268,7 +291,7 @@ class Walk:
         elif self._note:
             self._line(f"note: {self._note}", style="green")
         self._line("m model's  v verifier's  t task's  i infrastructure's  u unclear", style="bold")
-        self._line("n note  r reasoning  a all  b back  s skip  q quit", style="bold")
+        self._line("n note  r reasoning  a all  b back  z undo  s skip  q quit", style="bold")
 
     def _attempt(self, pieces: list[Piece]) -> None:
         left_out = 0 if self._whole else max(0, len(pieces) - PIECES)
@@ -308,6 +331,12 @@ class Walk:
         if self._told:
             self._line(self._told, style="yellow")
             self._told = ""
+
+
+def _is_about(said: Remark, screen: Screen) -> bool:
+    if isinstance(said, Mark):
+        return bool(screen.rollout) and (screen.model, screen.rollout.content) == (said.model, said.content)
+    return bool(screen.finding) and (screen.model, screen.finding.detector) == (said.model, said.detector)
 
 
 def _now() -> str:

@@ -144,6 +144,8 @@ def judge_agreements(said: Iterable[Remark]) -> list[JudgeAgreement]:
         if isinstance(one, Mark):
             marks = judges.setdefault(one.by, {}) if one.proposed else persons
             marks[one.model, one.content] = one.fault
+            if one.withdrawn:
+                del marks[one.model, one.content]
     found: list[JudgeAgreement] = []
     for by, proposed in judges.items():
         table_CC = np.zeros((len(FAULTS), len(FAULTS)), dtype=np.int64)

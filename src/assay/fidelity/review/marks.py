@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType, structs
@@ -14,6 +14,7 @@ from assay.fidelity.schema.evidence import Explanation, Mark, Remark
 from assay.store import append_line, read_lines, read_row_lines
 from assay.types import Failure, FunctionCall, Item, Message, Reasoning, Rollout, Score
 
+R = TypeVar("R", Mark, Explanation)
 Key = tuple[str, int]
 """(task, repeat)."""
 _decode = msgspec.json.Decoder(Rollout).decode
@@ -62,13 +63,18 @@ def keep(folder: Path, said: Remark) -> None:
 
 def persons(said: Iterable[Remark], model: str) -> dict[str, Mark]:
     """A person's marks of one model's rollouts by content; of two, the later. What a model proposed is not in it."""
-    marks = (one for one in said if isinstance(one, Mark))
-    return {mark.content: mark for mark in marks if mark.model == model and not mark.proposed}
+    marks = (one for one in said if isinstance(one, Mark) and one.model == model and not one.proposed)
+    return _standing((mark.content, mark) for mark in marks)
 
 
 def explanations(said: Iterable[Remark], model: str) -> dict[str, Explanation]:
     """What persons said of one model's findings, by detector; of two, the later."""
-    return {one.detector: one for one in said if isinstance(one, Explanation) and one.model == model}
+    return _standing((one.detector, one) for one in said if isinstance(one, Explanation) and one.model == model)
+
+
+def _standing(said: Iterable[tuple[str, R]]) -> dict[str, R]:
+    """What was said last about each thing, unless it was taken back."""
+    return {about: one for about, one in dict(said).items() if not one.withdrawn}
 
 
 def rollouts_at(run: Path, tasks: Collection[str], wanted: Callable[[Key], bool]) -> dict[Key, Rollout]:

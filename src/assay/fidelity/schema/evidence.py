@@ -90,6 +90,8 @@ class Mark(Struct, frozen=True, kw_only=True, tag="mark"):
     """ISO 8601, UTC."""
     proposed: bool = False
     """A model said it: it never counts as read."""
+    withdrawn: bool = False
+    """A person took back what they said of the rollout: it is not read."""
 
 
 class Explanation(Struct, frozen=True, kw_only=True, tag="explanation"):
@@ -102,6 +104,8 @@ class Explanation(Struct, frozen=True, kw_only=True, tag="explanation"):
     at: str
     share: float | None = None
     """Of the rollouts that were looked at, those that showed it then: it says nothing of far more. Null for any."""
+    withdrawn: bool = False
+    """A person took back what they said of the finding."""
 
 
 Remark = Mark | Explanation
