@@ -67,6 +67,7 @@ def missing(shown: str, out: str) -> str | None:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.slow
 def test_the_walk_on_gsm8k_is_as_the_page_says(tmp_path: Path):
     shutil.copy(beside("gsm8k", "test.jsonl"), tmp_path)
     shutil.copy(beside("gsm8k", "recorded_solutions.jsonl"), tmp_path / "example_model_solutions.jsonl")

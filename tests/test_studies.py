@@ -25,16 +25,19 @@ def those(rows: list[Row], words: str) -> list[Row]:
     return found
 
 
+@pytest.mark.slow
 def test_twice_the_margin_is_called_equivalent_in_under_one_percent(quick):
     for row in those(quick["parity"], r"^twice the margin apart, called equivalent"):
         assert row.claim == at_most(0.01) and row.holds, row.what
 
 
+@pytest.mark.slow
 def test_equal_systems_are_called_equivalent_in_four_of_five_at_the_k_that_was_asked_for(quick):
     for row in those(quick["parity"], r"^equal systems called equivalent|^the same, all repeats made anew"):
         assert row.claim == at_least(0.8) and row.holds, row.what
 
 
+@pytest.mark.slow
 def test_no_number_of_repeats_makes_a_false_pass_likely_and_overlapping_ranges_do(quick):
     rows = quick["parity-by-repeats"]
     assert all(row.holds for row in those(rows, r"apart, called equivalent: \d+ repeats"))
@@ -44,6 +47,7 @@ def test_no_number_of_repeats_makes_a_false_pass_likely_and_overlapping_ranges_d
     assert overlaps == sorted(overlaps) and overlaps[0] < 0.4 and overlaps[-1] > 0.95
 
 
+@pytest.mark.slow
 def test_stopping_once_the_score_stands_still_moves_neither_score_nor_coverage_away_from_the_ends(quick):
     rows = [row for row in quick["stopping"] if "near 1" not in row.what]
     assert all(row.holds for row in those(rows, r"^bias|covers|truly at the target"))
