@@ -22,7 +22,9 @@ id = "{model}"
 """
 
 
-@pytest.mark.parametrize("dialect", ["local", *(pytest.param(name, marks=pytest.mark.slow) for name in ("chat", "responses"))])
+@pytest.mark.parametrize(
+    "dialect", ["local", *(pytest.param(name, marks=pytest.mark.slow) for name in ("chat", "responses"))]
+)
 def test_one_line_of_a_suite_switches_from_instruct_to_thinking(dialect: str, tmp_path: Path):
     scores: dict[str, float] = {}
     for kind in ("instruct", "thinking"):
