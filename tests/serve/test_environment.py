@@ -508,6 +508,7 @@ def test_the_commands_go_the_whole_way(tmp_path: Path):
     [
         (["serve", "environment", "arithmetic", "--host", "0.0.0.0"], "open to other machines"),
         (["serve", "environment", "arithmetc"], "Did you mean arithmetic"),
+        (["serve", "environment", "arithmetic", "--most-sessions", "0"], "at least 1"),
         (["import", "nemo-gym", "none.jsonl"], "none.jsonl can't be read"),
         (["export", "nothing"], "there is no benchmark 'nothing'"),
     ],

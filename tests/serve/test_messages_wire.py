@@ -14,6 +14,7 @@ from assay.errors import ModelError
 from assay.model import ContextOverflow, close, connect
 from assay.model.dialects.messages.client import assemble
 from assay.model.dialects.messages.server import Exchange
+from assay.model.dialects.responses.wire import wire_items
 from assay.model.dialects.serving import PIECE, BadRequest, Context
 from assay.types import (
     FunctionCall,
@@ -165,6 +166,7 @@ def test_an_answer_is_a_message_with_all_that_it_holds():
                 Reasoning(content=[ReasoningText("so")]),
                 Reasoning(content=[ReasoningText("sealed")], encrypted_content="S"),
                 Reasoning(summary=[SummaryText("sum")], encrypted_content="R"),
+                Reasoning(id="rs_only"),
                 Message("assistant", [Text("4", annotations=[{"type": "x"}]), Refusal("no"), Text(" ")]),
                 FunctionCall("c", "add", '{"a": 1}'),
                 FunctionCall("d", "add", "{bad"),
@@ -199,6 +201,14 @@ def test_an_answer_is_a_message_with_all_that_it_holds():
             "output_tokens_details": {"thinking_tokens": 2},
         },
     }
+
+
+def test_thinking_that_nobody_signed_goes_on_to_other_apis_without_a_signature():
+    unsigned = {"type": "thinking", "thinking": "so", "signature": ""}
+    items = read([*ASKED, {"role": "assistant", "content": [unsigned]}]).input
+    assert wire_items(items[1:], stored=False) == [
+        {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": "so"}]}
+    ]
 
 
 @pytest.mark.parametrize(

@@ -214,7 +214,7 @@ _CHOICES: dict[str, Literal["auto", "none", "required"]] = {"auto": "auto", "non
 def _blocks(item: Item) -> list[Sent]:
     """What an item of an answer is as blocks. Reasoning that no server signed has an empty signature."""
     if isinstance(item, Reasoning):
-        return thinking_blocks(item) or [ThinkingBlock(item.text)]
+        return thinking_blocks(item) or [ThinkingBlock(text) for text in [item.text] if text]
     return [TextBlock(block.text) if isinstance(block, TextBlock) else block for block in blocks_of(item)[1]]
 
 

@@ -74,7 +74,11 @@ def _wire_item(item: Item, *, with_id: bool) -> Any:
         item = structs.replace(item, id=None)
     # The API wants `summary` and `annotations` even where they are empty, which the structs leave out.
     if isinstance(item, Reasoning):
-        return {"summary": [], **msgspec.to_builtins(item)}
+        # An empty signature is the Messages API's; here it would be something that can't be decrypted.
+        return {
+            "summary": [],
+            **msgspec.to_builtins(structs.replace(item, encrypted_content=item.encrypted_content or None)),
+        }
     if isinstance(item, Message) and not isinstance(item.content, str):
         return {**msgspec.to_builtins(item), "content": [_wire_part(part) for part in item.content]}
     if isinstance(item, FunctionCallOutput) and not isinstance(item.output, str):
