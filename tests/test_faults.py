@@ -40,6 +40,8 @@ from assay.types import (
 from tests.endpoint import Behave, Call, Endpoint, answer_body, chat_body, http, responses_body
 
 WIRES = ("chat", "responses", "messages", "completions")
+FINISH = ("chat", "completions")
+"""The formats whose servers have finish reasons of their own."""
 DOC = Path(__file__).parent.parent / "docs/faults.md"
 
 
@@ -84,6 +86,11 @@ def error_in_a_200(path: str) -> bytes:
     return http(b'{"error": {"message": "upstream fell over", "code": 502}}')
 
 
+def ending(path: str, reason: str) -> bytes:
+    """An empty answer that ends for a reason of its server's own."""
+    return answer_body(path, "").replace(b'"stop"', json.dumps(reason).encode())
+
+
 def surrogates(path: str) -> bytes:
     return http(answer_body(path).replace(b'"42"', b'"\\ud800 42"'))
 
@@ -120,6 +127,15 @@ FAULTS = {
         raw(lambda path: http(b"<html>Bad gateway", 502, "text/html")), "http_502", words="Bad gateway"
     ),
     "200 with an error in it": Fault(raw(error_in_a_200), "response_failed", words="upstream fell over"),
+    "200 whose finish reason says that the server broke off": Fault(
+        raw(lambda path: http(ending(path, "network_error"))), "bad_response", words="network_error", wires=FINISH
+    ),
+    "200 without an answer, for an unknown reason": Fault(
+        raw(lambda path: http(ending(path, "a reason of tomorrow"))), "bad_response", words="tomorrow", wires=FINISH
+    ),
+    "a content filter of any name": Fault(
+        raw(lambda path: http(ending(path, "content_filter: SAFETY"))), stop="refused", wires=FINISH
+    ),
     "200 with NaN for a number": Fault(raw(not_a_number), "bad_response"),
     "400": Fault(
         raw(lambda path: http(b'{"error": {"message": "no such knob"}}', 400)), "http_400", False, "no such knob"

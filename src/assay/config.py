@@ -22,6 +22,11 @@ SUITES = Path(__file__).parent / "suites"
 T = TypeVar("T")
 FROM_TASKS = ("gold", "null", "chance")
 """The dialects that answer from the benchmark's own tasks."""
+THINKING_TAGS = (
+    *("<think>", "<thinking>", "<thought>", "<reasoning>", "<seed:think>", "[THINK]", "◁think▷"),
+    "<|channel|>analysis<|message|>",
+)
+"""What models open their thinking with, in raw text. The last stands for the channels of gpt-oss."""
 OBJECT = "object"
 """What run.json has as the dialect of a model that is an object of the caller's."""
 
@@ -101,7 +106,12 @@ class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     headers_env: dict[str, str] = {}
     """Headers whose values are secrets: the environment variable for each, such as `api-key = "AZURE_KEY"`."""
     reasoning: Literal["auto", "field", "tags", "none"] = "auto"
-    """Where thinking comes back: in a field of the message, between `<think>` tags in the text, or not at all."""
+    """Where thinking comes back: in a field of the message, between tags in the text, or not at all."""
+    thinking_tags: tuple[Annotated[str, Meta(min_length=3)], ...] = THINKING_TAGS
+    """What opens thinking in the text. `</…>` closes it; upper and lower case are the same in `<…>`."""
+    send_reasoning: Literal["auto", "loop", "tools", "tags"] = "auto"
+    """What reasoning `chat` sends back: what came since the last user message, in the field that it came in (`loop`) or
+    in tags (`tags`); that of all earlier turns with tool calls too (`tools`), which `auto` does for DeepSeek."""
     sampling: Sampling = Sampling()
     """What is used where the benchmark's protocol does not say."""
     extra_body: dict[str, Any] = {}

@@ -15,10 +15,13 @@ from assay.collect.roll import roll, roll_recorded
 from assay.config import Prices
 from assay.errors import NothingScored
 from assay.model import BudgetReached, Model
-from assay.types import Failure, Rollout, Score
+from assay.model.dialects import thinking
+from assay.types import Failure, FunctionCall, Item, Message, Rollout, Score
 
 FAILURES_BEFORE_STOP = 20
 """So many failures without one score among them, and the run stops: the cause is not the tasks'."""
+MANY_EMPTY, NEARLY_ALL = 10, 0.9
+"""Answers without a word: so many, and this share of all, and it is said."""
 STALL_S = 300.0
 """A verifier or tool may keep all other rollouts waiting for so long."""
 
@@ -46,6 +49,12 @@ class Tally:
     reward: float = 0.0
     input_tokens: int = 0
     output_tokens: int = 0
+    empty: int = 0
+    """How many were scored though the model ended its turn without a word and without a call."""
+    marked: int = 0
+    """How many answers hold a mark of thinking, such as `</think>`."""
+    mark: str | None = None
+    """The last of these marks."""
     last_failure: Failure | None = None
     prices: Prices | None = None
     role_prices: Mapping[str, Prices] = field(default_factory=dict[str, Prices])
@@ -65,6 +74,7 @@ class Tally:
         if isinstance(rollout.outcome, Score):
             self.scored += 1
             self.reward += rollout.outcome.reward
+            self._look_at_answer(rollout)
         else:
             self.failed += 1
             self.last_failure = rollout.outcome
@@ -76,6 +86,27 @@ class Tally:
                 self.usd += self.prices.cost(usage)
         for role, prices in self.role_prices.items():
             self.usd += sum(prices.cost(turn.response.usage) for turn in rollout.roles.get(role, ()))
+
+    def _look_at_answer(self, rollout: Rollout) -> None:
+        if not rollout.turns:
+            return
+        response = rollout.turns[-1].response
+        text = response.text
+        if not text.strip():
+            said_more = any(isinstance(item, FunctionCall) or _refuses(item) for item in response.output)
+            self.empty += response.status == "completed" and not said_more
+        elif mark := thinking.leftover(text):
+            self.marked += 1
+            self.mark = mark
+
+    @property
+    def mostly_empty(self) -> bool:
+        """Whether nearly all answers say nothing: the server may drop them, rather than the model."""
+        return self.empty >= max(1, min(MANY_EMPTY, self.planned), NEARLY_ALL * self.scored)
+
+
+def _refuses(item: Item) -> bool:
+    return isinstance(item, Message) and bool(item.refusals)
 
 
 class Interruption:

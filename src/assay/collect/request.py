@@ -73,6 +73,9 @@ class Report(Struct, frozen=True):
     input_tokens: int = 0
     output_tokens: int = 0
     usd: float = 0.0
+    empty: int = 0
+    marked: int = 0
+    mark: str | None = None
     last_failure: Failure | None = None
     struggling: int = 0
     level: int | None = None
@@ -146,6 +149,9 @@ def report_of(tally: Tally, budget: Budget | None) -> Report:
         input_tokens=tally.input_tokens,
         output_tokens=tally.output_tokens,
         usd=tally.usd,
+        empty=tally.empty,
+        marked=tally.marked,
+        mark=tally.mark,
         last_failure=failure and structs.replace(failure, message=plain(failure.message)),
         struggling=tally.struggling(),
         level=tally.level(),
@@ -156,6 +162,7 @@ def report_of(tally: Tally, budget: Budget | None) -> Report:
 
 def add_up(tally: Tally, reports: Sequence[Report]) -> None:
     """Make the tally of the whole run what all workers have reported."""
-    for name in ("scored", "failed", "reward", "input_tokens", "output_tokens", "usd"):
+    for name in ("scored", "failed", "reward", "input_tokens", "output_tokens", "usd", "empty", "marked"):
         setattr(tally, name, sum(getattr(report, name) for report in reports))
-    tally.last_failure = next((report.last_failure for report in reports if report.last_failure), None)
+    for name in ("last_failure", "mark"):
+        setattr(tally, name, next((value for report in reports if (value := getattr(report, name))), None))

@@ -1,9 +1,11 @@
 """The HTTP client: everything that is particular to pyreqwest is in this file."""
 
+import functools
 import math
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, timedelta
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -54,11 +56,47 @@ _OVERFLOW = (
     "longer than the model's context length",  # SGLang
     "exceeds the available context size",  # llama.cpp
     "exceed_context_size_error",  # llama.cpp's type
-    "prompt is too long",  # Anthropic
+    "prompt is too long",  # Anthropic, Fireworks
     "exceed context limit",  # Anthropic, where the output is what doesn't fit
+    "exceeds the maximum number of tokens allowed",  # Gemini: https://github.com/google-gemini/gemini-cli/issues/4118
+    "input is too long for requested model",  # Bedrock: https://github.com/aws-samples/bedrock-chat/issues/95
+    "number of input tokens exceeds maximum length",  # Bedrock, for Nova
+    "should not exceed max_num_tokens",  # TensorRT-LLM: https://github.com/NVIDIA/TensorRT-LLM/issues/9277
+    "should not exceed max_seq_len",  # TensorRT-LLM, where the output is what doesn't fit
+    "exceeds maximum input length",  # TensorRT-LLM: .../triton-inference-server/tensorrtllm_backend/issues/565
+    "inputs tokens + max_new_tokens must be <=",  # TGI: https://github.com/huggingface/tgi-gaudi/issues/146
+    "inputs must have less than",  # TGI
+    "maximum prompt length",  # xAI
+    "tokens in request more than max tokens allowed",  # Z.ai: https://github.com/anomalyco/opencode/issues/27629
 )
+_REPORTS = {
+    # OpenAI's reasoning models: https://github.com/decolua/9router/issues/972
+    "could not finish the message because max_tokens": "max_output_tokens",
+    # Groq: https://github.com/groq/groq-typescript/issues/103
+    "tool_use_failed": "malformed",
+}
+"""Words of an error that tells what the model did: it reached the cap, or wrote a call that the server can't read."""
+_ANSWER = {
+    *("choices", "message", "content", "text", "refusal", "tool_calls", "function_call", "function", "name"),
+    *("output", "input", "type", "role", "call_id", "status", "error"),
+}
+"""Fields of an answer that has to be as its API gives it. Another one of a type that is not its own costs no answer."""
+MOST_REPAIRS = 100
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for bytes that are not the JSON that is expected; the last where it is nested too deep."""
+
+
+class ReportedAnswer(ModelError):
+    """What the model did, where a server reports it as an error."""
+
+    def __init__(self, error: ModelError, end: str, text: str) -> None:
+        super().__init__(error.kind, str(error), retryable=False)
+        self.end = end
+        """`max_output_tokens` or `malformed`, as in `dialects.ends`."""
+        self.text = text
+        """What the model wrote, if the server tells it."""
+
+
 Assemble = Callable[[bytes], bytes]
 """Makes of a whole event stream the JSON body that the same API gives without streaming. Raises ModelError."""
 
@@ -178,6 +216,9 @@ class Endpoint:
         except UNREADABLE as error:
             if said := _error_in(content):
                 raise error_of(said) from None
+            if isinstance(error, msgspec.ValidationError):
+                with suppress(*UNREADABLE):
+                    return _repaired(content, decoder)
             quoted = content[:200].decode("utf-8", "replace")
             message = f"the answer is not what this API gives ({error}); it begins: {quoted!r}"
             raise ModelError("bad_response", message, retryable=True) from None
@@ -194,6 +235,39 @@ class Endpoint:
 
     async def aclose(self) -> None:
         await self._client.close()
+
+
+def _repaired(content: bytes, decoder: "msgspec.json.Decoder[T]") -> T:
+    """A body whose only faults are fields beside the answer that have another type than the API's.
+
+    Such a field becomes what it should be, if it can, and is left out otherwise. Raises ValidationError.
+    """
+    body = msgspec.json.decode(content)
+    for _ in range(MOST_REPAIRS):
+        try:
+            return msgspec.json.decode(msgspec.json.encode(body), type=decoder.type, strict=False)
+        except msgspec.ValidationError as error:
+            if not _repair(body, str(error)):
+                raise
+    raise msgspec.ValidationError("too many fields of another type")
+
+
+def _repair(body: Any, fault: str) -> bool:
+    """Repair the field that msgspec names in a fault, or the nearest around it that may go. Returns whether one did."""
+    path = [name or int(index) for name, index in re.findall(r"\.([^.\[\]`]+)|\[(\d+)\]", fault.rpartition("`$")[2])]
+    for depth in range(len(path), 0, -1):
+        name = path[depth - 1]
+        parent: Any = functools.reduce(lambda held, key: held[key], path[: depth - 1], body)
+        if isinstance(name, int) or name not in parent:
+            continue
+        value, is_text = parent[name], depth == len(path) and fault.startswith("Expected `str")
+        if is_text and (name not in _ANSWER or (name == "text" and value is None)):
+            parent[name] = "" if value is None else msgspec.json.encode(value).decode()
+            return True
+        if name not in _ANSWER:
+            del parent[name]
+            return True
+    return False
 
 
 def _spellings(secrets: Iterable[str]) -> list[bytes]:
@@ -243,7 +317,15 @@ def _status_error(url: str, status: int, content: bytes, retry_after: str | None
     if status in (400, 413, 422, 500) and overflows(words):
         return ContextOverflow(message)
     retryable = status in _MAY_PASS and not any(mark in words.lower() for mark in _SPENT)
-    return ModelError(f"http_{status}", message, retryable=retryable, retry_after_s=_wait_s(retry_after))
+    error = ModelError(f"http_{status}", message, retryable=retryable, retry_after_s=_wait_s(retry_after))
+    return _reported(error, _error_in(content)) if status == HTTPStatus.BAD_REQUEST else error
+
+
+def _reported(error: ModelError, fields: Any) -> ModelError:
+    """The error, or what it says that the model did."""
+    end = next((end for mark, end in _REPORTS.items() if mark in str(error).lower()), None)
+    said: dict[str, Any] = fields if isinstance(fields, dict) else {}  # pyright: ignore[reportUnknownVariableType]
+    return ReportedAnswer(error, end, str(said.get("failed_generation") or "")) if end else error
 
 
 def error_of(error: Any) -> ModelError:
@@ -259,15 +341,17 @@ def error_of(error: Any) -> ModelError:
     status = next((int(value) for value in named if value.isdecimal()), 500)
     kind = f"http_{status}" if f"http_{status}" in OVERLOAD else "response_failed"
     retryable = status in _MAY_PASS and not any(mark in message.lower() for mark in _SPENT)
-    return ModelError(kind, message, retryable=retryable)
+    return _reported(ModelError(kind, message, retryable=retryable), fields)
 
 
 def _error_in(content: bytes) -> Any:
-    """The error object that an answer holds in place of what was asked for."""
+    """The error object that an answer holds in place of what was asked for. Gemini puts it into a list."""
     try:
         body: Any = msgspec.json.decode(content)
     except UNREADABLE:
         return None
+    if isinstance(body, list):
+        body = next(iter(body), None)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
     return body.get("error") if isinstance(body, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
 
@@ -277,7 +361,8 @@ def _words_of(fields: dict[str, Any]) -> str:
 
 def overflows(words: str) -> bool:
     """Whether a server's words say that the context is too small."""
-    return any(mark in words.lower() for mark in _OVERFLOW)
+    words = words.lower().replace("`", "")
+    return any(mark in words for mark in _OVERFLOW)
 
 
 def _wait_s(retry_after: str | None) -> float | None:
@@ -301,6 +386,8 @@ def server_words(content: bytes) -> str:
         body = msgspec.json.decode(content)
     except UNREADABLE:
         return content[:300].decode("utf-8", "replace").strip() or "an empty body"
+    if isinstance(body, list) and body:
+        body = body[0]  # pyright: ignore
     error = body.get("error", body.get("detail", body)) if isinstance(body, dict) else body  # pyright: ignore
     if isinstance(error, dict):
         return _words_of(error)  # pyright: ignore

@@ -1,7 +1,6 @@
 """Ping: what a model server gives, found out in seconds before a benchmark spends hours on it."""
 
 import asyncio
-import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,6 +11,7 @@ from msgspec import Struct, structs
 from assay.config import Member, ModelConfig
 from assay.errors import AssayError, ModelError, UsageError
 from assay.model import Model, connect
+from assay.model.dialects import thinking
 from assay.model.wrappers.guard import Guarded
 from assay.types import (
     FunctionCall,
@@ -47,8 +47,6 @@ ADD = Tool(
         "additionalProperties": False,
     },
 )
-_TAG = re.compile(r"</?(?:think|thinking|thought|reasoning|seed:think)>|\[/?THINK\]|<\|channel\|>|◁/?think▷")
-"""Marks by which models begin and end thinking. One in an answer was missed by the server and by the configuration."""
 
 
 class Finding(Struct, frozen=True, omit_defaults=True):
@@ -210,14 +208,11 @@ def _answered(response: Response, cap: int) -> Finding:
 def _thinking(responses: list[Response], config: ModelConfig) -> Finding:
     """How thinking arrived in any of the responses, and whether that is what the suite promises."""
     for response in responses:
-        if leak := _TAG.search(response.text):
-            near = response.text[max(0, leak.start() - 30) : leak.end() + 30]
-            cure = (
-                'reasoning = "tags" takes it out'
-                if "think>" in leak[0] and config.reasoning in ("none", "field")
-                else "serve the model with its reasoning parser"
-            )
-            return Finding("leaks", False, f"{leak[0]} stands in the answer, {_quoted(near)}; {cure}")
+        if leak := thinking.leftover(response.text):
+            at = response.text.index(leak)
+            near = response.text[max(0, at - 30) : at + len(leak) + 30]
+            why = f"{leak} stands in the answer, {_quoted(near)}; {thinking.remedy(leak, config)}"
+            return Finding("leaks", False, why)
     says, why = _form(responses)
     kind = config.kind if isinstance(config, Member) else None
     if kind == "thinking" and says == "none":

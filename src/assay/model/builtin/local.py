@@ -31,7 +31,7 @@ class Local:
         self._config = config
         self._weights = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
         self._engine = Engine.load(folder)
-        self._close = self._engine.tokenizer.token_to_id(thinking.CLOSE)
+        self._close = self._engine.tokenizer.token_to_id("</think>")
 
     async def respond(self, request: Request) -> Response:
         """One sample, with its token ids and log-probabilities.
@@ -58,7 +58,9 @@ class Local:
         except ValueError as error:
             raise ModelError("bad_request", str(error), retryable=False) from None
         complete = made.finish == "stop"
-        output = thinking.items(made.text, complete=complete, opened=self._config.reasoning == "tags")
+        output = thinking.items(
+            made.text, complete=complete, opened=self._config.reasoning == "tags", tags=self._config.thinking_tags
+        )
         return Response(
             output=output,
             status="completed" if complete else "incomplete",

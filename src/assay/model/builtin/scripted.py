@@ -30,4 +30,4 @@ def answer(said: str | list[Item], config: ModelConfig) -> Response:
         return Response(output=said)
     if config.reasoning in ("none", "field"):
         return Response(output=[thinking.message(said)])
-    return Response(output=thinking.items(said))
+    return Response(output=thinking.items(said, tags=config.thinking_tags))

@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
 from assay.config import ModelConfig
 from assay.errors import ModelError
 from assay.model.dialects import sse, thinking
 from assay.model.dialects.chat.client import messages
-from assay.model.dialects.chat.wire import BROKEN, INCOMPLETE, WireUsage, read_usage
+from assay.model.dialects.chat.wire import Choice, Completion, read_tokens, read_usage
+from assay.model.dialects.ends import incomplete_reason
 from assay.model.dialects.settings import settings, without
 from assay.model.dialects.template import ChatTemplate
 from assay.model.http import Endpoint, error_of
@@ -22,7 +22,6 @@ from assay.types import (
     Message,
     Request,
     Response,
-    TokenIds,
 )
 
 PLAIN = """\
@@ -82,7 +81,7 @@ class Completions:
             raise error_of(error)
         if not wire.choices:
             raise ModelError("bad_response", "the completion has no choices", retryable=True)
-        return self._response(wire, wire.choices[0], opened=prompt.rstrip().endswith(thinking.OPEN))
+        return self._response(wire, wire.choices[0], prompt)
 
     def _prompt(self, request: Request) -> str:
         if what := _beyond(request):
@@ -96,28 +95,26 @@ class Completions:
         except ValueError as error:
             raise ModelError("bad_request", str(error), retryable=False) from None
 
-    def _response(self, wire: "_WireCompletion", choice: "_Choice", *, opened: bool) -> Response:
-        if choice.finish_reason in BROKEN or (choice.finish_reason is None and not choice.text):
-            message = f"the server broke off: no answer and no end of it (finish_reason {choice.finish_reason})"
-            raise ModelError("bad_response", message, retryable=True)
-        reason = INCOMPLETE.get(choice.finish_reason or "")
+    def _response(self, wire: "_WireCompletion", choice: "_Choice", prompt: str) -> Response:
+        reason = incomplete_reason(choice.finish_reason, answered=bool(choice.text))
         return Response(
-            output=self._items(choice.text, complete=reason is None, opened=opened),
+            output=self._items(choice.text, prompt, complete=reason is None),
             status="completed" if reason is None else "incomplete",
             incomplete_reason=reason,
-            usage=read_usage(wire.usage or WireUsage()),
+            usage=read_usage(wire.usage),
             model=wire.model,
             id=wire.id,
-            tokens=_token_ids(choice),
+            tokens=read_tokens(wire, choice),
         )
 
-    def _items(self, text: str, *, complete: bool, opened: bool) -> list[Item]:
-        """`opened` says that the prompt ends in an opening tag: what comes back begins in thought."""
-        if self._config.reasoning in ("none", "field"):
+    def _items(self, text: str, prompt: str, *, complete: bool) -> list[Item]:
+        """Where the prompt ends in an opening tag, what comes back begins in thought."""
+        reasoning, tags = self._config.reasoning, self._config.thinking_tags
+        if reasoning in ("none", "field"):
             return [thinking.message(text, complete=complete)]
-        if opened and not text.lstrip().startswith(thinking.OPEN):
-            text = thinking.OPEN + text
-        return thinking.items(text, complete=complete, opened=self._config.reasoning == "tags")
+        tag = next((tag for tag in tags if prompt.rstrip().endswith(tag)), "")
+        text = text if text.lstrip().startswith(tag) else tag + text
+        return thinking.items(text, complete=complete, opened=reasoning == "tags", tags=tags)
 
     def identity(self) -> dict[str, str]:
         return {"chat_template": self._template.digest}
@@ -126,31 +123,12 @@ class Completions:
         await self._endpoint.aclose()
 
 
-class _TokenLogprob(Struct):
-    logprob: float
-
-
-class _Logprobs(Struct):
-    token_logprobs: list[float | None] | None = None
-    content: list[_TokenLogprob] | None = None
-    """llama.cpp's, as Chat Completions have them."""
-
-
-class _Choice(Struct):
+class _Choice(Choice):
     text: str
-    finish_reason: str | None = None
-    logprobs: _Logprobs | None = None
-    token_ids: list[int] | None = None
-    prompt_token_ids: list[int] | None = None
-    error: Any = None
 
 
-class _WireCompletion(Struct):
+class _WireCompletion(Completion):
     choices: list[_Choice]
-    id: str | None = None
-    model: str | None = None
-    usage: WireUsage | None = None
-    error: Any = None
 
 
 def _beyond(request: Request) -> str | None:
@@ -167,19 +145,6 @@ def _plain(message: dict[str, Any]) -> dict[str, Any]:
     """A chat message as templates know it: its content is a string, and what was refused is content too."""
     content = (message["content"] or "") + message.get("refusal", "")
     return without(message, ["refusal"]) | {"content": content}
-
-
-def _token_ids(choice: _Choice) -> TokenIds | None:
-    told = choice.logprobs or _Logprobs()
-    logprobs = told.token_logprobs or [token.logprob for token in told.content or []]
-    if choice.token_ids is None and not logprobs:
-        return None
-    return TokenIds(
-        prompt=choice.prompt_token_ids or [],
-        output=choice.token_ids or [],
-        # Where one is missing the others would stand at the wrong tokens.
-        output_logprobs=[] if None in logprobs else [logprob for logprob in logprobs if logprob is not None],
-    )
 
 
 def assemble(stream: bytes) -> bytes:

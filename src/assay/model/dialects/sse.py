@@ -56,6 +56,11 @@ def each(value: Any) -> list[Any]:
     return value or []
 
 
+def entries(value: Any) -> list[Any]:
+    """Returns the value if it is a list, and nothing of one that is none."""
+    return value if isinstance(value, list) else []  # pyright: ignore[reportUnknownVariableType]
+
+
 def given(value: Any) -> dict[str, Any]:
     """Returns the fields that are not null."""
     return {name: held for name, held in fields(value).items() if held is not None}

@@ -1,25 +1,30 @@
 """Chat Completions, as vLLM, SGLang, llama.cpp, Ollama and most providers speak it."""
 
 import itertools
+import re
+from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct
 
 from assay.config import ModelConfig
 from assay.errors import ModelError
-from assay.model.dialects import sse, thinking
+from assay.model.dialects import thinking
+from assay.model.dialects.chat.stream import assemble
 from assay.model.dialects.chat.wire import (
-    BROKEN,
-    INCOMPLETE,
-    WireUsage,
+    Choice,
+    Completion,
+    read_tokens,
     read_usage,
     reasoning_details,
     thought,
     wire_call,
 )
+from assay.model.dialects.ends import INCOMPLETE, end_of, incomplete_reason
 from assay.model.dialects.settings import settings, without
-from assay.model.http import Endpoint, error_of
+from assay.model.http import Endpoint, ReportedAnswer, error_of
 from assay.types import (
     Content,
     Format,
@@ -34,7 +39,6 @@ from assay.types import (
     Refusal,
     Request,
     Response,
-    TokenIds,
     ToolChoice,
 )
 
@@ -47,11 +51,20 @@ class Chat:
         self._endpoint = Endpoint(config, assemble=assemble)
         self._decoder = msgspec.json.Decoder(_WireCompletion)
         self._seen: str | None = None  # the field that this server gave reasoning in
+        self._send = config.send_reasoning
+        if self._send == "auto" and _is_deepseek(config):
+            self._send = "tools"
 
     async def respond(self, request: Request) -> Response:
         """The server's completion as Responses items. Raises ModelError."""
         config = self._config
-        body: dict[str, Any] = {"model": config.id, "messages": messages(request.input, self._reasoning_field())}
+        sent = messages(
+            request.input,
+            self._reasoning_field(),
+            tools=self._send == "tools",
+            tags=config.thinking_tags if self._send == "tags" else (),
+        )
+        body: dict[str, Any] = {"model": config.id, "messages": sent}
         body |= settings(config.sampling, request.sampling)
         if "max_output_tokens" in body:
             body[config.max_tokens_field] = body.pop("max_output_tokens")
@@ -70,25 +83,30 @@ class Chat:
         if config.stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
         body = without(body, config.omit) | config.extra_body
-        content = await self._endpoint.ask("/chat/completions", body, cap=config.max_tokens_field)
-        wire = self._endpoint.decode(self._decoder, content)
-        if error := wire.error or (wire.choices and wire.choices[0].error):
-            # Beside what looks like an answer, it says that there is none, or that it broke off.
-            raise error_of(error)
+        try:
+            content = await self._endpoint.ask("/chat/completions", body, cap=config.max_tokens_field)
+            wire = self._endpoint.decode(self._decoder, content)
+            if error := wire.error or (wire.choices and wire.choices[0].error):
+                # Beside what looks like an answer, it says that there is none, or that it broke off.
+                raise error_of(error)
+        except ReportedAnswer as answer:
+            return _reported(answer, request)
         if not wire.choices:
             raise ModelError("bad_response", "the completion has no choices", retryable=True)
         return self._response(wire, wire.choices[0], request)
 
     def _reasoning_field(self) -> str | None:
         """The field that takes reasoning back: the one that this server gave some in."""
-        if self._config.reasoning == "field":
+        if self._send == "tags":
+            return None
+        if self._send in ("loop", "tools") or self._config.reasoning == "field":
             return self._seen or "reasoning_content"
         return self._seen if self._config.reasoning == "auto" else None
 
     def _response(self, wire: "_WireCompletion", choice: "_Choice", request: Request) -> Response:
-        reply = choice.message
-        reason = INCOMPLETE.get(choice.finish_reason or "")
-        complete = reason is None
+        reply = choice.message or _Reply()
+        end = end_of(choice.finish_reason)
+        complete = end not in INCOMPLETE
         called = [*(reply.tool_calls or []), *([_ToolCall(reply.function_call)] if reply.function_call else [])]
         calls = _calls(called, request.input)
         output: list[Item] = []
@@ -100,29 +118,29 @@ class Chat:
         if field or reply.reasoning_details:
             output.append(thought(field, reply.reasoning_details))
         text = _text(reply.content)
-        if choice.finish_reason in BROKEN:
-            message = f"the server broke off: no answer and no end of it (finish_reason {choice.finish_reason})"
-            raise ModelError("bad_response", message, retryable=True)
         if text is None and complete and not calls and not reply.refusal:
-            if choice.finish_reason is None:
-                raise ModelError("bad_response", "the completion's message holds no answer and no end", retryable=True)
             # The model ended its turn and said nothing, or all of it in thought: an empty answer.
             text = ""
         if text or (text == "" and not calls and not reply.refusal):
             if self._config.reasoning in ("auto", "tags"):
                 opened = self._config.reasoning == "tags" and not field
-                output += thinking.items(text, complete=complete, opened=opened)
+                output += thinking.items(text, complete=complete, opened=opened, tags=self._config.thinking_tags)
             else:
                 output.append(thinking.message(text, complete=complete))
+        if end is None or end == "broken" or choice.message is None:
+            answered = bool(calls or reply.refusal) or any(isinstance(item, Message) and item.text for item in output)
+            # A choice without a message ends for one of the reasons that explain it, or not at all.
+            reason = None if choice.message is None and end == "complete" else choice.finish_reason
+            incomplete_reason(reason, answered=answered)
         output = [*_declined(output, reply.refusal), *calls] if reply.refusal else [*output, *calls]
         return Response(
             output=output,
             status="completed" if complete else "incomplete",
-            incomplete_reason=reason,
-            usage=read_usage(wire.usage or WireUsage()),
+            incomplete_reason=None if complete else end,
+            usage=read_usage(wire.usage),
             model=wire.model,
             id=wire.id,
-            tokens=_token_ids(wire, choice),
+            tokens=read_tokens(wire, choice),
         )
 
     async def aclose(self) -> None:
@@ -166,60 +184,75 @@ class _Reply(Struct):
     """What older servers have in place of `tool_calls`."""
 
 
-class _TokenLogprob(Struct):
-    logprob: float
+class _Choice(Choice):
+    message: _Reply | None = None
+    """None where a filter let nothing through."""
 
 
-class _Logprobs(Struct):
-    content: list[_TokenLogprob] | None = None
-
-
-class _Choice(Struct):
-    message: _Reply
-    finish_reason: str | None = None
-    logprobs: _Logprobs | None = None
-    token_ids: list[int] | None = None
-    error: Any = None
-    """OpenRouter's, where the provider behind it broke off."""
-
-
-class _WireCompletion(Struct):
+class _WireCompletion(Completion):
     choices: list[_Choice]
-    id: str | None = None
-    model: str | None = None
-    usage: WireUsage | None = None
-    prompt_token_ids: list[int] | None = None
-    error: Any = None
 
 
-def messages(items: list[Item], reasoning_field: str | None = None) -> list[dict[str, Any]]:
+def _is_deepseek(config: ModelConfig) -> bool:
+    """Whether the server is DeepSeek's own, or passes on to it under DeepSeek's own names of models."""
+    host = urlsplit(config.base_url or "").hostname or ""
+    return host.endswith("deepseek.com") or (config.id.startswith("deepseek-") and "/" not in config.id)
+
+
+def messages(
+    items: list[Item], reasoning_field: str | None = None, *, tools: bool = False, tags: Sequence[str] = ()
+) -> list[dict[str, Any]]:
     """Items as chat messages. Calls of one turn share the assistant message that made them, as the API wants it.
 
     `reasoning_field` is the field that takes back what was thought since the last user message: between the calls of
     one tool loop, where thinking models expect it. Earlier reasoning is left out, as chat templates do. So is all of it
     without a field: many servers refuse one that they don't know. `reasoning_details` go back wherever some came.
+
+    With `tools`, the reasoning of every earlier loop that called tools goes back too, and each message that calls has
+    the field: DeepSeek refuses the request otherwise (https://api-docs.deepseek.com/guides/thinking_mode). With `tags`,
+    what was thought goes back at the beginning of the text, between the first of them.
     Raises ModelError for an image by file id, which this API can't hold.
     """
     wire_messages: list[dict[str, Any]] = []
-    from_user = [index for index, item in enumerate(items) if isinstance(item, Message) and item.role == "user"]
-    last_user = from_user[-1] if from_user else -1
+    loop, kept = 0, _loops(items, tools=tools)
     turn: list[Message | Reasoning | FunctionCall] = []
-    for index, item in enumerate(items):
-        if isinstance(item, Reasoning | FunctionCall) or (isinstance(item, Message) and item.role == "assistant"):
-            if index > last_user or not isinstance(item, Reasoning):
-                turn.append(item)
-            continue
-        wire_messages += _assistant_messages(turn, reasoning_field)
-        turn = []
+
+    def end_turn() -> None:
+        if not turn:
+            return
+        said = _assistant_messages(turn, reasoning_field, tags)
+        if tools and reasoning_field:
+            said = [{reasoning_field: "", **message} if "tool_calls" in message else message for message in said]
+        wire_messages.extend(said)
+        turn.clear()
+
+    for item in items:
         if isinstance(item, FunctionCallOutput):
+            end_turn()
             wire_messages.append({"role": "tool", "tool_call_id": item.call_id, "content": _content(item.output)})
-        else:
+        elif isinstance(item, Message) and item.role != "assistant":
+            end_turn()
+            loop += item.role == "user"
             wire_messages.append({"role": item.role, "content": _content(item.content)})
-    return wire_messages + _assistant_messages(turn, reasoning_field)
+        elif loop in kept or not isinstance(item, Reasoning):
+            turn.append(item)
+    end_turn()
+    return wire_messages
+
+
+def _loops(items: list[Item], *, tools: bool) -> set[int]:
+    """The loops whose reasoning goes back, each by the number of user messages before it."""
+    loop, called = 0, set[int]()
+    for item in items:
+        if isinstance(item, Message):
+            loop += item.role == "user"
+        elif tools and isinstance(item, FunctionCall):
+            called.add(loop)
+    return called | {loop}
 
 
 def _assistant_messages(
-    turn: list[Message | Reasoning | FunctionCall], reasoning_field: str | None
+    turn: list[Message | Reasoning | FunctionCall], reasoning_field: str | None, tags: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Returns the items of one turn as chat messages: one for each message, with the reasoning before it.
 
@@ -238,7 +271,8 @@ def _assistant_messages(
         elif isinstance(item, Message):
             place += 1
     return [
-        message | _thoughts(before, reasoning_field) for message, before in zip(wire_messages, thoughts, strict=True)
+        _with_thoughts(message, before, reasoning_field, tags)
+        for message, before in zip(wire_messages, thoughts, strict=True)
     ]
 
 
@@ -251,11 +285,17 @@ def _assistant_message(message: Message) -> dict[str, Any]:
     return {**wire, "refusal": refusal} if refusal else wire
 
 
-def _thoughts(thoughts: list[Reasoning], reasoning_field: str | None) -> dict[str, Any]:
-    details = [detail for item in thoughts for detail in reasoning_details(item)]
+def _with_thoughts(
+    message: dict[str, Any], thoughts: list[Reasoning], reasoning_field: str | None, tags: Sequence[str]
+) -> dict[str, Any]:
+    if details := [detail for item in thoughts for detail in reasoning_details(item)]:
+        message["reasoning_details"] = details
     text = "\n".join(item.text for item in thoughts if item.text and not reasoning_details(item))
-    wire: dict[str, Any] = {"reasoning_details": details} if details else {}
-    return {**wire, reasoning_field: text} if reasoning_field and text else wire
+    if text and reasoning_field:
+        message[reasoning_field] = text
+    elif text and tags and not isinstance(message["content"], list):
+        message["content"] = thinking.wrapped(text, tags) + (message["content"] or "")
+    return message
 
 
 def _calls(called: "list[_ToolCall]", said_before: list[Item]) -> list[FunctionCall]:
@@ -311,49 +351,27 @@ def _thought(content: str | list[_Part] | None) -> str:
     return "\n".join(_text(part.thinking) or "" for part in content if part.thinking)
 
 
-def _token_ids(wire: _WireCompletion, choice: _Choice) -> TokenIds | None:
-    logprobs = choice.logprobs.content if choice.logprobs and choice.logprobs.content else []
-    if choice.token_ids is None and not logprobs:
-        return None
-    return TokenIds(
-        prompt=wire.prompt_token_ids or [],
-        output=choice.token_ids or [],
-        output_logprobs=[token.logprob for token in logprobs],
-    )
+def _reported(answer: ReportedAnswer, request: Request) -> Response:
+    """What the model did, where the server reports it as an error."""
+    if answer.end == "max_output_tokens":
+        return Response(output=[], status="incomplete", incomplete_reason=answer.end)
+    tool = next((tool.name for tool in request.tools if re.search(rf"\b{re.escape(tool.name)}\b", answer.text)), None)
+    if tool is None:
+        return Response(output=[thinking.message(answer.text)])
+    return Response(output=[*_calls([_ToolCall(_Function(tool, _arguments(answer.text)))], request.input)])
 
 
-def assemble(stream: bytes) -> bytes:
-    """The Chat Completion that chunks add up to. Raises ModelError."""
-    whole: dict[str, Any] = {}
-    choice: dict[str, Any] = {"finish_reason": None, "message": {}}
-    calls: dict[Any, Any] = {}
-    for chunk in sse.decoded(stream):
-        sse.check(chunk)
-        whole |= {name: value for name, value in chunk.items() if name != "choices" and value is not None}
-        for piece in sse.each(chunk.get("choices")):
-            if piece.get("index"):
-                continue
-            sse.check(piece)
-            choice["finish_reason"] = piece.get("finish_reason") or choice["finish_reason"]
-            delta = sse.fields(piece.get("delta"))
-            for call in sse.each(delta.pop("tool_calls", None)):
-                _add_call(calls, call)
-            sse.add(choice["message"], delta)
-            sse.add(choice, {name: piece[name] for name in ("logprobs", "token_ids") if piece.get(name)})
-    if choice["finish_reason"] is None:
-        raise sse.cut()
-    if calls:
-        choice["message"]["tool_calls"] = list(calls.values())
-    return msgspec.json.encode({**whole, "choices": [choice]})
+class _Failed(Struct):
+    arguments: dict[str, Any] | None = None
+    parameters: dict[str, Any] | None = None
 
 
-def _add_call(calls: dict[Any, Any], call: Any) -> None:
-    """A piece of a call belongs to the call of its index. Servers that tell none give an id with each new call."""
-    index = call.get("index")
-    if index is None:
-        index = len(calls) if call.get("id") or not calls else next(reversed(calls))
-    function = sse.fields(call.get("function"))
-    known = calls.setdefault(index, {"id": None, "type": "function", "function": {"name": "", "arguments": ""}})
-    known["id"] = known["id"] or call.get("id")
-    known["function"]["name"] = known["function"]["name"] or function.get("name") or ""
-    known["function"]["arguments"] += function.get("arguments") or ""
+def _arguments(text: str) -> str:
+    """The arguments in the text of a call that the server refused; all of the text where they can't be read."""
+    start, end = text.find("{"), text.rfind("}")
+    try:
+        call = msgspec.json.decode(text[start : end + 1], type=_Failed)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return text
+    found = call.arguments if call.arguments is not None else call.parameters
+    return text if found is None else msgspec.json.encode(found).decode()

@@ -1,4 +1,4 @@
-"""What both directions of Chat Completions share: finish reasons, usage, reasoning and calls."""
+"""What both directions of Chat Completions share: finish reasons, usage, reasoning, calls, and tokens."""
 
 from typing import Any
 
@@ -10,20 +10,9 @@ from assay.types import (
     Reasoning,
     ReasoningText,
     Response,
+    TokenIds,
     Usage,
 )
-
-BROKEN = ("error", "abort", "insufficient_system_resource")
-"""Finish reasons of a completion that the server broke off: OpenRouter's and Mistral's, vLLM's and SGLang's,
-DeepSeek's."""
-
-
-INCOMPLETE = {
-    "length": "max_output_tokens",
-    "model_length": "max_output_tokens",  # Mistral, at the end of the context
-    "content_filter": "content_filter",
-}
-"""Why a completion is incomplete, by its finish reason. Any other, known or not, ends a whole answer."""
 
 
 def finish_reason(response: Response) -> str:
@@ -40,15 +29,20 @@ class _Details(Struct):
 class WireUsage(Struct):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    total_tokens: int | None = None
     prompt_tokens_details: _Details | None = None
     completion_tokens_details: _Details | None = None
 
 
-def read_usage(wire: WireUsage) -> Usage:
+def read_usage(wire: WireUsage | None) -> Usage:
+    """Tokens; none where the server does not count. Gemini counts thinking in the total alone."""
+    if wire is None:
+        return Usage()
     cached, reasoning = wire.prompt_tokens_details, wire.completion_tokens_details
+    prompt = wire.prompt_tokens or 0
     return Usage(
-        input_tokens=wire.prompt_tokens or 0,
-        output_tokens=wire.completion_tokens or 0,
+        input_tokens=prompt,
+        output_tokens=max(wire.completion_tokens or 0, (wire.total_tokens or 0) - prompt if prompt else 0),
         cached_tokens=(cached.cached_tokens or 0) if cached else 0,
         reasoning_tokens=(reasoning.reasoning_tokens or 0) if reasoning else 0,
     )
@@ -65,6 +59,52 @@ def wire_usage(usage: Usage) -> dict[str, Any] | None:
         "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
     }
+
+
+class _TokenLogprob(Struct):
+    logprob: float
+
+
+class _Logprobs(Struct):
+    content: list[_TokenLogprob] | None = None
+    token_logprobs: list[float | None] | None = None
+    """What the older completions have in place of `content`, except for llama.cpp's."""
+
+
+class Choice(Struct, kw_only=True):
+    """What a choice has beside its text."""
+
+    finish_reason: str | None = None
+    logprobs: _Logprobs | None = None
+    token_ids: list[int] | None = None
+    prompt_token_ids: list[int] | None = None
+    error: Any = None
+    """OpenRouter's, where the provider behind it broke off."""
+
+
+class Completion(Struct, kw_only=True):
+    """What a completion has beside its choices."""
+
+    id: str | None = None
+    model: str | None = None
+    usage: WireUsage | None = None
+    prompt_token_ids: list[int] | None = None
+    error: Any = None
+
+
+def read_tokens(wire: Completion, choice: Choice) -> TokenIds | None:
+    """Token ids and log-probabilities; None where the server gives neither."""
+    logprobs: list[float | None] = []
+    if choice.logprobs:
+        logprobs = choice.logprobs.token_logprobs or [token.logprob for token in choice.logprobs.content or []]
+    if choice.token_ids is None and not logprobs:
+        return None
+    return TokenIds(
+        prompt=choice.prompt_token_ids or wire.prompt_token_ids or [],
+        output=choice.token_ids or [],
+        # Where one is missing the others would stand at the wrong tokens.
+        output_logprobs=[] if None in logprobs else [logprob for logprob in logprobs if logprob is not None],
+    )
 
 
 _DETAILS = '{"reasoning_details":'

@@ -9,6 +9,7 @@ from msgspec import Struct
 from assay.config import ModelConfig
 from assay.errors import ModelError
 from assay.model.dialects import sse, thinking
+from assay.model.dialects.ends import INCOMPLETE, end_of
 from assay.model.dialects.messages.wire import (
     Block,
     Sent,
@@ -99,18 +100,15 @@ class Messages:
     def _response(self, wire: "_WireMessage") -> Response:
         if wire.error is not None:
             raise error_of(wire.error)
-        if wire.stop_reason not in _ENDS:
+        end = end_of(wire.stop_reason)
+        if end is None or end == "broken":
             raise _no_end(wire.stop_reason)
-        reason = _ENDS[wire.stop_reason]
+        reason = end if end in INCOMPLETE else None
         output = items_of(wire.content, "completed" if reason is None else "incomplete")
         if reason is None and not any(isinstance(item, Message | FunctionCall) for item in output):
             # The model ended its turn and said nothing, or all of it in thought: an empty answer.
             output.append(thinking.message(""))
-        if self._config.reasoning in ("auto", "tags"):
-            opened = self._config.reasoning == "tags" and not any(isinstance(item, Reasoning) for item in output)
-            output = [
-                part for item in output for part in thinking.without_tags(item, complete=reason is None, opened=opened)
-            ]
+        output = thinking.split_messages(output, self._config, complete=reason is None)
         if reason == "content_filter" and wire.stop_details and wire.stop_details.explanation:
             output.append(Message(role="assistant", content=[Refusal(refusal=wire.stop_details.explanation)]))
         return Response(
@@ -126,15 +124,6 @@ class Messages:
         await self._endpoint.aclose()
 
 
-_ENDS: Mapping[str | None, str | None] = {
-    "end_turn": None,
-    "tool_use": None,
-    "stop_sequence": None,
-    "max_tokens": "max_output_tokens",
-    "model_context_window_exceeded": "max_output_tokens",
-    "refusal": "content_filter",
-}
-"""By stop reason: why the response is incomplete, or `None` where it is complete."""
 _SAMPLING = {
     "temperature": "temperature",
     "top_p": "top_p",
@@ -234,7 +223,7 @@ def _no_end(stop_reason: str | None) -> ModelError:
     if stop_reason == "pause_turn":
         message = "the server paused the turn (stop_reason pause_turn), as only its own tools make it; leave these out"
         return ModelError("unsupported", message, retryable=False)
-    message = f"the message has the stop_reason {stop_reason!r}; expected one of {', '.join(filter(None, _ENDS))}"
+    message = f"the message has the stop_reason {stop_reason!r}; expected one that is known, such as end_turn"
     return ModelError("bad_response", message, retryable=True)
 
 
@@ -269,13 +258,13 @@ def assemble(stream: bytes) -> bytes:
 def _add_block(block: Any, delta: Any, inputs: dict[int, str], index: int) -> None:
     match delta.get("type"):
         case "text_delta":
-            block["text"] = block.get("text", "") + delta["text"]
+            block["text"] = (block.get("text") or "") + (delta["text"] or "")
         case "thinking_delta":
-            block["thinking"] = block.get("thinking", "") + delta["thinking"]
+            block["thinking"] = (block.get("thinking") or "") + (delta["thinking"] or "")
         case "signature_delta":
             block["signature"] = delta["signature"]
         case "input_json_delta":
-            inputs[index] = inputs.get(index, "") + delta["partial_json"]
+            inputs[index] = inputs.get(index, "") + (delta["partial_json"] or "")
         case "citations_delta":
             block["citations"] = [*(block.get("citations") or []), delta["citation"]]
         case _:

@@ -43,7 +43,7 @@ class RedactedBlock(Struct, tag="redacted_thinking"):
 class ToolUseBlock(Struct, tag="tool_use"):
     id: str
     name: str
-    input: msgspec.Raw
+    input: msgspec.Raw = msgspec.Raw(b"{}")
     """The JSON as it is, so that what the model wrote goes back to it to the letter."""
 
 
@@ -161,6 +161,8 @@ def _arguments(block: ToolUseBlock) -> str:
     """The input of a call as the model wrote it: a string is what it wrote in place of an object."""
     try:
         arguments = bytes(block.input).decode()
+        if arguments == "null":
+            return "{}"
         return msgspec.json.decode(arguments, type=str) if arguments.startswith('"') else arguments
     except (UnicodeDecodeError, msgspec.DecodeError) as error:
         raise ModelError("bad_response", f"the input of the tool {block.name}: {error}", retryable=True) from None

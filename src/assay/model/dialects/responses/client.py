@@ -52,18 +52,13 @@ class Responses:
             # Both are wanted: what `logprobs = true` asks for, and what extra_body does.
             body["include"] = list(dict.fromkeys([*included, *config.extra_body["include"]]))
         content = await self._endpoint.ask("/responses", body, cap="max_output_tokens")
-        tagged = config.reasoning == "tags" or (config.reasoning == "auto" and b"think" in content)
-        return self._response(self._endpoint.decode(self._decoder, content), tagged=tagged)
+        return self._response(self._endpoint.decode(self._decoder, content))
 
-    def _response(self, wire: "_WireResponse", *, tagged: bool) -> Response:
+    def _response(self, wire: "_WireResponse") -> Response:
         if wire.error is not None or wire.status not in ("completed", "incomplete"):
             raise error_of(wire.error or {"message": f"status {wire.status}"})
-        output = wire.output
-        if tagged:
-            # The message that the cap cut is reasoning where the template opened the block and no item says so.
-            opened = self._config.reasoning == "tags" and not any(isinstance(item, Reasoning) for item in output)
-            complete = wire.status == "completed"
-            output = [part for item in output for part in thinking.without_tags(item, complete=complete, opened=opened)]
+        output = thinking.split_messages(wire.output, self._config, complete=wire.status == "completed")
+        if output is not wire.output:
             output = [_with_id(item, f"rs_{wire.id}_{index}") for index, item in enumerate(output)]
         return Response(
             output=output,
