@@ -48,7 +48,7 @@ class Prices(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
 
 
 class RateLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How much a server is asked at once. Below these, concurrency finds its own level by what the server refuses."""
+    """How many requests a server gets at once. Below these limits, concurrency adapts to the server's refusals."""
 
     concurrency: Annotated[int, Meta(ge=1)] | None = None
     """Requests in flight at most; --concurrency bounds them too."""
@@ -56,11 +56,11 @@ class RateLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     tokens_per_minute: Annotated[float, Meta(gt=0)] | None = None
     """Input and output together."""
     patience_s: Annotated[float, Meta(ge=0)] = 120.0
-    """Requests that the server turns away (429, 503) wait and are sent again; they fail once it has let nobody through
-    for so long."""
+    """Requests that the server refuses (429, 503) wait and are sent again. They fail if the server has accepted no
+    request for this time, in seconds."""
 
     def shared(self, count: int) -> Self:
-        """What each of so many processes may ask, so that together they keep within these."""
+        """Returns the limits of each of `count` processes, so that together they keep these."""
         return structs.replace(
             self,
             concurrency=self.concurrency and max(1, self.concurrency // count),
@@ -87,11 +87,11 @@ def path_name(name: str) -> str:
 
 
 class UnknownDialect(UnknownName, ValueError):
-    """No package offers the dialect. It is a ValueError too, of which msgspec tells the place in a file."""
+    """No package offers the dialect. It is a ValueError, too: msgspec adds the place in a file to a ValueError."""
 
 
 class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A model server: everything that is particular to one model. A few lines of TOML."""
+    """A model server: all settings of one model. A few lines of TOML."""
 
     dialect: str
     """An entry point of `assay.dialects` (see `assay list dialects`)."""
@@ -106,32 +106,32 @@ class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     headers_env: dict[str, str] = {}
     """Headers whose values are secrets: the environment variable for each, such as `api-key = "AZURE_KEY"`."""
     reasoning: Literal["auto", "field", "tags", "none"] = "auto"
-    """Where thinking comes back: in a field of the message, between tags in the text, or not at all."""
+    """The place of reasoning: in a field of the message, between tags in the text, or nowhere."""
     thinking_tags: tuple[Annotated[str, Meta(min_length=3)], ...] = THINKING_TAGS
     """What opens thinking in the text. `</…>` closes it; upper and lower case are the same in `<…>`."""
     send_reasoning: Literal["auto", "loop", "tools", "tags"] = "auto"
     """What reasoning `chat` sends back: what came since the last user message, in the field that it came in (`loop`) or
     in tags (`tags`); that of all earlier turns with tool calls too (`tools`), which `auto` does for DeepSeek."""
     sampling: Sampling = Sampling()
-    """What is used where the benchmark's protocol does not say."""
+    """Used where the benchmark's protocol sets no value."""
     extra_body: dict[str, Any] = {}
-    """Passed on in every request as it is, such as `chat_template_kwargs`."""
+    """Fields that are added to every request, such as `chat_template_kwargs`."""
     omit: list[str] = []
     """Fields of the request body that this server refuses, such as `temperature` for OpenAI's reasoning models."""
     max_tokens_field: str = "max_tokens"
-    """What Chat Completions calls the output limit here; OpenAI's reasoning models want `max_completion_tokens`."""
+    """The name of the output limit in Chat Completions. OpenAI's reasoning models use `max_completion_tokens`."""
     stream: bool = False
-    """Take answers as server-sent events: for long answers through proxies that cut a silent connection."""
+    """Receive answers as server-sent events: for long answers through proxies that cut silent connections."""
     timeout_s: Annotated[float, Meta(gt=0, le=LONGEST_S)] = 600.0
     """The deadline of one HTTP request, its answer included."""
     deadline_s: Annotated[float, Meta(gt=0, le=LONGEST_S)] = 7200.0
     """The deadline of one rollout, its tools and verification included."""
     attempts: Annotated[int, Meta(ge=1)] = 5
-    """Tries of one request in all, where the error is one that may pass. Being told to slow down is none of them."""
+    """The number of tries of one request, if the error may pass. A 429 or 503 does not count as a try."""
     limits: RateLimits = RateLimits()
     prices: Prices | None = None
     logprobs: bool = False
-    """Ask for the log-probabilities of output tokens. An embedded model gives these anyway, and then the prompt's."""
+    """Request the log-probabilities of output tokens. An embedded model always gives these; then also the prompt's."""
     chat_template: str | None = None
     """For `completions`: the path of a Jinja chat template, or of a `tokenizer_config.json` that holds one."""
     script: list[str | list[Item]] = []
@@ -144,7 +144,7 @@ class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
 
     @property
     def answers_tasks(self) -> bool:
-        """Whether it answers from the benchmark's own tasks, so that it can't be asked anything else."""
+        """Whether it answers from the benchmark's own tasks, so that it can answer nothing else."""
         return self.dialect in FROM_TASKS
 
     def secrets(self) -> list[str]:
@@ -152,7 +152,7 @@ class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
         return [*filter(None, [self.api_key_env]), *self.headers_env.values()]
 
     def identity(self) -> dict[str, Any]:
-        """What decides which outputs to expect: two runs may be joined only where this is equal."""
+        """Returns the settings that decide the outputs. Two runs may be joined only if these are equal."""
         transport = {"base_url", "api_key_env", "headers", "headers_env", "stream", "timeout_s", "deadline_s"}
         # The template's text decides, which the model itself tells; not where the file lies.
         transport |= {"attempts", "limits", "prices", "chat_template"}
@@ -160,7 +160,7 @@ class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What `--set` may change in one command: the model server, and the protocol's sampling and limits."""
+    """The settings that `--set` may change: the model server, and the protocol's sampling and limits."""
 
     model: ModelConfig
     sampling: Sampling
@@ -168,7 +168,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Member(ModelConfig, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A model in a suite: its server, and what it stands for."""
+    """A model in a suite: its server, and its place in the suite."""
 
     role: Role
     kind: Kind
@@ -191,7 +191,7 @@ class Suite(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, renam
     order: list[tuple[str, str]] = []
     """Pairs (stronger, weaker) for the order gate. Where empty: the strongest closed and the strongest open model."""
     roles: dict[str, ModelConfig] = {}
-    """`[with.ROLE]`: the models that the benchmark asks beside the one that is measured, such as `[with.judge]`."""
+    """`[with.ROLE]`: other models that the benchmark uses, such as `[with.judge]`."""
 
     def __post_init__(self) -> None:
         names = {name: path_name(name) for name in self.models}
@@ -204,7 +204,7 @@ class Suite(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, renam
 
 
 class RayConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[ray]`: what actors on a Ray cluster need of a node, and what they take along."""
+    """`[ray]`: the resources of a worker on a Ray cluster, and the files and packages that it gets."""
 
     cpus: Annotated[float, Meta(ge=0)] = 1.0
     """Of each actor, as the next two."""
@@ -212,7 +212,7 @@ class RayConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     resources: dict[str, float] = {}
     """Ray's own names of what a node has, such as `{ sandbox = 1 }` where nodes are started with it."""
     working_dir: str | None = None
-    """A folder that is sent to the nodes, where actors then run: for benchmarks that are named by a path in it."""
+    """A folder that is sent to the nodes, in which workers run: for benchmarks that are named by a path in it."""
     pip: list[str] = []
     """Packages that are installed for the actors."""
     env: list[str] = []
@@ -250,7 +250,7 @@ NO_FILE = AssayToml()
 
 
 def read_toml(path: Path, kind: type[T]) -> T:
-    """The struct that a TOML file holds. Raises InputError with file, line and what was expected."""
+    """Returns the struct in a TOML file. Raises InputError with file, line and the expected content."""
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -265,7 +265,7 @@ def read_toml(path: Path, kind: type[T]) -> T:
 
 
 def convert(data: Any, kind: type[T], path: object) -> T:
-    """`data` as a struct. Raises InputError that says which key of `path` is wrong and what it should be."""
+    """Returns `data` as a struct. Raises InputError with the wrong key of `path` and the expected value."""
     try:
         return msgspec.convert(data, kind)
     except msgspec.ValidationError as error:
@@ -273,7 +273,7 @@ def convert(data: Any, kind: type[T], path: object) -> T:
 
 
 def _with_place(error: msgspec.ValidationError, data: Any, kind: Any, path: object) -> InputError:
-    """The error with the place that it is at, down to the innermost struct, and what is expected there."""
+    """Returns the error with its place, down to the innermost struct, and the expected value."""
     got, _, at = str(error).partition(" - at ")
     place: list[str] = []
     for name in at.strip("`").removeprefix("$").replace("[...]", "[]").split("."):
@@ -321,7 +321,7 @@ def _fits(data: Any, kind: Any) -> bool:
 
 
 def override(config: T, assignments: Iterable[str]) -> T:
-    """The struct with each `a.b=value` carried out. Values are read as TOML, and as text where they are not."""
+    """Returns the struct with each `a.b=value` applied. A value is TOML, or else a text."""
     data = msgspec.to_builtins(config)
     for assignment in assignments:
         path, found, text = assignment.partition("=")
@@ -381,7 +381,7 @@ def suite_of(names: Sequence[str], assignments: Sequence[str] = (), *, own: Assa
 
 
 def suites() -> dict[str, Path]:
-    """The suites that ship, by name."""
+    """Returns the suites in the package, by name."""
     return {path.stem: path for path in sorted(SUITES.glob("*.toml"))}
 
 
@@ -410,11 +410,11 @@ def load_agent(name: str, *, own: AssayToml = NO_FILE) -> AgentConfig:
 
 
 class Wire(Struct, frozen=True):
-    """What `PREFIX:ID` stands for as a model's name."""
+    """The meaning of `PREFIX:ID` as a model's name."""
 
     dialect: str
     base_url: str | None = None
-    """Where the prefix names a provider: its address, and the only one that its key is sent to unasked."""
+    """The address of the provider that the prefix names. The key is sent to no other address by default."""
     api_key_env: str | None = None
 
 

@@ -1,17 +1,17 @@
 """What can go wrong, as one tree.
 
 AssayError
-├── UsageError            the command asks for what does not exist or cannot be; exit code 2
-│   ├── InputError        a file does not hold what it should: file, line, expected
-│   └── UnknownName       nothing has this name; says the nearest ones
+├── UsageError            the command asks for something that does not exist or is impossible; exit code 2
+│   ├── InputError        a file has wrong content: file, line, expected
+│   └── UnknownName       nothing has this name; with the nearest names
 ├── DigestMismatch        a run directory belongs to other tasks or settings; exit code 2
 ├── StoppedEarly          the run cannot go on, such as where the disk is full; exit code 4
-│   ├── NothingScored     nothing but failures comes in
-│   └── BudgetSpent       what is owed might pass the budget
+│   ├── NothingScored     all rollouts so far failed
+│   └── BudgetSpent       the remaining rollouts could exceed the budget
 ├── ModelError            one model call failed; becomes a Failure, never a score
 │   ├── ContextOverflow   (in model/) the request doesn't fit the model's context: an incomplete response
-│   ├── RoleError         (in model/) the failed model is one that the environment asked
-│   └── BudgetReached     (in model/) the next request might pass the budget
+│   ├── RoleError         (in model/) the failed model has a role in the environment, such as a judge
+│   └── BudgetReached     (in model/) the next request could exceed the budget
 ├── AgentError           an agent broke its contract; becomes a Failure too
 ├── ToolError             a tool of the environment raised; becomes a Failure too
 ├── VerifierError         a verifier could not judge an answer; becomes a Failure too
@@ -22,23 +22,23 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 MOST_NAMES = 24
-"""Known names that an error lists at most."""
+"""The most known names in a message."""
 
 
 class AssayError(Exception):
-    """Any error that is told to the user without a traceback."""
+    """Any error that the user sees without a traceback."""
 
     exit_code = 1
 
 
 class UsageError(AssayError):
-    """The command asks for something that does not exist or cannot be."""
+    """The command asks for something that does not exist or is impossible."""
 
     exit_code = 2
 
 
 class InputError(UsageError):
-    """A file does not hold what it should."""
+    """A file has wrong content."""
 
     def __init__(self, path: object, line: int | None, got: str, expected: str) -> None:
         place = f"{path}, line {line}" if line else str(path)
@@ -46,7 +46,7 @@ class InputError(UsageError):
 
 
 class UnknownName(UsageError):
-    """There is no `what` of this name. The message says the nearest of the known names, and how else to name one."""
+    """There is no `what` of this name. The message has the nearest known names, and other ways to name one."""
 
     def __init__(self, what: str, name: str, known: Iterable[str], hint: str = "") -> None:
         names = list(known)
@@ -63,19 +63,19 @@ class DigestMismatch(AssayError):
 
 
 class StoppedEarly(AssayError):
-    """The run cannot go on. What was written stays valid, and the same command resumes it."""
+    """The run cannot continue. Its files are valid, and the same command resumes it."""
 
     exit_code = 4
     run: object | None = None
-    """The `assay.Run` of what was written, where `assay.run` raised it."""
+    """The `assay.Run` of the rollouts so far, if `assay.run` raised the error."""
 
 
 class NothingScored(StoppedEarly):
-    """Rollout after rollout fails, so that the cause is not in the tasks."""
+    """All rollouts so far failed, so the cause is not in the tasks."""
 
 
 class BudgetSpent(StoppedEarly):
-    """What is still owed might pass the budget."""
+    """The remaining rollouts could exceed the budget."""
 
 
 class AgentError(AssayError):
@@ -87,7 +87,7 @@ class AgentError(AssayError):
 
 
 class RemoteError(AssayError):
-    """An environment's server did not do what it was asked for, so that nothing is known about the model."""
+    """An environment's server failed, so that nothing is known about the model."""
 
     def __init__(self, message: str, *, retryable: bool = True) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""The vocabulary: every struct that rooms hand to each other and that a run directory holds."""
+"""The structs that all rooms share and that a run directory holds."""
 
 from typing import Annotated, Any, Literal
 
@@ -57,14 +57,14 @@ Content = Text | Refusal | InputText | InputImage
 
 
 class Message(Struct, frozen=True, tag="message", omit_defaults=True):
-    """What somebody says. The model's own have role `assistant`."""
+    """A message. The model's own messages have the role `assistant`."""
 
     role: str
     content: str | list[Content]
     id: str | None = None
     status: str | None = None
     phase: str | None = None
-    """`commentary` or `final_answer`, where a model labels its messages; it wants the label back."""
+    """`commentary` or `final_answer`, if a model labels its messages. The label is sent back to it."""
 
     @property
     def text(self) -> str:
@@ -78,7 +78,7 @@ class Message(Struct, frozen=True, tag="message", omit_defaults=True):
 
 
 class Reasoning(Struct, frozen=True, tag="reasoning", omit_defaults=True):
-    """What the model thought before it answered. A verifier is never shown it."""
+    """The model's reasoning before its answer. A verifier never sees it."""
 
     summary: list[SummaryText] = field(default_factory=list[SummaryText])
     content: list[ReasoningText] | None = None
@@ -93,7 +93,7 @@ class Reasoning(Struct, frozen=True, tag="reasoning", omit_defaults=True):
 
 
 class FunctionCall(Struct, frozen=True, tag="function_call", omit_defaults=True):
-    """The model's wish to call a tool. `arguments` is the JSON text as the model wrote it, which may be malformed."""
+    """A model's call of a tool. `arguments` is the JSON text as the model wrote it, which may be malformed."""
 
     call_id: str
     name: str
@@ -103,7 +103,7 @@ class FunctionCall(Struct, frozen=True, tag="function_call", omit_defaults=True)
 
 
 class FunctionCallOutput(Struct, frozen=True, tag="function_call_output", omit_defaults=True):
-    """What the tool answered."""
+    """The output of a tool."""
 
     call_id: str
     output: str | list[Content]
@@ -137,7 +137,7 @@ class Tool(Struct, frozen=True, omit_defaults=True):
 
 
 class NamedTool(Struct, frozen=True, tag="function"):
-    """The choice of one tool, which the model then has to call."""
+    """The choice of one tool that the model has to call."""
 
     name: str
 
@@ -162,7 +162,7 @@ Format = JsonSchema | JsonObject
 
 
 class Sampling(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """How a model is asked to sample. `None` leaves it to the model server."""
+    """The sampling of a model. None leaves a setting to the model server."""
 
     temperature: float | None = None
     top_p: float | None = None
@@ -176,7 +176,7 @@ class Sampling(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=Tr
 
 
 class RolloutLimits(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """How much a model may use in one rollout. Each is a stop reason, and the rollout is scored with what there is."""
+    """The limits of a model in one rollout. Each is a stop reason, and the rollout is scored as it is then."""
 
     steps: Annotated[int, Meta(ge=1)] = 64
     """Model calls; stop reason `steps`."""
@@ -200,7 +200,7 @@ class Request(Struct, frozen=True, omit_defaults=True):
     format: Format | None = None
     seed: int | None = None
     task: str | None = None
-    """The task's id: what the gates' own models and replay answer by. Like the next two, never sent over a wire."""
+    """The task's id, by which gold, null, chance and replay answer. Like the next two fields, it is never sent."""
     repeat: int = 0
     turn: int = 0
     """How many model calls of the rollout came before."""
@@ -216,17 +216,17 @@ class Usage(Struct, frozen=True, omit_defaults=True):
 
 
 class TokenIds(Struct, frozen=True, omit_defaults=True):
-    """What training needs, where a server gives it: token ids, and the natural log-probability of each output token."""
+    """Token ids and the natural log-probability of each output token, for training, if a server gives them."""
 
     prompt: list[int] = []
     output: list[int] = []
     output_logprobs: list[float] = []
     prompt_logprobs: list[float] = []
-    """One less than `prompt`: the first token is given. Only where it was asked for."""
+    """One less than `prompt`, because the first token has none. Only if it was requested."""
 
 
 class Response(Struct, frozen=True, omit_defaults=True):
-    """What a model answered to one request."""
+    """A model's answer to one request."""
 
     output: list[Item]
     status: Literal["completed", "incomplete"] = "completed"
@@ -234,7 +234,7 @@ class Response(Struct, frozen=True, omit_defaults=True):
     """`max_output_tokens` or `content_filter` where the status is incomplete."""
     usage: Usage = Usage()
     model: str | None = None
-    """The name that the server gave, which may be more exact than the one asked for."""
+    """The server's name of the model, which may be more exact than the requested one."""
     id: str | None = None
     tokens: TokenIds | None = None
 
@@ -270,12 +270,12 @@ class Task(Struct, frozen=True, omit_defaults=True):
     gold: str | None = None
     """The reference answer, in a form that the verifier accepts as a message."""
     data: dict[str, Any] = {}
-    """What else the verifier needs."""
+    """Other data for the verifier."""
     tools: list[Tool] = []
     format: Format | None = None
-    """The structured output that is asked for."""
+    """The structured output that the model has to give."""
     tags: dict[str, str] = {}
-    """What scores are broken down by, such as `category`."""
+    """Labels for scores by group, such as `category`."""
 
 
 class Score(Struct, frozen=True, tag="score", omit_defaults=True):
@@ -284,11 +284,11 @@ class Score(Struct, frozen=True, tag="score", omit_defaults=True):
     reward: float
     metrics: dict[str, float] = {}
     answer: str | None = None
-    """What the verifier read as the answer; `None` where it found none."""
+    """The answer that the verifier read; None if it found none."""
 
 
 class Failure(Struct, frozen=True, tag="failure"):
-    """Something broke, so that nothing is known about the model. Never a zero."""
+    """An error, so that nothing is known about the model. Never a zero."""
 
     where: Where
     kind: str
@@ -312,16 +312,16 @@ class Rollout(Struct, frozen=True):
     outcome: Outcome
     wall_s: float = 0.0
     roles: dict[str, list[Turn]] = {}
-    """By role, the turns of the models that the environment asked beside the policy, such as a judge or a user."""
+    """By role, the turns of other models that the environment used, such as a judge or a user."""
 
     @property
     def key(self) -> tuple[str, int]:
-        """What the plan counts: one score for each."""
+        """(task, repeat). A plan has one score for each."""
         return self.task, self.repeat
 
 
 class Row(Struct, frozen=True):
-    """A rollout without its turns: what planning needs, read several times faster."""
+    """A rollout without its turns, for planning. It is read several times faster."""
 
     task: str
     task_digest: str

@@ -317,7 +317,7 @@ def test_categories_are_judged_by_name_or_all_by_a_star(tmp_path: Path):
     with pytest.raises(UsageError, match="there is no category in the runs, named by the policy, 'z'"):
         compare(a_run, [b_run], policy("[categories.z]\nmay_drop = 5", tmp_path))
     plain = made_run(tmp_path / "p", shares(4, 2)), made_run(tmp_path / "q", shares(4, 2), model="q")
-    with pytest.raises(UsageError, match="the policy judges nothing here"):
+    with pytest.raises(UsageError, match="the policy has no rule that applies"):
         compare(plain[0], [plain[1]], policy('[categories."*"]\nmay_drop = 5', tmp_path))
 
 

@@ -171,7 +171,7 @@ def test_the_original_codes_runs_give_the_number_or_do_not(tmp_path: Path):
     here = reproduced(benchmark, reference(outcomes(0.5, 8)), run(outcomes(0.65, 8, seed=1)))
     assert (here.verdict, here.here_verdict) == ("equivalent", "different")
     once = reproduced(benchmark, reference(outcomes(0.5, 1)))
-    assert once.verdict == "inconclusive" and "bounded from above for want of repeats" in once.reason
+    assert once.verdict == "inconclusive" and "an upper bound because repeats are missing" in once.reason
     nothing = reproduced(benchmark, None, run(outcomes(0.5, 8)))
     assert (nothing.verdict, nothing.here_verdict) == ("inconclusive", "equivalent")
     assert "assay parity" in nothing.reason
@@ -241,7 +241,7 @@ def test_a_score_of_recorded_outputs_leaves_nothing_to_chance(tmp_path: Path):
     # A fresh run of the same model is no replay: its noise counts, and that of the one published repeat.
     fresh = reproduced(made(tmp_path / "c", "50.5", recorded), reference(rewards), run(outcomes(0.5, 8)))
     assert (fresh.verdict, fresh.here_verdict) == ("identical", "inconclusive")
-    assert "published repeats: 1 stated; equivalent if they were endless" in fresh.reason
+    assert "published repeats: 1 stated; equivalent with unlimited repeats" in fresh.reason
     claimed = reference(rewards, outputs="fresh")
     assert reproduced(made(tmp_path / "d", "50.5", recorded), claimed).verdict == "refused"
 

@@ -218,8 +218,8 @@ def owing(k: int) -> Results:
     [
         (results(coins(60, 1)), 2, "2 are needed"),
         (results(coins(60, 2)), 4, "look again"),
-        (results(coins(60, 4), lambda i, j: f"{i}/{j % 2}"), None, "More repeats would not tell"),
-        (results(coins(20, 4), lambda i, j: str(i)), None, "More repeats would not tell"),
+        (results(coins(60, 4), lambda i, j: f"{i}/{j % 2}"), None, "More repeats would not help"),
+        (results(coins(20, 4), lambda i, j: str(i)), None, "More repeats would not help"),
         (results(drifting(60, 8)), None, "endpoint or judge drifts"),
         (owing(4), 4, "20 of 240 rollouts are still owed"),
         (results(np.full((60, 2), NAN)), 2, "120 of 120 rollouts are still owed"),

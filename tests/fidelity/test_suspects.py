@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from assay.fidelity.detectors.suspects import stories, suspects, votes_of
+from assay.fidelity.detectors.suspects import hypotheses, suspects, votes_of
 from assay.fidelity.results.results import Results
 from assay.fidelity.schema.evidence import SuspectTask
 from assay.types import Task
@@ -140,7 +140,7 @@ def test_runs_of_which_one_has_other_tasks_too_are_matched_by_id():
 
 def test_the_stories_are_probabilities():
     world = World(STRONG)
-    found = stories(votes_of(world.tasks, world.results))
+    found = hypotheses(votes_of(world.tasks, world.results))
     total = sum(found.values())
     assert np.allclose(total, 1)
     assert all((p >= 0).all() for p in found.values())

@@ -209,12 +209,12 @@ def test_findings_originals_suspects_and_marks_have_their_places(parts: tuple[Pr
         "The settings differ: temperature (1.0 published, 0.6 there).",
         "4 of 960 outputs are scored otherwise, such as sums-003's: 0 there, 1 here.",
         "0.40 points, 90 % interval −0.62 to 1.42; the margin is 2.00",
-        "4 findings in the rollouts of 3 models, 1 still to be accounted for.",
+        "4 findings in the rollouts of 3 models, 1 open.",
         "The cap is the card's. Ada, 2026-02-12",
-        "5 tasks of 240 bear signs that something may be wrong: label suspect 3, never solved 2 "
+        "5 tasks of 240 bear signs of a flaw: label suspect 3, never solved 2 "
         "and weak above strong 2. The suspicion is above one half for 5.",
         "strong models agree on 1,304",
-        "42 of 50 sampled failures are read; 3 are laid elsewhere than at the model.",
+        "42 of 50 sampled failures are read; 3 are not the model's fault.",
         "“the thousands separator is not read”",
     ):
         assert said in text

@@ -25,7 +25,7 @@ def require(module: str, extra: str) -> Any:
 
 
 def refuse(name: str, what: str) -> NoReturn:
-    """Never returns: raises UsageError for what has no equal here."""
+    """Raises UsageError for a setting or a part without an equal here. Never returns."""
     raise UsageError(f"{name} can't be carried over: {what}")
 
 
@@ -48,12 +48,12 @@ def sampling_of(name: str, settings: dict[str, Any], *, stop: str, ignored: Coll
 
 
 def plain(value: Any) -> Any:
-    """The value as JSON holds it, so that it is in the task's digest; what JSON can't hold, as its type's name."""
+    """Returns the value as JSON data, for the task's digest. What JSON can't hold becomes the name of its type."""
     return msgspec.json.decode(msgspec.json.encode(value, enc_hook=lambda other: f"({type(other).__name__})"))
 
 
 def content_of(name: str, content: Any) -> str | list[Content]:
-    """A chat message's content, text or parts in OpenAI's form, as ours. Raises UsageError for other kinds of parts."""
+    """Returns the content of a chat message in OpenAI's form. Raises UsageError for other kinds of parts."""
     if content is None or isinstance(content, str):
         return content or ""
     return [_part(name, part) for part in content]

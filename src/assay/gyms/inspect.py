@@ -1,8 +1,8 @@
 """Tasks of UK AISI's `inspect_ai` as benchmarks: its samples, solvers, tools and scorers.
 
-A session runs the task's own solvers. Where they ask for a generation, the model's turns are put in; what the solvers
-made of the sample until there is the prompt. So the scorers see the state that the library would have shown them. What
-would be asked or score otherwise is refused by name.
+A session runs the task's own solvers. The state before their generation is the prompt. At the generation the session
+inserts the model's turns, so the scorers see the same state as in the library. A task that would have other prompts or
+scores here is refused by name.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ PREPARING = frozenset(
         "inspect_ai/use_tools",
     )
 )
-"""The solvers that are carried over: of a task's, exactly one generates."""
+"""The known solvers. Exactly one solver of a task generates."""
 
 JUDGES = frozenset(("inspect_ai/model_graded_qa", "inspect_ai/model_graded_fact"))
 """Scorers that ask a model which the task doesn't bring."""
@@ -68,7 +68,7 @@ FIELDS = (
     "working_limit",
     "cost_limit",
 )
-"""What a task may have that changes its rollouts and has no equal here."""
+"""Settings of a task that change its rollouts and have no equal here."""
 
 TRANSPORT = (
     "max_retries",
@@ -82,10 +82,10 @@ TRANSPORT = (
     "batch",
     "max_tool_output",
 )
-"""Settings of a generation that don't change what is asked; `max_tool_output` is kept where tools are carried out."""
+"""Settings of a generation that don't change the prompt. `max_tool_output` is used when tools run."""
 
 VALUES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0, "yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
-"""What the library's metrics make of words: correct, partial, incorrect, no answer."""
+"""The library's values for words: correct, partial, incorrect, no answer."""
 
 T = TypeVar("T")
 Solve = Callable[..., Awaitable[Any]]
@@ -139,7 +139,7 @@ class Inspect(Environment):
         return [self._task_of(id, sample) for id, sample in self._samples.items()]
 
     def _task_of(self, id: str, sample: Any) -> Task:
-        """The sample as it is asked: its solvers are run up to the generation."""
+        """Returns the sample as a task: its solvers run up to the generation."""
         chain = self.solve(sample, _reach)
         try:
             copy_context().run(chain.send, None)
@@ -160,7 +160,7 @@ class Inspect(Environment):
         )
 
     def _gold(self, targets: list[str]) -> str | None:
-        """What a right answer looks like, where the first scorer is one whose form is known."""
+        """Returns a right answer, if the form that the first scorer expects is known."""
         registry = require("inspect_ai._util.registry", "inspect")
         match registry.registry_info(self._task.scorer[0]).name:
             case "inspect_ai/choice":
@@ -233,7 +233,7 @@ class _Session:
         await asyncio.gather(self._solving, return_exceptions=True)
 
     async def call(self, name: str, arguments: dict[str, Any]) -> str:
-        """What the library's tool loop would tell the model, its error messages too."""
+        """Returns the library's output of a call, or its error message."""
         model, tools = require("inspect_ai.model", "inspect"), require("inspect_ai.tool", "inspect")
         call = tools.ToolCall(id="call", function=name, arguments=arguments)
         message = model.ChatMessageAssistant(content="", tool_calls=[call])
@@ -245,9 +245,9 @@ class _Session:
         [answer] = result.messages
         if not isinstance(answer.content, str) and any(part.type != "text" for part in answer.content):
             raise TypeError(f"{name} answered with more than text; expected text")
-        told = f"Error: {answer.error.message}" if answer.error else answer.text
-        self._answers.append((told, answer))
-        return told
+        text = f"Error: {answer.error.message}" if answer.error else answer.text
+        self._answers.append((text, answer))
+        return text
 
     async def score(self, turns: Sequence[Turn]) -> Score:
         """The first scorer's value; each scorer's is a metric by its name. Raises ValueError for what is no value."""
@@ -275,7 +275,7 @@ class _Session:
         return Score(reward=next(iter(metrics.values())), metrics=metrics, answer=answer)
 
     async def _generate(self, state: Any, *_: Any, **__: Any) -> Any:
-        """The state after the turns: what the library's tool loop would have made of these answers."""
+        """Returns the state after the turns, as the library's tool loop would have left it."""
         self._reached.set_result(state)
         turns = await self._turns
         names: dict[str, str] = {}
@@ -291,7 +291,7 @@ class _Session:
         return state
 
     def _message(self, item: FunctionCallOutput, names: dict[str, str]) -> Any:
-        """A tool's answer as the library made it; what the agent said in its place, as the library would hold it."""
+        """Returns a tool's output as the library made it. A text of the agent's own takes the library's form."""
         if self._answers and self._answers[0][0] == item.text:
             return self._answers.popleft()[1].model_copy(update={"tool_call_id": item.call_id})
         model = require("inspect_ai.model", "inspect")

@@ -1,8 +1,8 @@
 """Environments of Prime Intellect's `verifiers` as benchmarks: its rows, its tools, its dialogues, its rubrics.
 
-Carried over are SingleTurnEnv, ToolEnv with its own loop, and every MultiTurnEnv without tools, whose own methods say
-what comes after an answer. The state that a rubric is shown is made by the library itself, from our turns. What would
-score otherwise is refused by name. One thing goes otherwise: an answer that is cut by its token limit is the last here.
+It converts SingleTurnEnv, ToolEnv with its own loop, and every MultiTurnEnv without tools, whose own methods decide
+what follows an answer. The library itself makes the rubric's state from our turns. An environment that would score in
+another way is refused by name. There is one difference: an answer that its token limit cuts is the last one here.
 """
 
 import functools
@@ -34,10 +34,10 @@ from assay.types import (
 )
 
 ROLLOUT = frozenset(("rollout", "run_rollout", "run_group", "get_model_response"))
-"""What an environment overrides that asks the model in its own way."""
+"""Methods with which an environment calls the model in its own way."""
 
 TOOL_LOOP = ROLLOUT | {"env_response", "get_prompt_messages", "is_completed"}
-"""What it overrides that carries out calls, or ends, in its own way: with tools, the loop is ours."""
+"""Methods with which it runs tools or ends in its own way. With tools, the loop is ours."""
 
 _raised: ContextVar[list[tuple[str, float, Exception]]] = ContextVar("raised")
 """Name, weight and error of the reward functions that raised. The library makes each of these a zero."""
@@ -176,7 +176,7 @@ class _Session:
         )
 
     async def _hear_rest(self, turns: Sequence[Turn]) -> None:
-        """Put the turns that are not yet in the state there, the tools' answers between them."""
+        """Add the remaining turns to the state, with the tools' outputs between them."""
         for index, turn in enumerate(turns[self._heard :], self._heard):
             if turn.follows is not None and index:
                 raise ValueError(f"turn {index} goes on from turn {turn.follows}; expected one conversation")
@@ -188,7 +188,7 @@ class _Session:
             await self._hear(turn.response)
 
     async def _hear(self, response: Response) -> None:
-        """Put one answer into the state as the library's own loop does. There, one that says nothing is an error."""
+        """Add one answer to the state as the library's own loop does. An empty answer is an error there."""
         environment, state = self._environment, self._state
         self._heard += 1
         said = self._response(response)
@@ -236,7 +236,7 @@ class _Dialogue(_Session):
     """One rollout of an environment without tools: its own methods say what comes next, and when it ends."""
 
     async def begun(self) -> Self:
-        """The session, once the environment has done what it does before the first turn."""
+        """Returns the session after the environment's steps before the first turn."""
         if await self._environment.is_completed(self._state):
             raise ValueError(f"{self._name} ends before the first turn ({self._state['stop_condition']})")
         if await self._next():
@@ -251,7 +251,7 @@ class _Dialogue(_Session):
         return None if self._state["final_env_response"] is not None else said
 
     async def _next(self) -> list[Item]:
-        """What the environment adds to the conversation. Raises ValueError where it also changes what was said."""
+        """Returns the environment's new messages. Raises ValueError if it changes earlier ones."""
         normalize = require("verifiers.utils.message_utils", "verifiers").maybe_normalize_messages
         messages = normalize(await self._environment.get_prompt_messages(self._state), field_name="prompt_messages")
         before = len(self._prompt)
@@ -300,10 +300,10 @@ def _rubrics(rubric: Any) -> Iterator[Any]:
 
 
 def _keep_errors(func: Callable[..., Any], weight: float) -> Callable[..., Awaitable[float]]:
-    """The reward function; what it raises is kept, where the library only logs it."""
+    """Returns the reward function with its errors recorded. The library only logs them."""
 
     @functools.wraps(func)
-    async def told(*args: Any, **kwargs: Any) -> float:
+    async def call(*args: Any, **kwargs: Any) -> float:
         try:
             value = func(*args, **kwargs)
             return float(await value if isawaitable(value) else value)
@@ -312,7 +312,7 @@ def _keep_errors(func: Callable[..., Any], weight: float) -> Callable[..., Await
                 raised.append((getattr(func, "__name__", repr(func)), weight, error))
             raise
 
-    return told
+    return call
 
 
 def _items(name: str, message: Any) -> Iterator[Item]:
@@ -341,7 +341,7 @@ def _version(environment: Any) -> str:
 
 @contextmanager
 def _signals_kept() -> Generator[None]:
-    """Ctrl-C goes on to be ours: every environment of the library's takes the handlers when it is made."""
+    """Restore the signal handlers, which every environment of the library replaces when it is made."""
     kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield

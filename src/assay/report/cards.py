@@ -1,4 +1,4 @@
-"""Which rollouts a page holds to be read, where links to them lead, and what is said of each."""
+"""The rollouts that a page shows, the links to them, and the remarks on each."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,15 +11,15 @@ from assay.fidelity.schema.evidence import Finding, Mark, RolloutRef
 from assay.fidelity.schema.profile import Piece, Profile, Reading
 
 LIMIT = 150
-"""Rollouts that a page holds at most."""
+"""The most rollouts in a page."""
 TEXT = 12_000
-"""Characters of one text that a page holds, half of what it holds of one rollout; the run directory has the rest."""
+"""The most characters of one text in a page, half of those of one rollout. The run directory has the rest."""
 SUSPECTS = 20
-"""Suspect tasks of which a page holds a failing rollout in any case."""
+"""The number of suspect tasks of which a page always shows a failing rollout."""
 PIECES = 60
-"""Pieces of a rollout that a page holds at most."""
+"""The most pieces of a rollout in a page."""
 OPEN = 6
-"""Pieces of a rollout that are seen at once; where there are more, those in between are folded."""
+"""The most pieces of a rollout that are open. Of more pieces, those in the middle are folded."""
 
 Place = tuple[str, str, int]
 """(model, task, repeat)."""
@@ -41,7 +41,7 @@ def place(item: RolloutRef | Mark | Reading | Candidate) -> Place:
 
 
 def candidates(results: Mapping[str, Results]) -> list[Candidate]:
-    """Every rollout that was tried, by model."""
+    """Returns every rollout that was made, by model."""
     return [
         Candidate(
             name,
@@ -56,8 +56,11 @@ def candidates(results: Mapping[str, Results]) -> list[Candidate]:
 
 
 def choose(found: Sequence[Candidate], profile: Profile, limit: int = LIMIT) -> list[Candidate]:
-    """Up to `limit` rollouts: those that gates and marks name, the first of each finding and one of each suspect task,
-    then what else findings name, then others that fail; of each the models and categories in turns."""
+    """Returns up to `limit` rollouts, in three groups in which models and categories take turns.
+
+    First those that gates and marks name, some of each finding and one of each suspect task; then the others that
+    findings name; then the others that fail.
+    """
     first = {place(ref) for gate in profile.gates for ref in gate.rollouts}
     first |= {place(mark) for found in profile.review.values() for mark in found.marks}
     first |= {place(one.rollout) for finding in profile.findings for one in rollouts_to_read(finding)}
@@ -83,13 +86,13 @@ class Card:
 
     reading: Reading
     mark: Mark | None
-    """What a person said of it."""
+    """A person's mark."""
     findings: list[tuple[int, Finding, str]]
     """The place of each finding that names it, the finding, and the evidence."""
 
 
 def cards(readings: Iterable[Reading], profile: Profile) -> list[Card]:
-    """The readings, each with its mark and with what machines saw in it."""
+    """Returns the readings, each with its mark and its findings."""
     marks = {place(mark): mark for found in profile.review.values() for mark in found.marks}
     seen: dict[Place, list[tuple[int, Finding, str]]] = {}
     for index, finding in enumerate(profile.findings):
@@ -98,8 +101,8 @@ def cards(readings: Iterable[Reading], profile: Profile) -> list[Card]:
     return [Card(one, marks.get(place(one)), seen.get(place(one), [])) for one in readings]
 
 
-class Shelf:
-    """Where each rollout of the page stands."""
+class Positions:
+    """The position of each rollout in the page."""
 
     def __init__(self, readings: Sequence[Reading]) -> None:
         self.places = {place(one): index for index, one in enumerate(readings)}
@@ -115,25 +118,25 @@ class Shelf:
 
 
 @dataclass(frozen=True, slots=True)
-class Laid:
-    """The pieces of a rollout, laid out for a page."""
+class Layout:
+    """The pieces of a rollout in a page."""
 
     first: list[Piece]
     folded: list[Piece]
     last: list[Piece]
     left_out: int
-    """Of the folded ones, those in their middle that are not in the page."""
+    """The number of folded pieces that are not in the page."""
     limit: int
-    """Characters that the page holds of each."""
+    """The most characters of each piece."""
 
 
-def lay_out(pieces: Sequence[Piece]) -> Laid:
-    """The first pieces and the last, those between folded, so that a long rollout does not fill the page."""
+def lay_out(pieces: Sequence[Piece]) -> Layout:
+    """Returns the first and the last pieces, with those in the middle folded, so that a long rollout stays short."""
     limit = min(TEXT, max(300, 2 * TEXT // max(1, len(pieces))))
     if len(pieces) <= OPEN:
-        return Laid([*pieces], [], [], 0, limit)
+        return Layout([*pieces], [], [], 0, limit)
     first, folded, last = pieces[: OPEN // 2], [*pieces[OPEN // 2 : -OPEN // 2]], pieces[-OPEN // 2 :]
     half = PIECES // 2
     left_out = max(0, len(folded) - 2 * half)
     kept = folded[:half] + folded[-half:] if left_out else folded
-    return Laid([*first], kept, [*last], left_out, limit)
+    return Layout([*first], kept, [*last], left_out, limit)

@@ -1,4 +1,4 @@
-"""The charts as Vega-Lite specs with their data inline. Each function returns a spec, or in words why there is none.
+"""The charts as Vega-Lite specs with their data inline. Each function returns a spec, or a text that says why not.
 
 Colours are CSS variables (`var(--ink)`): `page.js` puts in what they stand for in the reader's theme."""
 
@@ -19,7 +19,7 @@ Rows = list[dict[str, Any]]
 Tables = Mapping[str, Sequence[TaskRow]]
 
 HEADING = "\u200b"
-"""Begins the axis label of a tier, so that no model's name is taken for one."""
+"""The first character of a tier's axis label, which no model's name has."""
 _HEADED = f"substring(datum.value, 0, 1) === '{HEADING}'"
 ROW = 30
 """Height of a model's row, in pixels."""
@@ -38,7 +38,7 @@ NAMES: Spec = {
 }
 """The axis of models or categories. On a narrow screen a label has two lines, so that the end of a long name shows."""
 COLUMNS = 480
-"""Columns that the map of tasks has at most: more would be thinner than a pixel on most screens."""
+"""The most columns of the map of tasks. More would be thinner than a pixel on most screens."""
 TOKEN_KINDS = {"prompt": "var(--token-0)", "answer": "var(--token-1)", "reasoning": "var(--token-2)"}
 
 

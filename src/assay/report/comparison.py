@@ -29,7 +29,7 @@ from assay.report.page import embed, pack, scripts, templates
 from assay.report.words import NONE, THIN, count, dollars, join, markdown_table, percent, plain, plural, points
 
 TABLE = 40
-"""Tasks that moved in a table of the page; the JSON has all."""
+"""The most moved tasks in a table of the page. The JSON has all."""
 
 SIGNED = "(datum.value > 0 ? '+' : datum.value < 0 ? '−' : '') + format(abs(datum.value), '~f')"
 
@@ -78,7 +78,7 @@ def render(comparison: Comparison, read: Sequence[SideBySide], *, command: str |
 
 
 def headline(comparison: Comparison) -> str:
-    """What all of it comes to, in a sentence."""
+    """Returns the result of the comparison in a sentence."""
     pairs = comparison.pairs
     if comparison.verdict is None:
         return lead(pairs[0]) if len(pairs) == 1 else _ranking(pairs)
@@ -111,7 +111,7 @@ def _ranking(pairs: Sequence[Pair]) -> str:
 
 
 def lead(pair: Pair) -> str:
-    """How far the score has shifted, and how surely."""
+    """Returns the shift of the score with its interval, in a sentence."""
     change = pair.change("score")
     if change.shift is None or change.over_tasks is None:
         return f"{_about(pair)}: no shift of the score is known. {change.absent}"
@@ -124,12 +124,12 @@ def lead(pair: Pair) -> str:
 
 
 def moves(pair: Pair) -> str:
-    """How many tasks moved which way, and how many of them beyond their repeats."""
+    """Returns how many tasks got worse and better, and how many moved by more than repeats explain."""
     if not pair.moved:
         return f"Of {plural(pair.tasks, 'task')}, none moved."
     text = f"Of {plural(pair.tasks, 'task')}, {pair.worse:,} got worse and {pair.better:,} better. "
     if min(min(task.repeats) for task in pair.moved) < 2 and not pair.beyond:
-        return f"{text}With so few repeats no single task can be told to have moved."
+        return f"{text}There are too few repeats to show that a single task moved."
     return (
         f"{text}{plural(pair.beyond, 'task')} moved beyond what {'its' if pair.beyond == 1 else 'their'} repeats "
         f"explain (permutation test, 5{THIN}% each); {pair.beyond_by_chance:.1f} would if nothing had changed."
@@ -192,12 +192,12 @@ def markdown(comparison: Comparison) -> str:
 
 
 def notes(pair: Pair) -> list[str]:
-    """What has to be known beside the figures."""
+    """Returns the notes of a pair."""
     left_out = [f"{plural(number, 'task')} {why}" for why, number in pair.left_out.items()]
-    told = [f"Not compared: {'; '.join(left_out)}."] if left_out else []
+    also = [f"Not compared: {'; '.join(left_out)}."] if left_out else []
     if pair.differs:
-        told.append(f"Not the same on both sides: {'; '.join(pair.differs)}.")
-    return pair.notes + told
+        also.append(f"Not the same on both sides: {'; '.join(pair.differs)}.")
+    return pair.notes + also
 
 
 def _cells(change: Change, judgement: MetricRuling | None) -> list[str]:
@@ -286,7 +286,7 @@ def _shift_row(name: str, change: Change) -> dict[str, Any]:
 
 
 def tasks_chart(pair: Pair, color: str) -> Spec | str:
-    """Where the tasks that moved were and went: a dot's area is how many."""
+    """Moved tasks by their mean reward on both sides. A dot's area is the number of tasks."""
     if not pair.moved:
         return "No task moved."
     counts = Counter((round(task.baseline, 4), round(task.candidate, 4)) for task in pair.moved)

@@ -1,4 +1,4 @@
-"""What the page shows of originals, machines and persons, ready to be laid out."""
+"""The page's views of the original, of detectors' findings and of persons' marks."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,34 +17,34 @@ from assay.fidelity.schema.evidence import (
     Sighting,
 )
 from assay.fidelity.schema.profile import Profile, Verdict
-from assay.report.cards import Shelf, place
+from assay.report.cards import Positions, place
 from assay.report.words import THIN, by_unit, points
 
 SHOWN = 12
-"""Rollouts of a finding that the page lists; what is more is counted, as it is of the next two."""
+"""The most rollouts of a finding in the page. The rest is counted, as for the next two."""
 SUSPECTS = 40
-"""Suspect tasks."""
+"""The most suspect tasks."""
 DISAGREEMENTS = 50
-"""Places of a rung where the original and what is here are not the same."""
+"""The most disagreements of a step of the ladder."""
 RUNGS: dict[RungName, str] = {
     "data": "Are the tasks the same, and their gold answers?",
-    "prompts": "Is the model shown the same, byte by byte?",
+    "prompts": "Are the prompts the same, byte by byte?",
     "verifiers": "Are the same outputs scored the same?",
     "samples": "Do fresh samples score the same, up to the margin?",
 }
 FAULTS = {fault: (words, f"var(--fault-{fault})") for fault, words in WHOSE.items()}
-"""How the page calls and colours whose a failure is."""
+"""The words and the colour for what is at fault."""
 TONES: dict[str, Verdict] = {
     "identical": "pass",
     "equivalent": "pass",
     "different": "fail",
     "refused": "inconclusive",
 }
-"""How verdicts about an original look; the others look like a gate's."""
+"""The gate's verdict whose style each result has. Other results look like the verdict of that name."""
 
 
 def tone(verdict: str) -> str:
-    """The gate's verdict that this one looks like, as a class's name."""
+    """Returns the gate's verdict whose style a result has, as the name of a CSS class."""
     return TONES.get(verdict, verdict).replace(" ", "-")
 
 
@@ -53,32 +53,32 @@ class FindingView:
     """A finding as the page shows it."""
 
     place: int
-    """Among the profile's findings."""
+    """Its position among the profile's findings."""
     finding: Finding
     explained: Explanation | None
     settled: bool
-    """Explained by a person, or all of its shown rollouts laid at the model."""
+    """Whether a person explained it, or found the model at fault for all shown rollouts."""
     spotted: list[tuple[Sighting, int | None]]
-    """Some of its rollouts, with their place among the page's cards."""
+    """Some of its rollouts, with their position among the page's cards."""
 
     @property
     def more(self) -> int:
         return max(0, self.finding.count - len(self.spotted))
 
 
-def finding_views(profile: Profile, shelf: Shelf, order: Sequence[str]) -> dict[str, list[FindingView]]:
-    """By model, what machines found, the most frequent first."""
+def finding_views(profile: Profile, positions: Positions, order: Sequence[str]) -> dict[str, list[FindingView]]:
+    """Returns the findings by model, the most frequent first."""
     views: dict[str, list[FindingView]] = {name: [] for name in order}
     for index, finding in enumerate(profile.findings):
         found = profile.review.get(finding.model, _UNREAD)
         explained = next((one for one in found.explained if explains(one, finding)), None)
-        view = FindingView(index, finding, explained, _settled(finding, found), _spotted(finding, shelf))
+        view = FindingView(index, finding, explained, _settled(finding, found), _spotted(finding, positions))
         views.setdefault(finding.model, []).append(view)
     return {name: sorted(held, key=lambda view: -view.finding.count) for name, held in views.items() if held}
 
 
 def standing(profile: Profile) -> int:
-    """How many findings nobody has accounted for."""
+    """Returns the number of open findings."""
     return sum(not _settled(one, profile.review.get(one.model, _UNREAD)) for one in profile.findings)
 
 
@@ -89,16 +89,18 @@ def _settled(finding: Finding, found: ReviewState) -> bool:
     return is_settled(finding, {(mark.task, mark.repeat): mark for mark in found.marks}, found.explained)
 
 
-def _spotted(finding: Finding, shelf: Shelf) -> list[tuple[Sighting, int | None]]:
+def _spotted(finding: Finding, positions: Positions) -> list[tuple[Sighting, int | None]]:
     first = {place(one.rollout) for one in rollouts_to_read(finding)}
-    at = [(one, shelf.places.get(place(one.rollout))) for one in finding.spotted]
+    at = [(one, positions.places.get(place(one.rollout))) for one in finding.spotted]
     ranked = sorted(at, key=lambda pair: (place(pair[0].rollout) not in first, pair[1] is None))
     return ranked[:SHOWN]
 
 
 def notable_marks(found: ReviewState) -> list[tuple[Mark, int]]:
-    """A model's marks that say more than that it is the model's, and those with a note: each content once, with how
-    many rollouts it holds for."""
+    """Returns a model's marks that have a note or another fault than the model, one for each content.
+
+    Each has the number of rollouts with this content.
+    """
     alike = Counter(mark.content for mark in found.marks)
     first: dict[str, Mark] = {}
     for mark in found.marks:
@@ -109,7 +111,7 @@ def notable_marks(found: ReviewState) -> list[tuple[Mark, int]]:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One of the numbers that stand side by side for a published score."""
+    """One of the numbers in the row of a published score."""
 
     name: str
     value: str
@@ -132,7 +134,7 @@ def figures(one: Reproduced) -> list[Figure]:
 
 @dataclass(frozen=True, slots=True)
 class Within:
-    """A difference with its 90 % interval beside the margin, in per cent of a line's length; zero is at 50."""
+    """The positions of a difference, its 90 % interval and the margin on a line, in per cent. Zero is at 50."""
 
     margin: tuple[float, float]
     interval: tuple[float, float]
@@ -141,9 +143,9 @@ class Within:
 
 
 def within(rung: Rung) -> Within | None:
-    """The drawing of a rung that compares scores; None where it has no difference with its error."""
-    notable_marks: Mapping[str, Any] = rung.numbers
-    difference, se, margin = (notable_marks.get(name) for name in ("difference", "se", "margin"))
+    """Returns the drawing for a step that compares scores. None if it has no difference with an error."""
+    numbers: Mapping[str, Any] = rung.numbers
+    difference, se, margin = (numbers.get(name) for name in ("difference", "se", "margin"))
     if difference is None or se is None or not margin:
         return None
     low, high = difference - 1.645 * se, difference + 1.645 * se

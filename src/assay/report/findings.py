@@ -1,4 +1,4 @@
-"""What each section of the page says first: its finding in a sentence or two."""
+"""The first sentences of each section of the page."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ _NUMBERS = {7: "seven", 8: "eight", 9: "nine"}
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """What all gates that apply come to: the worst answer that any of them gave, and a line that says it."""
+    """The overall verdict of the gates that apply, the worst of them, and a line that says it."""
 
     verdict: Verdict
     line: str
@@ -49,7 +49,7 @@ def verdict(gates: Sequence[Gate], *, original: bool = False) -> Headline:
 
 
 def scores(models: Mapping[str, ModelSummary]) -> str:
-    """Who is ahead, and how far that is from chance of the draw."""
+    """Returns the best score with its interval, and the next."""
     scored = sorted(
         ((model.score, name) for name, model in models.items() if model.score is not None), key=lambda pair: -pair[0]
     )
@@ -65,7 +65,7 @@ def scores(models: Mapping[str, ModelSummary]) -> str:
 
 
 def repeats(found: Repeats | None) -> str:
-    """How far the score moves at the repeats that are set, and how many it needs."""
+    """Returns the SD of the score at the present repeats, and the repeats that it needs."""
     if found is None:
         return ""
     text = (
@@ -83,7 +83,7 @@ def repeats(found: Repeats | None) -> str:
 
 
 def difficulty(tables: Mapping[str, Sequence[TaskRow]]) -> str:
-    """How many tasks nobody solves, and everybody."""
+    """Returns how many tasks no model solves, and how many all models solve."""
     means = charts.task_means(tables)
     known = [[mean for mean in row.values() if mean is not None] for row in means.values()]
     known = [row for row in known if row]
@@ -110,14 +110,14 @@ def categories(models: Mapping[str, ModelSummary], looks: Mapping[str, Look]) ->
 
 
 def original(profile: Profile) -> str:
-    """What is known of the original's score, and of its code."""
+    """Returns the comparison with the original's score and code."""
     if not profile.parity and not profile.reproduced:
         if profile.original:
             return (
                 "This benchmark is the original: there is no other code to compare it with, so that the gates "
                 "reproduced and parity don't apply."
             )
-        return "Nothing of the original is known here yet."
+        return "The original's results are not here yet."
     text: list[str] = []
     if profile.reproduced:
         got = sum(one.verdict in ("identical", "equivalent") for one in profile.reproduced)
@@ -125,38 +125,38 @@ def original(profile: Profile) -> str:
     for name, found in profile.parity.items():
         words = {"inconclusive": "neither shown to be the same nor to differ", "not run": "not compared"}
         what = words.get(found.verdict, found.verdict)
-        text.append(f"With {name}'s results of the original code, what is here is {what}.")
+        text.append(f"With {name}'s results of the original code, the benchmark here is {what}.")
     return " ".join(text)
 
 
 def machines(profile: Profile, open_findings: int) -> str:
-    """How much the detectors found, and how much of it nobody has accounted for."""
+    """Returns the number of findings, and of open ones."""
     if not profile.findings:
         return ""
     models = len({finding.model for finding in profile.findings})
     return (
         f"{plural(len(profile.findings), 'finding')} in the rollouts of {plural(models, 'model')}, "
-        f"{f'{open_findings:,} still to be' if open_findings else 'all'} accounted for. A finding is a reason to read, "
+        f"{f'{open_findings:,} open' if open_findings else 'all settled'}. A finding is a reason to read, "
         "not a verdict."
     )
 
 
 def suspects(profile: Profile) -> str:
-    """How many tasks are suspect, and for what."""
+    """Returns how many tasks are suspect, by sign."""
     if not profile.suspects:
         return ""
     signs = Counter(sign for one in profile.suspects for sign in one.signs)
-    told = join([f"{sign} {number:,}" for sign, number in signs.most_common()])
+    signs_in_words = join([f"{sign} {number:,}" for sign, number in signs.most_common()])
     likely = sum(one.suspicion > 0.5 for one in profile.suspects)
     return (
         f"{plural(len(profile.suspects), 'task')} of {profile.benchmark.tasks:,} "
-        f"{'bears a sign' if len(profile.suspects) == 1 else 'bear signs'} that something may be wrong: {told}. "
+        f"{'bears a sign' if len(profile.suspects) == 1 else 'bear signs'} of a flaw: {signs_in_words}. "
         f"The suspicion is above one half for {likely:,}."
     )
 
 
 def persons(review: Mapping[str, ReviewState]) -> str:
-    """How far reading has come, and what came of it."""
+    """Returns how many sampled failures are read, and the result."""
     sample, marked = sum(found.sample for found in review.values()), sum(found.marked for found in review.values())
     if not sample:
         return ""
@@ -166,13 +166,13 @@ def persons(review: Mapping[str, ReviewState]) -> str:
     others = marked - faults["model"]
     return (
         f"{marked:,} of {plural(sample, 'sampled failure')} {'is' if marked == 1 else 'are'} read; "
-        f"{'none is' if not others else f'{others:,} is' if others == 1 else f'{others:,} are'} laid elsewhere than at "
-        "the model."
+        f"{'none is' if not others else f'{others:,} is' if others == 1 else f'{others:,} are'} not the model's "
+        "fault."
     )
 
 
 def facts(profile: Profile) -> list[str]:
-    """The size of what was run, for the line under the headline."""
+    """Returns the numbers of tasks, models, rollouts and failures for the line under the headline."""
     ran = [model for model in profile.models.values() if model.ran]
     rollouts, failures = sum(model.rollouts for model in ran), sum(model.failures for model in ran)
     return [

@@ -1,4 +1,4 @@
-"""How each model is drawn, alike in every chart and table: a hue for its family, a shade and a shape for its kind."""
+"""The style of each model in all charts and tables: a hue for its family, a shade and a shape for its kind."""
 
 import math
 import re

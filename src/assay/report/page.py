@@ -1,4 +1,4 @@
-"""The report: one HTML file with everything in it, which opens offline and asks for nothing."""
+"""The report: one HTML file that holds everything and opens offline."""
 
 import base64
 import hashlib
@@ -19,7 +19,7 @@ from assay.fidelity.review.marks import Key
 from assay.fidelity.review.readings import readings
 from assay.fidelity.schema.profile import Profile, Reading
 from assay.report import charts, evidence, findings, words
-from assay.report.cards import Shelf, candidates, cards, choose, lay_out, place
+from assay.report.cards import Positions, candidates, cards, choose, lay_out, place
 from assay.report.charts import Tables
 from assay.report.looks import looks, tiers
 
@@ -31,9 +31,9 @@ QUESTIONS = {rule.name: rule.question for rule in GATES}
 def publish(
     folder: Path, profile: Profile, *, results: Mapping[str, Results] | None = None, command: str | None = None
 ) -> Path:
-    """Writes the page of a profile into its folder, from what lies there, and returns its path.
+    """Writes the page of a profile into its folder, from the files there. Returns its path.
 
-    `results` are those of the runs, by model, of whoever has read them already.
+    `results` are the results of the runs by model, if the caller has read them already.
     """
     runs = {name: folder / "runs" / name for name, model in profile.models.items() if model.ran}
     results = results or {name: read(run) for name, run in runs.items()}
@@ -73,13 +73,13 @@ def render(
     costs: Sequence[Cost] = (),
     command: str | None = None,
 ) -> str:
-    """The whole page.
+    """Returns the whole page.
 
-    `tables` hold what `profile.models` is about; models without a table are left out of the charts of tasks. `readings`
-    are the rollouts that can be read in the page, in their order, of so many that are `failing`. `costs` tell what each
-    number of repeats gives and costs. `command` is what makes this profile again, shown in the footer."""
+    `tables` are the models' tables of tasks; models without one are left out of the charts of tasks. `readings` are the
+    rollouts to show, in order; `failing` is the number of all failing rollouts. `costs` are the precision and cost of
+    each number of repeats. `command` makes this profile again; the footer shows it."""
     look = looks(profile.models)
-    shelf = Shelf(readings)
+    positions = Positions(readings)
     at_k = [values for model in profile.models.values() for values in (model.pass_at_k, model.maj_at_k)]
     ks = {max(map(int, values)) for values in at_k if values}
     drawn = {
@@ -104,9 +104,9 @@ def render(
             charts=drawn,
             findings=findings,
             evidence=evidence,
-            machines=evidence.finding_views(profile, shelf, [*look]),
+            machines=evidence.finding_views(profile, positions, [*look]),
             standing=evidence.standing(profile),
-            shelf=shelf,
+            positions=positions,
             absence=charts.absence,
             common_k=ks.pop() if len(ks) == 1 else None,
             priced=any(model.cost_usd is not None for model in profile.models.values()),
@@ -125,8 +125,9 @@ def render(
 
 
 def pack(spec: charts.Spec) -> charts.Spec:
-    """The spec with its rows turned into columns, each a list of distinct values and an index a row: a tenth of the
-    size. `page.js` turns them back."""
+    """Returns the spec with columns instead of rows, a tenth of the size: distinct values, and an index for each row.
+
+    `page.js` makes rows of them again."""
     rows: list[dict[str, Any]] = spec["data"]["values"]
     columns: dict[str, Any] = {}
     for field in rows[0]:
@@ -138,7 +139,7 @@ def pack(spec: charts.Spec) -> charts.Spec:
 
 
 def embed(value: Any) -> str:
-    """JSON that can stand in a script element: no `<` to end it, no character that HTML or UTF-8 refuses."""
+    """Returns JSON for a script element: without `<`, which could end it, and without invalid characters."""
     text = json.dumps(_cleaned(value), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
@@ -156,7 +157,7 @@ def _cleaned(value: Any) -> Any:
 
 
 def templates() -> Environment:
-    """Every value that a template prints is made legible, then escaped."""
+    """Returns the templates. Every printed value is made legible, then escaped."""
     environment = Environment(
         loader=FileSystemLoader(_HERE / "templates"),
         autoescape=True,
@@ -175,7 +176,7 @@ def _printed(value: Any) -> Any:
 
 
 def scripts() -> dict[str, Markup]:
-    """The style, the scripts, and the policy that lets a browser run these scripts alone and fetch nothing.
+    """Returns the style, the scripts, and the policy with which a browser runs only these scripts and fetches nothing.
 
     Vega compiles its expressions, hence `unsafe-eval`."""
     vendor = _HERE / "vendor"

@@ -1,4 +1,4 @@
-"""How the page says things: numbers, durations, and text from models made fit to be shown."""
+"""Numbers, durations and models' texts as a reader sees them."""
 
 import json
 import math
@@ -11,21 +11,23 @@ from markupsafe import Markup, escape
 THIN = "\u202f"
 """A narrow space that does not break, between a number and its unit."""
 NONE = "–"
-"""What stands where there is no figure."""
+"""The sign for a missing figure."""
 
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters, those that turn the direction of text, and halves of surrogate pairs."""
 
 
 def legible(text: str) -> str:
-    """The text as it can be stored in UTF-8 and seen: what has no glyph, or would reorder what follows, as its code
-    point (NUL is `[U+0000]`); every line end as a newline."""
+    """Returns a text that is valid UTF-8 and visible, every line end as a newline.
+
+    Characters without a glyph, or that reorder text, become their code point: NUL is `[U+0000]`.
+    """
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     return _UNSEEN.sub(lambda found: f"[U+{ord(found[0]):04X}]", text)
 
 
 def clip(text: str, limit: int) -> str:
-    """The text, or its beginning and end where it is longer than `limit` characters, saying how much is left out."""
+    """Returns the text; if it is longer than `limit` characters, its beginning and end, and the number left out."""
     if len(text) <= limit:
         return text
     half = limit // 2

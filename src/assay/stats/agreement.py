@@ -15,15 +15,15 @@ class Agreement:
 
     kappa: float | None
     """1 where they always agree, 0 where they agree as often as chance would. None where both put everything into one
-    and the same class: chance alone then explains all agreement, and nothing can be told."""
+    and the same class: chance alone then explains all agreement."""
     interval: Interval | None
     """95 %. None where `kappa` is."""
     agreed: float
     """p_o, the share of things on which they agree."""
     by_chance: float
-    """p_e, the share on which two readers with these habits would agree without looking."""
+    """p_e, the share on which two readers with these class frequencies agree by chance."""
     count: int
-    """n, the things that both sorted."""
+    """n, the number of things that both sorted."""
 
 
 def cohens_kappa(counts_CC: ArrayLike) -> Agreement:

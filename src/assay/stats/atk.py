@@ -1,4 +1,4 @@
-"""What k attempts give: pass@k, maj@k and G-Pass@k, each averaged over all k-subsets of the attempts there are."""
+"""pass@k, maj@k and G-Pass@k, each averaged over all k-subsets of the attempts."""
 
 import functools
 import math
@@ -11,9 +11,9 @@ from assay.stats.distributions import log_choose
 from assay.stats.moments import Floats
 
 EXACT = 16
-"""Attempts up to which maj@k is counted over all subsets: beyond, counting takes seconds a task."""
+"""The most attempts for which maj@k is exact. With more, exact counting takes seconds a task."""
 DRAWS = 30_000
-"""Of subsets, over all tasks, where maj@k is drawn."""
+"""The number of random subsets, over all tasks, where maj@k is not exact."""
 
 
 def pass_at_k(right: ArrayLike, n: ArrayLike, k: int) -> Floats:
@@ -39,7 +39,7 @@ def g_pass_at_k(right: ArrayLike, n: ArrayLike, k: int, tau: float) -> Floats:
     if not 0 <= tau <= 1:
         raise ValueError(f"tau is {tau}; expected a value in [0, 1]")
     right_T, n_T = _counts(right, n, k)
-    # 0.6 * 5 is 3.0000000000000004 on some machines' way there, and must stay 3.
+    # 0.6 * 5 may become 3.0000000000000004, and must count as 3.
     enough = np.arange(max(1, math.ceil(tau * k - 1e-9)), k + 1)
     logs = (
         log_choose(right_T[..., None], enough)
@@ -104,7 +104,7 @@ def _expected(groups: tuple[tuple[int, float], ...], silent: int, k: int) -> flo
 def _by_drawing(
     answers: Sequence[Sequence[Hashable | None]], rewards: Sequence[Sequence[float]], ks: Sequence[int]
 ) -> dict[int, float]:
-    """The same by drawing: each draw puts every task's attempts in a random order, of which the first k are a subset.
+    """maj@k by random subsets: each draw puts every task's attempts in a random order and takes the first k.
 
     `codes_TN` numbers a task's answers, -1 for none; attempts that were not made come last in every order.
     """

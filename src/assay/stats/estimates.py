@@ -1,4 +1,4 @@
-"""A benchmark's score with both of its standard errors: of running the same tasks again, and of asking other tasks.
+"""A benchmark's score with two standard errors: of the same tasks run again, and of other tasks.
 
 x_ij is the score of task i at repeat j, m_i the task's mean, v_i its variance within the task (ddof 1), W the mean of
 v_i. Repeats of a task are not independent evidence about other tasks, so T x k outcomes are never pooled.
@@ -20,7 +20,7 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A score and how far it can be trusted. Everything is on the scale of the rewards."""
+    """A score with its standard errors and intervals, all on the scale of the rewards."""
 
     score: float
     """The mean of the tasks' means, over tasks with at least one score."""
@@ -41,7 +41,7 @@ class Estimate:
     tasks_unscored: int
     """Tasks without any score: they are not in the mean."""
     units: int
-    """What counts as independent: clusters, or tasks where there are none."""
+    """The number of independent units: clusters, or tasks if there are no clusters."""
     repeats: int
     """Columns of the array: the repeats planned."""
     missing: int
@@ -157,7 +157,7 @@ def _interval(
 def with_drift(found: Estimate, se: float, rewards_TK: ArrayLike) -> Interval:
     """Returns the 95 % interval over re-runs where repeats drift, `se` being the score's standard error with the drift.
 
-    It is normal, and holds nothing that no reward reaches: a few repeats that differ much would give -48 to 148 %.
+    It is normal, and cut to the range of the rewards: a few repeats that differ much would give -48 to 148 %.
     """
     reach = normal_quantile(0.975) * se
     low, high = found.score - reach, found.score + reach

@@ -1,4 +1,4 @@
-"""Per task: how many scores, their mean and their variance. What every other module here starts from."""
+"""The number, mean and variance of each task's scores, from which the other modules start."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Moments:
-    """The scores of each task, summed up. All arrays are over tasks, in the order given."""
+    """A summary of each task's scores. All arrays are over tasks, in the order given."""
 
     counts_T: NDArray[np.int64]
     """k_i: how many repeats have a score."""
@@ -55,7 +55,7 @@ class Moments:
         return noise_T
 
     def at(self, keep_T: NDArray[np.bool_]) -> "Moments":
-        """The same for some of the tasks."""
+        """Returns the moments of some of the tasks."""
         return Moments(*(array_T[keep_T] for array_T in vars(self).values()))
 
 
@@ -85,7 +85,7 @@ def moments(rewards_TK: ArrayLike) -> Moments:
 
 
 def common(a_TK: ArrayLike, b_TK: ArrayLike, least: int = 1) -> tuple[Moments, Moments, int]:
-    """Two runs at the tasks that both have scored, and how many tasks that leaves out.
+    """Returns the moments of two runs at the tasks that both have scored, and the number of other tasks.
 
     Both are [tasks, repeats] with the same tasks in the same order; repeats may differ in number.
     Raises ValueError where the numbers of tasks differ, or fewer than `least` tasks have a score on both sides.

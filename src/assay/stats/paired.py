@@ -1,4 +1,4 @@
-"""A candidate against a baseline in any figure of a rollout, paired by task: how far it has shifted, and how sure.
+"""The shift of a candidate from a baseline in any figure of a rollout, paired by task, with its uncertainty.
 
 Arrays are [tasks, repeats] with the same tasks in the same order; repeats may differ in number; NaN is no figure.
 """
@@ -17,7 +17,7 @@ from assay.stats.moments import Moments, common
 ALPHA = 0.025
 """One-sided, so that the interval is one of 95 %."""
 FEW = 60
-"""Tasks that differ from the rest, below which t is too sure of them."""
+"""With fewer tasks that differ from the rest, t intervals are too narrow."""
 EXACT = 1e-12
 """A standard error below it is 0 up to rounding."""
 _Z, _Z80 = normal_quantile(1 - ALPHA), normal_quantile(0.8)
@@ -25,12 +25,12 @@ _Z, _Z80 = normal_quantile(1 - ALPHA), normal_quantile(0.8)
 
 @dataclass(frozen=True)
 class Spread:
-    """How sure a shift is, over other tasks of the same kind or over re-runs of the same ones.
+    """The uncertainty of a shift, over other tasks of the same kind or over re-runs of the same ones.
 
     t or normal; but where few tasks differ from the rest, a score interval: the shift is tested against the variance
     that there would be if the bound were true, or the one that was seen where that is larger. For tasks that are right
-    or wrong on one side it is Wilson's (1927), for tasks that are lost and won Tango's (1998). t is far too sure there:
-    of 4 tasks that dropped among 200 it rules out that 8 would.
+    or wrong on one side it is Wilson's (1927), for tasks that are lost and won Tango's (1998). There t is too
+    narrow: if 4 of 200 tasks dropped, it rules out that 8 would.
     """
 
     shift: float
@@ -128,7 +128,7 @@ def _variance_at(counts: Mapping[float, int], span: float, bound: float, way: in
 
 @dataclass(frozen=True)
 class Shift:
-    """How far a candidate is from a baseline."""
+    """The shift of a candidate from a baseline."""
 
     baseline: float
     """Mean over tasks of a task's mean."""
@@ -143,8 +143,9 @@ class Shift:
     tasks_left_out: int
 
     def repeats_to_decide(self, bound: float, *, of_tasks: bool) -> float | None:
-        """How many times as many repeats would lead beyond `bound` with a chance of 80 % if the shift is as seen;
-        infinite where no number would. None where one repeat can't tell.
+        """Returns the factor of repeats at which the shift seen lies beyond `bound` with a chance of 80 %.
+
+        Infinite where no number of repeats would do. None where one repeat can't tell.
 
         SE^2 over tasks is the tasks' own part and that of re-runs, and repeats make the latter smaller alone.
         """
@@ -215,8 +216,9 @@ def _rerun_se(a: Moments, b: Moments, ratio: float) -> float | None:
 
 
 def move_test(baseline_K: Sequence[float], candidate_K: Sequence[float]) -> tuple[float, float]:
-    """Whether one task's scores differ by more than its repeats do: the two-sided p-value, and the chance that it is
-    at most .05 where nothing has changed but the order in which the scores came.
+    """Returns the two-sided p-value of "one task's scores differ by no more than its repeats".
+
+    And the chance that this p-value is at most .05 if nothing has changed.
 
     A permutation test of the difference of the means: exact (Fisher's) where a task's scores have two values or one,
     else normal with the permutations' own variance s^2 (1/k_A + 1/k_B).

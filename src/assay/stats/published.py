@@ -1,4 +1,4 @@
-"""A run against a published number, of which only the digits are known, and sometimes the repeats behind it."""
+"""A run compared with a published number, of which only the digits are known, and sometimes the repeats."""
 
 import math
 from dataclasses import dataclass
@@ -25,9 +25,9 @@ class Reproduction:
     se_if_exact: float | None
     margin: float
     published_repeats: int
-    """k0: as stated, or else the fewest repeats that could print this number."""
+    """k0: as stated, or else the smallest number of repeats that could give this number."""
     producible: bool
-    """Whether k0 repeats of tasks scored 0 or 1 can print this number. False: it or its k0 is suspect."""
+    """Whether k0 repeats of tasks scored 0 or 1 can give this number. False: it or its k0 is suspect."""
     tasks: int
     """Tasks with a score in the run."""
     bounded: bool = False

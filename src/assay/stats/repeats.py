@@ -1,4 +1,4 @@
-"""Repeats: whether they are independent, and how many it takes until the score stands still."""
+"""Repeats: whether they are independent, and how many make the score stable."""
 
 import math
 from dataclasses import dataclass
@@ -46,9 +46,9 @@ class RepeatsNeeded:
     """Repeats a task at present; the harmonic mean where tasks differ."""
     target_points: float
     k_star: int
-    """The repeats that W asks for. About half of all pilots say too few."""
+    """The repeats for the target by W. In about half of all cases too few."""
     k_upper: int
-    """The repeats that W_U asks for: the number to run."""
+    """The repeats for the target by W_U: the number to run."""
 
     def sd_at(self, k: float) -> float:
         """SD of avg@k in percentage points, if W is right."""

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from assay.fidelity.detectors.texts.patterns import declines, leak, loop, raw_call, tells_error
+from assay.fidelity.detectors.texts.patterns import begins_as_error, declines, leak, loop, raw_call
 
 STEP = "Wait, let me check that again. "
 ROWS = "| apple | 0 |\n"
@@ -178,7 +178,7 @@ def test_a_call_as_text(text: str, raw: bool):
     ],
 )
 def test_a_tools_error(output: str, error: bool):
-    assert tells_error(output) == error
+    assert begins_as_error(output) == error
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_a_tools_error(output: str, error: bool):
 )
 def test_texts_of_any_kind_take_linear_time(text: str):
     started = time.perf_counter()
-    for look in (loop, declines, raw_call, tells_error):
+    for look in (loop, declines, raw_call, begins_as_error):
         look(text)
     leak(text, "")
     assert time.perf_counter() - started < 0.5

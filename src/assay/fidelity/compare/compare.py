@@ -1,4 +1,4 @@
-"""Runs against a baseline: paired by task, what has shifted and how surely, and what a policy says to that."""
+"""Compares runs with a baseline, paired by task: the shifts, their intervals, and the rulings of a policy."""
 
 import dataclasses
 import re
@@ -37,13 +37,13 @@ from assay.store import RunRecord, read_record, read_rollouts, read_tasks
 from assay.types import Rollout, Score, Task
 
 SHOWN = 12
-"""Tasks of a pair whose outputs are laid side by side."""
+"""Tasks of a pair whose outputs are shown side by side."""
 
 
 def compare(
     baseline: Path, candidates: Sequence[Path], policy: Policy | None = None, *, across: bool = False
 ) -> Comparison:
-    """Each candidate against the baseline, paired by task. All are run directories, or all are profiles.
+    """Compares each candidate with the baseline, paired by task. All are run directories, or all are profiles.
 
     Raises DigestMismatch, naming what differs, where the runs are of other tasks, another benchmark, verifier, sampling
     or limits, unless `across` compares the tasks that are the same; UsageError where there is nothing to compare.
@@ -68,8 +68,9 @@ def compare(
 
 
 def side_by_side(comparison: Comparison, most: int = SHOWN) -> list[SideBySide]:
-    """Of each pair up to `most` of the tasks that moved, as many that got worse as got better where there are, with the
-    rollouts that show it: the best of the side that did better, the worst of the other."""
+    """Returns up to `most` moved tasks of each pair with their rollouts, as many worse as better tasks if possible.
+
+    The rollouts are the best of the better side and the worst of the other."""
     wanted = [(pair, task) for pair in comparison.pairs for task in _both_ways(pair.moved, most)]
     ids: dict[str, set[str]] = {}
     for pair, moved_task in wanted:
@@ -106,7 +107,7 @@ class _Run:
 
 @dataclass(frozen=True, slots=True)
 class _Match:
-    """Two runs, and the rows of the tasks that are compared on each side."""
+    """Two runs, and the rows of the compared tasks on each side."""
 
     a: _Run
     b: _Run
@@ -129,7 +130,7 @@ Named = dict[str, tuple[tuple[str, Path], tuple[str, Path]]]
 
 
 def _named(baseline: Path, candidates: Sequence[Path]) -> tuple[Named, list[str]]:
-    """The pairs, and what has no partner. Raises UsageError."""
+    """Returns the pairs, and notes on models without a partner. Raises UsageError."""
     folders = [baseline, *candidates]
     if len({folder.resolve() for folder in folders}) < max(2, len(folders)):
         raise UsageError("nothing to compare: give a baseline and at least one candidate, each another directory")
@@ -160,7 +161,7 @@ def _named_profiles(baseline: Path, candidates: Sequence[Path]) -> tuple[Named, 
 
 
 def _models(folder: Path) -> dict[str, Path]:
-    """The runs of a profile by model. Raises UsageError."""
+    """Returns the runs of a profile by model. Raises UsageError."""
     found = {path.parent.name: path.parent for path in sorted(folder.glob("runs/*/run.json"))}
     if not found:
         raise UsageError(f"{folder} is neither a run directory (no run.json) nor a profile (no runs/MODEL/run.json)")
@@ -168,7 +169,7 @@ def _models(folder: Path) -> dict[str, Path]:
 
 
 def _match(a: _Run, b: _Run, *, across: bool) -> _Match:
-    """The tasks that both were asked. Raises DigestMismatch and UsageError."""
+    """Returns the tasks that both runs have. Raises DigestMismatch and UsageError."""
     digests_a, digests_b = ([task_digest(task) for task in run.results.tasks] for run in (a, b))
     row_b = {digest: row for row, digest in enumerate(digests_b)}
     rows_a = [row for row, digest in enumerate(digests_a) if digest in row_b]
@@ -191,7 +192,7 @@ def _match(a: _Run, b: _Run, *, across: bool) -> _Match:
 
 
 def _differing(a: _Run, b: _Run, common: int) -> list[str]:
-    """What makes the two runs of other tasks or another protocol, a line each."""
+    """Returns the differences in tasks and protocol, a line each."""
     one, two = a.record, b.record
     lines = [
         f"{what}: {mine} in {a.name}, {theirs} in {b.name}"
@@ -214,14 +215,14 @@ def _differing(a: _Run, b: _Run, common: int) -> list[str]:
 
 
 def _unequal(one: Any, two: Any) -> list[tuple[str, tuple[Any, Any]]]:
-    """The keys whose values differ, with both; a dash where one has none."""
+    """Returns the keys with different values, and both values; a dash where one has none."""
     mine, theirs = (cast(dict[str, Any], msgspec.to_builtins(value)) for value in (one, two))
     keys = dict.fromkeys([*mine, *theirs])
     return [(key, (mine.get(key, "–"), theirs.get(key, "–"))) for key in keys if mine.get(key) != theirs.get(key)]
 
 
 def _cases(match: _Match) -> dict[str, Case]:
-    """What is known of each metric, those of categories among them."""
+    """Returns the shifts of each metric, categories included."""
     categories = [task.tags.get("category", "") for task in match.tasks]
     owed = "; ".join(
         f"{run.name} owes {run.results.owed:,} of {run.results.planned:,} rollouts"
@@ -255,14 +256,14 @@ def _case(match: _Match, metric: str) -> Case:
 
 def _absence(match: _Match, metric: str, both: int) -> str:
     if metric == "cost" and any(run.results.cost_usd is None for run, _ in match.sides):
-        return "Prices or tokens are not known on both sides: they belong into the model server's configuration."
+        return "Prices or tokens are not known on both sides. Prices are part of the model's configuration."
     if metric == "no_answer" and not all(run.results.reports_answers for run, _ in match.sides):
-        return "The verifier does not say what it read as the answer."
+        return "The verifier does not report the answers that it reads."
     return f"{both} task{'' if both == 1 else 's'} with a score on both sides; at least 2 are needed."
 
 
 def _judgements(policy: Policy, cases: Mapping[str, Mapping[str, Case]]) -> dict[str, list[MetricRuling]]:
-    """By pair, what the policy says of each metric."""
+    """Returns the policy's ruling on each metric, by pair."""
     known = dict.fromkeys(metric for found in cases.values() for metric in found if metric.startswith(CATEGORY))
     judged: dict[str, list[MetricRuling]] = {name: [] for name in cases}
     for rule in rules(policy, [metric.removeprefix(CATEGORY) for metric in known]):
@@ -272,7 +273,7 @@ def _judgements(policy: Policy, cases: Mapping[str, Mapping[str, Case]]) -> dict
         for name, judgement in judge(rule, asked, policy.over).items():
             judged[name].append(judgement)
     if not any(judged.values()):
-        raise UsageError("the policy judges nothing here: it is about categories, and the tasks have none")
+        raise UsageError("the policy has no rule that applies: it is about categories, and the tasks have none")
     return judged
 
 
@@ -322,7 +323,7 @@ def _side(run: _Run) -> Side:
 
 
 def _short(value: Any) -> str:
-    """The value in a line; of a digest its beginning."""
+    """Returns the value in one line; of a digest the beginning."""
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     if re.fullmatch("[0-9a-f]{64}", text):
         return text[:12]
@@ -350,7 +351,7 @@ def _change(metric: str, case: Case, p_holm: float | None) -> Change:
 
 
 def _moved_tasks(match: _Match) -> tuple[list[MovedTask], float]:
-    """The tasks whose mean is another, and how many would seem to have moved beyond their repeats by chance."""
+    """Returns the tasks with another mean, and how many would seem to move beyond their repeats by chance."""
     a_TK, b_TK = match.a.results.rewards_TK[match.rows_a], match.b.results.rewards_TK[match.rows_b]
     found: list[MovedTask] = []
     by_chance = 0.0
@@ -376,22 +377,22 @@ def _moved_tasks(match: _Match) -> tuple[list[MovedTask], float]:
 
 
 def _notes(match: _Match, score: Case) -> list[str]:
-    """What is owed and what failed, with how far that could matter."""
+    """Returns notes on owed and failed rollouts, and on how much these could matter."""
     notes = [f"{score.owed}: the same command makes them."] if score.owed else []
     failed = [f"{len(run.results.failed):,} of {run.name}" for run, _ in match.sides if run.results.failed]
     if failed:
         shifts = [f"{shift.shift * 100:+.1f}" for shift in score.shifts]
-        told = (
+        effect = (
             f"; the score's shift is {shifts[0]} points without them, {shifts[-1]} if each were a zero"
             if shifts
             else ""
         )
-        notes.append(f"Rollouts failed: {', '.join(failed)}{told}.")
+        notes.append(f"Rollouts failed: {', '.join(failed)}{effect}.")
     return notes
 
 
 def _both_ways(tasks: Sequence[MovedTask], most: int) -> list[MovedTask]:
-    """Up to `most`, worse and better in turns as long as there are both, in the order given."""
+    """Returns up to `most` tasks in the order given, worse and better ones in equal number if possible."""
     worse = [task for task in tasks if task.candidate < task.baseline]
     better = [task for task in tasks if task.candidate > task.baseline]
     few = min(len(worse), len(better), most // 2)

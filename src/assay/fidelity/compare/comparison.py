@@ -1,4 +1,4 @@
-"""What a comparison says: the structs of `assay compare --json`."""
+"""The structs of `assay compare --json`."""
 
 from msgspec import Struct
 
@@ -11,11 +11,11 @@ RELATIVE = ("cost", "output_tokens")
 CATEGORY = "categories."
 """Begins the metric of a category's score."""
 BEYOND = 0.05
-"""A task's p-value at which it moved beyond what its repeats explain."""
+"""The p-value at which a task has moved by more than its repeats explain."""
 
 
 class Interval(Struct, frozen=True):
-    """How sure a shift is."""
+    """The interval and the p-value of a shift."""
 
     se: float
     lower: float
@@ -26,7 +26,7 @@ class Interval(Struct, frozen=True):
 
 
 class Change(Struct, frozen=True, kw_only=True):
-    """One metric on both sides, over the tasks that both have figures for. All are shares, tokens or US dollars."""
+    """One metric on both sides, over the tasks with figures on both. Figures are shares, tokens or US dollars."""
 
     metric: str
     """`score`, `categories.NAME`, `cost` and `output_tokens` (of a scored rollout), `failures`, `no_answer` or
@@ -48,11 +48,11 @@ class Change(Struct, frozen=True, kw_only=True):
     tasks_left_out: int = 0
     """Tasks without a figure on one side or both."""
     absent: str = ""
-    """Why there is no shift."""
+    """The reason if there is no shift."""
 
 
 class MovedTask(Struct, frozen=True, kw_only=True):
-    """A task whose mean reward is another."""
+    """A task with different mean rewards."""
 
     task: str
     category: str
@@ -85,24 +85,24 @@ class Pair(Struct, frozen=True, kw_only=True):
     baseline: Side
     candidate: Side
     tasks: int
-    """That both were asked."""
+    """Tasks that both runs have."""
     left_out: dict[str, int] = {}
-    """With --across: tasks that are not compared, by why."""
+    """With --across: the number of tasks that are not compared, by reason."""
     differs: list[str] = []
-    """With --across: what else is not the same, a line each."""
+    """With --across: other differences, a line each."""
     settings: list[str] = []
-    """What was changed in the model and its server, a line each."""
+    """Changes in the model and its server, a line each."""
     changes: list[Change]
     """Score first, then the other metrics."""
     categories: list[Change]
     moved: list[MovedTask]
-    """Those beyond what repeats explain first, then by how far."""
+    """Tasks that moved by more than repeats explain first, then by the size of the move."""
     beyond: int
-    """How many moved beyond what their repeats explain, at 5 % each."""
+    """How many moved by more than their repeats explain, at 5 % each."""
     beyond_by_chance: float
     """How many would if nothing had changed."""
     notes: list[str] = []
-    """What is owed or failed, and what to make of it."""
+    """Notes on owed and failed rollouts."""
     judgements: list[MetricRuling] = []
     verdict: Ruling | None = None
     """Null without a policy."""
@@ -120,7 +120,7 @@ class Pair(Struct, frozen=True, kw_only=True):
 
 
 class Comparison(Struct, frozen=True, kw_only=True):
-    """What `assay compare` says."""
+    """The result of `assay compare`."""
 
     pairs: list[Pair]
     policy: Policy | None

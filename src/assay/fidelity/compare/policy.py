@@ -1,4 +1,4 @@
-"""A release's policy: what each metric of a candidate may do against its baseline, and what data say to that."""
+"""A release policy: how much worse each metric of a candidate may be, and what the data show."""
 
 import math
 import tomllib
@@ -35,7 +35,7 @@ may_rise = 2.0
 may_grow = 0.25
 warn_grow = 0.10
 """
-"""What `--policy default` stands for."""
+"""The policy of `--policy default`."""
 
 Points = Annotated[float, Meta(ge=0, le=100)]
 Share = Annotated[float, Meta(ge=0, le=10)]
@@ -63,7 +63,7 @@ class Growth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
 
 
 class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What a candidate may do. A metric that is not named is not judged."""
+    """The limits for a candidate. A metric without a limit is not judged."""
 
     over: Over = "tasks"
     """Which interval decides: of other tasks of the same kind, or of a re-run of the same ones."""
@@ -96,8 +96,8 @@ LIMITS: dict[str, type[Drop | Rise | Growth]] = {
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One line of a policy: how much harm a metric may come to. Harm is the drop of a score, and the rise or growth of
-    all else."""
+    """One rule of a policy: the harm that is allowed. Harm is the drop of a score, or the rise or growth of
+    another metric."""
 
     metric: str
     harm: Literal["drop", "rise", "growth"]
@@ -111,19 +111,19 @@ class Rule:
         return -1 if self.harm == "drop" else 1
 
     def harm_of(self, share: float) -> str:
-        """So much harm in words: `a drop of 2 points`, `growth by 10 %`."""
+        """Returns an amount of harm in words: `a drop of 2 points`, `growth by 10 %`."""
         if self.harm == "growth":
             return f"growth by {share * 100:.4g} %" if share else "growth"
         return f"a {self.harm}" + (f" of {share * 100:.4g} point{'' if share == 0.01 else 's'}" if share else "")
 
 
 class MetricRuling(Struct, frozen=True, kw_only=True):
-    """What a policy says of one metric of one candidate. Numbers are shares: .02 is two points, or growth by 2 %."""
+    """A policy's ruling on one metric of one candidate. Numbers are shares: .02 is two points, or growth by 2 %."""
 
     metric: str
     verdict: Ruling
     reason: str
-    """What follows from what, and where nothing does what would decide."""
+    """The reason; if the ruling is inconclusive, also what would decide."""
     may: float
     """The harm allowed: the drop of a score, the rise or growth of all else."""
     warn: float | None
@@ -140,20 +140,20 @@ class MetricRuling(Struct, frozen=True, kw_only=True):
 
 
 class Case(Struct, frozen=True, kw_only=True):
-    """What is known of one metric of one candidate."""
+    """The shifts of one metric of one candidate."""
 
     shifts: Sequence[Shift] = ()
-    """As it is, and where something failed, if the failures of the baseline, the candidate, or both were zeros."""
+    """The shift as it is; and if rollouts failed, with the failures of the baseline, the candidate or both as zeros."""
     absent: str = ""
-    """Why there is no shift, and how to get one."""
+    """The reason if there is no shift, and how to get one."""
     repeats: tuple[int, int] = (1, 1)
     """Of the baseline and the candidate."""
     owed: str = ""
-    """What a run still owes."""
+    """The rollouts that a run still owes, in words."""
 
 
 def load(name: str) -> Policy:
-    """The policy of a TOML file, or the one named `default`. Raises UsageError and InputError, with the nearest key."""
+    """Returns the policy of a TOML file, or the one named `default`. Raises UsageError and InputError."""
     if name == "default":
         return convert(tomllib.loads(DEFAULT), Policy, "the default policy")
     path = Path(name)
@@ -171,7 +171,7 @@ def load(name: str) -> Policy:
 
 
 def rules(policy: Policy, categories: Iterable[str]) -> Iterator[Rule]:
-    """The policy's rules, with one for each of the categories that it names, or means by `*`.
+    """Yields the policy's rules, with one for each category that it names or that `*` includes.
 
     Raises UsageError where it names one that is not there.
     """
@@ -187,11 +187,11 @@ def rules(policy: Policy, categories: Iterable[str]) -> Iterator[Rule]:
 
 
 def judge(rule: Rule, cases: Mapping[str, Case], over: Over) -> dict[str, MetricRuling]:
-    """What a rule says of each candidate, with Holm's correction over them.
+    """Returns a rule's ruling on each candidate, with Holm's correction over them.
 
-    Pass: as much harm as allowed is ruled out (at a one-sided 2.5 %), and as much as the warning's where there is one.
-    Warn: the former alone. Fail: more harm than allowed is shown. Inconclusive: neither; or a run owes rollouts; or the
-    verdict would be another if failures were zeros.
+    Pass: the allowed harm is ruled out (at a one-sided 2.5 %), and the warning's too if there is one. Warn: only the
+    former. Fail: more harm than allowed is shown. Inconclusive: neither; or a run owes rollouts; or the ruling would be
+    different if failures were zeros.
     """
     spreads = {
         name: [shift.over_tasks if over == "tasks" else shift.over_reruns for shift in case.shifts]
@@ -207,7 +207,7 @@ def judge(rule: Rule, cases: Mapping[str, Case], over: Over) -> dict[str, Metric
 
 
 def worst(verdicts: Iterable[Ruling]) -> Ruling:
-    """What several verdicts come to."""
+    """Returns the worst of several rulings."""
     return max(verdicts, key=get_args(Ruling).index)
 
 

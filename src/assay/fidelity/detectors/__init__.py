@@ -1,7 +1,7 @@
-"""What machines can see in failing rollouts: each detector names the rollouts that show it, and what to do.
+"""Detectors: each searches rollouts for one pattern, and says what it may mean and what to do.
 
-A finding is a reason to read, not a verdict: three of 960 rollouts at the token cap are found too. A wrong answer is no
-finding, for a model may be wrong. A detector is one file, found by its entry point in the group `assay.detectors`.
+A finding is a reason to read, not a verdict: three of 960 rollouts at the token cap are a finding. A wrong answer is
+not, because a model may be wrong. A detector is one file, found by its entry point in the group `assay.detectors`.
 """
 
 from assay.fidelity.detectors.search import detect, detectors, find, read_with_findings

@@ -1,4 +1,4 @@
-"""What a detector is, and what it is shown of a rollout or of a run."""
+"""The two kinds of detectors, and their input: a rollout or a run."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _NOTHING = Response(output=[])
 
 
 class ScoredRollout:
-    """A rollout with a score, as detectors see it: its texts are put together once for all of them."""
+    """A rollout with a score, with its texts joined once for all detectors."""
 
     __slots__ = ("calls", "last", "prompt", "reasonings", "rollout", "score", "task", "texts")
 
@@ -25,7 +25,7 @@ class ScoredRollout:
         self.calls: list[FunctionCall] = []
         """Every call of a tool, in order."""
         self.texts: list[str] = []
-        """By turn, what a verifier reads of it."""
+        """By turn, the text that a verifier reads."""
         self.reasonings: list[str] = []
         for turn in rollout.turns:
             said: list[str] = []
@@ -52,25 +52,25 @@ class ScoredRollout:
 
     @property
     def refusal(self) -> str:
-        """What stands in the refusal parts of the last turn."""
+        """The text of the refusal parts of the last turn."""
         return " ".join(part for item in self.last.output if isinstance(item, Message) for part in item.refusals)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutDetector:
-    """Looks at one scored rollout at a time."""
+    """Searches one scored rollout at a time."""
 
     name: str
     fault: Fault
-    """Whose such a rollout most likely is."""
+    """What is most likely at fault."""
     what: str
-    """What such rollouts did, after "3 of 960 rollouts"."""
+    """The end of the sentence "3 of 960 rollouts …"."""
     meaning: str
-    """What it may mean, and what to do."""
+    """The possible causes, and what to do."""
     spot: Callable[[ScoredRollout], str | None]
-    """The evidence in a rollout; None where it does not show this."""
+    """Returns the evidence in a rollout; None if there is none."""
     needs_answers: bool = False
-    """Whether it says nothing of a run whose verifier never names what it read as the answer."""
+    """Whether it needs a verifier that reports the answers that it reads."""
 
     @property
     def description(self) -> str:
@@ -79,24 +79,24 @@ class RolloutDetector:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What a detector sees in a run."""
+    """The evidence of a detector in a run."""
 
     shown: list[Shown]
     of: int
-    """Rollouts that were looked at."""
+    """The number of rollouts that were searched."""
     what: str
-    """What was seen, after "12 of 960 rollouts"."""
+    """The end of the sentence "12 of 960 rollouts …"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunDetector:
-    """Looks at all rollouts of a run together, by their light columns alone."""
+    """Searches all rollouts of a run together, without their texts."""
 
     name: str
     fault: Fault
     description: str
     meaning: str
-    """What it may mean, and what to do."""
+    """The possible causes, and what to do."""
     look: Callable[[Results], Seen | None]
 
 

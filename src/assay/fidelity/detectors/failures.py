@@ -1,4 +1,4 @@
-"""Failures by where and kind: what cannot be scored, and what to do about it."""
+"""Failures by place and kind, and what to do about each."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ REMEDIES: dict[tuple[Where, str], str] = {
     (
         "model",
         "timeout",
-    ): "The server gave no whole answer in time: raise timeout_s, or ask less at once (concurrency).",
+    ): "The server gave no whole answer in time: raise timeout_s, or lower the concurrency.",
     ("model", "connect"): "Nothing answers at base_url: start the server, then give the same command again.",
     ("model", "connection_lost"): "The server closed connections: look at its log, then give the same command again.",
     ("model", "stream_cut"): "The server ended its stream early: look at its log, or at a proxy between.",
@@ -19,23 +19,26 @@ REMEDIES: dict[tuple[Where, str], str] = {
     (
         "environment",
         "tool",
-    ): "A tool of the benchmark raised or hung: mend it. What it declines, it raises as Rejected.",
-    ("environment", "sandbox"): "The sandbox failed, not the code in it: see that it works here, then run again.",
+    ): "A tool of the benchmark raised or hung: correct it. To refuse a call, a tool raises Rejected.",
+    (
+        "environment",
+        "sandbox",
+    ): "The sandbox failed, not the code in it: check that the sandbox works here, then run again.",
     ("environment", "exception"): "The benchmark's own code raised: the message names file and line.",
-    ("verifier", "exception"): "The verifier raised: it has to score whatever a model writes. Mend it, then rescore.",
-    ("verifier", "deadline"): "The verifier took too long: give it a limit of its own, by which it decides.",
+    ("verifier", "exception"): "The verifier raised. It has to score any text of a model: correct it, then rescore.",
+    ("verifier", "deadline"): "The verifier took too long: give it a time limit of its own.",
 }
 """What to do about failures, by where and kind."""
 _ELSEWHERE: dict[Where, str] = {
-    "model": "Look at the server's log; the same command asks again what may pass.",
-    "environment": "Mend the environment, or what it depends on, and run these again.",
-    "verifier": "Mend the verifier, then rescore.",
-    "agent": "Mend the agent, then run these again.",
+    "model": "Look at the server's log. The same command tries again what may succeed.",
+    "environment": "Correct the environment, or what it depends on, and run these again.",
+    "verifier": "Correct the verifier, then rescore.",
+    "agent": "Correct the agent, then run these again.",
 }
 
 
 def failures_by_kind(model: str, failures: Mapping[tuple[str, int], Failure], planned: int) -> list[Finding]:
-    """A finding for each (where, kind) of failures that no later attempt made good, the most common first."""
+    """Returns a finding for each (where, kind) of failures without a later score, the most common first."""
     tallies: dict[tuple[Where, str], Tally] = {}
     for (task, repeat), failure in failures.items():
         tally = tallies.setdefault((failure.where, failure.kind), Tally(model))

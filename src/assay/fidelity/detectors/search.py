@@ -1,4 +1,4 @@
-"""Finds the detectors that are installed, and searches runs with them: one pass over the rollouts for all."""
+"""Finds the installed detectors, and searches runs with all of them in one pass over the rollouts."""
 
 import hashlib
 import sys
@@ -27,14 +27,14 @@ FAILURES_BY_KIND = "failures by kind"
 
 
 def detectors() -> dict[str, str]:
-    """A sentence on what each installed detector looks for, by its name."""
+    """Returns a sentence on each installed detector, by its name."""
     return {one.name: one.description for one in installed()} | {
         FAILURES_BY_KIND: "Rollouts that failed and have no score, by where and how they failed."
     }
 
 
 def installed() -> tuple[Detector, ...]:
-    """The detectors of all installed packages: those of single rollouts first, each kind in the order of names.
+    """Returns the detectors of all installed packages, those of single rollouts first, each kind by name.
 
     Raises UsageError where Assay's own are not registered, a detector can't be loaded, or two have one name.
     """
@@ -52,7 +52,7 @@ def installed() -> tuple[Detector, ...]:
 
 
 class Search:
-    """One pass over a model's rollouts for all that the detectors look for."""
+    """One pass over a model's rollouts with all detectors."""
 
     def __init__(self, model: str) -> None:
         self._model = model
@@ -64,7 +64,7 @@ class Search:
         self._scored = 0
 
     def see(self, rollout: Rollout, task: Task) -> None:
-        """Look at a rollout that counts so far: the first score of its (task, repeat), or a failure before it."""
+        """Search a rollout that counts so far: the first score of its (task, repeat), or a failure before it."""
         outcome = rollout.outcome
         if not isinstance(outcome, Score):
             self._failures[rollout.key] = outcome
@@ -81,7 +81,7 @@ class Search:
                 tally.add(rollout.task, rollout.repeat, evidence)
 
     def findings(self, results: Results) -> list[Finding]:
-        """What was found once all rollouts were seen, whose `results` these are."""
+        """Returns the findings after the last rollout. `results` are those of all rollouts."""
         answers = results.reports_answers
         found = [
             tally.finding(one.name, one.fault, self._scored, one.what, one.meaning, "rollout")
@@ -98,21 +98,21 @@ class Search:
 
 
 class _Kept(Struct, frozen=True):
-    """`findings.json`: what was found in a large run, and of what and by what it was made."""
+    """`findings.json`: the findings in a large run, and the files and the code that they were made of."""
 
     made_of: Stamp
     detectors: str
     digest: str
-    """Of the findings: a bit that flips on a disk is no finding."""
+    """Digest of the findings, so that a damaged file is not used."""
     findings: list[Finding]
 
 
 def read_with_findings(
     folder: Path, model: str, repeats: int | None = None, *, cached: bool = True
 ) -> tuple[Results, list[Finding]]:
-    """The results of a run directory and what the detectors find in it, in one pass over its files.
+    """Returns the results of a run directory and the detectors' findings, in one pass over its files.
 
-    A large run's findings are kept beside it, as its columns are, and trusted later, where `cached`.
+    With `cached`, the findings of a large run are written beside it, as its columns are, and used later.
     Raises InputError where the file is damaged.
     """
     path, code = folder / "findings.json", _code()
@@ -132,12 +132,12 @@ def read_with_findings(
 
 
 def detect(folder: Path, model: str) -> list[Finding]:
-    """What the detectors find in a run directory. Raises InputError where the file is damaged."""
+    """Returns the findings in a run directory. Raises InputError where a file is damaged."""
     return read_with_findings(folder, model)[1]
 
 
 def find(model: str, tasks: Sequence[Task], rollouts: Iterable[Rollout]) -> list[Finding]:
-    """What the detectors find in rollouts, those that name single rollouts first, failures by kind last.
+    """Returns the findings in rollouts: those about single rollouts first, failures by kind last.
 
     Of each (task, repeat) one rollout counts: the first that has a score, else the last failure.
     """
@@ -146,7 +146,7 @@ def find(model: str, tasks: Sequence[Task], rollouts: Iterable[Rollout]) -> list
 
 
 def _code() -> str:
-    """Digest of the files that detect: all of this room, and those of other packages' detectors."""
+    """Returns the digest of this folder's files and of the files of other packages' detectors."""
     files = set(Path(__file__).parent.rglob("*.py"))
     for one in installed():
         module = sys.modules[(one.spot if isinstance(one, RolloutDetector) else one.look).__module__]

@@ -1,15 +1,15 @@
-"""Tasks that may be wrong themselves, by how all models together did on them.
+"""Tasks that may be wrong themselves, judged by the answers of all models.
 
-Four stories are told of each task, and Bayes' rule weighs them:
+There are four hypotheses about each task, and Bayes' rule gives their probabilities:
 
 - sound: a model of strength s gives the gold answer with probability 1 / (1 + exp(d - s)), d being the task's
   difficulty (the Rasch model; strengths and the spread of difficulties are fitted to all tasks);
 - wrong label: the same, but the right answer is the most common other one, and the gold one is a mistake like any;
 - broken: nobody can be right, whatever their strength;
-- reversed: as if strong models were weak and weak ones strong.
+- reversed: strong models do as weak ones should, and the other way round.
 
-A model's votes for one wrong answer have the probability c that two mistakes agree, fitted too. The repeats of a model
-make the same mistakes, so that they count as two votes at most: k / (1 + (k - 1) / 2).
+Two mistakes are the same answer with the probability c, which is fitted too. The repeats of a model make the same
+mistakes, so k repeats count as k / (1 + (k - 1) / 2) votes, which is below two.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,41 +25,41 @@ from assay.types import Task
 Floats = NDArray[np.float64]
 
 PRIOR = {"wrong label": 0.02, "broken": 0.01, "reversed": 0.005}
-"""How many tasks of a benchmark are so, before anything was seen; the rest are sound."""
-STORIES = ("sound", *PRIOR)
+"""Prior probabilities; the rest of the tasks are sound."""
+HYPOTHESES = ("sound", *PRIOR)
 SIGNS = {"label suspect": "wrong label", "weak above strong": "reversed"}
-"""The story that each sign is about."""
+"""The hypothesis of each sign."""
 SIGN = 0.2
-"""The probability of a story from which on it is a sign."""
+"""The probability at which a hypothesis becomes a sign."""
 CLEAR = 0.05
-"""Votes for the gold answer on a broken task, as a share: what luck makes."""
+"""Share of votes for the gold answer on a broken task, by luck."""
 ROUNDS, SETTLED = 50, 1e-3
-"""Strengths, spread and probabilities are fitted in turn, so often at most, until no probability moves by more."""
+"""Strengths, spread and probabilities are fitted in turn: at most ROUNDS times, until none changes by SETTLED."""
 _SPREADS = np.geomspace(0.5, 6, 12)
-"""SDs of the difficulties that are tried, in logits."""
+"""The SDs of difficulties to try, in logits."""
 _NODES = np.linspace(-3.5, 3.5, 29)
-"""Difficulties over which a task's is averaged, in SDs."""
+"""The difficulties to average over, in SDs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Votes:
-    """What M models said of T tasks, repeats counted as `votes_of` says."""
+    """The votes of M models on T tasks, with repeats weighted as `votes_of` does."""
 
     gold_TM: Floats
-    """For the gold answer."""
+    """Votes for the gold answer."""
     other_TM: Floats
-    """For the most common other answer of the task."""
+    """Votes for the most common other answer of the task."""
     rest_TM: Floats
-    """For anything else, and for nothing."""
+    """Votes for any other answer, and for none."""
     others: list[str | None]
-    """The most common other answer; `None` where two models agree on none."""
+    """The most common other answer; None where no two models agree on one."""
 
 
 def suspects(results: Mapping[str, Results]) -> list[SuspectTask]:
-    """The tasks with a sign that something is wrong with them, the most suspicious first.
+    """Returns the tasks with a sign of a flaw, the most suspicious first.
 
-    `results` are by model, in any order: how strong a model is follows from its scores. Its suspicion is the
-    probability that a task is not sound. The signs:
+    `results` are by model, in any order: the strength of a model follows from its scores. The suspicion is the
+    probability that the task is not sound. The signs:
 
     - `never solved`: no model ever had full marks;
     - `label suspect`: models that are mostly right agree on another answer than the gold one;
@@ -70,7 +70,7 @@ def suspects(results: Mapping[str, Results]) -> list[SuspectTask]:
         return []  # what one model can't do says nothing of the task
     tasks = list({task.id: task for found in scored.values() for task in found.tasks}.values())
     votes = votes_of(tasks, scored)
-    posterior = stories(votes)
+    posterior = hypotheses(votes)
     rewards_MTK = [_rewards(tasks, one) for one in scored.values()]
     seen_MT = np.array([(~np.isnan(rewards_TK)).sum(axis=1) for rewards_TK in rewards_MTK])
     means_MT = np.array([np.nansum(rewards_TK, axis=1) for rewards_TK in rewards_MTK]) / np.maximum(seen_MT, 1)
@@ -79,7 +79,7 @@ def suspects(results: Mapping[str, Results]) -> list[SuspectTask]:
     found: list[SuspectTask] = []
     order: list[int] = np.argsort(-suspicion_T, kind="stable").tolist()
     for index in order:
-        task, signs = tasks[index], [sign for sign, story in SIGNS.items() if posterior[story][index] >= SIGN]
+        task, signs = tasks[index], [sign for sign, name in SIGNS.items() if posterior[name][index] >= SIGN]
         if -np.inf < best_T[index] < 1:  # where no model has a score, nothing is known
             signs.insert(len({"label suspect"} & {*signs}), "never solved")
         if not signs:
@@ -100,8 +100,8 @@ def suspects(results: Mapping[str, Results]) -> list[SuspectTask]:
     return found
 
 
-def stories(votes: Votes) -> dict[str, Floats]:
-    """The probability of each story for each task, by its name: four arrays [T] that sum to 1."""
+def hypotheses(votes: Votes) -> dict[str, Floats]:
+    """Returns the probability of each hypothesis for each task, by its name: four arrays [T] that sum to 1."""
     total_TM = votes.gold_TM + votes.other_TM + votes.rest_TM
     shares_M = (votes.gold_TM.sum(axis=0) + 0.5) / (total_TM.sum(axis=0) + 1)
     strengths_M, spread, agree = np.log(shares_M / (1 - shares_M)), len(_SPREADS) // 2, _agreement(votes)
@@ -115,11 +115,11 @@ def stories(votes: Votes) -> dict[str, Floats]:
         posterior = _weighed(votes, total_TM, strengths_M, _SPREADS[spread], agree)
         if np.abs(posterior - before).max() < SETTLED:
             break
-    return dict(zip(STORIES, posterior, strict=True))
+    return dict(zip(HYPOTHESES, posterior, strict=True))
 
 
 def votes_of(tasks: Sequence[Task], results: Mapping[str, Results]) -> Votes:
-    """The votes of each model on each task. A partial reward is so much of a vote for the gold answer."""
+    """Returns the votes of each model on each task. A partial reward is a part of a vote for the gold answer."""
     index = {task.id: place for place, task in enumerate(tasks)}
     shape = len(tasks), len(results)
     counts_TM, gold_TM, other_TM = np.zeros(shape), np.zeros(shape), np.zeros(shape)
@@ -151,7 +151,7 @@ def votes_of(tasks: Sequence[Task], results: Mapping[str, Results]) -> Votes:
 
 
 def _weighed(votes: Votes, total_TM: Floats, strengths_M: Floats, spread: float, agree: float) -> Floats:
-    """The posterior probability of each story, [4, T]."""
+    """Returns the posterior probability of each hypothesis, [4, T]."""
     gold_TM, other_TM, rest_TM = votes.gold_TM, votes.other_TM, votes.rest_TM
     log_agree, log_apart = np.log(agree), np.log1p(-agree)
     mistakes_T = (other_TM * log_agree + rest_TM * log_apart).sum(axis=1)

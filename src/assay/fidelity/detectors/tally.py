@@ -1,15 +1,15 @@
-"""Counts what a detector spots, and makes a finding of it."""
+"""Counts the rollouts that show a pattern, and makes a finding of them."""
 
 from typing import Literal
 
 from assay.fidelity.schema.evidence import Fault, Finding, RolloutRef, Sighting
 
 MOST_SPOTTED = 200
-"""Rollouts that a finding names at most; it counts all."""
+"""The most rollouts that a finding names. It counts all."""
 
 
 class Tally:
-    """What one detector has spotted so far: a count of all, and the first of them."""
+    """The rollouts of one detector so far: the number of all, and the first of them."""
 
     def __init__(self, model: str) -> None:
         self._model = model

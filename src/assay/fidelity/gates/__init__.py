@@ -30,18 +30,18 @@ GATES: tuple[GateRule, ...] = (
 )
 GATE_ORDER = tuple(rule.name for rule in GATES)
 OF_BENCHMARK = tuple(rule.name for rule in GATES if rule.of_benchmark)
-"""The gates that run the benchmark's verifier, which may have to ask a judge."""
+"""The gates that run the benchmark's verifier, which may use a judge."""
 ABSENT = tuple(rule.name for rule in GATES if rule.compares_with_original)
-"""The gates that an original benchmark need not pass: there is no other code to compare it with."""
+"""The gates that don't apply to an original benchmark: there is no other code to compare it with."""
 
 
 async def judge_benchmark(benchmark: Benchmark, tasks: Sequence[Task]) -> list[Gate]:
-    """The gates that need the benchmark alone."""
+    """Returns the gates that need the benchmark alone."""
     return [await rule.of_benchmark(benchmark, tasks) for rule in GATES if rule.of_benchmark]
 
 
 def judge(facts: Facts, known: Sequence[Gate]) -> list[Gate]:
-    """All gates, in their order: those that are `known`, and the others by the facts."""
+    """Returns all gates in their order: those in `known` as they are, the others computed from the facts."""
     given = {gate.name: gate for gate in known}
     tests = {rule.name: test for rule in GATES if rule.test and (test := rule.test(facts))}
     facts = dataclasses.replace(facts, tests=correct(tests))
@@ -56,9 +56,9 @@ def judge(facts: Facts, known: Sequence[Gate]) -> list[Gate]:
 
 
 def applicable(gates: Sequence[Gate], *, original: bool) -> list[Gate]:
-    """The gates that a profile has to pass, in their order. One that is missing was not run.
+    """Returns the gates that a profile has to pass, in their order. A missing gate was not run.
 
-    Where the benchmark states that it is the original, those of ABSENT that were not run don't apply.
+    If the benchmark is the original, the gates of ABSENT that were not run don't apply.
     """
     found = {gate.name: gate for gate in gates}
     whole = [
@@ -68,14 +68,14 @@ def applicable(gates: Sequence[Gate], *, original: bool) -> list[Gate]:
 
 
 def correct(tests: Mapping[str, Test]) -> dict[str, Test]:
-    """The same tests with Holm's correction over all of them: once over the passes, once over the failures."""
+    """Returns the tests with Holm's correction over all of them: once over the passes, once over the failures."""
     passes = holm({name: test.p_pass for name, test in tests.items()})
     failures = holm({name: test.p_fail for name, test in tests.items()})
     return {name: Test(p_pass=passes[name], p_fail=failures[name]) for name in tests}
 
 
 def hold_back(gate: Gate, contenders: Sequence[Contender], missing: Sequence[str] = ()) -> Gate:
-    """The gate, but inconclusive where a run is unfinished or `missing`: what it would have added is not known."""
+    """Returns the gate; inconclusive where a run is unfinished or `missing`, because its results are not known."""
     unfinished = [f"{c.name} ({c.results.owed} of {c.results.planned})" for c in contenders if c.results.owed]
     unfinished += [f"{name} (all)" for name in missing]
     if not unfinished or gate.verdict == "not run":

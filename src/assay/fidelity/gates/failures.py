@@ -1,4 +1,4 @@
-"""The failures: whether failing rollouts were read by a person, and are the models' own."""
+"""The failures gate: whether a person read failing rollouts, and whether the models are at fault."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,23 +10,23 @@ from assay.fidelity.schema.evidence import Fault, Finding, Mark, ReviewState
 from assay.fidelity.schema.profile import Gate, RolloutRef
 
 POINTS = 1.0
-"""Percentage points by which tasks' own faults may move a score."""
+"""The most percentage points by which faulty tasks may move a score."""
 
 
 def failures_gate(reviews: Mapping[str, ReviewState], findings: Sequence[Finding]) -> Gate:
-    """Were failing rollouts read, and are they the models' own? In this order:
+    """Were failing rollouts read, and are the models at fault? In this order:
 
-    - not run: there is something to read, and nobody marked or explained anything.
-    - fail: a person laid a rollout, of the sample or not, at the verifier or the infrastructure. That is mended first;
-      afterwards the content is another one, and the mark no longer holds.
-    - fail: the tasks' share of a sample, times the model's rate of failing, is above one point of its score. Rollouts
-      outside of the sample don't count here, for they were not drawn by chance.
-    - inconclusive: a model's sample is not read to its end.
-    - fail: a finding stands that nobody explained, and that is not settled by its shown rollouts being the model's.
-    - inconclusive: more than half of a model's sample is unclear, so that it tells little.
-    - pass: otherwise, also where nothing failed. What is unclear is named.
+    - not run: there are failures to read, and nobody marked or explained any.
+    - fail: a person found the verifier or the infrastructure at fault for a rollout, in the sample or not. After the
+      repair the content is different, and the mark no longer holds.
+    - fail: the share of faulty tasks in a sample, times the model's rate of failing, is above one point of its score.
+      Rollouts outside of the sample don't count here, because they were not drawn at random.
+    - inconclusive: a part of a model's sample is not read.
+    - fail: a finding is open. Nobody explained it, and not all of its shown rollouts are the model's fault.
+    - inconclusive: more than half of a model's sample is unclear.
+    - pass: otherwise, also if nothing failed. The reason names the unclear rollouts.
 
-    What a model proposed counts nowhere. Findings about models that have no review here are left out.
+    Marks that a model proposed don't count. Findings about models without a review are left out.
     """
     standing = [
         finding
@@ -44,7 +44,7 @@ def failures_gate(reviews: Mapping[str, ReviewState], findings: Sequence[Finding
         waiting = f"{sampled} and {_plural(len(standing), 'finding')}"
         reason = f"Nobody has read failures yet: {waiting} wait in `assay review`."
         return Gate("failures", "not run", reason, numbers, _unread(reviews))
-    for fault, remedy in (("verifier", "mend it and rescore"), ("infrastructure", "mend it and run those again")):
+    for fault, remedy in (("verifier", "correct it and rescore"), ("infrastructure", "correct it and run those again")):
         if laid := [_ref(mark) for found in reviews.values() for mark in found.marks if mark.fault == fault]:
             reason = f"A reader found the {fault} at fault: {_places(laid)}. First {remedy}, then read what is new."
             return Gate("failures", "fail", reason, numbers, laid[:SHOWN])
@@ -55,7 +55,7 @@ def failures_gate(reviews: Mapping[str, ReviewState], findings: Sequence[Finding
             for name, points in moved.items()
         )
         refs = [_ref(m) for name in moved for m in reviews[name].marks if m.fault == "task"]
-        reason = f"Faulty tasks move scores by more than {POINTS:g} point: {words}. Mend or drop them."
+        reason = f"Faulty tasks move scores by more than {POINTS:g} point: {words}. Correct or drop them."
         return Gate("failures", "fail", reason, numbers, refs[:SHOWN])
     if left := {name: len(found.unread) for name, found in reviews.items() if found.unread}:
         words = ", ".join(f"{name} {count} of {reviews[name].sample}" for name, count in left.items())
@@ -74,7 +74,7 @@ def failures_gate(reviews: Mapping[str, ReviewState], findings: Sequence[Finding
 
 
 def task_points(found: ReviewState) -> float:
-    """Points of the score that tasks' own faults could move: their share of the sample times the rate of failing."""
+    """Returns the points by which faulty tasks could move the score: their share of the sample times the rate."""
     share = found.faults.get("task", 0) / found.sample if found.sample else 0.0
     return 100 * share * found.failing / found.made if found.made else 0.0
 
@@ -117,7 +117,7 @@ def _numbers(
 
 
 def _unread(reviews: Mapping[str, ReviewState]) -> list[RolloutRef]:
-    """The first of each model's unread ones, in turns, so that each model is named."""
+    """Returns the first unread rollouts of each model in turn, so that the reason names each model."""
     most = max((len(found.unread) for found in reviews.values()), default=0)
     turns = [found.unread[i] for i in range(most) for found in reviews.values() if i < len(found.unread)]
     return turns[:SHOWN]

@@ -1,4 +1,4 @@
-"""The floor: whether an open model can do the benchmark at all. One that none can tells no models apart."""
+"""The floor gate: whether an open model can do the benchmark at all. Otherwise it can't compare models."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,19 +9,19 @@ from assay.fidelity.schema.profile import Gate
 from assay.stats.estimates import above_chance
 
 FLOOR = 0.30
-"""An open model has to be above this for a benchmark to tell models apart."""
+"""The score that an open model has to exceed."""
 
 
 def clears_floor(contenders: Sequence[Contender], chance: float) -> bool:
-    """Whether an open model so far is above the floor for certain: also after Holm's correction over both tests."""
+    """Returns whether an open model is certainly above the floor, also after Holm's correction over two tests."""
     test = floor_test(contenders, chance)
     return test is not None and 2 * test.p_pass < ALPHA
 
 
 def floor_test(contenders: Sequence[Contender], chance: float) -> Test | None:
-    """Whether any open model is above the floor, or above chance where that is higher; and whether all are below it.
+    """Returns the p-values: of any open model above the floor (or above chance, if higher), and of all below it.
 
-    The best of M models is above a bound by luck more easily than one is: its p-value counts M times (Bonferroni).
+    The best of M models exceeds a bound by luck more easily than one model, so its p-value counts M times (Bonferroni).
     """
     opened = [c.estimate for c in contenders if c.role == "open" and c.results.scored]
     above = [p for one in opened if (p := one.p_at_most(max(FLOOR, chance))) is not None]

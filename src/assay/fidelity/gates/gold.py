@@ -1,4 +1,4 @@
-"""Gold: whether the verifier gives full marks to the reference answers, and none to what is no answer."""
+"""The gold gate: whether reference answers get full marks, and empty or off-topic answers none."""
 
 import itertools
 import random
@@ -80,7 +80,7 @@ def _is_scored(reward: float | Failure) -> bool:
 
 
 def _mean(rewards: Sequence[float | Failure]) -> float | None:
-    """The mean reward; `None` where the verifier gave none."""
+    """Returns the mean reward; None where the verifier gave none."""
     given = [reward for reward in rewards if not isinstance(reward, Failure)]
     return sum(given) / len(given) if given else None
 

@@ -1,4 +1,4 @@
-"""The kinds: whether the benchmark works for instruct and thinking models by configuration alone."""
+"""The kinds gate: whether the benchmark works for instruct and thinking models by configuration alone."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -67,7 +67,7 @@ def kinds_gate(contenders: Sequence[Contender], suite_kinds: set[str]) -> Gate:
 
 
 def _rates(results: Results) -> dict[str, tuple[float, float, float]]:
-    """(rate, lower and upper 95 % bound over tasks) of what should be rare, by what it is."""
+    """Returns (rate, lower, upper 95 % bound over tasks) of failures, token caps and missing answers."""
     rates: dict[str, tuple[float, float, float]] = {}
     for what in ("failures", "token_cap", "no_answer"):
         happened_TK = results.figures_TK(what)

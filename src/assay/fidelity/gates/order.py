@@ -1,4 +1,4 @@
-"""The order: whether stronger models score at least what weaker ones do, by pairs of models."""
+"""The order gate: whether stronger models score at least as high as weaker ones, by pairs of models."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,15 +11,15 @@ from assay.fidelity.schema.profile import Gate
 from assay.stats.paired import Shift, difference
 
 MARGIN = 0.02
-"""The order gate's: how much worse the stronger model may be before the order counts as broken."""
+"""How much lower a stronger model may score before the order counts as wrong."""
 FEWEST_TASKS = 10
-"""Below this, no order can be told from chance."""
+"""With fewer tasks, no order can be distinguished from chance."""
 
 
 def order_pairs(
     contenders: Sequence[Contender], stated: Sequence[tuple[str, str]]
 ) -> list[tuple[Contender, Contender]]:
-    """(stronger, weaker): as the suite states them, else the strongest closed and the strongest open model."""
+    """Returns (stronger, weaker) pairs: those of the suite, else the strongest closed and the strongest open model."""
     by_name = {c.name: c for c in contenders}
     if stated:
         return [(by_name[a], by_name[b]) for a, b in stated if a in by_name and b in by_name]
@@ -28,7 +28,7 @@ def order_pairs(
 
 
 def order_choices(contenders: Sequence[Contender], stated: Sequence[tuple[str, str]]) -> tuple[int, int]:
-    """Among how many closed and how many open models the pair was chosen by its scores; one each for stated pairs."""
+    """Returns the numbers of closed and of open models from which scores chose the pair; 1 and 1 for stated pairs."""
     counts = [sum(c.role == role and bool(c.results.scored) for c in contenders) for role in ("closed", "open")]
     return (1, 1) if stated else (max(1, counts[0]), max(1, counts[1]))
 
@@ -49,8 +49,8 @@ def order_test(differences: Mapping[str, Shift | None], choices: tuple[int, int]
     """All pairs as one question. Passing needs every pair not worse by the margin, so the largest p-value counts;
     failing needs one pair that is worse, so the smallest does, times the number of pairs (Bonferroni).
 
-    The best of several models is partly so by luck. So the strongest open model of `choices[1]` is called better that
-    many times less easily, and the strongest closed one of `choices[0]` as good.
+    The best of several models is partly the best by luck. So the p-values count as many times as there were models to
+    choose from: `p_pass` times `choices[0]` closed models, `p_fail` times `choices[1]` open ones.
     """
     found = [shift.over_tasks for shift in differences.values() if shift is not None]
     if not found:

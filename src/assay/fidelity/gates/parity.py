@@ -1,4 +1,4 @@
-"""Parity: whether the benchmark here gives what the original code gives."""
+"""The parity gate: whether the benchmark here gives the same scores as the original code."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from assay.fidelity.schema.evidence import Parity, RungName, RungResult
 from assay.fidelity.schema.profile import Gate, RolloutRef
 
 WIDEST = 0.05
-"""The gate's: a margin beyond it shows no parity, however equivalent."""
+"""The largest margin with which the gate can pass."""
 
 
 def parity_gate(parities: Mapping[str, Parity], now: tuple[str, str], *, original: bool) -> Gate:

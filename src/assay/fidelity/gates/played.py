@@ -1,4 +1,4 @@
-"""Rollouts without a model, for the gates that look at the benchmark alone: given responses, and their rewards."""
+"""Rollouts with given responses and without a model, for the gates that need the benchmark alone."""
 
 import asyncio
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ from assay.types import Failure, Item, Message, Reasoning, ReasoningText, Respon
 
 
 def solutions_of(benchmark: Benchmark, tasks: Sequence[Task]) -> list[tuple[Task, Sequence[Call | str]]]:
-    """The tasks that have a reference solution, with it."""
+    """Returns the tasks that have a reference solution, with the solution."""
     found = ((task, benchmark.environment.solution(task)) for task in tasks)
     return [(task, steps) for task, steps in found if steps is not None]
 
 
 def response_of(message: str | None, *, reasoning: str = "") -> Response:
-    """What a model thought and said; `None` where it never came to say anything."""
+    """Returns a response with this reasoning and this message. A message of None: the output was cut before it."""
     output = reasoning_of(reasoning)
     if message is None:
         return Response(output=output, status="incomplete", incomplete_reason="max_output_tokens")

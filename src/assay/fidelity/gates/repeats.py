@@ -1,4 +1,4 @@
-"""The repeats: whether the score of the strongest open model stands still."""
+"""The repeats gate: whether the score of the strongest open model is stable."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from assay.stats.repeats import RepeatsNeeded, repeats_needed
 
 
 def repeats_gate(contenders: Sequence[Contender]) -> tuple[Gate, Repeats | None]:
-    """Does the score stand still? And the figures behind it, of the strongest open model."""
+    """Is the score stable? And the figures behind it, of the strongest open model."""
     best = strongest(contenders, "open")
     if best is None:
         return Gate("repeats", "not run", "No open model has a score."), None
@@ -69,7 +69,7 @@ def _repeats(best: Contender, needed: RepeatsNeeded) -> Repeats:
 
 GATE = GateRule(
     name="repeats",
-    question="Does the score stand still, within one point?",
+    question="Is the score stable within one point?",
     needs="the runs",
     of_facts=lambda facts: repeats_gate(facts.contenders)[0],
     waits=True,

@@ -1,4 +1,4 @@
-"""Reproduced: whether the original code gives the published number, and the run here too."""
+"""The reproduced gate: whether the original code gives the published number, and the run here too."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from assay.fidelity.schema.profile import Gate
 def reproduced_gate(found: Sequence[Reproduced], *, original: bool) -> Gate:
     """Does the original code give the published number?
 
-    It passes where the original code gives every one, fails where it does not, or where the run here does not.
+    It passes if the original code gives each of them. It fails if the original code or the run here gives another.
     """
     numbers = {
         one.model: {

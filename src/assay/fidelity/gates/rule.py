@@ -1,4 +1,4 @@
-"""What a gate is: its rule, the facts that it is computed from, and what several gates share."""
+"""The definition of a gate, the facts that gates are computed from, and what several gates share."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,14 +12,14 @@ from assay.fidelity.schema.profile import Gate
 from assay.types import Task
 
 SHOWN = 12
-"""Tasks or rollouts that one gate names at most."""
+"""The most tasks or rollouts that one gate names."""
 ALPHA = 0.025
 """One-sided, so that a test passes where the 95 % interval's end is beyond the bound (before Holm's correction)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """A question put to data: the p-values of "not so" and of "the opposite", and what it says without correction."""
+    """The p-values of a gate: a small `p_pass` shows that it passes, a small `p_fail` that it fails."""
 
     p_pass: float
     p_fail: float
@@ -27,11 +27,11 @@ class Test:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What is known of a profile when its gates are computed: all in memory, no file and no model."""
+    """The data that the gates of a profile are computed from: all in memory, no file and no model."""
 
     suite: Suite
     chance: float
-    """The score that guessing is stated to reach."""
+    """The score of a guess, as the benchmark states it."""
     contenders: Sequence[Contender]
     findings: Sequence[Finding] = ()
     reviews: Mapping[str, ReviewState] = field(default_factory=dict[str, ReviewState])
@@ -40,9 +40,9 @@ class Facts:
     original: bool = False
     """Whether the benchmark states that there is no other code to compare it with."""
     digests: tuple[str, str] = ("", "")
-    """Of the benchmark's tasks and of its code, as they are now."""
+    """Digests of the benchmark's tasks and of its code, as they are now."""
     tests: Mapping[str, Test] = field(default_factory=dict[str, Test])
-    """By gate, corrected for there being several."""
+    """By gate, corrected for the number of tests."""
 
     @cached_property
     def last_tier(self) -> bool:
@@ -51,7 +51,7 @@ class Facts:
 
     @cached_property
     def missing(self) -> list[str]:
-        """The models without a run that belong to the tiers that have run; where none is climbed, to any."""
+        """The models without a run in tiers that have run; in any tier if the suite runs all tiers."""
         ran = {contender.name for contender in self.contenders}
         top = max((contender.tier for contender in self.contenders), default=0)
         members = self.suite.models.items()
@@ -65,13 +65,13 @@ class GateRule:
     name: str
     question: str
     needs: str
-    """What it is computed from, as the README names it."""
+    """Its input, in the README's words."""
     of_benchmark: Callable[[Benchmark, Sequence[Task]], Awaitable[Gate]] | None = None
-    """Computes it from the benchmark alone: its verifier is run."""
+    """Computes the gate from the benchmark alone, with its verifier."""
     of_facts: Callable[[Facts], Gate] | None = None
-    """Computes it from what is known of the profile."""
+    """Computes the gate from the facts about the profile."""
     test: Callable[[Facts], Test | None] | None = None
-    """Its p-values, of a gate that is a test; None where there are too few data."""
+    """Computes the p-values of a gate that is a test; None where there are too few data."""
     waits: bool = False
     """Whether it is inconclusive while rollouts are owed."""
     compares_with_original: bool = False

@@ -1,4 +1,4 @@
-"""The verifier: whether the reward ignores what it should ignore, by rewriting every reference answer."""
+"""The verifier gate: whether the reward ignores what it should ignore, by rewriting every reference answer."""
 
 import json
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ from assay.fidelity.schema.profile import Gate
 from assay.types import Failure, FunctionCall, Response, Task
 
 EXPLORED = "first\nthen"
-"""Reasoning without an answer in it, to stand before one."""
+"""Reasoning without an answer, to put before an answer."""
 
 
 async def verifier_gate(benchmark: Benchmark, tasks: Sequence[Task]) -> Gate:
-    """Does the reward ignore what it should ignore? Every task's gold answer is rewritten in every way."""
+    """Does the reward ignore what it should ignore? Each gold answer is rewritten in each way."""
     solutions = solutions_of(benchmark, tasks)
     wrong: dict[str, list[str]] = {}
     passing: list[Failure] = []
@@ -60,7 +60,7 @@ async def verifier_gate(benchmark: Benchmark, tasks: Sequence[Task]) -> Gate:
 
 
 def rewrites(steps: Sequence[Call | str], formats: Sequence[str]) -> list[tuple[str, list[Response], float]]:
-    """(name, responses, the reward that they should get) for one solution, as a model server hands it over."""
+    """Returns (name, responses, expected reward) for each rewrite of one solution."""
     written = "\n".join(step if isinstance(step, str) else _written(step) for step in steps)
     thought = reasoning_of(EXPLORED)
     found = [

@@ -1,23 +1,23 @@
-"""Parity: whether a benchmark here gives what its original code gives. A ladder, each rung more telling than the last.
+"""Parity: whether a benchmark here gives the same scores as its original code. A ladder of four steps:
 
     data        are the tasks the same, and their gold answers; is the original's data file the one that is used here?
     prompts     are the rendered prompts the same, byte by byte?
     verifiers   are the same outputs given the same score, one by one? This carries no sampling noise.
     samples     does a fresh run here score the same up to a margin, by two one-sided tests at 5 %?
 
-What was not given is not run. On the first three rungs one disagreement makes `different`; where something of what was
-given could not be compared, such as a task that the original's results lack, it is `inconclusive`. The ladder's own
-verdict is the first of these that holds:
+A step without input is not run. On the first three steps one disagreement gives `different`. A step is `inconclusive`
+if a part could not be compared, such as a task that the original's results lack. The result of the ladder is the first
+of these that holds:
 
-    different       a rung is different
-    inconclusive    a rung is inconclusive
-    equivalent      the samples are equivalent; outputs were identically scored, or there were none
+    different       a step is different
+    inconclusive    a step is inconclusive
+    equivalent      the samples are equivalent; outputs were scored identically, or there were none
     identical       the same outputs were scored identically, and there was no fresh run
-    inconclusive    there were neither outputs nor a fresh run: equal tasks and prompts say nothing of scores
+    inconclusive    there were neither outputs nor a fresh run: equal tasks and prompts do not show equal scores
 
-So `identical` speaks of verifiers on frozen outputs alone; it does not say that a model that is run here, with its
-server and template, scores as it did there. The gate asks for both. A run that replays the reference's own outputs is
-no fresh one: it would agree by construction.
+So `identical` is about verifiers on recorded outputs alone. It does not show that a model scores the same here, with
+its server and its template. The gate needs both. A replay of the original's own outputs is not a fresh run: it would
+agree by construction.
 """
 
 import asyncio
@@ -55,7 +55,7 @@ from assay.types import Failure, Message, Outcome, Request, Response, Score, Tas
 SAME = 1e-6
 """Scores that differ by less are the same: a file may hold 0.333333 for a third."""
 AROUND = 24
-"""Characters that are quoted on each side of where two texts part."""
+"""Characters to quote on each side of the place where two texts differ."""
 REASONING = ("auto", "field", "tags", "none")
 
 
@@ -69,7 +69,7 @@ async def compare(
     roles: Mapping[str, ModelConfig] | None = None,
     concurrency: int = 16,
 ) -> Parity:
-    """The ladder for a reference, a run directory with fresh samples, and the original's data file, as far as given.
+    """Returns the ladder for the original's results, a run directory with fresh samples, and the original's data file.
 
     `margin` is a share. At most `concurrency` outputs are verified at once. Raises UsageError where the run is not of
     this benchmark as it is now, or a role of the benchmark has no model.
@@ -101,12 +101,12 @@ async def compare(
 
 
 def digests_of(benchmark: Benchmark) -> tuple[str, str]:
-    """Of its tasks and of its code, as they are now: a parity counts for these alone."""
+    """Returns the digests of its tasks and of its code as they are now. A parity counts for these alone."""
     return tasks_digest(tasks_of(benchmark)), code_of(benchmark)
 
 
 def verdict_of(ladder: Sequence[Rung]) -> tuple[RungResult, str]:
-    """What a ladder comes to, and why."""
+    """Returns the result of a ladder, and the reason."""
     rungs = {rung.name: rung for rung in ladder}
     for verdict in ("different", "inconclusive"):
         if found := [rung for rung in ladder if rung.verdict == verdict]:
@@ -119,7 +119,7 @@ def verdict_of(ladder: Sequence[Rung]) -> tuple[RungResult, str]:
         return "equivalent", f"{also}fresh samples are equivalent. {rungs['samples'].reason}"
     if frozen:
         return "identical", f"The same outputs are scored identically. {rungs['samples'].reason}"
-    reason = "There are neither outputs of the original nor a fresh run here: equal tasks say nothing of scores."
+    reason = "There are neither outputs of the original nor a fresh run here: equal tasks do not show equal scores."
     return "inconclusive", reason
 
 
@@ -202,13 +202,13 @@ def _prompts(tasks: Mapping[str, Task], reference: OriginalResults) -> Rung:
 
 
 def _ordered(tasks: Mapping[str, Task], reference: OriginalResults) -> list[Row]:
-    """The rows of the benchmark's tasks, in the tasks' order and by repeat."""
+    """Returns the rows of the benchmark's tasks, in the order of the tasks and by repeat."""
     place = {task: index for index, task in enumerate(tasks)}
     return sorted((row for row in reference.rows if row.task in place), key=lambda row: (place[row.task], row.repeat))
 
 
 def _parted(row: Row, task: Task) -> tuple[str, str, str] | None:
-    """(there, here, where) of the first place at which two prompts differ; None where they are the same."""
+    """Returns (there, here, where) of the first difference of two prompts. None where they are the same."""
     if isinstance(row.prompt, str):
         there, here = [("", row.prompt)], [("", prompt_of(task))]
     else:
@@ -240,7 +240,7 @@ async def _verifiers(
     roles: Mapping[str, ModelConfig],
     concurrency: int,
 ) -> Rung:
-    """Are the same outputs given the same score? Each goes the way of a rollout whose model answers with it."""
+    """Do the same outputs get the same score? Each output is the model's answer in a normal rollout."""
     known = _ordered(tasks, reference)
     rows = [row for row in known if row.output is not None]
     if not rows:
@@ -318,7 +318,7 @@ def _reward(outcome: Outcome) -> float | None:
 
 
 def _here(outcome: Outcome) -> tuple[str, str]:
-    """(score, why) of a disagreement."""
+    """Returns (score, reason) of a disagreement."""
     if isinstance(outcome, Score):
         return f"{outcome.reward:g}", "no answer was read" if outcome.answer is None else f"read {outcome.answer!r}"
     return "failed", f"in the {outcome.where}: {outcome.kind}: {outcome.message}"
@@ -363,7 +363,7 @@ def _samples(
 
 
 def _stale(record: RunRecord, results: Results, reference: OriginalResults) -> str | None:
-    """Why a run is no fresh sample; None where nothing says so."""
+    """Returns why a run is not a fresh sample. None if it seems to be one."""
     if is_replay(results, reference):
         return (
             "All that the run's model wrote are the original's own outputs: a replay, or greedy decoding, or answers "
@@ -392,7 +392,7 @@ def _reservations(
 
 
 def _as_results(tasks: Mapping[str, Task], reference: OriginalResults) -> Results:
-    """The reference as a run: without outputs, as if no two texts were alike."""
+    """Returns the original's results as a run. Where outputs are missing, all texts count as different."""
     ids = [task for task in reference.rewards if task in tasks]
     index = {task: number for number, task in enumerate(ids)}
     repeats = Counter[str]()
@@ -405,7 +405,7 @@ def _as_results(tasks: Mapping[str, Task], reference: OriginalResults) -> Result
 
 
 def _varying(rewards_TK: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The rewards; where no task varies, one repeat of them: greedy, cached and copied ones are no more than that."""
+    """Returns the rewards; only one repeat if no task varies, because greedy or cached repeats add no information."""
     first_T = np.take_along_axis(rewards_TK, np.argmax(~np.isnan(rewards_TK), axis=1)[:, None], axis=1)
     return first_T if bool(((rewards_TK == first_T) | np.isnan(rewards_TK)).all()) else rewards_TK
 
@@ -427,7 +427,7 @@ def _compared(got: Equivalence) -> str:
 
 
 def _record(run: Path, benchmark: Benchmark, tasks: Mapping[str, Task]) -> RunRecord:
-    """What the run is a run of. Raises UsageError where it is not of this benchmark as it is now."""
+    """Returns the run's record. Raises UsageError if the run is not of this benchmark as it is now."""
     record = read_record(run)
     code = code_of(benchmark)
     pairs = {

@@ -17,8 +17,8 @@
     date = "2021-10-27"
     confidence = "card"             # as the authors say it; or "second-hand", by others
 
-`settings = { outputs = "recorded" }` says that the outputs behind the score are published too: then no sampling stands
-between it and what a verifier gives for them, and the same digits are asked for.
+`settings = { outputs = "recorded" }` says that the outputs behind the score are published too. Then a verifier has to
+give the same digits for them, because there is no sampling.
 """
 
 import math
@@ -41,9 +41,9 @@ from assay.stats.published import Reproduction, producible, reproduction
 from assay.store import RunRecord
 
 MARGIN = 0.02
-"""How far from a published score a run may be and still reproduce it, a share."""
+"""The largest difference from a published score that still reproduces it, a share."""
 FORGIVEN = 1e-9
-"""What binary fractions may add to a rounding."""
+"""The error of binary fractions in a rounding."""
 
 
 class Origin(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,7 +55,7 @@ class Origin(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class PublishedScore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A score as somebody published it."""
+    """A published score."""
 
     model: str
     score: int | float | str
@@ -84,12 +84,12 @@ class PublishedScore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def recorded(self) -> bool:
-        """Whether the outputs behind the score are published beside it."""
+        """Whether the outputs behind the score are published, too."""
         return self.settings.get("outputs") == "recorded"
 
 
 class Published(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"scores": "score"}):
-    """What a benchmark's published.toml says."""
+    """The content of a benchmark's published.toml."""
 
     original: bool = False
     """This benchmark is the original: there is no other code."""
@@ -98,7 +98,7 @@ class Published(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, r
 
 
 def published_scores(benchmark: Benchmark) -> Published | None:
-    """What is published of a benchmark; None where it has no published.toml. Raises InputError."""
+    """Returns the published scores of a benchmark; None where it has no published.toml. Raises InputError."""
     path = published_toml(benchmark)
     return read(path) if path else None
 
@@ -110,7 +110,7 @@ def published_toml(benchmark: Benchmark) -> Path | None:
 
 
 def read(path: Path) -> Published:
-    """A published.toml. Raises InputError."""
+    """Returns the content of a published.toml. Raises InputError."""
     found = read_toml(path, Published)
     if found.original == (found.origin is not None):
         got = "both original = true and [origin]" if found.original else "neither [origin] nor original = true"
@@ -136,14 +136,14 @@ def _check(score: PublishedScore, path: Path) -> None:
 
 
 def run_settings(record: RunRecord) -> dict[str, Any]:
-    """How a run here was sampled and limited, by the names of published settings, without what is left to a server."""
+    """Returns a run's sampling and limits by the names of published settings. Server defaults are left out."""
     server: dict[str, Any] = record.server.get("sampling") or {}
     protocol = msgspec.to_builtins(record.sampling) | structs.asdict(record.limits)
     return server | {name: value for name, value in protocol.items() if value is not None}
 
 
 def differing(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """The settings that both state and that are not the same, each in words."""
+    """Returns the settings that both state and that differ, each in words."""
     return [
         f"{name} ({there[name]} there, {here[name]} here)"
         for name in there
@@ -160,10 +160,10 @@ def reproductions(
     records: Mapping[str, RunRecord],
     margin: float = MARGIN,
 ) -> list[Reproduced]:
-    """Each published score of the profile's models against the original code's runs, and against the run here.
+    """Compares each published score of the profile's models with the original code's runs, and with the run here.
 
-    `all_tasks` is the benchmark's own number of tasks, limit or not: what a score without one is about. `members` gives
-    the name under which a model is published; the rest is by the model's name in the profile.
+    `all_tasks` is the benchmark's number of tasks without a limit; it holds for a score that does not state its own.
+    `members` gives the name under which a model is published; the rest is by the model's name in the profile.
     """
     by_name = {score.model: score for score in stated.scores} if stated else {}
     return [
@@ -219,7 +219,7 @@ def _with_reference(made: Reproduced, score: PublishedScore, reference: Original
     stated = {"subset": score.subset, "tasks": tasks} | score.settings
     theirs = record.settings | {"tasks": record.tasks}
     if unlike := differing(stated, theirs):
-        reason = f"Not the published settings: {', '.join(unlike)}. The original code's results say nothing of it."
+        reason = f"Not the published settings: {', '.join(unlike)}. The original code's results can't confirm it."
         return structs.replace(made, reference_score=record.score, verdict="refused", reason=reason)
     verdict, words, got = _answer(reference.rewards_TK(), score, made.margin, recorded=score.recorded)
     reason = f"The original code gives {record.score:.2%} where {_percent(score)} was published: {words}."
@@ -256,25 +256,25 @@ def _not_stated(stated: Mapping[str, Any], known: Mapping[str, Any], subject: st
 def _answer(
     rewards_TK: NDArray[np.float64], score: PublishedScore, margin: float, *, recorded: bool
 ) -> tuple[ReproductionResult, str, Reproduction | None]:
-    """Whether scores give a published one, and in words; with the statistics where sampling has a part in it."""
+    """Returns whether scores reproduce a published one, the reason, and the statistics if there was sampling."""
     if recorded:
-        # Every output is the published one, so all that may lie between is rounding.
+        # Every output is the published one, so only rounding can make a difference.
         if unscored := int(np.isnan(rewards_TK).all(axis=1).sum()):
             return "inconclusive", f"{unscored:,} tasks have no score", None
         away = abs(_mean(rewards_TK) - score.share)
         if away <= score.step / 2 + FORGIVEN:
-            return "identical", "the same digits, of the same outputs", None
-        return "different", f"{100 * away:.2f} points apart on the same outputs, which leave nothing to chance", None
+            return "identical", "the same digits, on the same outputs", None
+        return "different", f"{100 * away:.2f} points apart on the same outputs, where chance has no part", None
     got = reproduction(rewards_TK, score.share, margin, unit=score.step, repeats=score.repeats)
     if got.se is None:
-        return "inconclusive", "without repeats, and with scores beyond 0 and 1, its noise is not known", got
+        return "inconclusive", "without repeats, and with scores outside of 0 to 1, its noise is not known", got
     k0 = f"{got.published_repeats} {'stated' if score.repeats else 'at the fewest'}"
     words = (
         f"{got.verdict} within {100 * margin:g} points, at {100 * got.difference:+.2f} with an SE of "
-        f"{100 * got.se:.2f} (published repeats: {k0}; {got.verdict_if_exact} if they were endless)"
+        f"{100 * got.se:.2f} (published repeats: {k0}; {got.verdict_if_exact} with unlimited repeats)"
     )
     if got.bounded:
-        words += ", bounded from above for want of repeats"
+        words += ", an upper bound because repeats are missing"
     return got.verdict, words, got
 
 

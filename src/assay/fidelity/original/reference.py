@@ -1,4 +1,4 @@
-"""The original code's results: rows of task, repeat and score, and where they were kept the outputs and prompts.
+"""The original code's results: rows of task, repeat and score, with outputs and prompts if they exist.
 
 A file is JSONL or CSV, by its name, perhaps with `.gz`. Each row has
 
@@ -6,11 +6,11 @@ A file is JSONL or CSV, by its name, perhaps with `.gz`. Each row has
     repeat    from 0; without it, the rows of a task are its repeats in their order
     score     a number, or true or false
     output    the model's raw text; in JSONL also a list with each turn's answer, as for replay
-    prompt    as it was rendered: a text, or in JSONL a list of {role, content}
+    prompt    the rendered prompt: a text, or in JSONL a list of {role, content}
     gold      the reference answer
 
-under these names or others that `columns` says. The last three may be missing. A row that can't be read ends it: one
-that was left out would be a score that somebody invented.
+under these names or under others, given by `columns`. The last three may be missing. A row that can't be read is an
+error: without the row, the score would be wrong.
 """
 
 import csv
@@ -58,25 +58,25 @@ class Row(Struct, frozen=True, omit_defaults=True):
     repeat: Annotated[int, Meta(ge=0)]
     score: float
     output: str | list[str | list[Item]] | None = None
-    """What the model wrote: a raw text, which may be empty, or each turn's answer. None where it was not kept."""
+    """The model's raw text, which may be empty, or each turn's answer. None if it is not known."""
     prompt: str | list[PromptMessage] | None = None
     gold: str | None = None
 
 
 @dataclass(frozen=True)
 class OriginalResults:
-    """The results of the original code, and where they are from."""
+    """The results of the original code, and their source."""
 
     record: OriginalSource
     rows: list[Row]
 
     @cached_property
     def rewards(self) -> dict[str, list[float]]:
-        """By task, in their order, its scores by repeat."""
+        """The scores by task, in order, then by repeat."""
         return _rewards(self.rows)
 
     def rewards_TK(self, tasks: Sequence[str] | None = None) -> NDArray[np.float64]:
-        """Scores [tasks, repeats] of these tasks, or its own in their order; NaN where there is none."""
+        """Returns scores [tasks, repeats] of these tasks, or of all tasks in order. NaN where there is no score."""
         return _matrix([self.rewards.get(task, []) for task in (self.rewards if tasks is None else tasks)])
 
 
@@ -88,7 +88,7 @@ def read(
     tasks: Sequence[Task] = (),
     settings: Mapping[str, Any] | None = None,
 ) -> OriginalResults:
-    """The results in a file, of the benchmark's `tasks` where a column has to be matched with them.
+    """Returns the results in a file. `match` needs the benchmark's `tasks`.
 
     `columns` maps this module's names to the file's; a dotted one goes into nested JSON. Raises UsageError for a file
     or a name that isn't there, and InputError with the line of a row that can't be read.
@@ -123,7 +123,7 @@ def read(
 
 
 def read_stored(folder: Path) -> OriginalResults | None:
-    """What `assay parity` kept in a folder; None where it kept nothing.
+    """Returns the results that `assay parity` wrote into a folder. None if it wrote none.
 
     Raises InputError where reference.jsonl is not what its parity.json speaks of.
     """
@@ -145,22 +145,22 @@ def read_stored(folder: Path) -> OriginalResults | None:
 
 
 def prompt_of(task: Task) -> str:
-    """The text of all of a task's messages, with an empty line between two."""
+    """Returns the text of all messages of a task, with an empty line between two."""
     return "\n\n".join(item.text for item in task.input if isinstance(item, Message))
 
 
 def responses_of(row: Row, reasoning: str = "auto") -> list[Response]:
-    """Each turn's answer, its thinking found as a model server does that is set to `reasoning`."""
+    """Returns each turn's answer, with its reasoning split as the model setting `reasoning` says."""
     config = msgspec.convert({"dialect": "scripted", "reasoning": reasoning}, ModelConfig)
     return [answer(said, config) for said in ([row.output] if isinstance(row.output, str) else row.output or [])]
 
 
 def is_replay(results: Results, reference: OriginalResults) -> bool:
-    """Whether all that a run's model wrote are the reference's own outputs: then it is no fresh sample."""
+    """Returns whether all outputs of a run are the original's own: then it is no fresh sample."""
     written: dict[str, set[int]] = {}
     for row in reference.rows:
         if row.output is not None:
-            # A replay may have split the thinking otherwise than the reference says.
+            # A replay may have split the reasoning in another way.
             digests = {text_digest(responses_of(row, reasoning)) for reasoning in ("tags", "none")}
             written.setdefault(row.task, set()).update(digests)
     scored = results.scored
@@ -168,7 +168,7 @@ def is_replay(results: Results, reference: OriginalResults) -> bool:
 
 
 def read_parity(path: Path) -> Parity:
-    """A parity.json. Raises InputError."""
+    """Returns the content of a parity.json. Raises InputError."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Parity)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -176,7 +176,7 @@ def read_parity(path: Path) -> Parity:
 
 
 def pairs(assignments: Iterable[str], option: str, example: str) -> dict[str, str]:
-    """What `NAME=VALUE` assignments say. Raises UsageError."""
+    """Returns the values of `NAME=VALUE` assignments by name. Raises UsageError."""
     found: dict[str, str] = {}
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
@@ -187,7 +187,7 @@ def pairs(assignments: Iterable[str], option: str, example: str) -> dict[str, st
 
 
 def toml_value(text: str) -> Any:
-    """The value that a text is in TOML, and the text itself where it is none."""
+    """Returns the value of a text in TOML; the text itself if it is not TOML."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -287,7 +287,7 @@ def _csv(file: Path, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _cells(raw: dict[str, Any], columns: Mapping[str, str], file: Path, line: int, *, matched: bool) -> dict[str, Any]:
-    """What the row has of this module's columns. One that is needed or was named by the user has to be there."""
+    """Returns the row's values by this module's names. A needed column, or one that the user named, has to exist."""
     found: dict[str, Any] = {}
     for name in (*NEEDED, *OPTIONAL):
         if name == "task" and matched:
@@ -300,7 +300,7 @@ def _cells(raw: dict[str, Any], columns: Mapping[str, str], file: Path, line: in
 
 
 def _value(raw: dict[str, Any], column: str, file: Path, line: int, *, needed: bool) -> Any:
-    """What stands in a column; None where nothing does. Raises InputError where there is none and it is `needed`."""
+    """Returns the value in a column; None if there is none. Raises InputError if it is missing and `needed`."""
     value: Any = raw
     for part in [column] if column in raw else column.split("."):
         if not isinstance(value, dict) or part not in value:

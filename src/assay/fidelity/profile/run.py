@@ -46,7 +46,7 @@ class ProfilePlan:
     budget: Budget | None = None
     """What all runs together may use, those of earlier commands included."""
     until_stable: bool = False
-    """Add repeats to the strongest open model until its score stands still, as the repeats gate asks."""
+    """Add repeats to the strongest open model until its score is stable, as the repeats gate asks."""
 
 
 async def profile(

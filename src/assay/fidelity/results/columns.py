@@ -46,7 +46,7 @@ _RANDOM = SystemRandom()
 
 
 class Cell(Struct, frozen=True, gc=False):
-    """What is kept of one (task, repeat) once its text has been read: where it stands in the arrays, its figures."""
+    """The figures of one (task, repeat), with its place in the arrays."""
 
     task: int
     repeat: int
@@ -56,13 +56,13 @@ class Cell(Struct, frozen=True, gc=False):
     stop: str
     output_tokens: int
     text: int
-    """A digest of all that the model wrote, reasoning and calls included, to find repeats that are copies."""
+    """Digest of all that the model wrote, reasoning and calls included. Copies have the same one."""
     cost_usd: float | None = None
-    """Of this rollout, its models in roles included; None where a price isn't known."""
+    """US dollars, the models in roles included; None where a price isn't known."""
 
 
 class Totals(Struct, frozen=True):
-    """What of a run is no cell's own: sums over all rollouts, failed ones and earlier attempts included."""
+    """Sums over all rollouts of a run, failed ones and earlier attempts included."""
 
     tokens: dict[str, int]
     wall_s: float
@@ -70,12 +70,12 @@ class Totals(Struct, frozen=True):
 
 
 class Stamp(Struct, frozen=True):
-    """What the table was made of, and by what."""
+    """The files that the table was made of, and the code that made it."""
 
     files: list[tuple[str, str]]
     """(name, SHA-256) of each file of the run."""
     code: str
-    """Digest of the code that reads rollouts, which may read a run otherwise now."""
+    """Digest of the code that reads rollouts."""
 
 
 class Kept(Struct, frozen=True):
@@ -88,7 +88,7 @@ class Kept(Struct, frozen=True):
 
 
 def load(folder: Path) -> tuple[list[Cell], Totals] | None:
-    """Returns a run's cells and totals as they were kept; None if there are none, or a file has changed since."""
+    """Returns the cells and totals that were written for a run. None if there are none, or a file has changed since."""
     try:
         kept = msgspec.json.decode((folder / BESIDE).read_bytes(), type=Kept)
         if kept.made_of != stamp(folder):
@@ -150,7 +150,7 @@ def _cells(table: bytes) -> list[Cell]:
 
 
 def stamp(folder: Path) -> Stamp:
-    """What a table of the run would be made of now."""
+    """Returns the run's files as they are now."""
     return Stamp([(path.name, _sha256(path)) for path in _files(folder)], tree_digest(*READERS))
 
 

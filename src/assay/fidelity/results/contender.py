@@ -1,4 +1,4 @@
-"""A model that ran, as gates and comparisons see it."""
+"""A model that ran, with its results and findings."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from assay.fidelity.schema.evidence import Finding
 from assay.stats.estimates import Estimate, estimate
 
 RATE_LIMIT = 0.05
-"""Of failures, of missing answers and of token caps: above it, a score says little of the model."""
+"""The largest rate of failures, of missing answers or of token caps at which a score describes the model."""
 LARGEST_GAP = 0.1
-"""The share of tasks that may lack a score on one side of a comparison."""
+"""The largest share of tasks without a score on one side of a comparison."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A model that ran, as the gates see it."""
+    """A model that ran: its place in the suite, its results and findings."""
 
     name: str
     role: str
@@ -24,7 +24,6 @@ class Contender:
     tier: int
     results: Results
     findings: Sequence[Finding] = ()
-    """What the detectors found in its rollouts."""
 
     @property
     def estimate(self) -> Estimate:
@@ -32,12 +31,12 @@ class Contender:
 
 
 def strongest(contenders: Sequence[Contender], role: str) -> Contender | None:
-    """The model of a role with the highest score; `None` where none has one."""
+    """Returns the model of a role with the highest score. None if none has a score."""
     scored = [c for c in contenders if c.role == role and c.results.scored]
     return max(scored, key=lambda c: c.estimate.score, default=None)
 
 
 def measured_models(suite: Suite, contenders: Iterable[Contender]) -> list[Contender]:
-    """The models whose failures say something: all but the gates' own, which fail on purpose, or never."""
+    """Returns all models but the built-in ones (gold, null, chance), which fail on purpose or never."""
     own = {name for name, member in suite.models.items() if member.role == "policy" and member.answers_tasks}
     return [one for one in contenders if one.name not in own]

@@ -10,38 +10,38 @@ from numpy.typing import NDArray
 from assay.stats.repeats import RunEffect, run_effect
 
 DRIFT = 0.005
-"""The run effect's p-value below which repeats are taken to differ by more, or by less, than sampling."""
+"""p-value of the run effect below which repeats differ by more, or by less, than sampling."""
 EXPECTED = 10
-"""Two repeats are copies where so many tasks were expected to differ and none does: by chance exp(-10)."""
+"""Two repeats are copies if this many tasks were expected to differ and none does. By chance: exp(-10)."""
 ENOUGH_TASKS = 30
-"""From so many on, a model that errs is expected to vary somewhere."""
+"""The number of tasks from which a model that errs is expected to vary somewhere."""
 
 
 class Independence(Struct, frozen=True, kw_only=True):
-    """Whether a run's repeats are independent of each other, without which their spread says nothing."""
+    """Whether a run's repeats are independent. If they are not, their spread has no meaning."""
 
     verdict: Literal["independent", "dependent", "unclear"]
-    """`unclear` where there is nothing to compare, or where all is so alike that easy tasks would explain it too."""
+    """`unclear` if there is nothing to compare, or if easy tasks could explain that all texts are the same."""
     reason: str
     effect: RunEffect | None
     """The F test of a run effect; None where there is no F."""
     copied: list[tuple[int, int]] = []
-    """Pairs of repeats with identical texts, where other pairs let one expect that many differ."""
+    """Pairs of repeats with identical texts, although other pairs differ."""
     identical: bool = False
     """Whether all repeats have identical texts."""
 
     @property
     def drifts(self) -> bool:
-        """Whether repeats differ by more than sampling: then the effect's SE is the score's."""
+        """Whether repeats differ by more than sampling. Then the SE of the run effect is the score's."""
         return self.effect is not None and self.effect.p_high < DRIFT
 
 
 def independence_of(rewards_TK: NDArray[np.float64], texts_KT: NDArray[np.int64]) -> Independence:
-    """Whether a run's repeats are independent: by the F test of a run effect, and by their texts.
+    """Returns whether a run's repeats are independent, by the F test of a run effect and by their texts.
 
-    Copies don't show in F, for they take variance from both sides of it; a drift of the endpoint does not show in the
-    texts. So both are looked at. Tasks with gaps count in the texts, where both repeats have a score. `texts_KT` has a
-    number for each text, -1 where there is no score.
+    F does not show copies, because they lower both of its parts. The texts do not show a drift of the endpoint. So both
+    are used. A task with gaps counts in the texts where both repeats have a score. `texts_KT` has a number for each
+    text, -1 where there is no score.
     """
     effect = run_effect(rewards_TK)
     pairs = list(itertools.combinations(range(rewards_TK.shape[1]), 2))
@@ -89,9 +89,9 @@ def _compared(texts_KT: NDArray[np.int64], pairs: list[tuple[int, int]]) -> tupl
 def _copied(
     pairs: list[tuple[int, int]], common_PT: NDArray[np.bool_], differ_PT: NDArray[np.bool_]
 ) -> list[tuple[int, int]]:
-    """Pairs without any difference on tasks where, by the other pairs, one expects more than 10 to differ.
+    """Pairs without any difference, although by the other pairs more than 10 tasks are expected to differ.
 
-    By chance that happens to a pair with a probability below exp(-10): short answers to easy tasks are often alike.
+    Chance gives such a pair with a probability below exp(-10). Short answers to easy tasks are often the same.
     """
     differing_T, compared_T = differ_PT.sum(axis=0), common_PT.sum(axis=0)
     found: list[tuple[int, int]] = []

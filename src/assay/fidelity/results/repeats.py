@@ -1,4 +1,4 @@
-"""Repeats: whether they are independent, how many it takes until the score stands still, and what those cost."""
+"""Repeats: whether they are independent, how many make the score stable, and what those cost."""
 
 import math
 from datetime import datetime
@@ -13,23 +13,23 @@ from assay.stats.repeats import RepeatsNeeded, repeats_needed
 from assay.store import read_record
 
 TARGET_POINTS = 1.0
-"""The SD of avg@k that a score has to come down to, in percentage points, where nothing else is asked for."""
+"""The default target for the SD of avg@k, in percentage points."""
 SHORTEST_S = 10.0
-"""A run shorter than this says little of its rate: its start is kept to the second."""
+"""No rate is computed for a shorter run, because its start is known to the second."""
 
 
 class Cost(Struct, frozen=True, kw_only=True):
-    """What k repeats give and cost. SDs are in percentage points of avg@k."""
+    """The precision and the cost of k repeats. SDs are in percentage points of avg@k."""
 
     k: int
     sd: float | None
-    """None where the repeats there are say nothing of it."""
+    """None where the existing repeats can't tell."""
     sd_upper: float | None
     """Its upper 90 % bound."""
     rollouts: int
-    """In all: tasks x k."""
+    """All rollouts: tasks x k."""
     more: int
-    """Of these, what still has no score. The next three are for these, by the mean of the rollouts there are."""
+    """Rollouts of these without a score yet. The next three fields are their cost, by the mean of existing rollouts."""
     tokens: int | None
     """Input and output. None where the server doesn't count, or nothing was scored."""
     usd: float | None
@@ -39,7 +39,7 @@ class Cost(Struct, frozen=True, kw_only=True):
 
 
 class Outlook(Struct, frozen=True, kw_only=True):
-    """How still a run's score stands, and what each number of repeats would give and cost. SDs are in points."""
+    """How stable a run's score is, and the precision and cost of more repeats. SDs are in points."""
 
     benchmark: str
     model: str
@@ -49,7 +49,7 @@ class Outlook(Struct, frozen=True, kw_only=True):
     scored: int
     failed: int
     owed: int
-    """Rollouts of these repeats that were never tried. Until they are made, all figures are of what is there."""
+    """Rollouts of these repeats that were never made. All figures are about the existing ones."""
     independence: Independence
     target_points: float
     sd: float | None
@@ -59,36 +59,36 @@ class Outlook(Struct, frozen=True, kw_only=True):
     sd_upper: float | None
     """Its 90 % bounds, each one-sided."""
     k_star: int | None
-    """Repeats for the target by the estimate of the variance within tasks. About half of the time too few."""
+    """Repeats for the target by the estimated variance within tasks. Too few in about half of all cases."""
     k_upper: int | None
-    """The same by that variance's upper 90 % bound: the number to run."""
+    """Repeats for the target by the upper 90 % bound of that variance: the number to run."""
     next_k: int | None
-    """The repeats to make now; None where more would be of no use."""
+    """The repeats to make now. None where more would be of no use."""
     advice: str
-    """Why."""
+    """The reason for `next_k`."""
     costs: list[Cost]
     """For k = 1, 2, 4, ... and the repeats now, `k_star` and `k_upper`. Empty where repeats are not independent."""
 
 
 class Step(NamedTuple):
-    """What to do now for a score that stands still."""
+    """The next step to a stable score."""
 
     k: int | None
-    """The repeats to make now, in all; None where more would be of no use."""
+    """The number of repeats to make now, existing ones included. None where more would be of no use."""
     reason: str
 
 
 def next_step(results: Results, target_points: float = TARGET_POINTS) -> Step:
-    """How many repeats to make now, so that the upper bound of the SD comes down to the target, and why.
+    """Returns the number of repeats to make now, so that the upper bound of the SD reaches the target, and why.
 
-    Rollouts that are owed come first: then k is what was planned already. A caller that sees the same k twice has made
-    no headway, and stops. Otherwise k is `k_upper`, but at most twice the repeats there are: the bound from a few
+    Rollouts that are owed come first: then k is the number that was planned. A caller that gets the same k twice has
+    made no progress, and stops. Otherwise k is `k_upper`, but at most twice the repeats there are: the bound from a few
     repeats is wide. Simulated on 30 to 200 tasks from 2 to 4 repeats on, doubling ends 4 to 17 % above the fewest
     repeats that reach the target, after 3 to 7 looks; going straight to `k_upper` ends 12 to 36 % above it, after 2;
     one at a time 4 to 14 %, after as many looks as repeats.
 
-    To look and to stop once it looks good is optional stopping. Here it is mild, for the looks are at the variance and
-    not at the score: it moves the score by at most .1 point, 95 % intervals cover 94 to 96 %, and the SD is truly at
+    To stop once the figures look good is optional stopping. Here it is mild, because the rule uses the variance and
+    not the score: it moves the score by at most .1 point, 95 % intervals cover 94 to 96 %, and the SD is truly at
     the target in 97 % or more; on 30 tasks near 0 or 1 by .15 point towards that end, and in 94 % (the table is in
     docs/statistics.md). Independent repeats are called dependent on the way in 1 to 2.5 % of such climbs, for they are
     tested at every look.
@@ -98,7 +98,7 @@ def next_step(results: Results, target_points: float = TARGET_POINTS) -> Step:
     """
     found, needed = results.independence, repeats_needed(results.rewards_TK, target_points)
     if found.verdict == "dependent":
-        return Step(None, f"{found.reason} More repeats would not tell.")
+        return Step(None, f"{found.reason} More repeats would not help.")
     if results.owed:
         return Step(
             results.repeats, f"{results.owed:,} of {results.planned:,} rollouts are still owed: they come first."
@@ -110,14 +110,14 @@ def next_step(results: Results, target_points: float = TARGET_POINTS) -> Step:
     if needed is None:
         return Step(None, "Fewer than two tasks have two scores, for rollouts failed: see to the failures first.")
     if found.identical:
-        return Step(None, f"{found.reason} More repeats would not tell.")
+        return Step(None, f"{found.reason} More repeats would not help.")
     return towards(needed, results.repeats)
 
 
 def towards(needed: RepeatsNeeded, repeats: int) -> Step:
-    """The step from so many repeats to the target, where all is well with them: at most twice as many.
+    """Returns the step from this number of repeats to the target, at most twice as many.
 
-    `needed.k_now` is less than `repeats` where rollouts failed; then so much more are called for.
+    `needed.k_now` is less than `repeats` where rollouts failed. Then more repeats are necessary.
     """
     target = f"{needed.target_points:g} {'point' if needed.target_points == 1 else 'points'}"
     bounds = f"{needed.sd_now_lower:.2f} to {needed.sd_now_upper:.2f}"
@@ -132,7 +132,7 @@ def towards(needed: RepeatsNeeded, repeats: int) -> Step:
 
 
 def outlook(folder: Path, results: Results, target_points: float = TARGET_POINTS) -> Outlook:
-    """What the results of a run directory say of its repeats, and what more of them would cost.
+    """Returns how stable the score of a run directory is, and what more repeats would cost.
 
     Raises ValueError where the target is not above 0.
     """
@@ -162,9 +162,9 @@ def outlook(folder: Path, results: Results, target_points: float = TARGET_POINTS
 
 
 def costs(results: Results, needed: RepeatsNeeded | None, rollouts_per_s: float | None = None) -> list[Cost]:
-    """What k repeats would give and cost, for k = 1, 2, 4, ... up to what is needed and has been made, and for these.
+    """Returns the precision and cost of k repeats, for k = 1, 2, 4, ... and for the existing and the needed number.
 
-    Tokens and money of failed rollouts are laid on the scored ones: a plan that is carried out has to pay for both.
+    The cost of failed rollouts is added to the scored ones, because a plan has to pay for both.
     """
     known = {results.repeats, *((needed.k_star, needed.k_upper) if needed else (2,))}
     ks = sorted(known | {2**power for power in range(max(known).bit_length() + 1) if 2 ** (power - 1) < max(known)})
@@ -190,10 +190,10 @@ def costs(results: Results, needed: RepeatsNeeded | None, rollouts_per_s: float 
 
 
 def rate(folder: Path, results: Results) -> float | None:
-    """Scored rollouts a second, from the run's start to the last line written; None where that isn't known.
+    """Returns scored rollouts a second, from the run's start to its last line. None where that isn't known.
 
-    It isn't where the run took less than ten seconds, or where its rollouts together took less time than it did: then
-    it paused, or its files were copied. Shorter pauses make it too low.
+    It isn't known if the run took less than ten seconds, or more time than its rollouts together: then it paused, or
+    its files were copied. Shorter pauses make the rate too low.
     """
     ended = max((path.stat().st_mtime for path in folder.glob("rollouts*.jsonl")), default=0.0)
     try:

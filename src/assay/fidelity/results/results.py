@@ -34,12 +34,12 @@ class Results:
     rewards_TK: NDArray[np.float64]
     """NaN where a rollout failed or was not made."""
     cells: list[Cell]
-    """One for each (task, repeat) that was tried: its score, or where it has none its last failure."""
+    """One for each (task, repeat) that was made: its score, or else its last failure."""
     tokens: dict[str, int]
     wall_s: float
     prices: Prices | None = None
     roles_usd: float | None = 0.0
-    """What the models in roles cost; None where a price isn't known."""
+    """The cost of the models in roles; None where a price isn't known."""
 
     @property
     def repeats(self) -> int:
@@ -47,12 +47,12 @@ class Results:
 
     @property
     def planned(self) -> int:
-        """Rollouts that T tasks and K repeats call for."""
+        """The number of planned rollouts: T x K."""
         return self.rewards_TK.size
 
     @property
     def owed(self) -> int:
-        """Planned rollouts that were never tried: the run was interrupted or stopped early."""
+        """The number of planned rollouts that were never made."""
         return self.planned - len(self.cells)
 
     @cached_property
@@ -78,7 +78,7 @@ class Results:
 
     @cached_property
     def copies(self) -> list[list[Cell]]:
-        """Scored rollouts of one task with one text, by repeat, of all texts that there are more than one of."""
+        """Groups of scored rollouts of one task that have the same text, two or more in each, by repeat."""
         task_N, repeat_N, text_N = self._scored_columns
         order_N = np.lexsort((repeat_N, text_N, task_N))
         task_N, text_N = task_N[order_N], text_N[order_N]
@@ -100,7 +100,7 @@ class Results:
 
     @cached_property
     def cost_usd(self) -> float | None:
-        """What all rollouts cost, failed ones included; None where prices or tokens aren't known."""
+        """The cost of all rollouts, failed ones included. None where prices or tokens aren't known."""
         if self.prices is None or self.roles_usd is None or not any(self.tokens.values()):
             return None
         tokens = {f"{kind}_tokens": count for kind, count in self.tokens.items()}
@@ -116,7 +116,7 @@ class Results:
 
     @cached_property
     def reports_answers(self) -> bool:
-        """Whether the verifier says what it read as the answer: it does, unless it rewards without ever naming one."""
+        """Whether the verifier reports the answer that it read. It does not if it gives rewards and never an answer."""
         return any(c.answer is not None for c in self.scored) or not any(c.reward for c in self.scored)
 
     def figures_TK(self, metric: str) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""`summary.json`: what one run says, derived from its other three files and from nothing else."""
+"""`summary.json`: the results of one run, derived from its other three files alone."""
 
 from pathlib import Path
 
@@ -14,14 +14,14 @@ from assay.store import write_json
 
 
 def write(folder: Path) -> Summary:
-    """Compute the summary of a run directory, write `summary.json` there and give it back."""
+    """Writes `summary.json` into a run directory. Returns the summary."""
     summary = summarise(read(folder))
     write_json(folder / "summary.json", summary)
     return summary
 
 
 def summarise(results: Results) -> Summary:
-    """The figures of one run. Those that can't be computed are null."""
+    """Returns the figures of one run. A figure that can't be computed is null."""
     counts = Summary(
         repeats=results.repeats,
         rollouts=len(results.scored),
@@ -58,7 +58,7 @@ def summarise(results: Results) -> Summary:
 
 
 def by_category(results: Results) -> dict[str, float]:
-    """The mean over a category's tasks of their mean reward; categories in the tasks' order."""
+    """Returns the mean over each category's tasks of their mean reward, categories in the order of the tasks."""
     means_T = _means(results.rewards_TK)
     categories = results.categories()
     found: dict[str, float] = {}
@@ -70,7 +70,7 @@ def by_category(results: Results) -> dict[str, float]:
 
 
 def text(summary: Summary) -> str:
-    """The summary in a line for a terminal, and a second one where the repeats are not independent."""
+    """Returns the summary as one line for a terminal, with a second line where the repeats are not independent."""
     if summary.score is None:
         return f"no rollout was scored; {summary.failures} failed"
     parts = [f"score {summary.score:.1%}"]

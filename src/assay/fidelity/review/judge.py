@@ -1,6 +1,6 @@
-"""A model that reads failing rollouts too: it proposes marks, and these count nowhere.
+"""A model that reads failing rollouts and proposes marks. These marks never count.
 
-Cohen's kappa over what a person has marked as well tells whether they are worth a look.
+Cohen's kappa, over rollouts that a person marked too, shows whether the proposals are useful.
 """
 
 import asyncio
@@ -25,9 +25,9 @@ from assay.types import Failure, Item, JsonSchema, Message, Request
 
 FAULTS: tuple[Fault, ...] = get_args(Fault)
 TRUSTED, TRUSTED_LOWER = 0.6, 0.4
-"""A judge's marks are worth counting from this kappa on, with this lower end of its 95 % interval."""
+"""The least kappa, and the least lower end of its 95 % interval, of a judge that is trusted."""
 LONGEST = 12_000
-"""Characters of one text that a judge is shown; of a longer one its beginning and its end."""
+"""The most characters of one text that the judge reads. Of a longer text it reads the beginning and the end."""
 
 _INSTRUCTIONS = """\
 You read one failed attempt of a language model at one task of a benchmark, and say whose fault the failure is:
@@ -35,7 +35,7 @@ You read one failed attempt of a language model at one task of a benchmark, and 
 - "verifier": the answer is right by the task, and the program that scored it did not see that;
 - "task": the task itself is at fault, such as a wrong reference answer, or a question that can't be answered;
 - "infrastructure": a server, tool or sandbox broke, so that nothing is known about the model;
-- "unclear": it can't be told from what is there.
+- "unclear": what you read does not decide it.
 Solve the task yourself first. A reference answer may be wrong, and so may the score.
 
 The next message is a JSON object: "task" (what was asked), "reference" (where there is one), "attempt" (what the \
@@ -58,21 +58,22 @@ _FORM = JsonSchema(
 
 @dataclass(slots=True)
 class Proposals:
-    """What came of asking a model for marks."""
+    """The result of asking a model for marks."""
 
     made: int = 0
     unreadable: int = 0
-    """Answers that are no mark: nothing is kept of them."""
+    """The number of answers that are no mark."""
     failed: int = 0
-    """Calls that failed, with the last one's error."""
+    """The number of calls that failed. `error` is the last one's."""
     error: str = ""
 
 
 async def propose(
     model: Model, by: str, rollouts: Sequence[OpenRollout], keep: Callable[[Mark], None], *, concurrency: int = 8
 ) -> Proposals:
-    """Ask the model for a mark of each rollout; `keep` is handed each one as it comes. No answer is a mark by default:
-    what can't be read is counted and left out."""
+    """Ask the model for a mark of each rollout. `keep` is called with each mark as it arrives.
+
+    An answer that can't be read is counted and left out."""
     proposals = Proposals()
     waiting = iter(enumerate(rollouts))
 
@@ -98,14 +99,14 @@ async def propose(
 
 
 def unproposed(rollouts: Iterable[OpenRollout], said: Iterable[Remark], by: str) -> list[OpenRollout]:
-    """Those that this model has not proposed a mark of yet, each content once."""
+    """Returns the rollouts without a proposal of this model, one for each content."""
     known = {(one.model, one.content) for one in said if isinstance(one, Mark) and one.proposed and one.by == by}
     new = {(one.model, one.content): one for one in rollouts}
     return [one for place, one in new.items() if place not in known]
 
 
 def prompt(one: OpenRollout) -> list[Item]:
-    """What the model is asked: instructions that are always the same, then all data as one JSON object."""
+    """Returns the judge's prompt: fixed instructions, then all data as one JSON object."""
     outcome = one.rollout.outcome
     data: dict[str, object] = {"task": _texts(prompt_pieces(one.task))}
     if one.task.gold is not None:
@@ -122,7 +123,7 @@ def prompt(one: OpenRollout) -> list[Item]:
 
 @dataclass(frozen=True, slots=True)
 class JudgeAgreement:
-    """How far a judge agrees with persons, over what both have marked."""
+    """The agreement of a judge with persons, over the rollouts that both marked."""
 
     by: str
     table_CC: NDArray[np.int64]
@@ -131,13 +132,13 @@ class JudgeAgreement:
 
     @property
     def trusted(self) -> bool:
-        """Whether its marks are worth counting: none is, as long as there is no kappa to tell."""
+        """Whether its marks are useful. False if there is no kappa."""
         kappa, interval = self.agreement.kappa, self.agreement.interval
         return kappa is not None and interval is not None and kappa >= TRUSTED and interval[0] >= TRUSTED_LOWER
 
 
 def judge_agreements(said: Iterable[Remark]) -> list[JudgeAgreement]:
-    """Each judge against persons, over the contents that both have marked; judges without any of those are left out."""
+    """Returns each judge's agreement with persons. Judges without a content that both marked are left out."""
     persons: dict[tuple[str, str], Fault] = {}
     judges: dict[str, dict[tuple[str, str], Fault]] = {}
     for one in said:

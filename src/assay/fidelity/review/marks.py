@@ -1,4 +1,4 @@
-"""`marks.jsonl`: what persons said of rollouts and findings, and models proposed. Lines are added, never changed."""
+"""`marks.jsonl`: remarks of persons on rollouts and findings, and proposals of models. Append-only."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
@@ -21,10 +21,10 @@ _decode = msgspec.json.Decoder(Rollout).decode
 
 
 def content(rollout: Rollout) -> str:
-    """Digest of what a reader judges: the task, what the model thought, said and called, and the outcome.
+    """Returns the digest of what a reader judges: the task, the model's reasoning, messages and calls, and the outcome.
 
-    Ids, times, tokens and attempts are not in it, so that a rollout which is made again the same has the same content;
-    nor is what tools answered, in which there may be times as well.
+    It has no ids, times, tokens and attempts, so that an equal rollout that is made again has the same content. It has
+    no outputs of tools either, because these may hold times.
     """
     outcome = rollout.outcome
     came = (
@@ -48,7 +48,7 @@ def _words_of(item: Item) -> list[str]:
 
 
 def read_remarks(folder: Path) -> list[Remark]:
-    """All that was said of a profile, in its order; nothing where nobody said anything. Raises InputError."""
+    """Returns all remarks on a profile, in order. Raises InputError."""
     path = folder / "marks.jsonl"
     if not path.exists():
         return []
@@ -57,30 +57,30 @@ def read_remarks(folder: Path) -> list[Remark]:
 
 
 def keep(folder: Path, said: Remark) -> None:
-    """Add a line, for good when this returns. Raises StoppedEarly where the disk is full."""
+    """Append a line. It is on the disk when this returns. Raises StoppedEarly where the disk is full."""
     append_line(folder / "marks.jsonl", said)
 
 
 def persons(said: Iterable[Remark], model: str) -> dict[str, Mark]:
-    """A person's marks of one model's rollouts by content; of two, the later. What a model proposed is not in it."""
+    """Returns persons' marks of one model's rollouts by content; of two, the later. Proposals are left out."""
     marks = (one for one in said if isinstance(one, Mark) and one.model == model and not one.proposed)
-    return _standing((mark.content, mark) for mark in marks)
+    return _latest((mark.content, mark) for mark in marks)
 
 
 def explanations(said: Iterable[Remark], model: str) -> dict[str, Explanation]:
-    """What persons said of one model's findings, by detector; of two, the later."""
-    return _standing((one.detector, one) for one in said if isinstance(one, Explanation) and one.model == model)
+    """Returns persons' explanations of one model's findings, by detector; of two, the later."""
+    return _latest((one.detector, one) for one in said if isinstance(one, Explanation) and one.model == model)
 
 
-def _standing(said: Iterable[tuple[str, R]]) -> dict[str, R]:
-    """What was said last about each thing, unless it was taken back."""
+def _latest(said: Iterable[tuple[str, R]]) -> dict[str, R]:
+    """Returns the last remark on each content or detector, unless it is withdrawn."""
     return {about: one for about, one in dict(said).items() if not one.withdrawn}
 
 
 def rollouts_at(run: Path, tasks: Collection[str], wanted: Callable[[Key], bool]) -> dict[Key, Rollout]:
-    """Of the (task, repeat) that are wanted, the rollout that counts: its score, or where it has none its last failure.
+    """Returns the rollout that counts for each wanted (task, repeat): its score, or else its last failure.
 
-    `tasks` are the ids of all that may be wanted. The run is read once, and only what is wanted is decoded and kept.
+    `tasks` are the ids of all tasks that may be wanted. The run is read once, and only wanted rollouts are decoded.
     """
     found: dict[Key, Rollout] = {}
     for path, line, row in read_row_lines(run, tasks):
@@ -95,7 +95,7 @@ def rollouts_at(run: Path, tasks: Collection[str], wanted: Callable[[Key], bool]
 
 
 def contents_of(run: Path, model: str, said: Iterable[Remark]) -> dict[Key, str]:
-    """The contents of the rollouts of all tasks that a person marked. Raises InputError where the run is damaged."""
+    """Returns the contents of the rollouts of all tasks with a person's mark. Raises InputError."""
     tasks = {mark.task for mark in persons(said, model).values()}
     return {key: content(one) for key, one in rollouts_at(run, tasks, lambda _: True).items()} if tasks else {}
 
@@ -114,10 +114,10 @@ class _GivenExplanation(Explanation, frozen=True, kw_only=True, tag="explanation
 def bring(
     folder: Path, path: Path, models: Iterable[str], shares: Mapping[tuple[str, str], float] | None = None
 ) -> list[Remark]:
-    """Add the marks of another file to a profile's, all or none of them, and give back what was new.
+    """Add the marks of another file to a profile's, all of them or none. Returns the new ones.
 
-    A mark without its content is of the rollout that the profile has at that task and repeat. An explanation without
-    its share is of what is found now: `shares` by model and detector.
+    A mark without a content gets that of the profile's rollout at its task and repeat. An explanation without a share
+    gets the present one: `shares` are by model and detector.
     Raises InputError, with the line, for what is neither mark nor explanation, or of no model or rollout in the
     profile.
     """

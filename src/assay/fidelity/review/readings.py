@@ -1,4 +1,4 @@
-"""Rollouts as a person reads them in a report, each with why it is there."""
+"""Rollouts as a person reads them in a report, each with the reason why it is there."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,14 +10,14 @@ from assay.types import Failure, Rollout, Task
 
 
 def readings(run: Path, model: str, tasks: Sequence[Task], keys: Sequence[Key]) -> list[Reading]:
-    """The rollouts of a run at these (task, repeat), in their order. Raises InputError where the run is damaged."""
+    """Returns the rollouts of a run at these (task, repeat), in order. Raises InputError where the run is damaged."""
     by_id, wanted = {task.id: task for task in tasks}, set(keys)
     found = rollouts_at(run, {task for task, _ in wanted}, wanted.__contains__) if keys else {}
     return [reading(found[key], by_id[key[0]], model) for key in keys if key in found]
 
 
 def reading(rollout: Rollout, task: Task, model: str) -> Reading:
-    """One rollout as a person reads it."""
+    """Returns one rollout as a person reads it."""
     score = None if isinstance(rollout.outcome, Failure) else rollout.outcome
     return Reading(
         model=model,

@@ -1,4 +1,4 @@
-"""Reading failing rollouts: which are to be read, and how far that has come."""
+"""Reading of failing rollouts: which to read, and how many are read."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,11 +16,11 @@ from assay.fidelity.schema.profile import RolloutRef
 from assay.types import Rollout, Task
 
 SAMPLE = 10
-"""Failing rollouts of each model that are to be read."""
+"""The number of failing rollouts of each model to read."""
 SHOWN = 3
-"""Rollouts of a finding that are to be read."""
+"""The number of rollouts of a finding to read."""
 FAR_MORE, FEW = 2, 3
-"""An explanation holds until more than twice as many rollouts show the finding, and a few."""
+"""An explanation holds up to twice as many rollouts, and three more."""
 WHOSE: dict[Fault, str] = {
     "model": "the model's",
     "verifier": "the verifier's",
@@ -32,7 +32,7 @@ WHOSE: dict[Fault, str] = {
 
 @dataclass(frozen=True, slots=True)
 class OpenRollout:
-    """A rollout that is to be read."""
+    """A rollout to read."""
 
     model: str
     rollout: Rollout
@@ -45,29 +45,29 @@ class OpenRollout:
 
 
 def failing(results: Results) -> list[Key]:
-    """The (task, repeat) that scored less than full marks, or failed and have no score."""
+    """Returns the (task, repeat) with less than full marks, or with a failure and no score."""
     return [
         (results.tasks[cell.task].id, cell.repeat) for cell in results.cells if cell.reward is None or cell.reward < 1
     ]
 
 
 def draw(keys: Iterable[Key], count: int) -> list[Key]:
-    """`count` of them by chance, or all where there are fewer: those with the smallest hashes.
+    """Returns a random sample of `count` keys, or all if there are fewer: those with the smallest hashes.
 
-    A key's hash depends on nothing else. So the draw is the same each time and for each model, a smaller one is the
-    beginning of a larger one, and where rollouts are added only those drop out which new ones come before.
+    A hash depends on its key alone. So the sample is the same each time and for each model, a smaller sample is the
+    beginning of a larger one, and added rollouts replace only those with larger hashes.
     """
     return sorted(keys, key=lambda key: digest([0, *key]))[:count]
 
 
 def rollouts_to_read(finding: Finding) -> list[Sighting]:
-    """Up to three rollouts of a finding to read, drawn likewise; none where it is of the run as a whole."""
+    """Returns up to three rollouts of a finding, sampled in the same way. None if it is about the run as a whole."""
     by_key = {(one.rollout.task, one.rollout.repeat): one for one in finding.spotted}
     return [by_key[key] for key in draw(by_key, SHOWN)]
 
 
 def open_rollouts(run: Path, model: str, results: Results, keys: Iterable[Key]) -> dict[Key, OpenRollout]:
-    """The rollouts at these keys, ready to be read. Raises InputError where the run is damaged."""
+    """Returns the rollouts at these keys. Raises InputError where the run is damaged."""
     tasks, wanted = {task.id: task for task in results.tasks}, set(keys)
     found = rollouts_at(run, {task for task, _ in wanted}, wanted.__contains__) if wanted else {}
     return {key: OpenRollout(model, one, tasks[one.task], content(one)) for key, one in found.items()}
@@ -76,10 +76,10 @@ def open_rollouts(run: Path, model: str, results: Results, keys: Iterable[Key]) 
 def review(
     model: str, results: Results, said: Sequence[Remark], contents: Mapping[Key, str], sample: int = SAMPLE
 ) -> ReviewState:
-    """How far a model's failing rollouts were read, by what was said in the profile that its run is part of.
+    """Returns how many of a model's failing rollouts are read, by the remarks in its profile.
 
-    A mark holds for every rollout of this model with the content that was read, and for no other: once an output or
-    its score is another one, it has to be read again. `contents` are those of the rollouts that marks are about.
+    A mark holds for every rollout of this model with the content that was read, and for no other. A rollout with a new
+    output or score has to be read again. `contents` are those of the marked rollouts.
     """
     fallen = failing(results)
     chosen = draw(fallen, sample)
@@ -99,9 +99,9 @@ def review(
 
 
 def is_settled(finding: Finding, marks: Mapping[Key, Mark], explained: Iterable[Explanation]) -> bool:
-    """Whether a finding is accounted for: a person explained it, or laid all of its shown rollouts at the model.
+    """Returns whether a finding is settled: a person explained it, or found the model at fault for all shown rollouts.
 
-    What is seen in a run as a whole, such as copied repeats, no single rollout can account for: it takes words.
+    A finding about a run as a whole, such as copied repeats, needs an explanation.
     """
     if any(explains(one, finding) for one in explained):
         return True
@@ -112,6 +112,6 @@ def is_settled(finding: Finding, marks: Mapping[Key, Mark], explained: Iterable[
 
 
 def explains(said: Explanation, finding: Finding) -> bool:
-    """Whether a person's words are about this finding, which does not show far more than they knew of."""
+    """Returns whether an explanation is about this finding, and the finding has not become much larger."""
     known = said.share is None or finding.count <= FAR_MORE * said.share * finding.of + FEW
     return said.detector == finding.detector and known

@@ -1,4 +1,4 @@
-"""A rollout as it is read from top to bottom: what was asked, thought, said, called and answered, piece by piece."""
+"""The transcript of a rollout: prompt, reasoning, messages, calls and outputs, piece by piece."""
 
 from collections.abc import Iterator
 
@@ -7,12 +7,12 @@ from assay.types import FunctionCall, FunctionCallOutput, InputImage, Item, Mess
 
 
 def prompt_pieces(task: Task) -> list[Piece]:
-    """What every rollout of the task begins with."""
+    """Returns the pieces of the task's prompt."""
     return [piece for item in task.input for piece in _of(item, "")]
 
 
 def attempt(rollout: Rollout, task: Task) -> list[Piece]:
-    """All that came after, in its order. What is empty is left out, but not a message: that nothing was said counts."""
+    """Returns all pieces after the prompt, in order. Empty pieces are left out, except messages."""
     many = len(rollout.turns) > 1
     pieces: list[Piece] = []
     for number, turn in enumerate(rollout.turns, 1):

@@ -1,13 +1,13 @@
-"""What a profile rests on beside its rollouts' scores: findings, a person's marks, parity, published scores.
+"""The evidence of a profile beside its scores: findings, a person's marks, parity, published scores.
 
 profiles/NAME/
-  plan.json               what the profile is a profile of; written first, never changed
-  marks.jsonl             what persons said of rollouts and findings; append-only
-  runs/MODEL/             a run directory, and beside its files:
+  plan.jsonl              the benchmark, the suite and the settings; written first
+  marks.jsonl             the marks and explanations of persons, and the marks that models proposed; append-only
+  runs/MODEL/             a run directory, with two more files:
     reference.jsonl       the original code's results for this model, as `assay parity` read them
-    parity.json           how they compare with what is here
+    parity.json           how they compare with the benchmark here
   profile.json            derived from all of the above, like report.html
-  certificate.json        derived, with the digest of everything that it rests on
+  certificate.json        derived, with the digests of all files above
 """
 
 from typing import Any, Literal
@@ -15,7 +15,7 @@ from typing import Any, Literal
 from msgspec import Struct
 
 Fault = Literal["model", "verifier", "task", "infrastructure", "unclear"]
-"""Whose a failing rollout is."""
+"""What is at fault for a failing rollout."""
 
 
 class RolloutRef(Struct, frozen=True):
@@ -27,32 +27,32 @@ class RolloutRef(Struct, frozen=True):
 
 
 class Sighting(Struct, frozen=True):
-    """A rollout that a detector named."""
+    """A rollout that shows what a detector looks for."""
 
     rollout: RolloutRef
     evidence: str
-    """What shows it, in a few words: a piece of the text, the two values that differ."""
+    """A few words: a piece of the text, or the two values that differ."""
 
 
 class Finding(Struct, frozen=True, kw_only=True):
-    """What one detector found in one model's rollouts."""
+    """The rollouts of one model that show what one detector looks for."""
 
     detector: str
     model: str
     suspect: Fault
-    """Whose it most likely is."""
+    """What is most likely at fault."""
     reason: str
-    """One or two sentences: what was looked at, what was found, what it may mean and what to do."""
+    """One or two sentences: how many rollouts show what, what it may mean, and what to do."""
     count: int
     """Rollouts that show it."""
     of: int
-    """Rollouts that were looked at."""
+    """Rollouts that the detector examined."""
     spotted: list[Sighting] = []
     """Rollouts that show it, at most 200 of them."""
     meaning: str = ""
     """What it may mean and what to do: the end of `reason`."""
     scope: Literal["rollout", "run", "failure"] = "rollout"
-    """What it is about: single rollouts, the run as a whole, or rollouts without a score."""
+    """Single rollouts, the run as a whole, or rollouts without a score."""
 
     @property
     def share(self) -> float:
@@ -60,11 +60,11 @@ class Finding(Struct, frozen=True, kw_only=True):
 
 
 class SuspectTask(Struct, frozen=True, kw_only=True):
-    """A task that may be wrong itself, by how all models together did on it."""
+    """A task that may be wrong itself, judged by the answers of all models."""
 
     task: str
     suspicion: float
-    """0 to 1; tasks are ranked by it."""
+    """The probability that the task is not sound, 0 to 1."""
     signs: list[str]
     """`never solved`, `label suspect`, `weak above strong`."""
     reason: str
@@ -76,26 +76,26 @@ class SuspectTask(Struct, frozen=True, kw_only=True):
 
 
 class Mark(Struct, frozen=True, kw_only=True, tag="mark"):
-    """Whose a person says that a failing rollout is."""
+    """A person's judgement of what is at fault for a failing rollout."""
 
     model: str
     task: str
     repeat: int
     content: str
-    """Digest of what was read: a mark holds for the same output and outcome, whenever they were made."""
+    """Digest of the output and the outcome. A mark holds for every rollout with the same content."""
     fault: Fault
     note: str = ""
     by: str
     at: str
     """ISO 8601, UTC."""
     proposed: bool = False
-    """A model said it: it never counts as read."""
+    """Whether a model made the mark. Such a mark never counts."""
     withdrawn: bool = False
-    """A person took back what they said of the rollout: it is not read."""
+    """Whether the person withdrew the mark of this rollout."""
 
 
 class Explanation(Struct, frozen=True, kw_only=True, tag="explanation"):
-    """Why a finding may stand, in a person's words."""
+    """A person's reason why a finding is acceptable."""
 
     model: str
     detector: str
@@ -103,34 +103,34 @@ class Explanation(Struct, frozen=True, kw_only=True, tag="explanation"):
     by: str
     at: str
     share: float | None = None
-    """Of the rollouts that were looked at, those that showed it then: it says nothing of far more. Null for any."""
+    """The share of rollouts that showed the finding then. It explains up to about twice as many; null explains any."""
     withdrawn: bool = False
-    """A person took back what they said of the finding."""
+    """Whether the person withdrew the explanation of this finding."""
 
 
 Remark = Mark | Explanation
-"""A line of `marks.jsonl`. Of two about the same thing, the later one holds."""
+"""A line of `marks.jsonl`. A later line replaces an earlier one about the same rollout or finding."""
 
 
 class ReviewState(Struct, frozen=True, kw_only=True):
-    """How far a model's failing rollouts were read."""
+    """How many of a model's failing rollouts a person has read, and the results."""
 
     failing: int
     """Rollouts with less than full marks, or a failure."""
     sample: int
-    """Of them, those that are to be read: drawn by chance, the same ones each time."""
+    """The number of them to read: a random sample, the same one each time."""
     marked: int
-    """Of the sample, those that a person marked."""
+    """The number of the sample that a person marked."""
     faults: dict[Fault, int] = {}
-    """Of those, how many are laid to whom."""
+    """The number of these by what is at fault."""
     marks: list[Mark] = []
-    """A person's marks of this model's rollouts that still hold, the sample's and others: one for each rollout with
-    the content that was read, at its own task and repeat."""
+    """A person's marks that hold for rollouts of this model, in the sample or not: one for each rollout with the
+    content that was read, at its own task and repeat."""
     explained: list[Explanation] = []
     made: int = 0
-    """Rollouts that scored or failed: what the failing ones are a part of."""
+    """All rollouts that scored or failed."""
     unread: list[RolloutRef] = []
-    """The sample's that nobody marked yet."""
+    """The rollouts of the sample without a mark."""
 
 
 RungName = Literal["data", "prompts", "verifiers", "samples"]
@@ -139,32 +139,32 @@ RungResult = Literal["identical", "equivalent", "different", "inconclusive", "no
 
 
 class Disagreement(Struct, frozen=True):
-    """One place where the original and what is here are not the same."""
+    """One place where the original and the benchmark here differ."""
 
     task: str
     repeat: int | None
     there: str
-    """In the original."""
+    """The value in the original."""
     here: str
     why: str = ""
 
 
 class Rung(Struct, frozen=True, kw_only=True):
-    """One step of the parity ladder, each more telling than the next and looked at before it."""
+    """One step of the parity ladder. Each step says more about scores than the one before it."""
 
     name: RungName
     verdict: RungResult
     reason: str
     numbers: dict[str, Any] = {}
     disagreements: list[Disagreement] = []
-    """All of them, in the tasks' order."""
+    """All of them, in the order of the tasks."""
 
 
 class OriginalSource(Struct, frozen=True, kw_only=True):
-    """The original code's results that were compared with."""
+    """The file with the original code's results."""
 
     file: str
-    """Its name."""
+    """The name of the file."""
     sha256: str
     rows: int
     tasks: int
@@ -173,7 +173,7 @@ class OriginalSource(Struct, frozen=True, kw_only=True):
     score: float
     """The mean over tasks of a task's mean score, a share."""
     settings: dict[str, Any] = {}
-    """How they were obtained, as far as it was said: model, temperature, repeats, subset, …"""
+    """The settings that were stated: model, temperature, repeats, subset, …"""
 
 
 class Parity(Struct, frozen=True, kw_only=True):
@@ -183,13 +183,13 @@ class Parity(Struct, frozen=True, kw_only=True):
     version: str
     tasks_digest: str
     code: str
-    """Digest of the verifier's files at the time."""
+    """Digest of the code that decides scores, at the time."""
     model: str | None
     reference: OriginalSource
     margin: float
-    """Of the samples' rung, a share: .02 is two points."""
+    """The margin of the samples step, a share: .02 is two points."""
     verdict: RungResult
-    """Identical, equivalent, different or inconclusive: what the ladder comes to."""
+    """The result of the whole ladder: identical, equivalent, different or inconclusive."""
     reason: str
     ladder: list[Rung]
     at: str
@@ -199,7 +199,7 @@ class Reproduced(Struct, frozen=True, kw_only=True):
     """A published score against the original code's runs, and against the run here. Scores are shares."""
 
     model: str
-    """In the profile."""
+    """The model's name in the profile."""
     published_as: str
     """The model's name where the score was published."""
     score: float
@@ -210,7 +210,7 @@ class Reproduced(Struct, frozen=True, kw_only=True):
     source: str
     date: str
     verdict: ReproductionResult
-    """Of the original code's runs. `refused` where their settings are not the published ones."""
+    """The result of the original code's runs. `refused` where their settings are not the published ones."""
     reason: str
     reference_score: float | None = None
     reference_se: float | None = None
@@ -218,7 +218,7 @@ class Reproduced(Struct, frozen=True, kw_only=True):
     here_verdict: ReproductionResult | Literal["not run"] = "not run"
     margin: float = 0.02
     repeats: int | None = None
-    """k0: as stated, or else the fewest that can print the score."""
+    """k0: as stated, or else the smallest number that can give the score."""
     repeats_stated: bool = False
     producible: bool = True
-    """Whether any k0 can print the score."""
+    """Whether any k0 can give the score."""

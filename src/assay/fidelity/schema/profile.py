@@ -1,4 +1,4 @@
-"""What a profile says: the structs of `profile.json`."""
+"""The structs of `profile.json`."""
 
 from typing import Any, Literal
 
@@ -12,39 +12,39 @@ Verdict = Literal["pass", "fail", "inconclusive", "not run"]
 
 
 class Gate(Struct, frozen=True):
-    """One question about fidelity, and its answer."""
+    """One question about fidelity, with its verdict."""
 
     name: str
     """As `assay.fidelity.gates` lists them."""
     verdict: Verdict
     reason: str
-    """One or two sentences: what was compared with what, and what follows."""
+    """One or two sentences: what was compared, and what follows."""
     numbers: dict[str, Any] = {}
     rollouts: list[RolloutRef] = []
     """The rollouts that show it."""
 
 
 class Check(Struct, frozen=True):
-    """One question about a benchmark that needs no model, and its answer."""
+    """One question about a benchmark that needs no model, with its verdict."""
 
     name: str
     verdict: Verdict
     reason: str
-    """What was looked at and what was found, with the tasks that show it."""
+    """What was checked and the result, with the tasks that show it."""
     tasks: list[str] = []
-    """Tasks or pairs of tasks that show it, some of them where there are many."""
+    """Tasks or pairs of tasks that show it. Where there are many, only some."""
     remedy: str | None = None
-    """What to do about it, where it isn't passed."""
+    """What to do where the verdict is not pass."""
 
 
 class Checked(Struct, frozen=True, kw_only=True):
-    """What `assay check` says of a benchmark."""
+    """The result of `assay check`."""
 
     benchmark: str
     version: str
     tasks: int
     prompt: str
-    """The first task's, as the model reads it."""
+    """The prompt of the first task, as the model reads it."""
     checks: list[Check]
     wall_s: float
 
@@ -54,46 +54,46 @@ class Checked(Struct, frozen=True, kw_only=True):
 
 
 class Summary(Struct, frozen=True, kw_only=True):
-    """What one run says of its model: `summary.json`. Scores are shares (0 to 1), not percentages."""
+    """The results of one run: `summary.json`. Scores are shares (0 to 1), not percentages."""
 
     score: float | None = None
     """avg@k: the mean over tasks of a task's mean reward. Failures are left out; null where nothing was scored."""
     se_run: float | None = None
-    """Standard error of running again on the same tasks. Null at one repeat. Where the repeats differ by more than
-    sampling (run-effect F, p < .005), the error of the run effect, which is larger."""
+    """Standard error of a second run on the same tasks. Null at one repeat. Where the repeats differ by more than
+    sampling (run-effect F, p < .005), it is the error of the run effect, which is larger."""
     se_task: float | None = None
-    """Standard error of other tasks of the same kind."""
+    """Standard error over other tasks of the same kind."""
     interval_run: tuple[float, float] | None = None
     interval_task: tuple[float, float] | None = None
     """95 % intervals that go with the two standard errors."""
     dependence: str | None = None
-    """Why the repeats are not independent, so that `se_run` can't be trusted; null where nothing speaks against it."""
+    """Why the repeats are not independent, so that `se_run` is wrong. Null where they seem independent."""
     repeats: int = 0
     pass_at_k: dict[str, float] = {}
     """pass@k at k = 1, 2, 4 ... and the repeats, over the tasks with k scores, by k."""
     maj_at_k: dict[str, float] = {}
-    """The same for the majority's answer; empty where the verifier does not say what it read as the answer."""
+    """maj@k, the score of the most frequent answer. Empty where the verifier reports no answers."""
     rollouts: int = 0
     """Rollouts with a score."""
     owed: int = 0
-    """Planned rollouts that were never tried: the run was interrupted or stopped early. The rest scored or failed."""
+    """Planned rollouts that were never made, because the run was interrupted or stopped early."""
     failures: int = 0
     """Planned rollouts that failed and have no score from a later attempt."""
     score_failures_zero: float | None = None
-    """The score if every failure were a zero: how much the failures could matter, never the score itself."""
+    """The score if every failure were a zero. It shows how much the failures could matter."""
     no_answer: float | None = None
-    """Share of scored rollouts in which the verifier found no answer; null where it does not say what it read."""
+    """Share of scored rollouts in which the verifier read no answer. Null where it reports no answers."""
     token_cap: float | None = None
     """Share of scored rollouts that reached the token cap."""
     by_category: dict[str, float] = {}
     """Score by the tasks' `category` tag."""
     tokens: dict[str, int] = {}
-    """`input`, of it `cached`, `output`, of it `reasoning`, summed over rollouts, failed ones included. Without
-    `reasoning` where a server reasons and does not say how much."""
+    """`input`, `output`, `cached` (a part of the input) and `reasoning` (a part of the output), summed over all
+    rollouts, failed ones included. `reasoning` is missing where a server reasons and does not count it."""
     cost_usd: float | None = None
-    """US dollars for these tokens, by the prices in the model server's configuration; null where it has none."""
+    """The cost of these tokens in US dollars, by the prices in the model's configuration. Null without prices."""
     wall_s: float = 0.0
-    """Seconds, summed over rollouts, which run side by side."""
+    """Seconds, summed over rollouts. Rollouts run in parallel, so a run takes less."""
 
 
 class ModelSummary(Summary, frozen=True, kw_only=True):
@@ -109,14 +109,14 @@ class ModelSummary(Summary, frozen=True, kw_only=True):
 
 
 class Repeats(Struct, frozen=True):
-    """Does the score stand still: of the strongest open model. SDs are in percentage points of avg@k."""
+    """How stable the score of the strongest open model is. SDs are in percentage points of avg@k."""
 
     model: str
     k_set: int
     k_star: int | None
     """Repeats needed for an SD of one point, by the estimate of the variance within tasks."""
     k_upper: int | None
-    """The same by that variance's upper bound: how many to run."""
+    """Repeats needed by the upper bound of that variance: the number to run."""
     sd_run: float
     """SD of avg@k at k_set."""
     sd_run_upper: float
@@ -130,29 +130,29 @@ class BenchmarkRecord(Struct, frozen=True):
     name: str
     version: str
     digest: str
-    """Of the tasks."""
+    """Digest of the tasks."""
     tasks: int
     code: str = ""
     """Digest of the code that decides its scores."""
     sources: dict[str, str] = {}
-    """What that is: SHA-256 by file, and the version of each package."""
+    """SHA-256 of each file of that code, and the version of each package."""
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """What a command asked a profile to be: a line of `plan.jsonl`, written before anything runs."""
+    """The settings of one command: a line of `plan.jsonl`, written before anything runs."""
 
     source: str
-    """How the command named the benchmark."""
+    """The benchmark's name in the command."""
     benchmark: BenchmarkRecord
     chance: float
-    """The score that guessing is stated to reach."""
+    """The score of a guess, as the benchmark states it."""
     suite: Suite
     """Without the values of headers, which may be secrets."""
     limit: int | None
-    """Only so many tasks, from the first; null for all."""
+    """The number of tasks, from the first. Null for all tasks."""
     repeats: int
     until_stable: bool = False
-    """Whether the strongest open model was given more repeats, until its score stood still."""
+    """Whether the strongest open model gets more repeats until its score is stable."""
     seed: int
     agent: AgentConfig = LOOP
     versions: dict[str, str]
@@ -161,7 +161,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 
 class Profile(Struct, frozen=True):
-    """One benchmark on one suite: everything computed. `profile.json` is this struct."""
+    """All results of one benchmark on one suite: `profile.json`."""
 
     benchmark: BenchmarkRecord
     suite: str
@@ -172,17 +172,17 @@ class Profile(Struct, frozen=True):
     started: str
     """ISO 8601, UTC."""
     wall_s: float | None = None
-    """Of the command that ran the models; null where the profile was computed again."""
+    """Seconds of the command that ran the models. Null where the profile was computed again."""
     findings: list[Finding] = []
-    """What the detectors found in each model's rollouts."""
+    """The detectors' findings in each model's rollouts."""
     suspects: list[SuspectTask] = []
     """Tasks that may be wrong themselves, the most suspect first."""
     review: dict[str, ReviewState] = {}
-    """By model, how far its failing rollouts were read by a person."""
+    """By model, how many of its failing rollouts a person has read."""
     parity: dict[str, Parity] = {}
-    """By model, how the original code's results compare with what is here."""
+    """By model, how the original code's results compare with the benchmark here."""
     reproduced: list[Reproduced] = []
-    """Published scores against the original code's runs, and the runs here."""
+    """Published scores, compared with the original code's runs and the runs here."""
     original: bool = False
     """Whether the benchmark states that there is no other code to compare it with."""
 
@@ -198,16 +198,16 @@ class TaskRow(Struct, frozen=True):
 
 
 Voice = Literal["prompt", "reasoning", "message", "refusal", "call", "output", "role"]
-"""Whose a piece is: what the model was given; what it thought, said, declined, called; what a tool answered; what a
-model in a role, such as a judge, said."""
+"""The kind of a piece: the prompt; the model's reasoning, message, refusal or call; the output of a tool; or the answer
+of a model in a role, such as a judge."""
 
 
 class Piece(Struct, frozen=True):
-    """One thing that somebody said in a rollout."""
+    """One piece of a rollout's transcript."""
 
     voice: Voice
     title: str
-    """Such as `turn 2: call of get_mail`. Names in it may be the model's own words."""
+    """For example `turn 2: call of get_mail`. A model may have written the names in it."""
     text: str
 
 
@@ -219,13 +219,13 @@ class Reading(Struct, frozen=True):
     repeat: int
     category: str
     asked: list[Piece]
-    """What the model was given at first."""
+    """The pieces of the prompt."""
     said: list[Piece]
-    """All that came after, in its order."""
+    """All later pieces, in order."""
     answer: str | None
-    """What the verifier read as the answer."""
+    """The answer that the verifier read."""
     gold: str | None
     reward: float | None
     """Null where the rollout failed."""
     why: str
-    """Why it is here, in words: 'answered 41, gold 42', 'reached the token cap', 'failed: http_500 …'."""
+    """Why it is shown: 'answered 41, gold 42', 'reached the token cap', 'failed: http_500 …'."""

@@ -25,7 +25,7 @@ _WITHOUT_EFFECT: Row = {
     "store": False,
     "stream": False,
 }
-"""Parameters of a row that change nothing where they have these values."""
+"""Parameters of a row that have no effect with these values."""
 _BENCHMARK = '''"""Tasks of NeMo Gym. A running resources server holds their tools and verifies.
 
 rows.jsonl   the tasks, as NeMo Gym has them
@@ -48,11 +48,11 @@ BENCHMARK = Benchmark(
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import made."""
+    """The result of an import."""
 
     tasks: int
     dropped: list[str]
-    """What the rows ask for that a run here doesn't do, a line each."""
+    """Settings of the rows that a run here ignores, a line each."""
 
 
 def import_nemo_gym(file: Path, folder: Path, *, url: str, gold_field: str | None = None) -> Imported:
@@ -119,7 +119,7 @@ def _dropped(asked: list[Row], shared: Row) -> list[str]:
 
 
 def export_tasks(benchmark: Benchmark, file: Path) -> int:
-    """Write a benchmark's tasks as input rows of NeMo Gym. How many there are."""
+    """Write a benchmark's tasks as input rows of NeMo Gym. Returns their number."""
     agent = {AGENT: {"name": f"{benchmark.name}_simple_agent"}}
     tasks = list(benchmark.environment.tasks())
     rows = [agent | row_of(task) | {TASK_INDEX: index} for index, task in enumerate(tasks)]
@@ -129,10 +129,10 @@ def export_tasks(benchmark: Benchmark, file: Path) -> int:
 
 
 def export_run(folder: Path, file: Path) -> tuple[int, int]:
-    """Write a run's rollouts as NeMo Gym writes them. How many have a score, and how many failed.
+    """Write a run's rollouts in NeMo Gym's form. Returns the numbers of scores and of failures.
 
-    Failures go to a file beside, which ends in `_failures.jsonl`. Both are replaced where they are there. Raises
-    UsageError where that would be the run itself.
+    Failures go to a second file, which ends in `_failures.jsonl`. Existing files are replaced. Raises UsageError if a
+    file is a part of the run itself.
     """
     record = read_record(folder)
     if file.resolve().parent == folder.resolve() and file.name.startswith(("rollouts", "tasks", "run.json")):
@@ -153,5 +153,5 @@ def export_run(folder: Path, file: Path) -> tuple[int, int]:
 
 
 def failures_beside(file: Path) -> Path:
-    """Where NeMo Gym keeps the failures of a file of rollouts."""
+    """Returns the path of NeMo Gym's file of failures for a file of rollouts."""
     return file.with_name(f"{file.stem}_failures.jsonl")

@@ -1,7 +1,7 @@
-"""Environments behind HTTP: a resources server of NeMo Gym, or one of ours that `assay serve environment` put there.
+"""Environments behind HTTP: a resources server of NeMo Gym, or of `assay serve environment`.
 
 A session is `POST /seed_session`, then `POST /TOOL` for each call, then `POST /verify`. The server keeps the session's
-state by a cookie, which it gives anew with every answer.
+state by a cookie, which it renews with every answer.
 """
 
 import asyncio
@@ -72,7 +72,7 @@ class RemoteEnvironment(Environment):
         return [task for task, _ in self._read.values()]
 
     def open(self, task: Task, seed: int) -> AbstractAsyncContextManager[Session]:
-        """A session on the server. Only an environment of Assay's is told the seed: NeMo Gym has none."""
+        """Returns a session on the server. Only an environment of Assay gets the seed: NeMo Gym has none."""
         _, row = self._read[task.id]
         return _RemoteSession(self._server, task, row | {OWN: row[OWN] | {"seed": seed}} if OWN in row else row)
 
@@ -142,7 +142,7 @@ class _RemoteSession:
         return None
 
     async def call(self, name: str, arguments: dict[str, Any]) -> str:
-        """The server's text as it is, an error's too. Raises RemoteError, and TimeoutError, where there is none."""
+        """Returns the server's text, also of an error. Raises RemoteError and TimeoutError where there is none."""
         if name not in self._tools:
             # The server has routes that are no tools: /verify would tell the model its reward.
             return f"there is no tool '{name}' here"
@@ -150,7 +150,7 @@ class _RemoteSession:
         return content.decode("utf-8", "replace")
 
     async def score(self, turns: Sequence[Turn]) -> Score:
-        """The server's reward. Raises RemoteError, and TimeoutError, where it gives none."""
+        """Returns the server's score. Raises RemoteError and TimeoutError where it gives none."""
         response = response_object(self._task, turns, model="policy", created_s=int(time.time()), tokens=False)
         status, content = await self._post("verify", self._row | {"response": response})
         if status != HTTPStatus.OK:
@@ -163,8 +163,8 @@ class _RemoteSession:
             identity = _session_id(value)
             if identity is not None and identity != self._identity.setdefault(name, identity):
                 raise RemoteError(
-                    f"{self._server.url}/{path} began another session, so this one's state is lost; "
-                    "was the server started anew, or does a proxy spread calls over several?"
+                    f"{self._server.url}/{path} began another session, so the state of this one is lost; "
+                    "was the server restarted, or does a proxy distribute calls over several servers?"
                 )
             self._cookies[name] = value
         return status, content
@@ -203,7 +203,7 @@ def _is_number(value: Any) -> TypeGuard[float]:
 
 
 def _session_id(cookie: str) -> str | None:
-    """The session that a cookie names, where it is one of Starlette's, as NeMo Gym's are: JSON before the signature."""
+    """Returns the session id in a cookie of Starlette, which NeMo Gym uses: JSON before the signature."""
     try:
         named = msgspec.json.decode(urlsafe_b64decode(cookie.partition(".")[0] + "=="), type=dict[str, Any])
     except (binascii.Error, msgspec.DecodeError, ValueError):
@@ -265,7 +265,7 @@ async def _content(url: str, answer: Response) -> bytes:
     while chunk := await answer.body_reader.read_chunk():
         content += chunk
         if len(content) > LARGEST_BODY:
-            raise RemoteError(f"{url} answered more and more; at most {LARGEST_BODY} bytes are read")
+            raise RemoteError(f"{url} answered with more than {LARGEST_BODY} bytes")
     return bytes(content)
 
 

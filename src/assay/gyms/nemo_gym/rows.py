@@ -1,4 +1,4 @@
-"""NeMo Gym's rows: what a task, a rollout and a response are in its JSONL files and between its servers.
+"""NeMo Gym's rows: tasks, rollouts and responses in its JSONL files and between its servers.
 
 A row of its input:
 
@@ -50,19 +50,19 @@ _IDS = ("id", "task_id", "uuid")
 
 
 class Own(Struct, frozen=True, omit_defaults=True):
-    """What a row of ours says of its task beyond what NeMo Gym has names for."""
+    """The parts of a task for which NeMo Gym has no name."""
 
     id: str
     digest: str
     """The task's, as it was when the row was written."""
     fields: list[str] = []
-    """Which of the row's fields are the task's data: a rollout's row has others beside them."""
+    """The row's fields that are the task's data. A rollout's row has other fields, too."""
     data: dict[str, Any] = {}
     """The task's data under names that mean something else in a row."""
     gold: str | None = None
     tags: dict[str, str] = {}
     seed: int | None = None
-    """The session's, where one is asked for."""
+    """The session's seed."""
 
 
 def reserved(name: str) -> bool:
@@ -74,7 +74,7 @@ def reserved(name: str) -> bool:
 
 
 def row_of(task: Task) -> Row:
-    """The task as a row: `task_of` gives it back."""
+    """Returns the task as a row, of which `task_of` makes the task again."""
     fields = {name: value for name, value in task.data.items() if not reserved(name)}
     own = Own(
         id=task.id,
@@ -105,7 +105,7 @@ def _wire_tool(tool: Tool) -> dict[str, Any]:
 def task_of(row: Row, task_id: str) -> Task:
     """The task that a row holds, under the given id where it is not one of ours. Raises ValidationError.
 
-    What the task has no place for, such as a temperature, stays in its data, under `responses_create_params`.
+    Parameters without a place in a task, such as a temperature, stay in its data under `responses_create_params`.
     """
     params = row.get(PARAMS)
     if not isinstance(params, dict) or "input" not in params:
@@ -125,7 +125,7 @@ def task_of(row: Row, task_id: str) -> Task:
         data = {name: row[name] for name in own.fields} | own.data
         return Task(id=own.id, gold=own.gold, tags=own.tags, data=data, **held)
     if "response" in row:
-        raise ValidationError("a rollout with its response, in which a task's own fields can't be told from a score's")
+        raise ValidationError("a rollout with its response, whose fields may be the task's or the score's")
     data = {name: value for name, value in row.items() if not reserved(name)}
     rest = {name: value for name, value in given.items() if name not in _HELD_BY_TASK}
     return Task(id=task_id, data=data | ({PARAMS: rest} if rest else {}), **held)
@@ -141,7 +141,7 @@ def _input(params: dict[str, Any]) -> list[Item]:
 
 
 def _item(item: dict[str, Any]) -> dict[str, Any]:
-    """An item as it is, but null stands for what is not said, and a message need not say that it is one."""
+    """Returns the item without nulls. An item without a type is a message."""
     item = {"type": "message", **_without_nulls(item)}
     for name in ("content", "output", "summary"):
         if isinstance(item.get(name), list):
@@ -226,7 +226,7 @@ def rollout_row(task: Task, index: int, rollout: Rollout, *, agent: str, model: 
 
 
 def score_fields(score: Score) -> Row:
-    """What `/verify` adds to a row, beside the reward."""
+    """Returns the fields that `/verify` adds to a row beside the reward."""
     answer = {} if score.answer is None else {"extracted_answer": score.answer}
     return {name: value for name, value in score.metrics.items() if not reserved(name)} | answer
 
@@ -234,7 +234,7 @@ def score_fields(score: Score) -> Row:
 def response_object(
     task: Task, turns: Sequence[Turn], *, model: str, created_s: int, tokens: bool = True
 ) -> dict[str, Any]:
-    """All turns of a rollout as one response: what the model said and what the tools answered, after the task's input.
+    """Returns all turns of a rollout as one response: the model's and the tools' items after the task's input.
 
     The usage is that of all turns. Where the turns are several conversations, the items are those of the last one.
     """
@@ -322,7 +322,7 @@ class _WireResponse(Struct):
 
 
 def turns_of(task: Task, response: Any) -> list[Turn]:
-    """The turns of the rollout that one response object tells, as `response_object` or an agent of NeMo Gym makes it.
+    """Returns the turns of a rollout from one response object of `response_object` or of an agent of NeMo Gym.
 
     A turn ends where a tool's answer or somebody else's message follows. Usage and status are the last turn's. Raises
     ValidationError.

@@ -19,6 +19,6 @@ DETECTOR = RolloutDetector(
     name="gold in the text",
     fault="verifier",
     what="have the gold answer in the message and no marks",
-    meaning="The verifier did not look there; or the model named the answer and settled on another. Read them.",
+    meaning="The verifier did not read that place, or the model mentioned the answer and chose another. Read some.",
     spot=_spot,
 )

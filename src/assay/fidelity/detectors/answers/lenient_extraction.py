@@ -1,4 +1,4 @@
-"""Rollouts that are decided otherwise by a lenient reading of the message."""
+"""Rollouts that get another result by a lenient reading of the message."""
 
 from assay.fidelity.detectors.answers.reading import clearly_wrong, lenient, plainly_read
 from assay.fidelity.detectors.detector import RolloutDetector, ScoredRollout
@@ -24,10 +24,10 @@ def _spot(one: ScoredRollout) -> str | None:
 DETECTOR = RolloutDetector(
     name="lenient extraction",
     fault="verifier",
-    what="are decided otherwise by a lenient reading of the message",
+    what="get another result by a lenient reading of the message",
     meaning=(
-        "Without marks, the format was held against a right answer; with full marks, a wrong last word was "
-        "overlooked. Mend the verifier or state the format, then rescore."
+        "Without marks, a right answer was rejected for its format; with full marks, a wrong final answer was "
+        "accepted. Correct the verifier or state the format, then rescore."
     ),
     spot=_spot,
 )

@@ -1,4 +1,4 @@
-"""Where else in a message the gold answer stands, and what a lenient reader takes for its answer."""
+"""Finds the gold answer elsewhere in a message, and the answer that a lenient reader reads."""
 
 import re
 from collections.abc import Iterator
@@ -34,26 +34,26 @@ _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
 _DENIAL = re.compile(r"(?:\bnot|n't(?: be)?|\bnor|\brather than|\binstead of|\bunlike|\bexcept)(?: the| an?| be)? $")
 _COMMON = frozenset({"yes", "no", "true", "false", "none", "maybe", "unknown", "left", "right"})
 MOST_STEPS = 20
-"""Lists are taken to have so many lines at most."""
+"""The most lines of a numbered list."""
 _LONGEST = 20_000
-"""Characters of a message's end that are read for an answer."""
+"""The number of characters at the end of a message that are searched for an answer."""
 
 _NO_DIGITS = re.compile(r"\D+")
 _ENDING = re.compile(r"(?P<mark>[Aa]nswer(?: is|:) |#### )?(?<![\w.,:/^-])(?P<number>-?\d{1,40})\.?\s*\Z")
 
 
 class Reading(NamedTuple):
-    """What a lenient reader makes of a message."""
+    """A lenient reading of a message."""
 
     answer: str
     right: bool
     """Whether it is the gold answer."""
     stated: bool
-    """Whether the message says that this is its answer."""
+    """Whether the message marks this as its answer."""
 
 
 def options_of(task: Task) -> list[str] | None:
-    """The options of a multiple-choice task, where its data has them and its gold answer is the letter of one."""
+    """Returns the options of a multiple-choice task, if its data has them and its gold answer is a letter of one."""
     options = task.data.get("options")
     if not isinstance(options, list) or not all(isinstance(option, str) for option in options):  # pyright: ignore[reportUnknownVariableType]
         return None
@@ -62,8 +62,10 @@ def options_of(task: Task) -> list[str] | None:
 
 
 def plainly_read(text: str, answer: str | None) -> bool:
-    """Whether the verifier read the one thing that any reader would: the number that the message ends with, right after
-    the mark of its answer where it has one. Most messages are such, and a lenient reading takes 50 times as long."""
+    """Returns whether the verifier's answer is the number that ends the message, after the answer's mark if any.
+
+    Most messages are so, and a lenient reading takes 50 times as long.
+    """
     if not answer:
         return False
     end = text[-100:].rstrip()
@@ -77,8 +79,10 @@ def plainly_read(text: str, answer: str | None) -> bool:
 
 
 def lenient(text: str, task: Task) -> Reading | None:
-    """The answer of a message by the most forgiving reading: a number or an option anywhere in it, or what stands in a
-    box, after a mark such as `Answer:`, or on the last line. `None` where it has none, or the task no gold answer."""
+    """Returns the answer of a message by the most lenient reading. None if there is none, or no gold answer.
+
+    It is a number or an option anywhere, or the text in a box, after a mark such as `Answer:`, or on the last line.
+    """
     gold = (task.gold or "").strip()
     text = text[-_LONGEST:]
     if not gold or not text.strip():
@@ -98,8 +102,8 @@ def lenient(text: str, task: Task) -> Reading | None:
 
 
 def clearly_wrong(reading: Reading, task: Task) -> bool:
-    """Whether no verifier should take a lenient reading for right: another option, or a number that neither rounding
-    nor a percent sign explains. A text may be right in other words, and is never clearly wrong."""
+    """Returns whether a lenient reading is certainly wrong: another option, or a number that neither rounding nor a
+    percent sign explains. A text may be right in other words, so it is never clearly wrong."""
     if reading.right or not reading.stated:
         return False
     if options_of(task):
@@ -113,10 +117,10 @@ def clearly_wrong(reading: Reading, task: Task) -> bool:
 
 
 def gold_elsewhere(text: str, task: Task, answer: str | None) -> str | None:
-    """The place of a message at which the gold answer stands as a whole, though the verifier read `answer`; or `None`.
+    """Returns the place in a message with the whole gold answer, although the verifier read `answer`; or None.
 
-    Not counted: a part of a longer word or number, an operand, a step's number, what the prompt says too, and a gold
-    answer in a message that states another one, which the verifier read: it was an intermediate, or taken back.
+    These don't count: a part of a longer word or number, an operand, the number of a step, a text that the prompt has,
+    and a gold answer in a message that states another answer, which the verifier read.
     """
     gold = (task.gold or "").strip()
     text = text[-_LONGEST:]
@@ -137,7 +141,7 @@ def gold_elsewhere(text: str, task: Task, answer: str | None) -> str | None:
 
 
 def _number_at(text: str, marked: str | None, value: Number, prompt: str, *, sure: bool) -> str | None:
-    """The sentence in which a number stands as an answer would."""
+    """Returns the sentence in which a number looks like an answer."""
     if marked and any(_numbers(marked, value)):
         return marked
     found = list(_numbers(text, value))
@@ -157,7 +161,7 @@ def _number_at(text: str, marked: str | None, value: Number, prompt: str, *, sur
 
 
 def _numbers(text: str, value: Number) -> Iterator[tuple[str, bool]]:
-    """Where a number stands as a whole, and whether it is an operand there. Steps' numbers are left out."""
+    """Yields each whole occurrence of a number, and whether it is an operand. Numbers of steps are left out."""
     for found in _NUMBER.finditer(text):
         if len(found[0]) > 60:
             continue
@@ -171,7 +175,7 @@ def _numbers(text: str, value: Number) -> Iterator[tuple[str, bool]]:
 
 
 def _listed(text: str, found: re.Match[str]) -> bool:
-    """Whether a number begins its line only to number it: a small one, with a point and words behind it."""
+    """Returns whether a number only numbers its line: small, at the start, with a point and words after it."""
     begins = (
         len(found[0]) <= 2
         and int(found["digits"]) <= MOST_STEPS
@@ -181,7 +185,7 @@ def _listed(text: str, found: re.Match[str]) -> bool:
 
 
 def _words_at(text: str, marked: str | None, gold: str, prompt: str) -> str | None:
-    """Where a text answer stands as whole words, not denied."""
+    """Returns the place of a text answer as whole words, without a denial."""
     wanted = normalise(gold)
     if marked and f" {wanted} " in f" {normalise(marked)} ":
         return marked
@@ -195,7 +199,7 @@ def _words_at(text: str, marked: str | None, gold: str, prompt: str) -> str | No
 
 
 def _option_at(text: str, marked: str | None, options: list[str], right: int) -> str | None:
-    """Where the right option is told by its text, and no other option is."""
+    """Returns the place with the text of the right option and of no other."""
     place = marked or [unit for unit in _UNITS.split(text.strip()) if unit.strip()][-1]
     said = f" {normalise(place)} "
     named = [index for index, option in enumerate(options) if (words := normalise(option)) and f" {words} " in said]
@@ -204,7 +208,7 @@ def _option_at(text: str, marked: str | None, options: list[str], right: int) ->
 
 
 def _marked(text: str) -> str | None:
-    """What follows the last mark of an answer, on its line or on the next that isn't blank."""
+    """Returns the text after the last mark of an answer, on its line or on the next line that isn't blank."""
     marks = list(_MARK.finditer(text))
     if not marks:
         return None
@@ -212,5 +216,5 @@ def _marked(text: str) -> str | None:
 
 
 def _value(text: str) -> Number | None:
-    """The number that a text is, but for a currency or a unit's sign; `None` where it says anything else."""
+    """Returns the number in a text that is a number, perhaps with a currency or percent sign. None for another text."""
     return number(text) if len(text) <= 60 and re.fullmatch(r"[-−+$€£¥\s\d.,/%]*\d[\d.,/%\s]*", text) else None

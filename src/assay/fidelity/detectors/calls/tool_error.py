@@ -1,14 +1,14 @@
-"""Rollouts that were shown an error by a tool."""
+"""Rollouts that got an error from a tool."""
 
 from assay.fidelity.detectors.detector import RolloutDetector, ScoredRollout
-from assay.fidelity.detectors.texts.patterns import excerpt, tells_error
+from assay.fidelity.detectors.texts.patterns import begins_as_error, excerpt
 from assay.types import FunctionCallOutput
 
 
 def _spot(one: ScoredRollout) -> str | None:
     for turn in one.rollout.turns:
         for item in turn.input:
-            if isinstance(item, FunctionCallOutput) and tells_error(item.text):
+            if isinstance(item, FunctionCallOutput) and begins_as_error(item.text):
                 return excerpt(item.text[:300])
     return None
 
@@ -16,7 +16,7 @@ def _spot(one: ScoredRollout) -> str | None:
 DETECTOR = RolloutDetector(
     name="tool error",
     fault="unclear",
-    what="were shown an error by a tool",
-    meaning="A wrong call is the model's; a tool that can't do what it should is the environment's. Read some.",
+    what="got an error from a tool",
+    meaning="A wrong call is the model's fault, a broken tool the environment's. Read some.",
     spot=_spot,
 )

@@ -4,7 +4,7 @@ from assay.fidelity.detectors.detector import RunDetector, Seen
 from assay.fidelity.results.results import Results
 
 LONG = 256
-"""Two independent outputs of so many tokens are not the same by chance: that took 99 % certainty of each token."""
+"""Tokens. Two independent outputs of this length are not equal by chance: each token would need 99 % certainty."""
 
 
 def look(results: Results) -> Seen | None:
@@ -30,8 +30,8 @@ DETECTOR = RunDetector(
     fault="infrastructure",
     description="Rollouts that have the text of an earlier repeat, to the letter.",
     meaning=(
-        "A cache or a fixed seed answers, or decoding is greedy: such repeats are no repeats, and the score "
-        "looks steadier than it is."
+        "A cache or a fixed seed answers, or decoding is greedy. Such repeats add nothing, and the score looks "
+        "more stable than it is."
     ),
     look=look,
 )

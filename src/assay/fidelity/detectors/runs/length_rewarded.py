@@ -49,8 +49,8 @@ DETECTOR = RunDetector(
     fault="unclear",
     description="Rewards that go with the length of outputs, among the repeats of a task.",
     meaning=(
-        "Where longer is better, a judge may be taken in by length; where it is worse, the model may lose "
-        "its way, or a limit cut it off unseen. Read the longest and the shortest."
+        "If longer is better, a judge may prefer length. If longer is worse, the model may lose its way, or a "
+        "hidden limit may cut it off. Read the longest and the shortest."
     ),
     look=look,
 )

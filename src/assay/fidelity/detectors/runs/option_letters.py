@@ -34,8 +34,8 @@ DETECTOR = RunDetector(
     fault="model",
     description="A letter that wrong answers choose more often than by chance.",
     meaning=(
-        "A model that guesses leans to a letter: with the options shuffled the score is fair, in the file's "
-        "order it may not be."
+        "A model that guesses prefers a letter. With shuffled options the score is fair; in the file's order it "
+        "may not be."
     ),
     look=look,
 )

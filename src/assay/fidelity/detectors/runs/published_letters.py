@@ -46,7 +46,7 @@ DETECTOR = RunDetector(
     fault="task",
     description="Wrong answers with the letter that the right option has in the data's file.",
     meaning=(
-        "The model seems to know the file and not the answers: its score may rest on memory. Compare with fresh tasks."
+        "The model seems to know the file and not the answers. Its score may come from memory: compare with new tasks."
     ),
     look=look,
 )

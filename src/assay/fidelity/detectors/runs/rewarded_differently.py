@@ -18,6 +18,8 @@ DETECTOR = RunDetector(
     name="same text, other reward",
     fault="verifier",
     description="Rollouts that have a text that got other rewards, too.",
-    meaning=("A verifier is a function of what it reads: look for a judge that samples, for randomness, for state."),
+    meaning=(
+        "A verifier should give the same reward for the same text: look for a sampling judge, randomness or state."
+    ),
     look=look,
 )

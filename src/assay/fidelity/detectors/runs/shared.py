@@ -11,11 +11,11 @@ from assay.fidelity.detectors.answers.reading import options_of
 from assay.fidelity.results.results import Cell, Results
 
 FEWEST_TASKS = 20
-"""Below so many tasks, no tendency is told from chance."""
+"""The fewest tasks that can show a tendency."""
 FAR = 4.0
-"""Standard errors from which on a tendency is told: below 1 in 10,000 by chance."""
+"""Standard errors from 0 that show a tendency. By chance: below 1 in 10,000."""
 LEAST_EXCESS = 0.10
-"""How much more often than by chance a letter has to be chosen."""
+"""The least excess of a letter over chance, as a share."""
 
 Wrong = tuple[int, list[str], str, list[Cell]]
 """(task's index, options, gold letter, wrong answers that are an option's letter)."""
@@ -41,7 +41,7 @@ def excess(cells: Sequence[Cell], letter: str, options: Sequence[str]) -> float:
 
 
 def z_of(values: Iterable[float]) -> float:
-    """How many standard errors the mean is from 0, the values being independent."""
+    """Returns the distance of the mean from 0 in standard errors, for independent values."""
     array = np.asarray(values, dtype=np.float64)
     spread = math.sqrt(float((array**2).sum()))
     return float(array.sum()) / spread if spread else 0.0

@@ -7,6 +7,6 @@ DETECTOR = RolloutDetector(
     name="steps used up",
     fault="model",
     what="were stopped by the number of model calls that a rollout may make",
-    meaning="Where many are on their way to a solution, allow more steps.",
+    meaning="If many of them come near a solution, allow more steps.",
     spot=lambda one: stopped_by(one, "steps"),
 )

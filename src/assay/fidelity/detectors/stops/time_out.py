@@ -7,6 +7,6 @@ DETECTOR = RolloutDetector(
     name="time-out",
     fault="infrastructure",
     what="were stopped by the time that a rollout or its tools may take",
-    meaning="How fast a server is decides then over the score. Allow more time, or find out what is slow.",
+    meaning="The speed of a server then decides the score. Allow more time, or find out what is slow.",
     spot=lambda one: stopped_by(one, "wall_time", "tool_time"),
 )

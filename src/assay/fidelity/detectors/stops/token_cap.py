@@ -17,8 +17,8 @@ DETECTOR = RolloutDetector(
     fault="model",
     what="reached the token cap",
     meaning=(
-        "Cut off, they score what there was. Where the cap is the benchmark's or the server's and not the "
-        "model's own running on, raise max_output_tokens and run again."
+        "The score is that of the text before the cap. If the cap is too low for the model, raise "
+        "max_output_tokens and run again."
     ),
     spot=_spot,
 )

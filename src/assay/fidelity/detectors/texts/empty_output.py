@@ -15,8 +15,6 @@ DETECTOR = RolloutDetector(
     name="empty output",
     fault="infrastructure",
     what="ended with nothing written",
-    meaning=(
-        "A server may have dropped the text, or a parser or a stop sequence taken all of it: look at the raw response."
-    ),
+    meaning=("A server, a parser or a stop sequence may have removed the text: look at the raw response."),
     spot=_spot,
 )

@@ -8,7 +8,7 @@ def _spot(one: ScoredRollout) -> str | None:
     cut_off = one.rollout.stop in ("token_cap", "tokens")
     for text in (*one.texts, *one.reasonings):
         if piece := loop(text, cut_off=cut_off):
-            return f"again and again: {excerpt(piece) or repr(piece[:20])}"
+            return f"repeats: {excerpt(piece) or repr(piece[:20])}"
     return None
 
 
@@ -17,8 +17,8 @@ DETECTOR = RolloutDetector(
     fault="model",
     what="say the same again and again",
     meaning=(
-        "Greedy decoding, a wrong chat template or a broken quantisation does that too: compare the sampling "
-        "with what the model's authors recommend."
+        "Greedy decoding, a wrong chat template or a broken quantisation can cause it: compare the sampling with "
+        "the recommendation of the model's authors."
     ),
     spot=_spot,
 )

@@ -1,20 +1,20 @@
-"""What a text shows by itself: that it loops, that it declines, that reasoning or a tool's call stands in it raw."""
+"""Patterns in a text: loops, refusals, raw reasoning, raw tool calls."""
 
 import re
 
 LOOP, DATA_LOOP = 300, 3000
-"""Characters that a repeated piece has to fill: prose, or the end of a text that was cut off; tables and lists of
-numbers, which may well have hundreds of equal rows."""
+"""The characters that a repeated piece has to fill: for prose, or the end of a text that was cut off; and for tables
+and lists of numbers, which may have hundreds of equal rows."""
 LEAST_REPEATS = 6
 LONGEST_PIECE = 2000
-"""A piece that repeats is at most so long."""
+"""The longest piece that is searched for."""
 STRIDE = 128
-"""So far apart are the places from which a loop is looked for, backwards: one that the text gets out of is found where
-it is so much longer."""
+"""The distance between two places from which loops are searched, backwards. A loop inside of a text has to be longer by
+this much."""
 _KEY = 24
-"""So many characters have to recur before a period is tried."""
+"""The characters that have to recur before a period is tried."""
 _PERIODS = 8
-"""So many periods are tried at one place."""
+"""The number of periods to try at one place."""
 
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
 _QUOTED = re.compile(r"\"[^\"\n]{0,300}\"|“[^”\n]{0,300}”")
@@ -59,10 +59,10 @@ _FRAMES = re.compile(r"[|\t{};]")
 
 
 def loop(text: str, *, cut_off: bool = False) -> str | None:
-    """The piece that a text says again and again, or `None`. Takes time linear in the text.
+    """Returns the piece that a text repeats, or None. Takes time linear in the text.
 
-    The piece has to stand at least six times without anything between and to fill 300 characters. Where it is a row
-    of a table, numbers, code or punctuation it has to fill 3,000, unless that is where the text was `cut_off`.
+    The piece has to occur at least six times in a row and to fill 300 characters. A row of a table, numbers, code or
+    punctuation has to fill 3,000, unless the text was `cut_off` there.
     """
     for end in range(len(text), LOOP - 1, -STRIDE):
         if found := _loop_before(text, end, cut_off=cut_off and end == len(text)):
@@ -71,7 +71,7 @@ def loop(text: str, *, cut_off: bool = False) -> str | None:
 
 
 def _loop_before(text: str, end: int, *, cut_off: bool) -> str | None:
-    """The piece that repeats up to a place in a text."""
+    """Returns the piece that repeats up to a place in a text."""
     last = end - _KEY
     before = end
     tried: list[str] = []
@@ -94,15 +94,15 @@ def _loop_before(text: str, end: int, *, cut_off: bool) -> str | None:
 
 
 def _is_prose(piece: str) -> bool:
-    """Whether a piece is a sentence rather than a row of a table, a list of numbers or code."""
+    """Returns whether a piece is a sentence, not a row of a table, a list of numbers or code."""
     words = len(_WORDS.findall(piece))
     return not _FRAMES.search(piece) and (words >= 4 or (words >= 2 and not _CELLS.search(piece)))
 
 
 def leak(text: str, prompt: str) -> str | None:
-    """The tag of reasoning that stands raw in a message, or `None`.
+    """Returns the tag of raw reasoning in a message, or None.
 
-    Tags in code and in quotes, and those that a sentence speaks of, are none; nor is one that the prompt asks for.
+    Tags in code, in quotes, in sentences about tags, and tags that the prompt asks for don't count.
     """
     if "<" not in text and "[" not in text and "◁" not in text:
         return None
@@ -116,13 +116,13 @@ def leak(text: str, prompt: str) -> str | None:
 
 
 def _raw(text: str, found: re.Match[str], prompt: str) -> bool:
-    """Whether a tag stands there for itself, and not as what a sentence is about."""
+    """Returns whether a tag is used as a tag, and not mentioned by a sentence."""
     before, after = text[max(0, found.start() - 20) : found.start()], text[found.end() : found.end() + 20]
     return found[0] not in prompt and not _MENTIONING.search(before) and not _MENTIONED.match(after)
 
 
 def declines(text: str) -> str | None:
-    """The sentence with which a message declines, or `None`. It has to begin with it, and to be short."""
+    """Returns the sentence with which a message declines, or None. The message has to begin with it and to be short."""
     said = text.strip()
     if not 0 < len(said.lstrip("*#> ")) <= _LONGEST_REFUSAL:
         return None
@@ -132,19 +132,19 @@ def declines(text: str) -> str | None:
 
 
 def raw_call(text: str) -> str | None:
-    """The mark of a tool's call that stands in a message as text, code and quotes left out, or `None`."""
+    """Returns the mark of a tool's call in a message as text, or None. Code and quotes don't count."""
     if "<" not in text and "[" not in text:
         return None
     found = _RAW_CALL.search(_QUOTED.sub("", _CODE.sub("", text)))
     return found[0] if found else None
 
 
-def tells_error(output: str) -> bool:
-    """Whether what a tool answered is an error: it begins as one. The word inside of an output is none."""
+def begins_as_error(output: str) -> bool:
+    """Returns whether a tool's output begins as an error."""
     return _TOOL_ERROR.match(output) is not None
 
 
 def excerpt(text: str, limit: int = 100) -> str:
-    """The text in one line, its end where it is longer than the limit."""
+    """Returns the text in one line; only its end if it is longer than the limit."""
     line = " ".join(text[-4 * limit :].split())
     return line if len(line) <= limit and len(text) <= 4 * limit else "…" + line[-limit:]

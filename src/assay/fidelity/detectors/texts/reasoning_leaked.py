@@ -4,7 +4,7 @@ from assay.fidelity.detectors.detector import RolloutDetector, ScoredRollout
 from assay.fidelity.detectors.texts.patterns import excerpt, leak
 
 COPIED = 200
-"""Reasoning of so many characters, word for word in a message, was not written twice."""
+"""The length of reasoning from which a verbatim copy in the message counts."""
 
 
 def _spot(one: ScoredRollout) -> str | None:
@@ -22,7 +22,7 @@ DETECTOR = RolloutDetector(
     fault="infrastructure",
     what="have reasoning in the message",
     meaning=(
-        "The verifier reads it as the answer. Set `reasoning` of the model server so that its tags are taken out."
+        "The verifier reads it as part of the answer. Set `reasoning` of the model server so that it splits the tags."
     ),
     spot=_spot,
 )

@@ -16,6 +16,6 @@ DETECTOR = RolloutDetector(
     name="refusal",
     fault="model",
     what="declined the task",
-    meaning="They score as wrong answers. Where the task is harmless, its wording may set off a filter.",
+    meaning="They score as wrong answers. If the task is harmless, its wording may trigger a filter.",
     spot=_spot,
 )
