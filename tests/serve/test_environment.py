@@ -28,7 +28,7 @@ from assay.gyms.nemo_gym.remote import RemoteEnvironment
 from assay.gyms.nemo_gym.rows import row_of
 from assay.model import Model, connect
 from assay.model.builtin.fixed import Fixed
-from assay.serve.environment import ServedEnvironment, aggregate
+from assay.serve.environment import ServedEnvironment, affordable, aggregate
 from assay.store import read_rollouts
 from assay.types import Failure, FunctionCall, FunctionCallOutput, Message, Request, Rollout, Score, Task, Tool, Turn
 from tests.commands import ENVIRONMENT, assay
@@ -291,6 +291,16 @@ def test_no_more_sessions_are_opened_than_there_is_room_for():
 
     with served(Counter(), most_sessions=1) as (url, _):
         asyncio.run(main(url))
+
+
+@pytest.mark.parametrize(("limit", "is_less"), [("268435456\n", True), ("max\n", False), (None, False)])
+def test_a_containers_memory_bounds_the_sessions_too(
+    limit: str | None, is_less: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("assay.serve.environment.CONTAINER_LIMIT", tmp_path / "memory.max")
+    if limit:
+        (tmp_path / "memory.max").write_text(limit)
+    assert (affordable() == 512) == is_less
 
 
 def test_sessions_are_left_for_less_long_where_they_are_many(monkeypatch: pytest.MonkeyPatch):

@@ -21,6 +21,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -43,11 +44,12 @@ from assay.serve.http import Callers, read_body
 from assay.types import Score, Task
 
 IDLE_S = 3600.0
-"""A session that nobody calls for so long is ended, sooner the fewer more sessions there is room for."""
+"""A session that nobody calls for so long is ended; sooner where many are open."""
 LEAST_IDLE_S = 600.0
 """How long a session is kept in any case: models think for minutes."""
 SESSION_BYTES = 128 * 2**10
-"""What a session of a small environment holds in memory."""
+"""What a session of a small environment holds in memory (office: 126 kB)."""
+CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 DEADLINE_S = 600.0
 """What a call of a tool, the opening of a session, and a verification may each take."""
 LAST_S = 5.0
@@ -87,7 +89,7 @@ class ServedEnvironment:
 
         `most_sessions` may be open at once: as many as a quarter of the machine's memory holds, if not given.
         """
-        self._most = most_sessions or _affordable()
+        self._most = most_sessions or affordable()
         self._deadline_s = deadline_s
         self._environment = environment = benchmark.environment
         self._roles = benchmark.roles
@@ -314,9 +316,12 @@ class ServedEnvironment:
         return endpoint
 
 
-def _affordable() -> int:
-    """How many small sessions a quarter of the machine's memory holds."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4 // SESSION_BYTES
+def affordable() -> int:
+    """How many small sessions a quarter of the machine's memory holds, or of the container's."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with suppress(OSError, ValueError):  # the file holds "max" where nothing limits the container
+        memory = min(memory, int(CONTAINER_LIMIT.read_text()))
+    return memory // 4 // SESSION_BYTES
 
 
 @asynccontextmanager
