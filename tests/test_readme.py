@@ -39,7 +39,8 @@ def test_every_setting_of_a_model_is_documented():
             continue  # the settings of a client
         loaded = convert(data, AssayToml, "docs/models.md")
         assert loaded.models or loaded.agents
-    documented = set(re.findall(r"^\| `([\w.]+)`", text, re.MULTILINE))
+    tables = re.findall(r"^\| key \|.*\n((?:\|.*\n)+)", text, re.MULTILINE)
+    documented = set(re.findall(r"^\| `([\w.]+)`", "".join(tables), re.MULTILINE))
     nested = {f"limits.{name}" for name in RateLimits.__struct_fields__}
     assert documented == {*Member.__struct_fields__, *nested} - {"limits"}
 
