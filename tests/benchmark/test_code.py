@@ -74,7 +74,14 @@ def test_what_verifiers_start_as_a_process_or_read_as_source_is_in_it(folder: Pa
     (folder / "rules/more.py").write_text("from assay.benchmark.verify import code, maths\n")
     found = score_code(load(str(folder)))
     verify = "assay/benchmark/verify"
-    for name in ("code/__init__.py", "code/candidate.py", "code/checker.py", "maths.py", "maths_worker.py"):
+    for name in (
+        "code/__init__.py",
+        "code/candidate.py",
+        "code/checker.py",
+        "maths/__init__.py",
+        "maths/reading.py",
+        "maths/worker.py",
+    ):
         assert f"{verify}/{name}" in found
     assert found["package math-verify"] == version("math-verify")
 
@@ -101,7 +108,7 @@ def test_a_package_outside_of_the_folder_is_in_it_from_its_top(folder: Path, mon
 @pytest.mark.parametrize(
     ("imports", "file"),
     [
-        ("from assay.environment.verify.maths import verify", "assay/benchmark/verify/maths_worker.py"),
+        ("from assay.environment.verify.maths import verify", "assay/benchmark/verify/maths/worker.py"),
         ("from assay.environment.verify import code", "assay/benchmark/verify/code/checker.py"),
         ("from assay.environment import tools", "assay/benchmark/tools.py"),
         ("from assay.benchmarks.mastermind.game import pegs", "assay/benchmarks/mastermind/game.py"),
@@ -149,9 +156,9 @@ def edit_grade(package: Path, folder: Path) -> str:
 
 
 def edit_worker(package: Path, folder: Path) -> str:
-    with (package / "benchmark/verify/maths_worker.py").open("a") as file:
+    with (package / "benchmark/verify/maths/worker.py").open("a") as file:
         file.write("# another verifier\n")
-    return "assay/benchmark/verify/maths_worker.py has changed"
+    return "assay/benchmark/verify/maths/worker.py has changed"
 
 
 def edit_checker(package: Path, folder: Path) -> str:

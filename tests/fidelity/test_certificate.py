@@ -447,7 +447,7 @@ def test_a_character_of_the_verifier_that_assay_brings_makes_it_expire(folder: P
     assert "Another code of Assay than this one computed it" in looked["certificate"]["reason"]
 
 
-@pytest.mark.parametrize("file", ["benchmark/verify/maths_worker.py", "benchmark/verify/code/checker.py"])
+@pytest.mark.parametrize("file", ["benchmark/verify/maths/worker.py", "benchmark/verify/code/checker.py"])
 def test_so_does_one_of_a_file_that_a_verifier_starts_as_a_process(maths: Path, tmp_path: Path, file: str):
     folder, option = maths / "profiles/p", ("--benchmark", maths / "sums")
     assert found(folder, name=str(maths / "sums")).verdict == "valid"

@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from assay.benchmark.verify import maths
 from assay.benchmark.verify.maths import Processes
+from assay.benchmark.verify.maths.reading import stated
 from assay.errors import VerifierError
 from assay.types import Score
 
@@ -52,6 +54,36 @@ ACCEPTED = [
     (r"\sin^2 x+\cos^2 x", "$1$"),
     ("5", "5 cm"),
     ("-3", "$-3$"),
+    (r"\frac{1}{25!}", r"\boxed{\frac{26}{26!}}"),
+    (r"6.63\times10^{-34}", r"\boxed{6.626\times10^{-34}}"),
+    ("10^{-9}", r"\boxed{1e-9}"),
+    ("0.333", r"\boxed{\frac13}"),
+    (r"\frac13", r"\boxed{0.333333}"),
+    ("3.14", r"\boxed{\pi}"),
+    ("9", r"\boxed{8} or rather \boxed {9}"),
+    (r"\sqrt{12}", "\u221a12"),
+    ("x^{10}", "x\u00b9\u2070"),
+    (r"\frac52", "\\boxed{2\u00bd}"),
+    (r"x \le 5", "The answer is x \u2264 5."),
+    ("7", "**Answer:** 7."),
+    ("7", "*7*"),
+    ("7", r"\boxed{{7}}"),
+    ("7", r"\boxed{\displaystyle 7\,}"),
+    ("3:2", "The ratio is 3:2."),
+    (r"8:30\text{ p.m.}", "8:30 PM"),
+    ("8:30", r"\boxed{08:30}"),
+    ("1F_{16}", r"\boxed{1f_{16}}"),
+    (r"1011_{\text{two}}", "1011\u2082"),
+    ("1011_2", "1011 base 2"),
+    ("12", r"\boxed{12_{10}}"),
+    ("x<5", r"\boxed{-2x>-10}"),
+    (r"(3,\infty)", r"\boxed{\{x \mid x > 3\}}"),
+    (r"x<-1 \text{ or } x>2", r"\boxed{(-\infty,-1)\cup(2,\infty)}"),
+    (r"(-\infty,-1)\cup(2,\infty)", r"\boxed{x<-1 \lor x>2}"),
+    ("[1,3]", r"\boxed{x \ge 1 \text{ and } x \le 3}"),
+    (r"\mathbb{R}", r"\boxed{x \in (-\infty,\infty)}"),
+    ("2x+3y=6", r"\boxed{y=2-\frac{2}{3}x}"),
+    (r"20\%", r"\boxed{20}"),
 ]
 REJECTED = [
     ("1/2", ""),
@@ -81,6 +113,23 @@ REJECTED = [
     ("7", "we get 7 or 8"),
     (r"\begin{pmatrix}1&2\\3&4\end{pmatrix}", r"$\begin{pmatrix}1&3\\2&4\end{pmatrix}$"),
     (r"\{1,2\}", "$3$"),
+    ("0", r"\boxed{10^{-9}}"),
+    (r"6.626\times10^{-34}", r"\boxed{6.63\times10^{-34}}"),
+    ("0.5", r"\boxed{0.46}"),
+    ("0.25", r"\boxed{0.251}"),
+    ("558.30", r"\boxed{558.31}"),
+    (r"\frac13", r"\boxed{0.33}"),
+    (r"10^{-20}x", r"\boxed{2\cdot10^{-20}x}"),
+    ("4,6", r"\boxed{4} and \boxed{6}"),
+    ("8:30", r"\boxed{4:15}"),
+    ("8:30", r"\boxed{8.5}"),
+    ("1:2:3", r"\boxed{1:2}"),
+    ("11", r"\boxed{1011_2}"),
+    ("1011_2", r"\boxed{11}"),
+    ("x_1", r"\boxed{x_2}"),
+    ("x^2+1=0", r"\boxed{x^2+2=0}"),
+    ("x<5", r"\boxed{2x>10}"),
+    (r"9\%", r"\boxed{0.09\%}"),
 ]
 
 
@@ -126,56 +175,62 @@ def test_a_gold_answer_that_cannot_be_read_is_an_error(gold: str):
     assert isinstance(error, VerifierError) and error.kind == "maths_gold" and "can't be read as maths" in str(error)
 
 
-def test_an_answer_that_never_ends_is_an_error_and_the_next_is_judged():
+def test_an_answer_that_never_ends_is_wrong_and_counted_and_the_next_is_judged():
     async def main(pool: Processes) -> None:
-        await pool.verify("1", "1")
-        with pytest.raises(VerifierError, match=r"could not be judged within 1\.\d s") as error:
-            await pool.verify("1", ENDLESS, deadline_s=1.0)
-        assert error.value.kind == "maths_deadline"
-        assert (await pool.verify("1", "1")).reward == 1
+        score = await pool.verify("1", ENDLESS, deadline_s=1.0)
+        assert (score.reward, score.metrics) == (0.0, {"undecided": 1.0}) and score.answer
+        assert await pool.verify("1", "2/2") == Score(reward=1.0, answer="1")
 
     asyncio.run(with_processes(main))
 
 
-def test_a_process_that_dies_over_an_answer_is_an_error_and_the_next_is_judged():
+def test_a_gold_answer_that_never_ends_is_an_error():
     async def main(pool: Processes) -> None:
-        await pool.verify("1", "1")
-        asked = asyncio.create_task(pool.verify("1", ENDLESS, deadline_s=30.0))
+        with pytest.raises(VerifierError, match="could not be judged within") as error:
+            await pool.verify(ENDLESS, "1", deadline_s=1.0)
+        assert error.value.kind == "maths_deadline"
+
+    asyncio.run(with_processes(main))
+
+
+def test_an_answer_whose_process_died_is_judged_by_another():
+    async def main(pool: Processes) -> None:
+        await pool.verify("1", "2/2")
+        asked = asyncio.create_task(pool.verify("1", ENDLESS, deadline_s=3.0))
         await asyncio.sleep(0.5)
-        os.kill(await asyncio.to_thread(newest_worker), signal.SIGKILL)
-        with pytest.raises(VerifierError, match="ended with code -9") as error:
-            await asked
-        assert error.value.kind == "maths_crash"
-        assert (await pool.verify("1", "1")).reward == 1
+        first = await asyncio.to_thread(newest_worker)
+        os.kill(first, signal.SIGKILL)
+        await asyncio.sleep(1.5)
+        assert await asyncio.to_thread(newest_worker) != first
+        assert (await asked).metrics == {"undecided": 1.0}
 
     asyncio.run(with_processes(main))
 
 
 def test_a_process_that_died_idle_is_replaced_unseen():
     async def main(pool: Processes) -> None:
-        await pool.verify("1", "1")
+        await pool.verify("1", "2/2")
         os.kill(await asyncio.to_thread(newest_worker), signal.SIGKILL)
         await asyncio.sleep(0.2)
-        assert (await pool.verify("1", "1")).reward == 1
+        assert (await pool.verify("1", "2/2")).reward == 1
 
     asyncio.run(with_processes(main))
 
 
 def test_what_waits_for_a_process_does_not_use_up_its_deadline():
     async def main(pool: Processes) -> None:
-        await pool.verify("1", "1")
+        await pool.verify("1", "2/2")
         slow = asyncio.create_task(pool.verify("1", ENDLESS, deadline_s=2.0))
         await asyncio.sleep(0)
-        assert (await pool.verify("1", "1", deadline_s=1.5)).reward == 1
-        with pytest.raises(VerifierError):
-            await slow
+        assert (await pool.verify("1", "2/2", deadline_s=1.5)).reward == 1
+        assert (await slow).metrics == {"undecided": 1.0}
 
     asyncio.run(with_processes(main))
 
 
 def test_closing_leaves_no_process():
     async def main(pool: Processes) -> None:
-        await pool.verify("1", "1")
+        await pool.verify("1", "2/2")
         worker = await asyncio.to_thread(newest_worker)
         await asyncio.to_thread(pool.close)
         assert not await asyncio.to_thread(Path(f"/proc/{worker}").exists)
@@ -223,3 +278,48 @@ def newest_worker() -> int:
 def started(pid: int) -> int:
     """When a process started, in ticks. Process ids begin anew, so the highest need not be the newest."""
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+
+
+def test_a_rational_answer_is_counted_alike_however_it_is_written():
+    said = [
+        r"\boxed{\frac{3}{4}}",
+        "0.75",
+        r"\boxed{x=0.750}",
+        r"\boxed{1/3}",
+        r"\boxed{\frac{2}{6}}",
+        "2/3",
+        "12.0",
+        r"\boxed{\sqrt{8}}",
+    ]
+    answers = [score.answer for score in judge(*[("5", text) for text in said]) if isinstance(score, Score)]
+    assert answers == ["0.75", "0.75", "0.75", "1/3", "1/3", "2/3", "12", r"\sqrt{8}"]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "piece",
+    [
+        *"a1 *_`${~.:",
+        "\n",
+        "\\boxed{",
+        "\\text{",
+        "answer is ",
+        "is ",
+        ": ",
+        "\u221a",
+        "\u00bd",
+        "\u00b2",
+        "1:",
+        "1e9 ",
+        "<answer>",
+        "$ ",
+        "\\,",
+    ],
+)
+def test_a_megabyte_of_anything_is_read_in_linear_time(piece: str):
+    def took(size: int) -> float:
+        started = time.process_time()
+        stated(piece * (size // len(piece)))
+        return time.process_time() - started
+
+    assert took(1_000_000) < 12 * max(took(250_000), 0.02)

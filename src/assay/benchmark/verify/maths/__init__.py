@@ -5,14 +5,18 @@ import atexit
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from assay.benchmark.verify.maths.reading import alike, reference, stated
 from assay.errors import UsageError, VerifierError
 from assay.types import Score
 
@@ -22,6 +26,11 @@ LONGEST = 20_000
 """Characters of a message that are judged: its end, where answers stand. math-verify's patterns take quadratic time."""
 
 
+PATIENCE = 10
+"""How many times as long as its processor time a second try may take."""
+Formula = tuple[str, bool]
+
+
 class Processes:
     """Judges as many answers at once as it has processes, started when needed: first, and after one had to die."""
 
@@ -29,52 +38,73 @@ class Processes:
         count = count or min(8, os.cpu_count() or 1)
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="maths")
         self._idle: SimpleQueue[_Process] = SimpleQueue()
+        self._lone = threading.Lock()
 
     async def verify(self, gold: str, text: str, *, deadline_s: float = 10.0) -> Score:
-        """1 where the message's answer equals the gold one as mathematics, else 0; the answer as LaTeX.
+        """1 where the message's answer equals the gold one as mathematics, else 0; the answer as LaTeX or a number.
 
         Both are LaTeX or plain: the last box of the message, else what follows "the answer is", else its last formula.
-        The deadline counts from when a process takes the answer up, not while it waits for one. Raises VerifierError
-        where the deadline passes, the process dies, or the gold answer can't be read; UsageError without math-verify.
+        The deadline counts from when a process takes the answer up, not while it waits for one. What can't be judged
+        by then is tried again, alone and by processor time: if it can't be judged then either, although the gold
+        answer can, it is a wrong answer, with the metric `undecided`. Raises VerifierError where the gold answer can't
+        be read or judged; UsageError without math-verify.
         """
-        return await asyncio.wrap_future(self._threads.submit(self._judge, gold, text[-LONGEST:], deadline_s))
+        expected, said = reference(gold), stated(text[-LONGEST:])
+        if expected[1] and said[1] and expected[0]:
+            same = expected[0] == said[0] or alike(expected[0], said[0])
+            if same is not None:
+                return Score(reward=float(same), answer=said[0][:1000] or None)
+        return await asyncio.wrap_future(self._threads.submit(self._judge, expected, said, deadline_s))
 
     def close(self) -> None:
         """Ends the processes, after what they are at."""
         self._threads.shutdown(cancel_futures=True)
         while not self._idle.empty():
-            self._idle.get().end()
+            self._idle.get().close()
 
-    def _judge(self, gold: str, text: str, deadline_s: float) -> Score:
+    def _judge(self, gold: Formula, said: Formula, deadline_s: float) -> Score:
         """Runs in a thread, of which there are no more than processes may be."""
         process = self._take()
+        question = {"gold": gold, "said": said, "deadline_s": deadline_s}
         try:
-            answer = process.ask({"gold": gold, "text": text, "deadline_s": deadline_s}, deadline_s)
-        except BaseException:
-            process.end()
-            raise
-        self._idle.put(process)
-        if "error" in answer:
-            raise VerifierError(f"maths_{answer['error']}", answer["message"])
-        return Score(reward=float(answer["right"]), answer=answer["answer"])
+            answer = process.ask(question, deadline_s)
+        except BaseException as error:
+            process.close()
+            if not isinstance(error, VerifierError):
+                raise
+        else:
+            self._idle.put(process)
+            if answer.get("error") != "resources":
+                return _score(answer)
+        return self._judge_alone(question, deadline_s)
+
+    def _judge_alone(self, question: dict[str, Any], deadline_s: float) -> Score:
+        """The score by a new process, one at a time, which has its processor time whatever else the machine does."""
+        question = {**question, "by_processor": True}
+        with self._lone, closing(_Process()) as process:
+            _score(process.ask({**question, "said": question["gold"]}, PATIENCE * deadline_s))
+            try:
+                return _score(process.ask(question, PATIENCE * deadline_s))
+            except VerifierError:
+                return Score(reward=0.0, metrics={"undecided": 1.0}, answer=question["said"][0][:1000])
 
     def _take(self) -> "_Process":
         try:
             while not (process := self._idle.get_nowait()).alive:
-                process.end()
+                process.close()
         except Empty:
             return _Process()
         return process
 
 
 class _Process:
-    """One process of `maths_worker`."""
+    """One process of `worker`."""
 
     def __init__(self) -> None:
         # Hashes decide the order in which sympy tries things: the same in every process. -P: the folder's modules
         # would stand before those of the standard library.
         self._process = subprocess.Popen(
-            [sys.executable, "-P", str(Path(__file__).with_name("maths_worker.py"))],
+            [sys.executable, "-P", str(Path(__file__).with_name("worker.py"))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -83,10 +113,10 @@ class _Process:
         try:
             ready = self._answer(START_S)
         except BaseException:
-            self.end()
+            self.close()
             raise
         if "error" in ready:
-            self.end()
+            self.close()
             raise UsageError(
                 f"maths answers need the package math-verify: {ready['message']}\n  pip install 'assay[maths]'"
             )
@@ -105,7 +135,7 @@ class _Process:
             raise self._died() from None
         return self._answer(deadline_s)
 
-    def end(self) -> None:
+    def close(self) -> None:
         self._process.kill()
         self._process.communicate()  # closes the pipes, and waits for the end
 
@@ -123,7 +153,16 @@ class _Process:
 
     def _died(self) -> VerifierError:
         self._process.kill()
-        return VerifierError("maths_crash", f"the process that judged it ended with code {self._process.wait()}")
+        code = self._process.wait()
+        if code == -signal.SIGPROF:
+            return VerifierError("maths_deadline", "could not be judged within its processor time")
+        return VerifierError("maths_crash", f"the process that judged it ended with code {code}")
+
+
+def _score(answer: dict[str, Any]) -> Score:
+    if "error" in answer:
+        raise VerifierError(f"maths_{answer['error']}", answer["message"])
+    return Score(reward=float(answer["right"]), answer=answer["answer"])
 
 
 _PROCESSES = Processes()
