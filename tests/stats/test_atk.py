@@ -62,6 +62,8 @@ def test_pass_at_k_is_unbiased():
 
 def majority_by_hand(answers, rewards, k):
     """Every k-subset, looked at one by one."""
+    wrong = {answer for answer, reward in zip(answers, rewards, strict=True) if reward < 1}
+    answers = [answer if answer is None or answer in wrong else "right" for answer in answers]
     values = []
     for subset in combinations(range(len(answers)), k):
         votes = {}
@@ -89,6 +91,8 @@ def test_maj_at_k_is_the_average_over_subsets(pairs, data):
 def test_maj_at_k_examples():
     assert maj_at_k([["4", "4", "5"]], [[1, 1, 0]], [3])[3] == 1
     assert maj_at_k([["4", "5"]], [[1, 0]], [2])[2] == 0.5  # a tie is shared
+    assert maj_at_k([["3/4", "0.75", "2", "2"]], [[1, 1, 0, 0]], [4])[4] == 0.5  # equal answers vote together
+    assert maj_at_k([["3/4", "0.75", "2"]], [[1, 1, 0]], [3])[3] == 1
     assert maj_at_k([["4", None, None]], [[1, 0, 0]], [3])[3] == 1  # silence is no vote
     assert maj_at_k([[None, None]], [[0, 0]], [2])[2] == 0
     assert maj_at_k([["4", "5", "5"], ["1", "1", "1"]], [[1, 0, 0], [1, 1, 1]], [3])[3] == 0.5

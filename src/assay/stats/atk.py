@@ -55,7 +55,8 @@ def maj_at_k(
     """By k, the mean over tasks of the reward of the answer that most of k attempts give, over all k-subsets.
 
     `answers[i][j]` is what attempt j at task i answered, None where it has no answer, and `rewards[i][j]` its reward.
-    Tied answers share the win. No answer is no vote; where none of the k answered, the reward is 0. Where one answer
+    Answers with full marks at all times are one answer, for the verifier finds them equal: 3/4 and 0.75. Tied answers
+    share the win. No answer is no vote; where none of the k answered, the reward is 0. Where one answer
     was rewarded differently at different times, its mean reward counts. Tasks with fewer than k attempts are left out.
 
     Exact where no task has more than EXACT attempts. Above that the subsets are drawn, the same ones each time: DRAWS
@@ -70,6 +71,7 @@ def maj_at_k(
     most = max(len(row) for row in answers)
     if min(ks, default=1) < 1 or max(ks, default=0) > most:
         raise ValueError(f"k = {ks}; expected 1 <= k <= {most}, the most attempts at a task")
+    answers = [_alike(*task) for task in zip(answers, rewards, strict=True)]
     if most > EXACT:
         return _by_drawing(answers, rewards, ks)
     found: dict[int, float] = {}
@@ -78,6 +80,13 @@ def maj_at_k(
         kept = [_expected(alike, silent, k) for made, alike, silent in groups if made >= k]
         found[k] = sum(kept) / len(kept)
     return found
+
+
+def _alike(answers: Sequence[Hashable | None], rewards: Sequence[float]) -> list[Hashable | None]:
+    """The answers of a task, with the first one that always has full marks in the place of all of those."""
+    less = {answer for answer, reward in zip(answers, rewards, strict=True) if reward < 1}
+    right = next((answer for answer in answers if answer is not None and answer not in less), None)
+    return [answer if answer is None or answer in less else right for answer in answers]
 
 
 def _groups(answers: Sequence[Hashable | None], rewards: Sequence[float]) -> tuple[tuple[tuple[int, float], ...], int]:

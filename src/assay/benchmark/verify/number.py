@@ -119,9 +119,11 @@ def same(got: Number | None, gold: Number | None, *, absolute: float | str = 0, 
 
 
 def written(value: Number) -> str:
-    """The number in plain digits, without zeros after the last decimal; a fraction as 3/4."""
+    """The number in plain digits, without zeros after the last decimal; as 1/3 where it has no end."""
     if isinstance(value, Fraction):
-        return str(value)
+        if 10**12 % value.denominator or abs(value.numerator) >= 10**15:
+            return str(value)
+        value = Decimal(value.numerator) / value.denominator
     text = format(value, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
 

@@ -4,7 +4,9 @@ import math
 import re
 import unicodedata
 
-from assay.benchmark.verify.text import boxed, plain
+from assay.benchmark.verify.markup import OTHER_SCRIPTS, boxed
+from assay.benchmark.verify.phrases import ANSWER, IS
+from assay.benchmark.verify.text import plain
 
 _SIGNS = {
     sign: latex if latex.startswith("^") else f"{latex} "
@@ -23,7 +25,6 @@ _LATEX = str.maketrans(_SIGNS)
 _DIGITS = str.maketrans("⁺⁻⁰¹²³⁴⁵⁶⁷⁸⁹₀₁₂₃₄₅₆₇₈₉", "+-01234567890123456789")
 _RAISED, _LOWERED = re.compile("[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+"), re.compile("[₀-₉]+")
 _ROOT = re.compile(r"√ ?(\d++(?:\.\d++)?|[a-zA-Z]|\{[^{}]{0,99}\}|\([^()]{0,99}\))")
-_OTHER_BOX = re.compile(r"\\(?:boxed|fbox|framebox)\s*+\{")
 _TAGGED = re.compile(r"<answer>(.{0,2000}?)</answer>", re.DOTALL | re.IGNORECASE)
 _MONEY = re.compile(r"\\text ?\{ ?\\?\$ ?\}|\\\$")
 _AROUND = [("__", "__"), ("_", "_"), ("`", "`"), ("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("{", "}")]
@@ -32,11 +33,16 @@ _LAYERS = 10
 _SIZE = re.compile(r"\A\\(?:displaystyle|textstyle|normalsize|[Ll]arge|LARGE|[Hh]uge|boldsymbol|bf|rm)(?![a-zA-Z])\s*+")
 _DELIMITED = re.compile(r"\$|\\\(|\\\[")
 _WORD = re.compile(
-    r"(?<![\\a-zA-Z])(?:(?!base(?![a-zA-Z]))[a-zA-Z]{3,}|(?:[Ss]o|[Ww]e|[Ii][tsfn]|to|of|[Aa]s|[Bb]y|be)(?![a-zA-Z]))"
+    rf"[{OTHER_SCRIPTS}]|(?<![\\a-zA-Z])"
+    r"(?:(?!base(?![a-zA-Z]))[a-zA-Z]{3,}|(?:[Ss]o|[Ww]e|[Ii][tsfn]|to|of|[Aa]s|[Bb]y|be)(?![a-zA-Z]))"
 )
+_UNIT = re.compile(rf"(?<=[\d}}]) ?[{OTHER_SCRIPTS}]{{1,20}}\Z")
+"""A unit in another script, right behind a number."""
 _BOLD = re.compile(r"(?<![\w)*])\*\*([^*\n]{1,200})\*\*(?![\w(*])")
 _TERM = re.compile(r"(?<!\S)(\S*[\\^]\S*?)([.,;]?)(?!\S)")
-_STATED = re.compile(r"\banswer(?: is|:)(?!\w)[ *:=]{0,6}+([^\n]{1,200}+)", re.IGNORECASE)
+_STATED = re.compile(rf"{ANSWER} ?{IS}[ *:=]{{0,6}}+([^\n]{{1,200}}+)", re.IGNORECASE)
+_FIRST = re.compile(r"(\$[^$]++\$|\\\([^\n]*?\\\))(?! ?(?:,|and\b|or\b|\$)).*", re.DOTALL)
+"""A formula, and what is said after it: further formulas would be part of the answer."""
 _LAST = re.compile(r"(?:\bis|\bare|:) ((?:[^\n:]|:(?! )){1,200}+)\s*+\Z")
 _POWER_OF_TEN = re.compile(r"(?<![\w.])(\d+\.\d+|1|\d+(?=[eE][-+]?\d\d))[eE]([-+]?\d{1,3})(?![\w.^])")
 
@@ -59,7 +65,12 @@ def stated(text: str) -> tuple[str, bool]:
     box = boxed(text)
     if box is not None:
         return bare(box), True
-    places = [*_TAGGED.findall(text)[-1:], text, *_STATED.findall(text)[-1:], *_LAST.findall(text)[-1:]]
+    places = [
+        *_TAGGED.findall(text)[-1:],
+        text,
+        *[_FIRST.sub(r"\1", one) if one[0] in "$\\" else one for one in _STATED.findall(text)[-1:]],
+        *_LAST.findall(text)[-1:],
+    ]
     for place in map(bare, places):
         if not _prose(place):
             return place, True
@@ -82,7 +93,7 @@ def latex(text: str) -> str:
         text = _LOWERED.sub(lambda lowered: f"_{{{lowered[0].translate(_DIGITS)}}}", text)
         text = plain(_ROOT.sub(r"\\sqrt{\1}", text).translate(_LATEX))
     text = _POWER_OF_TEN.sub(r"\1\\times10^{\2}", text)
-    return _MONEY.sub("", _OTHER_BOX.sub(r"\\boxed{", text))
+    return _MONEY.sub("", text)
 
 
 def bare(text: str) -> str:
@@ -90,6 +101,7 @@ def bare(text: str) -> str:
     for _ in range(_LAYERS):
         before, text = text, _SIZE.sub("", text.strip(), count=1)
         text = text.removesuffix("\\!").removesuffix("\\quad").strip("*").rstrip(" \t\r\n.,;:~*。").rstrip("\\")
+        text = _UNIT.sub("", text)
         for left, right in _AROUND:
             inner = text[len(left) : -len(right)]
             if text.startswith(left) and text.endswith(right) and _closed(inner, left, right):
