@@ -41,7 +41,7 @@ def failures_gate(reviews: Mapping[str, ReviewState], findings: Sequence[Finding
         standing or any(found.sample for found in reviews.values())
     ):
         sampled = _plural(sum(found.sample for found in reviews.values()), "sampled failure")
-        waiting = f"{sampled} and {_plural(len(standing), 'finding')}"
+        waiting = f"{sampled} and {_plural(len(standing), 'finding')}" if standing else sampled
         reason = f"Nobody has read failures yet: {waiting} wait in `assay review`."
         return Gate("failures", "not run", reason, numbers, _unread(reviews))
     for fault, remedy in (("verifier", "correct it and rescore"), ("infrastructure", "correct it and run those again")):
