@@ -116,7 +116,8 @@ def test_a_clean_benchmark_gives_no_finding(tmp_path: Path, text: str):
         assert findings == {}
     assert not result.failed
     assert [one.name for one in result.checks] == [
-        *("tasks", "digests", "duplicates", "prompts", "leaks", "gold", "verifier"),
+        *("tasks", "digests", "duplicates", "prompts", "leaks", "published", "card"),
+        *("gold", "verifier"),
         *("determinism", "isolation", "tools", "time"),
     ]
 
@@ -248,6 +249,23 @@ def test_sessions_that_all_fail_are_no_evidence(tmp_path: Path):
         "time",
     }
     assert "seed_session answered 403" in found(result)["tools"].reason
+
+
+def test_published_toml_and_the_card_are_read_before_anything_is_run(tmp_path: Path):
+    folder = tmp_path / "mine"
+    assert verdicts(checked(folder, QA))["published"] == verdicts(checked(folder, QA))["card"] == "not run"
+    (folder / "published.toml").write_text("original = true\n")
+    (folder / "README.md").write_text("| tasks | 5, capitals |\n| repeats | 2 |\n")
+    result = checked(folder, QA)
+    assert (verdicts(result)["published"], verdicts(result)["card"]) == ("pass", "pass")
+    (folder / "README.md").write_text("| tasks | 1,005 |\n| repeats | 2 |\n")
+    (folder / "published.toml").write_text("original = 1\n")
+    result = checked(folder, QA)
+    assert "says 1,005 tasks, and the benchmark has 5" in found(result)["card"].reason
+    assert "published.toml" in found(result)["published"].reason
+    code, _, err = assay("profile", "./mine", "--models", "gold", "--out", "p", cwd=tmp_path)
+    assert code == 2 and "published.toml" in err
+    assert not (tmp_path / "p").exists(), "nothing was run"
 
 
 def test_tasks_that_are_nearly_the_same_are_named_and_left_to_a_reader(tmp_path: Path):

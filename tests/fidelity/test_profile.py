@@ -14,7 +14,7 @@ from assay.collect.collect import Interruption
 from assay.config import Member, Suite, load_suite
 from assay.errors import DigestMismatch, InputError
 from assay.fidelity.gates import GATE_ORDER
-from assay.fidelity.profile import ProfilePlan, compute, profile
+from assay.fidelity.profile import ProfilePlan, compute, profile, read_plan
 from assay.fidelity.results.results import read
 from assay.fidelity.results.summary import summarise, write
 from assay.fidelity.schema.profile import Plan, Profile
@@ -255,3 +255,62 @@ def test_strict_exits_3_where_a_gate_fails(tmp_path: Path):
     command = ["profile", "arithmetic", "--suite", "null.toml", "--repeats", "2"]
     assert assay(*command, cwd=tmp_path)[0] == 0
     assert assay(*command, "--strict", cwd=tmp_path)[0] == 3
+
+
+def test_a_profile_without_models_to_measure_hints_at_some(tmp_path: Path):
+    code, _, err = assay("profile", "office", "--models", "gold,null", "--repeats", "1", "--limit", "5", cwd=tmp_path)
+    assert code == 0 and "Next: assay profile office --suite SUITE, with models to measure" in " ".join(err.split())
+
+
+def test_guessing_is_refused_where_there_is_nothing_to_guess(tmp_path: Path):
+    code, _, err = assay("run", "office", "--model", "chance", cwd=tmp_path)
+    assert code == 2 and "benchmark office has nothing to guess" in err
+    assert not (tmp_path / "runs").exists()
+    code, _, err = assay("profile", "office", "--models", "gold,chance", "--out", "p", cwd=tmp_path)
+    assert code == 2 and "has nothing to guess" in err
+    assert not (tmp_path / "p").exists()
+
+
+QUIZ = """
+from assay.benchmark import Benchmark, Environment
+from assay.benchmark.verify.text import normalised
+from assay.types import Message, Task
+
+
+class Quiz(Environment):
+    name, version = "quiz", "1"
+
+    def tasks(self):
+        return [Task(id=f"t{n}", input=[Message(role="user", content=f"{n}?")], gold=f"answer {n}") for n in range(4)]
+
+    def verify(self, task, response):
+        return normalised(response, [task.gold])
+
+
+BENCHMARK = Benchmark(environment=Quiz(), repeats=2)
+"""
+
+
+def test_a_benchmark_named_by_its_path_is_found_from_any_directory(tmp_path: Path):
+    (tmp_path / "here/arithmetic").mkdir(parents=True)  # a folder with the name of a benchmark that ships
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "here/arithmetic/benchmark.py").write_text(QUIZ)
+    code, _, err = assay("profile", "./arithmetic", "--models", "gold", "--out", "p", cwd=tmp_path / "here")
+    assert code == 0, err
+    for command in (("report", "../here/p"), ("certify", "../here/p"), ("rescore", "../here/p", "--out", "q")):
+        code, _, err = assay(*command, cwd=tmp_path / "elsewhere")
+        assert code == 0, err
+    assert read_plan(tmp_path / "here/p").source == "../arithmetic"
+    assert assay("certify", "elsewhere/q", cwd=tmp_path)[0] == 0
+    code, out, err = assay("verify", "p/certificate.json", "--benchmark", "./arithmetic", cwd=tmp_path / "here")
+    assert code == 0 and out.startswith("valid: quiz 1"), err
+
+
+def test_four_tasks_are_too_few_for_an_interval(tmp_path: Path):
+    run = ("run", "arithmetic", "--model", "gold", "--repeats", "2")
+    code, out, err = assay(*run, "--limit", "4", "--out", "few", cwd=tmp_path)
+    assert code == 0, err
+    assert "too few tasks for an interval (4)" in out and " to " not in out
+    assert "too few" not in assay(*run, "--limit", "10", "--out", "enough", cwd=tmp_path)[1]
+    summary = write(tmp_path / "few")
+    assert summary.interval_run is summary.interval_task is None

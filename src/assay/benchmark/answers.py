@@ -42,7 +42,18 @@ class Null(_FromTasks):
 
 
 class Chance(_FromTasks):
-    """Guesses as somebody would who did not read the task; off topic where there is nothing to guess."""
+    """Guesses as somebody would who did not read the task; off topic where there is nothing to guess.
+
+    Raises UsageError where there is nothing to guess in any task.
+    """
+
+    def __init__(self, config: ModelConfig, environment: Environment | None = None) -> None:
+        super().__init__(config, environment)
+        if all(self._environment.guess(task, random.Random(0)) is None for task in self._tasks.values()):
+            raise UsageError(
+                f"benchmark {self._environment.name} has nothing to guess, so the model chance can't answer it; "
+                "expected another model, or a guess() in the environment"
+            )
 
     async def respond(self, request: Request) -> Response:
         task = self._tasks[request.task or ""]

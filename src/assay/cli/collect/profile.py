@@ -18,7 +18,7 @@ from assay.collect.collect import Interruption
 from assay.config import Suite, assay_toml, load_agent, load_suite, suite_of
 from assay.errors import UsageError
 from assay.fidelity.gates import applicable
-from assay.fidelity.profile import ProfilePlan, compute_with_results, read_plan
+from assay.fidelity.profile import ProfilePlan, compute_with_results, read_plan, source_of
 from assay.fidelity.profile import profile as make_profile
 from assay.fidelity.schema.profile import Profile
 from assay.report import findings
@@ -143,10 +143,13 @@ def advice(folder: Path, made: Profile) -> str | None:
     verdicts = {gate.name: gate.verdict for gate in applicable(made.gates, original=made.original)}
     if "fail" in verdicts.values():
         return None
+    source = shlex.quote(source_of(folder, read_plan(folder)))
+    if not made.review:
+        return f"Next: assay profile {source} --suite SUITE, with models to measure"
     if verdicts["failures"] != "pass":
         return f"Next: assay review {shlex.quote(str(folder))}"
     if verdicts.get("parity") == "not run":
-        return f"Next: assay parity {shlex.quote(made.benchmark.name)} --reference FILE"
+        return f"Next: assay parity {source} --reference FILE"
     return f"Next: assay certify {shlex.quote(str(folder))}"
 
 

@@ -12,7 +12,7 @@ from assay.cli.collect.profile import report
 from assay.cli.options import Code, Roles
 from assay.collect.collect import Interruption
 from assay.errors import UsageError
-from assay.fidelity.profile import read_plan
+from assay.fidelity.profile import read_plan, source_of
 from assay.fidelity.rescore.rescore import CHANGES, Change, RescorePlan, Rescoring
 from assay.fidelity.rescore.rescore import rescore as rescore_run
 from assay.fidelity.rescore.rescore_profile import rescore_profile
@@ -65,7 +65,7 @@ def rescore(
         raise UsageError("nothing to do: --processes and --concurrency have to be at least 1")
     code.apply()
     whole = (run / "plan.jsonl").exists()
-    source = benchmark or (read_plan(run).source if whole else read_record(run).benchmark)
+    source = benchmark or (source_of(run, read_plan(run)) if whole else read_record(run).benchmark)
     asked = RescorePlan(
         run=run,
         benchmark=_load(source, run, named=benchmark is not None),

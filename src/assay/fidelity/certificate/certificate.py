@@ -33,7 +33,7 @@ from assay.fidelity.gates import applicable
 from assay.fidelity.original import reference
 from assay.fidelity.original.parity import compare, verdict_of
 from assay.fidelity.original.published import Published, published_scores, published_toml
-from assay.fidelity.profile import Evidence, contenders_of, gather, read_plan
+from assay.fidelity.profile import Evidence, contenders_of, gather, read_plan, source_of
 from assay.fidelity.profile.build import known_gates, write
 from assay.fidelity.schema.evidence import Disagreement, Rung
 from assay.fidelity.schema.profile import Gate, ModelSummary, Plan, Profile
@@ -47,7 +47,7 @@ async def certify(folder: Path, *, benchmark: Benchmark | None = None, signed_by
     """
     check_evidence(folder)
     plan = read_plan(folder)
-    benchmark = benchmark or load(plan.source)
+    benchmark = benchmark or load(source_of(folder, plan))
     torn = [path for path in evidence_paths(folder) if path.endswith("l") and not ends_a_line(folder / path)]
     if torn:
         raise UsageError(f"{folder / torn[0]} ends within a line: give the same `assay profile` again to go on first")

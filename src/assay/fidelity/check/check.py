@@ -172,6 +172,8 @@ async def _read(benchmark: Benchmark, found: list[Task], portrait: Portrait | Ex
         tasks.duplicate_check(benchmark.environment, found),
         tasks.prompt_check(found),
         tasks.leak_check(found),
+        tasks.published_check(benchmark),
+        tasks.card_check(benchmark, found),
     ]
 
 

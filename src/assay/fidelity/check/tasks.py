@@ -8,9 +8,11 @@ from typing import Any
 import msgspec
 from msgspec import structs
 
-from assay.benchmark import Environment
+from assay.benchmark import Benchmark, Environment
 from assay.digest import digest, task_digest
+from assay.errors import InputError
 from assay.fidelity.check.alike import alike
+from assay.fidelity.original.published import published_scores
 from assay.fidelity.schema.profile import Check, Verdict
 from assay.types import InputImage, Message, Task
 
@@ -32,6 +34,8 @@ _PLACEHOLDER = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
+_STATED = re.compile(r"^\| *(tasks|repeats) *\| *([\d,]*\d)(?=[ ,;:|])", re.MULTILINE)
+"""A row of a card's table that begins with a number."""
 _MARK = r"(?:\banswer\W{0,4}(?:is|:|=)|\bgold\W{0,4}[:=]|\bsolution\W{0,4}[:=]|\#{4}|\\boxed\{)\W{0,4}"
 
 
@@ -162,6 +166,32 @@ def digest_check(tasks: Sequence[Task], again: Sequence[Task], elsewhere: Mappin
             ]
     remedy = "Draw from Random(a fixed seed), not from the global generator; sort what comes out of sets and folders."
     return judged("digests", wrong, "Loaded twice here and once in another process: the same tasks.", remedy)
+
+
+def published_check(benchmark: Benchmark) -> Check:
+    """Is published.toml as it should be? A profile reads it in the end."""
+    try:
+        facts = published_scores(benchmark)
+    except InputError as error:
+        return Check("published", "fail", str(error), remedy="docs/adding-a-benchmark.md says what stands in it.")
+    if facts is None:
+        return Check("published", "not run", "There is no published.toml, which the gates reproduced and parity need.")
+    return Check("published", "pass", f"published.toml has {len(facts.scores)} scores.")
+
+
+def card_check(benchmark: Benchmark, tasks: Sequence[Task]) -> Check:
+    """Does the card, README.md, say the numbers of tasks and repeats that the benchmark has?"""
+    path = benchmark.folder and benchmark.folder / "README.md"
+    if not path or not path.is_file():
+        return Check("card", "not run", "There is no README.md, which says what a reader of a score needs to know.")
+    stated = dict(_STATED.findall(path.read_text(encoding="utf-8", errors="replace")))
+    here = {"tasks": len(tasks), "repeats": benchmark.repeats}
+    wrong: dict[str, list[str]] = {
+        f"README.md says {said} {name}, and the benchmark has {here[name]:,}": []
+        for name, said in stated.items()
+        if int(said.replace(",", "")) != here[name]
+    }
+    return judged("card", wrong, "README.md says nothing else of the tasks and repeats.", "Correct README.md.")
 
 
 def judged(name: str, wrong: Mapping[str, Sequence[str]], passed: str, remedy: str) -> Check:

@@ -10,7 +10,7 @@ profiles/NAME/
 """
 
 from assay.fidelity.profile.build import compute, compute_with_results, profile_of
-from assay.fidelity.profile.evidence import Evidence, contenders_of, gather, read_plan
+from assay.fidelity.profile.evidence import Evidence, contenders_of, gather, read_plan, source_of, source_seen_from
 from assay.fidelity.profile.run import ProfilePlan, profile
 
 __all__ = [
@@ -23,4 +23,6 @@ __all__ = [
     "profile",
     "profile_of",
     "read_plan",
+    "source_of",
+    "source_seen_from",
 ]

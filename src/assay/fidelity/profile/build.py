@@ -24,6 +24,7 @@ from assay.fidelity.profile.evidence import (
     gather,
     read_plan,
     record_of,
+    source_of,
 )
 from assay.fidelity.results.contender import measured_models
 from assay.fidelity.results.results import Results
@@ -94,7 +95,7 @@ async def compute_with_results(
     Raises UsageError and InputError where there is no profile, and DigestMismatch where the benchmark has changed.
     """
     plan = read_plan(folder)
-    benchmark = benchmark or load(plan.source)
+    benchmark = benchmark or load(source_of(folder, plan))
     known = await known_gates(folder, plan, benchmark, again=again)
     evidence = gather(folder, plan, contenders_of(folder, plan), benchmark)
     return write(folder, evidence, known), {one.name: one.results for one in evidence.contenders}

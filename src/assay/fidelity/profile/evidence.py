@@ -1,6 +1,7 @@
 """What a profile is computed from, read from its folder: the one place of the room that reads."""
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -91,6 +92,23 @@ def changes(planned: BenchmarkRecord, now: BenchmarkRecord) -> list[str]:
         files = changed_files(planned.sources, now.sources) if planned.sources else ["it was made by an older Assay"]
         changed.append(f"the verifier's code: {', '.join(files)}")
     return changed
+
+
+def source_seen_from(folder: Path, benchmark: Benchmark) -> str:
+    """Returns how a profile in a folder names its benchmark: a path is the way from there, whatever the directory."""
+    prefix, colon, path = benchmark.source.rpartition(":")
+    if not (benchmark.origin and (Path(path).is_file() if colon else benchmark.origin.package is None)):
+        return benchmark.source
+    way = os.path.relpath(Path(path).resolve(), folder.resolve())
+    return f"{prefix}{colon}{way if way.startswith('.') else f'./{way}'}"
+
+
+def source_of(folder: Path, plan: Plan) -> str:
+    """Returns the name by which a profile's benchmark is found from the working directory."""
+    prefix, colon, path = plan.source.rpartition(":")
+    if not path.startswith(".") or not (folder / path).exists():
+        return plan.source
+    return f"{prefix}{colon}{os.path.join('.', os.path.relpath(folder / path))}"
 
 
 def changed_benchmark(folder: Path, benchmark: BenchmarkRecord, changed: list[str]) -> DigestMismatch:

@@ -12,13 +12,22 @@ from assay.benchmark import Benchmark
 from assay.collect.collect import Interruption, Tally
 from assay.collect.head import distribute
 from assay.collect.request import Collector
-from assay.collect.run import RunPlan, connect_roles, count_spent, hide_headers, tasks_of, versions
+from assay.collect.run import RunPlan, connect_roles, count_spent, hide_headers, model_of, tasks_of, versions
 from assay.config import LOOP, AgentConfig, Suite
 from assay.errors import BudgetSpent, NothingScored
 from assay.fidelity.gates import judge_benchmark
 from assay.fidelity.gates.floor import clears_floor
+from assay.fidelity.original.published import published_scores
 from assay.fidelity.profile.build import write
-from assay.fidelity.profile.evidence import changed_benchmark, changes, gather, read_contender, read_plan, record_of
+from assay.fidelity.profile.evidence import (
+    changed_benchmark,
+    changes,
+    gather,
+    read_contender,
+    read_plan,
+    record_of,
+    source_seen_from,
+)
 from assay.fidelity.results.contender import Contender, strongest
 from assay.fidelity.results.repeats import next_step
 from assay.fidelity.schema.profile import Gate, Plan, Profile
@@ -98,7 +107,10 @@ async def profile(
 def _check(asked: ProfilePlan) -> None:
     """Raises UsageError for what would end a model's run, now and not when its turn has come."""
     suite = asked.suite
+    published_scores(asked.benchmark)
     for name, member in suite.models.items():
+        if member.answers_tasks:
+            model_of(member, asked.benchmark)
         if asked.budget:
             asked.budget.check(member)
             count_spent(asked.budget, asked.folder / "runs" / name, member, suite.roles)
@@ -113,7 +125,7 @@ def _begin(asked: ProfilePlan, tasks: list[Task]) -> Plan:
     hidden = {name: hide_headers(member) for name, member in asked.suite.models.items()}
     roles = {name: hide_headers(config) for name, config in asked.suite.roles.items()}
     plan = Plan(
-        source=benchmark.source,
+        source=source_seen_from(asked.folder, benchmark),
         benchmark=record_of(benchmark, tasks),
         chance=benchmark.chance,
         suite=structs.replace(asked.suite, models=hidden, roles=roles),

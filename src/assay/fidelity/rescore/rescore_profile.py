@@ -10,7 +10,7 @@ from assay.collect.collect import Interruption, Tally
 from assay.collect.run import hide_headers, tasks_of, versions
 from assay.digest import digest
 from assay.errors import DigestMismatch, UsageError
-from assay.fidelity.profile import read_plan
+from assay.fidelity.profile import read_plan, source_seen_from
 from assay.fidelity.profile.evidence import record_of
 from assay.fidelity.rescore.rescore import RescorePlan, Rescoring, rescore
 from assay.fidelity.schema.profile import Plan
@@ -38,7 +38,7 @@ async def rescore_profile(
     plans = [
         structs.replace(
             line,
-            source=benchmark.source,
+            source=source_seen_from(folder, benchmark),
             benchmark=record,
             chance=benchmark.chance,
             suite=structs.replace(line.suite, roles=roles),

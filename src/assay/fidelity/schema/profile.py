@@ -65,7 +65,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     """Standard error over other tasks of the same kind."""
     interval_run: tuple[float, float] | None = None
     interval_task: tuple[float, float] | None = None
-    """95 % intervals that go with the two standard errors."""
+    """95 % intervals that go with the two standard errors; null where fewer than ten tasks have a score."""
     dependence: str | None = None
     """Why the repeats are not independent, so that `se_run` is wrong. Null where they seem independent."""
     repeats: int = 0
