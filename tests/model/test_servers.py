@@ -171,8 +171,25 @@ def test_a_call_that_groq_refuses_is_the_models_malformed_call(generation: str, 
     response = ask(stream(body)) if streamed else ask(json.dumps(body).encode(), status=400)
     expected = GENERATIONS[generation]
     assert response.status == "completed"
-    assert calls(response) == ([("call_0", *expected)] if expected else [])
+    assert calls(response) == ([("refused_1", *expected)] if expected else [])
     assert response.text == ("" if expected else generation)
+
+
+def test_a_call_that_litellm_cannot_read_is_the_models_malformed_call():
+    message = "Failed to parse tool call arguments for tool 'add' (Anthropic pass-through adapter). Error: Expecting "
+    message += 'value: line 1 column 7 (char 6). Arguments: {"a": '
+    body = {"type": "error", "error": {"type": "api_error", "message": message}}
+    response = ask(json.dumps(body).encode(), status=500, dialect="messages")
+    assert calls(response) == [("refused_1", "add", '{"a": ')]
+
+
+def test_a_call_that_does_not_fit_its_schema_is_one_of_the_tool_that_the_server_names():
+    message = (
+        "tool call validation failed: parameters for tool add did not match schema: errors: [`/a`: expected integer]"
+    )
+    error = {"message": message, "type": "invalid_request_error", "code": "tool_use_failed"}
+    body = {"error": {**error, "failed_generation": '{"a": "x"}'}}
+    assert calls(ask(json.dumps(body).encode(), status=400)) == [("refused_1", "add", '{"a": "x"}')]
 
 
 # ---- Contexts that overflow

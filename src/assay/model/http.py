@@ -74,6 +74,7 @@ _REPORTS = {
     "could not finish the message because max_tokens": "max_output_tokens",
     # Groq: https://github.com/groq/groq-typescript/issues/103
     "tool_use_failed": "malformed",
+    "failed to parse tool call arguments": "malformed",  # LiteLLM's /v1/messages
 }
 """Words of an error that tells what the model did: it reached the cap, or wrote a call that the server can't read."""
 _ANSWER = {
@@ -318,14 +319,16 @@ def _status_error(url: str, status: int, content: bytes, retry_after: str | None
         return ContextOverflow(message)
     retryable = status in _MAY_PASS and not any(mark in words.lower() for mark in _SPENT)
     error = ModelError(f"http_{status}", message, retryable=retryable, retry_after_s=_wait_s(retry_after))
-    return _reported(error, _error_in(content)) if status == HTTPStatus.BAD_REQUEST else error
+    return _reported(error, _error_in(content))
 
 
 def _reported(error: ModelError, fields: Any) -> ModelError:
     """The error, or what it says that the model did."""
     end = next((end for mark, end in _REPORTS.items() if mark in str(error).lower()), None)
     said: dict[str, Any] = fields if isinstance(fields, dict) else {}  # pyright: ignore[reportUnknownVariableType]
-    return ReportedAnswer(error, end, str(said.get("failed_generation") or "")) if end else error
+    # Groq has what the model wrote in a field, LiteLLM at the end of its message.
+    text = said.get("failed_generation") or str(said.get("message")).partition("Arguments: ")[2]
+    return ReportedAnswer(error, end, str(text)) if end else error
 
 
 def error_of(error: Any) -> ModelError:

@@ -1,7 +1,6 @@
 """Chat Completions, as vLLM, SGLang, llama.cpp, Ollama and most providers speak it."""
 
 import itertools
-import re
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,6 +22,7 @@ from assay.model.dialects.chat.wire import (
     wire_call,
 )
 from assay.model.dialects.ends import INCOMPLETE, end_of, incomplete_reason
+from assay.model.dialects.reported import reported
 from assay.model.dialects.settings import settings, without
 from assay.model.http import Endpoint, ReportedAnswer, error_of
 from assay.types import (
@@ -90,7 +90,7 @@ class Chat:
                 # Beside what looks like an answer, it says that there is none, or that it broke off.
                 raise error_of(error)
         except ReportedAnswer as answer:
-            return _reported(answer, request)
+            return reported(answer, request)
         if not wire.choices:
             raise ModelError("bad_response", "the completion has no choices", retryable=True)
         return self._response(wire, wire.choices[0], request)
@@ -349,29 +349,3 @@ def _thought(content: str | list[_Part] | None) -> str:
     if not isinstance(content, list):
         return ""
     return "\n".join(_text(part.thinking) or "" for part in content if part.thinking)
-
-
-def _reported(answer: ReportedAnswer, request: Request) -> Response:
-    """What the model did, where the server reports it as an error."""
-    if answer.end == "max_output_tokens":
-        return Response(output=[], status="incomplete", incomplete_reason=answer.end)
-    tool = next((tool.name for tool in request.tools if re.search(rf"\b{re.escape(tool.name)}\b", answer.text)), None)
-    if tool is None:
-        return Response(output=[thinking.message(answer.text)])
-    return Response(output=[*_calls([_ToolCall(_Function(tool, _arguments(answer.text)))], request.input)])
-
-
-class _Failed(Struct):
-    arguments: dict[str, Any] | None = None
-    parameters: dict[str, Any] | None = None
-
-
-def _arguments(text: str) -> str:
-    """The arguments in the text of a call that the server refused; all of the text where they can't be read."""
-    start, end = text.find("{"), text.rfind("}")
-    try:
-        call = msgspec.json.decode(text[start : end + 1], type=_Failed)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return text
-    found = call.arguments if call.arguments is not None else call.parameters
-    return text if found is None else msgspec.json.encode(found).decode()

@@ -20,8 +20,9 @@ from assay.model.dialects.messages.wire import (
     read_usage,
     thinking_blocks,
 )
+from assay.model.dialects.reported import reported
 from assay.model.dialects.settings import settings, without
-from assay.model.http import Endpoint, error_of
+from assay.model.http import Endpoint, ReportedAnswer, error_of
 from assay.types import (
     FunctionCall,
     InputImage,
@@ -68,8 +69,11 @@ class Messages:
             hint = "set sampling.max_output_tokens, such as --set sampling.max_output_tokens=16384"
             raise ModelError("bad_request", f"{message}; {hint}", retryable=False)
         # The API insists on the cap, so a request that doesn't fit can't be asked again without one.
-        content = await self._endpoint.ask("/messages", body, cap="max_tokens", needed=True)
-        return self._response(self._endpoint.decode(self._decoder, content))
+        try:
+            content = await self._endpoint.ask("/messages", body, cap="max_tokens", needed=True)
+            return self._response(self._endpoint.decode(self._decoder, content))
+        except ReportedAnswer as answer:
+            return reported(answer, request)
 
     def _body(self, request: Request) -> dict[str, Any]:
         config = self._config
