@@ -50,7 +50,7 @@ class Line(ToolSession):
 
     async def reply(self, response: Response) -> list[Item] | None:
         """What the caller says; `None` where the model has answered, or the caller hangs up."""
-        if told(response.text) is not None or not self._left:
+        if answer_in(response.text) is not None or not self._left:
             return None
         self._left -= 1
         # What the model says is what the caller hears: the roles are the other way round.
@@ -62,7 +62,7 @@ class Line(ToolSession):
         return [Message(role="user", content=answer.text)]
 
     async def score(self, turns: Sequence[Turn]) -> Score:
-        found = told(turns[-1].response.text)
+        found = answer_in(turns[-1].response.text)
         if found is None:
             return Score(reward=0.0)
         facts: dict[str, str] = self.task.data["facts"]
@@ -71,7 +71,7 @@ class Line(ToolSession):
         return Score(reward=float(right == len(facts)), metrics={"share": right / len(facts)}, answer=answer)
 
 
-def told(text: str) -> dict[str, Any] | None:
+def answer_in(text: str) -> dict[str, Any] | None:
     """The JSON object that a message gives; `None` where there is none."""
     for found in reversed(re.findall(r"\{[^{}]*\}", text)):
         try:
