@@ -98,9 +98,9 @@ async def propose(
     return proposals
 
 
-def unproposed(rollouts: Iterable[OpenRollout], said: Iterable[Remark], by: str) -> list[OpenRollout]:
+def unproposed(rollouts: Iterable[OpenRollout], remarks: Iterable[Remark], by: str) -> list[OpenRollout]:
     """Returns the rollouts without a proposal of this model, one for each content."""
-    known = {(one.model, one.content) for one in said if isinstance(one, Mark) and one.proposed and one.by == by}
+    known = {(one.model, one.content) for one in remarks if isinstance(one, Mark) and one.proposed and one.by == by}
     new = {(one.model, one.content): one for one in rollouts}
     return [one for place, one in new.items() if place not in known]
 
@@ -137,11 +137,11 @@ class JudgeAgreement:
         return kappa is not None and interval is not None and kappa >= TRUSTED and interval[0] >= TRUSTED_LOWER
 
 
-def judge_agreements(said: Iterable[Remark]) -> list[JudgeAgreement]:
+def judge_agreements(remarks: Iterable[Remark]) -> list[JudgeAgreement]:
     """Returns each judge's agreement with persons. Judges without a content that both marked are left out."""
     persons: dict[tuple[str, str], Fault] = {}
     judges: dict[str, dict[tuple[str, str], Fault]] = {}
-    for one in said:
+    for one in remarks:
         if isinstance(one, Mark):
             marks = judges.setdefault(one.by, {}) if one.proposed else persons
             marks[one.model, one.content] = one.fault

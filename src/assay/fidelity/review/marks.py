@@ -52,29 +52,29 @@ def read_remarks(folder: Path) -> list[Remark]:
     path = folder / "marks.jsonl"
     if not path.exists():
         return []
-    said: Iterator[Remark] = read_lines(path, Remark)  # pyright: ignore[reportArgumentType, reportUnknownVariableType]
-    return list(said)
+    remarks: Iterator[Remark] = read_lines(path, Remark)  # pyright: ignore[reportArgumentType, reportUnknownVariableType]
+    return list(remarks)
 
 
-def keep(folder: Path, said: Remark) -> None:
+def keep(folder: Path, remark: Remark) -> None:
     """Append a line. It is on the disk when this returns. Raises StoppedEarly where the disk is full."""
-    append_line(folder / "marks.jsonl", said)
+    append_line(folder / "marks.jsonl", remark)
 
 
-def persons(said: Iterable[Remark], model: str) -> dict[str, Mark]:
+def persons(remarks: Iterable[Remark], model: str) -> dict[str, Mark]:
     """Returns persons' marks of one model's rollouts by content; of two, the later. Proposals are left out."""
-    marks = (one for one in said if isinstance(one, Mark) and one.model == model and not one.proposed)
+    marks = (one for one in remarks if isinstance(one, Mark) and one.model == model and not one.proposed)
     return _latest((mark.content, mark) for mark in marks)
 
 
-def explanations(said: Iterable[Remark], model: str) -> dict[str, Explanation]:
+def explanations(remarks: Iterable[Remark], model: str) -> dict[str, Explanation]:
     """Returns persons' explanations of one model's findings, by detector; of two, the later."""
-    return _latest((one.detector, one) for one in said if isinstance(one, Explanation) and one.model == model)
+    return _latest((one.detector, one) for one in remarks if isinstance(one, Explanation) and one.model == model)
 
 
-def _latest(said: Iterable[tuple[str, R]]) -> dict[str, R]:
+def _latest(remarks: Iterable[tuple[str, R]]) -> dict[str, R]:
     """Returns the last remark on each content or detector, unless it is withdrawn."""
-    return {about: one for about, one in dict(said).items() if not one.withdrawn}
+    return {about: one for about, one in dict(remarks).items() if not one.withdrawn}
 
 
 def rollouts_at(run: Path, tasks: Collection[str], wanted: Callable[[Key], bool]) -> dict[Key, Rollout]:
@@ -94,9 +94,9 @@ def rollouts_at(run: Path, tasks: Collection[str], wanted: Callable[[Key], bool]
     return found
 
 
-def contents_of(run: Path, model: str, said: Iterable[Remark]) -> dict[Key, str]:
+def contents_of(run: Path, model: str, remarks: Iterable[Remark]) -> dict[Key, str]:
     """Returns the contents of the rollouts of all tasks with a person's mark. Raises InputError."""
-    tasks = {mark.task for mark in persons(said, model).values()}
+    tasks = {mark.task for mark in persons(remarks, model).values()}
     return {key: content(one) for key, one in rollouts_at(run, tasks, lambda _: True).items()} if tasks else {}
 
 
@@ -134,9 +134,9 @@ def bring(
         contents |= {(model, key): content(rollout) for key, rollout in found.items()}
     before = {digest(one) for one in read_remarks(folder)}
     whole = [_complete(one, contents, shares or {}, path, number) for number, one in given]
-    fresh = [said for said in whole if digest(said) not in before]
-    for said in fresh:
-        keep(folder, said)
+    fresh = [remark for remark in whole if digest(remark) not in before]
+    for remark in fresh:
+        keep(folder, remark)
     return fresh
 
 

@@ -74,7 +74,7 @@ def open_rollouts(run: Path, model: str, results: Results, keys: Iterable[Key]) 
 
 
 def review(
-    model: str, results: Results, said: Sequence[Remark], contents: Mapping[Key, str], sample: int = SAMPLE
+    model: str, results: Results, remarks: Sequence[Remark], contents: Mapping[Key, str], sample: int = SAMPLE
 ) -> ReviewState:
     """Returns how many of a model's failing rollouts are read, by the remarks in its profile.
 
@@ -83,7 +83,7 @@ def review(
     """
     fallen = failing(results)
     chosen = draw(fallen, sample)
-    marks = persons(said, model)
+    marks = persons(remarks, model)
     held = {key: structs.replace(marks[one], repeat=key[1]) for key, one in contents.items() if one in marks}
     faults = Counter(held[key].fault for key in chosen if key in held)
     return ReviewState(
@@ -93,7 +93,7 @@ def review(
         marked=faults.total(),
         faults={fault: faults[fault] for fault in get_args(Fault) if faults[fault]},
         marks=[held[key] for key in sorted(held)],
-        explained=list(explanations(said, model).values()),
+        explained=list(explanations(remarks, model).values()),
         unread=[RolloutRef(model, *key) for key in chosen if key not in held],
     )
 
@@ -111,7 +111,7 @@ def is_settled(finding: Finding, marks: Mapping[Key, Mark], explained: Iterable[
     return bool(keys) and all(key in marks and marks[key].fault == "model" for key in keys)
 
 
-def explains(said: Explanation, finding: Finding) -> bool:
+def explains(explanation: Explanation, finding: Finding) -> bool:
     """Returns whether an explanation is about this finding, and the finding has not become much larger."""
-    known = said.share is None or finding.count <= FAR_MORE * said.share * finding.of + FEW
-    return said.detector == finding.detector and known
+    known = explanation.share is None or finding.count <= FAR_MORE * explanation.share * finding.of + FEW
+    return explanation.detector == finding.detector and known
