@@ -72,6 +72,9 @@ def test_tasks_and_prompts_are_the_originals_to_the_byte(benchmark: Benchmark):
     ]
 
 
+@pytest.mark.parametrize(
+    "benchmark", ["cruxeval", pytest.param("math-l5", marks=pytest.mark.slow)], indirect=True, scope="module"
+)
 def test_every_recorded_judgement_agrees_and_every_published_score_comes_out(benchmark: Benchmark):
     stated = published_scores(benchmark)
     assert stated and [score.model for score in stated.scores] and len(stated.scores) == len(MODELS[benchmark.name])

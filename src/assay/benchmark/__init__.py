@@ -55,8 +55,6 @@ class Environment(ABC):
 
     name: str
     version: str
-    remark: str = ""
-    """A sentence on the tasks that `assay check` shows, such as how many are asked in another way than the rest."""
 
     async def ready(self) -> None:
         """Returns where all that sessions need is there, such as a sandbox. Raises UsageError: nothing has begun."""
@@ -124,6 +122,8 @@ class Defect:
     why: str
     tasks: tuple[str, ...] = ()
     """The ids that it concerns; none means all."""
+    incomparable: bool = False
+    """The original judges these tasks by chance, or has them in another form: parity leaves them out, and says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +152,11 @@ class Benchmark:
     defects: tuple[Defect, ...] = ()
     origin: Origin | None = None
     """Where it came from; None where it was made in Python."""
+
+    @property
+    def incomparable(self) -> frozenset[str]:
+        """The tasks that can't be compared with the original's, as `defects` declares."""
+        return frozenset(task for defect in self.defects if defect.incomparable for task in defect.tasks)
 
     @property
     def name(self) -> str:

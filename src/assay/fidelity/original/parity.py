@@ -54,6 +54,8 @@ from assay.types import Failure, Message, Outcome, Request, Response, Score, Tas
 
 SAME = 1e-6
 """Scores that differ by less are the same: a file may hold 0.333333 for a third."""
+MOST_LEFT_OUT = 0.05
+"""Share of the rows that may be left out as incomparable; beyond it the verifiers are not called identical."""
 AROUND = 24
 """Characters to quote on each side of the place where two texts differ."""
 REASONING = ("auto", "field", "tags", "none")
@@ -127,7 +129,7 @@ def _data(benchmark: Benchmark, tasks: Mapping[str, Task], reference: OriginalRe
     """Are the tasks the same? By their ids, by their gold answers, and by the data file's digest."""
     there = reference.rewards
     extra = [task for task in there if task not in tasks]
-    missing = [task for task in tasks if task not in there]
+    missing = [task for task in tasks if task not in there and task not in benchmark.incomparable]
     golds = dict.fromkeys((row.task, row.gold) for row in _ordered(tasks, reference) if row.gold is not None)
     wrong = [(task, gold) for task, gold in golds if gold.strip() != (tasks[task].gold or "").strip()]
     sha256, known = _file_digest(benchmark, file)
@@ -241,8 +243,9 @@ async def _verifiers(
     concurrency: int,
 ) -> Rung:
     """Do the same outputs get the same score? Each output is the model's answer in a normal rollout."""
-    known = _ordered(tasks, reference)
+    known = [row for row in _ordered(tasks, reference) if row.task not in benchmark.incomparable]
     rows = [row for row in known if row.output is not None]
+    left_out = sum(row.task in benchmark.incomparable for row in reference.rows)
     if not rows:
         return Rung(name="verifiers", verdict="not run", reason="The original's outputs were not given.")
     reasoning = str(reference.record.settings.get("reasoning", "auto"))
@@ -279,25 +282,40 @@ async def _verifiers(
         "disagree": len(differing),
         "failed": len(failed),
         "without_output": lacking,
+        "left_out": left_out,
         "reasoning": reasoning,
         **({} if otherwise is None else {"otherwise": otherwise}),
     }
+    verdict, reason = _verified(pairs, differing, failed, otherwise)
+    if left_out:
+        reason += f" {left_out:,} are left out: the benchmark declares that they can't be compared."
+    if lacking:
+        reason += f" {lacking:,} results came without an output."
+    if verdict == "identical" and (lacking or left_out > MOST_LEFT_OUT * len(known)):
+        verdict = "inconclusive"
+    return Rung(name="verifiers", verdict=verdict, reason=reason, numbers=numbers, disagreements=differing)
+
+
+def _verified(
+    pairs: Sequence[tuple[Row, Outcome]],
+    differing: Sequence[Disagreement],
+    failed: Sequence[Failure],
+    otherwise: int | None,
+) -> tuple[RungResult, str]:
+    """Returns what the judgements of the same outputs come to, and why."""
     if differing:
         first = differing[0]
-        reason = f"{len(differing):,} of {len(rows):,} outputs are scored otherwise, such as {first.task}'s: "
+        reason = f"{len(differing):,} of {len(pairs):,} outputs are scored otherwise, such as {first.task}'s: "
         reason += f"{first.there} there, {first.here} here."
         if failed:
             reason += f" Of these, the verifier failed on {len(failed):,}: {failed[0].message}."
-        return Rung(name="verifiers", verdict="different", reason=reason, numbers=numbers, disagreements=differing)
-    reason = f"{len(rows):,} outputs are scored alike by both verifiers."
-    if otherwise is not None:
-        reason = (
-            f"{len(rows):,} outputs are scored alike by the original's judgement, as it is written here. "
-            f"The benchmark's own verifier judges {otherwise:,} of them otherwise; see its card."
-        )
-    if lacking:
-        reason += f" {lacking:,} results came without an output."
-    return Rung(name="verifiers", verdict="inconclusive" if lacking else "identical", reason=reason, numbers=numbers)
+        return "different", reason
+    if otherwise is None:
+        return "identical", f"{len(pairs):,} outputs are scored alike by both verifiers."
+    return "identical", (
+        f"{len(pairs):,} outputs are scored alike by the original's judgement, as it is written here. "
+        f"The benchmark's own verifier judges {otherwise:,} of them otherwise; see its card."
+    )
 
 
 async def _outcome(benchmark: Benchmark, task: Task, row: Row, reasoning: str) -> Outcome:

@@ -293,6 +293,8 @@ def _cells(raw: dict[str, Any], columns: Mapping[str, str], file: Path, line: in
         if name == "task" and matched:
             continue
         value = _value(raw, columns.get(name, name), file, line, needed=name in NEEDED or name in columns)
+        if value is None and name == "output" and columns.get(name, name) in raw:
+            value = ""  # The content of a message without text, as OpenAI's API writes it.
         # In CSV what was not kept is an empty cell. An output may be empty too; a prompt and a gold answer are not.
         if value is not None and not (value == "" and name in ("prompt", "gold")):
             found[name] = value
