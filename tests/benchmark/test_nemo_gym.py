@@ -20,7 +20,7 @@ from assay.benchmark.verify.integer import integer
 from assay.collect.run import RunPlan, collect_run
 from assay.config import ModelConfig
 from assay.errors import InputError, UsageError
-from assay.fidelity.original.published import published
+from assay.fidelity.original.published import published_scores
 from assay.gyms.nemo_gym.interchange import export_run, export_tasks, import_nemo_gym
 from assay.gyms.nemo_gym.remote import RemoteEnvironment
 from assay.gyms.nemo_gym.rows import (
@@ -427,5 +427,5 @@ def test_published_toml_beside_an_imported_benchmark_is_read(tmp_path: Path):
     (tmp_path / "rows.jsonl").write_text(json.dumps(asked(USER, agent="sums_simple_agent")) + "\n")
     import_nemo_gym(tmp_path / "rows.jsonl", tmp_path / "made", url=NOBODY)
     (tmp_path / "made/published.toml").write_text("original = true\n")
-    facts = published(load(str(tmp_path / "made")))
+    facts = published_scores(load(str(tmp_path / "made")))
     assert facts is not None and facts.original
