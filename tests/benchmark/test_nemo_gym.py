@@ -62,6 +62,7 @@ from tests.nemo_gym import Gym, answering, row
 
 some = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 maybe = st.none() | some
+signed = st.none() | some.filter(bool)
 anything = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False, allow_infinity=False) | some,
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(some, inner, max_size=2),
@@ -77,7 +78,9 @@ parts = st.lists(
 )
 items = (
     st.builds(Message, role=st.sampled_from(["user", "system", "assistant"]), content=some | parts, id=maybe)
-    | st.builds(Reasoning, summary=st.lists(st.builds(SummaryText, some), max_size=1), encrypted_content=maybe, id=some)
+    | st.builds(
+        Reasoning, summary=st.lists(st.builds(SummaryText, some), max_size=1), encrypted_content=signed, id=some
+    )
     | st.builds(Reasoning, content=st.lists(st.builds(ReasoningText, some), max_size=2), id=maybe)
     | st.builds(FunctionCall, call_id=some, name=some, arguments=some, id=maybe, status=maybe)
     | st.builds(FunctionCallOutput, call_id=some, output=some | parts, id=maybe)
