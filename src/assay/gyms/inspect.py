@@ -434,10 +434,10 @@ def _number(scorer: str, value: Any) -> float:
     raise ValueError(f"the scorer {scorer} gave the value {value!r}; expected a number, or C, P, I or N")
 
 
-def _unused(name: str, taken: dict[str, float]) -> str:
+def _unused(name: str, metrics: dict[str, float]) -> str:
     """The name, numbered where a scorer before has the same."""
     number = 1
-    while (numbered := f"{name}{number}" if number > 1 else name) in taken:
+    while (numbered := f"{name}{number}" if number > 1 else name) in metrics:
         number += 1
     return numbered
 

@@ -55,29 +55,29 @@ def candidates(results: Mapping[str, Results]) -> list[Candidate]:
     ]
 
 
-def choose(found: Sequence[Candidate], profile: Profile, limit: int = LIMIT) -> list[Candidate]:
+def choose(rollouts: Sequence[Candidate], profile: Profile, limit: int = LIMIT) -> list[Candidate]:
     """Returns up to `limit` rollouts, in three groups in which models and categories take turns.
 
     First those that gates and marks name, some of each finding and one of each suspect task; then the others that
     findings name; then the others that fail.
     """
     first = {place(ref) for gate in profile.gates for ref in gate.rollouts}
-    first |= {place(mark) for found in profile.review.values() for mark in found.marks}
+    first |= {place(mark) for rollouts in profile.review.values() for mark in rollouts.marks}
     first |= {place(one.rollout) for finding in profile.findings for one in rollouts_to_read(finding)}
     later = {place(one.rollout) for finding in profile.findings for one in finding.spotted}
     suspects = {one.task for one in profile.suspects[:SUSPECTS]}
     # Of the last model that fails it: suites list the stronger ones later.
-    first |= set({one.task: place(one) for one in found if one.failing and one.task in suspects}.values())
+    first |= set({one.task: place(one) for one in rollouts if one.failing and one.task in suspects}.values())
     turns: Counter[tuple[int, str, str]] = Counter()
     ranks: list[tuple[int, int, int]] = []
-    for index, one in enumerate(found):
+    for index, one in enumerate(rollouts):
         rank = 0 if place(one) in first else 1 if place(one) in later else 2
         if rank == 2 and not one.failing:
             continue
         group = rank, one.model, one.category
         ranks.append((rank, turns[group], index))
         turns[group] += 1
-    return [found[index] for _, _, index in sorted(ranks)[: max(0, limit)]]
+    return [rollouts[index] for _, _, index in sorted(ranks)[: max(0, limit)]]
 
 
 @dataclass(frozen=True, slots=True)

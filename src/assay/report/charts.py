@@ -183,30 +183,30 @@ def absence(model: ModelSummary) -> str:
     return "no score"
 
 
-def repeats(found: Repeats | None, looks: Mapping[str, Look]) -> Spec | str:
+def repeats(needed: Repeats | None, looks: Mapping[str, Look]) -> Spec | str:
     """SD of avg@k against k with its upper bound, the line at one point, and the repeats that are set and needed."""
-    if found is None:
+    if needed is None:
         return (
             "Not computed: it needs an open model with at least two repeats of its tasks: `assay profile --repeats 4`."
         )
-    if not found.curve:
+    if not needed.curve:
         return "The profile holds no curve to draw."
-    labels = _labels(found)
-    ks = [k for k, *_ in found.curve] + list(labels)
+    labels = _labels(needed)
+    ks = [k for k, *_ in needed.curve] + list(labels)
     low, high = min(ks), max(ks)
     ticks = [2**power for power in range(math.ceil(math.log2(high)) + 1) if low <= 2**power <= high]
-    top = 1.05 * max([1.0, *(upper for *_, upper in found.curve)])
+    top = 1.05 * max([1.0, *(upper for *_, upper in needed.curve)])
     x_axis = {"title": "repeats, k", "values": ticks, "format": "d", "grid": False, "labelFlush": False}
     x = number("k", scale=linear(low, max(high, low + 1), type="log", base=2), axis=x_axis)
     y = number("sd", scale=linear(0, top), axis={"title": "SD of avg@k, in points", "tickCount": 5})
-    color = looks[found.model].color if found.model in looks else "var(--ink)"
+    color = looks[needed.model].color if needed.model in looks else "var(--ink)"
     tooltip = [tip("repeats", "k"), tip("SD, points", "sd", ".2f"), tip("at most", "upper", ".2f")]
     at_one, point = [{"sd": 1.0, "label": "1 point"}], {"y": y, "x": {"value": "width"}, "text": {"field": "label"}}
     return chart(
-        f"Standard deviation of avg@k of {found.model} against the number of repeats. At k = {found.k_set} it is "
-        f"{points(found.sd_run)} points, at most {points(found.sd_run_upper)}.",
+        f"Standard deviation of avg@k of {needed.model} against the number of repeats. At k = {needed.k_set} it is "
+        f"{points(needed.sd_run)} points, at most {points(needed.sd_run_upper)}.",
         260,
-        [{"k": k, "sd": sd, "upper": upper} for k, sd, upper in found.curve],
+        [{"k": k, "sd": sd, "upper": upper} for k, sd, upper in needed.curve],
         layer=[
             layer("area", {"x": x, "y": y, "y2": {"field": "upper"}}, color=color, opacity=0.18),
             layer("line", {"x": x, "y": y}, color=color, strokeWidth=2),
@@ -218,11 +218,11 @@ def repeats(found: Repeats | None, looks: Mapping[str, Look]) -> Spec | str:
     )
 
 
-def _labels(found: Repeats) -> dict[int, str]:
+def _labels(needed: Repeats) -> dict[int, str]:
     """What to write at which k. One label where several are the same k."""
-    names = {found.k_set: ["set"]}
-    upper = found.k_upper if found.k_upper != found.k_star else None
-    for k, word in ((found.k_star, "needed"), (upper, "needed to be sure")):
+    names = {needed.k_set: ["set"]}
+    upper = needed.k_upper if needed.k_upper != needed.k_star else None
+    for k, word in ((needed.k_star, "needed"), (upper, "needed to be sure")):
         if k is not None and k >= 1:
             names.setdefault(k, []).append(word)
     return {k: f"{' and '.join(words)}: {k}" for k, words in sorted(names.items())}

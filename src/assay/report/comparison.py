@@ -160,9 +160,9 @@ def shift(metric: str, value: float | None) -> str:
     return f"{plus}{text}" + (f"{THIN}%" if metric in RELATIVE else "")
 
 
-def interval(metric: str, found: Interval | None) -> str:
+def interval(metric: str, bounds: Interval | None) -> str:
     """The ends of an interval, with their signs."""
-    return NONE if found is None else f"{shift(metric, found.lower)} to {shift(metric, found.upper)}"
+    return NONE if bounds is None else f"{shift(metric, bounds.lower)} to {shift(metric, bounds.upper)}"
 
 
 def p_value(p: float | None) -> str:

@@ -85,8 +85,8 @@ def standing(profile: Profile) -> int:
 _UNREAD = ReviewState(failing=0, sample=0, marked=0)
 
 
-def _settled(finding: Finding, found: ReviewState) -> bool:
-    return is_settled(finding, {(mark.task, mark.repeat): mark for mark in found.marks}, found.explained)
+def _settled(finding: Finding, state: ReviewState) -> bool:
+    return is_settled(finding, {(mark.task, mark.repeat): mark for mark in state.marks}, state.explained)
 
 
 def _spotted(finding: Finding, positions: Positions) -> list[tuple[Sighting, int | None]]:
@@ -96,14 +96,14 @@ def _spotted(finding: Finding, positions: Positions) -> list[tuple[Sighting, int
     return ranked[:SHOWN]
 
 
-def notable_marks(found: ReviewState) -> list[tuple[Mark, int]]:
+def notable_marks(state: ReviewState) -> list[tuple[Mark, int]]:
     """Returns a model's marks that have a note or another fault than the model, one for each content.
 
     Each has the number of rollouts with this content.
     """
-    alike = Counter(mark.content for mark in found.marks)
+    alike = Counter(mark.content for mark in state.marks)
     first: dict[str, Mark] = {}
-    for mark in found.marks:
+    for mark in state.marks:
         first.setdefault(mark.content, mark)
     ranked = sorted(first.values(), key=lambda mark: mark.fault == "model")
     return [(mark, alike[mark.content]) for mark in ranked if mark.fault != "model" or mark.note]

@@ -64,21 +64,21 @@ def scores(models: Mapping[str, ModelSummary]) -> str:
     return f"{text} The next, {scored[1][1]}, scores {percent(scored[1][0])}."
 
 
-def repeats(found: Repeats | None) -> str:
+def repeats(needed: Repeats | None) -> str:
     """Returns the SD of the score at the present repeats, and the repeats that it needs."""
-    if found is None:
+    if needed is None:
         return ""
     text = (
-        f"At k = {found.k_set}, running {found.model} again moves its score by an SD of {points(found.sd_run)} points, "
-        f"at most {points(found.sd_run_upper)}."
+        f"At k = {needed.k_set}, running {needed.model} again moves its score by an SD of {points(needed.sd_run)} "
+        f"points, at most {points(needed.sd_run_upper)}."
     )
-    if found.k_star is None or found.k_upper is None:
+    if needed.k_star is None or needed.k_upper is None:
         return text
-    if found.k_upper <= found.k_set:
-        return f"{text} That is below one point: {found.k_upper} would be enough."
+    if needed.k_upper <= needed.k_set:
+        return f"{text} That is below one point: {needed.k_upper} would be enough."
     return (
-        f"{text} For an SD of one point it needs {plural(found.k_star, 'repeat')} by the estimate, "
-        f"{found.k_upper} to be sure."
+        f"{text} For an SD of one point it needs {plural(needed.k_star, 'repeat')} by the estimate, "
+        f"{needed.k_upper} to be sure."
     )
 
 

@@ -154,13 +154,13 @@ def _interval(
     return (max(0.0, low), min(1.0, high)) if bounded else (low, high)
 
 
-def with_drift(found: Estimate, se: float, rewards_TK: ArrayLike) -> Interval:
+def with_drift(estimate: Estimate, se: float, rewards_TK: ArrayLike) -> Interval:
     """Returns the 95 % interval over re-runs where repeats drift, `se` being the score's standard error with the drift.
 
     It is normal, and cut to the range of the rewards: a few repeats that differ much would give -48 to 148 %.
     """
     reach = normal_quantile(0.975) * se
-    low, high = found.score - reach, found.score + reach
+    low, high = estimate.score - reach, estimate.score + reach
     return (max(0.0, low), min(1.0, high)) if moments(rewards_TK).in_unit else (low, high)
 
 

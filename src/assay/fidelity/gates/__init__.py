@@ -40,9 +40,9 @@ async def judge_benchmark(benchmark: Benchmark, tasks: Sequence[Task]) -> list[G
     return [await rule.of_benchmark(benchmark, tasks) for rule in GATES if rule.of_benchmark]
 
 
-def judge(facts: Facts, known: Sequence[Gate]) -> list[Gate]:
+def judge(facts: Facts, computed: Sequence[Gate]) -> list[Gate]:
     """Returns all gates in their order: those in `known` as they are, the others computed from the facts."""
-    given = {gate.name: gate for gate in known}
+    given = {gate.name: gate for gate in computed}
     tests = {rule.name: test for rule in GATES if rule.test and (test := rule.test(facts))}
     facts = dataclasses.replace(facts, tests=correct(tests))
     made: list[Gate] = []

@@ -73,10 +73,10 @@ def failures_gate(reviews: Mapping[str, ReviewState], findings: Sequence[Finding
     return Gate("failures", "pass", _passed(reviews, findings, unclear), numbers, unclear[:SHOWN])
 
 
-def task_points(found: ReviewState) -> float:
+def task_points(state: ReviewState) -> float:
     """Returns the points by which faulty tasks could move the score: their share of the sample times the rate."""
-    share = found.faults.get("task", 0) / found.sample if found.sample else 0.0
-    return 100 * share * found.failing / found.made if found.made else 0.0
+    share = state.faults.get("task", 0) / state.sample if state.sample else 0.0
+    return 100 * share * state.failing / state.made if state.made else 0.0
 
 
 def _passed(reviews: Mapping[str, ReviewState], findings: Sequence[Finding], unclear: list[RolloutRef]) -> str:

@@ -30,9 +30,9 @@ def kinds_gate(contenders: Sequence[Contender], suite_kinds: set[str]) -> Gate:
             elif upper >= RATE_LIMIT:
                 unsure.append((c, what))
 
-    def words(found: list[tuple[Contender, str]]) -> str:
+    def words(pairs: list[tuple[Contender, str]]) -> str:
         return "; ".join(
-            f"{c.name} ({c.kind}): {what.replace('_', ' ')} {rates[c.name][what][0]:.1%}" for c, what in found
+            f"{c.name} ({c.kind}): {what.replace('_', ' ')} {rates[c.name][what][0]:.1%}" for c, what in pairs
         )
 
     shown = [

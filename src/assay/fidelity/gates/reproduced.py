@@ -7,7 +7,7 @@ from assay.fidelity.schema.evidence import Reproduced
 from assay.fidelity.schema.profile import Gate
 
 
-def reproduced_gate(found: Sequence[Reproduced], *, original: bool) -> Gate:
+def reproduced_gate(comparisons: Sequence[Reproduced], *, original: bool) -> Gate:
     """Does the original code give the published number?
 
     It passes if the original code gives each of them. It fails if the original code or the run here gives another.
@@ -26,19 +26,19 @@ def reproduced_gate(found: Sequence[Reproduced], *, original: bool) -> Gate:
             "repeats_stated": one.repeats_stated,
             "producible": one.producible,
         }
-        for one in found
+        for one in comparisons
     }
-    if not found:
+    if not comparisons:
         reason = (
             "This benchmark is the original: there is no other code that could have given a number."
             if original
             else "No score is published for any of these models: see `published` in the suite, and published.toml."
         )
         return Gate("reproduced", "not run", reason, numbers)
-    words = " ".join(f"{one.model}: {one.reason}" for one in found)
-    if any("different" in (one.verdict, one.here_verdict) for one in found):
+    words = " ".join(f"{one.model}: {one.reason}" for one in comparisons)
+    if any("different" in (one.verdict, one.here_verdict) for one in comparisons):
         return Gate("reproduced", "fail", words, numbers)
-    if all(one.verdict in ("identical", "equivalent") for one in found):
+    if all(one.verdict in ("identical", "equivalent") for one in comparisons):
         return Gate("reproduced", "pass", words, numbers)
     return Gate("reproduced", "inconclusive", words, numbers)
 

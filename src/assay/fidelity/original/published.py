@@ -214,27 +214,27 @@ def _reproduced(
     return made
 
 
-def _with_reference(made: Reproduced, score: PublishedScore, reference: OriginalResults, tasks: int) -> Reproduced:
+def _with_reference(result: Reproduced, score: PublishedScore, reference: OriginalResults, tasks: int) -> Reproduced:
     record = reference.record
     stated = {"subset": score.subset, "tasks": tasks} | score.settings
     theirs = record.settings | {"tasks": record.tasks}
     if unlike := differing(stated, theirs):
         reason = f"Not the published settings: {', '.join(unlike)}. The original code's results can't confirm it."
-        return structs.replace(made, reference_score=record.score, verdict="refused", reason=reason)
-    verdict, words, got = _answer(reference.rewards_TK(), score, made.margin, recorded=score.recorded)
+        return structs.replace(result, reference_score=record.score, verdict="refused", reason=reason)
+    verdict, words, got = _answer(reference.rewards_TK(), score, result.margin, recorded=score.recorded)
     reason = f"The original code gives {record.score:.2%} where {_percent(score)} was published: {words}."
     return structs.replace(
-        made,
+        result,
         verdict=verdict,
         reason=reason + _not_stated(stated, theirs, "Its results do"),
         reference_score=record.score,
         reference_se=got.se if got else None,
-        repeats=got.published_repeats if got else made.repeats,
+        repeats=got.published_repeats if got else result.repeats,
     )
 
 
 def _with_run(
-    made: Reproduced, score: PublishedScore, results: Results, record: RunRecord, tasks: int, *, recorded: bool
+    result: Reproduced, score: PublishedScore, results: Results, record: RunRecord, tasks: int, *, recorded: bool
 ) -> Reproduced:
     ours = run_settings(record) | {"tasks": len(results.tasks)}
     if unlike := differing({"tasks": tasks} | score.settings, ours):
@@ -242,14 +242,14 @@ def _with_run(
     elif results.owed:
         verdict, words = "inconclusive", f"{results.owed:,} rollouts are still owed"
     else:
-        verdict, words, _ = _answer(results.rewards_TK, score, made.margin, recorded=score.recorded and recorded)
+        verdict, words, _ = _answer(results.rewards_TK, score, result.margin, recorded=score.recorded and recorded)
     mean = _mean(results.rewards_TK)
-    reason = f"{made.reason} The run here gives {mean:.2%}: {words}." + _not_stated(score.settings, ours, "It does")
-    return structs.replace(made, here_score=mean, here_verdict=verdict, reason=reason)
+    reason = f"{result.reason} The run here gives {mean:.2%}: {words}." + _not_stated(score.settings, ours, "It does")
+    return structs.replace(result, here_score=mean, here_verdict=verdict, reason=reason)
 
 
-def _not_stated(stated: Mapping[str, Any], known: Mapping[str, Any], subject: str) -> str:
-    names = [name for name in stated if name not in known and name != "outputs"]
+def _not_stated(stated: Mapping[str, Any], settings: Mapping[str, Any], subject: str) -> str:
+    names = [name for name in stated if name not in settings and name != "outputs"]
     return f" {subject} not state {', '.join(names)}." if names else ""
 
 

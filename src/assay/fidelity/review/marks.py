@@ -157,21 +157,21 @@ def _read_given(path: Path) -> Iterator[tuple[int, _GivenMark | _GivenExplanatio
 
 
 def _complete(
-    given: _GivenMark | _GivenExplanation,
+    remark: _GivenMark | _GivenExplanation,
     contents: Mapping[tuple[str, Key], str],
     shares: Mapping[tuple[str, str], float],
     path: Path,
     number: int,
 ) -> Remark:
-    fields: dict[str, Any] = structs.asdict(given) | {"at": given.at.isoformat(timespec="seconds")}
-    if isinstance(given, _GivenExplanation):
-        if given.share is None:
-            fields["share"] = shares.get((given.model, given.detector))
+    fields: dict[str, Any] = structs.asdict(remark) | {"at": remark.at.isoformat(timespec="seconds")}
+    if isinstance(remark, _GivenExplanation):
+        if remark.share is None:
+            fields["share"] = shares.get((remark.model, remark.detector))
         return Explanation(**fields)
-    if given.content is UNSET:
-        place = given.model, (given.task, given.repeat)
+    if remark.content is UNSET:
+        place = remark.model, (remark.task, remark.repeat)
         if place not in contents:
-            got = f"{given.model} has no rollout of task '{given.task}' at repeat {given.repeat}"
+            got = f"{remark.model} has no rollout of task '{remark.task}' at repeat {remark.repeat}"
             raise InputError(path, number, got, "the task and repeat of a rollout in this profile")
         fields["content"] = contents[place]
     return Mark(**fields)

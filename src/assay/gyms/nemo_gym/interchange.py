@@ -107,11 +107,11 @@ def _gold_of(field: str, rows: Sequence[tuple[Task, Row]], file: Path) -> str:
     return f"{{{first}{''.join(f'[{name}]' for name in inner)}}}"
 
 
-def _dropped(asked: list[Row], shared: Row) -> list[str]:
+def _dropped(all_params: list[Row], shared: Row) -> list[str]:
     carried = {"input", "instructions", "tools", "text", *shared}
     counts = Counter(
         name
-        for params in asked
+        for params in all_params
         for name, value in params.items()
         if name not in carried and value is not None and value != _WITHOUT_EFFECT.get(name)
     )

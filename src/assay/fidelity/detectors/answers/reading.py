@@ -174,14 +174,14 @@ def _numbers(text: str, value: Number) -> Iterator[tuple[str, bool]]:
             yield found[0], operator is not None or _OPERATOR_AFTER.match(text, found.end()) is not None
 
 
-def _listed(text: str, found: re.Match[str]) -> bool:
+def _listed(text: str, match: re.Match[str]) -> bool:
     """Returns whether a number only numbers its line: small, at the start, with a point and words after it."""
     begins = (
-        len(found[0]) <= 2
-        and int(found["digits"]) <= MOST_STEPS
-        and not text[text.rfind("\n", 0, found.start()) + 1 : found.start()].strip("* #(")
+        len(match[0]) <= 2
+        and int(match["digits"]) <= MOST_STEPS
+        and not text[text.rfind("\n", 0, match.start()) + 1 : match.start()].strip("* #(")
     )
-    return begins and _LISTING.match(text, found.end()) is not None
+    return begins and _LISTING.match(text, match.end()) is not None
 
 
 def _words_at(text: str, marked: str | None, gold: str, prompt: str) -> str | None:

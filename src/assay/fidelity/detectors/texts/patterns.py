@@ -115,10 +115,10 @@ def leak(text: str, prompt: str) -> str | None:
     return next((found[0] for found in closed if _raw(bare, found, prompt)), None)
 
 
-def _raw(text: str, found: re.Match[str], prompt: str) -> bool:
+def _raw(text: str, match: re.Match[str], prompt: str) -> bool:
     """Returns whether a tag is used as a tag, and not mentioned by a sentence."""
-    before, after = text[max(0, found.start() - 20) : found.start()], text[found.end() : found.end() + 20]
-    return found[0] not in prompt and not _MENTIONING.search(before) and not _MENTIONED.match(after)
+    before, after = text[max(0, match.start() - 20) : match.start()], text[match.end() : match.end() + 20]
+    return match[0] not in prompt and not _MENTIONING.search(before) and not _MENTIONED.match(after)
 
 
 def declines(text: str) -> str | None:
