@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 
 from assay.config import (
+    AssayToml,
+    Member,
     ModelConfig,
     Settings,
     Suite,
@@ -11,6 +13,7 @@ from assay.config import (
     load_model,
     load_suite,
     override,
+    path_name,
     read_toml,
     suite_of,
     suites,
@@ -230,3 +233,28 @@ def test_a_shipped_suite_is_found_as_the_tree_shows_it(tmp_path: Path, monkeypat
     assert load_suite("suites/embedded.toml") == load_suite("embedded")
     with pytest.raises(UsageError, match="can't be read"):
         load_suite("suites/embeded.toml")
+
+
+@pytest.mark.parametrize("name", ["..", "../x", "a/../b", "/etc/x", "a//b", "a/", "a\nb", "", "x" * 201])
+def test_a_name_that_would_be_a_folder_elsewhere_is_refused(name: str):
+    with pytest.raises(UsageError, match="can't be a folder's"):
+        path_name(name)
+    own = AssayToml(models={name: ModelConfig(dialect="chat", base_url="http://127.0.0.1:1")})
+    with pytest.raises(UsageError, match="can't be a folder's"):
+        load_model(name, own=own)
+
+
+def test_a_slash_in_a_models_name_becomes_two_dashes_wherever_it_enters():
+    own = AssayToml(models={"Qwen/Qwen3-4B": ModelConfig(dialect="null")})
+    assert load_model("Qwen/Qwen3-4B", own=own)[0] == "Qwen--Qwen3-4B"
+    assert load_model("chat:Qwen/Qwen3-4B", "http://127.0.0.1:1")[0] == "Qwen--Qwen3-4B"
+    assert load_model("chat:/models/Qwen3-4B/", "http://127.0.0.1:1")[0] == "models--Qwen3-4B"
+    member = Member(dialect="null", role="open", kind="instruct")
+    made = Suite(name="a/b", models={"Qwen/Qwen3-4B": member, "x": member}, order=[("x", "Qwen/Qwen3-4B")])
+    assert (made.name, list(made.models), made.order) == (
+        "a--b",
+        ["Qwen--Qwen3-4B", "x"],
+        [("x", "Qwen--Qwen3-4B")],
+    )
+    with pytest.raises(UsageError, match="have the same folder"):
+        Suite(name="s", models={"a/b": member, "a--b": member})

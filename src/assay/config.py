@@ -86,6 +86,11 @@ def path_name(name: str) -> str:
     return "--".join(parts)
 
 
+def name_of_id(model_id: str) -> str:
+    """Returns the short name of a model that has none of its own. Servers call a model by its path, too."""
+    return path_name(model_id.lstrip("./").rstrip("/"))
+
+
 class UnknownDialect(UnknownName, ValueError):
     """No package offers the dialect. It is a ValueError, too: msgspec adds the place in a file to a ValueError."""
 
@@ -451,7 +456,7 @@ def load_model(name: str, base_url: str | None = None, *, own: AssayToml = NO_FI
             base_url=base_url or wire.base_url,
             api_key_env=wire.api_key_env if is_its_own else None,
         )
-        return path_name(model_id), config
+        return name_of_id(model_id), config
     known = models(own)
     if name not in known:
         hint = f"; what assay.toml in this directory names; {', '.join(f'{prefix}:ID' for prefix in WIRES)} with "

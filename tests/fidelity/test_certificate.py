@@ -524,6 +524,14 @@ def test_a_signature_is_checked_and_another_key_is_told(folder: Path, tmp_path: 
     assert "is missing" in flawed(found(folder, key=key.with_name("key.pem.pub")))["signature"]
 
 
+def test_another_key_is_said_where_nobody_named_the_right_one(folder: Path, tmp_path: Path):
+    code, _, err = command("certify", str(folder), "--new-key", str(tmp_path / "other.pem"), cwd=tmp_path)
+    assert code == 0, err
+    validity = found(folder)
+    reason = next(one.reason for one in validity.looked if one.what == "signature")
+    assert validity.verdict == "valid" and "a key that --key does not name: ask whose it is" in reason
+
+
 def test_a_missing_signature_of_a_signed_certificate_is_told(folder: Path):
     (folder / "certificate.sig").unlink()
     assert "certificate.sig is missing" in flawed(found(folder))["signature"]

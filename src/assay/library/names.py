@@ -25,6 +25,7 @@ from assay.config import (
     load_agent,
     load_model,
     load_suite,
+    name_of_id,
     path_name,
     suite_of,
 )
@@ -67,7 +68,7 @@ def model_of(model: AnyModel, base_url: str | None, config: str | Path | None) -
         return name, server, None
     if isinstance(model, ModelConfig):
         server = model if base_url is None else structs.replace(model, base_url=base_url)
-        return path_name(server.id.lstrip("./") or server.dialect), server, None
+        return name_of_id(server.id or server.dialect), server, None
     name = type(model).__qualname__.replace("<locals>.", "")
     return name, ModelConfig(dialect=OBJECT, id=f"{type(model).__module__}.{name}"), model
 
