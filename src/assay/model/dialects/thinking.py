@@ -25,10 +25,18 @@ REMEDY = "add what opens the thinking to thinking_tags, or serve the model with 
 class _Marks(Struct, frozen=True):
     """Tags as regular expressions."""
 
+    firsts: set[str]
+    """The first characters of all marks. Looking for these alone is a hundred times faster."""
     any: re.Pattern[str]
     """Any mark: a group for each tag that opens, then one for each that closes, then what may end a text."""
     closes: list[re.Pattern[str]]
     """What closes a block, by the number of the tag that opened it."""
+
+    def are_in(self, text: str) -> bool:
+        for first in self.firsts:
+            if first in text:
+                return self.any.search(text) is not None
+        return False
 
 
 def items(text: str, *, complete: bool = True, opened: bool = False, tags: Sequence[str] = THINKING_TAGS) -> list[Item]:
@@ -79,12 +87,12 @@ def message(text: str, *, complete: bool = True) -> Message:
 
 
 def has_tags(text: str, tags: Sequence[str] = THINKING_TAGS) -> bool:
-    return _marks(tuple(tags)).any.search(text) is not None
+    return _marks(tuple(tags)).are_in(text)
 
 
 def leftover(text: str) -> str | None:
     """Returns the first mark of thinking that stands in an answer, such as `</think>`; None where there is none."""
-    mark = _LEFT.search(text)
+    mark = _LEFT.search(text) if "<" in text or "[" in text or "◁" in text else None
     return mark[0] if mark and not _is_quoted(text, mark) else None
 
 
@@ -98,7 +106,7 @@ def remedy(mark: str, config: ModelConfig) -> str:
 def split(text: str, tags: Sequence[str] = THINKING_TAGS) -> tuple[str, str | None]:
     """The reasoning and the message of a raw text; the message is `None` where a block was left open."""
     marks, at = _marks(tuple(tags)), 0
-    if not marks.any.search(text):
+    if not marks.are_in(text):
         return "", text
     thoughts: list[str] = []
     said: list[str] = []
@@ -135,10 +143,10 @@ def _marks(tags: tuple[str, ...]) -> _Marks:
     pairs = [_HARMONY if tag == HARMONY else _pair(tag) for tag in tags]
     groups = [*(opens for opens, _ in pairs), *(closes for _, closes in pairs), _HARMONY_END]
     # One set of first characters makes the search fast: all else is looked for only where one of them stands.
-    firsts = "".join({re.escape(group[0]) for group in groups})
+    firsts = {group[0] for group in groups}
     rests = "|".join(f"({group[1:]})" for group in groups)
     closes = [re.compile(re.escape(closes[0]) + closes[1:]) for _, closes in pairs]
-    return _Marks(any=re.compile(f"[{firsts}](?:{rests})"), closes=closes)
+    return _Marks(firsts, re.compile(f"[{re.escape(''.join(firsts))}](?:{rests})"), closes)
 
 
 def _pair(tag: str) -> tuple[str, str]:
