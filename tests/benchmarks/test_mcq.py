@@ -14,6 +14,7 @@ from assay.benchmarks.mcq.benchmark import BENCHMARK, MultipleChoice
 from assay.benchmarks.mcq.rows import Question, read
 from assay.collect.run import tasks_of
 from assay.errors import InputError, UsageError
+from assay.fidelity.check.tasks import task_check
 from assay.fidelity.gates.gold import gold_gate
 from assay.fidelity.gates.verifier import verifier_gate
 from assay.types import Message
@@ -62,6 +63,7 @@ def test_both_forms_are_read_from_both_kinds_of_file(tmp_path: Path):
         text="Which is the smallest?",
         options=["one", "two", "three", "four"],
         right=0,
+        ordered=False,
         tags={"category": "Physics", "subdomain": "Optics"},
     )
     cells = MMLU_PRO | {"options": json.dumps(MMLU_PRO["options"])}
@@ -129,7 +131,7 @@ def test_files_that_are_none_are_told(tmp_path: Path):
 def test_a_file_is_a_benchmark_by_its_path(tmp_path: Path):
     path = jsonl(tmp_path / "two.jsonl", MMLU_PRO, GPQA)
     found = load(f"mcq:{path}")
-    assert (found.name, found.version) == ("mcq-two", "1")
+    assert (found.name, found.version) == ("mcq-two", "2")
     assert found.chance == pytest.approx((1 / 3 + 1 / 4) / 2)
     tasks = list(found.environment.tasks())
     assert [(task.id, task.tags["category"]) for task in tasks] == [("70", "math"), ("rec1", "Physics")]
@@ -199,3 +201,51 @@ def test_the_example_passes_the_gates_and_stands_in_the_docstring():
 def test_a_benchmark_that_is_made_of_no_file_says_so():
     with pytest.raises(UsageError, match="arithmetic is made of no file"):
         load("arithmetic:x.jsonl")
+
+
+NAMING = [
+    "Both A and B",
+    "A and C",
+    "(A) or (B)",
+    "Neither A nor B",
+    "A, B and C",
+    "None of the above",
+    "Option B",
+    "all of the above.",
+]
+FREE = [
+    "Vitamin A",
+    "Ag",
+    "the water above the salt",
+    "A cat and a dog",
+    "I and II",
+    "None of these",
+    "Andes",
+    "at 0.4 A",
+]
+
+
+@pytest.mark.parametrize("option", NAMING)
+def test_a_row_with_an_option_that_names_others_keeps_its_order_and_check_counts_it(option: str):
+    questions = [
+        Question(id=str(n), text="Which?", options=["one", "two", "three", option if n < 3 else "four"], right=3)
+        for n in range(40)
+    ]
+    environment = MultipleChoice("some", questions)
+    orders = [task.data["order"] for task in environment.tasks()]
+    assert orders[:3] == [[0, 1, 2, 3]] * 3
+    assert len({str(order) for order in orders[3:]}) > 10
+    found = task_check(list(environment.tasks()), environment.remark)
+    assert "3 are not shuffled, for an option names others" in found.reason
+    assert MultipleChoice("some", questions, order=None).remark == ""
+
+
+@pytest.mark.parametrize("option", FREE)
+def test_what_names_no_other_option_is_shuffled(option: str):
+    assert Question(id="1", text="Which?", options=["one", option], right=0).naming == []
+
+
+def test_where_the_file_has_no_order_such_an_option_comes_last(tmp_path: Path):
+    rows = [{**GPQA, "Record ID": f"r{n}", "Correct Answer": "None of the above"} for n in range(20)]
+    for task in MultipleChoice("some", read(table(tmp_path / "gpqa.csv", *rows))).tasks():
+        assert task.data["options"][-1] == "None of the above" and task.gold == "D"

@@ -144,7 +144,7 @@ def test_what_a_certificate_says_of_a_real_profile(folder: Path):
     assert made.models["policy"].run == record.id and made.models["policy"].identity == record.identity
     scores = made.models["policy"].by_repeat
     assert len(scores) == 2 and sum(filter(None, scores)) / 2 == pytest.approx(made.models["policy"].summary.score)
-    assert set(made.benchmark.sources) == {"benchmark.py", "problems.py", "assay/benchmark/verify/integer.py"}
+    assert {"benchmark.py", "problems.py", "assay/benchmark/verify/integer.py"} <= made.benchmark.sources.keys()
     assert sorted(run.fate for run in made.registry.runs) == ["in this profile"] * 2 + ["thrown away"] * 2
     assert set(made.evidence) == {"marks.jsonl", "plan.jsonl"} | {
         f"runs/{model}/{file}"

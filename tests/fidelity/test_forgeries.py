@@ -167,6 +167,20 @@ def plant_a_repeat(folder: Path) -> None:
         file.writelines(msgspec.json.encode(row) + b"\n" for row in planted)
 
 
+def plant_scores(folder: Path) -> None:
+    """A score more for each that is none, before the true ones: the first one used to count."""
+    path = folder / "runs/policy/rollouts.jsonl"
+    rows = [json.loads(line) for line in path.read_bytes().splitlines()]
+    right = {row["task"]: row for row in rows if row["outcome"]["reward"]}
+    planted = [
+        {**right[row["task"]], "repeat": row["repeat"], "seed": row["seed"]}
+        for row in rows
+        if not row["outcome"]["reward"] and row["task"] in right
+    ]
+    assert planted
+    path.write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in (*planted, *rows)))
+
+
 def plant_rewards(folder: Path) -> None:
     change_lines(folder / "runs/policy/rollouts.jsonl", lambda row: row["outcome"].update(reward=1.0))
 
@@ -195,6 +209,7 @@ FORGERIES: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "an invented rescoring": (invent_a_rescoring, "registry", "names other runs"),
     "a rescoring of another's run": (rescore_from_another, "numbers", "rescored: model policy, and nano-instruct"),
     "a repeat that was never planned": (plant_a_repeat, "numbers", r"plan\.jsonl, which has 4, never asked for"),
+    "a second score": (plant_scores, "numbers", "second score"),
     "rewards": (plant_rewards, "rewards", "1 for .* in the file, 0 for .* from its output"),
 }
 

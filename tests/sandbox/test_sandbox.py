@@ -214,14 +214,17 @@ def test_whenever_the_time_is_up_it_is_a_result_and_nothing_is_left() -> None:
 
 
 @bubblewrap
-def test_what_runs_ends_with_us_however_we_end() -> None:
+@pytest.mark.parametrize("options", [(), ("private",)])
+def test_what_runs_ends_with_us_however_we_end(options: tuple[str, ...]) -> None:
     mark = f"orphan-{time.monotonic_ns()}"
 
     async def use() -> None:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(["src", *sys.path])}
         program = f"import time; '{mark}'; time.sleep(60)"
         ours = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.sandbox.carry", program), env=environment, cwd=Path(__file__).parents[2]
+            *(sys.executable, "-m", "tests.sandbox.carry", program, *options),
+            env=environment,
+            cwd=Path(__file__).parents[2],
         )
         while not any(line.startswith("python3") for line in running(mark)):
             await asyncio.sleep(0.05)

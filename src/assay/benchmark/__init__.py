@@ -55,6 +55,8 @@ class Environment(ABC):
 
     name: str
     version: str
+    remark: str = ""
+    """A sentence on the tasks that `assay check` shows, such as how many are asked in another way than the rest."""
 
     async def ready(self) -> None:
         """Returns where all that sessions need is there, such as a sandbox. Raises UsageError: nothing has begun."""

@@ -38,6 +38,9 @@ class SandboxConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     as a virtual environment. Packages of the interpreter that runs Assay are hidden, as they may hold the answers."""
     image: str = "python:3.12-slim"
     """What a docker container is made from. It needs `sh`, `cat`, `mkdir`, `sleep` and `kill`."""
+    private_streams: bool = False
+    """Whether no other process of the sandbox can open a program's standard streams. For users who are not root,
+    bubblewrap then makes the program its first process, which ends by no signal that it does not handle."""
     unsafe: bool = False
     """Allows the provider `subprocess`, which shuts nothing off: programs do as the user does who runs Assay."""
 

@@ -178,6 +178,9 @@ class Bubblewrap(Sandbox):
             if self._root
             else ["--unshare-user", "--uid", str(_INSIDE_UID), "--gid", str(_INSIDE_UID), "--cap-drop", "ALL"]
         )
+        if self._config.private_streams and not self._root:
+            # Bubblewrap's own first process would have the program's user, who can open all that it holds.
+            identity = [*identity, "--as-pid-1"]
         return [
             *("bwrap", *identity, *self._mounts),
             *("--json-status-fd", str(status), "--seccomp", str(filtered), "--"),

@@ -32,6 +32,7 @@ _REFUSED = {
     "shmget": (29, 194),  # the same
     "msgget": (68, 186),  # the same
 }
+_PRLIMIT64 = (302, 261)
 _CLONE = (56, 220)
 _CLONE3 = (435, 435)
 _SOCKET = (41, 198)
@@ -66,6 +67,8 @@ def seccomp_filter(machine: str = "") -> bytes:
         program += [_step(_EQUAL, numbers[column], no=1), refuse]
     # clone3's flags are behind a pointer, where no filter looks. The C library falls back to clone.
     program += [_step(_EQUAL, _CLONE3[column], no=1), _step(_RETURN, _ERROR | errno.ENOSYS)]
+    # Of its own limits alone: those of others of its user would be open to it.
+    program += [_step(_EQUAL, _PRLIMIT64[column], no=4), _step(_LOAD, _ARGUMENT), _step(_EQUAL, 0, no=1), allow, refuse]
     program += [_step(_EQUAL, _CLONE[column], no=4), _step(_LOAD, _ARGUMENT), _step(_ANY_BIT, _NAMESPACES, no=1)]
     program += [refuse, allow]
     program += [_step(_EQUAL, _SOCKET[column], yes=1), allow, _step(_LOAD, _ARGUMENT)]

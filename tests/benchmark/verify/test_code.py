@@ -84,7 +84,11 @@ WRONGS = {
     "a NUL": ("def add(a, b):\n    return a\0\n", "raised"),
     "an exception": ("def add(a, b):\n    raise KeyError('x')\n", "raised KeyError"),
     "an exception on import": ("1 / 0\n" + RIGHT, "raised ZeroDivisionError"),
-    "a generator": ("def add(a, b):\n    yield a + b\n", "raised TypeError"),
+    "a generator": ("def add(a, b):\n    yield a + b\n", "wrong"),
+    "an object of its own class": ("class Any:\n    pass\ndef add(a, b):\n    return [Any()]\n", "incomparable Any"),
+    "a function": ("def add(a, b):\n    return lambda: a + b\n", "incomparable function"),
+    "a module": ("import os\ndef add(a, b):\n    return os\n", "incomparable module"),
+    "an iterator without end": ("import itertools\ndef add(a, b):\n    return itertools.count()\n", "wrong"),
     "endless recursion": ("def add(a, b):\n    return add(a, b)\n", "raised RecursionError"),
     "nested beyond the parser": ("(" * 100_000, "raised"),
 }
@@ -97,7 +101,35 @@ def test_a_wrong_solution_fails_with_its_reason(name: str):
     assert not found.passed and not found.stopped and found.how.startswith(how), found
 
 
+RESULTS = {
+    "from fractions import Fraction\ndef add(a, b):\n    return [Fraction(a, b)]": "== [2 / 4]",
+    "from decimal import Decimal\ndef add(a, b):\n    return {'x': Decimal('1.10')}": "['x'] * 10 == 11",
+    "from collections import deque\ndef add(a, b):\n    return deque([a, b])": ".popleft() == 2",
+    "from collections import Counter\ndef add(a, b):\n    return Counter([a, b])": "== {2: 1, 4: 1}",
+    "from datetime import date\ndef add(a, b):\n    return date(2020, a, b)": ".isoformat() == '2020-02-04'",
+    "import enum\nclass E(str, enum.Enum):\n    R = 'r'\ndef add(a, b):\n    return E.R": "== 'r'",
+    "def add(a, b):\n    yield a\n    yield b": ".__next__() == 2",
+    "def add(a, b):\n    return map(str, [a, b])": "is not None and list(candidate(2, 4)) == ['2', '4']",
+    "def add(a, b):\n    return range(a, b)": "== range(2, 4)",
+}
+
+
+@pytest.mark.parametrize("code", RESULTS)
+def test_a_result_is_compared_as_what_it_is(code: str):
+    assert outcome(code, tests=f"def check(candidate):\n    assert candidate(2, 4) {RESULTS[code]}\n").passed
+
+
 LIES = {
+    "a fraction whose class was changed": r"""
+        import __main__
+        state = b"(N(dV__eq__\ncbuiltins\nstr\nst"
+        changed = b"(Vreturned\ncfractions\nFraction\n" + state + b"b0cfractions\nFraction\n(V1\ntRt."
+        def write(to, what):
+            to.write(len(changed).to_bytes(4, 'big') + changed)
+            to.flush()
+        def add(a, b):
+            __main__.send = write
+    """,
     "sys.exit(0)": "import sys\nsys.exit(0)",
     "os._exit(0)": "import os\nos._exit(0)",
     "SystemExit on call": "def add(a, b):\n    raise SystemExit(0)",
@@ -227,11 +259,11 @@ def test_a_solution_finds_neither_the_tests_nor_the_word_by_which_passing_is_tol
     assert outcome(SPY, tests=tests.format(6)).how == "wrong"  # nor made a failure a pass
 
 
-def test_a_solution_that_kills_what_it_can_fails():
+def test_a_solution_that_kills_what_it_can_passes_by_that_no_more():
     for code in (
-        "import os\nos.kill(os.getppid(), 9)\n" + RIGHT,
-        "import os\nos.kill(-1, 9)\n" + RIGHT,
-        "import os\ndef add(a, b):\n    os.kill(os.getppid(), 9)\n    return a + b\n",
+        "import os\nos.kill(os.getppid(), 9)\ndef add(a, b):\n    return 5\n",
+        "import os\nos.kill(-1, 9)\ndef add(a, b):\n    return 5\n",
+        "import os\ndef add(a, b):\n    os.kill(os.getppid(), 9)\n    return 5\n",
     ):
         found = outcome(code)
         assert not found.passed, code
@@ -253,7 +285,7 @@ STOPPED = {
     "sleeps": ("import time\ntime.sleep(1000)", ("time",)),
     "hangs on call": ("def add(a, b):\n    while True: pass", ("cpu", "time")),
     "never answers": ("import time\ndef add(a, b):\n    time.sleep(1000)", ("time",)),
-    "stops its parent": ("import os, signal\nos.kill(os.getppid(), signal.SIGSTOP)", ("time",)),
+    "stops its parent": ("import os, signal\nos.kill(os.getppid(), signal.SIGSTOP)", ("time", "raised AttributeError")),
     "fills the memory": ("x = []\nwhile True: x.append(bytearray(10**6))", ("memory", "raised MemoryError")),
     "fills the memory of many": (
         "import os, time\n"

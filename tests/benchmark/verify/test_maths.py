@@ -6,7 +6,9 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from itertools import islice
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,6 +19,7 @@ from assay.benchmark.verify.maths import Processes
 from assay.benchmark.verify.maths.reading import stated
 from assay.errors import VerifierError
 from assay.types import Score
+from bench.verifiers.maths import pairs
 
 pytest.importorskip("math_verify", reason="the extra `maths` is not installed")
 
@@ -323,3 +326,17 @@ def test_a_megabyte_of_anything_is_read_in_linear_time(piece: str):
         return time.process_time() - started
 
     assert took(1_000_000) < 12 * max(took(250_000), 0.02)
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("count", [1000, pytest.param(20_000, marks=pytest.mark.slow)])
+def test_of_generated_pairs_fewer_than_one_in_two_hundred_is_judged_wrongly(count: int):
+    made = list(islice(pairs(Random(0)), count))
+    scores = judge(*[(gold, text) for gold, text, _ in made])
+    wrong = [
+        (*pair, score)
+        for pair, score in zip(made, scores, strict=True)
+        if not isinstance(score, Score) or score.reward != pair[2]
+    ]
+    for right in (False, True):
+        assert sum(pair[2] is right for pair in wrong) < 0.005 * sum(pair[2] is right for pair in made), wrong[:10]

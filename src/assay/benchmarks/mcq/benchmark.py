@@ -37,7 +37,9 @@ class MultipleChoice(Environment):
 
     def __init__(self, name: str, questions: Sequence[Question], order: int | None = 0) -> None:
         self.name = name
-        self.version = "1" if order == 0 else f"1-order-{'file' if order is None else order}"
+        self.version = "2" if order == 0 else f"2-order-{'file' if order is None else order}"
+        held = 0 if order is None else sum(bool(question.naming) for question in questions)
+        self.remark = f"{held:,} are not shuffled, for an option names others by letter or place." if held else ""
         self._questions = questions
         self._order = order
 
@@ -62,11 +64,15 @@ class MultipleChoice(Environment):
         return rng.choice(ascii_uppercase[: len(task.data["options"])])
 
     def _shuffled(self, question: Question) -> list[int]:
-        """Where each option that is shown stands in the file. It depends on the seed and the id alone."""
-        places = range(len(question.options))
-        if self._order is None:
+        """Where each option that is shown stands in the file. It depends on the seed and the id alone.
+
+        A row with an option such as "Both A and B" or "None of the above" keeps its order; where the file has none,
+        such options come last.
+        """
+        places, naming = range(len(question.options)), question.naming
+        if self._order is None or (naming and question.ordered):
             return list(places)
-        return sorted(places, key=lambda place: digest([self._order, question.id, place]))
+        return sorted(places, key=lambda place: (place in naming, digest([self._order, question.id, place])))
 
 
 def load(file: str) -> Benchmark:

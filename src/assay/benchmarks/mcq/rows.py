@@ -1,6 +1,7 @@
 """Questions from JSONL and CSV files, in the form of GPQA or of MMLU-Pro."""
 
 import csv
+import re
 from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +19,12 @@ FORMS = (
 )
 IDS = ("id", "question_id", "Record ID")
 TAGS = {"category": "category", "High-level domain": "category", "Subdomain": "subdomain"}
+_LETTER = r"(?<![\w'])\(?[A-J]\)?(?![\w'])"
+NAMING = re.compile(
+    rf"{_LETTER}(?:,| and| or| nor| &| \+|/)+ ?(?:and |or )?{_LETTER}"
+    rf"|\b(?i:options?|answers?|choices?|only|except|but) {_LETTER}"
+    r"|\b(?i:above|below|preceding|previous|foregoing|aforementioned)\b(?! \w)|\b(?i:first|last) (?:two|three|four)\b"
+)
 FILLER = "N/A"
 """What MMLU-Pro has in the place of options that were taken out."""
 
@@ -32,6 +39,13 @@ class Question(Struct, frozen=True):
     right: int
     """Index of the right one."""
     tags: dict[str, str] = {}
+    ordered: bool = True
+    """Whether the order of the file means anything: in GPQA's form it does not."""
+
+    @property
+    def naming(self) -> list[int]:
+        """The options that name others by their letter or place, such as "Both A and B" and "None of the above"."""
+        return [place for place, option in enumerate(self.options) if NAMING.search(option)]
 
 
 def read(path: Path) -> list[Question]:
@@ -88,6 +102,7 @@ def _question(path: Path, line: int, row: dict[str, Any], number: int) -> Questi
         text=text.strip(),
         options=[options[place].strip() for place in kept],
         right=kept.index(right),
+        ordered="Correct Answer" not in row,
         tags={tag: str(row[name]) for name, tag in TAGS.items() if name in row},
     )
 

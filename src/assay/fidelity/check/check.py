@@ -167,7 +167,7 @@ async def _read(benchmark: Benchmark, found: list[Task], portrait: Portrait | Ex
     """What reading the tasks tells."""
     elsewhere = portrait.tasks if isinstance(portrait, Portrait) else portrait
     return [
-        tasks.task_check(found),
+        tasks.task_check(found, benchmark.environment.remark),
         tasks.digest_check(found, list(benchmark.environment.tasks()), elsewhere),
         tasks.duplicate_check(benchmark.environment, found),
         tasks.prompt_check(found),

@@ -44,7 +44,7 @@ def prompt_of(task: Task) -> str:
     return "\n\n".join(item.text for item in task.input if isinstance(item, Message))
 
 
-def task_check(tasks: Sequence[Any]) -> Check:
+def task_check(tasks: Sequence[Any], remark: str = "") -> Check:
     """Are the tasks what they should be: ids unique, fields of their types, tools that a model server takes?"""
     wrong: defaultdict[str, list[str]] = defaultdict(list)
     seen: set[str] = set()
@@ -59,7 +59,7 @@ def task_check(tasks: Sequence[Any]) -> Check:
         seen.add(task.id)
     if not tasks:
         wrong["there is none"] = []
-    said = f"{len(tasks):,} tasks; their ids are unique, their fields have their types."
+    said = f"{len(tasks):,} tasks; their ids are unique, their fields have their types. {remark}".strip()
     return judged("tasks", wrong, said, "Mend the rows in tasks(); the fields are those of assay.types.Task.")
 
 

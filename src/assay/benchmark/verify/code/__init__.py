@@ -10,7 +10,7 @@ from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from assay.benchmark.verify.fences import fenced
 from assay.errors import SandboxError
@@ -35,7 +35,8 @@ class Checked(Struct, frozen=True):
 
     passed: bool
     how: str
-    """`passed`; `wrong` where a test's assertion failed; `raised NAME`; `failed …` where a test stopped otherwise;
+    """`passed`; `wrong` where a test's assertion failed; `raised NAME`; `incomparable TYPE` where the solution returned
+    an object that tests can't see, such as one of a class of its own; `failed …` where a test stopped otherwise;
     the limit that ended it (`time`, `cpu`, `memory`, `output`); `gone` where it ended the tests."""
 
     @property
@@ -86,14 +87,15 @@ async def check_code(
 
     A solution is one or more texts that are executed one after the other. Where it may be read in several ways, the
     first of `readings` counts that is Python. `setup` is executed before the tests, which see the function by its own
-    name too, and of the solution nothing but the plain values that it returns: not what it does to its arguments, and
-    no object of a class of its own. At most as many checks run at once as there are processors.
+    name too, and of the solution nothing but the values that it returns: not what it does to its arguments, and no
+    object of a class of its own. A value of a type that is derived from a built-in one comes as that, an iterator as
+    one over a list. At most as many checks run at once as there are processors.
 
     Raises SandboxError where the tests could not be begun.
     """
-    word = secrets.token_hex(16)
+    words = {what: secrets.token_hex(16) for what in ("started", "passed", "failed")}
     asked = {
-        "word": word,
+        "words": words,
         "readings": readings,
         "entry_point": entry_point,
         "setup": setup,
@@ -101,19 +103,21 @@ async def check_code(
         "candidate": (_HERE / "candidate.py").read_text(),
     }
     command = ["python3", "-I", "-c", (_HERE / "checker.py").read_text()]
-    async with _processors(), open_sandbox(limits) as sandbox:
+    async with _processors(), open_sandbox(structs.replace(limits, private_streams=True)) as sandbox:
         finished = await sandbox.exec(command, stdin=msgspec.json.encode(asked), timeout_s=timeout_s)
-    return _judged(finished, word)
+    return _judged(finished, words)
 
 
-def _judged(finished: Finished, word: str) -> Checked:
-    lines = finished.stdout.decode(errors="replace").splitlines()
-    said = [line.removeprefix(f"{word} ") for line in lines if line.startswith(f"{word} ")]
-    if said[:1] != ["started"]:
+def _judged(finished: Finished, words: dict[str, str]) -> Checked:
+    lines = [line.partition(" ") for line in finished.stdout.decode(errors="replace").splitlines()]
+    said = {word: how for word, _, how in lines}
+    if words["started"] not in said:
         why = finished.stderr[-500:].decode(errors="replace").strip() or f"stopped by {finished.stopped_by}"
         raise SandboxError(f"the tests could not be begun in the sandbox (exit code {finished.exit_code}): {why}")
-    how = said[1] if len(said) == 2 else finished.stopped_by or "gone"
-    return Checked(passed=how == "passed", how=how)
+    passed = words["passed"] in said and words["failed"] not in said
+    return Checked(
+        passed=passed, how="passed" if passed else said.get(words["failed"]) or finished.stopped_by or "gone"
+    )
 
 
 def _processors() -> asyncio.Semaphore:

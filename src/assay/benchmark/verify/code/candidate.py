@@ -1,26 +1,47 @@
 """The process that runs a solution: run from its source, in a sandbox, by `checker.py`.
 
 It takes calls on its standard input and answers on its standard output, and has nothing to hide from the solution:
-neither the tests nor what the verdict is told by are in it.
+neither the tests nor the verdict are in it.
 """
 
 import os
 import pickle
 import sys
 import types
+from collections.abc import Callable, Iterator
 from io import BytesIO
-from typing import Any, BinaryIO
+from itertools import islice
+from typing import Any, BinaryIO, cast
 
-PLAIN = (int, float, complex, str, bytes, tuple, list, set, frozenset, dict)
+PLAIN: dict[type, Callable[[Any], Any]] = {
+    # What a subclass says of itself, as an enumeration does, is not what it is compared by.
+    int: int.__int__,
+    float: float.__float__,
+    complex: complex.__complex__,
+    str: str.__str__,
+    **{kind: kind for kind in (bytes, tuple, list, set, frozenset, dict)},
+}
+WRITTEN: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("fractions.Fraction", "decimal.Decimal"), str),
+    **dict.fromkeys(("datetime.datetime", "datetime.date", "datetime.time"), lambda value: value.isoformat()),
+    "collections.deque": list,
+}
+"""Other types that the checker takes, and what it makes a value of."""
+MOST_ITEMS = 1_000_000
+"""Of an iterator, which the checker gets as one over a list."""
 
 
 class Plain(pickle.Pickler):
-    """Writes what is derived from a built-in type as that type: the checker takes no others."""
+    """Writes what is derived from a type that the checker takes as that type."""
 
     def reducer_override(self, obj: Any, /) -> Any:
-        for kind in PLAIN:
-            if isinstance(obj, kind):
-                return kind, (kind(obj),)  # type: ignore[arg-type]
+        for kind in type(obj).__mro__:
+            if kind in PLAIN:
+                return kind, (PLAIN[kind](obj),)
+            if (name := f"{kind.__module__}.{kind.__qualname__}") in WRITTEN:
+                return kind, (WRITTEN[name](obj),)
+        if isinstance(obj, Iterator):
+            return iter, (list(islice(cast(Iterator[Any], obj), MOST_ITEMS)),)
         return NotImplemented
 
 
@@ -32,13 +53,15 @@ def main() -> None:
     function: Any = None
     while (call := receive(calls)) is not None:
         try:
+            value: Any = None
             if function is None:
                 function = defined(**call)
-                send(answers, ("returned", None))
             else:
-                send(answers, ("returned", function(*call[0], **call[1])))
+                value = function(*call[0], **call[1])
         except BaseException as error:
             send(answers, ("raised", type(error).__name__))
+        else:
+            answer(answers, value)
 
 
 def defined(readings: list[list[str]], entry_point: str) -> Any:
@@ -56,6 +79,14 @@ def defined(readings: list[list[str]], entry_point: str) -> Any:
             exec(piece, module.__dict__)
         break
     return getattr(module, entry_point)
+
+
+def answer(to: BinaryIO, value: Any) -> None:
+    """Sends what the function returned, or the name of its type where that can't be written."""
+    try:
+        send(to, ("returned", value))
+    except BaseException:
+        send(to, ("incomparable", type(value).__name__))
 
 
 def receive(source: BinaryIO) -> Any:

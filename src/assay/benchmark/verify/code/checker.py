@@ -2,17 +2,20 @@
 
 The solution runs in a process of its own, and what it returns comes here as plain values. So a test compares values
 that it can trust to be what they seem: nothing that a solution does to its own interpreter, to `assert` or to the
-comparison of its objects reaches the tests. The verdict is told by a word that only this process knows, which makes
-itself unreadable to others of its user before the solution starts.
+comparison of its objects reaches the tests. This process alone holds the pipe that the verdict is written to, and makes
+itself unreadable to others of its user before the solution starts. Besides, "started", "passed" and
+"failed" each have a secret word.
 """
 
 import ctypes
+import importlib
 import json
 import os
 import pickle
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
@@ -22,20 +25,33 @@ TYPES = {
     **{("builtins", kind.__name__): kind for kind in (int, float, complex, str, bytes, bytearray, range)},
     **{("builtins", kind.__name__): kind for kind in (tuple, list, set, frozenset, dict)},
 }
+MADE = {
+    **dict.fromkeys((("fractions", "Fraction"), ("decimal", "Decimal"), ("collections", "deque")), "__call__"),
+    **dict.fromkeys((("datetime", "datetime"), ("datetime", "date"), ("datetime", "time")), "fromisoformat"),
+    ("builtins", "iter"): "__call__",
+}
+"""What makes values of other types. The types themselves are never given: a pickle may change one written in Python."""
 PR_SET_DUMPABLE = 4
+
+
+class Raised(Exception):
+    """The solution raised, ended, or returned what can't be compared: how, in the words of the verdict."""
 
 
 class Values(pickle.Unpickler):
     """Reads plain values, and nothing that could do anything."""
 
     def find_class(self, module: str, name: str, /) -> Any:
-        if (module, name) not in TYPES:
-            raise pickle.UnpicklingError(f"a {module}.{name} is no plain value")
-        return TYPES[module, name]
+        if (module, name) in TYPES:
+            return TYPES[module, name]
+        if (module, name) not in MADE:
+            raise Raised(f"incomparable {name}")
+        make: Callable[[Any], Any] = getattr(getattr(importlib.import_module(module), name), MADE[module, name])
 
+        def made(value: Any) -> Any:
+            return make(value)
 
-class Raised(Exception):
-    """The solution raised or ended: how, in the words of the verdict."""
+        return made
 
 
 class Candidate:
@@ -67,9 +83,9 @@ class Candidate:
         if not 0 < size <= MOST_BYTES:
             raise Raised(self._ended())
         how, value = Values(BytesIO(answers.read(size))).load()
-        if how != "returned":
-            raise Raised(f"raised {value}")
-        return value
+        if how == "returned":
+            return value
+        raise Raised(f"{'incomparable' if how == 'incomparable' else 'raised'} {value}")
 
     def _ended(self) -> str:
         """How the solution ended by itself, which may not be told apart from its having closed what it answers by."""
@@ -87,7 +103,9 @@ def main() -> None:
         os.dup2(nothing, descriptor)
     if ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
         sys.exit("the checker could not be hidden from the solution")
-    print(asked["word"], "started", file=verdict, flush=True)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # which ends this process, or, as the first of its sandbox, is ignored
+    words = asked["words"]
+    print(words["started"], file=verdict, flush=True)
     try:
         names: dict[str, Any] = {"__name__": "tests"}
         candidate = Candidate(asked["candidate"], asked["readings"], asked["entry_point"])
@@ -102,7 +120,7 @@ def main() -> None:
         said = "wrong"
     except BaseException as error:
         said = f"failed {type(error).__name__}: {error}"
-    print(asked["word"], " ".join(said.split())[:300], file=verdict, flush=True)
+    print(words["passed" if said == "passed" else "failed"], " ".join(said.split())[:300], file=verdict, flush=True)
     os._exit(0)  # without waiting for the solution
 
 
