@@ -17,9 +17,10 @@ _WORDS: Mapping[End, str] = {
     # OpenRouter and Mistral; vLLM and SGLang; DeepSeek; Z.ai.
     "broken": "error abort insufficient_system_resource network_error",
 }
-"""By meaning. Sources: https://ai.google.dev/api/generate-content#FinishReason, https://docs.z.ai/api-reference/llm/chat-completion,
-https://api-docs.deepseek.com/api/create-chat-completion,
-https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html."""
+"""By meaning. Gemini: https://ai.google.dev/api/generate-content#FinishReason, passed on in capitals
+(https://github.com/HKUDS/Vibe-Trading/pull/308); DeepSeek: https://api-docs.deepseek.com/api/create-chat-completion;
+Bedrock: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html; the context window of Z.ai:
+https://github.com/anomalyco/opencode/pull/18814."""
 INCOMPLETE = ("max_output_tokens", "content_filter")
 _ENDS: dict[str, End] = {word: end for end, words in _WORDS.items() for word in words.split()}
 
