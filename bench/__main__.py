@@ -2,6 +2,8 @@
 
 Floor and Assay take turns, so that a noisy machine is noisy for both. What is measured is kept in bench-results/, a
 file a machine; `--compare` names what changed since the result before, beyond noise, and exits 1 for a regression.
+`python -m bench verifiers` says how often the verifiers are wrong, `python -m bench recorded` where they differ from
+the original code over recorded outputs.
 """
 
 import argparse
@@ -13,9 +15,10 @@ from datetime import UTC, datetime
 from rich.console import Console
 from rich.table import Table
 
-from bench import aims, compare
+from bench import aims, compare, verifiers
 from bench.measurements import MEASUREMENTS, Measurement, Missing, Scene
 from bench.results import Result, Round, commit, cpu, keep, kept, newest
+from bench.verifiers import recorded
 
 console = Console(highlight=False)
 
@@ -120,4 +123,5 @@ def listed(names: Iterable[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    others = {"verifiers": verifiers.main, "recorded": recorded.main}
+    sys.exit(others[sys.argv[1]](sys.argv[2:]) if sys.argv[1:2] and sys.argv[1] in others else main())

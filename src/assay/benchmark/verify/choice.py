@@ -6,7 +6,7 @@ from functools import lru_cache
 from string import ascii_uppercase
 
 from assay.benchmark.verify.markup import OTHER_SCRIPTS, boxed, prose
-from assay.benchmark.verify.phrases import ANSWER, CORRECT, ENGLISH_CORRECT, FOREIGN, IS, OPTION
+from assay.benchmark.verify.phrases import ANSWER, CORRECT, ENGLISH_CORRECT, FOREIGN, IS, NOT, OPTION, OR
 from assay.benchmark.verify.text import normalise
 from assay.types import Response, Score
 
@@ -16,7 +16,9 @@ _STATEMENTS = 200
 UNCLEAR = ""
 """What a statement comes to that names two options, one that does not exist, or a letter with another option's text."""
 
-_PUNCTUATION = str.maketrans({"‘": "'", "’": "'", "。": ".", "、": ",", "「": '"', "」": '"', "《": '"', "》": '"'})
+_PUNCTUATION = str.maketrans(
+    {"‘": "'", "’": "'", "。": ".", "।": ".", "、": ",", "「": '"', "」": '"', "《": '"', "》": '"'}
+)
 _LINK = (
     r"(?: (?:is|was|are|be|would|should|must|will|has to|have to|seems?|appears?|can only|could only)(?!\w)"
     r"(?: (?:be|to be|also|then|therefore|thus|hence|indeed|actually|clearly|definitely|obviously|certainly|simply"
@@ -24,38 +26,50 @@ _LINK = (
 )
 _ENGLISH = (
     rf"\b(?:answer|ans|option|choice|alternative|selection|selected|solution|pick|response|correct one|right one"
-    rf"|best one|correct statement|final|correct)\b[\W_]{{0,4}}?{_LINK}|(?:\banswer|\bsolution)[*_: ]*\n|<answer>"
+    rf"|best one|correct statement|letter|verdict"
+    rf"|conclusion|true|final|correct)\b[\W_]{{0,4}}?{_LINK}|(?:\banswer|\bsolution)[*_: ]*\n|<answer>"
     r"|\b(?:choose|choosing|chose|pick|picking|select|selecting|go with|going with|went with|settle on|opt for)\b"
     r"|(?P<weak>\b(?:must be|it is|it's|leaves|leaving|so|thus|hence|therefore)\b)"
 )
-_OTHERS = rf"{ANSWER}(?-i:(?:(?!not\b|nicht\b)[^\n.!?,;'A-Z]){{0,24}}?)(?:{IS}|(?= ?\(?[A-Z]\)? ?[{OTHER_SCRIPTS}]))"
-_NOT_DENIED = r"(?! not\b|n[o']t\b)"
+_OTHERS = (
+    rf"(?:{ANSWER}|{OPTION})(?-i:(?:(?!{NOT})[^\n.!?,;'A-Z]){{0,24}}?)"
+    rf"(?:{IS}|(?= ?\(?[A-Z]\)? ?(?:[{OTHER_SCRIPTS}.]|$)))"
+)
+_NOT_DENIED = rf"(?! ?{NOT})"
 _STATED = re.compile(rf"(?:{_ENGLISH}){_NOT_DENIED}", re.IGNORECASE)
 _STATED_ANYWHERE = re.compile(rf"(?:{_ENGLISH}|{_OTHERS}){_NOT_DENIED}", re.IGNORECASE)
 _NAMED = (
-    r"(?:(?:^|(?<=[.!?:;] )|(?<!nor )(?<!if )(?<!whether )\b(?:[Oo]ption|choice|answer|so|thus|hence|therefore) )"
+    r"(?:(?:^ ?|\b[Oo]nly |\boptions, |(?<=[.!?:;] )|(?<!nor )(?<!if )(?<!whether )"
+    r"\b(?:[Oo]ption|choice|answer|so|thus|hence|therefore) )"
     r"(?P<bare>[A-Z])|(?<!nor )(?<!if )(?<!whether )\((?P<bracketed>[A-Za-z])\))"
 )
-_CONFIRMED = re.compile(rf"{_NAMED} {ENGLISH_CORRECT}", re.MULTILINE)
+_CONFIRMED = re.compile(rf"{_NAMED} (?:{ENGLISH_CORRECT}|it is(?=[.!]))", re.MULTILINE)
 _CONFIRMED_ANYWHERE = re.compile(rf"{_NAMED}{CORRECT}", re.MULTILINE)
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
 _DRESS = re.compile(
     r"</?[a-zA-Z]{1,10}>|\\[()\[\]]|[*`$\"“”]|(?<!\w)[_']+|[_']+(?!\w)|^[>#\s-]+(?=[A-Z(])"
     r"|[\u2190-\u21ff\u2500-\u27bf\u2b00-\u2bff\ufe0f\U0001f300-\U0001faff]"
 )
-_PREFIX = re.compile(rf"(?:the )?(?:{OPTION})(?=[^\w]|[A-Z(])[: ]*", re.IGNORECASE)
+_PREFIX = re.compile(
+    r"(?:(?:also|daher|somit|donc|quindi|dunque|portanto|entonces|therefore|então) )?"
+    rf"(?:(?:(?:the|die|das|la|le|el|l'|a|o) ?)?(?:{OPTION})(?=[^\w]|[A-Z(])[: ]*)?",
+    re.IGNORECASE,
+)
+_NOTHING = " .,:;!?)]}"
 _NOT_BUT = re.compile(r"\bnot (?:option )?\(?[A-Z]\)?,? (?:but|rather|it is|it's) (?:rather )?", re.IGNORECASE)
 # A lone capital is an option only where no word or name goes on from it: not in "A man", "I think", "C++", "D'Arcy".
 _LETTER = re.compile(
     r"(?:[(\[{] ?(?P<bracketed>[A-Za-z]) ?[)\]}]|(?P<small>[a-z])(?:\)|(?=\.?$))"
-    r"|(?P<capital>[A-Z])(?=$|[.:](?!\w)|[,;!?)}\]]|/[A-Z]\b| ?[" + OTHER_SCRIPTS + r"]"
+    r"|(?P<capital>[A-Z])(?=$| ?[.:](?!\w)|[,;!?)}\]]|/[A-Z]\b| ?[" + OTHER_SCRIPTS + r"]"
     r"| (?:[-–—(=&]|(?:because|since|as|is|which|for|due|given|and|or|it is|ni)\b)))"
 )
 _SECOND = re.compile(
-    r"[ )]*(?:,|/|&|or|and|and/or)(?: (?:option|choice))? ?[(\[{]?[A-Z](?=$|[.,;!?)}\]]| (?:or|and|are|is)\b)"
+    rf"[ )]*(?:, ?(?=\(|[A-Z])|/|&|(?:, )?(?:and/or|{OR}))(?: (?:maybe|perhaps|possibly|even))?(?: (?:option|choice))?"
+    rf" ?[(\[{{]?[A-Z](?=$|[.,;!?)}}\]]| (?:or|and|are|is)\b| ?[{OTHER_SCRIPTS}])"
 )
 _DENIED = re.compile(
-    r"[ )]*(?:(?:is|was) (?:not|wrong|incorrect|false|out|excluded|impossible)\b|(?:isn't|can't|cannot|doesn't)\b)"
+    rf"[ )]*(?:(?:is|was) (?:not|wrong|incorrect|false|out|excluded|impossible)\b|(?:isn't|can't|cannot|doesn't)\b"
+    rf"|[{OTHER_SCRIPTS} ]{{0,4}}?{NOT}|错|錯)"
 )
 _SENTENCE_END = re.compile(r"[.,;:!?](?= |$)| [-–—(]| because\b| since\b")
 _TEXT_AND_LETTER = re.compile(r"(.{1,280}?) ?[(\[]([A-Z])[)\]][.!]?")
@@ -180,9 +194,9 @@ def _read(said: str, options: Options) -> str | None:
     first = _SENTENCE_END.split(said, maxsplit=1)[0]
     if letter := options.of_words(said) or options.of_words(first):
         return letter
-    said = _PREFIX.sub("", said, count=1) if _PREFIX.match(said) else said
+    said = _PREFIX.sub("", said, count=1)
     found = _LETTER.match(said)
-    if found and not said[found.end() :].strip(" .)"):
+    if found and not said[found.end() :].strip(_NOTHING):
         return options.of_letter(_letter(found))
     told = options.of_text(said)
     if found is None:
@@ -191,7 +205,7 @@ def _read(said: str, options: Options) -> str | None:
         return told or options.of_text(first) or _lettered(said, options)
     rest = said[found.end() :]
     # A letter A is lost as an article where texts are normalised: then the text is the rest, and the letter counts.
-    if told and normalise(rest) not in ("", normalise(said)):
+    if told and rest.strip(_NOTHING) and normalise(rest) != normalise(said):
         return told
     if _DENIED.match(rest):
         return None
@@ -205,9 +219,9 @@ def _alone(said: str, options: Options) -> str | None:
     said = _undressed(said)
     if letter := options.of_words(said):
         return letter
-    said = _PREFIX.sub("", said, count=1) if _PREFIX.match(said) else said
+    said = _PREFIX.sub("", said, count=1)
     found = _LETTER.match(said)
-    if found and not normalise(said[found.end() :]):
+    if found and not said[found.end() :].strip(_NOTHING):
         return options.of_letter(_letter(found))
     lettered = _lettered(said, options)
     return options.of_text(said) if lettered is None else lettered

@@ -33,24 +33,29 @@ _LATEX: list[tuple[re.Pattern[str], str]] = [
         "",
     ),
     (re.compile(r"\\(?:left|right|[bB]igg?[lrm]?|bfseries|itshape|rm|bf|it|sf|tt|limits|strut)(?![a-zA-Z])"), ""),
-    (re.compile(rf"\\(?:{_TEXT_COMMANDS}) ?\{{([^{{}}]{{0,200}})\}}"), r"\1"),
-    (re.compile(rf"\\(?:{_TEXT_COMMANDS}) ?\{{([^{{}}]{{0,200}})\}}"), r"\1"),
-    (re.compile(r"\\[dtc]?frac ?\{(\d[\d.,]{0,50})\} ?\{(\d[\d.,]{0,50})\}"), r" \1/\2 "),
-    (re.compile(r"\\[dtc]?frac ?(\d) ?(\d)"), r" \1/\2 "),
     (re.compile(r"\{([,.])\}"), r"\1"),
-    (re.compile(r"\\[()\[\]]|\$\$"), " "),
+    (re.compile(r"\\[()\[\]]|\$\$"), "$"),
     (re.compile(r"\\([$%#&])"), r"\1"),
     (re.compile(r"\\(?:times|cdot|ast)(?![a-zA-Z])|[⋅·∙✕✖]"), "×"),
     (re.compile(r"\\(?:approx|simeq|thickapprox|cong)(?![a-zA-Z])"), "≈"),
     (re.compile(r"\^ ?(?:\\circ|\{ ?\\circ ?\})|\\degree(?![a-zA-Z])"), "°"),
+]
+_NESTED: list[tuple[re.Pattern[str], str]] = [
+    (re.compile(r"(\d) ?\\[dtc]?frac ?\{(\d[\d.,]{0,50})\} ?\{(\d[\d.,]{0,50})\}"), r"\1 \2/\3"),
+    (re.compile(r"(\d) ?\\[dtc]?frac ?(\d) ?(\d)"), r"\1 \2/\3"),
+    (re.compile(r"\\[dtc]?frac ?\{(\d[\d.,]{0,50})\} ?\{(\d[\d.,]{0,50})\}"), r"\1/\2"),
+    (re.compile(r"\\[dtc]?frac ?(\d) ?(\d)"), r"\1/\2"),
+    (re.compile(r"\^ ?\{ ?([-+]?\d{1,3}) ?\}(?!\d)"), r"^\1"),
+    (re.compile(rf"\\(?:{_TEXT_COMMANDS}) ?\{{([^{{}}]{{0,200}})\}}"), r"\1"),
     # Braces that only group: {58}, {{58}}.
-    (re.compile(r"(?<![\w\\^}])\{\{([^{}]{0,200})\}\}"), r"\1"),
     (re.compile(r"(?<![\w\\^}])\{([^{}]{0,200})\}"), r"\1"),
 ]
+"""Dress that holds other dress: taken off from within."""
+_DEEPEST = 6
 _EMPHASIS: list[tuple[re.Pattern[str], str]] = [
     (re.compile(r"</?(?:b|strong|em|i|u|mark|code|span|p|sup|sub)(?: [^<>\n]{0,80})?>", re.IGNORECASE), " "),
-    (re.compile(r"(?<![\w_])__(?=[^\s_])([^_\n]{1,200})(?<=\S)__(?![\w_])"), r"**\1**"),
-    (re.compile(r"(?<![\w_])_(?=[^\s_])([^_\n]{1,200})(?<=\S)_(?![\w_])"), r" \1 "),
+    (re.compile(r"(?<![a-zA-Z0-9_])__(?=[^\s_])([^_\n]{1,200})(?<=\S)__(?![a-zA-Z0-9_])"), r"**\1**"),
+    (re.compile(r"(?<![a-zA-Z0-9_])_(?=[^\s_])([^_\n]{1,200})(?<=\S)_(?![a-zA-Z0-9_])"), r" \1 "),
 ]
 
 
@@ -81,6 +86,12 @@ def prose(text: str) -> str:
     if any(mark in text for mark in ("\\", "{", "~", "$$")) or not text.isascii():
         for pattern, instead in _LATEX:
             text = pattern.sub(instead, text)
+        for _ in range(_DEEPEST if "{" in text or "\\" in text else 0):
+            outer = text
+            for pattern, instead in _NESTED:
+                text = pattern.sub(instead, text)
+            if text == outer:
+                break
     if "_" in text or "<" in text:
         for pattern, instead in _EMPHASIS:
             text = pattern.sub(instead, text)

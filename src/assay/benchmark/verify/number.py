@@ -35,6 +35,7 @@ _NUMBER = re.compile(
     (?P<sign>[-+])? (?:(?P<money>{_MONEY})(?P<minus>-)?\ ?)?
     (?: (?P<whole>\d{{1,9}})\ {{1,2}}(?P<top>\d{{1,9}})/(?P<bottom>\d{{1,9}})
       | (?P<over>{_DECIMAL})\ ?/\ ?(?P<under>{_DECIMAL})
+      | (?P<hour>\d{{1,2}}):00\b
       | 10\^\{{?(?P<power>[-+]?\d{{1,3}})\}}?
       | (?P<decimal>{_DECIMAL})
         (?: [eE](?P<exponent>[-+]?\d{{1,3}})
@@ -43,7 +44,7 @@ _NUMBER = re.compile(
     (?: (?P<percent>\ ?%|\ percent\b)
       | [ -]?(?P<word>(?i:{"|".join(sorted(_WORDS, key=len, reverse=True))}))\b
       | \ ?(?P<zeros>[{"".join(_SIGNS)}])
-      | (?P<letter>[kKMB]|(?(money)[mbTt]|(?!)))(?!\w)
+      | (?P<letter>[kKMB]|(?(money)[mbTt](?!\$)|(?!)))(?!\w)
       | (?:{_UNITS})(?:\^\{{?-?[1-9]\}}?)?(?![\w^]) )?
     (?! \w | \^ | [.,:/'’–-]\d | \ ?\\[a-zA-Z] | \ ?/\ ?\d )
     """,
@@ -57,6 +58,7 @@ _MARK = re.compile(
     rf"(?:{ANSWER}(?:(?!not\b|nicht\b)[^\n\d.!?:=']){{0,24}}?{IS}|^A:|<answer>)(?! not\b|n[o']t\b)",
     re.IGNORECASE | re.MULTILINE,
 )
+_OPENING = re.compile(r"\A(?:[ *:$]*+\n)*+[ *:]*+")
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
 _UNFINISHED = re.compile(r" ?[-+*/×÷^] ?[\d($]")
 _PLAIN = re.compile(r"\s*-?[0-9]{1,15}\.?\s*")
@@ -64,20 +66,34 @@ _PLAIN = re.compile(r"\s*-?[0-9]{1,15}\.?\s*")
 _LEADING = re.compile(r"^-\s+(?=[$€£]?\.?\d)")
 _BEFORE = re.compile(rf"(?:[^\W\d_]{{2,}}+[:.]?|[{OTHER_SCRIPTS}]|[ ≈~$(:：])*+")
 _UNIT = rf"(?:[^\W\d_]{{2,}}+|\b[mgshlLCFKNJWVA]\b|[{OTHER_SCRIPTS}])(?:\^\{{?-?\d\}}?)?+"
-_AFTER = re.compile(rf"(?:{_UNIT}|[ °$€£¢%,;'’/×-])*+[ .)。]*+")
+_AFTER = re.compile(rf"(?:{_UNIT}\.?+|[ °$€£¢%,;'’/×-])*+[ .)。]*+")
+
+_OR = re.compile(
+    r"[\s*`$\"')]*(?P<joint>,|/|\b(?:and|to|und|et|y|e|и|和)\b|\b(?:or|oder|ou|o|или|或)\b)[\s*`$\"'(]*", re.IGNORECASE
+)
+"""Between two numbers that are both given."""
+_ORS = ("or", "oder", "ou", "o", "или", "或")
+_END = re.compile(r"[\s.)。*`$\"']*$")
+_NOT = re.compile(r"(?:\bnot|n't)(?: equal(?: to)?)? [$€£(*]*$", re.IGNORECASE)
+_HEDGE = re.compile(
+    r"\b(?:not|between|either|neither|nor|(?:more|less|greater|fewer) than|at (?:least|most))\b|[<>≤≥√]", re.IGNORECASE
+)
+"""Before a number that is no answer by itself."""
 
 _SPACED: list[tuple[re.Pattern[str], str]] = [
-    # A number that stands beside a letter of a script without spaces.
-    (re.compile(rf"(?<=[{OTHER_SCRIPTS}])(?=[-+]?[$€£¥₹]?\.?\d)"), " "),
-    (re.compile(rf"(?<=\d)(?=[{OTHER_SCRIPTS}])"), " "),
+    # A number, or a unit after it, that stands beside a letter of a script without spaces.
+    (re.compile(rf"(?<=[{OTHER_SCRIPTS}])(?=[-+]?[$€£¥₹]?\.?\d|[a-zA-Z])"), " "),
+    (re.compile(rf"(?<=[\da-zA-Z])(?=[{OTHER_SCRIPTS}])"), " "),
 ]
 _MINUS: list[tuple[re.Pattern[str], str]] = [
-    (re.compile(r"([:=≈({>#]|\*\*|(?i:\bis)) ?[-\u2010-\u2015] (?=[$€£]?\.?\d)"), r"\1 -"),
+    (re.compile(r"\A\s*[-\u2010-\u2015] (?=[$€£]?\.?\d[\d.,]{0,30}\s*\Z)"), "-"),
+    (re.compile(r"([:=≈({>#$'\"“*]|(?i:\bis)) ?[-\u2010-\u2015] (?=[$€£]?\.?\d)"), r"\1 -"),
     (re.compile(r"\bnegative (?=[$€£]?\.?\d)", re.IGNORECASE), "-"),
     (
         re.compile(
-            r"(^|[:=≈({>#*] ?|\b(?:is|was|be|equals|get|gives|yields|about|approximately|exactly) )minus "
-            r"(?=[$€£]?\.?\d)",
+            rf"(^ ?|[^\w\s)\]}}%°] ?|{IS} |[{OTHER_SCRIPTS}] ?"
+            r"|\b(?:be|get|gives|yields|makes|to|have|had|about|approximately|exactly) )"
+            r"(?:(?:minus|menos|moins|meno|минус) |[负負]|マイナス|마이너스 ?)(?=[$€£]?\.?\d)",
             re.IGNORECASE | re.MULTILINE,
         ),
         r"\1-",
@@ -93,7 +109,7 @@ def number(text: str, *, hundredths: bool = False) -> Number | None:
     An answer that is marked but can't be read as one number gives `None`: nothing else is taken for it.
 
     Read: signs, thousands by comma, space or apostrophe, decimals with a point, 1e6, 2.5 × 10^3, 3/4, 1 3/4, 80k,
-    2 million, currency before it, units after it. Not read: x42, 42nd, 3,5, 7:30, 5-7, 2x, 2^10, dates.
+    2 million, 2:00 pm, currency before it, units after it. Not read: x42, 42nd, 3,5, 7:30, 5-7, 2x, 2^10, dates.
     A percent sign is a unit, so that 50% is 50; with `hundredths` it is 1/2.
     """
     if _PLAIN.fullmatch(text):
@@ -140,7 +156,8 @@ def numeric(
         raise ValueError(f"the gold answer {gold[-200:]!r} has no number in it; expected one such as 42 or 3/4")
     got = number(response.text, hundredths=hundredths)
     right = same(got, expected, absolute=absolute, relative=relative)
-    return Score(reward=float(right), answer=None if got is None else written(got))
+    metrics = {"undecided": 1.0} if got is None and re.search(r"\d", response.text) else {}
+    return Score(reward=float(right), metrics=metrics, answer=None if got is None else written(got))
 
 
 def _prose(text: str) -> str:
@@ -164,7 +181,7 @@ def _hashed(text: str, hundredths: bool) -> Number | None:
 def _told(text: str) -> str | None:
     """What follows the last "the answer is" on its line, or on the next one that is not blank, if there is a digit."""
     for mark in reversed(list(_MARK.finditer(text))):
-        line = text[mark.end() : mark.end() + 300].lstrip(" \n*:").partition("\n")[0]
+        line = _OPENING.sub("", text[mark.end() : mark.end() + 300], count=1).partition("\n")[0]
         if re.search(r"\d", line):
             return line
     return None
@@ -172,7 +189,7 @@ def _told(text: str) -> str | None:
 
 def _only(text: str, hundredths: bool) -> Number | None:
     """The number that a marked place holds, where it holds nothing else that counts."""
-    said = _LEADING.sub("-", text.rpartition("=")[2].strip())
+    said = _LEADING.sub("-", text.rpartition("=")[2].strip(" \n*_`\"'"))
     found = list(_NUMBER.finditer(said[: 2 * _LONGEST]))
     if len(found) != 1 or len(said) > 2 * _LONGEST:
         return None
@@ -185,18 +202,31 @@ def _first(line: str, hundredths: bool) -> Number | None:
     found = _NUMBER.search(line)
     if found and _UNFINISHED.match(line, found.end()):
         _, equals, result = line[found.end() :].rpartition("=")
-        found = _NUMBER.search(result) if equals else None
-    return _value(found, hundredths) if found else None
+        line, found = result, _NUMBER.search(result) if equals else None
+    if not found or _HEDGE.search(line, 0, found.start()):
+        return None
+    value, joint = _value(found, hundredths), _OR.match(line, found.end())
+    other = _NUMBER.match(line, joint.end()) if joint else None
+    # "5, 3 more than 2" gives one number, "5, 3" and "5 or 3 of them" give two.
+    if joint and other and (joint["joint"].isalpha() or _END.match(line, other.end())):
+        return value if same(value, _value(other, hundredths)) else None
+    return value
 
 
 def _last(text: str, hundredths: bool) -> Number | None:
-    last = max(_NUMBER.finditer(text), key=lambda found: found.start(), default=None)
+    before = last = None
+    for found in _NUMBER.finditer(text):
+        before, last = last, found
     if last is None:
         return None
     start, end = text.rfind("\n", 0, last.start()) + 1, text.find("\n", last.end())
     line = text[start : end if end >= 0 else len(text)]
     bold = [value for found in _BOLD.finditer(line) if (value := _bold(found, hundredths)) is not None]
-    return bold[-1] if bold else _value(last, hundredths)
+    if bold:
+        return bold[-1]
+    if before and (joint := _OR.fullmatch(text, before.end(), last.start())) and joint["joint"].lower() in _ORS:
+        return None
+    return None if _NOT.search(text, max(0, last.start() - 20), last.start()) else _value(last, hundredths)
 
 
 def _bold(found: re.Match[str], hundredths: bool) -> Number | None:
@@ -227,6 +257,8 @@ def _value(found: re.Match[str], hundredths: bool) -> Number | None:
         if not under:
             return None
         value = Fraction(_decimal(part["over"], zeros)) / Fraction(under)
+    elif part["hour"]:
+        value = Decimal(part["hour"])
     elif part["power"]:
         value = _decimal("1", int(part["power"]) + zeros)
     else:

@@ -24,7 +24,7 @@ ENGLISH_CORRECT = (
 )
 LANGUAGES = {
     "English": Language("answer", "is|was|equals", ENGLISH_CORRECT, "option|choice|letter|answer"),
-    "German": Language("antwort|lösung", "ist|lautet", "ist (?:die )?(?:richtig|korrekt)", "option|antwort|buchstabe"),
+    "German": Language("antwort|lösung", "ist|lautet", "ist (?:die )?(?:richtig|korrekt)", "antwort|buchstabe"),
     "French": Language("réponse|reponse", "est", "est (?:la )?(?:bonne|correcte?|juste)", "option|réponse|lettre"),
     "Spanish": Language(
         "respuesta", "es", "es (?:la )?(?:opción |respuesta )?(?:correcta|respuesta)", "opción|opcion|respuesta|letra"
@@ -35,7 +35,7 @@ LANGUAGES = {
     "Italian": Language(
         "risposta", "è", "è (?:la )?(?:risposta |opzione )?(?:corretta|giusta)", "opzione|risposta|lettera"
     ),
-    "Russian": Language("ответ", "это", "[—-]? ?(?:правильн|верн)", "вариант|ответ"),
+    "Russian": Language("ответ", "это|[—–]", "[—-]? ?(?:правильн|верн)", "вариант|ответ"),
     "Chinese": Language(
         "(?:正确|正確)?(?:答案|选项|選項)(?:应该|應該|应|應)?|(?<![不未])(?:故|应|應)?(?:选择|選擇|选|選)",
         "是|为|為|选|選",
@@ -45,7 +45,7 @@ LANGUAGES = {
     "Japanese": Language("答え|回答|正解|正答|解答", "は", "[がは](?:正しい|正解|正答)", "選択肢|答え"),
     "Korean": Language("정답|답변|답", "은|는", "[이가은는]? ?(?:정답|맞|옳)", "보기|선택지|정답"),
     "Hindi": Language("(?:सही )?(?:उत्तर|जवाब|विकल्प)", "है|हैं", "(?:सही|उत्तर) है", "विकल्प|उत्तर"),
-    "Bengali": Language("(?:সঠিক )?(?:উত্তর|বিকল্প)", "হল|হলো|হচ্ছে", "(?:সঠিক|উত্তর)", "বিকল্প|উত্তর"),
+    "Bengali": Language("(?:সঠিক )?(?:উত্তর|বিকল্প)", "হলো|হল|হচ্ছে", "(?:সঠিক|উত্তর)", "বিকল্প|উত্তর"),
     "Arabic": Language(
         "الإجابة|الاجابة|الجواب|إجابة", "هي|هو", "(?:هي|هو) (?:الإجابة|الصحيح|الصحيحة)", "الخيار|الإجابة"
     ),
@@ -76,5 +76,77 @@ ANSWER = _alternatives([row.answer for row in _ROWS])
 IS = rf"(?:{_alternatives([row.link for row in _ROWS])}|[:=≈])"
 OPTION = _alternatives([row.option for row in _ROWS])
 CORRECT = "(?:" + "|".join(rf" ?{row.correct}" for row in _ROWS) + ")"
-FOREIGN = re.compile(r"[^\x00-\u024f\u2000-\u2bff]|" + _alternatives([row.answer for row in _ROWS[1:]]), re.IGNORECASE)
+NOT = (
+    "(?:"
+    + _alternatives(
+        [
+            "not",
+            "n't",
+            "nicht",
+            "kein",
+            "pas",
+            "no",
+            "não",
+            "non",
+            "не",
+            "bukan",
+            "bukanlah",
+            "si",
+            "sio",
+            "kii",
+            "değil",
+            "không",
+            "नहीं",
+            "নয়",
+            "ليست",
+            "ليس",
+            "不",
+            "没",
+            "非",
+            "ない",
+            "ありません",
+            "아니",
+        ]
+    )
+    + ")"
+)
+"""What denies a statement."""
+OR = _alternatives(
+    [
+        "or",
+        "and",
+        "oder",
+        "und",
+        "ou",
+        "o",
+        "y",
+        "et",
+        "e",
+        "и",
+        "или",
+        "atau",
+        "dan",
+        "au",
+        "na",
+        "veya",
+        "ve",
+        "hoặc",
+        "và",
+        "या",
+        "और",
+        "বা",
+        "أو",
+        "و",
+        "或",
+        "和",
+        "与",
+        "または",
+        "か",
+        "또는",
+    ]
+)
+FOREIGN = re.compile(
+    r"[^\x00-\u024f\u2000-\u2bff]|" + _alternatives([f"{row.answer}|{row.option}|{row.correct}" for row in _ROWS[1:]]),
+    re.IGNORECASE,
+)
 """Whether a text may be in another language than English: most are not, and a short pattern does for them."""

@@ -9,16 +9,18 @@ from assay.types import Response, Score
 _KEPT = "#%&@/"
 """Punctuation to Unicode, but part of the word to a reader: C# is not C, and 5% is not 5."""
 _SIGNS = str.maketrans({"−": "-", "﹣": "-", "－": "-", "⁄": "/"})
-_DASHED = re.compile(r"(?<![\w)\]}%°])[\u2010-\u2015](?=[$€£¥₹]?\.?\d)")
+_DASHED = re.compile(
+    r"(?<![^\W_\u0e00-\u0e7f\u3005-\u30ff\u3400-\u9fff\uac00-\ud7af])(?<![)\]}%°])[\u2010-\u2015](?=[$€£¥₹]?\.?\d|\\)"
+)
 """A dash before a number and after none: models write a minus so. Between two words it is punctuation."""
 _FRACTIONS = str.maketrans(
     {char: " " + unicodedata.normalize("NFKC", char).replace("⁄", "/") for char in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒"}
 )
 _RAISED = re.compile("[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
 _LOWERED = str.maketrans("⁺⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "+-0123456789")
-_INITIALS = re.compile(r"(?<![\w.])(?:[^\W\d_]\.){2,}+")
+_INITIALS = re.compile(r"(?<![^\W_])(?<!\w\.)(?:[^\W\d_]\.){2,}+")
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
-_BETWEEN_DIGITS = re.compile(r"(?<=\d)[.,:](?=\d)|(?<!\w)-(?=\.?\d)|(?<!\w)\.(?=\d)")
+_BETWEEN_DIGITS = re.compile(r"(?<=\d)[.,:](?=\d)|(?<![^\W_])-(?=[$€£¥₹]?\.?\d)|(?<![\w.])\.(?=\d)")
 
 
 def plain(text: str) -> str:
@@ -55,9 +57,13 @@ def normalise(text: str) -> str:
       is a space (well-known, well known). What stays: `#%&@/`, symbols such as + and $, a point, comma or colon between
       digits, and a minus sign before a number.
     - The articles a, an, the go, where something else is left.
+    - A text without a letter or digit keeps its punctuation: `] ] >` is not `} >`.
     - White space is one space.
     """
     folded = _INITIALS.sub(lambda found: found[0].replace(".", ""), plain(plain(text).casefold()))
+    if not any(char.isalnum() for char in folded):
+        signs = " ".join(folded.split())
+        return signs.strip("*_`\"'") or signs
     held = {found.start() for found in _BETWEEN_DIGITS.finditer(folded)}
     spaced = "".join(char if at in held else _spaced(char) for at, char in enumerate(folded))
     return " ".join(_ARTICLES.sub(" ", spaced).split()) or " ".join(spaced.split())
