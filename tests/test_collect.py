@@ -208,6 +208,8 @@ def test_what_breaks_is_a_failure_with_its_place(answer: Any, where: str, kind: 
         (lambda: Score(reward=1, metrics={"x": np.float32(2)}), Score(reward=1.0, metrics={"x": 2.0})),
         (lambda: Score(reward=1.0, answer=5), "the answer 5; expected text or None"),  # type: ignore[arg-type]
         (lambda: Score(reward=1.0, metrics={"x": float("inf")}), "the metric x inf; expected a finite number"),
+        (lambda: Score(reward=1e200), "the reward 1e+200; expected a finite number, at most 1e+12"),
+        (lambda: Score(reward=-(10**400)), "OverflowError"),
         (lambda: Score(reward="1"), "the reward '1'; expected a finite number"),  # type: ignore[arg-type]
         (lambda: 1.0, "returned 1.0; expected a Score"),
     ],

@@ -10,9 +10,10 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from assay.errors import DigestMismatch, InputError, StoppedEarly, UsageError  # noqa: F401
-from assay.store import Shard, Store, progress, read_rollouts, read_tasks, writer
+from assay.store import Shard, Store, progress, read_rollouts, read_rows, read_tasks, writer
 from assay.types import Sampling
 from tests.runs import TASKS, record, rollout
 
@@ -140,6 +141,35 @@ def test_a_run_that_another_command_is_beginning_is_waited_for_and_not_for_ever(
             Store(tmp_path / "run", record(), TASKS)
     with Store(tmp_path / "run", record(), TASKS):
         pass
+
+
+def test_a_backup_beside_a_runs_files_is_ignored_with_a_warning(tmp_path: Path):
+    with Store(tmp_path, record(), TASKS) as store:
+        store.append(rollout(0))
+    whole = (tmp_path / "rollouts.jsonl").read_bytes()
+    for name in ("rollouts-old.jsonl", "rollouts-9-of-3.jsonl", "rollouts-01-of-2.jsonl", "rollouts-1-of-1.jsonl"):
+        (tmp_path / name).write_bytes(whole.replace(b'"reward":1.0', b'"reward":0.0'))
+        with pytest.warns(UserWarning, match=f"{name} is ignored"):
+            assert list(read_rollouts(tmp_path)) == [rollout(0)]
+        (tmp_path / name).unlink()
+
+
+def test_a_second_score_of_one_task_and_repeat_is_an_error_of_the_file(tmp_path: Path):
+    with Store(tmp_path, record(), TASKS) as store:
+        for row in (rollout(0, failed=True), rollout(0, attempt=1), rollout(1)):
+            store.append(row)
+    whole = (tmp_path / "rollouts.jsonl").read_bytes()
+    (tmp_path / "rollouts-2-of-2.jsonl").write_bytes(whole)
+    with pytest.raises(InputError, match=r"rollouts.jsonl, line 2: a second score for repeat 0 of task t0\n"):
+        list(read_rows(tmp_path))
+
+
+@pytest.mark.parametrize("repeat", [-1, 2**16, 10**9])
+def test_a_repeat_that_no_run_has_is_an_error_of_the_file(tmp_path: Path, repeat: int):
+    with Store(tmp_path, record(), TASKS) as store:
+        store.append(structs.replace(rollout(0), repeat=repeat))
+    with pytest.raises(InputError, match=r"rollouts.jsonl, line 1: Expected `int` .* - at `\$.repeat`"):
+        list(read_rows(tmp_path))
 
 
 def test_shards_write_files_of_their_own_and_are_read_together(tmp_path: Path):

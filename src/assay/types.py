@@ -10,6 +10,11 @@ StopReason = Literal["completed", "token_cap", "refused", "steps", "tokens", "wa
 """Why a rollout ended: the model answered; one output reached the token cap; it refused; a limit of the rollout's was
 reached (see RolloutLimits); something failed (then the outcome is a Failure)."""
 
+MOST_REPEATS = 2**16
+"""Repeats of a task at most. Without a limit, one damaged number in a file would take all memory."""
+LARGEST = 1e12
+"""Of rewards and metrics, so that their variances are numbers."""
+Number = Annotated[float, Meta(ge=-LARGEST, le=LARGEST)]
 Where = Literal["model", "environment", "verifier", "agent"]
 
 
@@ -279,10 +284,10 @@ class Task(Struct, frozen=True, omit_defaults=True):
 
 
 class Score(Struct, frozen=True, tag="score", omit_defaults=True):
-    """A finite reward. A wrong answer, a refusal and a model that ran out of tokens are scores."""
+    """A reward. A wrong answer, a refusal and a model that ran out of tokens are scores."""
 
-    reward: float
-    metrics: dict[str, float] = {}
+    reward: Number
+    metrics: dict[str, Number] = {}
     answer: str | None = None
     """The answer that the verifier read; None if it found none."""
 
@@ -304,7 +309,7 @@ class Rollout(Struct, frozen=True):
 
     task: str
     task_digest: str
-    repeat: Annotated[int, Meta(ge=0)]
+    repeat: Annotated[int, Meta(ge=0, lt=MOST_REPEATS)]
     attempt: Annotated[int, Meta(ge=0)]
     seed: int
     turns: list[Turn]
@@ -325,6 +330,6 @@ class Row(Struct, frozen=True):
 
     task: str
     task_digest: str
-    repeat: Annotated[int, Meta(ge=0)]
+    repeat: Annotated[int, Meta(ge=0, lt=MOST_REPEATS)]
     attempt: Annotated[int, Meta(ge=0)]
     outcome: Outcome

@@ -6,6 +6,7 @@ import os
 import select
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -175,6 +176,7 @@ def main() -> NoReturn:
     # A command keeps most of what it makes: by Python's own thresholds, a fifth of a large profile's time goes into
     # looking for cycles that are not there.
     gc.set_threshold(100_000, 50, 50)
+    warnings.formatwarning = lambda message, *_, **__: f"assay: {legible(str(message))}\n"
     try:
         result = build(sys.argv[1:])()
         sys.stdout.flush()

@@ -16,14 +16,12 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct, structs
 
-from assay.errors import DigestMismatch, InputError, UsageError
+from assay.errors import DigestMismatch, UsageError
 from assay.store import RunRecord, Shard, Store, claim, read_record, read_registry, read_row_lines, read_tasks
 from assay.types import Row, Score, Task
 
 TWICE = "twice.jsonl"
 """In the merged run: the rollouts that the last merge left out, where their scores differ from those that stayed."""
-MOST_REPEATS = 2**16
-"""A repeat beyond that is damage."""
 BATCH = 1000
 """Rollouts that are written at once."""
 
@@ -120,13 +118,13 @@ def merge(out: Path, parts: Sequence[Path]) -> Merged:
 
 def _add(out: Path, parts: Sequence[Path], cells: Cells, store: Store) -> Merged:
     made, partial = Merged(), out / f".{TWICE}"
-    for path, line, row in read_row_lines(out):
-        cells.add(_sound(row, path), _digest(line))
+    for _, line, row in read_row_lines(out):
+        cells.add(row, _digest(line))
     with partial.open("wb") as twice:
         for part in parts:
             for number, (path, line, row) in enumerate(read_row_lines(part)):
                 digest, score = _digest(line), row.outcome if isinstance(row.outcome, Score) else None
-                kept = cells.reward(_sound(row, path)) if score else None
+                kept = cells.reward(row) if score else None
                 if cells.has(row, digest):
                     made.there += 1
                 elif score is None or kept is None:
@@ -171,12 +169,6 @@ def _registry(out: Path, record: RunRecord) -> Path | None:
     path = next((path for path in above if path.exists()), above[0])
     known = {line.id for line in read_registry(path)} if path.exists() else set[str]()
     return None if record.id in known else path
-
-
-def _sound(row: Row, path: Path) -> Row:
-    if not 0 <= row.repeat < MOST_REPEATS:
-        raise InputError(path, None, f"repeat {row.repeat} of task {row.task}", f"repeats from 0 to {MOST_REPEATS - 1}")
-    return row
 
 
 def _digest(line: bytes) -> int:

@@ -20,7 +20,7 @@ from assay.config import AgentConfig, ModelConfig
 from assay.errors import UsageError
 from assay.model.wrappers.budget import Budget
 from assay.sandbox import PLACE, Place
-from assay.types import Failure, RolloutLimits, Sampling
+from assay.types import MOST_REPEATS, Failure, RolloutLimits, Sampling
 
 
 class Collector(Protocol):
@@ -91,8 +91,8 @@ def count_of(asked: RunPlan, processes: int) -> int:
     """Returns how many workers there can be, so that each may have a request in flight. Raises UsageError."""
     if processes < 1:
         raise UsageError(f"nothing to do: --processes {processes}; expected at least 1")
-    if asked.repeats < 1 or asked.concurrency < 1:
-        raise UsageError("nothing to do: --repeats and --concurrency have to be at least 1")
+    if not 1 <= asked.repeats <= MOST_REPEATS or asked.concurrency < 1:
+        raise UsageError(f"--repeats and --concurrency have to be at least 1, and --repeats at most {MOST_REPEATS}")
     servers = (asked.server, *asked.roles.values())
     return min(processes, asked.concurrency, *(server.limits.concurrency or processes for server in servers))
 

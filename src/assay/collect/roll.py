@@ -1,6 +1,5 @@
 """One rollout: open a session, let the agent work, score; whatever goes wrong becomes a Failure."""
 
-import math
 import time
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -23,7 +22,7 @@ from assay.errors import (
 from assay.model import BudgetReached, Model
 from assay.model.wrappers.record import Recorder
 from assay.model.wrappers.role import InRole, RoleError
-from assay.types import Failure, Rollout, Score, StopReason, Turn, Where
+from assay.types import LARGEST, Failure, Rollout, Score, StopReason, Turn, Where
 
 ENDS: tuple[str, ...] = tuple(reason for reason in get_args(StopReason) if reason != "failed")
 """What an agent may return."""
@@ -163,8 +162,10 @@ def _number(value: Any, what: str) -> float:
     # True, 1 and numpy's scalars are taken too: a verifier returns them as easily as 1.0. The check of a protocol is
     # as slow as the rest of a rollout, so plain numbers go past it.
     known = isinstance(value, (float, int, SupportsFloat))  # in this order
-    if not known or not math.isfinite(number := float(value)):
-        raise ValueError(f"the verifier returned the {what} {value!r}; expected a finite number")
+    if not known or not abs(number := float(value)) <= LARGEST:
+        raise ValueError(
+            f"the verifier returned the {what} {value!r}; expected a finite number, at most {LARGEST:g} in size"
+        )
     return number
 
 

@@ -14,7 +14,7 @@ A kill at any byte loses what was in flight and no more: a last line without its
 """
 
 from assay.store.files import append_line, line_digest, read_lines, write_bytes, write_json, write_lines
-from assay.store.reader import progress, read_rollouts, read_row_lines, read_rows, read_tasks
+from assay.store.reader import progress, read_rollouts, read_row_lines, read_rows, read_tasks, rollout_files
 from assay.store.record import Rescored, RoleRecord, RunRecord, read_record
 from assay.store.registry import Begun, Started, read_registry
 from assay.store.shard import Shard
@@ -40,6 +40,7 @@ __all__ = [
     "read_row_lines",
     "read_rows",
     "read_tasks",
+    "rollout_files",
     "write_bytes",
     "write_json",
     "write_lines",

@@ -1,5 +1,6 @@
 """Reading the tasks and rollouts of a run directory."""
 
+import warnings
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -10,7 +11,8 @@ from assay.digest import task_digest, tasks_digest
 from assay.errors import InputError
 from assay.store.files import numbered_lines, read_lines
 from assay.store.record import read_record
-from assay.types import Failure, Rollout, Row, Task
+from assay.store.shard import Shard
+from assay.types import Failure, Rollout, Row, Score, Task
 
 R = TypeVar("R", Rollout, Row)
 
@@ -26,11 +28,24 @@ def read_tasks(folder: Path) -> list[Task]:
     return tasks
 
 
+def rollout_files(folder: Path) -> list[Path]:
+    """Returns the files of a run's rollouts. Warns of others whose names begin alike, such as a backup."""
+    files = sorted(folder.glob("rollouts*.jsonl"))
+    for path in files:
+        if not Shard.of(path.name):
+            warnings.warn(
+                f"{path} is ignored: a run's rollouts are in rollouts.jsonl, and a shard's in rollouts-3-of-16.jsonl",
+                stacklevel=2,
+            )
+    return [path for path in files if Shard.of(path.name)]
+
+
 def read_rollouts(folder: Path, tasks: Sequence[Task] | None = None) -> Iterator[Rollout]:
     """Yields every rollout, of every shard, in the order they ended.
 
     `tasks` are the run's own, if they were read already; where None, they are read again.
-    Raises InputError for a damaged line, and for a rollout of a task that is not this run's.
+    Raises InputError for a damaged line, a rollout of a task that is not this run's, and a second score for one task
+    and repeat.
     """
     return _rollouts(folder, Rollout, tasks)
 
@@ -59,11 +74,22 @@ def _rollout_lines(
     digests = {task.id: task_digest(task) for task in all_tasks or read_tasks(folder)}
     # As `append` begins a line.
     others = {b'{"task":' + msgspec.json.encode(task) for task in digests if tasks is not None and task not in tasks}
-    for path in sorted(folder.glob("rollouts*.jsonl")):
+    index = {task: number for number, task in enumerate(digests)}
+    scored = bytearray()
+    for path in rollout_files(folder):
         for number, line, rollout in numbered_lines(path, kind, others):
             if digests.get(rollout.task) != rollout.task_digest:
                 got = f"a rollout of task {rollout.task} with digest {rollout.task_digest}"
                 raise InputError(path, number, got, "rollouts of the tasks in tasks.jsonl beside it")
+            if isinstance(rollout.outcome, Score):
+                cell = rollout.repeat * len(index) + index[rollout.task]
+                scored.extend(bytes(max(0, cell + 1 - len(scored))))
+                if scored[cell]:
+                    expected = "one score for each task and repeat; remove the line or file that isn't the run's"
+                    raise InputError(
+                        path, number, f"a second score for repeat {rollout.repeat} of task {rollout.task}", expected
+                    )
+                scored[cell] = 1
             yield path, line, rollout
 
 

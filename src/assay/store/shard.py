@@ -27,7 +27,8 @@ class Shard(Struct, frozen=True):
     def of(cls, file: str) -> Self | None:
         """Returns the shard whose file has this name; None where it is no such name."""
         match = re.fullmatch(r"rollouts(?:-(\d+)-of-(\d+))?\.jsonl", file)
-        return match and cls(int(match[1] or 1), int(match[2] or 1))
+        shard = match and cls(int(match[1] or 1), int(match[2] or 1))
+        return shard if shard and shard.file == file and 1 <= shard.index <= shard.count else None
 
     @property
     def file(self) -> str:

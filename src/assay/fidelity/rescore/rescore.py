@@ -44,6 +44,7 @@ from assay.store import (
     read_rollouts,
     read_rows,
     read_tasks,
+    rollout_files,
     write_lines,
 )
 from assay.types import Outcome, Rollout, Row, Score, Task
@@ -271,7 +272,7 @@ def _check(folder: Path, run: Path) -> None:
 
 def _rollouts_digest(run: Path) -> str:
     found = hashlib.sha256()
-    for path in sorted(run.glob("rollouts*.jsonl")):
+    for path in rollout_files(run):
         with path.open("rb") as file:
             while chunk := file.read(2**20):
                 found.update(chunk)

@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from assay.digest import tree_digest
 from assay.errors import StoppedEarly
-from assay.store import write_bytes, write_json
+from assay.store import rollout_files, write_bytes, write_json
 
 _ASSAY = Path(__file__).parents[2]
 READERS = (_ASSAY / "types.py", _ASSAY / "store", _ASSAY / "benchmark/verify", Path(__file__).parent)
@@ -169,7 +169,7 @@ def draw_lines(folder: Path, count: int) -> Iterator[bytes]:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted([*folder.glob("rollouts*.jsonl"), folder / "run.json", folder / "tasks.jsonl"])
+    return sorted([*rollout_files(folder), folder / "run.json", folder / "tasks.jsonl"])
 
 
 def _sha256(path: Path) -> str:

@@ -10,7 +10,7 @@ from msgspec import Struct
 from assay.fidelity.results.independence import Independence
 from assay.fidelity.results.results import Results
 from assay.stats.repeats import RepeatsNeeded, repeats_needed
-from assay.store import read_record
+from assay.store import read_record, rollout_files
 
 TARGET_POINTS = 1.0
 """The default target for the SD of avg@k, in percentage points."""
@@ -195,7 +195,7 @@ def rate(folder: Path, results: Results) -> float | None:
     It isn't known if the run took less than ten seconds, or more time than its rollouts together: then it paused, or
     its files were copied. Shorter pauses make the rate too low.
     """
-    ended = max((path.stat().st_mtime for path in folder.glob("rollouts*.jsonl")), default=0.0)
+    ended = max((path.stat().st_mtime for path in rollout_files(folder)), default=0.0)
     try:
         elapsed_s = ended - datetime.fromisoformat(read_record(folder).started).timestamp()
     except ValueError:

@@ -23,10 +23,9 @@ from msgspec import Meta, Struct
 from assay.config import ModelConfig
 from assay.errors import InputError, ModelError, UsageError
 from assay.model.builtin.scripted import answer
-from assay.store import read_record, read_rows
-from assay.types import Failure, Item, Outcome, Request, Response, Turn
+from assay.store import read_record, read_rows, rollout_files
+from assay.types import MOST_REPEATS, Failure, Item, Outcome, Request, Response, Turn
 
-MOST_REPEATS = 2**20
 _NONE = -1
 _EXPECTED = 'a rollout, or {"task": "…", "repeat": 0, "output": "…"}'
 
@@ -130,7 +129,7 @@ def _files(path: Path) -> list[Path]:
     # The run's own rules: its lines are whole, and its rollouts are of its tasks.
     for _ in read_rows(path):
         pass
-    return sorted(path.glob("rollouts*.jsonl"))
+    return rollout_files(path)
 
 
 def _lines(path: Path, start: int, *, torn: bool) -> Iterator[tuple[bytes, int]]:
