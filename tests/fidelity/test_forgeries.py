@@ -162,7 +162,7 @@ def rescore_from_another(folder: Path) -> None:
 def plant_a_repeat(folder: Path) -> None:
     path = folder / "runs/policy/rollouts.jsonl"
     rows = [json.loads(line) for line in path.read_bytes().splitlines()]
-    planted = [{**row, "repeat": 4} for row in rows if row["outcome"]["reward"]]
+    planted = [{**row, "repeat": 4} for row in rows if row["outcome"]["reward"] and row["repeat"] == 0]
     with path.open("ab") as file:
         file.writelines(msgspec.json.encode(row) + b"\n" for row in planted)
 

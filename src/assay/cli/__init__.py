@@ -176,7 +176,7 @@ def main() -> NoReturn:
     # A command keeps most of what it makes: by Python's own thresholds, a fifth of a large profile's time goes into
     # looking for cycles that are not there.
     gc.set_threshold(100_000, 50, 50)
-    warnings.formatwarning = lambda message, *_, **__: f"assay: {legible(str(message))}\n"
+    warnings.formatwarning = _warning
     try:
         result = build(sys.argv[1:])()
         sys.stdout.flush()
@@ -198,6 +198,10 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(result if isinstance(result, int) else 0)
+
+
+def _warning(message: Warning | str, *_: object, **__: object) -> str:
+    return f"assay: {legible(str(message))}\n"
 
 
 def _unread() -> bool:

@@ -163,9 +163,8 @@ def _number(value: Any, what: str) -> float:
     # as slow as the rest of a rollout, so plain numbers go past it.
     known = isinstance(value, (float, int, SupportsFloat))  # in this order
     if not known or not abs(number := float(value)) <= LARGEST:
-        raise ValueError(
-            f"the verifier returned the {what} {value!r}; expected a finite number, at most {LARGEST:g} in size"
-        )
+        expected = f"a finite number, at most {LARGEST:g} in size"
+        raise ValueError(f"the verifier returned the {what} {value!r}; expected {expected}")
     return number
 
 

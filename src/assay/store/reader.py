@@ -86,9 +86,8 @@ def _rollout_lines(
                 scored.extend(bytes(max(0, cell + 1 - len(scored))))
                 if scored[cell]:
                     expected = "one score for each task and repeat; remove the line or file that isn't the run's"
-                    raise InputError(
-                        path, number, f"a second score for repeat {rollout.repeat} of task {rollout.task}", expected
-                    )
+                    got = f"a second score for repeat {rollout.repeat} of task {rollout.task}"
+                    raise InputError(path, number, got, expected)
                 scored[cell] = 1
             yield path, line, rollout
 
