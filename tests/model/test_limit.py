@@ -67,7 +67,7 @@ def test_concurrency_finds_the_level_that_the_server_takes(status: int):
     assert server.refused < 256 + 400
     assert model.level is not None
     assert model.level <= 16
-    assert model.struggling == 0
+    assert model.retrying == 0
 
 
 def test_a_server_that_takes_all_is_asked_all_at_once():
@@ -174,7 +174,7 @@ def test_a_server_that_lets_nobody_through_is_given_up():
         assert isinstance(error, ModelError)
         assert (error.kind, error.retryable) == ("http_429", True)
         assert "has let no request through for 0.2 s" in str(error)
-    assert model.struggling == 0
+    assert model.retrying == 0
 
 
 def test_a_quota_that_is_spent_is_told_at_once():

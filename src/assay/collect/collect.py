@@ -60,7 +60,7 @@ class Tally:
     role_prices: Mapping[str, Prices] = field(default_factory=dict[str, Prices])
     usd: float = 0.0
     """What the rollouts cost, their models in roles included, where the prices are known."""
-    struggling: Callable[[], int] = lambda: 0
+    retrying: Callable[[], int] = lambda: 0
     """How many requests failed or were turned away at least once and have not been answered yet."""
     level: Callable[[], int | None] = lambda: None
     """How many requests in flight the server takes, where these are fewer than were allowed."""

@@ -128,7 +128,7 @@ class Head:
         self.tally = Tally(
             planned=0,
             prices=asked.server.prices,
-            struggling=lambda: sum(member.report.struggling for member in self._living),
+            retrying=lambda: sum(member.report.retrying for member in self._living),
             level=self._level,
         )
 

@@ -77,7 +77,7 @@ class Report(Struct, frozen=True):
     marked: int = 0
     mark: str | None = None
     last_failure: Failure | None = None
-    struggling: int = 0
+    retrying: int = 0
     level: int | None = None
     spent_tokens: int = 0
     """What it has spent of its budget."""
@@ -153,7 +153,7 @@ def report_of(tally: Tally, budget: Budget | None) -> Report:
         marked=tally.marked,
         mark=tally.mark,
         last_failure=failure and structs.replace(failure, message=plain(failure.message)),
-        struggling=tally.struggling(),
+        retrying=tally.retrying(),
         level=tally.level(),
         spent_tokens=budget.tokens if budget else 0,
         spent_usd=budget.usd if budget else 0.0,

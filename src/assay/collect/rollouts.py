@@ -241,7 +241,7 @@ class Rollouts:
             planned=sys.maxsize,
             prices=asked.server.prices,
             role_prices={role: config.prices for role, config in asked.roles.items() if config.prices},
-            struggling=lambda: model.struggling,
+            retrying=lambda: model.retrying,
             level=lambda: model.level,
         )
         self._outbox = Outbox(tally, budget, self._queue)

@@ -85,7 +85,7 @@ async def collect_run(
                 before=len(scored),
                 prices=server.prices,
                 role_prices={role: config.prices for role, config in asked.roles.items() if config.prices},
-                struggling=lambda: guarded.struggling,
+                retrying=lambda: guarded.retrying,
                 level=lambda: guarded.level,
             )
             planned = plan(tasks, asked.repeats, seed=asked.seed, scored=scored, attempts=attempts, shard=asked.shard)

@@ -116,7 +116,7 @@ def score(tally: Tally) -> str:
         return "complete"
     words = f"score {tally.reward / tally.scored:.1%}" if tally.scored else "no score yet"
     empty = tally.empty if tally.mostly_empty else 0
-    for count, what in ((tally.failed, "failed"), (tally.struggling(), "retrying"), (empty, "empty")):
+    for count, what in ((tally.failed, "failed"), (tally.retrying(), "retrying"), (empty, "empty")):
         words += f" · {count:,} {what}" if count else ""
     return words
 

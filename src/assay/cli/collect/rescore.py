@@ -21,7 +21,7 @@ from assay.types import Failure, Outcome, Score
 
 MOST = 20
 """Changes that are shown; all are in the file."""
-SAID = {
+KINDS = {
     "score": "scored otherwise",
     "answer": "read another answer at the same score",
     "mended": "failed before and have a score now",
@@ -105,9 +105,9 @@ def _show(name: str, rescored: Rescoring) -> None:
     changes = rescored.changes
     points = "" if None in (rescored.before, rescored.after) else f" ({_points(rescored):+.1f} points)"
     print(f"{name}: score {_share(rescored.before)} → {_share(rescored.after)}{points}, {rescored.rollouts:,} rescored")
-    for kind, said in SAID.items():
+    for kind, meaning in KINDS.items():
         if count := sum(change.kind == kind for change in changes):
-            print(f"  {count:,} {said}")
+            print(f"  {count:,} {meaning}")
     for tasks, said in (
         (rescored.relabelled, "tasks have another gold answer or other data"),
         (rescored.asked_otherwise, "tasks ask something else today, so their rollouts are no answer to them"),

@@ -24,7 +24,7 @@ class Guarded(Wrapper):
         return await self._limit.respond(request)
 
     @property
-    def struggling(self) -> int:
+    def retrying(self) -> int:
         """Requests that failed or were turned away at least once and have not been answered yet."""
         return self._retry.retrying + self._limit.turned_away
 
