@@ -5,14 +5,17 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-_FENCE = re.compile(r"[ \t]*+(?P<marks>`{3,}+|~{3,}+)[ \t]*+(?P<info>[^`\n]*+)")
+_FENCE = re.compile(r"[ \t]*+(?P<marks>`{3,}+|~{3,}+)[ \t]*+(?P<info>[\w+#-]*+\s*+[{\[]\s*+[\"{}\[\]\d].*+|[^`\n]*+)")
 _AFTER = re.compile(r"(?P<before>\s*+[^`\s][^`]*+)(?P<marks>`{3,}+)[ \t]*+(?P<info>[\w+#.-]*+)[ \t]*+")
 """A fence after something else on its line."""
+_END = re.compile(r"(?P<before>\s*+[^`\s].*?)(?P<marks>`{3,}+)(?P<info>)")
+"""A closing fence at the end of the body's last line."""
 _LINE = re.compile(r"[^`]*+(?P<marks>`{3,}+)(?P<body>[^`]++)(?P=marks)[ \t]*+")
 """A block on one line."""
 _BEGUN = re.compile(
-    r"""(?P<language>[\w+#-]*?)\s*+(?P<body>(?:[{\[]\s*["{}\[\]\d]|(?:async\ )?def\ |from\ |import\ |class\ ).*)""",
-    re.DOTALL,
+    r"""(?P<language>[\w+#-]*?)\s*+
+    (?P<body>[{\[](?:\s*["{}\[\]\d].*|\Z)|(?:(?:async\ )?def|from|import|class)\ .*)""",
+    re.DOTALL | re.VERBOSE,
 )
 """A first line of the body that stands behind the language, or in its place."""
 _TOKEN = re.compile(r""" \#.* | \"{3} | '{3} | "(?:[^"\\]|\\.)*+" | '(?:[^'\\]|\\.)*+' | \\. """, re.VERBOSE)
@@ -43,14 +46,15 @@ def fenced(text: str, fits: Callable[[str], bool]) -> list[Block]:
 
     A fence may follow prose on its line, and a closing one the end of the body. A fence within a string of three quotes
     is part of the body, as is one that is indented much deeper than the block. A fence with a language within a block
-    begins another. Where no body fits and a fence without a language is never closed, it is read as the end of a block
-    that begins with the text.
+    begins another. Where no body fits, and a fence without a language is never closed or all fences stand in strings,
+    the text is read as the beginning of a block.
     """
     blocks = _read(text)
-    if any(not block.closed and not block.language for block in blocks) and not _any(blocks, fits):
-        others = _read(f"```\n{text}")
-        return others if _any(others, fits) else blocks
-    return blocks
+    if not blocks or _any(blocks, fits):
+        return blocks
+    others = _read(f"```\n{text}")
+    missing = len(others) == 1 or any(not block.closed and not block.language for block in blocks)
+    return others if missing and _any(others, fits) else blocks
 
 
 def _any(blocks: list[Block], fits: Callable[[str], bool]) -> bool:
@@ -76,6 +80,7 @@ def _blocks(lines: list[str], *, quotes: bool) -> tuple[list[Block], bool]:
                 blocks.append(_begun(one["body"].strip(), inline=True))
             elif opened := _FENCE.fullmatch(bare) or _AFTER.fullmatch(bare):
                 blocks.append(_begun(opened["info"].strip()))
+                opened = None if blocks[-1].closed else opened
             continue
         fence = None if quote else _ending(opened, bare)
         if fence is None:
@@ -96,7 +101,8 @@ def _begun(info: str, *, inline: bool = False) -> Block:
     """The block that begins with what stands behind its marks."""
     begun = _BEGUN.fullmatch(info)
     language, _, body = (begun["language"], "", begun["body"]) if begun else info.partition(" ")
-    return Block(language.lower(), [f"{body}\n"] if begun or inline else [], closed=inline)
+    closed = inline or body.endswith("```")
+    return Block(language.lower(), [f"{body.rstrip('`')}\n"] if begun or inline else [], closed=closed)
 
 
 def _ending(opened: re.Match[str], line: str) -> re.Match[str] | None:
@@ -104,8 +110,8 @@ def _ending(opened: re.Match[str], line: str) -> re.Match[str] | None:
     if fence := _FENCE.fullmatch(line):
         deep = _indent(line) >= _indent(opened[0]) + _DEEPER
         return None if deep or not fence["marks"].startswith(opened["marks"]) else fence
-    fence = _AFTER.fullmatch(line)
-    return fence if fence and not fence["info"] and fence["marks"] == opened["marks"] else None
+    fence = _END.fullmatch(line)
+    return fence if fence and fence["marks"] == opened["marks"] else None
 
 
 def _indent(line: str) -> int:
