@@ -20,9 +20,10 @@ from assay.benchmark.verify.choice import choice
 from assay.benchmark.verify.integer import integer
 from assay.benchmark.verify.maths import verify
 from assay.benchmark.verify.number import numeric
+from assay.benchmark.verify.schema import conforms
 from assay.benchmark.verify.text import normalised
 from assay.types import Message, Response, Score, Text
-from bench.verifiers import choices, maths, numbers, texts
+from bench.verifiers import choices, judges, maths, numbers, objects, solutions, texts
 
 Pairs = Callable[[Random], Iterator[tuple[Any, str, bool]]]
 """Yields (gold answer, message, whether it is right), without end."""
@@ -41,6 +42,9 @@ VERIFIERS: dict[str, tuple[Pairs, Judge]] = {
     "text": (texts.pairs, lambda gold, text: normalised(said(text), gold)),
     "choice": (choices.pairs, lambda gold, text: choice(said(text), gold["options"], gold["letter"])),
     "maths": (maths.pairs, verify),
+    "json": (objects.pairs, lambda gold, text: conforms(said(text), gold)),
+    "code": (solutions.pairs, solutions.verify),
+    "judge": (judges.pairs, judges.verify),
 }
 
 

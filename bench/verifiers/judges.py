@@ -4,6 +4,11 @@ import json
 from collections.abc import Iterator
 from random import Random
 
+from assay.benchmark.verify.judge import judge
+from assay.errors import ModelError
+from assay.model.builtin.fixed import Fixed
+from assay.types import Score
+
 REASONS = ["It is.", "It is not.", "same city", 'it says "yes"', "{no}", "```", "off by one"]
 FRAMES = [
     "%",
@@ -47,3 +52,11 @@ def pairs(rng: Random) -> Iterator[tuple[str, str, bool]]:
             [own, quote + own, f"{own}\n{quote}", quote, planted, rng.choice(UNREADABLE), f"{own} {planted}"]
         )
         yield f"Lyon. {planted}", reply, False
+
+
+async def verify(answer: str, reply: str) -> Score:
+    """The score by a judge that gives this reply; 0 where the reply can't be read, which is a failure elsewhere."""
+    try:
+        return (await judge(Fixed(lambda _: reply), question="Q", reference="R", answer=answer)).score()
+    except ModelError:
+        return Score(reward=0.0)

@@ -2,6 +2,10 @@
 
 from collections.abc import Iterator
 from random import Random
+from typing import Any
+
+from assay.benchmark.verify.code import code_in
+from assay.types import Score
 
 NAME = "plus"
 FORMS = [
@@ -46,3 +50,14 @@ def pairs(rng: Random) -> Iterator[tuple[str, str, bool]]:
         right = rng.random() < 0.5
         body = rng.choice(("a + b", "b + a", "(a + b)") if right else ("a - b", "a + b + 1", "None", "a * b"))
         yield NAME, rng.choice(FRAMES).replace("%", rng.choice(FORMS).replace("%", body)), right
+
+
+def verify(name: str, text: str) -> Score:
+    """1 where the code that is read out of the message adds. It runs here, for all of it was written above."""
+    names: dict[str, Any] = {"__name__": "solution"}
+    try:
+        exec(code_in(text, name), names)
+        right = names[name](2, 3) == 5 and names[name](-1, 1) == 0
+    except (SyntaxError, NameError, KeyError, TypeError):
+        right = False
+    return Score(reward=float(right))
