@@ -99,7 +99,7 @@ def test_the_card_names_the_first_row(benchmark: Benchmark):
     task = next(iter(benchmark.environment.tasks()))
     text = (benchmark.folder / "README.md").read_text() if benchmark.folder else ""
     assert f"`{task.id}` to" in text and "licence" in text
-    assert tomllib.loads((benchmark.folder / "published.toml").read_text())["origin"]["commit"] == "8c1485e"  # type: ignore
+    assert tomllib.loads((benchmark.folder / "published.toml").read_text())["origin"]["commit"] in benchmark.data[0].url  # type: ignore
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ SCORE = '[[score]]\nmodel = "m"\nscore = {}\nsubset = "test"\nsource = "s"\ndate
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*/published.toml")), ids=lambda path: path.parent.name)
 def test_every_shipped_file_loads(path: Path):
     found = read(path)
-    assert found.original or (found.origin and re.fullmatch("[0-9a-f]{7,40}", found.origin.commit) and found.scores)
+    assert found.original or (found.origin and re.fullmatch("[0-9a-f]{40}", found.origin.commit) and found.scores)
 
 
 def test_benchmarks_written_for_assay_say_so_and_others_do_not():
