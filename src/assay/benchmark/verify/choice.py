@@ -210,8 +210,9 @@ def _read(said: str, options: Options) -> str | None:
     if _DENIED.match(rest):
         return None
     letter = options.of_letter(_letter(found))
-    other = options.of_text(rest) or letter
-    return UNCLEAR if _SECOND.match(rest) or other != letter else letter
+    if other := options.of_text(rest):
+        return letter if other == letter else UNCLEAR
+    return UNCLEAR if _SECOND.match(rest) else letter
 
 
 def _alone(said: str, options: Options) -> str | None:

@@ -92,7 +92,7 @@ _MINUS: list[tuple[re.Pattern[str], str]] = [
     (
         re.compile(
             rf"(^ ?|[^\w\s)\]}}%°] ?|{IS} |[{OTHER_SCRIPTS}] ?"
-            r"|\b(?:be|get|gives|yields|makes|to|have|had|about|approximately|exactly) )"
+            r"|\b(?:be|get|gives|yields|makes|to|have|had|are|were|about|approximately|exactly) )"
             r"(?:(?:minus|menos|moins|meno|минус) |[负負]|マイナス|마이너스 ?)(?=[$€£]?\.?\d)",
             re.IGNORECASE | re.MULTILINE,
         ),

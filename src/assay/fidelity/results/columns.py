@@ -39,6 +39,7 @@ TYPES = {
     "output_tokens": "i8",
     "text": "u8",
     "cost_usd": "f8",
+    "undecided": "f8",
 }
 """The fields of a cell and the type of each one's array."""
 TEXTS = ("answer", "stop")
@@ -59,6 +60,8 @@ class Cell(Struct, frozen=True, gc=False):
     """Digest of all that the model wrote, reasoning and calls included. Copies have the same one."""
     cost_usd: float | None = None
     """US dollars, the models in roles included; None where a price isn't known."""
+    undecided: float = 0.0
+    """1 where the verifier could not decide what the answer is."""
 
 
 class Totals(Struct, frozen=True):

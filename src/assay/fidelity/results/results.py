@@ -268,6 +268,7 @@ def _cell(rollout: Rollout, task: int, prices: RolePrices) -> Cell:
         output_tokens=sum(turn.response.usage.output_tokens for turn in rollout.turns),
         text=text_digest(turn.response for turn in rollout.turns),
         cost_usd=_with_roles(own_usd, rollout, prices),
+        undecided=score.metrics.get("undecided", 0.0) if score else 0.0,
     )
 
 

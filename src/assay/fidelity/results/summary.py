@@ -56,6 +56,7 @@ def summarise(results: Results) -> Summary:
         maj_at_k=_maj_at(results) if results.reports_answers else {},
         score_failures_zero=float(np.nanmean(_means(results.with_zeros_TK))),
         no_answer=sum(cell.answer is None for cell in scored) / len(scored) if results.reports_answers else None,
+        undecided=sum(cell.undecided for cell in scored) / len(scored),
         token_cap=sum(cell.stop == "token_cap" for cell in scored) / len(scored),
         by_category=by_category(results),
     )
@@ -88,6 +89,8 @@ def text(summary: Summary) -> str:
     parts.append(f"avg@{summary.repeats} of {summary.rollouts} rollouts")
     if summary.cost_usd is not None:
         parts.append(f"${summary.cost_usd:,.2f}")
+    if summary.undecided:
+        parts.append(f"{summary.undecided:.1%} undecided by the verifier")
     if summary.owed:
         parts.append(f"{summary.owed} still owed")
     if summary.failures:

@@ -83,6 +83,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     """The score if every failure were a zero. It shows how much the failures could matter."""
     no_answer: float | None = None
     """Share of scored rollouts in which the verifier read no answer. Null where it reports no answers."""
+    undecided: float | None = None
+    """Share of scored rollouts in which the verifier could not decide what the answer is: its metric `undecided`."""
     token_cap: float | None = None
     """Share of scored rollouts that reached the token cap."""
     by_category: dict[str, float] = {}
