@@ -1,7 +1,6 @@
 """Forged certificates: the files of a real profile are changed, and all that an attacker can make anew is made anew."""
 
 import asyncio
-import hashlib
 import json
 import os
 import re
@@ -18,6 +17,7 @@ from assay.benchmark.catalog import load
 from assay.cli.fidelity.certificate import verify as verify_command
 from assay.errors import UsageError
 from assay.fidelity.certificate.certificate import assemble, certify, describe, rendered, sealed
+from assay.fidelity.certificate.files import file_record
 from assay.fidelity.certificate.schema import Certificate
 from assay.fidelity.certificate.validity import Validity, verify
 from assay.fidelity.profile import contenders_of, gather, read_plan
@@ -71,6 +71,15 @@ def forge(folder: Path, claim: Callable[[Line], object] = lambda _: None) -> Non
     evidence = gather(folder, plan, contenders_of(folder, plan, cached=False), benchmark)
     plain = msgspec.to_builtins(assemble(folder, evidence, write(folder, evidence, known), describe(benchmark, plan)))
     claim(plain)
+    certificate = sealed(msgspec.convert(plain, Certificate))
+    for name, data in {"certificate.json": rendered(certificate), **renderings(certificate)}.items():
+        (folder / name).write_bytes(data)
+
+
+def certify_file(folder: Path, path: str) -> None:
+    """Put the digest of a file as it is now into the certificate."""
+    plain = json.loads((folder / "certificate.json").read_bytes())
+    plain["evidence"][path] = msgspec.to_builtins(file_record(folder / path))
     certificate = sealed(msgspec.convert(plain, Certificate))
     for name, data in {"certificate.json": rendered(certificate), **renderings(certificate)}.items():
         (folder / name).write_bytes(data)
@@ -209,7 +218,6 @@ FORGERIES: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "an invented rescoring": (invent_a_rescoring, "registry", "names other runs"),
     "a rescoring of another's run": (rescore_from_another, "numbers", "rescored: model policy, and nano-instruct"),
     "a repeat that was never planned": (plant_a_repeat, "numbers", r"plan\.jsonl, which has 4, never asked for"),
-    "a second score": (plant_scores, "numbers", "second score"),
     "rewards": (plant_rewards, "rewards", "1 for .* in the file, 0 for .* from its output"),
 }
 
@@ -226,6 +234,16 @@ def test_a_fact_that_stands_in_two_files_is_compared(folder: Path, name: str):
     if what == "numbers":
         with pytest.raises(UsageError, match="holds files that are not of one profile"):
             asyncio.run(certify(folder))
+
+
+def test_a_second_score_is_forged(folder: Path):
+    forge(folder)
+    plant_scores(folder)
+    certify_file(folder, "runs/policy/rollouts.jsonl")
+    assert verify_command(folder / "certificate.json", strict=True, rescore=True) == 3
+    looked = {one.what: one for one in found(folder).looked}
+    assert (looked["files"].answer, looked["numbers"].answer) == ("ok", "forged")
+    assert "a second score for repeat" in looked["numbers"].reason
 
 
 def test_what_nobody_changed_is_valid(folder: Path):
@@ -283,13 +301,7 @@ def test_a_models_name_leads_nowhere_else(folder: Path, tmp_path: Path, name: st
         plan["suite"]["models"] = {name: plan["suite"]["models"]["policy"]}
 
     change_lines(folder / "plan.jsonl", rename)
-    records = {"plan.jsonl": {"sha256": line_digest(b""), "bytes": 0}}
-    plain = json.loads((folder / "certificate.json").read_bytes())
-    data = (folder / "plan.jsonl").read_bytes()
-    records["plan.jsonl"] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-    plain["evidence"] |= records
-    certificate = sealed(msgspec.convert(plain, Certificate))
-    (folder / "certificate.json").write_bytes(rendered(certificate))
+    certify_file(folder, "plan.jsonl")
     before = sorted(tmp_path.rglob("*"))
     assert verify_command(folder / "certificate.json", rescore=True) == 3
     assert "can't be a folder's" in next(one.reason for one in found(folder).looked if one.what == "numbers")

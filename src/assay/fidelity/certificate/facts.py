@@ -17,7 +17,6 @@ from assay.fidelity.certificate.registry import REGISTRY
 from assay.fidelity.certificate.schema import CertifiedBenchmark
 from assay.fidelity.schema.profile import Plan
 from assay.store import RunRecord, Started, read_lines, read_record, read_registry, read_rollouts, read_tasks
-from assay.types import Score
 
 Fact = tuple[str, Any, Sequence[Any]]
 """What it is, what one file says, and what another file lets it be."""
@@ -134,15 +133,10 @@ def _of_rollouts(run: Path, record: RunRecord, plan: Plan, plans: Sequence[Plan]
     others = {other.id for other in plan.suite.models.values() if other.id and not member.id.endswith(other.id)}
     if member.dialect == "replay":
         others.clear()  # what it replays may be another model's
-    scored: set[tuple[str, int]] = set()
     for made in read_rollouts(run):
         at = f"runs/{run.name}, {made.task}, repeat {made.repeat}"
         if made.seed != (expected := seed_of(record.seed, made.task, made.repeat)):
             wrong.setdefault("seed", f"{at}: seed {made.seed}, and {expected} from the run's seed, task and repeat")
-        if isinstance(made.outcome, Score):
-            if made.key in scored:
-                wrong.setdefault("score", f"{at}: a second score")
-            scored.add(made.key)
         if most is not None and made.repeat >= most:
             wrong.setdefault("repeat", f"{at}: a repeat that plan.jsonl, which has {most}, never asked for")
         if strangers := {turn.response.model for turn in made.turns} & others:
