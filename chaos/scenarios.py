@@ -245,9 +245,10 @@ def two(round: Round) -> None:
                 run.end(first)
                 break
             second = run.start()
-            run.end(second, codes=(2,))
+            if run.end(second, codes=(0, 2)) == 0 or not first.running:
+                run.end(first)  # it came to its end by itself while the second began, as on a loaded machine
+                break
             round.faults += 1
-            expect(first.running, "the first was ended by the second")
             run.kill(first)
 
 

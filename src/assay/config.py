@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta, Struct, structs
 
 from assay.errors import InputError, UnknownName, UsageError
+from assay.input import read_input
 from assay.plugins import plugins
 from assay.types import Item, Kind, Role, RolloutLimits, Sampling, Usage
 
@@ -257,11 +258,13 @@ NO_FILE = AssayToml()
 def read_toml(path: Path, kind: type[T]) -> T:
     """Returns the struct in a TOML file. Raises InputError with file, line and the expected content."""
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(read_input(path).decode())
     except OSError as error:
         raise UsageError(f"{path} can't be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise InputError(path, None, f"not UTF-8 text ({error})", "a TOML file") from None
+    except RecursionError:
+        raise InputError(path, None, "it is nested too deeply", "a TOML file") from None
     except tomllib.TOMLDecodeError as error:
         message = str(error)
         line = message.rpartition("(at line ")[2].partition(",")[0]

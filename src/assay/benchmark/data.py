@@ -17,6 +17,7 @@ from pyreqwest.client import SyncClientBuilder
 from pyreqwest.exceptions import PyreqwestError
 
 from assay.errors import AssayError, UsageError
+from assay.input import open_input, read_input
 
 WITHIN_S = 600.0
 """How long a download may take."""
@@ -59,7 +60,7 @@ def prepared(name: str, source: Source) -> Path:
     path = place(name, source)
     if not path.is_file():
         raise UsageError(f"the data of {name} is not on this machine ({path})\n  Get it with: assay prepare {name}")
-    with path.open("rb") as file:
+    with open_input(path) as file:
         if (digest := _digest(iter(lambda: file.read(_CHUNK), b""))) != source.sha256:
             raise UsageError(
                 f"{path} is not the data of {name}: it has sha256 {digest}\n"
@@ -80,7 +81,7 @@ def is_prepared(name: str, source: Source) -> bool:
 def take(name: str, sources: Iterable[Source], file: Path) -> Path:
     """Where a file that somebody has is now kept: its digest tells which it is. Raises UsageError where it is none."""
     try:
-        content = file.read_bytes()
+        content = read_input(file)
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}") from None
     digest = _digest([content])

@@ -139,7 +139,7 @@ COMMANDS = (
     ),
 )
 """Each command: its name, the function, its summary (the first sentence of the function's docstring), an example."""
-MISTAKES = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG)
+MISTAKES = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL)
 """What the system says of a path that a command can't use."""
 TROUBLES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
 """What the system says if a file can't be written where it should."""
@@ -178,7 +178,7 @@ def main() -> NoReturn:
     gc.set_threshold(100_000, 50, 50)
     warnings.formatwarning = _warning
     try:
-        result = build(sys.argv[1:])()
+        result = build(sys.argv[1:])(sys.argv[1:])
         sys.stdout.flush()
     except AssayError as error:
         # It may quote what a server said, and a terminal obeys control characters.

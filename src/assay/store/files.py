@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from assay.errors import InputError, StoppedEarly, UsageError
+from assay.input import BROKEN, check_regular, open_input
 
 BEGIN_S = 10.0
 """Seconds to wait for another command that begins a run beside this one: it takes milliseconds."""
@@ -80,7 +81,7 @@ def numbered_lines(path: Path, kind: type[T], skipped: Collection[bytes] = ()) -
     Lines that begin with one of `skipped`, up to their `task_digest`, are left out undecoded.
     """
     decode = msgspec.json.Decoder(kind).decode
-    with path.open("rb") as file:
+    with open_input(path) as file:
         for number, line in enumerate(file, 1):
             if not line.endswith(b"\n"):
                 return  # torn by a kill: the rollout is asked again
@@ -88,7 +89,7 @@ def numbered_lines(path: Path, kind: type[T], skipped: Collection[bytes] = ()) -
                 continue
             try:
                 yield number, line, decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except BROKEN as error:
                 raise InputError(
                     path, number, str(error), f"a {getattr(kind, '__name__', 'line').lower()} as one JSON object"
                 ) from None
@@ -109,6 +110,8 @@ def open_file(stack: ExitStack, path: Path) -> int:
     """Open a file to append to it, or a folder, until `stack` closes. Returns its descriptor."""
     file = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     stack.callback(os.close, file)
+    if not path.is_dir():
+        check_regular(file, path)
     return file
 
 

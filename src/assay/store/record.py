@@ -9,6 +9,7 @@ from msgspec import Struct
 from assay.config import LOOP, AgentConfig, convert
 from assay.digest import changed_files, digest
 from assay.errors import InputError, UsageError
+from assay.input import BROKEN, read_input
 from assay.types import RolloutLimits, Sampling
 
 
@@ -90,8 +91,8 @@ def read_record(folder: Path) -> RunRecord:
     if not path.exists():
         raise UsageError(f"{folder} is not a run directory: it has no run.json")
     try:
-        return convert(msgspec.json.decode(path.read_bytes()), RunRecord, path)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return convert(msgspec.json.decode(read_input(path)), RunRecord, path)
+    except BROKEN as error:
         raise InputError(path, None, str(error), "the JSON that `assay run` wrote") from None
 
 

@@ -4,6 +4,7 @@ import csv
 import re
 from collections.abc import Generator
 from contextlib import closing
+from io import TextIOWrapper
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
@@ -12,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from assay.errors import InputError, UsageError
+from assay.input import open_input
 
 FORMS = (
     '"question", "options" and "answer" (or "answer_index"), as MMLU-Pro has them, '
@@ -66,18 +68,18 @@ def read(path: Path) -> list[Question]:
 
 
 def _of_jsonl(path: Path) -> Generator[tuple[int, dict[str, Any]]]:
-    with path.open("rb") as file:
+    with open_input(path) as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
             try:
                 yield number, msgspec.json.decode(line, type=dict[str, Any])
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, RecursionError) as error:
                 raise InputError(path, number, str(error), f"a JSON object with {FORMS}") from None
 
 
 def _of_csv(path: Path) -> Generator[tuple[int, dict[str, Any]]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with TextIOWrapper(open_input(path), encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, strict=True)
         try:
             for row in reader:

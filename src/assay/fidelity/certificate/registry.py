@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from assay.errors import AssayError
 from assay.fidelity.certificate.files import is_there
+from assay.input import read_input
 from assay.store import Begun, RunRecord, Started, line_digest, read_record, read_registry
 
 REGISTRY = "started.jsonl"
@@ -100,7 +101,7 @@ def broken(lines: list[bytes]) -> list[int]:
 
 
 def _whole_lines(path: Path) -> list[bytes]:
-    lines = path.read_bytes().splitlines(keepends=True) if is_there(path.parent, path.name) else []
+    lines = read_input(path).splitlines(keepends=True) if is_there(path.parent, path.name) else []
     return lines if not lines or lines[-1].endswith(b"\n") else lines[:-1]
 
 

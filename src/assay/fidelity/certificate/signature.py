@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from assay.errors import InputError, UsageError
+from assay.input import read_input
 
 
 class Signature(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -90,9 +91,9 @@ def flaw(path: Path, content: bytes) -> tuple[str | None, Signature | None]:
     """
     ed25519, _ = _library()
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=Signature)
+        found = msgspec.json.decode(read_input(path), type=Signature)
         key, signed = bytes.fromhex(found.key), bytes.fromhex(found.signature)
-        if path.read_bytes() != rendered(structs.replace(found, key=key.hex(), signature=signed.hex())):
+        if read_input(path) != rendered(structs.replace(found, key=key.hex(), signature=signed.hex())):
             return "is not as `assay certify` wrote it", None
         public = ed25519.Ed25519PublicKey.from_public_bytes(key)
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError):
@@ -115,7 +116,7 @@ def _raw(public: Any, codec: Any) -> bytes:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_input(path)
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}; expected an Ed25519 key in a PEM file") from None
 

@@ -17,6 +17,7 @@ from assay.fidelity.detectors.tally import Tally
 from assay.fidelity.results.columns import WORTH, Stamp, stamp
 from assay.fidelity.results.results import Results, of_rollouts, read
 from assay.fidelity.schema.evidence import Finding
+from assay.input import BROKEN, read_input
 from assay.plugins import find as plugin
 from assay.plugins import plugins
 from assay.store import write_json
@@ -118,8 +119,8 @@ def read_with_findings(
     path, code = folder / "findings.json", _code()
     made_of = stamp(folder) if cached else None
     if made_of:
-        with suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
-            kept = msgspec.json.decode(path.read_bytes(), type=_Kept)
+        with suppress(OSError, *BROKEN):
+            kept = msgspec.json.decode(read_input(path), type=_Kept)
             if (kept.made_of, kept.detectors, kept.digest) == (made_of, code, digest(kept.findings)):
                 return read(folder, repeats), kept.findings
     search = Search(model)
@@ -151,4 +152,4 @@ def _code() -> str:
     for one in installed():
         module = sys.modules[(one.spot if isinstance(one, RolloutDetector) else one.look).__module__]
         files |= {Path(module.__file__)} if module.__file__ else set()
-    return digest([(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in sorted(files)])
+    return digest([(path.name, hashlib.sha256(read_input(path)).hexdigest()) for path in sorted(files)])

@@ -47,6 +47,7 @@ from assay.fidelity.results.contender import LARGEST_GAP, RATE_LIMIT
 from assay.fidelity.results.results import Cell, Results, text_digest
 from assay.fidelity.results.results import read as read_results
 from assay.fidelity.schema.evidence import Disagreement, Parity, Rung, RungResult
+from assay.input import read_input
 from assay.model.builtin.fixed import Fixed
 from assay.stats.compare import Equivalence, equivalence
 from assay.store import RunRecord, read_record, read_tasks
@@ -175,7 +176,7 @@ def _file_digest(benchmark: Benchmark, file: Path | None) -> tuple[str | None, b
     if not benchmark.data:
         raise UsageError(f"benchmark {benchmark.name} states no data file that {file} could be compared with")
     try:
-        sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+        sha256 = hashlib.sha256(read_input(file)).hexdigest()
     except OSError as error:
         raise UsageError(f"{file} can't be read: {error.strerror}") from None
     return sha256, sha256 in {source.sha256 for source in benchmark.data}

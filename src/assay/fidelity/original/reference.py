@@ -35,6 +35,7 @@ from assay.config import ModelConfig
 from assay.errors import InputError, UnknownName, UsageError
 from assay.fidelity.results.results import Results, text_digest
 from assay.fidelity.schema.evidence import OriginalSource, Parity
+from assay.input import BROKEN, open_input, read_input
 from assay.model.builtin.scripted import answer
 from assay.types import Item, Message, Response, Task
 
@@ -100,7 +101,7 @@ def read(
     if match is not None and "task" in columns:
         raise UsageError("tasks are known by a column of ids or by --match, not by both")
     try:
-        data = file.read_bytes()
+        data = read_input(file)
         lines = _lines(file, gzip.decompress(data) if file.suffix == ".gz" else data)
     except (OSError, EOFError, zlib.error) as error:
         raise UsageError(f"{file} can't be read: {getattr(error, 'strerror', None) or error}") from None
@@ -133,11 +134,11 @@ def read_stored(folder: Path) -> OriginalResults | None:
     record = read_parity(beside).reference
     decoder = msgspec.json.Decoder(Row)
     rows: list[Row] = []
-    with path.open("rb") as lines:
+    with open_input(path) as lines:
         for number, line in enumerate(lines, 1):
             try:
                 rows.append(decoder.decode(line))
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except BROKEN as error:
                 raise InputError(path, number, str(error), "a row as `assay parity` writes it") from None
     if not rows or _record(record.file, record.sha256, rows, record.settings) != record:
         raise InputError(path, None, "other results than parity.json speaks of", "both as `assay parity` wrote them")
@@ -170,8 +171,8 @@ def is_replay(results: Results, reference: OriginalResults) -> bool:
 def read_parity(path: Path) -> Parity:
     """Returns the content of a parity.json. Raises InputError."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Parity)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return msgspec.json.decode(read_input(path), type=Parity)
+    except BROKEN as error:
         raise InputError(path, None, str(error), "the JSON that `assay parity` wrote") from None
 
 

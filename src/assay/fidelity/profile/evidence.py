@@ -21,6 +21,7 @@ from assay.fidelity.results.contender import Contender, measured_models
 from assay.fidelity.review.marks import Key, contents_of, read_remarks
 from assay.fidelity.schema.evidence import Parity, Remark
 from assay.fidelity.schema.profile import BenchmarkRecord, Plan, Profile
+from assay.input import BROKEN, read_input
 from assay.store import RunRecord, read_lines, read_record
 from assay.types import Task
 
@@ -139,8 +140,8 @@ def read_contender(folder: Path, suite: Suite, name: str, repeats: int, *, cache
 def earlier_profile(folder: Path, benchmark: BenchmarkRecord) -> Profile | None:
     """The profile that was computed in a folder for this very benchmark; None where there is none."""
     try:
-        earlier = msgspec.json.decode((folder / "profile.json").read_bytes(), type=Profile)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        earlier = msgspec.json.decode(read_input(folder / "profile.json"), type=Profile)
+    except (OSError, *BROKEN):
         return None
     return earlier if earlier.benchmark == benchmark else None
 

@@ -32,6 +32,7 @@ from assay.fidelity.rescore.retrace import Nobody, as_run, carried
 from assay.fidelity.rescore.retracers import Found, Retracer, Work, elsewhere, here
 from assay.fidelity.results.results import read
 from assay.fidelity.results.summary import write
+from assay.input import open_input
 from assay.model import identity_of
 from assay.sandbox import PLACE
 from assay.stats.estimates import estimate
@@ -273,7 +274,7 @@ def _check(folder: Path, run: Path) -> None:
 def _rollouts_digest(run: Path) -> str:
     found = hashlib.sha256()
     for path in rollout_files(run):
-        with path.open("rb") as file:
+        with open_input(path) as file:
             while chunk := file.read(2**20):
                 found.update(chunk)
     return found.hexdigest()

@@ -14,6 +14,7 @@ from assay.fidelity.profile import read_plan, source_seen_from
 from assay.fidelity.profile.evidence import record_of
 from assay.fidelity.rescore.rescore import RescorePlan, Rescoring, rescore
 from assay.fidelity.schema.profile import Plan
+from assay.input import read_input
 from assay.store import read_lines, write_bytes, write_lines
 
 
@@ -78,4 +79,4 @@ def _begin_profile(profile: Path, folder: Path, plans: Sequence[Plan]) -> None:
 
 def _take_along(old: Path, new: Path, name: str) -> None:
     if (old / name).exists() and not (new / name).exists():
-        write_bytes(new / name, (old / name).read_bytes())  # whole or not at all: it is taken once
+        write_bytes(new / name, read_input(old / name))  # whole or not at all: it is taken once

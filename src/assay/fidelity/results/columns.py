@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from assay.digest import tree_digest
 from assay.errors import StoppedEarly
+from assay.input import open_input, read_input
 from assay.store import rollout_files, write_bytes, write_json
 
 _ASSAY = Path(__file__).parents[2]
@@ -93,10 +94,10 @@ class Kept(Struct, frozen=True):
 def load(folder: Path) -> tuple[list[Cell], Totals] | None:
     """Returns the cells and totals that were written for a run. None if there are none, or a file has changed since."""
     try:
-        kept = msgspec.json.decode((folder / BESIDE).read_bytes(), type=Kept)
+        kept = msgspec.json.decode(read_input(folder / BESIDE), type=Kept)
         if kept.made_of != stamp(folder):
             return None
-        table = (folder / NAME).read_bytes()
+        table = read_input(folder / NAME)
         if hashlib.sha256(table).hexdigest() != kept.table:
             return None
         return _cells(table), kept.totals
@@ -161,7 +162,7 @@ def draw_lines(folder: Path, count: int) -> Iterator[bytes]:
     """Yields some lines of a run's rollouts, drawn at random, long ones more often."""
     paths = [path for path in _files(folder) if path.name.startswith("rollouts") and path.stat().st_size]
     for path in _RANDOM.choices(paths, [path.stat().st_size for path in paths], k=count) if paths else ():
-        with path.open("rb") as file:
+        with open_input(path) as file:
             file.seek(_RANDOM.randrange(path.stat().st_size))
             file.readline()
             line = file.readline()
@@ -176,5 +177,5 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_input(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

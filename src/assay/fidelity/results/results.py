@@ -16,6 +16,7 @@ from assay.fidelity.results import columns
 from assay.fidelity.results.columns import Cell, Totals
 from assay.fidelity.results.independence import Independence, independence_of
 from assay.fidelity.schema.profile import TaskRow
+from assay.input import BROKEN
 from assay.store import read_record, read_rollouts, read_tasks
 from assay.types import FunctionCall, Item, Response, Rollout, Score, Task, Usage
 
@@ -217,7 +218,7 @@ def _is_true(cells: Sequence[Cell], folder: Path, tasks: Sequence[Task], prices:
     index = {task.id: number for number, task in enumerate(tasks)}
     try:
         rollouts = [msgspec.json.decode(line, type=Rollout) for line in columns.draw_lines(folder, SAMPLED)]
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except BROKEN:
         return False  # reading every line says which one is damaged
     drawn = {(index.get(rollout.task, -1), rollout.repeat) for rollout in rollouts}
     kept = {key: cell for cell in cells if (key := (cell.task, cell.repeat)) in drawn}

@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType, structs
 from assay.digest import digest
 from assay.errors import InputError, UsageError
 from assay.fidelity.schema.evidence import Explanation, Mark, Remark
+from assay.input import BROKEN, read_input
 from assay.store import append_line, read_lines, read_row_lines
 from assay.types import Failure, FunctionCall, Item, Message, Reasoning, Rollout, Score
 
@@ -89,7 +90,7 @@ def rollouts_at(run: Path, tasks: Collection[str], wanted: Callable[[Key], bool]
             continue
         try:
             found[key] = _decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except BROKEN as error:
             raise InputError(path, None, f"{row.task}, repeat {row.repeat}: {error}", "a whole rollout") from None
     return found
 
@@ -143,7 +144,7 @@ def bring(
 def _read_given(path: Path) -> Iterator[tuple[int, _GivenMark | _GivenExplanation]]:
     decode = msgspec.json.Decoder(_GivenMark | _GivenExplanation).decode
     try:
-        lines = path.read_bytes().split(b"\n")
+        lines = read_input(path).split(b"\n")
     except OSError as error:
         raise UsageError(f"{path} can't be read: {error.strerror}") from None
     for number, line in enumerate(lines, 1):
@@ -151,7 +152,7 @@ def _read_given(path: Path) -> Iterator[tuple[int, _GivenMark | _GivenExplanatio
             continue
         try:
             yield number, decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except BROKEN as error:
             expected = 'a mark or an explanation as `marks.jsonl` has it, such as {"type": "mark", "model": …}'
             raise InputError(path, number, str(error), expected) from None
 

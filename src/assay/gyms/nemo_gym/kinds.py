@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from assay.gyms.nemo_gym.rows import AGENT, Row
+from assay.input import BROKEN
 from assay.types import Message, Task
 
 KINDS = {
@@ -55,7 +56,7 @@ def of_seed(content: bytes) -> str | None:
     """Returns what `/seed_session` handed over that a session here does not use; None for `{}`."""
     try:
         said = list(msgspec.json.decode(content, type=dict[str, Any] | None) or ()) if content.strip() else []
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except BROKEN:
         said = ["(no JSON object)"]
     if not said:
         return None

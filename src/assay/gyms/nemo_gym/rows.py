@@ -18,6 +18,7 @@ from msgspec import Struct, ValidationError
 
 from assay.digest import digest, task_digest
 from assay.errors import InputError, UsageError
+from assay.input import BROKEN, open_input
 from assay.model.dialects.responses.wire import WireUsage, read_usage, wire_items
 from assay.types import (
     Content,
@@ -185,13 +186,13 @@ def read_rows(path: Path) -> list[tuple[Task, Row]]:
 def _lines(path: Path) -> Iterator[tuple[int, Row]]:
     decode = msgspec.json.Decoder(dict[str, Any]).decode
     try:
-        with path.open("rb") as file:
+        with open_input(path) as file:
             for number, line in enumerate(file, 1):
                 if not line.strip():
                     continue
                 try:
                     yield number, decode(line)
-                except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                except BROKEN as error:
                     raise InputError(path, number, str(error), "a row as one JSON object") from None
     except OSError as error:
         raise UsageError(f"{path} can't be read: {error.strerror}") from None

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from assay.config import ModelConfig
 from assay.errors import ModelError, UnknownName
+from assay.input import read_input
 from assay.model import ContextOverflow
 from assay.model.builtin.engine import Engine
 from assay.model.dialects import thinking
@@ -29,7 +30,7 @@ class Local:
                 "local weights", config.id, shipped, "; or a folder with config.json and model.safetensors"
             )
         self._config = config
-        self._weights = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+        self._weights = hashlib.sha256(read_input(folder / "model.safetensors")).hexdigest()
         self._engine = Engine.load(folder)
         self._close = self._engine.tokenizer.token_to_id("</think>")
 

@@ -22,6 +22,7 @@ from msgspec import Meta, Struct
 
 from assay.config import ModelConfig
 from assay.errors import InputError, ModelError, UsageError
+from assay.input import BROKEN, open_input
 from assay.model.builtin.scripted import answer
 from assay.store import read_record, read_rows, rollout_files
 from assay.types import MOST_REPEATS, Failure, Item, Outcome, Request, Response, Turn
@@ -53,7 +54,7 @@ class Replay:
     def _add(self, file: Path, number: int, line: bytes, place: int) -> None:
         try:
             row = self._decoder.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except BROKEN as error:
             raise InputError(file, number, str(error), _EXPECTED) from None
         if (row.turns is None) == (row.output is None):
             raise InputError(file, number, "neither turns nor output, or both", _EXPECTED)
@@ -85,10 +86,10 @@ class Replay:
         """The line at a place; `None` where there is none any more."""
         index = bisect_right(self._starts, place) - 1
         try:
-            with self._files[index].open("rb") as file:
+            with open_input(self._files[index]) as file:
                 file.seek(place - self._starts[index])
                 return self._decoder.decode(file.readline())
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        except (OSError, *BROKEN):
             return None
 
     def _missing(self, request: Request, places: "array[int]") -> ModelError:
@@ -134,7 +135,7 @@ def _files(path: Path) -> list[Path]:
 
 def _lines(path: Path, start: int, *, torn: bool) -> Iterator[tuple[bytes, int]]:
     """Each line and where it starts. One without its end is left out unless `torn`: a run was killed there."""
-    with path.open("rb") as file:
+    with open_input(path) as file:
         for line in file:
             if torn or line.endswith(b"\n"):
                 yield line, start

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from assay.digest import digest
 from assay.errors import InputError, UsageError
+from assay.input import read_input
 
 
 class ChatTemplate:
@@ -140,13 +141,13 @@ class _Tokenizer(Struct):
 def _tokenizer(path: Path) -> _Tokenizer:
     try:
         return msgspec.json.decode(_read(path), type=_Tokenizer)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise InputError(path, None, str(error), "a tokenizer_config.json as transformers writes it") from None
 
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_input(path).decode()
     except OSError as error:
         raise UsageError(f"the chat template {path} can't be read: {error.strerror}") from None
     except UnicodeDecodeError as error:

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from assay.errors import InputError
+from assay.input import BROKEN, read_input
 
 EXPECTED = "byte-level BPE with no normaliser, as GPT-2's"
 WORDS = re.compile(r"'(?:[stmd]|re|ve|ll)| ?[A-Za-z]+| ?[0-9]+| ?[^\sA-Za-z0-9]+|\s+(?!\S)|\s+", re.ASCII)
@@ -110,8 +111,8 @@ class Tokenizer:
     def load(cls, path: Path) -> Self:
         """Returns the tokenizer of a `tokenizer.json`. Raises InputError for one of another kind."""
         try:
-            file = msgspec.json.decode(path.read_bytes(), type=_File)
-        except msgspec.ValidationError as error:
+            file = msgspec.json.decode(read_input(path), type=_File)
+        except BROKEN as error:
             raise InputError(path, None, str(error), EXPECTED) from None
         if not file.is_supported():
             raise InputError(path, None, "a tokenizer with other rules", EXPECTED)

@@ -1,0 +1,36 @@
+"""Opening files that anybody may have put there: regular files alone, so that none blocks or never ends."""
+
+import errno
+import os
+import stat
+from io import BufferedReader
+from pathlib import Path
+
+import msgspec
+
+BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding a file raises where its content is none, or is nested too deeply."""
+
+
+def open_input(path: Path) -> BufferedReader:
+    """Returns a file that is open to be read. Raises OSError, also for a folder, a pipe and a device."""
+    # Without O_NONBLOCK, a pipe that nobody writes to would be waited for.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        check_regular(descriptor, path)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return os.fdopen(descriptor, "rb")
+
+
+def check_regular(descriptor: int, path: Path) -> None:
+    """Raises OSError where an open file is a folder, a pipe or a device."""
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise OSError(errno.EINVAL, "a folder, pipe or device; expected a regular file", str(path))
+
+
+def read_input(path: Path) -> bytes:
+    """Returns a file's content. Raises OSError as `open_input` does."""
+    with open_input(path) as file:
+        return file.read()

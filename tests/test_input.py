@@ -1,0 +1,86 @@
+"""Files that commands read, and what may lie in their places: each is one line that names the file, and exit code 2."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from assay.cli import main
+from assay.store import Store
+from tests.runs import TASKS, record, rollout
+
+DEEP = 200_000
+
+
+def folder(path: Path) -> None:
+    path.mkdir()
+
+
+def pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def loop(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+def deep(path: Path) -> None:
+    path.write_text(("a = " if path.suffix == ".toml" else '{"a":') + "[" * DEEP + "\n")
+
+
+KINDS = (folder, pipe, device, loop, deep)
+COMMANDS = {
+    "a suite": ("suite.toml", "profile arithmetic --suite suite.toml"),
+    "a policy": ("policy.toml", "compare run run --policy policy.toml"),
+    "assay.toml": ("assay.toml", "run arithmetic --model mine --limit 1"),
+    "a quiz": ("quiz.jsonl", "run mcq:quiz.jsonl --model null"),
+    "rows": ("rows.jsonl", "import nemo-gym rows.jsonl --out imported"),
+    "original results": ("original.jsonl", "parity arithmetic --reference original.jsonl"),
+    "a replay": ("replayed.jsonl", "run arithmetic --model replay:replayed.jsonl"),
+    "run.json": ("run/run.json", "repeats run"),
+    "tasks.jsonl": ("run/tasks.jsonl", "repeats run"),
+    "rollouts.jsonl": ("run/rollouts.jsonl", "repeats run"),
+    "a part's run.json": ("run/run.json", "merge whole run"),
+    "a part's tasks": ("run/tasks.jsonl", "merge whole run"),
+    "a part's rollouts": ("run/rollouts.jsonl", "merge whole run"),
+    "a certificate": ("certificate.json", "verify certificate.json"),
+    "what failed": ("run/rollouts.jsonl", "failures run"),
+    "a replayed run": ("run/rollouts.jsonl", "run arithmetic --model replay:run"),
+    "a plan": ("run/plan.jsonl", "report run"),
+    "a chat template": (
+        "chat.json",
+        "run arithmetic --model completions:x --base-url http://localhost:1/v1 --set model.chat_template=chat.json",
+    ),
+    "data": ("test.jsonl", "prepare gsm8k --from test.jsonl"),
+}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    # A certificate that is too deep is a file, and forged.
+    [(name, kind) for name in COMMANDS for kind in KINDS if (name, kind) != ("a certificate", deep)],
+    ids=lambda value: value if isinstance(value, str) else value.__name__,
+)
+def test_what_is_no_file_or_too_deep_is_one_line_that_names_it(
+    name: str, kind: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with Store(Path("run"), record(), TASKS) as store:
+        store.append(rollout(0))
+    file, command = COMMANDS[name]
+    Path(file).unlink(missing_ok=True)
+    assert callable(kind)
+    kind(Path(file))
+    monkeypatch.setattr(sys, "argv", ["assay", *command.split()])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr().err
+    assert ended.value.code == 2, said
+    assert said.startswith("assay: ") and Path(file).name.partition(".")[0] in said, said
+    assert len(said) < 2000
