@@ -26,8 +26,11 @@ def open_input(path: Path) -> BufferedReader:
 
 def check_regular(descriptor: int, path: Path) -> None:
     """Raises OSError where an open file is a folder, a pipe or a device."""
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        raise OSError(errno.EINVAL, "a folder, pipe or device; expected a regular file", str(path))
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "a pipe or device; expected a regular file", str(path))
 
 
 def read_input(path: Path) -> bytes:
