@@ -1,16 +1,17 @@
 """The HTTP client: everything that is particular to pyreqwest is in this file."""
 
+import base64
 import functools
 import math
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, timedelta
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import msgspec
@@ -42,7 +43,11 @@ _STATUS_OF = {
     "request_too_large": 413,
 }
 """By the type or the code of an error object: the status that it would have had."""
-_SECRET_NAMES = {"key", "api_key", "api-key", "apikey", "token", "access_token", "sig", "secret"}
+_SECRET_NAMES = {
+    *("key", "api_key", "api-key", "apikey", "x-api-key", "token", "access_token", "authorization"),
+    *("sig", "secret", "password", "cookie"),
+}
+_SECRET_VALUE = re.compile(r"(?:Bearer |Basic |sk-|sk_|gsk_|hf_|ghp_|xai-|nvapi-|AIza)\S{8,}")
 OVERLOAD = {"http_429", "http_503", "http_529"}
 """Kinds of error by which a server says that it is asked too much at once."""
 _SPENT = ("insufficient_quota", "billing_hard_limit_reached", "credit balance is too low")
@@ -130,6 +135,11 @@ class Endpoint:
                 f"the base_url of model {config.id} holds a secret, and would be written to run.json; "
                 "name the environment variable that holds it in api_key_env or headers_env"
             )
+        if where := _secret_in(config.extra_body, "extra_body"):
+            raise UsageError(
+                f"{where} of model {config.id} looks like a secret, and would be written to run.json; "
+                "name the environment variable that holds it in api_key_env or headers_env"
+            )
         self._base = parts._replace(path=parts.path.rstrip("/"))
         self._urls: dict[str, str] = {}
         self._encode = msgspec.json.Encoder().encode
@@ -137,7 +147,11 @@ class Endpoint:
         self._timeout_s = config.timeout_s
         secrets = {name: secret(config, variable) for name, variable in config.headers_env.items()}
         key = None if config.api_key_env is None else secret(config, config.api_key_env)
-        self._secrets = _spellings(filter(None, [*secrets.values(), key]))
+        # Headers are not written down, but a server may repeat them.
+        sent = [value for name, value in config.headers.items() if _secret_in({name: value}, "headers")]
+        keys = _parts(filter(None, [*secrets.values(), key, *sent]))
+        self._secrets = sorted({one for part in keys for one in _spellings(part)}, key=len, reverse=True)
+        self._escaped = [_escaped(part) for part in keys if len(part) >= _REAL_KEY]
         if key is not None:
             secrets[key_header] = f"Bearer {key}" if key_header == "authorization" else key
         plain = {
@@ -232,6 +246,9 @@ class Endpoint:
         for key in self._secrets:
             if len(key) >= at_least and key in content:
                 content = content.replace(key, b"[key]")
+        if at_least == 1 or b"\\u" in content:
+            for pattern in self._escaped:
+                content = pattern.sub(b"[key]", content)
         return content
 
     async def aclose(self) -> None:
@@ -271,12 +288,39 @@ def _repair(body: Any, fault: str) -> bool:
     return False
 
 
-def _spellings(secrets: Iterable[str]) -> list[bytes]:
-    """How a server may repeat what it was sent, longest first: as it is, without `Bearer`, and escaped in JSON."""
-    parts = {part for value in secrets for part in (value, *(one for one in value.split() if len(one) >= _REAL_KEY))}
-    escaped = {msgspec.json.encode(part).decode()[1:-1] for part in parts}
-    written = {*parts, *escaped, *(part.replace("/", "\\/") for part in escaped)}
-    return sorted((part.encode() for part in written), key=len, reverse=True)
+def _secret_in(value: Any, where: str) -> str | None:
+    """Returns where a value of a setting looks like a secret, by its name or by itself; None if nothing does."""
+    if isinstance(value, str):
+        named = where.rpartition(".")[2].lower() in _SECRET_NAMES and len(value) >= _REAL_KEY
+        return where if named or _SECRET_VALUE.search(value) else None
+    fields = cast(dict[str, Any], value).items() if isinstance(value, dict) else ()
+    items = ((where, item) for item in cast(list[Any], value)) if isinstance(value, list) else ()
+    places = (_secret_in(one, place) for place, one in (*((f"{where}.{name}", one) for name, one in fields), *items))
+    return next(filter(None, places), None)
+
+
+def _parts(secrets: Iterable[str]) -> set[str]:
+    """What a server may repeat of what it was sent: all of it, or a key without its `Bearer`."""
+    return {part for value in secrets for part in (value, *(one for one in value.split() if len(one) >= _REAL_KEY))}
+
+
+def _spellings(part: str) -> Iterator[bytes]:
+    """Yields how a secret may be repeated; other spellings than itself only where it is long enough to be one."""
+    escaped = msgspec.json.encode(part)[1:-1]
+    yield from (part.encode(), escaped, escaped.replace(b"/", b"\\/"))
+    if len(part) < _REAL_KEY:
+        return
+    key = part.encode()
+    yield from (key.upper(), key.lower(), key[::-1], key.hex().encode(), key.hex().upper().encode())
+    for before in range(3):  # bytes: base64 of a longer text has the key at one of three offsets
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            yield encode(bytes(before) + key)[-(-before * 8 // 6) : (before + len(key)) * 8 // 6]
+
+
+def _escaped(part: str) -> "re.Pattern[bytes]":
+    """What finds a secret in any case, with any of its characters escaped as JSON or a URL does."""
+    characters = (rf"(?:\\?{re.escape(one)}|\\u{ord(one):04x}|%{ord(one):02x})" for one in part)
+    return re.compile("".join(characters).encode(), re.IGNORECASE)
 
 
 def _assembled(url: str, assemble: Assemble, stream: bytes) -> bytes:
