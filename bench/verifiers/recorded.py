@@ -42,18 +42,29 @@ async def _number(gold: str, text: str) -> Score:
     return numeric(_said(text), gold)
 
 
-async def _cruxeval(gold: str, text: str) -> Score:
-    asked = Task(id="0", input=[Message(role="user", content="")], gold=gold)
-    return await load("cruxeval").environment.assess(asked, _said(text), {})
+def _own(benchmark: str) -> Callable[[str, str], Coroutine[Any, Any, Score]]:
+    """Returns the verifier of a benchmark, which reads the answer out of the whole text."""
+    environment = load(benchmark).environment
+
+    async def verify_text(gold: str, text: str) -> Score:
+        return await environment.assess(Task(id="0", input=[], gold=gold), _said(text), {})
+
+    return verify_text
+
+
+async def _cruxeval_field(gold: str, text: str) -> Score:
+    return await _own("cruxeval")(gold, json.dumps({"answer": text}))
 
 
 def _said(text: str) -> Response:
     return Response(output=[Message(role="assistant", content=[Text(text=text)])])
 
 
-VERIFIERS: Mapping[str, Callable[[str, str], Coroutine[Any, Any, Score]]] = {
-    "gsm": _number, "math-l5": verify, "crux": _cruxeval,
-}  # fmt: skip
+VERIFIERS: Mapping[str, Mapping[str, Callable[[str, str], Coroutine[Any, Any, Score]]]] = {
+    "gsm": {"answer": _number, "output": _number},
+    "math-l5": {"answer": verify, "output": _own("math-l5")},
+    "crux": {"answer": _cruxeval_field, "output": _own("cruxeval")},
+}
 FED = {"the answer field": "answer", "the whole text": "output"}
 
 
@@ -66,7 +77,7 @@ def differences(folder: Path, fed: str) -> Differences:
             continue
         for row in rows(file):
             gold = str(golds[row["task"]])
-            score = asyncio.run(VERIFIERS[folder.name](gold, str(row[fed] or "")))
+            score = asyncio.run(VERIFIERS[folder.name][fed](gold, str(row[fed] or "")))
             found.judged += 1
             if score.reward != row["score"]:
                 side = found.ours if score.reward else found.theirs

@@ -20,7 +20,7 @@ _PUNCTUATION = str.maketrans(
     {"‘": "'", "’": "'", "。": ".", "।": ".", "、": ",", "「": '"', "」": '"', "《": '"', "》": '"'}
 )
 _LINK = (
-    r"(?: (?:is|was|are|be|would|should|must|will|has to|have to|seems?|appears?|can only|could only)(?!\w)"
+    r"(?: (?:is|was|are|be|would|should|must|will|has to|have to|has got to|seems?|appears?|can only|could only)(?!\w)"
     r"(?: (?:be|to be|also|then|therefore|thus|hence|indeed|actually|clearly|definitely|obviously|certainly|simply"
     r"|just|only|surely|most|likely|probably|very likely|in fact|of course)(?!\w))*|[:=]|->|[→⇒➡]| [-–—](?= ))"
 )
@@ -28,7 +28,8 @@ _ENGLISH = (
     rf"\b(?:answer|ans|option|choice|alternative|selection|selected|solution|pick|response|correct one|right one"
     rf"|best one|correct statement|letter|verdict"
     rf"|conclusion|true|final|correct)\b[\W_]{{0,4}}?{_LINK}|(?:\banswer|\bsolution)[*_: ]*\n|<answer>"
-    r"|\b(?:choose|choosing|chose|pick|picking|select|selecting|go with|going with|went with|settle on|opt for)\b"
+    r"|\b(?:choose|choosing|chose|pick|picking|select|selecting|go with|going with|went with|settle on|opt for"
+    r"|i'd say|i would say|i would answer|i answer)\b"
     r"|(?P<weak>\b(?:must be|it is|it's|leaves|leaving|so|thus|hence|therefore)\b)"
 )
 _OTHERS = (
@@ -52,7 +53,7 @@ _DRESS = re.compile(
 )
 _PREFIX = re.compile(
     r"(?:(?:also|daher|somit|donc|quindi|dunque|portanto|entonces|therefore|então) )?"
-    rf"(?:(?:(?:the|die|das|la|le|el|l'|a|o) ?)?(?:{OPTION})(?=[^\w]|[A-Z(])[: ]*)?",
+    rf"(?:(?:(?:the|die|das|la|le|el|l'|a|o) ?)?(?:{OPTION})(?=[^\w]|[A-Z(])[: ]*|(?:la|le|el|il) (?=\(?[A-Z](?!\w)))?",
     re.IGNORECASE,
 )
 _NOTHING = " .,:;!?)]}"
@@ -207,7 +208,7 @@ def _read(said: str, options: Options) -> str | None:
     # A letter A is lost as an article where texts are normalised: then the text is the rest, and the letter counts.
     if told and rest.strip(_NOTHING) and normalise(rest) != normalise(said):
         return told
-    if _DENIED.match(rest):
+    if rest.startswith("?") or _DENIED.match(rest):
         return None
     letter = options.of_letter(_letter(found))
     if other := options.of_text(rest):

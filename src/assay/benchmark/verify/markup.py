@@ -22,7 +22,7 @@ _LATEX: list[tuple[re.Pattern[str], str]] = [
     (re.compile(r"\\(?:text)?color ?\{[^{}]{0,40}\}"), ""),
     (
         re.compile(
-            r"\\[hv]space\*? ?\{[^{}]{0,40}\}|\\(?:q?quad|enspace|thinspace|hfill)(?![a-zA-Z])|\\[ ,;:]|(?<!\\)~"
+            r"\\[hv]space\*? ?\{[^{}]{0,40}\}|\\(?:q?quad|space|enspace|thinspace|hfill)(?![a-zA-Z])|\\[ ,;:]|(?<!\\)~"
         ),
         " ",
     ),
@@ -38,6 +38,8 @@ _LATEX: list[tuple[re.Pattern[str], str]] = [
     (re.compile(r"\\([$%#&])"), r"\1"),
     (re.compile(r"\\(?:times|cdot|ast)(?![a-zA-Z])|[⋅·∙✕✖]"), "×"),
     (re.compile(r"\\(?:approx|simeq|thickapprox|cong)(?![a-zA-Z])"), "≈"),
+    (re.compile(r"\\Omega(?![a-zA-Z])"), "Ω"),
+    (re.compile(r"\\mu ?(?=\\(?:text|mathrm))"), "µ"),
     (re.compile(r"\^ ?(?:\\circ|\{ ?\\circ ?\})|\\degree(?![a-zA-Z])"), "°"),
 ]
 _NESTED: list[tuple[re.Pattern[str], str]] = [

@@ -31,7 +31,7 @@ _MONEY = r"[$€£¥₹]"
 _NUMBER = re.compile(
     rf"""
     # Not within a word, an index, a version, a time, a range: x42, v1.2, 7:30, 5-7, 2^10, \sqrt{{5}} hold no answer.
-    (?<![\w^{{\\)\].]) (?<!\w[.]) (?<!\d[,:/'’]) (?<![\w)\]][-–])
+    (?<![\w^{{\\)\].]) (?<!\w[.]) (?<!\d[,:/'’]) (?<![\w)\]][-–—]) (?<!\^[-+])
     (?P<sign>[-+])? (?:(?P<money>{_MONEY})(?P<minus>-)?\ ?)?
     (?: (?P<whole>\d{{1,9}})\ {{1,2}}(?P<top>\d{{1,9}})/(?P<bottom>\d{{1,9}})
       | (?P<over>{_DECIMAL})\ ?/\ ?(?P<under>{_DECIMAL})
@@ -39,14 +39,14 @@ _NUMBER = re.compile(
       | 10\^\{{?(?P<power>[-+]?\d{{1,3}})\}}?
       | (?P<decimal>{_DECIMAL})
         (?: [eE](?P<exponent>[-+]?\d{{1,3}})
-          | \ ?[×*xX]\ ?10(?:\^|\*\*)[{{(]?(?P<scale>[-+]?\d{{1,3}})[}})]? )?
+          | \ ?[×*xX]\ ?10\ ?(?:\^|\*\*)\ ?[{{(]?(?P<scale>[-+]?\d{{1,3}})[}})]? )?
     )
     (?: (?P<percent>\ ?%|\ percent\b)
       | [ -]?(?P<word>(?i:{"|".join(sorted(_WORDS, key=len, reverse=True))}))\b
       | \ ?(?P<zeros>[{"".join(_SIGNS)}])
       | (?P<letter>[kKMB]|(?(money)[mbTt](?!\$)|(?!)))(?!\w)
       | (?:{_UNITS})(?:\^\{{?-?[1-9]\}}?)?(?![\w^]) )?
-    (?! \w | \^ | [.,:/'’–-]\d | \ ?\\[a-zA-Z] | \ ?/\ ?\d )
+    (?! \w | \^ | [.,:/'’—–-]\d | [ -](?:dozen|hundred|thousand|million|billion)\b | \ ?\\[a-zA-Z] | \ ?/\ ?\d )
     """,
     re.VERBOSE,
 )

@@ -57,13 +57,9 @@ def normalise(text: str) -> str:
       is a space (well-known, well known). What stays: `#%&@/`, symbols such as + and $, a point, comma or colon between
       digits, and a minus sign before a number.
     - The articles a, an, the go, where something else is left.
-    - A text without a letter or digit keeps its punctuation: `] ] >` is not `} >`.
     - White space is one space.
     """
     folded = _INITIALS.sub(lambda found: found[0].replace(".", ""), plain(plain(text).casefold()))
-    if not any(char.isalnum() for char in folded):
-        signs = " ".join(folded.split())
-        return signs.strip("*_`\"'") or signs
     held = {found.start() for found in _BETWEEN_DIGITS.finditer(folded)}
     spaced = "".join(char if at in held else _spaced(char) for at, char in enumerate(folded))
     return " ".join(_ARTICLES.sub(" ", spaced).split()) or " ".join(spaced.split())
@@ -76,14 +72,24 @@ def _spaced(char: str) -> str:
 
 
 def matches(text: str, accepted: Iterable[str]) -> bool:
-    """Whether the normalised text is one of the accepted answers, normalised. Nothing is never an answer."""
-    said = normalise(text)
-    return said != "" and any(said == normalise(answer) for answer in accepted)
+    """Returns whether the normalised text is one of the accepted answers, normalised. Nothing is never an answer.
+
+    A text without a letter or digit keeps its punctuation: `] ] >` is not `} >`.
+    """
+    said = _compared(text)
+    return said != "" and any(said == _compared(answer) for answer in accepted)
+
+
+def _compared(text: str) -> str:
+    if any(char.isalnum() for char in text):
+        return normalise(text)
+    signs = " ".join(plain(text).split())
+    return signs.strip("*_`\"'") or signs
 
 
 def normalised(response: Response, accepted: Iterable[str]) -> Score:
     """1 where the whole message is one of the accepted answers in normal form, else 0."""
-    return Score(reward=float(matches(response.text, accepted)), answer=normalise(response.text) or None)
+    return Score(reward=float(matches(response.text, accepted)), answer=_compared(response.text) or None)
 
 
 def exact(response: Response, accepted: Iterable[str]) -> Score:
