@@ -20,8 +20,7 @@ import uvloop
 from assay.benchmark.catalog import load
 from assay.collect.collect import Tally
 from assay.collect.head import distribute
-from assay.collect.request import Report
-from assay.collect.rollouts import BATCH_BYTES, ENOUGH, Batch, Rollouts, Work
+from assay.collect.rollouts import BATCH_BYTES, ENOUGH, Batch, Report, Rollouts, Work
 from assay.collect.run import RunPlan
 from assay.collect.workers import Worker
 from assay.collect.workers.ray import Actor, Cluster, RayWorker, joined
@@ -69,7 +68,7 @@ class Idle(Cluster):
 @contextmanager
 def asking(url: str, count: int, in_flight: int) -> Iterator[RunPlan]:
     with tempfile.TemporaryDirectory() as folder:
-        yield RunPlan(
+        yield RunPlan.of(
             benchmark=load(SOURCE),
             name="fixed",
             server=ModelConfig(dialect="responses", id="fixed", base_url=url),

@@ -7,7 +7,6 @@ from assay.benchmark.tools import ToolEnvironment, ToolSession, tool
 from assay.benchmark.verify import maths
 from assay.benchmark.verify.code import LIMITS, check_code, code_in
 from assay.model import Model
-from assay.sandbox import check_sandbox
 from assay.types import Message, Response, RolloutLimits, Score, Task, Turn
 from bench import texts
 from bench.quiz.benchmark import Quiz
@@ -65,13 +64,10 @@ class Sums(Environment):
 class Functions(Environment):
     """Tiny programs, judged by their tests in the sandbox."""
 
-    name, version = "functions", "1"
+    name, version, sandbox = "functions", "1", LIMITS
 
     def __init__(self, count: int) -> None:
         self._count = count
-
-    async def ready(self) -> None:
-        await check_sandbox(LIMITS)
 
     def tasks(self) -> Iterable[Task]:
         for number in range(self._count):
@@ -79,7 +75,7 @@ class Functions(Environment):
 
     async def assess(self, task: Task, response: Response, models: Mapping[str, Model]) -> Score:
         code = code_in(response.text, "add")
-        checked = await check_code([[code]], entry_point="add", tests=texts.CODE_TESTS)
+        checked = await check_code([[code]], entry_point="add", tests=texts.CODE_TESTS, limits=self.sandbox)
         return Score(reward=float(checked.passed), answer=code)
 
 

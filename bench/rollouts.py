@@ -22,7 +22,7 @@ async def run(
     """A run of `count` rollouts, which has to score every one."""
     with tempfile.TemporaryDirectory() as folder:
         tally = await collect_run(
-            RunPlan(
+            RunPlan.of(
                 benchmark=benchmark(environment, count // texts.REPEATS),
                 name="fixed",
                 server=ModelConfig(dialect="responses", id="fixed", base_url=url, stream=stream),

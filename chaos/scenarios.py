@@ -71,8 +71,8 @@ def torn(round: Round) -> None:
         path = run.folder / "rollouts.jsonl"
         whole = path.read_bytes()
         last = whole.rfind(b"\n", 0, -1) + 1
-        asked = RunPlan(
-            benchmark=load(str(ROOT / "chaos/quiz")),
+        asked = RunPlan.of(
+            load(str(ROOT / "chaos/quiz")),
             name="m",
             server=ModelConfig(dialect="chat", id="m", base_url=run.url),
             folder=run.folder,

@@ -14,8 +14,7 @@ from assay.benchmark import Origin
 from assay.benchmark.catalog import load
 from assay.collect.collect import Tally
 from assay.collect.ledger import LIVES, Ledger
-from assay.collect.request import request_to
-from assay.collect.rollouts import BATCH_BYTES, Batch, Outbox, Queue, Rollouts, Work
+from assay.collect.rollouts import BATCH_BYTES, Batch, Begin, Outbox, Queue, Rollouts, Work
 from assay.collect.run import RunPlan
 from assay.config import ModelConfig
 from assay.errors import UsageError
@@ -125,14 +124,9 @@ def test_batches_are_bounded_and_each_tells_of_its_own_rollouts_alone():
 
 
 def request(source: str) -> bytes:
-    asked = RunPlan(
-        benchmark=replace(load("arithmetic"), origin=Origin(source)),
-        name="gold",
-        server=ModelConfig(dialect="gold"),
-        folder=Path("unused"),
-        repeats=2,
-    )
-    return msgspec.msgpack.encode(request_to(asked, 1, 1))
+    benchmark = replace(load("arithmetic"), origin=Origin(source))
+    asked = RunPlan.of(benchmark, name="gold", server=ModelConfig(dialect="gold"), repeats=2)
+    return msgspec.msgpack.encode(Begin(asked.request, None, None, {}))
 
 
 async def exchange(service: Rollouts, *numbers: tuple[int, int], stopping: bool = False) -> Batch:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from assay.agent.loop import ToolLoop
 from assay.benchmark import Benchmark, Environment
@@ -64,7 +65,7 @@ ECHO = Benchmark(environment=Echo(), repeats=3)
 def asked(folder: Path, url: str, **changes: Any) -> RunPlan:
     server = ModelConfig(dialect="chat", id="m", base_url=url, attempts=1, timeout_s=5)
     settings: dict[str, Any] = {"benchmark": ECHO, "name": "m", "server": server, "folder": folder, "repeats": 3}
-    return RunPlan(**settings | changes)
+    return RunPlan.of(**settings | changes)
 
 
 def planned(task: Task = TASKS[0]) -> Planned:
@@ -221,7 +222,7 @@ def test_what_a_verifier_returns_is_made_plain_or_refused(tmp_path: Path, score:
 
     server = ModelConfig(dialect="gold")
     plan = asked(tmp_path, "", benchmark=Benchmark(environment=Odd(), repeats=1), server=server, repeats=1)
-    asyncio.run(collect_run(dataclasses.replace(plan, early_stop=False)))
+    asyncio.run(collect_run(dataclasses.replace(plan, request=structs.replace(plan.request, early_stop=False))))
     outcomes = [rollout.outcome for rollout in read_rollouts(tmp_path)]
     assert len(outcomes) == 10
     if isinstance(kept, Score):

@@ -180,7 +180,7 @@ def collected(fault: Fault, dialect: str, url: str, folder: Path) -> list[Rollou
         limits=RateLimits(patience_s=0.0),
         sampling=Sampling(max_output_tokens=100),
     )
-    plan = RunPlan(benchmark=BENCHMARK, name="m", server=server, folder=folder, repeats=1, limit=2)
+    plan = RunPlan.of(BENCHMARK, name="m", server=server, folder=folder, repeats=1, limit=2)
     with contextlib.suppress(NothingScored):
         asyncio.run(collect_run(plan))
     return list(read_rollouts(folder))
@@ -240,7 +240,9 @@ def test_a_storm_that_heals_is_ridden_out(tmp_path: Path):
             attempts=8,
             sampling=Sampling(max_output_tokens=100),
         )
-        plan = RunPlan(benchmark=BENCHMARK, name="m", server=config, folder=tmp_path, repeats=1, limit=4, concurrency=2)
+        plan = RunPlan.of(
+            benchmark=BENCHMARK, name="m", server=config, folder=tmp_path, repeats=1, limit=4, concurrency=2
+        )
         asyncio.run(collect_run(plan))
     assert all(isinstance(rollout.outcome, Score) for rollout in read_rollouts(tmp_path))
     assert len(list(read_rollouts(tmp_path))) == 4

@@ -5,16 +5,12 @@ from collections.abc import Iterable, Mapping
 from assay.benchmark import Benchmark, Environment
 from assay.benchmark.verify.code import LIMITS, check_code, code_in
 from assay.model import Model
-from assay.sandbox import check_sandbox
 from assay.types import Message, Response, Score, Task
 from chaos.script import gold, question
 
 
 class Boxed(Environment):
-    name, version = "chaos-boxed", "1"
-
-    async def ready(self) -> None:
-        await check_sandbox(LIMITS)
+    name, version, sandbox = "chaos-boxed", "1", LIMITS
 
     def tasks(self) -> Iterable[Task]:
         for number in range(400):
@@ -23,7 +19,7 @@ class Boxed(Environment):
     async def assess(self, task: Task, response: Response, models: Mapping[str, Model]) -> Score:
         code = code_in(response.text, "answer")
         tests = f"def check(candidate):\n    assert candidate() == {task.gold}"
-        checked = await check_code([[code]], entry_point="answer", tests=tests)
+        checked = await check_code([[code]], entry_point="answer", tests=tests, limits=self.sandbox)
         return Score(reward=float(checked.passed), answer=code)
 
 

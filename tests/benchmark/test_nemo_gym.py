@@ -313,7 +313,7 @@ def collected(folder: Path) -> None:
 
     with Endpoint(behave) as endpoint:
         server = ModelConfig(dialect="chat", id="m", base_url=endpoint.url, attempts=1)
-        asked = RunPlan(benchmark=SUMS, name="m", server=server, folder=folder, repeats=2)
+        asked = RunPlan.of(benchmark=SUMS, name="m", server=server, folder=folder, repeats=2)
         asyncio.run(collect_run(asked))
 
 

@@ -77,7 +77,7 @@ def test_the_verifier_agrees_with_every_recorded_judgement_and_gives_the_publish
     # The same outputs, replayed: no fresh samples, so parity stays open, and the published digits come out.
     name, server = load_model(f"replay:{tmp_path / 'p' / 'reference.jsonl'}", None)
     folder = tmp_path / "run"
-    asyncio.run(collect_run(RunPlan(benchmark=gsm8k, name=name, server=server, folder=folder, repeats=1)))
+    asyncio.run(collect_run(RunPlan.of(benchmark=gsm8k, name=name, server=server, folder=folder, repeats=1)))
     code, out, err = assay(*command, "--run", "run", cwd=tmp_path)
     assert code == 0 and "no fresh sample" in " ".join(out.split()), err + out
     reference, results = read_stored(folder), read(folder)

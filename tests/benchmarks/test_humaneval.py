@@ -65,7 +65,9 @@ def test_where_no_sandbox_is_to_be_had_a_run_says_so_before_it_starts(tmp_path: 
     name, server = load_model("gold", None)
     needy = Benchmark(environment=Elsewhere(), repeats=1)
     with pytest.raises(UsageError, match="apt install bubblewrap"):
-        asyncio.run(collect_run(RunPlan(benchmark=needy, name=name, server=server, folder=tmp_path / "run", repeats=1)))
+        asyncio.run(
+            collect_run(RunPlan.of(benchmark=needy, name=name, server=server, folder=tmp_path / "run", repeats=1))
+        )
     assert not (tmp_path / "run").exists()
 
 

@@ -33,7 +33,7 @@ def made(folder: Path, model: str = "nano-instruct", **plan: Any) -> Path:
     """A run of an embedded model."""
     name, server = load_model(model)
     asked = {"benchmark": BENCHMARK, "name": name, "server": server, "folder": folder, "repeats": 4} | plan
-    asyncio.run(collect_run(RunPlan(**asked)))
+    asyncio.run(collect_run(RunPlan.of(**asked)))
     return folder
 
 

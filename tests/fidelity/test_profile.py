@@ -11,6 +11,7 @@ from msgspec import structs
 
 from assay.benchmark.catalog import load
 from assay.collect.collect import Interruption
+from assay.collect.run import RunPlan
 from assay.config import Member, Suite, load_suite
 from assay.errors import DigestMismatch, InputError
 from assay.fidelity.gates import GATE_ORDER
@@ -38,7 +39,8 @@ def suite(**changes: object) -> Suite:
 
 
 def made(folder: Path, models: Suite, repeats: int = 2, limit: int | None = None) -> Profile:
-    plan = ProfilePlan(benchmark=BENCHMARK, suite=models, folder=folder, repeats=repeats, limit=limit)
+    run = RunPlan.of(BENCHMARK, folder=folder, repeats=repeats, limit=limit)
+    plan = ProfilePlan(run=run, suite=models)
     found = asyncio.run(profile(plan, interruption=Interruption()))
     assert found is not None
     return found
@@ -127,15 +129,8 @@ def test_another_benchmark_is_refused_in_a_profiles_folder(tmp_path: Path):
 
 def stable(folder: Path, budget: Budget | None = None) -> Profile:
     models = {"nano-instruct": load_suite("embedded").models["nano-instruct"]}
-    plan = ProfilePlan(
-        benchmark=BENCHMARK,
-        suite=Suite(name="one", models=models),
-        folder=folder,
-        repeats=2,
-        limit=60,
-        until_stable=True,
-        budget=budget,
-    )
+    run = RunPlan.of(BENCHMARK, folder=folder, repeats=2, limit=60, budget=budget)
+    plan = ProfilePlan(run=run, suite=Suite(name="one", models=models), until_stable=True)
     found = asyncio.run(profile(plan, interruption=Interruption()))
     assert found is not None
     return found
@@ -219,9 +214,8 @@ def test_the_command_on_the_embedded_models(tmp_path: Path):
 
 @pytest.mark.parametrize(("limit", "seed"), [(20, 1), (40, 0), (60, 2)])
 def test_a_small_honest_profile_is_not_accused_of_copying(tmp_path: Path, limit: int, seed: int):
-    plan = ProfilePlan(
-        benchmark=BENCHMARK, suite=load_suite("embedded"), folder=tmp_path, repeats=4, limit=limit, seed=seed
-    )
+    run = RunPlan.of(BENCHMARK, folder=tmp_path, repeats=4, limit=limit, seed=seed)
+    plan = ProfilePlan(run=run, suite=load_suite("embedded"))
     found = asyncio.run(profile(plan, interruption=Interruption()))
     assert found is not None
     assert next(gate for gate in found.gates if gate.name == "repeats").verdict in ("pass", "inconclusive")

@@ -130,7 +130,9 @@ def run(benchmark: Path | str, model: ModelConfig | str, out: Path, **plan: obje
     loaded = load(str(benchmark))
     if limits := plan.pop("limits", None):
         loaded = dataclasses.replace(loaded, limits=limits)  # pyright: ignore[reportArgumentType]
-    asked = RunPlan(benchmark=loaded, name="m", server=server, folder=out, **{"repeats": 2, "early_stop": False} | plan)  # pyright: ignore[reportArgumentType]
+    asked = RunPlan.of(
+        benchmark=loaded, name="m", server=server, folder=out, **{"repeats": 2, "early_stop": False} | plan
+    )  # pyright: ignore[reportArgumentType]
     asyncio.run(collect_run(asked))
     return out
 

@@ -51,7 +51,7 @@ def run_here(benchmark: Benchmark, url: str, folder: Path, limit: int | None = N
     """Every task's rollout, made as `assay run` makes it."""
     server = ModelConfig(dialect="chat", id="m", base_url=url, attempts=1)
     plan: dict[str, Any] = {"repeats": 1, "limit": limit, "concurrency": 4, "early_stop": False}
-    asked = RunPlan(benchmark=benchmark, name="m", server=server, folder=folder, **plan)
+    asked = RunPlan.of(benchmark=benchmark, name="m", server=server, folder=folder, **plan)
     tally: Tally = asyncio.run(collect_run(asked))
     assert tally.done == tally.planned
     return {rollout.task: rollout for rollout in read_rollouts(folder)}

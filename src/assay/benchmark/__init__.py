@@ -1,16 +1,19 @@
 """Environments: where tasks live, and how rollouts are verified."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeGuard
 
 from assay.benchmark.data import Source
+from assay.errors import UsageError
 from assay.model import Model
+from assay.sandbox import Place, SandboxConfig, check_sandbox
 from assay.types import Item, Response, RolloutLimits, Sampling, Score, Task, Turn
 
 
@@ -57,10 +60,14 @@ class Environment(ABC):
     version: str
     remark: str = ""
     """A sentence on the tasks that `assay check` shows, such as how many are asked in another way than the rest."""
+    sandbox: SandboxConfig | None = None
+    """Where code that a model wrote runs, and what it may use: give it to `check_code` or `open_sandbox`. None where no
+    such code runs. `--sandbox` changes it."""
 
     async def ready(self) -> None:
-        """Returns where all that sessions need is there, such as a sandbox. Raises UsageError: nothing has begun."""
-        return
+        """Returns where all that sessions need is there, such as the sandbox. Raises UsageError: nothing has begun."""
+        if self.sandbox:
+            await check_sandbox(self.sandbox)
 
     @abstractmethod
     def tasks(self) -> Iterable[Task]:
@@ -154,6 +161,8 @@ class Benchmark:
     defects: tuple[Defect, ...] = ()
     origin: Origin | None = None
     """Where it came from; None where it was made in Python."""
+    place: Place | None = None
+    """Where its sandbox is opened, if not where its environment says."""
 
     @property
     def incomparable(self) -> frozenset[str]:
@@ -177,6 +186,19 @@ class Benchmark:
     def folder(self) -> Path | None:
         """The folder that holds its files, and its `published.toml`; None where it has none of its own."""
         return self.origin.folder if self.origin else None
+
+    def placed(self, place: Place | None) -> Self:
+        """Returns the benchmark with its sandbox in another place. Raises UsageError where it opens none."""
+        if place is None:
+            return self
+        if self.environment.sandbox is None:
+            raise UsageError(
+                f"--sandbox {place}: benchmark {self.name} runs no code, as its environment has no `sandbox`.\n"
+                "  Leave --sandbox out; or write `sandbox = SandboxConfig()` there, and check_code(limits=self.sandbox)"
+            )
+        environment = copy.copy(self.environment)
+        environment.sandbox = place.apply(self.environment.sandbox)
+        return replace(self, environment=environment, place=place)
 
 
 class _SingleAnswer:

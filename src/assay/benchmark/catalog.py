@@ -7,10 +7,15 @@ import traceback
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Self
+
+from msgspec import Struct
 
 from assay.benchmark import Benchmark, Origin
 from assay.errors import UnknownName, UsageError
 from assay.plugins import find, plugins
+from assay.sandbox import Place
+from assay.types import RolloutLimits, Sampling
 
 BENCHMARKS = "assay.benchmarks"
 """Entry points of modules that define BENCHMARK, or `load` where a benchmark is made of a file, as in `mcq:FILE`."""
@@ -18,6 +23,24 @@ FAMILIES = "assay.families"
 """Entry points by the first part of a name such as `reasoning-gym/chain_sum`: modules with `names` and `load`."""
 GYMS = "assay.gyms"
 """Entry points by the prefix of a name such as `verifiers:NAME`: modules whose `load` finds the rest in another gym."""
+
+
+class BenchmarkRequest(Struct, frozen=True, kw_only=True):
+    """A benchmark as data: what another process needs to open the same one."""
+
+    name: str
+    place: Place | None
+    """Where its sandbox is opened, if not where its environment says."""
+    sampling: Sampling
+    limits: RolloutLimits
+
+    @classmethod
+    def of(cls, benchmark: Benchmark) -> Self:
+        return cls(name=benchmark.source, place=benchmark.place, sampling=benchmark.sampling, limits=benchmark.limits)
+
+    def load(self) -> Benchmark:
+        """Returns the benchmark. Raises UsageError."""
+        return replace(load(self.name), sampling=self.sampling, limits=self.limits).placed(self.place)
 
 
 def names() -> dict[str, str]:

@@ -104,7 +104,7 @@ COMMANDS = (
     (
         "serve model",
         "serve:model",
-        "Serve a model over HTTP, as /v1/responses and /v1/chat/completions.",
+        "Serve a model over HTTP, as /v1/responses, /v1/chat/completions and /v1/messages.",
         "assay serve model micro-instruct --port 8000",
     ),
     (

@@ -3,24 +3,31 @@
 A command takes them as a parameter, such as `code: Code = Code()`; on the command line they stand among its own.
 """
 
+import dataclasses
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 from msgspec.structs import replace
 
-from assay.collect.head import distribute
-from assay.collect.request import Collector
+from assay.benchmark import Benchmark
+from assay.collect.head import Collector, distribute
 from assay.collect.workers.ray import joined
 from assay.config import ModelConfig, assay_toml, load_model
 from assay.errors import UsageError
-from assay.library.names import budget_of
+from assay.library.names import budget_of, load
 from assay.model.wrappers.budget import Budget
-from assay.sandbox import place
+from assay.sandbox import Place
 
+BenchmarkName = Annotated[
+    str, Parameter(help="A benchmark's name (see `assay list benchmarks`) or the path of its folder.")
+]
+AgentName = Annotated[
+    str, Parameter(help="An agent's name (see `assay list agents`, and [agents.NAME] in assay.toml).")
+]
 Assignments = Annotated[tuple[str, ...], Parameter(name="--set", negative="")]
 """`--set KEY=VALUE`, which may be given several times."""
 
@@ -35,9 +42,13 @@ class Code:
     unsafe: Annotated[bool, Parameter(negative="")] = False
     """Allow --sandbox subprocess, which isolates nothing."""
 
-    def apply(self) -> None:
-        """Open all sandboxes of this command there. Raises UsageError."""
-        place(self.sandbox, unsafe=self.unsafe)
+    def load(self, name: str) -> Benchmark:
+        """Returns the benchmark, with its sandbox there. Raises UsageError."""
+        return load(name, sandbox=self.sandbox, unsafe=self.unsafe)
+
+    def place(self) -> Place | None:
+        """Returns the place; None where it is the benchmark's choice. Raises UsageError."""
+        return None if self.sandbox is None else Place.parse(self.sandbox, unsafe=self.unsafe)
 
 
 @Parameter(name="*")
@@ -121,3 +132,7 @@ class Plan:
     """All randomness comes from this number, the task's id and the repeat."""
     early_stop: bool = True
     """Stop a model if it gives nothing but failures."""
+
+    def request(self) -> dict[str, Any]:
+        """Returns these as a run's request has them."""
+        return dataclasses.asdict(self)

@@ -6,10 +6,11 @@ out again. The head alone writes: the same file as one process.
 """
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -17,15 +18,15 @@ from assay.benchmark.code import code_of
 from assay.collect.collect import Interruption, Tally, hopeless, too_many
 from assay.collect.ledger import LIVES, Ledger
 from assay.collect.plan import owed
-from assay.collect.request import NOTHING, Report, RunRequest, add_up, count_of, request_to
-from assay.collect.rollouts import BEAT_S, Batch, Work
+from assay.collect.rollouts import BEAT_S, Batch, Begin, Report, Work
 from assay.collect.run import RunPlan, budget_error, collect_run, tasks_of
 from assay.collect.workers import LostWorker, Worker, Workers
 from assay.collect.workers.process import Processes
 from assay.collect.workers.ray import Cluster
 from assay.digest import tasks_digest
-from assay.errors import AssayError, StoppedEarly
+from assay.errors import AssayError, StoppedEarly, UsageError
 from assay.store import RunRecord, Store, progress
+from assay.types import MOST_REPEATS
 
 SERVICE = "assay.collect.rollouts:Rollouts"
 START_S = 600.0
@@ -38,7 +39,22 @@ CLOSE_S = 10.0
 """How long a worker may take to give up what is in flight and to close what it has opened, such as sandboxes."""
 IN_VAIN = 8
 """After this many workers died one after another in one place without a single rollout, it is given up."""
+NOTHING = Report()
 T = TypeVar("T")
+
+
+class Collector(Protocol):
+    """Collects what a run still owes, in one process or in many."""
+
+    async def __call__(
+        self,
+        asked: RunPlan,
+        /,
+        *,
+        interruption: Interruption | None = None,
+        watch: Callable[[Tally], None] = ...,
+        tell: Callable[[str], None] = ...,
+    ) -> Tally: ...
 
 
 async def distribute(
@@ -57,7 +73,7 @@ async def distribute(
     replaced. Raises StoppedEarly where something stays owed.
     """
     interruption = interruption or Interruption()
-    count = count_of(asked, processes or (cluster.room if cluster else 1))
+    count = _count(asked, processes or (cluster.room if cluster else 1))
     if count == 1 and cluster is None:
         return await collect_run(asked, interruption=interruption, watch=watch)
     with ExitStack() as held:
@@ -68,12 +84,32 @@ async def distribute(
     return head.tally
 
 
+def check_workers(asked: RunPlan, processes: int) -> None:
+    """Raises UsageError where other processes could not make the run's rollouts."""
+    if processes > 1 and (asked.model or asked.agent):
+        raise UsageError("a model or agent object lives in this process alone; expected processes=1, or a name")
+    if processes > 1 and asked.benchmark.origin is None:
+        raise UsageError("other processes can't load a benchmark made in Python; expected processes=1, or its folder")
+
+
+def _count(asked: RunPlan, processes: int) -> int:
+    """Returns how many workers there can be, so that each may have a request in flight. Raises UsageError."""
+    request = asked.request
+    if processes < 1:
+        raise UsageError(f"nothing to do: --processes {processes}; expected at least 1")
+    if not 1 <= request.repeats <= MOST_REPEATS or request.concurrency < 1:
+        raise UsageError(f"--repeats and --concurrency have to be at least 1, and --repeats at most {MOST_REPEATS}")
+    check_workers(asked, processes)
+    servers = (request.server, *request.roles.values())
+    return min(processes, request.concurrency, *(server.limits.concurrency or processes for server in servers))
+
+
 @dataclass(slots=True, eq=False)
 class Member:
     """One worker's life, as the head sees it."""
 
     name: str
-    request: RunRequest
+    request: Begin
     worker: Worker
     begun: bool = False
     report: Report = NOTHING
@@ -117,7 +153,8 @@ class Head:
         self._changed = asyncio.Event()
         self._reasons: list[str] = []
         """Why places were given up."""
-        self._tasks = tasks_of(asked.benchmark, asked.limit)
+        self._request = asked.request
+        self._tasks = tasks_of(asked.benchmark, self._request.limit)
         self._here = tasks_digest(self._tasks), code_of(asked.benchmark)
         self._store: Store | None = None
         self._ledger: Ledger | None = None
@@ -127,7 +164,7 @@ class Head:
         """Whether the last workers made anything."""
         self.tally = Tally(
             planned=0,
-            prices=asked.server.prices,
+            prices=self._request.server.prices,
             retrying=lambda: sum(member.report.retrying for member in self._living),
             level=self._level,
         )
@@ -138,10 +175,7 @@ class Head:
         Returns whether others may make more, with what is left of the budget.
         """
         first, noun = len(self._members), self._workers.noun
-        requests = {
-            f"{noun} {index} of {count}": request_to(self._asked, index, count, self._workers.env)
-            for index in range(1, count + 1)
-        }
+        requests = {f"{noun} {index} of {count}": self._share(index, count) for index in range(1, count + 1)}
         self._able = set(requests)
         try:
             async with asyncio.TaskGroup() as group:
@@ -152,7 +186,18 @@ class Head:
             raise errors.exceptions[0] from None
         return self._go_on(self._members[first:])
 
-    async def _keep(self, name: str, request: RunRequest) -> None:
+    def _share(self, index: int, count: int) -> Begin:
+        """Returns what worker `index` of `count`, from 1, is sent: the request, with its share of the limits."""
+        tokens, usd = self._asked.budget.left if self._asked.budget else (None, None)
+        names = [*self._workers.env, *self._request.secrets()]
+        return Begin(
+            run=self._request.share(index, count),
+            tokens=None if tokens is None else tokens // count,
+            usd=None if usd is None else usd / count,
+            variables={name: os.environ[name] for name in names if name in os.environ},
+        )
+
+    async def _keep(self, name: str, request: Begin) -> None:
         """Keep a worker at work until all is made: one that dies is replaced."""
         in_vain = 0
         while name in self._able and not self._over():
@@ -207,16 +252,16 @@ class Head:
         if self._record is None:
             self._open(record)
             self._record = record
-        return "\n  ".join(self._record.differences(record, here="on the first node", elsewhere="there"))
+        return "\n  ".join(self._record.differences(record, here="where the first worker began", elsewhere="there"))
 
     def _open(self, record: RunRecord) -> None:
-        asked, tasks = self._asked, self._tasks
+        asked, tasks, repeats = self._asked, self._tasks, self._request.repeats
         self._store = self._held.enter_context(Store(asked.folder, record, tasks, asked.shard, registry=asked.registry))
         scored, self._attempts = progress(asked.folder)
         tally = self.tally
-        tally.planned = sum(1 for _ in owed(tasks, asked.repeats, scored=scored, shard=asked.shard))
+        tally.planned = sum(1 for _ in owed(tasks, repeats, scored=scored, shard=asked.shard))
         tally.before = len(scored)
-        plan = owed(tasks, asked.repeats, scored=scored, shard=asked.shard)
+        plan = owed(tasks, repeats, scored=scored, shard=asked.shard)
         numbers = (repeat * len(tasks) + index for index, repeat in plan)
         self._ledger = Ledger(numbers, tally.planned, len(self._able))
         self._watch(tally)
@@ -228,7 +273,7 @@ class Head:
         while not self._over():
             stopping = self._interruption.stopping
             # Where rollouts end fast, the next ones wait there, so that none has to wait for a message.
-            room = member.request.concurrency + 2 * member.size
+            room = member.request.run.concurrency + 2 * member.size
             numbers = [] if stopping or member.ended else ledger.draw(member, room)
             if numbers or ledger.held(member):
                 work = Work([(number, self._attempt(number)) for number in numbers], stopping)
@@ -258,9 +303,17 @@ class Head:
             self._able.discard(member.name)
         ledger.give_back(member, batch.unmade)
         tally = self.tally
-        add_up(tally, [other.report for other in self._members])
-        if self._asked.early_stop and tally.failed >= too_many(tally) and not tally.scored:
+        self._add_up()
+        if self._request.early_stop and tally.failed >= too_many(tally) and not tally.scored:
             raise hopeless(tally)
+
+    def _add_up(self) -> None:
+        """Make the tally of the whole run what all workers have reported."""
+        tally, reports = self.tally, [member.report for member in self._members]
+        for name in ("scored", "failed", "reward", "input_tokens", "output_tokens", "usd", "empty", "marked"):
+            setattr(tally, name, sum(getattr(report, name) for report in reports))
+        for name in ("last_failure", "mark"):
+            setattr(tally, name, next((value for report in reports if (value := getattr(report, name))), None))
 
     def _lose(self, member: Member, error: BaseException) -> None:
         member.died = True
@@ -315,7 +368,7 @@ class Head:
     def _level(self) -> int | None:
         if all(member.report.level is None for member in self._living):
             return None
-        return sum(member.report.level or member.request.concurrency for member in self._living)
+        return sum(member.report.level or member.request.run.concurrency for member in self._living)
 
     def _go_on(self, members: Sequence[Member]) -> bool:
         """Returns whether more can be made. Raises what ended the run."""
@@ -337,7 +390,7 @@ class Head:
         self.progressed = any(member.worked and (member.report.scored or member.report.failed) for member in members)
         if len(members) == 1 and not self.progressed:
             budget.reached = True
-            raise budget_error(self._asked.name, budget, self.tally.planned - self.tally.scored)
+            raise budget_error(self._request.name, budget, self.tally.planned - self.tally.scored)
         return True
 
     def _message_of(self, given_up: Sequence[int]) -> str:

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from assay.errors import DigestMismatch, UsageError
-from assay.store import RunRecord, Shard, Store, claim, read_record, read_registry, read_row_lines, read_tasks
+from assay.store import REGISTRY, RunRecord, Shard, Store, claim, read_record, read_registry, read_row_lines, read_tasks
 from assay.types import Row, Score, Task
 
 TWICE = "twice.jsonl"
@@ -165,7 +165,7 @@ def _joint(records: Mapping[Path, RunRecord]) -> RunRecord:
 
 def _registry(out: Path, record: RunRecord) -> Path | None:
     """Where the run is to be written down: the nearest registry above, or a new one beside it; None where it is."""
-    above = [parent / "started.jsonl" for parent in out.resolve().parents[:3]]
+    above = [parent / REGISTRY for parent in out.resolve().parents[:3]]
     path = next((path for path in above if path.exists()), above[0])
     known = {line.id for line in read_registry(path)} if path.exists() else set[str]()
     return None if record.id in known else path

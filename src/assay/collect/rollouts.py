@@ -10,21 +10,19 @@ import sys
 from collections import deque
 from collections.abc import Coroutine, Iterator
 from contextlib import suppress
-from contextvars import copy_context
 
 import msgspec
 from msgspec import Struct, structs
 
-from assay.agent.catalog import make_agent
 from assay.collect.collect import Interruption, Tally, collect
 from assay.collect.plan import Planned, seed_of
-from assay.collect.request import Report, RunRequest, plan_of, report_of
+from assay.collect.request import RunRequest
 from assay.collect.run import OpenRun, RunPlan, open_run
+from assay.collect.workers import plain
 from assay.digest import task_digest
 from assay.model.wrappers.budget import Budget
-from assay.sandbox import PLACE
 from assay.store import Lines, RunRecord
-from assay.types import Rollout
+from assay.types import Failure, Rollout
 
 BEAT_S = 1.0
 """A worker answers at least this often."""
@@ -34,6 +32,38 @@ ENOUGH = 256
 """This many wait for no others."""
 BATCH_BYTES = 2**20
 """A longer batch is sent as several, so that the head never holds more of one worker; one rollout may be longer."""
+
+
+class Begin(Struct, frozen=True, array_like=True):
+    """What a worker is sent first."""
+
+    run: RunRequest
+    tokens: int | None
+    """The most tokens that the worker may spend."""
+    usd: float | None
+    """The most US dollars that the worker may spend."""
+    variables: dict[str, str]
+    """Environment variables, with the models' keys."""
+
+
+class Report(Struct, frozen=True):
+    """A worker's tally so far."""
+
+    scored: int = 0
+    failed: int = 0
+    reward: float = 0.0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    usd: float = 0.0
+    empty: int = 0
+    marked: int = 0
+    mark: str | None = None
+    last_failure: Failure | None = None
+    retrying: int = 0
+    level: int | None = None
+    spent_tokens: int = 0
+    """What it has spent of its budget."""
+    spent_usd: float = 0.0
 
 
 class Work(Struct, frozen=True, array_like=True):
@@ -161,7 +191,7 @@ class Outbox(Lines):
         return batch
 
     def _seal(self) -> None:
-        self._sealed.append(Batch(bytes(self.drain()), self._numbers, report_of(self._tally, self._budget)))
+        self._sealed.append(Batch(bytes(self.drain()), self._numbers, _report(self._tally, self._budget)))
         self._numbers = []
 
 
@@ -177,12 +207,10 @@ class Rollouts:
 
     async def begin(self, request: bytes) -> bytes:
         """Open all that rollouts need. Returns the RunRecord that the worker would write: all have to be alike."""
-        asked = msgspec.msgpack.decode(request, type=RunRequest)
-        os.environ.update(asked.secrets)
-        context = copy_context()
-        context.run(PLACE.set, asked.place)
+        asked = msgspec.msgpack.decode(request, type=Begin)
+        os.environ.update(asked.variables)
         ready: asyncio.Future[RunRecord] = asyncio.get_running_loop().create_future()
-        self._life = asyncio.get_running_loop().create_task(self._live(asked, ready), context=context)
+        self._life = asyncio.create_task(self._live(asked, ready))
         return msgspec.msgpack.encode(await ready)
 
     async def exchange(self, work: bytes) -> bytes:
@@ -215,13 +243,14 @@ class Rollouts:
         self._stopped = True
         self._queue.close()
 
-    async def _live(self, request: RunRequest, ready: "asyncio.Future[RunRecord]") -> None:
+    async def _live(self, asked: Begin, ready: "asyncio.Future[RunRecord]") -> None:
         self._ready = ready
         try:
-            budget = request.budget()
-            asked = plan_of(request, budget)
-            async with open_run(asked) as made:
-                self._making = asyncio.create_task(self._make(asked, made, budget))
+            limited = asked.tokens is not None or asked.usd is not None
+            budget = Budget(tokens=asked.tokens, usd=asked.usd) if limited else None
+            plan = RunPlan(request=asked.run, benchmark=asked.run.benchmark.load(), budget=budget)
+            async with open_run(plan) as made:
+                self._making = asyncio.create_task(self._make(made, budget))
                 self._making.add_done_callback(self._outbox.end)
                 ready.set_result(made.record)
                 await self._closing.wait()
@@ -233,27 +262,20 @@ class Rollouts:
                 raise
             ready.set_exception(error)
 
-    def _make(self, asked: RunPlan, ready: OpenRun, budget: Budget | None) -> Coroutine[None, None, None]:
-        model = ready.model
-        self._seed, self._tasks = asked.seed, ready.tasks
+    def _make(self, ready: OpenRun, budget: Budget | None) -> Coroutine[None, None, None]:
+        request, tally = ready.request, ready.tally(sys.maxsize)
+        self._seed, self._tasks = request.seed, ready.tasks
         self._digests = [task_digest(task) for task in ready.tasks]
-        tally = Tally(
-            planned=sys.maxsize,
-            prices=asked.server.prices,
-            role_prices={role: config.prices for role, config in asked.roles.items() if config.prices},
-            retrying=lambda: model.retrying,
-            level=lambda: model.level,
-        )
         self._outbox = Outbox(tally, budget, self._queue)
         return collect(
             ready.benchmark,
-            make_agent(asked.agent),
-            model,
+            ready.agent,
+            ready.model,
             self._queue,
             self._outbox,
             tally,
-            concurrency=asked.concurrency,
-            deadline_s=asked.server.deadline_s,
+            concurrency=request.concurrency,
+            deadline_s=request.server.deadline_s,
             early_stop=False,  # that is for the head to say
             interruption=self._interruption,
             more=self._queue.more,
@@ -263,3 +285,24 @@ class Rollouts:
         repeat, index = divmod(number, len(self._tasks))
         task = self._tasks[index]
         return Planned(task, self._digests[index], repeat, attempt, seed_of(self._seed, task.id, repeat))
+
+
+def _report(tally: Tally, budget: Budget | None) -> Report:
+    """What a worker says of its tally."""
+    failure = tally.last_failure
+    return Report(
+        scored=tally.scored,
+        failed=tally.failed,
+        reward=tally.reward,
+        input_tokens=tally.input_tokens,
+        output_tokens=tally.output_tokens,
+        usd=tally.usd,
+        empty=tally.empty,
+        marked=tally.marked,
+        mark=tally.mark,
+        last_failure=failure and structs.replace(failure, message=plain(failure.message)),
+        retrying=tally.retrying(),
+        level=tally.level(),
+        spent_tokens=budget.tokens if budget else 0,
+        spent_usd=budget.usd if budget else 0.0,
+    )

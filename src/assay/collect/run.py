@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Self, TypeVar
 
 import msgspec
 from msgspec import structs
@@ -17,17 +17,18 @@ from msgspec import structs
 from assay.agent import Agent
 from assay.agent.catalog import make_agent
 from assay.benchmark import Benchmark
+from assay.benchmark.catalog import BenchmarkRequest
 from assay.benchmark.code import score_code
 from assay.collect.collect import Interruption, Tally, collect
 from assay.collect.plan import owed, plan
-from assay.config import LOOP, AgentConfig, ModelConfig
+from assay.collect.request import RunRequest
+from assay.config import ModelConfig
 from assay.digest import digest, tasks_digest
 from assay.errors import BudgetSpent, UnknownName, UsageError
 from assay.model import DIALECTS, Model, connect, identity_of
 from assay.model.wrappers.budget import Budget
 from assay.model.wrappers.guard import Guarded
 from assay.plugins import find
-from assay.sandbox import PLACE
 from assay.store import RoleRecord, RunRecord, Shard, Store, progress, read_rollouts
 from assay.types import Task
 
@@ -36,74 +37,65 @@ S = TypeVar("S", bound=ModelConfig)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPlan:
-    """What one command asks of a run."""
+    """A run in this process: its request, and what is no data."""
 
+    request: RunRequest
     benchmark: Benchmark
-    name: str
-    """The model's short name."""
-    server: ModelConfig
-    agent: AgentConfig = LOOP
-    folder: Path
-    repeats: int
-    limit: int | None = None
-    """Only so many tasks, from the first."""
-    concurrency: int = 64
+    """The one that is requested. One made in Python is known to this process alone."""
+    folder: Path = Path()
     shard: Shard = field(default_factory=Shard)
-    sharing: int = 1
-    """How many processes, this one among them, share the limits of the models."""
-    seed: int = 0
-    early_stop: bool = True
     budget: Budget | None = None
     """What may still be spent. One budget may be shared by several runs."""
-    roles: Mapping[str, ModelConfig] = field(default_factory=dict[str, ModelConfig])
-    """The models that sessions ask beside this one; the benchmark's own where a role is not named."""
     registry: Path | None = None
-    """The `started.jsonl` where the run is written down before it starts."""
+    """The file where the run is written down before it starts."""
+    model: Model | None = None
+    """An object in place of the model that the request names."""
+    agent: Agent | None = None
+    """An object in place of the agent that the request names."""
+
+    @classmethod
+    def of(cls, benchmark: Benchmark, *, folder: Path = Path(), budget: Budget | None = None, **request: Any) -> Self:
+        """Returns the plan of a run of this benchmark. Beside these, the arguments are those of RunRequest."""
+        data = RunRequest(benchmark=BenchmarkRequest.of(benchmark), **request)
+        return cls(request=data, benchmark=benchmark, folder=folder, budget=budget)
 
 
 async def collect_run(
     asked: RunPlan,
     *,
-    model: Model | None = None,
-    agent: Agent | None = None,
     interruption: Interruption | None = None,
     watch: Callable[[Tally], None] = lambda _: None,
 ) -> Tally:
     """Collect what the run still owes; `watch` is handed the running tally before the first rollout.
 
-    `model` stands in place of the one that the configuration says, and `agent` in place of the one that it names.
     Raises UsageError, DigestMismatch and StoppedEarly (NothingScored, BudgetSpent). What was collected is kept.
     """
-    async with open_run(asked, model) as ready:
-        budget, server, guarded, tasks = asked.budget, asked.server, ready.model, ready.tasks
+    request, budget = asked.request, asked.budget
+    async with open_run(asked) as ready:
+        guarded, tasks = ready.model, ready.tasks
         with Store(asked.folder, ready.record, tasks, asked.shard, registry=asked.registry) as store:
             scored, attempts = progress(asked.folder)
             # Counted by drawing it once: a plan of a million rollouts never stands in memory.
-            count = sum(1 for _ in owed(tasks, asked.repeats, scored=scored, shard=asked.shard))
-            tally = Tally(
-                planned=count,
-                before=len(scored),
-                prices=server.prices,
-                role_prices={role: config.prices for role, config in asked.roles.items() if config.prices},
-                retrying=lambda: guarded.retrying,
-                level=lambda: guarded.level,
+            count = sum(1 for _ in owed(tasks, request.repeats, scored=scored, shard=asked.shard))
+            tally = ready.tally(count, len(scored))
+            planned = plan(
+                tasks, request.repeats, seed=request.seed, scored=scored, attempts=attempts, shard=asked.shard
             )
-            planned = plan(tasks, asked.repeats, seed=asked.seed, scored=scored, attempts=attempts, shard=asked.shard)
             watch(tally)
             await collect(
                 ready.benchmark,
-                agent or make_agent(asked.agent),
+                ready.agent,
                 guarded,
                 planned,
                 store,
                 tally,
-                concurrency=asked.concurrency,
-                deadline_s=server.deadline_s,
-                early_stop=asked.early_stop,
+                concurrency=request.concurrency,
+                deadline_s=request.server.deadline_s,
+                early_stop=request.early_stop,
                 interruption=interruption,
             )
             if budget and budget.reached:
-                raise budget_error(asked.name, budget, count - tally.scored)
+                raise budget_error(request.name, budget, count - tally.scored)
             return tally
 
 
@@ -115,34 +107,43 @@ class OpenRun:
     """With a model in each of its roles."""
     tasks: list[Task]
     model: Guarded
+    agent: Agent
     record: RunRecord
+    request: RunRequest
+
+    def tally(self, planned: int, before: int = 0) -> Tally:
+        """Returns the tally of what this process makes of the run."""
+        return Tally(
+            planned=planned,
+            before=before,
+            prices=self.request.server.prices,
+            role_prices={role: config.prices for role, config in self.request.roles.items() if config.prices},
+            retrying=lambda: self.model.retrying,
+            level=lambda: self.model.level,
+        )
 
 
 @asynccontextmanager
-async def open_run(asked: RunPlan, model: Model | None = None) -> AsyncGenerator[OpenRun]:
-    """Yields all that the run's rollouts need, within this process' share of the limits. Raises UsageError.
+async def open_run(asked: RunPlan) -> AsyncGenerator[OpenRun]:
+    """Yields all that the run's rollouts need, within this process' share of the limits. Raises UsageError."""
+    request = asked.request
 
-    `model` stands in place of the one that the configuration says.
-    """
-    roles = {role: share_of(config, asked) for role, config in asked.roles.items()}
-    async with connect_roles(asked.benchmark, roles, concurrency=asked.concurrency, budget=asked.budget) as benchmark:
-        asked = dataclasses.replace(asked, benchmark=benchmark)
-        tasks = tasks_of(benchmark, asked.limit)
-        if asked.repeats < 1 or asked.concurrency < 1:
+    def share_of(config: ModelConfig) -> ModelConfig:
+        return structs.replace(config, limits=config.limits.shared(request.sharing))
+
+    roles = {role: share_of(config) for role, config in request.roles.items()}
+    async with connect_roles(asked.benchmark, roles, concurrency=request.concurrency, budget=asked.budget) as benchmark:
+        tasks = tasks_of(benchmark, request.limit)
+        if request.repeats < 1 or request.concurrency < 1:
             raise UsageError("nothing to do: --repeats and --concurrency have to be at least 1")
-        server = share_of(asked.server, asked)
-        bare = model or model_of(asked.server, benchmark)
-        guarded = Guarded(bare, server, concurrency=asked.concurrency, budget=asked.budget)
+        bare = asked.model or model_of(request.server, benchmark)
+        guarded = Guarded(bare, share_of(request.server), concurrency=request.concurrency, budget=asked.budget)
+        agent = asked.agent or make_agent(request.agent)
         try:
-            yield OpenRun(benchmark, tasks, guarded, record_of(asked, guarded, tasks))
+            yield OpenRun(benchmark, tasks, guarded, agent, record_of(request, benchmark, guarded, tasks), request)
         finally:
-            if model is None:  # one that was handed in belongs to the caller
+            if asked.model is None:  # one that was handed in belongs to the caller
                 await guarded.aclose()
-
-
-def share_of(config: ModelConfig, asked: RunPlan) -> ModelConfig:
-    """Returns the configuration with this process' share of its limits."""
-    return structs.replace(config, limits=config.limits.shared(asked.sharing))
 
 
 def budget_error(name: str, budget: Budget, owed: int) -> BudgetSpent:
@@ -175,21 +176,19 @@ async def connect_roles(
         yield dataclasses.replace(benchmark, roles=models)
 
 
-def count_spent(
-    budget: Budget, folder: Path, server: ModelConfig, roles: Mapping[str, ModelConfig] | None = None
-) -> None:
+def count_spent(budget: Budget, folder: Path, server: ModelConfig, roles: Mapping[str, ModelConfig]) -> None:
     """Count in a budget what earlier commands used for a run, its failures too."""
-    role_prices = {role: config.prices for role, config in (roles or {}).items()}
+    role_prices = {role: config.prices for role, config in roles.items()}
     for rollout in read_rollouts(folder) if (folder / "run.json").exists() else ():
         budget.spend_rollout(rollout, server.prices, role_prices)
 
 
-def record_of(asked: RunPlan, model: Model, tasks: list[Task]) -> RunRecord:
+def record_of(asked: RunRequest, benchmark: Benchmark, model: Model, tasks: list[Task]) -> RunRecord:
     """What `run.json` says of the run."""
-    sources = score_code(asked.benchmark)
+    sources = score_code(benchmark)
     return RunRecord(
-        benchmark=asked.benchmark.name,
-        version=asked.benchmark.version,
+        benchmark=benchmark.name,
+        version=benchmark.version,
         tasks=len(tasks),
         tasks_digest=tasks_digest(tasks),
         code=digest(sources),
@@ -198,13 +197,13 @@ def record_of(asked: RunPlan, model: Model, tasks: list[Task]) -> RunRecord:
         server=msgspec.to_builtins(hide_headers(asked.server)),
         identity=asked.server.identity() | identity_of(model),
         agent=asked.agent,
-        sampling=asked.benchmark.sampling,
-        limits=asked.benchmark.limits,
+        sampling=benchmark.sampling,
+        limits=benchmark.limits,
         seed=asked.seed,
         repeats=asked.repeats,
-        versions=versions(),
+        versions=versions(benchmark),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
-        roles={role: _role_record(asked.roles.get(role), own) for role, own in asked.benchmark.roles.items() if own},
+        roles={role: _role_record(asked.roles.get(role), own) for role, own in benchmark.roles.items() if own},
         id=secrets.token_hex(8),
     )
 
@@ -215,10 +214,9 @@ def _role_record(config: ModelConfig | None, model: Model) -> RoleRecord:
     return RoleRecord(msgspec.to_builtins(hide_headers(config)), config.identity() | identity_of(model))
 
 
-def versions() -> dict[str, str]:
+def versions(benchmark: Benchmark | None = None) -> dict[str, str]:
     """What made the run: Assay and Python, and where code ran if not where the benchmark says."""
-    chosen = PLACE.get()
-    placed = {"sandbox": f"{chosen.provider} {chosen.image or ''}".strip()} if chosen else {}
+    placed = {"sandbox": str(benchmark.place)} if benchmark and benchmark.place else {}
     return {"assay": version("assay"), "python": platform.python_version(), **placed}
 
 

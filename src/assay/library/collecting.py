@@ -4,31 +4,26 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from msgspec import structs
-
 from assay.agent import Agent
-from assay.agent.catalog import make_agent
 from assay.benchmark import Benchmark
 from assay.collect.collect import Interruption, Tally, collect
-from assay.collect.head import distribute
+from assay.collect.head import check_workers, distribute
 from assay.collect.plan import plan
-from assay.collect.run import RunPlan, collect_run, count_spent, open_run
+from assay.collect.run import open_run
 from assay.config import ModelConfig, Suite
-from assay.errors import StoppedEarly, UsageError
-from assay.fidelity.profile import ProfilePlan
+from assay.errors import StoppedEarly
 from assay.fidelity.profile import profile as make_profile
 from assay.library.names import (
     AnyModel,
     TemporaryFolder,
-    agent_of,
     budget_of,
-    changed,
     load,
-    model_of,
     roles_of,
     suite_named,
     tasks_named,
+    toml_of,
 )
+from assay.library.plans import plan_profile, plan_run
 from assay.library.profile import Profile
 from assay.library.run import Run
 from assay.store import Shard
@@ -41,16 +36,10 @@ def _nothing(*_: object) -> None:
     return None
 
 
-def _check_processes(benchmark: Benchmark, processes: int) -> None:
-    """Raises UsageError where other processes could not load the benchmark."""
-    if processes > 1 and benchmark.origin is None:
-        raise UsageError("other processes can't load a benchmark made in Python; expected processes=1, or its folder")
-
-
 async def run(
     benchmark: str | Path | Benchmark,
     *,
-    model: AnyModel,
+    model: AnyModel | None = None,
     agent: str | Agent | None = None,
     base_url: str | None = None,
     repeats: int | None = None,
@@ -73,8 +62,8 @@ async def run(
     `model` is a name (see `assay list models`; or `chat:ID` with a `base_url`), a ModelConfig, or an object with
     `async def respond(request) -> Response`; with `out`, give an object an `identity()` that tells its settings apart,
     since a run goes on only with the same model. `agent` is a name (see `assay list agents`) or an object with
-    `async def run(task, model, session)`, by default the loop of model and tools. `repeats`, `sampling` and `limits`
-    are the benchmark's own where not given.
+    `async def run(task, model, session)`, by default the loop of model and tools; one that says `needs_model = False`
+    goes without a model. `repeats`, `sampling` and `limits` are the benchmark's own where not given.
     `limit` takes the first tasks alone. At most `concurrency` rollouts are in flight. `roles` names the models that the
     benchmark asks beside this one. The run ends before it uses more than `budget_tokens` or `budget_usd`. `config` is a
     file such as `assay.toml`, where models have names. Without `out` the run lives in a temporary folder that ends with
@@ -83,43 +72,32 @@ async def run(
     Raises UsageError, DigestMismatch where `out` holds another run, and StoppedEarly where the run can't go on (its
     `run` is what there is by then).
     """
-    chosen = changed(load(benchmark), sampling, limits)
-    name, server, live = model_of(model, base_url, config)
-    driver, driving = agent_of(agent, config)
-    if processes > 1 and (live is not None or driving is not None):
-        raise UsageError("a model or agent object lives in this process alone; expected processes=1, or a name")
-    _check_processes(chosen, processes)
-    temporary = TemporaryFolder() if out is None else None
-    folder = temporary.path / name if temporary else Path(str(out))
-    others = roles_of(roles or {}, config)
-    budget = budget_of(budget_tokens, budget_usd)
-    if budget:
-        count_spent(budget, folder, server, others)
-    asked = RunPlan(
-        benchmark=chosen,
-        name=name,
-        server=server,
-        agent=driver,
-        folder=folder,
-        repeats=chosen.repeats if repeats is None else repeats,
+    own, temporary = toml_of(config), TemporaryFolder() if out is None else None
+    asked = plan_run(
+        load(benchmark),
+        model,
+        agent,
+        own=own,
+        home=temporary.path if temporary else Path(),
+        out=out,
+        base_url=base_url,
+        sampling=sampling,
+        limits=limits,
+        budget=budget_of(budget_tokens, budget_usd),
+        roles=roles_of(roles, own),
+        repeats=repeats,
         limit=limit,
         concurrency=concurrency,
         seed=seed,
         early_stop=early_stop,
-        budget=budget,
-        roles=others,
-        registry=folder.parent / "started.jsonl",
     )
     try:
-        if processes > 1:
-            await distribute(asked, processes, watch=watch or _nothing)
-        else:
-            await collect_run(asked, model=live, agent=driving, watch=watch or _nothing)
+        await distribute(asked, processes, watch=watch or _nothing)
     except StoppedEarly as error:
-        if (folder / "run.json").exists():
-            error.run = Run(folder, _keep=temporary)
+        if (asked.folder / "run.json").exists():
+            error.run = Run(asked.folder, _keep=temporary)
         raise
-    return Run(folder, _keep=temporary)
+    return Run(asked.folder, _keep=temporary)
 
 
 class _Memory:
@@ -138,7 +116,7 @@ class _Memory:
 async def rollouts(
     benchmark: str | Path | Benchmark,
     *,
-    model: AnyModel,
+    model: AnyModel | None = None,
     agent: str | Agent | None = None,
     base_url: str | None = None,
     tasks: Sequence[str] | None = None,
@@ -157,34 +135,33 @@ async def rollouts(
 
     Raises UsageError.
     """
-    chosen = changed(load(benchmark), sampling, limits)
-    name, server, live = model_of(model, base_url, config)
-    driver, driving = agent_of(agent, config)
-    asked = RunPlan(
-        benchmark=chosen,
-        name=name,
-        server=server,
-        agent=driver,
-        folder=Path(),
+    own, memory = toml_of(config), _Memory()
+    asked = plan_run(
+        load(benchmark),
+        model,
+        agent,
+        own=own,
+        home=Path(),
+        base_url=base_url,
+        sampling=sampling,
+        limits=limits,
+        roles=roles_of(roles, own),
         repeats=repeats,
         concurrency=concurrency,
         seed=seed,
-        roles=roles_of(roles or {}, config),
     )
-    memory = _Memory()
-    async with open_run(asked, live) as ready:
+    async with open_run(asked) as ready:
         wanted = tasks_named(ready.tasks, tasks)
-        tally = Tally(planned=len(wanted) * repeats)
         planned = plan(wanted, repeats, seed=seed, scored=set(), attempts={}, shard=Shard())
         await collect(
             ready.benchmark,
-            driving or make_agent(driver),
+            ready.agent,
             ready.model,
             planned,
             memory,
-            tally,
+            Tally(planned=len(wanted) * repeats),
             concurrency=concurrency,
-            deadline_s=server.deadline_s,
+            deadline_s=asked.request.server.deadline_s,
             early_stop=False,
         )
     order = {task.id: at for at, task in enumerate(wanted)}
@@ -196,6 +173,7 @@ async def profile(
     *,
     suite: str | Path | Suite | None = None,
     models: Sequence[str] | None = None,
+    agent: str | Agent | None = None,
     repeats: int | None = None,
     limit: int | None = None,
     concurrency: int = 64,
@@ -220,29 +198,25 @@ async def profile(
 
     Raises UsageError, DigestMismatch where `out` holds another profile, and BudgetSpent.
     """
-    chosen = load(benchmark)
-    _check_processes(chosen, processes)
-    members = suite_named(suite, models, config)
-    temporary = TemporaryFolder() if out is None else None
-    folder = temporary.path / f"{chosen.name}-{members.name}".replace("/", "-") if temporary else Path(str(out))
-    asked = ProfilePlan(
-        benchmark=chosen,
-        suite=structs.replace(members, roles=members.roles | roles_of(roles or {}, config)),
-        folder=folder,
-        repeats=chosen.repeats if repeats is None else repeats,
+    own, temporary = toml_of(config), TemporaryFolder() if out is None else None
+    asked = plan_profile(
+        load(benchmark),
+        suite_named(suite, models, own),
+        agent,
+        own=own,
+        home=temporary.path if temporary else Path(),
+        out=out,
+        roles=roles_of(roles, own),
+        budget=budget_of(budget_tokens, budget_usd),
+        collector=partial(distribute, processes=processes),
+        until_stable=until_stable,
+        repeats=repeats,
         limit=limit,
         concurrency=concurrency,
-        collector=partial(distribute, processes=processes),
         seed=seed,
         early_stop=early_stop,
-        budget=budget_of(budget_tokens, budget_usd),
-        until_stable=until_stable,
     )
-    made = await make_profile(
-        asked,
-        interruption=Interruption(),
-        watch=watch or _nothing,
-        tell=tell or _nothing,
-    )
+    check_workers(asked.run, processes)
+    made = await make_profile(asked, interruption=Interruption(), watch=watch or _nothing, tell=tell or _nothing)
     assert made is not None, "only an interruption ends a profile without a result"
-    return Profile(folder, made, _keep=temporary)
+    return Profile(asked.run.folder, made, _keep=temporary)

@@ -12,7 +12,7 @@ from assay.fidelity.compare.comparison import Comparison
 from assay.fidelity.compare.policy import Policy
 from assay.fidelity.compare.policy import load as load_policy
 from assay.fidelity.schema.profile import Checked
-from assay.library.names import roles_of
+from assay.library.names import roles_of, toml_of
 from assay.library.profile import Profile
 from assay.library.run import Run
 
@@ -31,7 +31,7 @@ async def check(
     `roles` names the models that its sessions ask, such as `{"judge": "openai:gpt-5-nano"}`; `config` a file such as
     `assay.toml` where the names stand. Raises UsageError where there is no such benchmark.
     """
-    return await check_benchmark(str(benchmark), roles_of(roles or {}, config))
+    return await check_benchmark(str(benchmark), roles_of(roles, toml_of(config)))
 
 
 async def compare(

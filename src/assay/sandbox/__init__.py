@@ -1,7 +1,6 @@
 """Sandboxes: where code that nobody has read runs, and can harm nothing but itself."""
 
 from collections.abc import Sequence
-from contextvars import ContextVar
 from typing import Annotated, Literal, Protocol, Self
 
 from msgspec import Meta, Struct, structs
@@ -114,18 +113,16 @@ class Maker(Protocol):
 
 async def check_sandbox(config: SandboxConfig) -> None:
     """Returns where sandboxes can be had. Raises UsageError, saying what is missing and how to get it."""
-    config = _placed(config)
     await _maker(config).check(config)
 
 
 def open_sandbox(config: SandboxConfig) -> Sandbox:
     """A sandbox for `async with`, not started yet. Raises UsageError for `subprocess` without `unsafe`."""
-    config = _placed(config)
     return _maker(config)(config)
 
 
 class Place(Struct, frozen=True):
-    """Where a command's sandboxes are opened, whatever benchmarks ask for: the machine's matter, not theirs."""
+    """Where a benchmark's sandboxes are opened, whatever it asks for: the machine's matter, not the benchmark's."""
 
     provider: str
     image: str | None = None
@@ -145,22 +142,13 @@ class Place(Struct, frozen=True):
             )
         return cls(provider, image or None, unsafe)
 
+    def apply(self, config: SandboxConfig) -> SandboxConfig:
+        """Returns a sandbox's configuration with this place in it."""
+        image = self.image or config.image
+        return structs.replace(config, provider=self.provider, image=image, unsafe=self.unsafe)
 
-PLACE: ContextVar[Place | None] = ContextVar("PLACE", default=None)
-"""Where this command's sandboxes are opened; as the benchmark says where it is None."""
-
-
-def place(text: str | None, *, unsafe: bool = False) -> None:
-    """Open all sandboxes from here on where `text` says (see `Place.parse`). Raises UsageError."""
-    PLACE.set(None if text is None else Place.parse(text, unsafe=unsafe))
-
-
-def _placed(config: SandboxConfig) -> SandboxConfig:
-    place = PLACE.get()
-    if place is None:
-        return config
-    image = place.image or config.image
-    return structs.replace(config, provider=place.provider, image=image, unsafe=place.unsafe)
+    def __str__(self) -> str:
+        return f"{self.provider} {self.image or ''}".strip()
 
 
 def _maker(config: SandboxConfig) -> Maker:

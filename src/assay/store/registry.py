@@ -11,6 +11,9 @@ from assay.errors import UsageError
 from assay.store.files import append_line, read_lines
 from assay.store.record import RunRecord
 
+REGISTRY = "started.jsonl"
+"""Its file, in the folder above the runs."""
+
 
 class Started(Struct, frozen=True, kw_only=True, tag="started"):
     """A line of `started.jsonl`, written before the run's first file."""

@@ -24,7 +24,6 @@ from assay.benchmark.data import Source, prepared
 from assay.benchmark.verify.code import LIMITS, Checked, check_code, code_in, defines
 from assay.digest import digest
 from assay.model import Model
-from assay.sandbox import check_sandbox
 from assay.types import Message, Response, Score, Task
 
 FILE = Source(
@@ -57,12 +56,10 @@ class HumanEval(Environment):
 
     name = "humaneval"
     version = "1"
+    sandbox = LIMITS
 
     def __init__(self) -> None:
         self._known: dict[str, Checked] = {}
-
-    async def ready(self) -> None:
-        await check_sandbox(LIMITS)
 
     def tasks(self) -> Iterable[Task]:
         lines = gzip.decompress(prepared(self.name, FILE).read_bytes()).splitlines()
@@ -82,10 +79,14 @@ class HumanEval(Environment):
         return Score(reward=float(checked.passed), metrics={"stopped": float(checked.stopped)}, answer=code)
 
     async def _check(self, task: Task, read: list[list[str]]) -> Checked:
-        key = digest([task.id, read])
+        key = digest([task.id, read, self.sandbox])
         if key not in self._known:
             checked = await check_code(
-                read, entry_point=task.data["entry_point"], setup=task.data["prompt"], tests=task.data["tests"]
+                read,
+                entry_point=task.data["entry_point"],
+                setup=task.data["prompt"],
+                tests=task.data["tests"],
+                limits=self.sandbox,
             )
             if checked.stopped:  # which may have been the machine's doing
                 return checked

@@ -7,20 +7,19 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from msgspec import structs
 from rich.table import Table
 from rich.text import Text
 
-from assay.benchmark.catalog import load
 from assay.cli.collect.live import Live, console, drive
-from assay.cli.options import Assignments, Code, Plan, Roles, Spending, Workers
+from assay.cli.options import AgentName, Assignments, BenchmarkName, Code, Plan, Roles, Spending, Workers
 from assay.collect.collect import Interruption
-from assay.config import Suite, assay_toml, load_agent, load_suite, suite_of
-from assay.errors import UsageError
+from assay.config import assay_toml
 from assay.fidelity.gates import applicable
 from assay.fidelity.profile import ProfilePlan, compute_with_results, read_plan, source_of
 from assay.fidelity.profile import profile as make_profile
 from assay.fidelity.schema.profile import Profile
+from assay.library.names import suite_named
+from assay.library.plans import plan_profile
 from assay.report import findings
 from assay.report.evidence import standing
 from assay.report.page import publish
@@ -30,11 +29,11 @@ STYLES = {"pass": "green", "fail": "red bold", "inconclusive": "yellow", "not ru
 
 
 def profile(
-    benchmark: str,
+    benchmark: BenchmarkName,
     *,
     suite: str | None = None,
     models: str | None = None,
-    agent: str = "loop",
+    agent: AgentName = "loop",
     plan: Plan = Plan(),
     workers: Workers = Workers(),
     out: Path | None = None,
@@ -54,16 +53,13 @@ def profile(
 
     Parameters
     ----------
-    benchmark
-        A benchmark's name (see `assay list benchmarks`) or the path of its folder.
     suite
         A suite's name (see `assay list suites`) or the path of a TOML file. Default: embedded.
     models
         Models in place of a suite: names (see `assay list models`) separated by commas, such as gold,null.
-    agent
-        An agent's name (see `assay list agents`, and [agents.NAME] in assay.toml). Default: loop.
     out
-        The profile's directory. Default: profiles/BENCHMARK-SUITE, with --limit N profiles/BENCHMARK-SUITE-limitN.
+        The profile's directory. Default: profiles/BENCHMARK-SUITE, followed by -AGENT if it is not the loop, and by
+        -limitN with --limit N.
     assign
         Change one setting of the suite; may be given several times. Example: --set models.policy.base_url=http://gpu-1:8000/v1.
     until_stable
@@ -73,48 +69,46 @@ def profile(
     strict
         Exit 3 if a gate failed.
     """
-    code.apply()
-    driver = load_agent(agent, own=assay_toml())
-    chosen, chosen_suite = load(benchmark), _suite(suite, models, assign)
-    chosen_suite = structs.replace(chosen_suite, roles=chosen_suite.roles | roles.configs())
-    folder = out or Path(
-        "profiles", f"{chosen.name}-{chosen_suite.name}{'' if plan.limit is None else f'-limit{plan.limit}'}"
-    )
-    interruption = Interruption()
-    with workers.collector() as collector, Live() as live:
-        asked = ProfilePlan(
-            benchmark=chosen,
-            suite=chosen_suite,
-            agent=driver,
-            folder=folder,
-            repeats=chosen.repeats if plan.repeats is None else plan.repeats,
-            limit=plan.limit,
-            concurrency=workers.concurrency,
-            collector=collector,
-            seed=plan.seed,
-            until_stable=until_stable,
-            early_stop=plan.early_stop,
+    own = assay_toml()
+    listed = None if models is None else [name.strip() for name in models.split(",") if name.strip()]
+    with workers.collector() as collector:
+        asked = plan_profile(
+            code.load(benchmark),
+            suite_named(suite, listed, own, assign),
+            agent,
+            own=own,
+            home=Path("profiles"),
+            out=out,
+            roles=roles.configs(),
             budget=spending.budget(),
+            collector=collector,
+            until_stable=until_stable,
+            concurrency=workers.concurrency,
+            **plan.request(),
         )
+        return _drive(asked, strict=strict)
+
+
+def _drive(asked: ProfilePlan, *, strict: bool) -> int:
+    interruption = Interruption()
+    with Live() as live:
         made = drive(make_profile(asked, interruption=interruption, watch=live.begin, tell=console.print), interruption)
     if made is None:
         return 130
+    folder, limit = asked.run.folder, asked.run.request.limit
     page = publish(folder, made, command=shlex.join(["assay", *sys.argv[1:]]))
-    show(made, sample(plan.limit, None if plan.limit is None else sum(1 for _ in chosen.environment.tasks())))
-    if step := advice(folder, made):
-        console.print(Text(step), "")
-    print(f"{folder / 'profile.json'}\n{page}")
+    total = None if limit is None else sum(1 for _ in asked.run.benchmark.environment.tasks())
+    _show_all(folder, made, page, sample(limit, total))
     if any(summary.ran and summary.score is None for summary in made.models.values()):
         return 4
     return 3 if strict and any(gate.verdict == "fail" for gate in made.gates) else 0
 
 
-def _suite(name: str | None, models: str | None, assign: tuple[str, ...]) -> Suite:
-    if models is None:
-        return load_suite(name or "embedded", assign)
-    if name is not None:
-        raise UsageError("--suite and --models are two ways to say it; give one")
-    return suite_of([model.strip() for model in models.split(",") if model.strip()], assign, own=assay_toml())
+def _show_all(folder: Path, made: Profile, page: Path, note: str) -> None:
+    show(made, note)
+    if step := advice(folder, made):
+        console.print(Text(step), "")
+    print(f"{folder / 'profile.json'}\n{page}")
 
 
 def report(folder: Annotated[Path, Parameter(name="profile")], *, strict: bool = False) -> int:
@@ -131,10 +125,7 @@ def report(folder: Annotated[Path, Parameter(name="profile")], *, strict: bool =
     """
     made, results = asyncio.run(compute_with_results(folder))
     page = publish(folder, made, results=results)
-    show(made, sample(read_plan(folder).limit))
-    if step := advice(folder, made):
-        console.print(Text(step), "")
-    print(f"{folder / 'profile.json'}\n{page}")
+    _show_all(folder, made, page, sample(read_plan(folder).limit))
     return 3 if strict and any(gate.verdict == "fail" for gate in made.gates) else 0
 
 

@@ -6,7 +6,6 @@ from rich.table import Table
 from rich.text import Text
 
 from assay.benchmark import Benchmark
-from assay.benchmark.catalog import load
 from assay.cli.collect.live import Live, console, drive
 from assay.cli.collect.profile import report
 from assay.cli.options import Code, Roles
@@ -63,12 +62,11 @@ def rescore(
     """
     if processes < 1 or concurrency < 1:
         raise UsageError("nothing to do: --processes and --concurrency have to be at least 1")
-    code.apply()
     whole = (run / "plan.jsonl").exists()
     source = benchmark or (source_of(run, read_plan(run)) if whole else read_record(run).benchmark)
     asked = RescorePlan(
         run=run,
-        benchmark=_load(source, run, named=benchmark is not None),
+        benchmark=_load(code, source, run, named=benchmark is not None),
         folder=out,
         concurrency=concurrency,
         processes=processes,
@@ -92,9 +90,9 @@ def rescore(
     return 4 if any(isinstance(c.before, Score) and not isinstance(c.after, Score) for c in changes) else 0
 
 
-def _load(source: str, run: Path, *, named: bool) -> Benchmark:
+def _load(code: Code, source: str, run: Path, *, named: bool) -> Benchmark:
     try:
-        return load(source)
+        return code.load(source)
     except UsageError as error:
         if named:
             raise

@@ -9,7 +9,6 @@ import uvloop
 from rich.table import Table
 from rich.text import Text
 
-from assay.benchmark.catalog import load
 from assay.cli.collect.live import console
 from assay.cli.options import Code
 from assay.digest import canonical
@@ -19,6 +18,7 @@ from assay.fidelity.certificate.certificate import certify as make
 from assay.fidelity.certificate.certificate import rendered
 from assay.fidelity.certificate.schema import NAME, Certificate
 from assay.fidelity.certificate.validity import Validity
+from assay.fidelity.profile import read_plan
 from assay.report.certificate import headline, renderings
 from assay.report.words import legible, plural
 from assay.store import write_bytes
@@ -58,7 +58,6 @@ def certify(
     strict
         Exit 3 if the benchmark is not verified.
     """
-    code.apply()
     if new_key:
         print(f"{new_key}\n{new_key}.pub\n{signature.make_key(new_key)}")
         if profile is None:
@@ -67,7 +66,7 @@ def certify(
     if profile is None:
         raise UsageError("nothing to certify: name a profile's directory, or a file for a key by --new-key")
     private, fingerprint = signature.private_key(key) if key else (None, None)
-    chosen = load(benchmark) if benchmark else None
+    chosen = code.load(benchmark or read_plan(profile).source)
     made = uvloop.run(make(profile, benchmark=chosen, signed_by=fingerprint))
     written = {NAME: rendered(made), **renderings(made)}
     if private:
@@ -120,12 +119,12 @@ def verify(
     json
         Print what was checked as JSON.
     """
-    code.apply()
     found = uvloop.run(
         validity.verify(
             certificate,
             folder=profile,
             name=benchmark,
+            sandbox=code.place(),
             key=key,
             rescored=rescore,
             strict=strict,

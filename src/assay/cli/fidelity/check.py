@@ -10,13 +10,13 @@ from rich.table import Table
 
 from assay.cli.collect.live import console
 from assay.cli.collect.profile import STYLES
-from assay.cli.options import Code, Roles
+from assay.cli.options import BenchmarkName, Code, Roles
 from assay.fidelity.check.check import check as make_check
 from assay.fidelity.schema.profile import Checked
 
 
 def check(
-    benchmark: str,
+    benchmark: BenchmarkName,
     *,
     json: bool = False,
     roles: Roles = Roles(),
@@ -31,13 +31,10 @@ def check(
 
     Parameters
     ----------
-    benchmark
-        A benchmark's name (see `assay list benchmarks`) or the path of its folder.
     json
         Print everything as JSON.
     """
-    code.apply()
-    checked = uvloop.run(make_check(benchmark, roles.configs()))
+    checked = uvloop.run(make_check(benchmark, roles.configs(), place=code.place()))
     if json:
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(checked), indent=2) + b"\n")
     else:

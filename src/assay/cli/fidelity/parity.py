@@ -9,8 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from assay.benchmark.catalog import load
-from assay.cli.options import Code, Roles
+from assay.cli.options import BenchmarkName, Code, Roles
 from assay.collect.run import tasks_of
 from assay.errors import UsageError
 from assay.fidelity.original.parity import compare
@@ -33,7 +32,7 @@ console = Console(highlight=False)
 
 
 def parity(
-    benchmark: str,
+    benchmark: BenchmarkName,
     *,
     reference: Path,
     column: Annotated[tuple[str, ...], Parameter(negative="")] = (),
@@ -55,8 +54,6 @@ def parity(
 
     Parameters
     ----------
-    benchmark
-        A benchmark's name (see `assay list benchmarks`) or the path of its folder.
     reference
         The original code's results, .jsonl or .csv (.gz): one row per rollout, with the columns task and score, and
         repeat, output, prompt and gold if there are any.
@@ -79,12 +76,11 @@ def parity(
     concurrency
         Outputs that are verified at the same time at most.
     """
-    code.apply()
     if run is not None and out is not None:
         raise UsageError("--run and --out both say where to write; give one")
     if concurrency < 1:
         raise UsageError(f"--concurrency {concurrency}: expected at least 1")
-    chosen = load(benchmark)
+    chosen = code.load(benchmark)
     settings = {name: toml_value(text) for name, text in pairs(setting, "--setting", "temperature=0.7").items()}
     columns = pairs(column, "--column", "score=is_correct")
     results = read(reference, columns, match=match, tasks=tasks_of(chosen) if match else (), settings=settings)

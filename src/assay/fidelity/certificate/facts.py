@@ -13,10 +13,9 @@ from assay.collect.plan import seed_of
 from assay.config import ModelConfig
 from assay.digest import digest, prompts_digest
 from assay.fidelity.certificate.files import is_there
-from assay.fidelity.certificate.registry import REGISTRY
 from assay.fidelity.certificate.schema import CertifiedBenchmark
 from assay.fidelity.schema.profile import Plan
-from assay.store import RunRecord, Started, read_lines, read_record, read_registry, read_rollouts, read_tasks
+from assay.store import REGISTRY, RunRecord, Started, read_lines, read_record, read_registry, read_rollouts, read_tasks
 
 Fact = tuple[str, Any, Sequence[Any]]
 """What it is, what one file says, and what another file lets it be."""

@@ -11,9 +11,8 @@ from msgspec import Struct
 from assay.errors import AssayError
 from assay.fidelity.certificate.files import is_there
 from assay.input import read_input
-from assay.store import Begun, RunRecord, Started, line_digest, read_record, read_registry
+from assay.store import REGISTRY, Begun, RunRecord, Started, line_digest, read_record, read_registry
 
-REGISTRY = "started.jsonl"
 Fate = Literal["in this profile", "left out", "elsewhere", "thrown away", "never begun"]
 
 

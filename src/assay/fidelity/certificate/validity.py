@@ -44,14 +44,15 @@ from assay.fidelity.certificate.files import (
     file_record,
     is_there,
 )
-from assay.fidelity.certificate.registry import REGISTRY, Register, register
+from assay.fidelity.certificate.registry import Register, register
 from assay.fidelity.certificate.schema import FORMAT, Certificate, CertifiedBenchmark
 from assay.fidelity.gates import ABSENT, OF_BENCHMARK
 from assay.fidelity.profile import contenders_of, gather, profile_of, read_plan
 from assay.fidelity.profile.build import derived_files, known_gates
 from assay.fidelity.rescore.rescore import RescorePlan, rescore
 from assay.fidelity.schema.profile import Gate, Plan
-from assay.store import read_tasks
+from assay.sandbox import Place
+from assay.store import REGISTRY, read_tasks
 from assay.types import Outcome, Score, Task
 
 Verdict = Literal["valid", "expired", "forged"]
@@ -95,6 +96,7 @@ async def verify(
     *,
     folder: Path | None = None,
     name: str | None = None,
+    sandbox: Place | None = None,
     key: Path | None = None,
     rescored: bool = False,
     strict: bool = False,
@@ -102,10 +104,10 @@ async def verify(
 ) -> Validity:
     """Whether the certificate in a file is true of the profile in `folder`, by default the one that it lies in.
 
-    `name` says where the benchmark is, for one that has no name here. `key` is the public key that must have signed.
-    `rescored` asks that every reward is found again from the recorded outputs; under `strict` it is told if not.
-    `renderings` gives what else was written of the certificate, by file name beside it. Raises UsageError where there
-    is no certificate or no profile.
+    `name` says where the benchmark is, for one that has no name here, and `sandbox` where its code runs. `key` is the
+    public key that must have signed. `rescored` asks that every reward is found again from the recorded outputs; under
+    `strict` it is told if not. `renderings` gives what else was written of the certificate, by file name beside it.
+    Raises UsageError where there is no certificate or no profile.
     """
     folder = folder or path.parent
     certificate, own = _certificate(path)
@@ -121,7 +123,7 @@ async def verify(
     if files.answer == "forged":
         looked += [Looked(what, "not looked at", "The files are others.") for what in ("numbers", "benchmark")]
     else:
-        benchmark, unknown = _benchmark(certificate, name)
+        benchmark, unknown = _benchmark(certificate, name, sandbox)
         with certified_files(folder, certificate) as place:
             seen, derived = await _numbers(place, folder, certificate, benchmark, unknown)
             looked += seen
@@ -265,13 +267,13 @@ def _without_fates(found: Register) -> Register:
     return structs.replace(found, runs=runs)
 
 
-def _benchmark(certificate: Certificate, name: str | None) -> tuple[Benchmark | None, str]:
+def _benchmark(certificate: Certificate, name: str | None, place: Place | None) -> tuple[Benchmark | None, str]:
     """The benchmark, or why it can't be had here. A path that only the certificate names is not opened."""
     source = certificate.benchmark.source
     if name is None and source not in names():
         return None, f"{source} is not installed here; say --benchmark NAME or its folder: its code is run then."
     try:
-        return load(name or source), ""
+        return load(name or source).placed(place), ""
     except AssayError as error:
         return None, f"{error}."
 

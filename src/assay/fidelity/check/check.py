@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from assay.benchmark import Benchmark
-from assay.benchmark.catalog import load
+from assay.benchmark.catalog import BenchmarkRequest, load
 from assay.collect.run import connect_roles
 from assay.collect.workers import LostWorker
 from assay.collect.workers.process import Processes
@@ -32,6 +32,7 @@ from assay.fidelity.check.rehearsal import (
 from assay.fidelity.gates.gold import gold_gate
 from assay.fidelity.gates.verifier import verifier_gate
 from assay.fidelity.schema.profile import Check, Checked
+from assay.sandbox import Place
 from assay.types import Task
 
 MINUTE_S = 60.0
@@ -52,8 +53,7 @@ PLAYED = ("gold", "verifier", "determinism", "isolation", "tools", "time")
 class Asked(Struct, frozen=True):
     """What is checked, so that another process can look at the same."""
 
-    name: str
-    """The benchmark's, or the path of its folder."""
+    benchmark: BenchmarkRequest
     roles: dict[str, ModelConfig]
     """The models that its sessions ask, where it has no own for a role or another is meant."""
     played: list[str] = []
@@ -91,15 +91,21 @@ class Clock:
         return self.left_s * PARTS[part] / sum(PARTS[name] for name in following)
 
 
-async def check(name: str, roles: Mapping[str, ModelConfig] | None = None, *, seconds: float = MINUTE_S) -> Checked:
+async def check(
+    name: str,
+    roles: Mapping[str, ModelConfig] | None = None,
+    *,
+    place: Place | None = None,
+    seconds: float = MINUTE_S,
+) -> Checked:
     """Everything that can be known of a benchmark without a model to measure, by its name or its folder's path.
 
     It takes about so many seconds at most, unless the benchmark keeps the event loop to itself or lists its tasks that
     slowly. Raises UsageError where there is no such benchmark or role.
     """
     clock = Clock(seconds)
-    asked = Asked(name, dict(roles or {}), deadline_s=clock.deadline_s)
-    benchmark = load(name)
+    benchmark = load(name).placed(place)
+    asked = Asked(BenchmarkRequest.of(benchmark), dict(roles or {}), deadline_s=clock.deadline_s)
     found = _listed(benchmark)
     checks = [found] if isinstance(found, Check) else await _checks(asked, benchmark, found, clock)
     return Checked(
@@ -230,7 +236,7 @@ class Portraying:
 
 
 async def _portrait(asked: Asked) -> Portrait:
-    benchmark = load(asked.name)
+    benchmark = asked.benchmark.load()
     found = {task.id: task for task in benchmark.environment.tasks()}
     digests = {name: task_digest(task) for name, task in found.items()}
     if not asked.played:

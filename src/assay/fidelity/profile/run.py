@@ -4,16 +4,13 @@ import dataclasses
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 
 from msgspec import structs
 
-from assay.benchmark import Benchmark
 from assay.collect.collect import Interruption, Tally
-from assay.collect.head import distribute
-from assay.collect.request import Collector
+from assay.collect.head import Collector, distribute
 from assay.collect.run import RunPlan, connect_roles, count_spent, hide_headers, model_of, tasks_of, versions
-from assay.config import LOOP, AgentConfig, Suite
+from assay.config import Suite
 from assay.errors import BudgetSpent, NothingScored
 from assay.fidelity.gates import judge_benchmark
 from assay.fidelity.gates.floor import clears_floor
@@ -32,8 +29,7 @@ from assay.fidelity.results.contender import Contender, strongest
 from assay.fidelity.results.repeats import next_step
 from assay.fidelity.schema.profile import Gate, Plan, Profile
 from assay.model import secret
-from assay.model.wrappers.budget import Budget
-from assay.store import append_line, read_lines
+from assay.store import REGISTRY, append_line, read_lines
 from assay.types import Task
 
 
@@ -41,19 +37,12 @@ from assay.types import Task
 class ProfilePlan:
     """What one command asks of a profile."""
 
-    benchmark: Benchmark
+    run: RunPlan
+    """The plan that each model's run has; its folder is the profile's. Its budget is what all runs together may use,
+    those of earlier commands included."""
     suite: Suite
-    agent: AgentConfig = LOOP
-    folder: Path
-    repeats: int
-    limit: int | None = None
-    concurrency: int = 64
     collector: Collector = distribute
     """Collects the runs: in this process, in several processes, or on a cluster."""
-    seed: int = 0
-    early_stop: bool = True
-    budget: Budget | None = None
-    """What all runs together may use, those of earlier commands included."""
     until_stable: bool = False
     """Add repeats to the strongest open model until its score is stable, as the repeats gate asks."""
 
@@ -71,12 +60,12 @@ async def profile(
     A model whose every rollout fails is told, and the others go on: the gates name it.
     """
     clock = time.monotonic()
-    benchmark, suite = asked.benchmark, asked.suite
+    benchmark, suite = asked.run.benchmark, asked.suite
     if others := suite.roles.keys() - benchmark.roles.keys():
         tell(f"{benchmark.name} asks no model in the role {', '.join(sorted(others))}: left out")
         suite = structs.replace(suite, roles={r: config for r, config in suite.roles.items() if r not in others})
         asked = dataclasses.replace(asked, suite=suite)
-    tasks = tasks_of(benchmark, asked.limit)
+    tasks = tasks_of(benchmark, asked.run.request.limit)
     _check(asked)
     plan = _begin(asked, tasks)
     # They need no policy, and a broken verifier is better known before any is paid for.
@@ -101,19 +90,20 @@ async def profile(
         if interruption.stopping:
             return None
     wall_s = round(time.monotonic() - clock, 3)
-    return write(asked.folder, gather(asked.folder, plan, contenders, benchmark), without_models, wall_s=wall_s)
+    folder = asked.run.folder
+    return write(folder, gather(folder, plan, contenders, benchmark), without_models, wall_s=wall_s)
 
 
 def _check(asked: ProfilePlan) -> None:
     """Raises UsageError for what would end a model's run, now and not when its turn has come."""
-    suite = asked.suite
-    published_scores(asked.benchmark)
+    suite, benchmark, budget = asked.suite, asked.run.benchmark, asked.run.budget
+    published_scores(benchmark)
     for name, member in suite.models.items():
         if member.answers_tasks:
-            model_of(member, asked.benchmark)
-        if asked.budget:
-            asked.budget.check(member)
-            count_spent(asked.budget, asked.folder / "runs" / name, member, suite.roles)
+            model_of(member, benchmark)
+        if budget:
+            budget.check(member)
+            count_spent(budget, asked.run.folder / "runs" / name, member, suite.roles)
     for member in (*suite.models.values(), *suite.roles.values()):
         for variable in member.secrets():
             secret(member, variable)
@@ -121,25 +111,25 @@ def _check(asked: ProfilePlan) -> None:
 
 def _begin(asked: ProfilePlan, tasks: list[Task]) -> Plan:
     """Write down what is asked for, before anything runs."""
-    benchmark = asked.benchmark
+    benchmark, request, folder = asked.run.benchmark, asked.run.request, asked.run.folder
     hidden = {name: hide_headers(member) for name, member in asked.suite.models.items()}
     roles = {name: hide_headers(config) for name, config in asked.suite.roles.items()}
     plan = Plan(
-        source=source_seen_from(asked.folder, benchmark),
+        source=source_seen_from(folder, benchmark),
         benchmark=record_of(benchmark, tasks),
         chance=benchmark.chance,
         suite=structs.replace(asked.suite, models=hidden, roles=roles),
-        limit=asked.limit,
-        repeats=asked.repeats,
+        limit=request.limit,
+        repeats=request.repeats,
         until_stable=asked.until_stable,
-        seed=asked.seed,
-        agent=asked.agent,
-        versions=versions(),
+        seed=request.seed,
+        agent=request.agent,
+        versions=versions(benchmark),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    path = asked.folder / "plan.jsonl"
-    if path.exists() and (changed := changes(read_plan(asked.folder).benchmark, plan.benchmark)):
-        raise changed_benchmark(asked.folder, plan.benchmark, changed)
+    path = folder / "plan.jsonl"
+    if path.exists() and (changed := changes(read_plan(folder).benchmark, plan.benchmark)):
+        raise changed_benchmark(folder, plan.benchmark, changed)
     earlier = list(read_lines(path, Plan)) if path.exists() else []
     if not earlier or structs.replace(plan, started=earlier[-1].started) != earlier[-1]:
         append_line(path, plan)
@@ -147,9 +137,8 @@ def _begin(asked: ProfilePlan, tasks: list[Task]) -> Plan:
 
 
 async def _without_models(asked: ProfilePlan, tasks: list[Task]) -> list[Gate]:
-    async with connect_roles(
-        asked.benchmark, asked.suite.roles, concurrency=asked.concurrency, budget=asked.budget
-    ) as ready:
+    run, roles = asked.run, asked.suite.roles
+    async with connect_roles(run.benchmark, roles, concurrency=run.request.concurrency, budget=run.budget) as ready:
         return await judge_benchmark(ready, tasks)
 
 
@@ -159,29 +148,22 @@ async def _run(
     interruption: Interruption,
     watch: Callable[[str, Tally], None],
     tell: Callable[[str], None],
+    repeats: int | None = None,
 ) -> Contender:
-    member = asked.suite.models[name]
-    folder = asked.folder / "runs" / name
-    run = RunPlan(
-        benchmark=asked.benchmark,
-        name=name,
-        server=member.server(),
-        agent=asked.agent,
-        folder=folder,
-        repeats=asked.repeats,
-        limit=asked.limit,
-        concurrency=asked.concurrency,
-        seed=asked.seed,
-        early_stop=asked.early_stop,
-        budget=asked.budget,
-        roles=asked.suite.roles,
-        registry=asked.folder.resolve().parent / "started.jsonl",
+    folder, request, suite = asked.run.folder, asked.run.request, asked.suite
+    repeats = repeats or request.repeats
+    server = suite.models[name].server()
+    run = dataclasses.replace(
+        asked.run,
+        request=structs.replace(request, name=name, server=server, roles=suite.roles, repeats=repeats),
+        folder=folder / "runs" / name,
+        registry=folder.resolve().parent / REGISTRY,
     )
     try:
         await asked.collector(run, interruption=interruption, watch=lambda tally: watch(name, tally), tell=tell)
     except NothingScored as stopped:
         tell(f"{name}: {stopped}")
-    return read_contender(asked.folder, asked.suite, name, asked.repeats)
+    return read_contender(folder, suite, name, repeats)
 
 
 async def _until_stable(
@@ -199,11 +181,11 @@ async def _until_stable(
             break
         spent = False
         try:
-            raised = await _run(dataclasses.replace(asked, repeats=step.k), best.name, interruption, watch, tell)
+            raised = await _run(asked, best.name, interruption, watch, tell, step.k)
         except BudgetSpent as reached:
             spent = True
             tell(str(reached))
-            raised = read_contender(asked.folder, asked.suite, best.name, asked.repeats)
+            raised = read_contender(asked.run.folder, asked.suite, best.name, asked.run.request.repeats)
         contenders = [raised if contender.name == best.name else contender for contender in contenders]
         if spent:
             break

@@ -22,6 +22,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from assay.benchmark import Benchmark
+from assay.benchmark.catalog import BenchmarkRequest
 from assay.benchmark.code import score_code
 from assay.collect.collect import Interruption, Tally
 from assay.collect.run import connect_roles, hide_headers, tasks_of, versions
@@ -34,9 +35,9 @@ from assay.fidelity.results.results import read
 from assay.fidelity.results.summary import write
 from assay.input import open_input
 from assay.model import identity_of
-from assay.sandbox import PLACE
 from assay.stats.estimates import estimate
 from assay.store import (
+    REGISTRY,
     Rescored,
     RoleRecord,
     RunRecord,
@@ -129,7 +130,8 @@ async def rescore(
             tally = Tally(planned=there - len(done), before=len(done))
             watch(f"rescoring {old.model}", tally)
             source = (made for made in read_rollouts(asked.run) if made.task in tasks.same and _key(made) not in done)
-            work = Work(asked.benchmark.source, old, list(tasks.same.values()), _remembered(old, record), PLACE.get())
+            request = BenchmarkRequest.of(asked.benchmark)
+            work = Work(request, old, list(tasks.same.values()), _remembered(old, record))
             async with _retracer(asked, benchmark, work) as retracer:
                 owed = await _rescore(asked, retracer, source, counted, tasks.same, store, tally, interruption)
     if interruption.stopping:
@@ -225,7 +227,7 @@ def _record(asked: RescorePlan, old: RunRecord, tasks: _Tasks, roles: dict[str, 
         code=digest(sources),
         sources=sources,
         roles=roles,
-        versions=versions(),
+        versions=versions(benchmark),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         id=secrets.token_hex(8),
         rescored=Rescored(
@@ -254,7 +256,7 @@ def _beside(run: Path, record: RunRecord) -> Path:
 
 def _registry(run: Path) -> Path | None:
     """The nearest registry above a run."""
-    return next((path for above in run.resolve().parents[:2] if (path := above / "started.jsonl").exists()), None)
+    return next((path for above in run.resolve().parents[:2] if (path := above / REGISTRY).exists()), None)
 
 
 def _check(folder: Path, run: Path) -> None:

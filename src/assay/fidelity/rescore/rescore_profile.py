@@ -15,7 +15,7 @@ from assay.fidelity.profile.evidence import record_of
 from assay.fidelity.rescore.rescore import RescorePlan, Rescoring, rescore
 from assay.fidelity.schema.profile import Plan
 from assay.input import read_input
-from assay.store import read_lines, write_bytes, write_lines
+from assay.store import REGISTRY, read_lines, write_bytes, write_lines
 
 
 async def rescore_profile(
@@ -34,7 +34,9 @@ async def rescore_profile(
     tasks = tasks_of(benchmark, plan.limit)
     record = record_of(benchmark, tasks)
     roles = {**plan.suite.roles, **{role: hide_headers(config) for role, config in asked.roles.items()}}
-    name = digest([record, {role: config.identity() for role, config in roles.items()}, versions()["assay"]])[:8]
+    name = digest([record, {role: config.identity() for role, config in roles.items()}, versions(benchmark)["assay"]])[
+        :8
+    ]
     folder = asked.folder or profile.with_name(f"{profile.name}-rescored-{name}")
     plans = [
         structs.replace(
@@ -43,7 +45,7 @@ async def rescore_profile(
             benchmark=record,
             chance=benchmark.chance,
             suite=structs.replace(line.suite, roles=roles),
-            versions=versions(),
+            versions=versions(benchmark),
         )
         for line in read_lines(profile / "plan.jsonl", Plan)
     ]
@@ -54,7 +56,7 @@ async def rescore_profile(
             asked,
             run=run,
             folder=folder / "runs" / run.name,
-            registry=folder.parent / "started.jsonl",
+            registry=folder.parent / REGISTRY,
         )
         rescored = await rescore(part, interruption=interruption, watch=watch)
         if rescored is None:

@@ -8,12 +8,11 @@ import msgspec
 from msgspec import Struct
 
 from assay.benchmark import Benchmark
-from assay.benchmark.catalog import load
+from assay.benchmark.catalog import BenchmarkRequest
 from assay.collect.workers import LostWorker, Worker
 from assay.collect.workers.process import Processes
 from assay.errors import StoppedEarly
 from assay.fidelity.rescore.retrace import as_run, retrace
-from assay.sandbox import PLACE, Place
 from assay.store import RunRecord
 from assay.types import Rollout, Task
 
@@ -28,16 +27,13 @@ Retracer = Callable[[Sequence[Rollout]], Awaitable[list[Found]]]
 class Work(Struct, frozen=True):
     """What going through rollouts again rests on beside the benchmark's own code."""
 
-    source: str
-    """How the benchmark is named."""
+    benchmark: BenchmarkRequest
     record: RunRecord
     """The run's."""
     tasks: list[Task]
     """Today's."""
     remembered: list[str]
     """The roles whose recorded answers may stand."""
-    place: Place | None
-    """Where sandboxes are opened."""
 
 
 def here(benchmark: Benchmark, work: Work) -> Retracer:
@@ -57,15 +53,12 @@ class Retracing:
 
     async def begin(self, request: bytes) -> bytes:
         work = msgspec.msgpack.decode(request, type=Work)
-        PLACE.set(work.place)
-        benchmark = as_run(load(work.source), work.record)
+        benchmark = as_run(work.benchmark.load(), work.record)
         await benchmark.environment.ready()
-        self._place = work.place
         self._retracer = here(benchmark, work)
         return b""
 
     async def exchange(self, work: bytes) -> bytes:
-        PLACE.set(self._place)
         return msgspec.msgpack.encode(await self._retracer(msgspec.msgpack.decode(work, type=list[Rollout])))
 
     async def close(self) -> None:

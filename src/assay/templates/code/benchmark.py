@@ -16,7 +16,7 @@ from msgspec import Struct
 from assay.benchmark import Benchmark, Environment
 from assay.benchmark.verify.code import check_code, code_in
 from assay.model import Model
-from assay.sandbox import SandboxConfig, check_sandbox
+from assay.sandbox import SandboxConfig
 from assay.types import Message, Response, Score, Task
 
 LIMITS = SandboxConfig(memory_mb=512, processes=16, cpu_s=3, disk_mb=64)
@@ -43,9 +43,7 @@ class MyBenchmark(Environment):
 
     name = "my-benchmark"
     version = "1"
-
-    async def ready(self) -> None:
-        await check_sandbox(LIMITS)
+    sandbox = LIMITS
 
     def tasks(self) -> Iterable[Task]:
         for row in (msgspec.json.decode(line, type=Row) for line in ROWS.read_bytes().splitlines()):
@@ -60,7 +58,8 @@ class MyBenchmark(Environment):
         code = code_in(response.text, task.data["function"])
         if not code.strip():
             return Score(reward=0.0)
-        checked = await check_code([[code]], entry_point=task.data["function"], tests=task.data["tests"], limits=LIMITS)
+        function, tests = task.data["function"], task.data["tests"]
+        checked = await check_code([[code]], entry_point=function, tests=tests, limits=self.sandbox)
         return Score(reward=float(checked.passed), metrics={"stopped": float(checked.stopped)}, answer=code)
 
 

@@ -80,7 +80,7 @@ async def check_code(
     entry_point: str,
     tests: str,
     setup: str = "",
-    limits: SandboxConfig = LIMITS,
+    limits: SandboxConfig | None = None,
     timeout_s: float = TIMEOUT_S,
 ) -> Checked:
     """What comes of the tests, which define `check(candidate)`, on the function `entry_point` of a solution.
@@ -89,7 +89,8 @@ async def check_code(
     first of `readings` counts that is Python. `setup` is executed before the tests, which see the function by its own
     name too, and of the solution nothing but the values that it returns: not what it does to its arguments, and no
     object of a class of its own. A value of a type that is derived from a built-in one comes as that, an iterator as
-    one over a list. At most as many checks run at once as there are processors.
+    one over a list. `limits` is the sandbox, LIMITS where None; an environment gives its own: `limits=self.sandbox`. At
+    most as many checks run at once as there are processors.
 
     Raises SandboxError where the tests could not be begun.
     """
@@ -103,7 +104,7 @@ async def check_code(
         "candidate": (_HERE / "candidate.py").read_text(),
     }
     command = ["python3", "-I", "-c", (_HERE / "checker.py").read_text()]
-    async with _processors(), open_sandbox(structs.replace(limits, private_streams=True)) as sandbox:
+    async with _processors(), open_sandbox(structs.replace(limits or LIMITS, private_streams=True)) as sandbox:
         finished = await sandbox.exec(command, stdin=msgspec.json.encode(asked), timeout_s=timeout_s)
     return _judged(finished, words)
 

@@ -1,0 +1,121 @@
+"""Plans of runs and profiles: names into objects, overrides and default folders. Commands and functions share them."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from msgspec import structs
+
+from assay.agent import Agent, needs_model
+from assay.agent.catalog import make_agent
+from assay.benchmark import Benchmark
+from assay.collect.head import Collector
+from assay.collect.run import RunPlan, count_spent
+from assay.config import LOOP, AgentConfig, AssayToml, ModelConfig, Settings, Suite, load_agent, override, path_name
+from assay.errors import UsageError
+from assay.fidelity.profile import ProfilePlan
+from assay.library.names import AnyModel, model_of
+from assay.model.wrappers.budget import Budget
+from assay.store import REGISTRY, Shard
+from assay.types import RolloutLimits, Sampling
+
+
+def plan_run(
+    benchmark: Benchmark,
+    model: AnyModel | None,
+    agent: str | Agent | None,
+    *,
+    own: AssayToml,
+    home: Path,
+    out: str | Path | None = None,
+    base_url: str | None = None,
+    sampling: Sampling | None = None,
+    limits: RolloutLimits | None = None,
+    assign: tuple[str, ...] = (),
+    budget: Budget | None = None,
+    shard: Shard | None = None,
+    **request: Any,
+) -> RunPlan:
+    """Returns the plan of a run. Raises UsageError.
+
+    `own` is where names are looked up first. Without `out` the run's folder is in `home`, under the names of benchmark
+    and model. `assign` are settings such as `sampling.temperature=0.6`. The rest is that of RunRequest; `repeats` are
+    the benchmark's own where None.
+    """
+    config, driver = _agent(agent, own)
+    if model is None and needs_model(driver or make_agent(config)):
+        raise UsageError(f"the agent {config} asks a model; say which one: --model NAME (see assay list models)")
+    name, server, live = model_of(model or ModelConfig(dialect="none"), base_url, own)
+    settings = Settings(model=server, sampling=sampling or benchmark.sampling, limits=limits or benchmark.limits)
+    settings = override(settings, assign) if assign else settings
+    folder = home / _limited(benchmark.name, request.get("limit")) / _joined(name, _agent_name(agent))
+    plan = RunPlan.of(
+        dataclasses.replace(benchmark, sampling=settings.sampling, limits=settings.limits),
+        folder=folder if out is None else Path(out),
+        budget=budget,
+        name=name,
+        server=settings.model,
+        agent=config,
+        **request | {"repeats": _repeats(benchmark, request)},
+    )
+    if budget:
+        count_spent(budget, plan.folder, settings.model, plan.request.roles)
+    registry = (home if out is None else plan.folder.resolve().parent) / REGISTRY
+    return dataclasses.replace(plan, shard=shard or Shard(), registry=registry, model=live, agent=driver)
+
+
+def plan_profile(
+    benchmark: Benchmark,
+    suite: Suite,
+    agent: str | Agent | None,
+    *,
+    own: AssayToml,
+    home: Path,
+    out: str | Path | None = None,
+    roles: Mapping[str, ModelConfig],
+    budget: Budget | None = None,
+    collector: Collector,
+    until_stable: bool = False,
+    **request: Any,
+) -> ProfilePlan:
+    """Returns the plan of a profile, as `plan_run` does of a run. Raises UsageError."""
+    config, driver = _agent(agent, own)
+    folder = home / _limited(_joined(f"{benchmark.name}-{suite.name}", _agent_name(agent)), request.get("limit"))
+    run = RunPlan.of(
+        benchmark,
+        folder=folder if out is None else Path(out),
+        budget=budget,
+        agent=config,
+        **request | {"repeats": _repeats(benchmark, request)},
+    )
+    return ProfilePlan(
+        run=dataclasses.replace(run, agent=driver),
+        suite=structs.replace(suite, roles={**suite.roles, **roles}),
+        collector=collector,
+        until_stable=until_stable,
+    )
+
+
+def _agent(agent: str | Agent | None, own: AssayToml) -> tuple[AgentConfig, Agent | None]:
+    """Returns an agent's configuration, and the object itself where it is one."""
+    if agent is None or isinstance(agent, str):
+        return load_agent(agent or LOOP.agent, own=own), None
+    return AgentConfig(agent=f"{type(agent).__module__}:{type(agent).__qualname__}"), agent
+
+
+def _agent_name(agent: str | Agent | None) -> str:
+    return agent if isinstance(agent, str) else LOOP.agent if agent is None else type(agent).__name__
+
+
+def _joined(name: str, agent: str) -> str:
+    """Returns a folder's name, with the agent's where it is not the loop: two agents never meet in one folder."""
+    return name if agent == LOOP.agent else f"{name}-{path_name(agent)}"
+
+
+def _limited(name: str, limit: int | None) -> str:
+    return name if limit is None else f"{name}-limit{limit}"
+
+
+def _repeats(benchmark: Benchmark, request: Mapping[str, Any]) -> int:
+    return benchmark.repeats if request.get("repeats") is None else request["repeats"]
