@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -178,16 +178,26 @@ async def collect(
             if early_stop and tally.scored == 0 and tally.failed >= too_many(tally):
                 raise hopeless(tally)
 
+    with unstalled(min(deadline_s, STALL_S), within=roll_recorded.__code__):
+        await _work_together(work, min(concurrency, tally.planned), write(), interruption)
+
+
+async def _work_together(
+    work: Callable[[], Coroutine[None, None, None]],
+    count: int,
+    write: Coroutine[None, None, None],
+    interruption: Interruption,
+) -> None:
+    """Run `count` workers to their end beside the writer. Raises the first error of any of them."""
     try:
-        with unstalled(min(deadline_s, STALL_S), within=roll_recorded.__code__):
-            async with asyncio.TaskGroup() as group:
-                writer = group.create_task(write())
-                workers = [group.create_task(work()) for _ in range(min(concurrency, tally.planned))]
-                for worker in workers:
-                    interruption.on_abandon(worker.cancel)
-                if workers:
-                    await asyncio.wait(workers)
-                writer.cancel()
+        async with asyncio.TaskGroup() as group:
+            writer = group.create_task(write)
+            workers = [group.create_task(work()) for _ in range(count)]
+            for worker in workers:
+                interruption.on_abandon(worker.cancel)
+            if workers:
+                await asyncio.wait(workers)
+            writer.cancel()
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
 

@@ -73,6 +73,7 @@ async def run(
     `run` is what there is by then).
     """
     own, temporary = toml_of(config), TemporaryFolder() if out is None else None
+    request = {"repeats": repeats, "limit": limit, "concurrency": concurrency, "seed": seed, "early_stop": early_stop}
     asked = plan_run(
         load(benchmark),
         model,
@@ -85,11 +86,7 @@ async def run(
         limits=limits,
         budget=budget_of(budget_tokens, budget_usd),
         roles=roles_of(roles, own),
-        repeats=repeats,
-        limit=limit,
-        concurrency=concurrency,
-        seed=seed,
-        early_stop=early_stop,
+        **request,
     )
     try:
         await distribute(asked, processes, watch=watch or _nothing)

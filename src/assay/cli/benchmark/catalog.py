@@ -13,6 +13,7 @@ from rich.text import Text
 from assay.benchmark.catalog import BENCHMARKS, FAMILIES, names
 from assay.config import assay_toml, load_suite, models, suites
 from assay.errors import UnknownName, UsageError
+from assay.model import DIALECTS
 from assay.plugins import describe, first_sentence, plugins
 from assay.report.words import legible
 
@@ -36,9 +37,12 @@ def catalog(what: What, name: str | None = None, /) -> None:
         return _print_suite(what, name)
     table = Table(box=None, pad_edge=False)
     if what == "models":
-        servers = models(assay_toml()).items()
-        rows = [(name, server.dialect, server.id, server.base_url or "") for name, server in servers]
-        _fill(table, ("model", "dialect", "id", "base URL"), rows)
+        sentences = describe(DIALECTS)
+        rows = [
+            (name, server.dialect, " at ".join(filter(None, (server.id, server.base_url))), sentences[server.dialect])
+            for name, server in models(assay_toml()).items()
+        ]
+        _fill(table, ("model", "dialect", "id", "how it answers"), rows)
     elif what == "suites":
         rows = [(name, ", ".join(load_suite(name).models), _comment(path)) for name, path in suites().items()]
         _fill(table, ("suite", "models", "what it is"), rows)

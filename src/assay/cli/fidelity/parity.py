@@ -13,7 +13,7 @@ from assay.cli.options import BenchmarkName, Code, Roles
 from assay.collect.run import tasks_of
 from assay.errors import UsageError
 from assay.fidelity.original.parity import compare
-from assay.fidelity.original.reference import pairs, read, toml_value
+from assay.fidelity.original.reference import OriginalResults, pairs, read, toml_value
 from assay.fidelity.schema.evidence import Parity
 from assay.report.words import legible
 from assay.store import write_json, write_lines
@@ -89,13 +89,19 @@ def parity(
     )
     with console.status(f"comparing {len(results.rows):,} results"):
         made = uvloop.run(climb)
-    stem = reference.name.partition(".")[0] or reference.name
-    folder = run or out or Path("parity", f"{chosen.name.replace('/', '--')}-{stem}")
+    _write(run or out or _folder(chosen.name, reference.name), results, made)
+    return CODES[made.verdict]
+
+
+def _folder(benchmark: str, file: str) -> Path:
+    return Path("parity", f"{benchmark.replace('/', '--')}-{file.partition('.')[0] or file}")
+
+
+def _write(folder: Path, results: OriginalResults, made: Parity) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_lines(folder / "reference.jsonl", results.rows)
     write_json(folder / "parity.json", made)
     _show(made, folder / "parity.json")
-    return CODES[made.verdict]
 
 
 def _show(made: Parity, path: Path) -> None:

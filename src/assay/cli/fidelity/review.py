@@ -60,8 +60,8 @@ def review(
 
     First come the rollouts with findings of detectors, then a sample of each model's failures, the same each time. Each
     mark is saved at once in marks.jsonl, and the same command goes on with what is not marked yet. The key z takes your
-    last mark back, also one of an earlier command. If the input is not
-    a terminal, each line is a key with a note: "v the comma is missed". At the end the gates are computed again.
+    last mark back, also one of an earlier command. If the input is not a terminal, each line is a key with a note:
+    "v the comma is missed". At the end the gates are computed again.
 
     Parameters
     ----------
@@ -97,15 +97,8 @@ def review(
         chosen = [name for name in table.results if model in (None, name)]
         if judge is not None:
             _ask(folder, judge, [one for name in chosen for one in table.sampled(name)])
-        walk = Walk(
-            folder,
-            [screen for name in chosen for screen in table.screens(name)],
-            read_remarks(folder),
-            by or _who(),
-            keys(),
-            console,
-        )
-        walk.go()
+        seen = [screen for name in chosen for screen in table.screens(name)]
+        Walk(folder, seen, read_remarks(folder), by or _who(), keys(), console).go()
     said = read_remarks(folder)
     _show(console, table, said)
     if said != before:

@@ -236,6 +236,24 @@ def _around(text: str, at: int) -> str:
     return f"{'…' if start else ''}{text[start:end]!r}{'…' if end < len(text) else ''}"
 
 
+async def _outcomes(
+    benchmark: Benchmark, tasks: Mapping[str, Task], rows: Sequence[Row], reasoning: str, concurrency: int
+) -> dict[int, Outcome]:
+    """Returns what the benchmark makes of each of the original's outputs, by its index."""
+    outcomes: dict[int, Outcome] = {}
+    waiting = enumerate(rows)
+
+    async def verify() -> None:
+        for index, row in waiting:
+            await asyncio.sleep(0)  # many verifiers never wait: without this, nobody could interrupt it
+            outcomes[index] = await _outcome(benchmark, tasks[row.task], row, reasoning)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(min(concurrency, len(rows))):
+            group.create_task(verify())
+    return outcomes
+
+
 async def _verifiers(
     benchmark: Benchmark,
     tasks: Mapping[str, Task],
@@ -252,17 +270,8 @@ async def _verifiers(
     reasoning = str(reference.record.settings.get("reasoning", "auto"))
     if reasoning not in REASONING:
         raise UsageError(f"--setting reasoning={reasoning}: expected one of {', '.join(REASONING)}")
-    outcomes: dict[int, Outcome] = {}
-    waiting = enumerate(rows)
-
-    async def verify(benchmark: Benchmark) -> None:
-        for index, row in waiting:
-            await asyncio.sleep(0)  # many verifiers never wait: without this, nobody could interrupt it
-            outcomes[index] = await _outcome(benchmark, tasks[row.task], row, reasoning)
-
-    async with connect_roles(benchmark, roles, concurrency=concurrency) as ready, asyncio.TaskGroup() as group:
-        for _ in range(min(concurrency, len(rows))):
-            group.create_task(verify(ready))
+    async with connect_roles(benchmark, roles, concurrency=concurrency) as ready:
+        outcomes = await _outcomes(ready, tasks, rows, reasoning, concurrency)
     pairs = [(row, outcomes[index]) for index, row in enumerate(rows)]
     otherwise: int | None = None
     if original := benchmark.original:
