@@ -246,3 +246,17 @@ def test_a_scripted_model_stands_in_the_toml(tmp_path: Path):
     assert code == 0, err
     responses = [one.turns[0].response for one in read_rollouts(tmp_path / "run")]
     assert {(one.reasoning, one.text) for one in responses} == {("so", "42")}
+
+
+def test_a_limit_is_said_wherever_a_score_is_shown(tmp_path: Path):
+    said = "first 5 of 240 tasks: no fair sample"
+    options = ("--limit", "5", "--repeats", "1")
+    for command in (
+        ("run", "arithmetic", "--model", "gold", *options, "--out", "part"),
+        ("merge", "whole", "part"),
+        ("profile", "arithmetic", "--models", "gold,null", *options, "--out", "profile"),
+        ("report", "profile"),
+    ):
+        code, out, err = assay(*command, cwd=tmp_path)
+        assert code == 0 and said in out + err, (command, out, err)
+    assert said in (tmp_path / "profile/report.html").read_text(encoding="utf-8")

@@ -1,7 +1,9 @@
 """docs/contributing.md and AGENTS.md: what they name is there."""
 
+import ast
 import re
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -32,3 +34,23 @@ def test_every_entry_point_group_has_a_file_of_assays_in_the_folder_that_the_tab
 
 def test_the_agents_page_is_thirty_lines():
     assert len(AGENTS.splitlines()) <= 30
+
+
+MODULES = sorted((ROOT / "src").rglob("*.py"))
+
+
+def test_no_function_is_longer_than_60_lines():
+    long = [
+        f"{file.relative_to(ROOT)}: {node.name} has {node.end_lineno - node.lineno + 1} lines"
+        for file in MODULES
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.end_lineno is not None
+        and node.end_lineno - node.lineno >= 60
+    ]
+    assert not long
+
+
+def test_no_folder_holds_more_than_twelve_modules():
+    folders = Counter(file.parent.relative_to(ROOT).as_posix() for file in MODULES if file.name != "__init__.py")
+    assert max(folders.values()) <= 12, folders.most_common(1)

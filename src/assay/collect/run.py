@@ -190,6 +190,7 @@ def record_of(asked: RunRequest, benchmark: Benchmark, model: Model, tasks: list
         benchmark=benchmark.name,
         version=benchmark.version,
         tasks=len(tasks),
+        all_tasks=count_all(benchmark, len(tasks)),
         tasks_digest=tasks_digest(tasks),
         code=digest(sources),
         sources=sources,
@@ -232,6 +233,12 @@ def tasks_of(benchmark: Benchmark, limit: int | None = None) -> list[Task]:
     if limit is not None and limit < 1:
         raise UsageError(f"nothing to do: --limit {limit}; expected at least 1")
     return list(found.values())[:limit]
+
+
+def count_all(benchmark: Benchmark, count: int) -> int | None:
+    """Returns the number of the benchmark's tasks where it is not `count`, as a limit leaves some out; else None."""
+    every = sum(1 for _ in benchmark.environment.tasks())
+    return every if every != count else None
 
 
 def hide_headers(server: S) -> S:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from assay.agent import Agent
 from assay.benchmark import Benchmark
@@ -73,7 +74,7 @@ async def run(
     `run` is what there is by then).
     """
     own, temporary = toml_of(config), TemporaryFolder() if out is None else None
-    request = {"repeats": repeats, "limit": limit, "concurrency": concurrency, "seed": seed, "early_stop": early_stop}
+    request: dict[str, Any] = {"repeats": repeats, "limit": limit, "concurrency": concurrency, "seed": seed}
     asked = plan_run(
         load(benchmark),
         model,
@@ -86,6 +87,7 @@ async def run(
         limits=limits,
         budget=budget_of(budget_tokens, budget_usd),
         roles=roles_of(roles, own),
+        early_stop=early_stop,
         **request,
     )
     try:

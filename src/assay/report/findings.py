@@ -10,7 +10,7 @@ from assay.fidelity.schema.evidence import ReviewState
 from assay.fidelity.schema.profile import Gate, ModelSummary, Profile, Repeats, TaskRow, Verdict
 from assay.report import charts
 from assay.report.looks import Look
-from assay.report.words import THIN, dollars, join, percent, plural, points
+from assay.report.words import THIN, dollars, join, percent, plural, points, sample
 
 _NUMBERS = {7: "seven", 8: "eight", 9: "nine"}
 
@@ -176,7 +176,7 @@ def facts(profile: Profile) -> list[str]:
     ran = [model for model in profile.models.values() if model.ran]
     rollouts, failures = sum(model.rollouts for model in ran), sum(model.failures for model in ran)
     return [
-        plural(profile.benchmark.tasks, "task"),
+        sample(profile.benchmark.tasks, profile.benchmark.all_tasks) or plural(profile.benchmark.tasks, "task"),
         f"suite {profile.suite}",
         plural(len(ran), "model") + (f" of {len(profile.models)}" if len(ran) < len(profile.models) else ""),
         plural(rollouts, "scored rollout"),

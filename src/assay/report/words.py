@@ -67,12 +67,11 @@ def plural(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def sample(limit: int | None, tasks: int | None = None) -> str:
+def sample(tasks: int, all_tasks: int | None) -> str:
     """`first 20 of 240 tasks: no fair sample`; empty if there is no limit, or it leaves no task out."""
-    if limit is None or (tasks is not None and limit >= tasks):
+    if all_tasks is None:
         return ""
-    whole = "" if tasks is None else f" of {tasks:,}"
-    return f"first {limit:,}{whole} tasks: no fair sample"
+    return f"first {tasks:,} of {all_tasks:,} tasks: no fair sample"
 
 
 def short_count(number: float | None) -> str:

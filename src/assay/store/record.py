@@ -40,6 +40,8 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     benchmark: str
     version: str
     tasks: int
+    all_tasks: int | None = None
+    """The benchmark's, where the run is limited to the first of them."""
     tasks_digest: str
     code: str
     """Digest of the code that decides scores: those of two verifiers are not joined."""

@@ -10,7 +10,8 @@ from rich.text import Text
 from assay.cli.collect.live import console
 from assay.collect.merge import TWICE, Merged, Twice
 from assay.collect.merge import merge as merge_runs
-from assay.store import read_lines
+from assay.report.words import sample
+from assay.store import read_lines, read_record
 
 MOST = 20
 """Rollouts left out that are shown; all are in the file."""
@@ -34,7 +35,11 @@ def merge(out: Path, /, *runs: Path) -> None:
     made = merge_runs(out, runs)
     _show(out, made)
     summary = importlib.import_module("assay.fidelity.results.summary")
-    print(summary.text(summary.write(out)), out, sep="\n")
+    print(summary.text(summary.write(out)))
+    record = read_record(out)
+    if note := sample(record.tasks, record.all_tasks):
+        print(note)
+    print(out)
 
 
 def _show(out: Path, made: Merged) -> None:

@@ -95,17 +95,16 @@ def _drive(asked: ProfilePlan, *, strict: bool) -> int:
         made = drive(make_profile(asked, interruption=interruption, watch=live.begin, tell=console.print), interruption)
     if made is None:
         return 130
-    folder, limit = asked.run.folder, asked.run.request.limit
+    folder = asked.run.folder
     page = publish(folder, made, command=shlex.join(["assay", *sys.argv[1:]]))
-    total = None if limit is None else sum(1 for _ in asked.run.benchmark.environment.tasks())
-    _show_all(folder, made, page, sample(limit, total))
+    _show_all(folder, made, page)
     if any(summary.ran and summary.score is None for summary in made.models.values()):
         return 4
     return 3 if strict and any(gate.verdict == "fail" for gate in made.gates) else 0
 
 
-def _show_all(folder: Path, made: Profile, page: Path, note: str) -> None:
-    show(made, note)
+def _show_all(folder: Path, made: Profile, page: Path) -> None:
+    show(made, sample(made.benchmark.tasks, made.benchmark.all_tasks))
     if step := advice(folder, made):
         console.print(Text(step), "")
     print(f"{folder / 'profile.json'}\n{page}")
@@ -125,7 +124,7 @@ def report(folder: Annotated[Path, Parameter(name="profile")], *, strict: bool =
     """
     made, results = asyncio.run(compute_with_results(folder))
     page = publish(folder, made, results=results)
-    _show_all(folder, made, page, sample(read_plan(folder).limit))
+    _show_all(folder, made, page)
     return 3 if strict and any(gate.verdict == "fail" for gate in made.gates) else 0
 
 

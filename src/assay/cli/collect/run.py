@@ -14,7 +14,7 @@ from assay.config import assay_toml
 from assay.errors import BudgetSpent, NothingScored
 from assay.library.plans import plan_run
 from assay.report.words import sample
-from assay.store import Shard
+from assay.store import Shard, read_record
 
 ShardOption = Annotated[str, Parameter(help="I/N makes the I-th of N parts of the plan, in a file of its own.")]
 
@@ -92,13 +92,14 @@ def _drive(asked: RunPlan, workers: Workers) -> int:
 
 
 def _summarise(asked: RunPlan) -> None:
-    shard, folder, limit = asked.shard, asked.folder, asked.request.limit
+    shard, folder = asked.shard, asked.folder
     if shard.count > 1:
         console.print(f"shard {shard.index}/{shard.count} is in {folder / shard.file}")
         return
     # Imported once the rollouts are in: numpy and scipy take longer to load than a first answer takes to come.
     summary = importlib.import_module("assay.fidelity.results.summary")
     print(summary.text(summary.write(folder)))
-    if note := sample(limit, None if limit is None else sum(1 for _ in asked.benchmark.environment.tasks())):
+    record = read_record(folder)
+    if note := sample(record.tasks, record.all_tasks):
         print(note)
     print(folder)

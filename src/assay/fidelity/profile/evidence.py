@@ -10,6 +10,7 @@ from msgspec import structs
 
 from assay.benchmark import Benchmark
 from assay.benchmark.code import score_code
+from assay.collect.run import count_all
 from assay.config import Suite
 from assay.digest import changed_files, digest, tasks_digest
 from assay.errors import DigestMismatch, InputError, UsageError
@@ -149,4 +150,12 @@ def earlier_profile(folder: Path, benchmark: BenchmarkRecord) -> Profile | None:
 def record_of(benchmark: Benchmark, tasks: list[Task]) -> BenchmarkRecord:
     """Returns what a profile says of its benchmark, as it is now."""
     sources = score_code(benchmark)
-    return BenchmarkRecord(benchmark.name, benchmark.version, tasks_digest(tasks), len(tasks), digest(sources), sources)
+    return BenchmarkRecord(
+        name=benchmark.name,
+        version=benchmark.version,
+        digest=tasks_digest(tasks),
+        tasks=len(tasks),
+        code=digest(sources),
+        sources=sources,
+        all_tasks=count_all(benchmark, len(tasks)),
+    )

@@ -138,6 +138,8 @@ class BenchmarkRecord(Struct, frozen=True):
     """Digest of the code that decides its scores."""
     sources: dict[str, str] = {}
     """SHA-256 of each file of that code, and the version of each package."""
+    all_tasks: int | None = None
+    """All that the benchmark has, where a limit leaves some out."""
 
 
 class Plan(Struct, frozen=True, kw_only=True):
