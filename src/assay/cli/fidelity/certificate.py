@@ -18,7 +18,7 @@ from assay.fidelity.certificate.certificate import certify as make
 from assay.fidelity.certificate.certificate import rendered
 from assay.fidelity.certificate.schema import NAME, Certificate
 from assay.fidelity.certificate.validity import Validity
-from assay.fidelity.profile import read_plan
+from assay.fidelity.profile import read_plan, source_of
 from assay.report.certificate import headline, renderings
 from assay.report.words import legible, plural
 from assay.store import write_bytes
@@ -66,7 +66,7 @@ def certify(
     if profile is None:
         raise UsageError("nothing to certify: name a profile's directory, or a file for a key by --new-key")
     private, fingerprint = signature.private_key(key) if key else (None, None)
-    chosen = code.load(benchmark or read_plan(profile).source)
+    chosen = code.load(benchmark or source_of(profile, read_plan(profile)))
     made = uvloop.run(make(profile, benchmark=chosen, signed_by=fingerprint))
     written = {NAME: rendered(made), **renderings(made)}
     if private:
