@@ -319,7 +319,7 @@ _WORDS = {2: "two", 3: "three", 5: "five", 7: "seven", 8: "eight"}
 
 
 def money(rng: Random) -> Made:
-    cents = rng.randint(101, 99_999)
+    cents = 100 * rng.randint(1, 999) + rng.randint(1, 99)
     amount = f"{cents // 100}.{cents % 100:02}"
     other = f"{(cents + 1) // 100}.{(cents + 1) % 100:02}"
     forms = [rf"\${amount}", amount, rf"\text{{\$}}{amount}", rf"{amount}\text{{ dollars}}"]

@@ -70,6 +70,8 @@ ACCEPTED = [
     (r"x \le 5", "The answer is x \u2264 5."),
     ("7", "**Answer:** 7."),
     ("7", "*7*"),
+    (r"\sqrt{8}", r"The answer is $2\sqrt{2}$, because 7 is prime."),
+    ("1,2", "The answer is $1$ and $2$."),
     ("7", r"\boxed{{7}}"),
     ("7", r"\boxed{\displaystyle 7\,}"),
     ("3:2", "The ratio is 3:2."),

@@ -41,7 +41,7 @@ _UNIT = re.compile(rf"(?<=[\d}}]) ?[{OTHER_SCRIPTS}]{{1,20}}\Z")
 _BOLD = re.compile(r"(?<![\w)*])\*\*([^*\n]{1,200})\*\*(?![\w(*])")
 _TERM = re.compile(r"(?<!\S)(\S*[\\^]\S*?)([.,;]?)(?!\S)")
 _STATED = re.compile(rf"{ANSWER} ?{IS}[ *:=]{{0,6}}+([^\n]{{1,200}}+)", re.IGNORECASE)
-_FIRST = re.compile(r"(\$[^$]++\$|\\\([^\n]*?\\\))(?! ?(?:,|and\b|or\b|\$)).*", re.DOTALL)
+_FIRST = re.compile(r"(\$[^$]++\$|\\\([^\n]*?\\\))(?![ ,]*(?:and|or)? ?(?:\$|\\\()).*", re.DOTALL)
 """A formula, and what is said after it: further formulas would be part of the answer."""
 _LAST = re.compile(r"(?:\bis|\bare|:) ((?:[^\n:]|:(?! )){1,200}+)\s*+\Z")
 _POWER_OF_TEN = re.compile(r"(?<![\w.])(\d+\.\d+|1|\d+(?=[eE][-+]?\d\d))[eE]([-+]?\d{1,3})(?![\w.^])")
