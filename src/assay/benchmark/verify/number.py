@@ -5,7 +5,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 from assay.benchmark.verify.markup import OTHER_SCRIPTS, boxed, prose
-from assay.benchmark.verify.phrases import ANSWER, IS
+from assay.benchmark.verify.phrases import ANSWER, IS, may_state
 from assay.types import Response, Score
 
 Number = Decimal | Fraction
@@ -63,6 +63,8 @@ _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
 _UNFINISHED = re.compile(r" ?[-+*/×÷^] ?[\d($]")
 _PLAIN = re.compile(r"\s*-?[0-9]{1,15}\.?\s*")
 """Most answers to a short question: read without looking further."""
+_FARTHEST = 200_000
+"""Characters at a message's end in which its answer is looked for; boxes are looked for in all of it."""
 _LEADING = re.compile(r"^-\s+(?=[$€£]?\.?\d)")
 _BEFORE = re.compile(rf"(?:[^\W\d_]{{2,}}+[:.]?|[{OTHER_SCRIPTS}]|[ ≈~$(:：])*+")
 _UNIT = rf"(?:[^\W\d_]{{2,}}+|\b[mgshlLCFKNJWVA]\b|[{OTHER_SCRIPTS}])(?:\^\{{?-?\d\}}?)?+"
@@ -85,10 +87,11 @@ _SPACED: list[tuple[re.Pattern[str], str]] = [
     (re.compile(rf"(?<=[{OTHER_SCRIPTS}])(?=[-+]?[$€£¥₹]?\.?\d|[a-zA-Z])"), " "),
     (re.compile(rf"(?<=[\da-zA-Z])(?=[{OTHER_SCRIPTS}])"), " "),
 ]
-_MINUS: list[tuple[re.Pattern[str], str]] = [
-    (re.compile(r"\A\s*[-\u2010-\u2015] (?=[$€£]?\.?\d[\d.,]{0,30}\s*\Z)"), "-"),
-    (re.compile(r"([:=≈({>#$'\"“*]|(?i:\bis)) ?[-\u2010-\u2015] (?=[$€£]?\.?\d)"), r"\1 -"),
-    (re.compile(r"\bnegative (?=[$€£]?\.?\d)", re.IGNORECASE), "-"),
+_DASHES = ("- ", "\u2010 ", "\u2011 ", "\u2012 ", "\u2013 ", "\u2014 ", "\u2015 ")
+_MINUS: list[tuple[re.Pattern[str], str, tuple[str, ...]]] = [
+    (re.compile(r"\A\s*[-\u2010-\u2015] (?=[$€£]?\.?\d[\d.,]{0,30}\s*\Z)"), "-", _DASHES),
+    (re.compile(r"([:=≈({>#$'\"“*]|(?i:\bis)) ?[-\u2010-\u2015] (?=[$€£]?\.?\d)"), r"\1 -", _DASHES),
+    (re.compile(r"\bnegative (?=[$€£]?\.?\d)", re.IGNORECASE), "-", ("negative ",)),
     (
         re.compile(
             rf"(^ ?|[^\w\s)\]}}%°] ?|{IS} |[{OTHER_SCRIPTS}] ?"
@@ -97,8 +100,10 @@ _MINUS: list[tuple[re.Pattern[str], str]] = [
             re.IGNORECASE | re.MULTILINE,
         ),
         r"\1-",
+        ("minus ", "menos ", "moins ", "meno ", "минус ", "负", "負", "マイナス", "마이너스"),
     ),
 ]
+"""Pattern, what takes its place, and texts of which one has to be there: most messages hold none."""
 
 
 def number(text: str, *, hundredths: bool = False) -> Number | None:
@@ -117,7 +122,7 @@ def number(text: str, *, hundredths: bool = False) -> Number | None:
     framed = boxed(text)
     if framed is not None:
         return _only(_prose(framed), hundredths)
-    text = _prose(text)
+    text = _prose(text if len(text) <= _FARTHEST else text[text.find("\n", -_FARTHEST) + 1 or -_FARTHEST :])
     if (value := _hashed(text, hundredths)) is not None:
         return value
     if (told := _told(text)) is not None:
@@ -166,8 +171,10 @@ def _prose(text: str) -> str:
     if not text.isascii():
         for pattern, instead in _SPACED:
             text = pattern.sub(instead, text)
-    for pattern, instead in _MINUS:
-        text = pattern.sub(instead, text)
+    small = text.lower()
+    for pattern, instead, hints in _MINUS:
+        if any(hint in small for hint in hints):
+            text = pattern.sub(instead, text)
     return text
 
 
@@ -180,6 +187,8 @@ def _hashed(text: str, hundredths: bool) -> Number | None:
 
 def _told(text: str) -> str | None:
     """What follows the last "the answer is" on its line, or on the next one that is not blank, if there is a digit."""
+    if not (may_state(text) or "A:" in text or "a:" in text or "<" in text):
+        return None
     for mark in reversed(list(_MARK.finditer(text))):
         line = _OPENING.sub("", text[mark.end() : mark.end() + 300], count=1).partition("\n")[0]
         if re.search(r"\d", line):

@@ -150,3 +150,14 @@ FOREIGN = re.compile(
     re.IGNORECASE,
 )
 """Whether a text may be in another language than English: most are not, and a short pattern does for them."""
+_STATING = tuple(
+    word for row in _ROWS for word in re.findall(r"[a-z]{4,}", row.answer.replace("(?:nya)", "")) if word.isascii()
+)
+
+
+def may_state(text: str) -> bool:
+    """Returns False where no language's word for "answer" stands in the text: then no pattern has to look for one."""
+    if not text.isascii():
+        return True
+    small = text.lower()
+    return any(word in small for word in _STATING)
