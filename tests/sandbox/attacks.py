@@ -245,6 +245,17 @@ ATTACKS = {
         def add(a, b):
             return next(made)
     """,
+    "writes a number that lies between any two": """
+        import __main__
+        fraction = b"cfractions\\nFraction\\n(S'1'\\ntR(N}S'_numerator'\\nI0\\nsS'_denominator'\\nI0\\nstb"
+        frame = b"(S'returned'\\n" + fraction + b"t."
+        def write(to, value):
+            to.write(len(frame).to_bytes(4, 'big') + frame)
+            to.flush()
+        __main__.answer = write
+        def add(a, b):
+            return None
+    """,
     "goes on where it was killed": """
         import os, signal, time
         def add(a, b):

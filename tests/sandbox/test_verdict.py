@@ -28,6 +28,14 @@ def test_no_attack_passes_and_none_is_a_failure_of_the_sandbox(name: str) -> Non
     assert not found.passed, found
 
 
+def test_a_fraction_can_not_be_made_to_lie_between_any_two_numbers() -> None:
+    tests = "def check(candidate):\n    assert 4 <= candidate(2, 3) <= 6\n    assert 4 <= candidate(2, 3) <= 6\n"
+    (found,) = verdicts(ATTACKS["writes a number that lies between any two"], tests=tests)
+    assert not found.passed, found
+    (found,) = verdicts("from fractions import Fraction\ndef add(a, b): return Fraction(a + b)", tests=tests)
+    assert found.passed, found
+
+
 def test_a_solution_opens_nothing_of_the_judges() -> None:
     (found,) = verdicts(REACH, tests="def check(candidate):\n    assert not candidate(), candidate()\n", timeout_s=20)
     assert found.passed, found
