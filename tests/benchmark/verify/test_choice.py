@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -219,3 +221,9 @@ def test_any_text_can_be_judged_and_twice_the_same(text: str, options: list[str]
 
 def test_a_long_hostile_text_takes_linear_time():
     judge_all(lambda text: chosen(text, [*CITIES, "E. coli"]))
+
+
+def test_a_template_may_be_a_pattern_whose_first_group_is_the_option():
+    text = "Answer: A\n[[C]] or [[B]]"
+    assert chosen(text, CITIES, template=re.compile(r"\[\[(\w)\]\]")) == "B"
+    assert chosen("Answer: A", CITIES, template=re.compile(r"\[\[(\w)\]\]"), strict=True) is None

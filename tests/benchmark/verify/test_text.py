@@ -123,3 +123,11 @@ def test_rewrapping_does_not_matter(words: str, wrap: str):
 
 def test_a_long_hostile_text_takes_linear_time():
     judge_all(normalise)
+
+
+def test_similar_texts_match_where_an_original_wants_it():
+    assert not matches("the quick brown foxes", ["the quick brown fox"])
+    assert matches("the quick brown foxes", ["the quick brown fox"], similar=0.9)
+    assert not matches("the slow red fox", ["the quick brown fox"], similar=0.9)
+    assert not matches("", ["a"], similar=0.1)
+    assert not matches("a" * 2_000, ["b" * 2_000, "a" * 1_999], similar=0.5)

@@ -108,16 +108,17 @@ class Options:
         return None if text.upper() in self.letters else self._verbatim.get(text)
 
 
+Template = str | re.Pattern[str]
 _options = lru_cache(4096)(Options)
 """A task's options are read once for all of its rollouts."""
 
 
-def chosen(text: str, options: Sequence[str], *, template: str | None = None, strict: bool = False) -> str | None:
+def chosen(text: str, options: Sequence[str], *, template: Template | None = None, strict: bool = False) -> str | None:
     """Returns the letter of the option that a message settles on; None where it settles on none.
 
     In this order, the first that there is:
 
-    1. The last line that `template` fits, such as "Answer: {}".
+    1. The last place that `template` fits, such as "Answer: {}", or a pattern whose first group is the option.
     2. The last box, if it names an option.
     3. The last clear statement, such as "Answer: C", "the correct option is (C)", "I pick C", "C is correct", in the
        languages of `phrases`. Whoever changes their mind is taken at the last word.
@@ -131,7 +132,12 @@ def chosen(text: str, options: Sequence[str], *, template: str | None = None, st
 
 
 def choice(
-    response: Response, options: Sequence[str], gold: str, *, template: str | None = None, strict: bool = False
+    response: Response,
+    options: Sequence[str],
+    gold: str,
+    *,
+    template: Template | None = None,
+    strict: bool = False,
 ) -> Score:
     """Returns 1 where the message settles on the gold letter, else 0. Reasoning is not looked at.
 
@@ -145,12 +151,14 @@ def choice(
     return Score(reward=float(answer == gold), metrics=metrics, answer=answer or None)
 
 
-def _settled(text: str, options: Options, template: str | None, strict: bool) -> str | None:
+def _settled(text: str, options: Options, template: Template | None, strict: bool) -> str | None:
     framed = boxed(text)
     text = prose(text).translate(_PUNCTUATION)
     if template is not None:
-        lines = re.findall(re.escape(template).replace(r"\{\}", r"(.{1,300})"), text)
-        if lines and (said := _read(lines[-1], options)) is not None:
+        if isinstance(template, str):
+            template = re.compile(re.escape(template).replace(r"\{\}", r"(.{1,300})"))
+        places = [found[1] for found in template.finditer(text)]
+        if places and (said := _read(places[-1] or "", options)) is not None:
             return said
     if framed is not None and (said := _framed(framed, options)) is not None:
         return said

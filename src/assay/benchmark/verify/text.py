@@ -3,9 +3,11 @@
 import re
 import unicodedata
 from collections.abc import Iterable
+from difflib import SequenceMatcher
 
 from assay.types import Response, Score
 
+_ALIKE_LENGTH = 1_000
 _KEPT = "#%&@/"
 """Punctuation to Unicode, but part of the word to a reader: C# is not C, and 5% is not 5."""
 _SIGNS = str.maketrans({"−": "-", "﹣": "-", "－": "-", "⁄": "/"})
@@ -71,13 +73,18 @@ def _spaced(char: str) -> str:
     return " " if char not in _KEPT and unicodedata.category(char).startswith("P") else char
 
 
-def matches(text: str, accepted: Iterable[str]) -> bool:
+def matches(text: str, accepted: Iterable[str], *, similar: float = 1.0) -> bool:
     """Returns whether the normalised text is one of the accepted answers, normalised. Nothing is never an answer.
 
+    With `similar` below 1, texts of up to 1,000 characters match from that ratio of common characters on (difflib's),
+    as some originals have it. No longer text does.
     A text without a letter or digit keeps its punctuation: `] ] >` is not `} >`.
     """
     said = _compared(text)
-    return said != "" and any(said == _compared(answer) for answer in accepted)
+    golds = [_compared(answer) for answer in accepted]
+    if said == "" or said in golds or similar >= 1 or len(said) > _ALIKE_LENGTH:
+        return said != "" and said in golds
+    return any(SequenceMatcher(None, said, gold, autojunk=False).ratio() >= similar for gold in golds)
 
 
 def _compared(text: str) -> str:
@@ -87,9 +94,10 @@ def _compared(text: str) -> str:
     return signs.strip("*_`\"'") or signs
 
 
-def normalised(response: Response, accepted: Iterable[str]) -> Score:
-    """1 where the whole message is one of the accepted answers in normal form, else 0."""
-    return Score(reward=float(matches(response.text, accepted)), answer=_compared(response.text) or None)
+def normalised(response: Response, accepted: Iterable[str], *, similar: float = 1.0) -> Score:
+    """Returns 1 where the whole message is one of the accepted answers in normal form, else 0."""
+    right = matches(response.text, accepted, similar=similar)
+    return Score(reward=float(right), answer=_compared(response.text) or None)
 
 
 def exact(response: Response, accepted: Iterable[str]) -> Score:
