@@ -34,9 +34,8 @@ def runs(folder: Path, repeats: int = 2) -> dict[str, list[Rollout]]:
     found: dict[str, list[Rollout]] = {}
     for name, member in load_suite("embedded").models.items():
         place = folder / name
-        asyncio.run(
-            collect_run(RunPlan(benchmark=BENCHMARK, name=name, server=member.server(), folder=place, repeats=repeats))
-        )
+        plan = RunPlan.of(BENCHMARK, name=name, server=member.server(), folder=place, repeats=repeats)
+        asyncio.run(collect_run(plan))
         found[name] = list(read_rollouts(place))
     return found
 
