@@ -124,10 +124,10 @@ def test_another_option_is_clearly_wrong():
 )
 @pytest.mark.parametrize("gold", ["42", "Paris", "7/3"])
 def test_long_messages_are_read_quickly(text: str, gold: str):
-    started = time.perf_counter()
+    started = time.process_time()
     gold_elsewhere(text, task(gold), "5")
     lenient(text, task(gold))
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
 
 
 @pytest.mark.parametrize(

@@ -197,8 +197,8 @@ def test_a_tools_error(output: str, error: bool):
     ],
 )
 def test_texts_of_any_kind_take_linear_time(text: str):
-    started = time.perf_counter()
+    started = time.process_time()
     for look in (loop, declines, raw_call, begins_as_error):
         look(text)
     leak(text, "")
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
