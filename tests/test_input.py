@@ -1,7 +1,9 @@
 """Files that commands read, and what may lie in their places: each is one line that names the file, and exit code 2."""
 
 import os
+import socket
 import sys
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,11 @@ def device(path: Path) -> None:
     path.symlink_to("/dev/zero")
 
 
+def local_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as made, chdir(path.parent):  # a socket's path has to be short
+        made.bind(path.name)
+
+
 def loop(path: Path) -> None:
     path.symlink_to(path.name)
 
@@ -33,7 +40,7 @@ def deep(path: Path) -> None:
     path.write_text(("a = " if path.suffix == ".toml" else '{"a":') + "[" * DEEP + "\n")
 
 
-KINDS = (folder, pipe, device, loop, deep)
+KINDS = (folder, pipe, device, local_socket, loop, deep)
 COMMANDS = {
     "a suite": ("suite.toml", "profile arithmetic --suite suite.toml"),
     "a policy": ("policy.toml", "compare run run --policy policy.toml"),

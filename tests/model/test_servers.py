@@ -72,7 +72,7 @@ def calls(response: Response) -> list[tuple[str, str, str]]:
 
 CAPS = ("length", "max_tokens", "MAX_TOKENS", "model_length", "model_context_window_exceeded")
 FILTERS = ("content_filter", "sensitive", "SAFETY", "PROHIBITED_CONTENT", "RECITATION", "content_filter: SAFETY")
-BROKEN = ("network_error", "error", "abort", "OTHER", "a reason of tomorrow")
+BROKEN = ("network_error", "error", "abort", "OTHER", "a reason of tomorrow", "stop: error")
 
 
 @pytest.mark.parametrize("finish", [*CAPS, *FILTERS])
@@ -84,7 +84,7 @@ def test_a_known_reason_is_read_by_its_meaning(finish: str, streamed: bool):
 
 
 @pytest.mark.parametrize("finish", BROKEN)
-@pytest.mark.parametrize("text", ["", None, "<think>so"])
+@pytest.mark.parametrize("text", ["", " \n", None, "<think>so"])
 @pytest.mark.parametrize("streamed", [False, True])
 def test_an_unknown_reason_without_an_answer_is_a_failure_that_is_tried_again(
     finish: str, text: str | None, streamed: bool

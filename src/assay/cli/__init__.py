@@ -139,7 +139,10 @@ COMMANDS = (
     ),
 )
 """Each command: its name, the function, its summary (the first sentence of the function's docstring), an example."""
-MISTAKES = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL)
+MISTAKES = (
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG),
+    *(errno.EINVAL, errno.ENXIO),
+)
 """What the system says of a path that a command can't use."""
 TROUBLES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
 """What the system says if a file can't be written where it should."""

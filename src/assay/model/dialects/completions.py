@@ -96,7 +96,7 @@ class Completions:
             raise ModelError("bad_request", str(error), retryable=False) from None
 
     def _response(self, wire: "_WireCompletion", choice: "_Choice", prompt: str) -> Response:
-        reason = incomplete_reason(choice.finish_reason, answered=bool(choice.text))
+        reason = incomplete_reason(choice.finish_reason, answered=bool(choice.text.strip()))
         return Response(
             output=self._items(choice.text, prompt, complete=reason is None),
             status="completed" if reason is None else "incomplete",

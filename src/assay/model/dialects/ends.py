@@ -28,11 +28,13 @@ _ENDS: dict[str, End] = {word: end for end, words in _WORDS.items() for word in 
 def end_of(reason: str | None) -> End | None:
     """What a finish or stop reason means; None where it is missing or unknown.
 
-    Gemini writes capitals, and what the filter found after a colon: `content_filter: PROHIBITED_CONTENT`.
+    Gemini writes capitals, and what the filter found after a colon: `content_filter: PROHIBITED_CONTENT`. A reason with
+    a broken one after the colon is broken: `stop: error`.
     """
     if reason is None:
         return None
-    return _ENDS.get(reason) or _ENDS.get(reason.partition(":")[0].strip().lower())
+    first, _, second = (part.strip().lower() for part in reason.partition(":"))
+    return "broken" if _ENDS.get(second) == "broken" else _ENDS.get(first)
 
 
 def incomplete_reason(reason: str | None, *, answered: bool) -> str | None:

@@ -128,7 +128,9 @@ class Chat:
             else:
                 output.append(thinking.message(text, complete=complete))
         if end is None or end == "broken" or choice.message is None:
-            answered = bool(calls or reply.refusal) or any(isinstance(item, Message) and item.text for item in output)
+            answered = bool(calls or reply.refusal) or any(
+                isinstance(item, Message) and item.text.strip() for item in output
+            )
             # A choice without a message ends for one of the reasons that explain it, or not at all.
             reason = None if choice.message is None and end == "complete" else choice.finish_reason
             incomplete_reason(reason, answered=answered)
