@@ -114,6 +114,8 @@ READ = [
     ("**Step 1:** 42", "42"),
     ("**1.** It is 42", "42"),
     ("**Total: 42 dollars**, for 2", "42"),
+    ("答案不是45,而是54。", "54"),
+    ("Die Antwort ist nicht 45, sondern 54", "54"),
 ]
 NONE = [
     "",

@@ -5,7 +5,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 from assay.benchmark.verify.markup import OTHER_SCRIPTS, boxed, prose
-from assay.benchmark.verify.phrases import ANSWER, IS, may_state
+from assay.benchmark.verify.phrases import ANSWER, IS, NOT, may_state
 from assay.types import Response, Score
 
 Number = Decimal | Fraction
@@ -55,7 +55,7 @@ _LONGEST = 400
 """Digits of a number at most; only a looping model writes more."""
 
 _MARK = re.compile(
-    rf"(?:{ANSWER}(?:(?!not\b|nicht\b)[^\n\d.!?:=']){{0,24}}?{IS}|^A:|<answer>)(?! not\b|n[o']t\b)",
+    rf"(?:{ANSWER}(?:(?!{NOT})[^\n\d.!?:=']){{0,24}}?{IS}|^A:|<answer>)(?! ?{NOT})",
     re.IGNORECASE | re.MULTILINE,
 )
 _OPENING = re.compile(r"\A(?:[ *:$]*+\n)*+[ *:]*+")
