@@ -219,6 +219,7 @@ def test_any_text_can_be_judged_and_twice_the_same(text: str, options: list[str]
     assert chosen(text, options) == chosen(text, options)
 
 
+@pytest.mark.slow
 def test_a_long_hostile_text_takes_linear_time():
     judge_all(lambda text: chosen(text, [*CITIES, "E. coli"]))
 

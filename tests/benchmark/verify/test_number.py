@@ -271,6 +271,7 @@ def test_any_text_can_be_judged_and_twice_the_same(text: str):
     assert number(text) == number(text)
 
 
+@pytest.mark.slow
 def test_a_long_hostile_text_takes_linear_time():
     judge_all(number)
 
