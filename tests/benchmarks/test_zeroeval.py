@@ -1,8 +1,11 @@
 """math-l5 and cruxeval, on the recorded outputs of real models with the original code's judgement of each."""
 
 import asyncio
+import dataclasses
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +17,7 @@ from assay.fidelity.check.check import check
 from assay.fidelity.original.parity import compare
 from assay.fidelity.original.published import published_scores
 from assay.fidelity.original.reference import read
-from assay.types import Message, Response, Task, Text
+from assay.types import Message, Response, Score, Task, Text
 from tests.benchmarks.data import beside, prepare, rows, zeroeval_file
 
 MODELS = {
@@ -172,3 +175,14 @@ def test_more_numbers_than_the_gold_one_are_wrong_here_and_right_in_the_original
     text = '{"reasoning": "", "answer": "-4, 1"}'
     assert reward(benchmark, task, '{"reasoning": "", "answer": "-\\frac{8}{2}"}') == 1.0
     assert (reward(benchmark, task, text), math_l5.original(task, said(text), {}).reward) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("benchmark", ["cruxeval"], indirect=True)
+def test_an_error_in_the_originals_judgement_is_a_failure_of_the_verifier(benchmark: Benchmark):
+    def broken(task: Task, response: Response, settings: Mapping[str, Any]) -> Score:
+        raise KeyError(task.id)
+
+    reference = read(recorded(benchmark, "gpt-4o-2024-08-06"))
+    found = asyncio.run(compare(dataclasses.replace(benchmark, original=broken), reference))
+    numbers = {rung.name: rung for rung in found.ladder}["verifiers"].numbers
+    assert (found.verdict, numbers["agree"], numbers["failed"]) == ("different", 0, 800)

@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assay.agent.loop import ToolLoop
-from assay.benchmark import Benchmark
+from assay.benchmark import Benchmark, Original
 from assay.benchmark.code import code_of
 from assay.collect.plan import Planned
 from assay.collect.roll import roll
@@ -276,7 +276,7 @@ async def _verifiers(
     otherwise: int | None = None
     if original := benchmark.original:
         settings = reference.record.settings
-        theirs = [original(tasks[row.task], responses_of(row, reasoning)[-1], settings) for row in rows]
+        theirs = [_originally(original, tasks[row.task], row, reasoning, settings) for row in rows]
         otherwise = sum(_reward(outcomes[index]) != _reward(outcome) for index, outcome in enumerate(theirs))
         pairs = list(zip(rows, theirs, strict=True))
     differing = [
@@ -326,6 +326,17 @@ def _verified(
         f"{len(pairs):,} outputs are scored alike by the original's judgement, as it is written here. "
         f"The benchmark's own verifier judges {otherwise:,} of them otherwise; see its card."
     )
+
+
+def _originally(
+    original: Original, task: Task, row: Row, reasoning: str, settings: Mapping[str, Any]
+) -> Score | Failure:
+    """Returns the original's judgement of an output, or the failure that an error in it is."""
+    turns = responses_of(row, reasoning) or [Response(output=[])]
+    try:
+        return original(task, turns[-1], settings)
+    except Exception as error:  # the benchmark's own code
+        return Failure(where="verifier", kind=type(error).__name__, message=str(error), retryable=False)
 
 
 async def _outcome(benchmark: Benchmark, task: Task, row: Row, reasoning: str) -> Outcome:
