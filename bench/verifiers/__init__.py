@@ -60,7 +60,7 @@ class Errors(Struct):
 
 
 async def errors(name: str, count: int, seed: int) -> Errors:
-    """Returns what a verifier gets wrong of so many made answers."""
+    """Returns what a verifier judges wrongly among `count` generated answers."""
     pairs, judge = VERIFIERS[name]
     found = Errors()
     for gold, text, right in islice(pairs(Random(seed)), count):

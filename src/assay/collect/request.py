@@ -23,7 +23,7 @@ class RunRequest(Struct, frozen=True, kw_only=True):
     """The models that sessions ask beside this one; the benchmark's own where a role is not named."""
     repeats: int = 1
     limit: int | None = None
-    """Only so many tasks, from the first."""
+    """The first N tasks alone; None for all."""
     seed: int = 0
     concurrency: int = 64
     early_stop: bool = True

@@ -207,15 +207,15 @@ def _read(said: str, options: Options) -> str | None:
     found = _LETTER.match(said)
     if found and not said[found.end() :].strip(_NOTHING):
         return options.of_letter(_letter(found))
-    told = options.of_text(said)
+    by_text = options.of_text(said)
     if found is None:
         if re.fullmatch(rf"[{options.letters}]{{2,}}\.?", said):
             return UNCLEAR
-        return told or options.of_text(first) or _lettered(said, options)
+        return by_text or options.of_text(first) or _lettered(said, options)
     rest = said[found.end() :]
     # A letter A is lost as an article where texts are normalised: then the text is the rest, and the letter counts.
-    if told and rest.strip(_NOTHING) and normalise(rest) != normalise(said):
-        return told
+    if by_text and rest.strip(_NOTHING) and normalise(rest) != normalise(said):
+        return by_text
     if rest.startswith("?") or _DENIED.match(rest):
         return None
     letter = options.of_letter(_letter(found))
@@ -244,10 +244,10 @@ def _lettered(said: str, options: Options) -> str | None:
     else:
         letter, _, rest = said.partition(" ")
         letter = letter.strip("().:[]{}")
-    told = options.of_text(rest)
-    if told is None or len(letter) != 1 or letter.upper() not in options.letters:
+    by_text = options.of_text(rest)
+    if by_text is None or len(letter) != 1 or letter.upper() not in options.letters:
         return None
-    return letter.upper() if told == letter.upper() else UNCLEAR
+    return letter.upper() if by_text == letter.upper() else UNCLEAR
 
 
 def _letter(found: re.Match[str]) -> str:

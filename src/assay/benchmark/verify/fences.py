@@ -22,7 +22,7 @@ _TOKEN = re.compile(r""" \#.* | \"{3} | '{3} | "(?:[^"\\]|\\.)*+" | '(?:[^'\\]|\
 _WITHIN = re.compile(r"""\\. | "{3} | '{3}""", re.VERBOSE)
 _QUOTES = ('"""', "'''")
 _DEEPER = 4
-"""A fence that is indented by so many spaces more than the opening one ends no block."""
+"""Spaces: a fence that is indented by this much more than the opening one does not end the block."""
 
 
 @dataclass

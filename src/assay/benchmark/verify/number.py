@@ -125,8 +125,8 @@ def number(text: str, *, hundredths: bool = False) -> Number | None:
     text = _prose(text if len(text) <= _FARTHEST else text[text.find("\n", -_FARTHEST) + 1 or -_FARTHEST :])
     if (value := _hashed(text, hundredths)) is not None:
         return value
-    if (told := _told(text)) is not None:
-        return _first(told, hundredths)
+    if (line := _marked(text)) is not None:
+        return _first(line, hundredths)
     return _last(text, hundredths)
 
 
@@ -185,7 +185,7 @@ def _hashed(text: str, hundredths: bool) -> Number | None:
     return _only(line, hundredths) if mark and _NUMBER.match(line) else None
 
 
-def _told(text: str) -> str | None:
+def _marked(text: str) -> str | None:
     """What follows the last "the answer is" on its line, or on the next one that is not blank, if there is a digit."""
     if not (may_state(text) or "A:" in text or "a:" in text or "<" in text):
         return None

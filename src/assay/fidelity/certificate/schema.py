@@ -31,7 +31,7 @@ class CertifiedBenchmark(Struct, frozen=True, kw_only=True, forbid_unknown_field
     sources: dict[str, str]
     """SHA-256 of these and of Assay's files that they stand on."""
     limit: int | None
-    """Only so many tasks, from the first; null for all."""
+    """The first N tasks alone; null for all."""
     repeats: int
     sampling: Sampling
     limits: RolloutLimits
