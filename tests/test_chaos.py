@@ -71,7 +71,7 @@ def never_planned(lines: list[str]) -> list[str]:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (doubled, "a second score for repeat 0 of task t0"),
+        (doubled, r"a second score for repeat \d of task t\d"),
         (lost, "1 of 8 rollouts are owed"),
         (invented, "has reward"),
         (never_said, "an answer that was never given"),
