@@ -36,7 +36,7 @@ STUDIES: dict[str, Study] = {
         published.granularity,
         published.reproductions,
         gates.order,
-        gates.floor,
+        gates.in_range,
         gates.many_tests,
         attempts.attempts,
         shifts.shifts,

@@ -72,6 +72,23 @@ def test_each_published_name_has_published_scores():
     assert sum(member.published is not None for member in load_suite("gym-2026-02").models.values()) == 8
 
 
+def test_the_reversals_of_a_suite_are_those_of_the_published_scores():
+    if not PUBLISHED.exists():
+        pytest.skip(f"{PUBLISHED} is not there: it holds the published scores that suites name")
+    scores = {one["model"]: one["scores"] for one in tomllib.loads(PUBLISHED.read_text(encoding="utf-8"))["score"]}
+    suite = load_suite("gym-2026-02")
+    opened = [name for name, member in suite.models.items() if member.role == "open"]
+    found = {}
+    for stronger, weaker in [*suite.order, *(("gpt-5", name) for name in opened)]:
+        above, below = (scores[suite.models[name].published or ""] for name in (stronger, weaker))
+        for benchmark in above.keys() & below.keys():
+            if below[benchmark] > above[benchmark]:
+                found[benchmark, stronger, weaker] = below[benchmark] - above[benchmark]
+    stated = {(one.benchmark, one.stronger, one.weaker): one.points for one in suite.reversals}
+    assert stated == pytest.approx(found)
+    assert suite.reversed_on("ifeval")["qwen3-235b-thinking", "qwen3-30b-thinking"] == pytest.approx(0.011)
+
+
 def test_set_fills_what_is_the_users_in_a_suite():
     url = "http://gpu-1:8000/v1"
     before = load_suite("gym-2026-02")

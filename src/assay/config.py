@@ -187,15 +187,27 @@ class Member(ModelConfig, frozen=True, kw_only=True, forbid_unknown_fields=True,
         return ModelConfig(**{name: getattr(self, name) for name in ModelConfig.__struct_fields__})
 
 
+class Reversal(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Published scores of a benchmark in which the weaker model of a pair has the higher one."""
+
+    benchmark: str
+    stronger: str
+    weaker: str
+    points: Annotated[float, Meta(gt=0, le=100)]
+    """The weaker model's score less the stronger one's."""
+
+
 class Suite(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"roles": "with"}):
     """The models that a benchmark is profiled on."""
 
     name: str
     models: dict[str, Member]
     tiers: Literal["climb", "all"] = "climb"
-    """`climb` runs the next tier only if no open model so far clears the floor; `all` runs every tier."""
+    """`climb` runs the next tier only if no open model so far is in range (the range gate); `all` runs every tier."""
     order: list[tuple[str, str]] = []
-    """Pairs (stronger, weaker) for the order gate. Where empty: the strongest closed and the strongest open model."""
+    """Pairs (stronger, weaker) for the order gate, which adds the strongest closed and the strongest open model."""
+    reversals: list[Reversal] = []
+    """Published scores that reverse a pair: the order gate allows as much beside its margin."""
     roles: dict[str, ModelConfig] = {}
     """`[with.ROLE]`: other models that the benchmark uses, such as `[with.judge]`."""
 
@@ -207,6 +219,11 @@ class Suite(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, renam
         structs.force_setattr(self, "models", {names[name]: member for name, member in self.models.items()})
         order = [(names.get(a, a), names.get(b, b)) for a, b in self.order]
         structs.force_setattr(self, "order", order)
+
+    def reversed_on(self, benchmark: str) -> dict[tuple[str, str], float]:
+        """Returns the published reversals of a benchmark by pair (stronger, weaker), as shares."""
+        mine = [one for one in self.reversals if one.benchmark == benchmark]
+        return {(path_name(one.stronger), path_name(one.weaker)): one.points / 100 for one in mine}
 
 
 class RayConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

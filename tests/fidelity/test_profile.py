@@ -46,7 +46,7 @@ def made(folder: Path, models: Suite, repeats: int = 2, limit: int | None = None
     return found
 
 
-def test_the_climb_ends_at_the_first_tier_that_clears_the_floor(tmp_path: Path):
+def test_the_climb_ends_at_the_first_tier_that_is_in_range(tmp_path: Path):
     found = made(tmp_path, suite())
     assert {name: summary.ran for name, summary in found.models.items()} == {
         "strong": True,
@@ -63,7 +63,7 @@ def test_gates_wait_for_models_that_were_planned_and_never_begun(tmp_path: Path)
         made(tmp_path / name, suite(tiers=tiers), limit=12)
         shutil.rmtree(tmp_path / name / "runs" / name)
         found = {gate.name: gate for gate in asyncio.run(compute(tmp_path / name)).gates}
-        for gate in ("floor", "order", "kinds", "repeats"):
+        for gate in ("range", "order", "kinds", "repeats"):
             assert found[gate].verdict == "inconclusive", found[gate]
             assert f"owed by {name} (all)" in found[gate].reason
 
@@ -82,7 +82,7 @@ def test_the_record_holds_what_it_promises(tmp_path: Path):
     assert msgspec.json.decode((tmp_path / "profile.json").read_bytes(), type=Profile) == found
     assert [gate.name for gate in found.gates] == list(GATE_ORDER)
     verdicts = {gate.name: gate.verdict for gate in found.gates}
-    assert verdicts["gold"] == verdicts["verifier"] == verdicts["floor"] == verdicts["order"] == "pass"
+    assert verdicts["gold"] == verdicts["verifier"] == verdicts["range"] == verdicts["order"] == "pass"
     assert verdicts["failures"] == verdicts["reproduced"] == verdicts["parity"] == "not run"
     table = tmp_path / str(found.models["able"].per_task)
     assert json.loads(table.read_text().splitlines()[0])["rewards"] == [1, 1]

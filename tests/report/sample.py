@@ -176,7 +176,7 @@ def _gates(readings: list[Reading], models: dict[str, ModelSummary]) -> list[Gat
             {"checked": 960, "changed": 0},
         ),
         Gate(
-            "floor",
+            "range",
             "pass",
             "The strongest open model, micro-thinking, scores well above the floor of 30 %.",
             {"model": "micro-thinking", "score": best.score, "interval": best.interval_task, "floor": 0.3},

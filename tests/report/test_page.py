@@ -129,7 +129,7 @@ def test_nine_gates_are_shown_even_if_the_profile_has_fewer(parts: tuple[Profile
     [
         ({}, "pass", "All nine gates pass."),
         ({"kinds": "fail"}, "fail", "8 of 9 gates pass; the gate kinds fails."),
-        ({"kinds": "fail", "floor": "fail"}, "fail", "7 of 9 gates pass; floor and kinds fail."),
+        ({"kinds": "fail", "range": "fail"}, "fail", "7 of 9 gates pass; range and kinds fail."),
         (
             {"order": "inconclusive"},
             "inconclusive",

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from assay.stats.estimates import estimate
-from assay.stats.repeats import repeats_needed, run_effect
+from assay.stats.repeats import change_point, repeats_needed, run_effect
 
 NAN = math.nan
 
@@ -43,12 +43,78 @@ def test_on_outcomes_of_0_and_1_f_is_cochrans_q():
     assert run_effect(rewards).f == pytest.approx(q * 29 / (30 * 4 - q))
 
 
-def test_gaps_leave_their_task_or_a_repeat_that_never_ran():
+def test_a_task_with_one_score_and_a_repeat_that_never_ran_are_left_out():
     rewards = np.random.default_rng(0).random((8, 3))
     torn = np.full((9, 4), NAN)
     torn[:8, :3] = rewards
     torn[8, 0] = 1.0
     assert run_effect(torn) == run_effect(rewards)
+
+
+def test_the_f_of_an_unbalanced_table_is_that_of_least_squares():
+    rng = np.random.default_rng(3)
+    rewards = rng.random((12, 4))
+    rewards[rng.random(rewards.shape) < 0.2] = NAN
+    task, repeat = np.nonzero(~np.isnan(rewards))
+    y = rewards[task, repeat]
+    of_tasks = np.eye(12)[task]
+    both = np.hstack([of_tasks, np.eye(4)[repeat]])
+
+    def rest(design):
+        return float(((y - design @ np.linalg.lstsq(design, y, rcond=None)[0]) ** 2).sum())
+
+    df = len(y) - np.linalg.matrix_rank(both)
+    got = run_effect(rewards)
+    assert (got.df_run, got.df_resid) == (3, df)
+    assert got.f == pytest.approx((rest(of_tasks) - rest(both)) / 3 / (rest(both) / df))
+
+
+def test_no_rollout_is_dropped_because_another_is_missing():
+    rng, seen, whole = np.random.default_rng(4), 0, 0
+    for _ in range(200):
+        rates = rng.random((60, 1)) + np.array([0, 0, 0, 0.2])
+        rewards = (rng.random((60, 4)) < rates).astype(float)
+        whole += run_effect(rewards).p_high < 0.05
+        rewards[rng.random(rewards.shape) < 0.05] = NAN
+        seen += run_effect(rewards).p_high < 0.05
+    assert seen > 0.9 * whole > 100
+
+
+def test_repeats_with_gaps_are_rarely_called_too_much_alike():
+    rng, called = np.random.default_rng(5), 0
+    for _ in range(100):
+        rewards = (rng.random((30, 4)) < rng.random((30, 1))).astype(float)
+        rewards[rng.random(rewards.shape) < 0.1] = NAN
+        got = run_effect(rewards)
+        called += got is not None and got.p_low < 0.05
+    assert called <= 12
+
+
+def test_a_change_point_is_where_scores_change():
+    rng = np.random.default_rng(0)
+    rates = np.full((200, 6), 0.5)
+    rates[:, 4:] = 0.7
+    rewards = (rng.random(rates.shape) < rates).astype(float)
+    got = change_point(rewards, 0.005)
+    assert got.before == 4
+    assert got.change == pytest.approx(0.2, abs=0.06)
+    assert got.p < 0.005
+    assert change_point(rewards[:, :1], 0.005) is None
+    assert change_point(np.ones((5, 3)), 0.005) is None
+    assert change_point(np.repeat([[0.0, 1.0]], 5, axis=0), 0.005).p == 0.0
+
+
+def test_change_points_are_rarely_called_and_the_smallest_is_seen_in_80_percent():
+    rng = np.random.default_rng(1)
+
+    def drawn(change: float):
+        rates = 0.2 + 0.6 * rng.random((100, 1)) + np.array([0, 0, change, change])
+        return change_point((rng.random((100, 4)) < rates).astype(float), 0.05)
+
+    alone = [drawn(0.0) for _ in range(400)]
+    assert np.mean([one.p < 0.05 for one in alone]) < 0.08
+    smallest = float(np.mean([one.smallest for one in alone]))
+    assert np.mean([drawn(smallest).p < 0.05 for _ in range(400)]) == pytest.approx(0.8, abs=0.07)
 
 
 def test_no_f_without_repeats_tasks_or_differences():

@@ -148,6 +148,8 @@ class Benchmark:
     """How much a model may use in one rollout."""
     chance: float = 0.0
     """The score that guessing is stated to reach."""
+    hard: str = ""
+    """Declares that no open model masters it, with the reason. The range gate then needs closed models to differ."""
     roles: Mapping[str, Model | None] = field(default_factory=dict[str, Model | None])
     """The models that sessions ask beside the policy, such as a `user` or a `judge`, where `--with ROLE=NAME` names no
     other; `None` where it has to name one."""

@@ -112,8 +112,17 @@ def badge(certificate: Certificate) -> str:
 
 def _gates(certificate: Certificate) -> str:
     needed = {gate.name for gate in applicable(certificate.gates, original=certificate.benchmark.original)}
-    rows = [(g.name, g.verdict if g.name in needed else "does not apply", g.reason) for g in certificate.gates]
-    return markdown_table(("gate", "verdict", "why"), rows)
+    rows = [
+        (gate.name, gate.word if gate.name in needed else "does not apply", gate.reason, gate.unseen)
+        for gate in certificate.gates
+    ]
+    explained = [
+        f"- {gate.name}, explained by {plain(one.by)} on {one.at[:10]}: {plain(one.note)}"
+        for gate in certificate.gates
+        for one in gate.explained
+    ]
+    table = markdown_table(("gate", "verdict", "why", "what it could not have seen"), rows)
+    return "\n\n".join([table, *(["\n".join(explained)] if explained else [])])
 
 
 def _scores(models: Mapping[str, CertifiedModel]) -> str:

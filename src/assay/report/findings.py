@@ -12,7 +12,7 @@ from assay.report import charts
 from assay.report.looks import Look
 from assay.report.words import THIN, dollars, join, percent, plural, points, sample
 
-_NUMBERS = {7: "seven", 8: "eight", 9: "nine"}
+_NUMBERS = {7: "seven", 8: "eight", 9: "nine", 10: "ten", 11: "eleven"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ def verdict(gates: Sequence[Gate], *, original: bool = False) -> Headline:
     names = {word: [gate.name for gate in needed if gate.verdict == word] for word in get_args(Verdict)}
     counts: dict[Verdict, int] = {word: tally[word] for word in get_args(Verdict)}
     that_apply = " that apply" if len(needed) < len(GATE_ORDER) else ""
-    number = _NUMBERS[len(needed)]
+    number = _NUMBERS.get(len(needed), str(len(needed)))
     passed = f"{tally['pass']} of {len(needed)} gates{that_apply} pass"
     undecided = f"{join(names['inconclusive'])} {'is' if tally['inconclusive'] == 1 else 'are'} inconclusive"
     if names["fail"]:

@@ -39,3 +39,18 @@ def log_choose(n: ArrayLike, k: ArrayLike) -> NDArray[np.float64]:
     inside = np.where(possible, k_array, 0)
     logs = special.gammaln(n_array + 1) - special.gammaln(inside + 1) - special.gammaln(n_array - inside + 1)
     return np.where(possible, logs, -np.inf)
+
+
+def binomial_tail(count: int, n: int, rate: float) -> float:
+    """P(X >= count) of n independent draws at this rate."""
+    return 1.0 if count <= 0 else float(special.betainc(count, n - count + 1, rate))
+
+
+def binomial_lower(count: int, n: int, confidence: float) -> float:
+    """Clopper and Pearson's (1934) one-sided lower bound of a rate, `count` of n draws having been seen."""
+    return 0.0 if count <= 0 else float(special.betaincinv(count, n - count + 1, 1 - confidence))
+
+
+def binomial_upper(count: int, n: int, confidence: float) -> float:
+    """Clopper and Pearson's one-sided upper bound: .05 or less for none of 59 draws at 95 %."""
+    return 1.0 if count >= n else float(special.betaincinv(count + 1, n - count, confidence))

@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from assay.stats.distributions import f_tail, t_quantile
+from assay.stats.distributions import f_tail, t_cdf, t_quantile
 from assay.stats.moments import Floats, as_rewards, moments
 
 
@@ -24,9 +24,9 @@ class RunEffect:
     """P of an F at most as low, never below .001. Small: the runs' scores are more alike than independent rollouts
     allow. Copied rollouts do not lower F, for they take variance from both sides of it; they lower W."""
     se: float
-    """sqrt(MS_run / (T k)), the SE of the score that counts the drift. Use it where F is high."""
+    """sqrt(MS_run / N), N being the number of scores: the SE of the score that counts the drift, where F is high."""
     tasks: int
-    """Tasks with a score at every repeat: the only ones used."""
+    """Tasks with two scores or more: the only ones used."""
     repeats: int
 
 
@@ -81,30 +81,33 @@ class RepeatsNeeded:
 def run_effect(rewards_TK: ArrayLike) -> RunEffect | None:
     """The F test of a run effect: two-way analysis of variance, tasks x repeats, without interaction.
 
-    `rewards_TK` is [tasks, repeats]; a repeat without any score and then every task with a gap are left out.
-    F = MS_run / MS_resid on (k-1, (k-1)(T-1)); infinite where runs differ and nothing else does. `p_high` is from the F
-    distribution, which holds for rewards of 0 and 1 too. `p_low` is, below F = 1, from shuffling each task's scores,
-    with a fixed seed: two runs with the same number of right answers are common, have F = 0, and mean nothing.
+    `rewards_TK` is [tasks, repeats], NaN where there is no score. No rollout is left out because another is missing:
+    the sum of squares of the repeats is that beside the tasks, as for any unbalanced table (Searle 1971, ch. 7).
+    F = MS_run / MS_resid; infinite where runs differ and nothing else does. `p_high` is from the F distribution, which
+    holds for rewards of 0 and 1 too. `p_low` is, below F = 1, from shuffling each task's scores, with a fixed seed: two
+    runs with the same number of right answers are common, have F = 0, and mean nothing.
 
-    None where there are fewer than two complete tasks or repeats, or where all repeats score alike, so that there is no
-    F (a variance within tasks of 0 tells the second). Raises ValueError for a wrong shape.
+    None where fewer than two tasks or repeats can be compared, or where all repeats score alike, so that there is no F
+    (a variance within tasks of 0 tells the second). Raises ValueError for a wrong shape.
     """
-    rewards_TK = as_rewards(rewards_TK)
-    seen_TK = ~np.isnan(rewards_TK)
-    x_TK = rewards_TK[:, seen_TK.any(axis=0)]
-    x_TK = x_TK[~np.isnan(x_TK).any(axis=1)]
-    tasks, repeats = x_TK.shape
+    away_TK, seen_TK = _away(rewards_TK)
+    tasks, repeats = away_TK.shape
     if tasks < 2 or repeats < 2:
         return None
-    away_TK = x_TK - x_TK.mean(axis=1, keepdims=True)
-    run_K = away_TK.mean(axis=0)
-    rest = float(((away_TK - run_K) ** 2).sum())
-    ms_run = tasks * float((run_K**2).sum()) / (repeats - 1)
+    weights_KK = _beside_tasks(seen_TK)
+    df_run = int(np.linalg.matrix_rank(weights_KK, hermitian=True))
+    inverse_KK: Floats = np.asarray(np.linalg.pinv(weights_KK, hermitian=True), np.float64)
+    sums_K = away_TK.sum(axis=0)
+    effects_K = inverse_KK @ sums_K
+    fitted_TK = np.where(seen_TK, effects_K, 0.0)
+    fitted_TK -= np.where(seen_TK, fitted_TK.sum(axis=1, keepdims=True) / seen_TK.sum(axis=1, keepdims=True), 0.0)
+    of_runs, rest = float(sums_K @ effects_K), float(((away_TK - fitted_TK) ** 2).sum())
     # Differences below rounding (1e-12 of the scores' size, squared) are none.
-    nothing = x_TK.size * (1e-12 * float(np.abs(x_TK).max())) ** 2
-    if rest <= nothing and ms_run <= nothing:
+    nothing = away_TK.size * (1e-12 * float(np.nanmax(np.abs(rewards_TK)))) ** 2
+    df_resid = int(seen_TK.sum()) - tasks - df_run
+    if df_run < 1 or df_resid < 1 or (rest <= nothing and of_runs <= nothing):
         return None
-    df_run, df_resid = repeats - 1, (repeats - 1) * (tasks - 1)
+    ms_run = of_runs / df_run
     f = ms_run / (rest / df_resid) if rest > nothing else math.inf
     p_high = f_tail(f, df_run, df_resid) if math.isfinite(f) else 0.0
     return RunEffect(
@@ -112,32 +115,110 @@ def run_effect(rewards_TK: ArrayLike) -> RunEffect | None:
         df_run=df_run,
         df_resid=df_resid,
         p_high=p_high,
-        p_low=_share_as_alike(away_TK) if f < 1 else 1 - p_high,
-        se=math.sqrt(ms_run / (tasks * repeats)),
+        p_low=_share_as_alike(away_TK, seen_TK, inverse_KK) if f < 1 else 1 - p_high,
+        se=math.sqrt(ms_run / int(seen_TK.sum())),
         tasks=tasks,
         repeats=repeats,
     )
 
 
-def _share_as_alike(away_TK: Floats) -> float:
+def _away(rewards_TK: ArrayLike) -> tuple[Floats, NDArray[np.bool_]]:
+    """Returns each score less its task's mean, 0 where there is none, and where there is one.
+
+    Tasks with one score, and repeats without any, say nothing of repeats and are left out.
+    """
+    rewards_TK = as_rewards(rewards_TK)
+    seen_TK = ~np.isnan(rewards_TK)
+    kept_T = seen_TK.sum(axis=1) > 1
+    kept_K = seen_TK[kept_T].any(axis=0)
+    x_TK, seen_TK = rewards_TK[kept_T][:, kept_K], seen_TK[kept_T][:, kept_K]
+    x_TK = np.where(seen_TK, x_TK, 0.0)
+    means_T = x_TK.sum(axis=1) / np.maximum(seen_TK.sum(axis=1), 1)
+    return np.where(seen_TK, x_TK - means_T[:, None], 0.0), seen_TK
+
+
+def _beside_tasks(seen_TK: NDArray[np.bool_]) -> Floats:
+    """The matrix of the normal equations of the repeats' effects, those of the tasks having been eliminated."""
+    one_TK: Floats = seen_TK.astype(np.float64)
+    return np.diag(one_TK.sum(axis=0)) - (one_TK / one_TK.sum(axis=1, keepdims=True)).T @ one_TK
+
+
+def _share_as_alike(away_TK: Floats, seen_TK: NDArray[np.bool_], inverse_KK: Floats) -> float:
     """The share of shuffles within tasks, this order among them, whose runs are at least as alike.
 
     Of 999 shuffles, or of as many as it takes to find 10 that are: where the share is not small, few tell
     (Besag and Clifford, 1991).
     """
-    away_TK = away_TK[np.ptp(away_TK, axis=1) > 0]
+    varied_T = np.ptp(away_TK, axis=1) > 0
+    away_TK, seen_TK = away_TK[varied_T], seen_TK[varied_T]
     generator = np.random.default_rng(0)
+    places_TK = np.argsort(~seen_TK, axis=1, kind="stable")  # each task's scores first
 
     def unlike(x_TK: Floats) -> float:
-        return float((x_TK.sum(axis=0) ** 2).sum())
+        sums_K = x_TK.sum(axis=0)
+        return float(sums_K @ inverse_KK @ sums_K)
+
+    def shuffled() -> Floats:
+        if seen_TK.all():
+            return generator.permuted(away_TK, axis=1)
+        order_TK = np.argsort(np.where(seen_TK, generator.random(away_TK.shape), np.inf), axis=1)
+        moved_TK = np.zeros_like(away_TK)
+        np.put_along_axis(moved_TK, places_TK, np.take_along_axis(away_TK, order_TK, axis=1), axis=1)
+        return moved_TK
 
     limit = unlike(away_TK) + 1e-9 * float((away_TK**2).sum())  # what rounding can make of a tie
     alike = 0
     for shuffles in range(1, 1000):
-        alike += unlike(generator.permuted(away_TK, axis=1)) <= limit
+        alike += unlike(shuffled()) <= limit
         if alike == 10:
             return alike / shuffles
     return (1 + alike) / 1000
+
+
+@dataclass(frozen=True)
+class ChangePoint:
+    """Whether scores change from one repeat on, as they do where the model behind an endpoint is changed."""
+
+    before: int
+    """The first repeat of those that differ most from the earlier ones, counted from 0."""
+    change: float
+    """Their mean less that of the earlier ones, paired by task."""
+    p: float
+    """Two-sided, times the number of places where scores could have changed."""
+    smallest: float
+    """The smallest change halfway that `alpha` over these places would have shown with 80 %."""
+
+
+def change_point(rewards_TK: ArrayLike, alpha: float) -> ChangePoint | None:
+    """Tests each place between two repeats for a change of the score, by the tasks' differences.
+
+    At each place, the slope on "this repeat or a later one" beside the tasks, and its t. None as for `run_effect`.
+    """
+    away_TK, seen_TK = _away(rewards_TK)
+    tasks, repeats = away_TK.shape
+    if tasks < 2 or repeats < 2:
+        return None
+    df = int(seen_TK.sum()) - tasks - 1
+    total = float((away_TK**2).sum())
+    after_TK = np.zeros(away_TK.shape)
+    slopes: list[float] = []
+    errors: list[float] = []
+    for place in range(1, repeats):
+        after_TK[:, place:], after_TK[:, :place] = 1.0, 0.0
+        share_T = (after_TK * seen_TK).sum(axis=1) / seen_TK.sum(axis=1)
+        z_TK = np.where(seen_TK, after_TK - share_T[:, None], 0.0)
+        size = float((z_TK**2).sum())
+        slope = float((z_TK * away_TK).sum()) / size if size else 0.0
+        slopes.append(slope)
+        errors.append(math.sqrt(max(0.0, total - slope**2 * size) / max(1, df) / size) if size else math.inf)
+    if df < 1 or total <= 1e-24 * away_TK.size:
+        return None
+    sizes = [abs(slope) for slope in slopes]
+    t = [size / error if error else math.inf if size else 0.0 for size, error in zip(sizes, errors, strict=True)]
+    worst, places = t.index(max(t)), len(t)
+    p = min(1.0, 2 * places * t_cdf(-t[worst], df)) if math.isfinite(t[worst]) else 0.0
+    reach = t_quantile(1 - alpha / places / 2, df) + t_quantile(0.8, df)
+    return ChangePoint(worst + 1, slopes[worst], p, reach * errors[places // 2])
 
 
 def repeats_needed(rewards_TK: ArrayLike, target_points: float = 1.0) -> RepeatsNeeded | None:

@@ -163,8 +163,9 @@ def show(made: Profile, note: str = "") -> None:
         gates.add_column(column)
     needed = {gate.name for gate in applicable(made.gates, original=made.original)}
     for gate in made.gates:
-        word = gate.verdict if gate.name in needed else "does not apply"
-        gates.add_row(gate.name, Text(word, style=STYLES[gate.verdict]), Text(gate.reason))
+        word = gate.word if gate.name in needed else "does not apply"
+        why = Text.assemble(gate.reason, *([("\n" + gate.unseen, "dim")] if gate.unseen else []))
+        gates.add_row(gate.name, Text(word, style=STYLES[gate.verdict]), why)
     seen = [findings.machines(made, standing(made)), findings.suspects(made), findings.persons(made.review)]
     console.print(scores, *filter(None, [note]), "", gates, "")
     for line in filter(None, seen):

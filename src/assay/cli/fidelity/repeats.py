@@ -12,7 +12,7 @@ from rich.table import Table
 
 from assay.errors import UsageError
 from assay.fidelity.profile import contenders_of, read_plan
-from assay.fidelity.results.contender import strongest
+from assay.fidelity.results.contender import of_role, strongest
 from assay.fidelity.results.repeats import TARGET_POINTS, Cost, Outlook, outlook
 from assay.fidelity.results.results import read
 from assay.report.words import NONE, count, dollars, duration, plural, points, short_count
@@ -40,10 +40,11 @@ def repeats(run: Path, /, *, target: float = TARGET_POINTS, json: bool = False) 
         return
     if not (run / "plan.jsonl").exists():
         raise UsageError(f"{run} is neither a run's directory nor a profile's: it has no run.json and no plan.jsonl")
-    contenders = contenders_of(run, read_plan(run))
-    best = strongest(contenders, "open")
+    plan = read_plan(run)
+    contenders = contenders_of(run, plan)
+    opened = strongest(of_role(contenders, "open"), plan.suite.order)
     runs = {c.name: outlook(run / "runs" / c.name, c.results, target) for c in contenders}
-    name = best.name if best else None
+    name = opened[0].name if opened else None
     if json:
         _write({"strongest_open": name, "runs": runs})
     else:

@@ -1,17 +1,16 @@
 """The gates: each asks one question about fidelity. One file a gate; GATES lists them in the order that pages show.
 
-Floor and order are tests: their p-values are corrected together (Holm). Kinds compares bounds of rates with a limit,
-repeats bounds of the SD of avg@k with the target.
+All have to pass, so that passes need no correction. The failures of those that are tests are corrected (Holm).
 """
 
-import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from msgspec import structs
 
 from assay.benchmark import Benchmark
-from assay.fidelity.gates import failures, floor, gold, kinds, order, parity, repeats, reproduced, verifier
-from assay.fidelity.gates.rule import Facts, GateRule, Test
+from assay.fidelity.gates import failures, gold, kinds, order, parity, repeats, reproduced, verifier
+from assay.fidelity.gates import range as score_range
+from assay.fidelity.gates.rule import FAILS, Facts, GateRule
 from assay.fidelity.results.contender import Contender
 from assay.fidelity.schema.profile import Gate
 from assay.stats.compare import holm
@@ -20,13 +19,13 @@ from assay.types import Task
 GATES: tuple[GateRule, ...] = (
     gold.GATE,
     verifier.GATE,
-    floor.GATE,
+    score_range.GATE,
     order.GATE,
     kinds.GATE,
+    repeats.GATE,
     failures.GATE,
     reproduced.GATE,
     parity.GATE,
-    repeats.GATE,
 )
 GATE_ORDER = tuple(rule.name for rule in GATES)
 OF_BENCHMARK = tuple(rule.name for rule in GATES if rule.of_benchmark)
@@ -41,18 +40,17 @@ async def judge_benchmark(benchmark: Benchmark, tasks: Sequence[Task]) -> list[G
 
 
 def judge(facts: Facts, computed: Sequence[Gate]) -> list[Gate]:
-    """Returns all gates in their order: those in `known` as they are, the others computed from the facts."""
+    """Returns all gates in their order: those in `computed` as they are, the others computed from the facts."""
     given = {gate.name: gate for gate in computed}
-    tests = {rule.name: test for rule in GATES if rule.test and (test := rule.test(facts))}
-    facts = dataclasses.replace(facts, tests=correct(tests))
-    made: list[Gate] = []
-    for rule in GATES:
-        if rule.name in given:
-            made.append(given[rule.name])
-        elif rule.of_facts:
-            gate = rule.of_facts(facts)
-            made.append(hold_back(gate, facts.contenders, facts.missing) if rule.waits else gate)
-    return made
+    made = [
+        gate
+        for rule in GATES
+        if (gate := given.get(rule.name) or (rule.of_facts(facts) if rule.of_facts else None)) is not None
+    ]
+    waiting = {rule.name for rule in GATES if rule.waits} - given.keys()
+    return [
+        hold_back(gate, facts.contenders, facts.missing) if gate.name in waiting else gate for gate in correct(made)
+    ]
 
 
 def applicable(gates: Sequence[Gate], *, original: bool) -> list[Gate]:
@@ -67,11 +65,19 @@ def applicable(gates: Sequence[Gate], *, original: bool) -> list[Gate]:
     return [gate for gate in whole if not (original and gate.name in ABSENT and gate.verdict == "not run")]
 
 
-def correct(tests: Mapping[str, Test]) -> dict[str, Test]:
-    """Returns the tests with Holm's correction over all of them: once over the passes, once over the failures."""
-    passes = holm({name: test.p_pass for name, test in tests.items()})
-    failures = holm({name: test.p_fail for name, test in tests.items()})
-    return {name: Test(p_pass=passes[name], p_fail=failures[name]) for name in tests}
+def correct(gates: Sequence[Gate]) -> list[Gate]:
+    """Returns the gates; inconclusive where one fails alone, and not after Holm's correction over all tests."""
+    p = holm({gate.name: gate.p_fail for gate in gates if gate.p_fail is not None})
+    return [
+        structs.replace(
+            gate,
+            verdict="inconclusive",
+            reason=f"Not clear among {len(p)} tests (p = {p[gate.name]:.3f} by Holm's correction). {gate.reason}",
+        )
+        if gate.verdict == "fail" and p.get(gate.name, 0.0) > FAILS
+        else gate
+        for gate in gates
+    ]
 
 
 def hold_back(gate: Gate, contenders: Sequence[Contender], missing: Sequence[str] = ()) -> Gate:

@@ -1,119 +1,152 @@
 """The order gate: whether stronger models score at least as high as weaker ones, by pairs of models."""
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from assay.fidelity.gates.rule import ALPHA, Facts, GateRule, Test
-from assay.fidelity.results.contender import LARGEST_GAP, Contender, strongest
+from assay.fidelity.gates.rule import FAILS, Facts, GateRule
+from assay.fidelity.results.contender import LARGEST_GAP, Contender, Pairs, of_role, strongest
 from assay.fidelity.schema.profile import Gate
-from assay.stats.paired import Shift, difference
+from assay.stats.compare import rerun_noise
+from assay.stats.distributions import normal_cdf, normal_quantile
+from assay.stats.moments import common
+from assay.stats.paired import Shift
 
-MARGIN = 0.02
-"""How much lower a stronger model may score before the order counts as wrong."""
+MARGIN = 0.06
+"""How much lower a stronger model may score, beside what published scores of the pair say: those are reversed, too."""
 FEWEST_TASKS = 10
 """With fewer tasks, no order can be distinguished from chance."""
+_Z80 = normal_quantile(0.8)
 
 
-def order_pairs(
-    contenders: Sequence[Contender], stated: Sequence[tuple[str, str]]
-) -> list[tuple[Contender, Contender]]:
-    """Returns (stronger, weaker) pairs: those of the suite, else the strongest closed and the strongest open model."""
-    by_name = {c.name: c for c in contenders}
-    if stated:
-        return [(by_name[a], by_name[b]) for a, b in stated if a in by_name and b in by_name]
-    closed, opened = strongest(contenders, "closed"), strongest(contenders, "open")
-    return [(closed, opened)] if closed and opened else []
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A stronger model and a weaker one."""
+
+    name: str
+    shift: Shift | None
+    """Stronger less weaker, paired by task. None where too few tasks have a score on both sides."""
+    se: float | None
+    """Over re-runs. None where it is not even bounded."""
+    margin: float
+    tests: int = 1
+    """By which alpha is divided: the number of pairs, times that of models of which scores chose the weaker one."""
+
+    @property
+    def p_fail(self) -> float:
+        """The p-value of "the stronger model is no more than the margin below the weaker one", and not below it over
+        other tasks."""
+        if self.shift is None or self.se is None:
+            return 1.0
+        room = self.shift.shift + self.margin
+        p_rerun = normal_cdf(room / self.se if self.se else math.copysign(math.inf, room))
+        return min(1.0, max(self.tests * p_rerun, self.shift.over_tasks.p_at_least(0.0)))
+
+    @property
+    def holds(self) -> bool:
+        return self.shift is not None and self.se is not None and self.shift.shift - _Z80 * self.se >= -self.margin
 
 
-def order_choices(contenders: Sequence[Contender], stated: Sequence[tuple[str, str]]) -> tuple[int, int]:
-    """Returns the numbers of closed and of open models from which scores chose the pair; 1 and 1 for stated pairs."""
-    counts = [sum(c.role == role and bool(c.results.scored) for c in contenders) for role in ("closed", "open")]
-    return (1, 1) if stated else (max(1, counts[0]), max(1, counts[1]))
+def comparisons(
+    contenders: Sequence[Contender], stated: Pairs, reversals: Mapping[tuple[str, str], float]
+) -> list[Comparison]:
+    """Returns the suite's pairs, and the strongest closed and the strongest open model.
 
-
-def order_differences(pairs: Sequence[tuple[Contender, Contender]]) -> dict[str, Shift | None]:
-    """Stronger minus weaker, paired by task, by the pair's name; `None` where too few tasks have a score on both."""
-    found: dict[str, Shift | None] = {}
-    for a, b in pairs:
-        scored = [~np.isnan(c.results.rewards_TK).all(axis=1) for c in (a, b)]
-        common, tasks = int((scored[0] & scored[1]).sum()), len(a.results.tasks)
-        enough = common >= FEWEST_TASKS and common >= (1 - LARGEST_GAP) * tasks
-        name = f"{a.name} ≥ {b.name}"
-        found[name] = difference(b.results.rewards_TK, a.results.rewards_TK) if enough else None
-    return found
-
-
-def order_test(differences: Mapping[str, Shift | None], choices: tuple[int, int] = (1, 1)) -> Test | None:
-    """All pairs as one question. Passing needs every pair not worse by the margin, so the largest p-value counts;
-    failing needs one pair that is worse, so the smallest does, times the number of pairs (Bonferroni).
-
-    The best of several models is partly the best by luck. So the p-values count as many times as there were models to
-    choose from: `p_pass` times `choices[0]` closed models, `p_fail` times `choices[1]` open ones.
+    `reversals` is by how much the published score of a pair's weaker model is the higher one, as a share.
     """
-    found = [shift.over_tasks for shift in differences.values() if shift is not None]
+    by_name = {one.name: one for one in contenders}
+    pairs = [(by_name[a], by_name[b], 1) for a, b in stated if a in by_name and b in by_name]
+    closed, opened = (strongest(of_role(contenders, role), stated) for role in ("closed", "open"))
+    if closed and opened and (closed[0].name, opened[0].name) not in stated:
+        pairs.append((closed[0], opened[0], len(opened)))
+    return [
+        _comparison(a, b, MARGIN + reversals.get((a.name, b.name), 0.0), count * len(pairs)) for a, b, count in pairs
+    ]
+
+
+def _comparison(a: Contender, b: Contender, margin: float, tests: int) -> Comparison:
+    name = f"{a.name} ≥ {b.name}"
+    scored = [~np.isnan(one.results.rewards_TK).all(axis=1) for one in (a, b)]
+    shared = int((scored[0] & scored[1]).sum())
+    if shared < max(FEWEST_TASKS, (1 - LARGEST_GAP) * len(a.results.rewards_TK)):
+        return Comparison(name, None, None, margin, tests)
+    sides = common(a.results.rewards_TK, b.results.rewards_TK)[:2]
+    noise = [one.variance for side in sides if (one := rerun_noise(side))]
+    se = math.sqrt(sum(noise)) if len(noise) == 2 else None
+    return Comparison(name, a.ahead_of(b), se, margin, tests)
+
+
+def order_gate(found: Sequence[Comparison], *, last_tier: bool = True) -> Gate:
+    """Do stronger models reach at least what weaker ones do?
+
+    It passes if each pair's D - .84 SE is at least -margin, SE being over re-runs. It fails if D + z(.05 / pairs) SE is
+    below -margin in one, and the 95 % bound of D over tasks below 0.
+    """
     if not found:
-        return None
-    p_pass = max(spread.p_at_most(-MARGIN) for spread in found)
-    p_fail = min(spread.p_at_least(0.0) for spread in found) * len(found)
-    closed, opened = choices
-    return Test(p_pass=min(1.0, p_pass * closed), p_fail=min(1.0, p_fail * opened))
-
-
-def order_gate(differences: Mapping[str, Shift | None], p: Test | None, *, last_tier: bool = True) -> Gate:
-    """Do stronger models reach at least what weaker ones do?"""
-    if not differences:
         reason = "There is no pair of models to compare: it takes a closed and an open one, or pairs in the suite."
         if not last_tier:
             reason += ' The climb ended before the last tier; tiers = "all" in the suite runs every model.'
         return Gate("order", "not run", reason)
-    numbers: dict[str, Any] = {"margin": MARGIN, "pairs": {}}
-    words: list[str] = []
-    unknown: list[str] = []
-    for name, found in differences.items():
-        if found is None:
-            unknown.append(name)
-            continue
-        spread = found.over_tasks
-        words.append(f"{name}: {_points(found.shift)} points ({_points(spread.lower)} to {_points(spread.upper)})")
-        numbers["pairs"][name] = {
-            "difference": found.shift,
-            "lower": spread.lower,
-            "upper": spread.upper,
-            "p_not_worse": spread.p_at_most(-MARGIN),
-            "p_worse": spread.p_at_least(0.0),
-            "tasks": found.tasks,
-        }
-    if unknown:
+    known = [(one, one.shift) for one in found if one.shift is not None]
+    numbers: dict[str, Any] = {
+        "margin": MARGIN,
+        "pairs": {
+            one.name: {
+                "difference": shift.shift,
+                "se_run": one.se,
+                "interval_task": [shift.over_tasks.lower, shift.over_tasks.upper],
+                "margin": one.margin,
+                "p_fail": one.p_fail,
+                "tasks": shift.tasks,
+            }
+            for one, shift in known
+        },
+    }
+    words = [f"{one.name}: {_points(shift.shift)} points" + _again(one) for one, shift in known]
+    if unknown := [one.name for one in found if one.shift is None]:
         words.append(f"too few tasks have a score on both sides of {', '.join(unknown)}")
     said = f"{'; '.join(words)}."
-    if p is None:
+    if not known:
         return Gate("order", "inconclusive", said, numbers)
-    numbers |= {"p_pass_holm": p.p_pass, "p_fail_holm": p.p_fail}
-    if p.p_fail < ALPHA:
-        broken = min((d.over_tasks.p_at_least(0.0), name) for name, d in differences.items() if d is not None)[1]
-        return Gate("order", "fail", f"Not so: {broken}. {said}", numbers)
-    if p.p_pass < ALPHA and None not in differences.values():
-        return Gate("order", "pass", said, numbers)
-    return Gate("order", "inconclusive", f"Not every pair is clear of −{100 * MARGIN:g} points. {said}", numbers)
+    p_fail = min(one.p_fail for one in found)
+    unseen = (
+        "It would have noticed, with 80 %, a stronger model that scores "
+        f"{100 * max(one.margin for one in found):.1f} points less than a weaker one; it can miss smaller losses, and "
+        "those that all models share."
+    )
+    if p_fail <= FAILS:
+        worst = min(found, key=lambda one: one.p_fail).name
+        return Gate("order", "fail", f"Not so: {worst}. {said}", numbers, unseen=unseen, p_fail=p_fail)
+    open_pairs = [one.name for one in found if not one.holds]
+    if not open_pairs:
+        return Gate("order", "pass", said, numbers, unseen=unseen, p_fail=p_fail)
+    reason = f"Not clear of its margin: {', '.join(open_pairs)}. {said}"
+    return Gate("order", "inconclusive", reason, numbers, unseen=unseen, p_fail=p_fail)
+
+
+def _again(one: Comparison) -> str:
+    """The error and, where it is not the common one, the margin."""
+    error = "" if one.se is None else f" ± {100 * one.se:.1f}"
+    return error + (f" (margin {100 * one.margin:.1f}, for the published scores)" if one.margin != MARGIN else "")
 
 
 def _points(share: float) -> str:
     return f"{100 * share:+.1f}".replace("-", "−")
 
 
-def _differences(facts: Facts) -> dict[str, Shift | None]:
-    return order_differences(order_pairs(facts.contenders, facts.suite.order))
+def _order(facts: Facts) -> Gate:
+    suite = facts.suite
+    found = comparisons(facts.contenders, suite.order, suite.reversed_on(facts.benchmark))
+    return order_gate(found, last_tier=facts.last_tier or suite.tiers == "all")
 
 
 GATE = GateRule(
     name="order",
     question="Do stronger models reach at least what weaker ones do?",
     needs="the runs",
-    of_facts=lambda facts: order_gate(
-        _differences(facts), facts.tests.get("order"), last_tier=facts.last_tier or facts.suite.tiers == "all"
-    ),
-    test=lambda facts: order_test(_differences(facts), order_choices(facts.contenders, facts.suite.order)),
+    of_facts=_order,
     waits=True,
 )

@@ -6,17 +6,18 @@ from typing import Any
 import numpy as np
 
 from assay.fidelity.gates.rule import GateRule
-from assay.fidelity.results.contender import Contender, strongest
+from assay.fidelity.results.contender import Contender, Pairs, of_role, strongest
 from assay.fidelity.results.repeats import TARGET_POINTS
 from assay.fidelity.schema.profile import Gate, Repeats
 from assay.stats.repeats import RepeatsNeeded, repeats_needed
 
 
-def repeats_gate(contenders: Sequence[Contender]) -> tuple[Gate, Repeats | None]:
+def repeats_gate(contenders: Sequence[Contender], order: Pairs = ()) -> tuple[Gate, Repeats | None]:
     """Is the score stable? And the figures behind it, of the strongest open model."""
-    best = strongest(contenders, "open")
-    if best is None:
+    opened = strongest(of_role(contenders, "open"), order)
+    if not opened:
         return Gate("repeats", "not run", "No open model has a score."), None
+    best = opened[0]
     rewards_TK = best.results.rewards_TK
     needed = repeats_needed(rewards_TK, TARGET_POINTS)
     if needed is None:
@@ -71,6 +72,6 @@ GATE = GateRule(
     name="repeats",
     question="Is the score stable within one point?",
     needs="the runs",
-    of_facts=lambda facts: repeats_gate(facts.contenders)[0],
+    of_facts=lambda facts: repeats_gate(facts.contenders, facts.suite.order)[0],
     waits=True,
 )

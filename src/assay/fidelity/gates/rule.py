@@ -13,16 +13,8 @@ from assay.types import Task
 
 SHOWN = 12
 """The most tasks or rollouts that one gate names."""
-ALPHA = 0.025
-"""One-sided, so that a test passes where the 95 % interval's end is beyond the bound (before Holm's correction)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Test:
-    """The p-values of a gate: a small `p_pass` shows that it passes, a small `p_fail` that it fails."""
-
-    p_pass: float
-    p_fail: float
+FAILS = 0.05
+"""The p-value at which a gate that is a test fails, after Holm's correction. Passes need none: all gates must pass."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +33,10 @@ class Facts:
     """Whether the benchmark states that there is no other code to compare it with."""
     digests: tuple[str, str] = ("", "")
     """Digests of the benchmark's tasks and of its code, as they are now."""
-    tests: Mapping[str, Test] = field(default_factory=dict[str, Test])
-    """By gate, corrected for the number of tests."""
+    benchmark: str = ""
+    """Its name."""
+    hard: str = ""
+    """Why no open model masters the benchmark, as it declares; empty where it declares nothing."""
 
     @cached_property
     def last_tier(self) -> bool:
@@ -70,8 +64,6 @@ class GateRule:
     """Computes the gate from the benchmark alone, with its verifier."""
     of_facts: Callable[[Facts], Gate] | None = None
     """Computes the gate from the facts about the profile."""
-    test: Callable[[Facts], Test | None] | None = None
-    """Computes the p-values of a gate that is a test; None where there are too few data."""
     waits: bool = False
     """Whether it is inconclusive while rollouts are owed."""
     compares_with_original: bool = False

@@ -57,6 +57,8 @@ def profile_of(evidence: Evidence, known: Sequence[Gate], *, wall_s: float | Non
         reproduced=reproductions(stated, evidence.all_tasks, members, results, evidence.references, evidence.records),
         original=stated is not None and stated.original,
         digests=evidence.digests,
+        benchmark=plan.benchmark.name,
+        hard=plan.hard,
     )
     summaries = {name: summarise(found) for name, found in results.items()}
     return Profile(
@@ -64,7 +66,7 @@ def profile_of(evidence: Evidence, known: Sequence[Gate], *, wall_s: float | Non
         suite=plan.suite.name,
         models={name: _summary(plan.suite, name, summaries.get(name)) for name in plan.suite.models},
         gates=judge(facts, known),
-        repeats=repeats_gate(contenders)[1],
+        repeats=repeats_gate(contenders, plan.suite.order)[1],
         versions=plan.versions,
         started=plan.started,
         wall_s=wall_s,

@@ -13,7 +13,7 @@ from assay.collect.run import RunPlan, connect_roles, count_spent, hide_headers,
 from assay.config import Suite
 from assay.errors import BudgetSpent, NothingScored
 from assay.fidelity.gates import judge_benchmark
-from assay.fidelity.gates.floor import clears_floor
+from assay.fidelity.gates.range import clears_floor
 from assay.fidelity.original.published import published_scores
 from assay.fidelity.profile.build import write
 from assay.fidelity.profile.evidence import (
@@ -25,7 +25,7 @@ from assay.fidelity.profile.evidence import (
     record_of,
     source_seen_from,
 )
-from assay.fidelity.results.contender import Contender, strongest
+from assay.fidelity.results.contender import Contender, of_role, strongest
 from assay.fidelity.results.repeats import next_step
 from assay.fidelity.schema.profile import Gate, Plan, Profile
 from assay.model import secret
@@ -82,7 +82,7 @@ async def profile(
             if interruption.stopping:
                 return None
             contenders.append(contender)
-        if suite.tiers == "climb" and tier != tiers[-1] and clears_floor(contenders, benchmark.chance):
+        if suite.tiers == "climb" and tier != tiers[-1] and clears_floor(contenders, benchmark.chance, suite.order):
             tell(f"an open model clears the floor: the tiers above {tier} are not needed")
             break
     if asked.until_stable:
@@ -118,6 +118,7 @@ def _begin(asked: ProfilePlan, tasks: list[Task]) -> Plan:
         source=source_seen_from(folder, benchmark),
         benchmark=record_of(benchmark, tasks),
         chance=benchmark.chance,
+        hard=benchmark.hard,
         suite=structs.replace(asked.suite, models=hidden, roles=roles),
         limit=request.limit,
         repeats=request.repeats,
@@ -174,7 +175,8 @@ async def _until_stable(
     tell: Callable[[str], None],
 ) -> list[Contender]:
     """The models, of which the strongest open one has as many repeats as it takes, or as the budget allows."""
-    while (best := strongest(contenders, "open")) and not interruption.stopping:
+    while (opened := strongest(of_role(contenders, "open"), asked.suite.order)) and not interruption.stopping:
+        best = opened[0]
         step = next_step(best.results)
         tell(f"{best.name}: {step.reason}")
         if step.k is None or step.k <= best.results.repeats:

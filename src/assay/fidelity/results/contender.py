@@ -2,19 +2,24 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from assay.config import Suite
 from assay.fidelity.results.results import Results
 from assay.fidelity.schema.evidence import Finding
 from assay.stats.estimates import Estimate, estimate
+from assay.stats.paired import Shift, difference
 
 RATE_LIMIT = 0.05
 """The largest rate of failures, of missing answers or of token caps at which a score describes the model."""
 LARGEST_GAP = 0.1
 """The largest share of tasks without a score on one side of a comparison."""
 
+Pairs = Sequence[tuple[str, str]]
+"""(stronger, weaker) by name, as a suite states them."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True)
 class Contender:
     """A model that ran: its place in the suite, its results and findings."""
 
@@ -25,15 +30,41 @@ class Contender:
     results: Results
     findings: Sequence[Finding] = ()
 
-    @property
+    @cached_property
     def estimate(self) -> Estimate:
         return estimate(self.results.rewards_TK)
 
+    def ahead_of(self, other: "Contender") -> Shift:
+        """Returns its score less the other's, paired by task. Raises ValueError below two common tasks."""
+        return difference(other.results.rewards_TK, self.results.rewards_TK)
 
-def strongest(contenders: Sequence[Contender], role: str) -> Contender | None:
-    """Returns the model of a role with the highest score. None if none has a score."""
-    scored = [c for c in contenders if c.role == role and c.results.scored]
-    return max(scored, key=lambda c: c.estimate.score, default=None)
+
+def strongest(contenders: Iterable[Contender], order: Pairs = ()) -> list[Contender]:
+    """Returns the models with a score than which none of the others is stated to be stronger, the best score first.
+
+    Where several are left, the first is partly the best by luck: alpha is divided by their number.
+    """
+    return _ends(contenders, order)[::-1]
+
+
+def weakest(contenders: Iterable[Contender], order: Pairs = ()) -> list[Contender]:
+    """Returns the models with a score than which none of the others is stated to be weaker, the lowest score first."""
+    return _ends(contenders, [(weak, strong) for strong, weak in order])
+
+
+def _ends(contenders: Iterable[Contender], order: Pairs) -> list[Contender]:
+    """The models below which none of the others stands as the second of a pair, or of a chain of pairs."""
+    scored = [one for one in contenders if one.results.scored]
+    names, above = {one.name for one in scored}, set(order)
+    while more := {(a, d) for a, b in above for c, d in above if b == c} - above:
+        above |= more
+    second = {b for a, b in above if a in names and a != b}
+    return sorted((one for one in scored if one.name not in second), key=lambda one: one.estimate.score)
+
+
+def of_role(contenders: Iterable[Contender], *roles: str) -> list[Contender]:
+    """Returns the models of these roles."""
+    return [one for one in contenders if one.role in roles]
 
 
 def measured_models(suite: Suite, contenders: Iterable[Contender]) -> list[Contender]:

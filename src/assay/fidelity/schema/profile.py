@@ -5,7 +5,15 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from assay.config import LOOP, AgentConfig, Suite
-from assay.fidelity.schema.evidence import Finding, Parity, Reproduced, ReviewState, RolloutRef, SuspectTask
+from assay.fidelity.schema.evidence import (
+    Explanation,
+    Finding,
+    Parity,
+    Reproduced,
+    ReviewState,
+    RolloutRef,
+    SuspectTask,
+)
 from assay.types import Kind, Role
 
 Verdict = Literal["pass", "fail", "inconclusive", "not run"]
@@ -22,6 +30,19 @@ class Gate(Struct, frozen=True):
     numbers: dict[str, Any] = {}
     rollouts: list[RolloutRef] = []
     """The rollouts that show it."""
+    unseen: str = ""
+    """A sentence on what it could not have seen, with the smallest fault that it would have noticed with 80 %."""
+    bound: str = ""
+    """What a pass bounds, for the first line of the certificate: `at fault < 3.1 points`."""
+    explained: list[Explanation] = []
+    """Persons' explanations, without which it would not pass."""
+    p_fail: float | None = None
+    """The p-value of its failure, if it is a test. It fails at 5 %, after Holm's correction over all gates that are."""
+
+    @property
+    def word(self) -> str:
+        """The verdict as readers see it: a pass by an explanation is `explained`."""
+        return "explained" if self.verdict == "pass" and self.explained else self.verdict
 
 
 class Check(Struct, frozen=True):
@@ -150,6 +171,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     benchmark: BenchmarkRecord
     chance: float
     """The score of a guess, as the benchmark states it."""
+    hard: str = ""
+    """Why no open model masters it, as the benchmark declares; empty where it declares nothing."""
     suite: Suite
     """Without the values of headers, which may be secrets."""
     limit: int | None
