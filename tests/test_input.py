@@ -1,6 +1,7 @@
 """Files that commands read, and what may lie in their places: each is one line that names the file, and exit code 2."""
 
 import os
+import shutil
 import socket
 import sys
 from contextlib import chdir
@@ -10,6 +11,7 @@ import pytest
 
 from assay.cli import main
 from assay.store import Store
+from tests.commands import assay
 from tests.runs import TASKS, record, rollout
 
 DEEP = 200_000
@@ -36,11 +38,15 @@ def loop(path: Path) -> None:
     path.symlink_to(path.name)
 
 
+def dangling(path: Path) -> None:
+    path.symlink_to("nowhere")
+
+
 def deep(path: Path) -> None:
     path.write_text(("a = " if path.suffix == ".toml" else '{"a":') + "[" * DEEP + "\n")
 
 
-KINDS = (folder, pipe, device, local_socket, loop, deep)
+KINDS = (folder, pipe, device, local_socket, loop, dangling, deep)
 COMMANDS = {
     "a suite": ("suite.toml", "profile arithmetic --suite suite.toml"),
     "a policy": ("policy.toml", "compare run run --policy policy.toml"),
@@ -91,3 +97,57 @@ def test_what_is_no_file_or_too_deep_is_one_line_that_names_it(
     assert ended.value.code == 2, said
     assert said.startswith("assay: ") and Path(file).name.partition(".")[0] in said, said
     assert len(said) < 2000
+
+
+@pytest.fixture(scope="module")
+def profile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("made")
+    arguments = ("--limit", "3", "--repeats", "1", "--models", "gold,null", "--out", "profiles/p")
+    code, _, err = assay("profile", "arithmetic", *arguments, cwd=place)
+    assert code == 0, err
+    return place
+
+
+def binary(path: Path) -> None:
+    path.write_bytes(b"\x80\x81\x82")
+
+
+def another_object(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"{}")
+
+
+@pytest.mark.parametrize(
+    ("file", "kind"),
+    [
+        *[("runs/gold/run.json", kind) for kind in (loop, dangling, binary)],
+        *[("runs/gold", kind) for kind in (loop, dangling)],
+        *[("runs/gold/rollouts.jsonl", kind) for kind in (loop, dangling, binary, another_object)],
+        *[("plan.jsonl", kind) for kind in (loop, dangling, binary, another_object)],
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.__name__,
+)
+def test_no_model_is_left_out_of_a_report_silently(profile: Path, tmp_path: Path, file: str, kind: object):
+    shutil.copytree(profile, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "profiles/p" / file
+    if kind is not another_object:
+        path.rename(tmp_path / "aside")
+    assert callable(kind)
+    kind(path)
+    code, _, err = assay("report", "profiles/p", cwd=tmp_path)
+    assert code == 2 and Path(file).name in err, err
+
+
+@pytest.mark.parametrize("kind", [loop, dangling, binary, another_object], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("name", ["started.jsonl", "gold/run.json", "gold/rollouts.jsonl"])
+def test_a_run_that_is_complete_reads_its_files_and_removes_nothing(tmp_path: Path, name: str, kind: object):
+    command = ("run", "arithmetic", "--limit", "3", "--repeats", "1", "--model", "gold", "--out", "runs/gold")
+    assert assay(*command, cwd=tmp_path)[0] == 0
+    path = tmp_path / "runs" / name
+    if kind is not another_object:
+        path.unlink()
+    assert callable(kind)
+    kind(path)
+    before = path.read_bytes() if path.exists() else None
+    code, _, err = assay(*command, cwd=tmp_path)
+    assert code == 2 and path.name in err, err
+    assert path.is_symlink() or path.read_bytes() == before

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta, Struct, structs
 
 from assay.errors import InputError, UnknownName, UsageError
-from assay.input import read_input
+from assay.input import is_present, read_input
 from assay.plugins import plugins
 from assay.types import Item, Kind, Role, RolloutLimits, Sampling, Usage
 
@@ -419,7 +419,7 @@ def models(own: AssayToml = NO_FILE) -> dict[str, ModelConfig]:
 
 def assay_toml(path: Path = Path("assay.toml")) -> AssayToml:
     """Returns what a file of models says, and nothing where there is none. Commands read the working directory's."""
-    return read_toml(path, AssayToml) if path.exists() else NO_FILE
+    return read_toml(path, AssayToml) if is_present(path) else NO_FILE
 
 
 def load_agent(name: str, *, own: AssayToml = NO_FILE) -> AgentConfig:

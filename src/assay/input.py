@@ -8,8 +8,20 @@ from pathlib import Path
 
 import msgspec
 
+from assay.errors import InputError
+
 BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding a file raises where its content is none, or is nested too deeply."""
+
+
+def is_present(path: Path) -> bool:
+    """Whether there is something at a path. Raises InputError where it, or its folder, is a link that leads nowhere."""
+    if path.exists():
+        return True
+    for place in (path, path.parent):
+        if place.is_symlink() and not place.exists():
+            raise InputError(place, None, "a link that leads nowhere", "a file or folder; mend the link or remove it")
+    return False
 
 
 def open_input(path: Path) -> BufferedReader:

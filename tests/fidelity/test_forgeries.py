@@ -18,6 +18,7 @@ from assay.cli.fidelity.certificate import verify as verify_command
 from assay.errors import UsageError
 from assay.fidelity.certificate.certificate import assemble, certify, describe, rendered, sealed
 from assay.fidelity.certificate.files import file_record
+from assay.fidelity.certificate.rollouts import is_alike
 from assay.fidelity.certificate.schema import Certificate
 from assay.fidelity.certificate.validity import Validity, verify
 from assay.fidelity.profile import contenders_of, gather, read_plan
@@ -194,6 +195,68 @@ def plant_rewards(folder: Path) -> None:
     change_lines(folder / "runs/policy/rollouts.jsonl", lambda row: row["outcome"].update(reward=1.0))
 
 
+def change_rollouts(change: Callable[[Line], object]) -> Callable[[Path], None]:
+    return lambda folder: change_lines(folder / "runs/policy/rollouts.jsonl", change)
+
+
+def change_response(**fields: Any) -> Callable[[Path], None]:
+    return change_rollouts(lambda row: row["turns"][0]["response"].update(fields))
+
+
+def fail(row: Line) -> None:
+    """A wrong answer becomes a failure of the server, which counts for nothing."""
+    if not row["outcome"]["reward"]:
+        outcome = {"type": "failure", "where": "model", "kind": "http_500", "message": "", "retryable": True}
+        row.update(stop="failed", outcome=outcome)
+
+
+def think_first(row: Line) -> None:
+    row["turns"].insert(0, row["turns"][0])
+
+
+def leak(row: Line) -> None:
+    row["turns"][0]["input"][0]["content"] += f" (the answer is {row['outcome'].get('answer')})"
+
+
+def change_plan(**fields: Any) -> Callable[[Path], None]:
+    """Change what the plan says of a model."""
+    return lambda folder: change_lines(
+        folder / "plan.jsonl", lambda plan: plan["suite"]["models"]["policy"].update(fields)
+    )
+
+
+def change_weights(folder: Path) -> None:
+    identity = {"dialect": "local", "id": "policy", "weights": "0" * 64}
+    change_run(folder, lambda record: record.update(identity=identity))
+    digest = line_digest(msgspec.json.encode(identity, order="sorted"))
+    change_lines(
+        folder.parent / "started.jsonl",
+        lambda line: line.update(identity=digest) if line.get("model") == "policy" else None,
+    )
+
+
+def call_it_gpt_5_everywhere(folder: Path) -> None:
+    """The plan, run.json and registry say that the model is one of a server's; its answers say what they are."""
+    identity = {"dialect": "chat", "id": "gpt-5"}
+    change_plan(**identity)(folder)
+    change_run(folder, lambda record: record.update(identity=identity, server=identity))
+    change_registry(identity=line_digest(msgspec.json.encode(identity, order="sorted")))(folder)
+    other = json.loads((folder / "runs/nano-instruct/run.json").read_bytes())["identity"]
+    digest = line_digest(msgspec.json.encode(other, order="sorted"))
+    change_lines(
+        folder.parent / "started.jsonl",
+        lambda line: line.update(identity=digest) if line.get("model") == "nano-instruct" else None,
+    )
+
+
+def forget_a_run(folder: Path) -> None:
+    """Take the lines of one run out of the registry, and link the others anew."""
+    path = folder.parent / "started.jsonl"
+    id = json.loads((folder / "runs/policy/run.json").read_bytes())["id"]
+    path.write_bytes(b"".join(line for line in path.read_bytes().splitlines(keepends=True) if id.encode() not in line))
+    change_lines(path, lambda line: None)
+
+
 def disown(certificate: Line) -> None:
     certificate["registry"]["unregistered"] = []
     certificate["missing"] = [line for line in certificate["missing"] if not line.startswith("not written down")]
@@ -218,6 +281,21 @@ FORGERIES: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "an invented rescoring": (invent_a_rescoring, "registry", "names other runs"),
     "a rescoring of another's run": (rescore_from_another, "numbers", "rescored: model policy, and nano-instruct"),
     "a repeat that was never planned": (plant_a_repeat, "numbers", r"plan\.jsonl, which has 4, never asked for"),
+    "prompts": (change_rollouts(leak), "numbers", "its prompt is not its task's"),
+    "a turn more": (change_rollouts(think_first), "numbers", "its turns do not follow from each other"),
+    "stop reasons": (
+        change_rollouts(lambda row: row.update(stop="token_cap")),
+        "numbers",
+        "stop token_cap, and completed from its turns",
+    ),
+    "an answer that was cut off": (change_response(status="incomplete"), "numbers", "stop completed, and token_cap"),
+    "an answer that failed": (change_rollouts(fail), "numbers", "a failure of the model, and its answer"),
+    "usage": (
+        change_response(usage={"input_tokens": 1, "output_tokens": 1}),
+        "numbers",
+        "its usage is not the number of its token ids",
+    ),
+    "the answers' model": (change_response(model="gpt-5"), "numbers", "answered by gpt-5, and by policy in plan"),
     "rewards": (plant_rewards, "rewards", "1 for .* in the file, 0 for .* from its output"),
 }
 
@@ -234,6 +312,59 @@ def test_a_fact_that_stands_in_two_files_is_compared(folder: Path, name: str):
     if what == "numbers":
         with pytest.raises(UsageError, match="holds files that are not of one profile"):
             asyncio.run(certify(folder))
+
+
+DOUBTS: dict[str, tuple[Callable[[Path], object], str, str]] = {
+    "no registry": (lambda folder: (folder.parent / "started.jsonl").unlink(), "registry", "was not beside the prof"),
+    "a registry without a run": (forget_a_run, "registry", "has no line for the run of policy"),
+    "another model's name": (call_it_gpt_5_everywhere, "models", "policy: asked for gpt-5, and answers are by policy"),
+    "other weights": (change_weights, "models", "policy: its weights are not those that Assay ships"),
+}
+
+
+@pytest.mark.parametrize("name", DOUBTS)
+def test_what_no_file_decides_is_never_called_valid(folder: Path, name: str):
+    change, what, expected = DOUBTS[name]
+    change(folder)
+    forge(folder)
+    assert verify_command(folder / "certificate.json") == 5
+    looked = {one.what: one for one in found(folder).looked}
+    assert looked[what].answer == "not looked at"
+    assert re.search(expected, looked[what].reason), looked[what].reason
+
+
+@pytest.mark.parametrize(("field", "value"), [("role", "closed"), ("tier", 7), ("kind", "thinking")])
+def test_a_place_in_a_suite_that_ships_is_compared_with_it(folder: Path, field: str, value: Any):
+    def rename(plan: Line) -> None:
+        """The suite `embedded`, whose other models did not run."""
+        plan["suite"]["name"] = "embedded"
+        order = [["micro-instruct", "nano-instruct"], ["micro-thinking", "nano-thinking"]]
+        plan["suite"]["order"] = [*order, ["nano-thinking", "nano-instruct"], ["micro-thinking", "micro-instruct"]]
+
+    change_lines(folder / "plan.jsonl", rename)
+    forge(folder)
+    assert verify_command(folder / "certificate.json") == 0
+    change_plan(**{field: value})(folder)
+    forge(folder)
+    looked = {one.what: one for one in found(folder).looked}
+    assert re.match(rf"Not decided by any file: policy: {field} {value}, and \w+ in the", looked["models"].reason)
+    assert verify_command(folder / "certificate.json") == 5
+
+
+@pytest.mark.parametrize(
+    ("asked", "said", "alike"),
+    [
+        ("gpt-4o", "gpt-4o-2024-08-06", True),
+        ("Qwen/Qwen3-4B", "qwen3-4b", True),
+        ("claude-3-5-haiku-latest", "claude-3-5-haiku-20241022", True),
+        ("qwen3-4b", "/models/Qwen3-4B-Q4_K_M.gguf", True),
+        ("", "anything", True),
+        ("Qwen/Qwen3-4B", "gpt-5", False),
+        ("gpt-4o", "claude-3-5-haiku-20241022", False),
+    ],
+)
+def test_a_servers_own_name_of_a_model_is_known_where_it_is_like_the_one_asked_for(asked: str, said: str, alike: bool):
+    assert is_alike(asked, said) == alike
 
 
 def test_a_second_score_is_forged(folder: Path):

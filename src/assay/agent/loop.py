@@ -19,16 +19,24 @@ class ToolLoop:
         items: list[Item] = list(task.input)
         while True:
             response = await model.respond(Request(input=items, tools=task.tools, format=task.format))
-            if response.status == "incomplete":
-                return "refused" if response.incomplete_reason == "content_filter" else "token_cap"
-            calls = [item for item in response.output if isinstance(item, FunctionCall)]
-            if calls:
-                said: list[Item] | None = [await _carry_out(call, session) for call in calls]
-            else:
-                said = await _reply(session, response) if replies(session) else None
+            end = stop_after(response)
+            said: list[Item] | None = None
+            if end is None:
+                said = [await _carry_out(item, session) for item in response.output if isinstance(item, FunctionCall)]
+            elif response.status == "completed" and replies(session):
+                said = await _reply(session, response)
             if said is None:
-                return "refused" if _refuses(response) else "completed"
+                return end or "completed"
             items = items + response.output + said
+
+
+def stop_after(response: Response) -> StopReason | None:
+    """Returns why a rollout ends with a response, unless the session replies to it; None if it calls tools."""
+    if response.status == "incomplete":
+        return "refused" if response.incomplete_reason == "content_filter" else "token_cap"
+    if any(isinstance(item, FunctionCall) for item in response.output):
+        return None
+    return "refused" if _refuses(response) else "completed"
 
 
 async def _carry_out(call: FunctionCall, session: Session) -> FunctionCallOutput:

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from assay.benchmark import Benchmark, Origin
 from assay.errors import UnknownName, UsageError
+from assay.input import is_present
 from assay.plugins import find, plugins
 from assay.sandbox import Place
 from assay.types import RolloutLimits, Sampling
@@ -97,7 +98,7 @@ def _of_file(module: ModuleType, name: str, file: str) -> Benchmark:
 
 def _module_at(folder: Path) -> ModuleType:
     file = folder.resolve() / "benchmark.py"
-    if not file.exists():
+    if not is_present(file):
         why = (
             "it has no benchmark.py" if folder.is_dir() else "give its folder" if folder.exists() else "it is not there"
         )

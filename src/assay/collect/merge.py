@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from assay.errors import DigestMismatch, UsageError
+from assay.input import is_present
 from assay.store import REGISTRY, RunRecord, Shard, Store, claim, read_record, read_registry, read_row_lines, read_tasks
 from assay.types import Row, Score, Task
 
@@ -98,7 +99,7 @@ def merge(out: Path, parts: Sequence[Path]) -> Merged:
     UsageError where one is being written, InputError for a damaged line, and StoppedEarly where the disk is full.
     """
     others = {folder.resolve(): folder for folder in parts if folder.resolve() != out.resolve()}.values()
-    there = [out] if (out / "run.json").exists() else []
+    there = [out] if is_present(out / "run.json") else []
     records = {folder: _record(folder) for folder in (*there, *others)}
     if not others:
         raise UsageError("nothing to merge: expected the directory of another run beside the one that is made")
@@ -146,7 +147,7 @@ def _add(out: Path, parts: Sequence[Path], cells: Cells, store: Store) -> Merged
 
 
 def _record(folder: Path) -> RunRecord:
-    if (folder / "plan.jsonl").exists():
+    if is_present(folder / "plan.jsonl"):
         raise UsageError(
             f"{folder} is a profile's folder; expected a run's. Merge its runs one by one, as in\n"
             f"  assay merge {folder}/runs/MODEL PART PART, and then: assay report {folder}"
@@ -166,8 +167,8 @@ def _joint(records: Mapping[Path, RunRecord]) -> RunRecord:
 def _registry(out: Path, record: RunRecord) -> Path | None:
     """Where the run is to be written down: the nearest registry above, or a new one beside it; None where it is."""
     above = [parent / REGISTRY for parent in out.resolve().parents[:3]]
-    path = next((path for path in above if path.exists()), above[0])
-    known = {line.id for line in read_registry(path)} if path.exists() else set[str]()
+    path = next((path for path in above if is_present(path)), above[0])
+    known = {line.id for line in read_registry(path)} if is_present(path) else set[str]()
     return None if record.id in known else path
 
 

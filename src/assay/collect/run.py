@@ -25,6 +25,7 @@ from assay.collect.request import RunRequest
 from assay.config import ModelConfig
 from assay.digest import digest, tasks_digest
 from assay.errors import BudgetSpent, UnknownName, UsageError
+from assay.input import is_present
 from assay.model import DIALECTS, Model, connect, identity_of
 from assay.model.wrappers.budget import Budget
 from assay.model.wrappers.guard import Guarded
@@ -179,7 +180,7 @@ async def connect_roles(
 def count_spent(budget: Budget, folder: Path, server: ModelConfig, roles: Mapping[str, ModelConfig]) -> None:
     """Count in a budget what earlier commands used for a run, its failures too."""
     role_prices = {role: config.prices for role, config in roles.items()}
-    for rollout in read_rollouts(folder) if (folder / "run.json").exists() else ():
+    for rollout in read_rollouts(folder) if is_present(folder / "run.json") else ():
         budget.spend_rollout(rollout, server.prices, role_prices)
 
 

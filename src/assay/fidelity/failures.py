@@ -12,6 +12,7 @@ from assay.fidelity.profile import contenders_of, read_plan
 from assay.fidelity.results.contender import measured_models
 from assay.fidelity.results.results import Results
 from assay.fidelity.schema.evidence import Finding, SuspectTask
+from assay.input import is_present
 from assay.store import read_record
 
 
@@ -48,10 +49,10 @@ def failures(folder: Path, model: str | None = None) -> Failures:
 
 def runs_of(folder: Path) -> dict[str, tuple[Results, Sequence[Finding]]]:
     """By model, the results and findings of each run of a profile, without the gates' own models; or of the one run."""
-    if (folder / "run.json").exists():
+    if is_present(folder / "run.json"):
         model = read_record(folder).model
         return {model: read_with_findings(folder, model)}
-    if not (folder / "plan.jsonl").exists():
+    if not is_present(folder / "plan.jsonl"):
         raise UsageError(f"{folder} is neither a run's directory nor a profile's: it has no run.json and no plan.jsonl")
     plan = read_plan(folder)
     return {one.name: (one.results, one.findings) for one in measured_models(plan.suite, contenders_of(folder, plan))}

@@ -14,6 +14,7 @@ from assay.collect.run import open_run
 from assay.config import ModelConfig, Suite
 from assay.errors import StoppedEarly
 from assay.fidelity.profile import profile as make_profile
+from assay.input import is_present
 from assay.library.names import (
     AnyModel,
     TemporaryFolder,
@@ -93,7 +94,7 @@ async def run(
     try:
         await distribute(asked, processes, watch=watch or _nothing)
     except StoppedEarly as error:
-        if (asked.folder / "run.json").exists():
+        if is_present(asked.folder / "run.json"):
             error.run = Run(asked.folder, _keep=temporary)
         raise
     return Run(asked.folder, _keep=temporary)

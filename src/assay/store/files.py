@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import msgspec
 
 from assay.errors import InputError, StoppedEarly, UsageError
-from assay.input import BROKEN, check_regular, open_input
+from assay.input import BROKEN, check_regular, is_present, open_input
 
 BEGIN_S = 10.0
 """Seconds to wait for another command that begins a run beside this one: it takes milliseconds."""
@@ -54,8 +54,9 @@ def append_line(path: Path, value: Any | Callable[[str], Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         file = lock(stack, path, fcntl.LOCK_EX, wait_s=BEGIN_S)
-        size = cut_torn_line(file)
+        size = torn_at(file)
         line = msgspec.json.encode(value(_last_digest(file, size)) if callable(value) else value) + b"\n"
+        cut_torn_line(file, path, line[: line.find(b":") + 1])
         try:
             written = os.write(file, line)
             if written < len(line):
@@ -84,6 +85,7 @@ def numbered_lines(path: Path, kind: type[T], skipped: Collection[bytes] = ()) -
     with open_input(path) as file:
         for number, line in enumerate(file, 1):
             if not line.endswith(b"\n"):
+                check_torn(path, line, first_bytes(kind))
                 return  # torn by a kill: the rollout is asked again
             if skipped and line[: line.find(b',"task_digest"')] in skipped:
                 continue
@@ -93,6 +95,20 @@ def numbered_lines(path: Path, kind: type[T], skipped: Collection[bytes] = ()) -
                 raise InputError(
                     path, number, str(error), f"a {getattr(kind, '__name__', 'line').lower()} as one JSON object"
                 ) from None
+
+
+def first_bytes(kind: Any) -> bytes:
+    """Returns what every line of a struct begins with: `{`, the first field's name, and the colon."""
+    struct = (get_args(kind) or (kind,))[0]
+    first = struct.__struct_config__.tag_field or struct.__struct_encode_fields__[0]
+    return msgspec.json.encode({first: ""})[:-3]
+
+
+def check_torn(path: Path, torn: bytes, begins: bytes) -> None:
+    """Raises InputError where the end of a file, after its last whole line, is not the beginning of one."""
+    if not begins.startswith(torn[: len(begins)]):
+        expected = f"a line that begins {begins.decode()}; remove what is after the last whole line, if that is yours"
+        raise InputError(path, None, "its end is no line that Assay began to write", expected)
 
 
 def line_digest(line: bytes) -> str:
@@ -108,6 +124,7 @@ def _last_digest(file: int, size: int) -> str:
 
 def open_file(stack: ExitStack, path: Path) -> int:
     """Open a file to append to it, or a folder, until `stack` closes. Returns its descriptor."""
+    is_present(path)  # no file is made where a link leads
     file = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     stack.callback(os.close, file)
     if not path.is_dir():
@@ -133,16 +150,24 @@ def lock(stack: ExitStack, path: Path, kind: int, *, wait_s: float = 0.0) -> int
             return file
 
 
-def cut_torn_line(file: int) -> int:
-    """Cut off a last line without its end. Returns the file's size after that."""
-    size = end = os.fstat(file).st_size
+def torn_at(file: int) -> int:
+    """Returns where an open file's last line begins that lacks its end; the file's size where none does."""
+    end = os.fstat(file).st_size
     while end > 0:
         start = max(0, end - 65536)
         newline = os.pread(file, end - start, start).rfind(b"\n")
         if newline >= 0:
-            end = start + newline + 1
-            break
+            return start + newline + 1
         end = start
-    if end < size:
-        os.ftruncate(file, end)
     return end
+
+
+def cut_torn_line(file: int, path: Path, begins: bytes) -> int:
+    """Cut off a last line without its end. Returns the file's size after that.
+
+    Raises InputError where that line is none that begins so: it is not Assay's to remove.
+    """
+    size = torn_at(file)
+    check_torn(path, os.pread(file, len(begins), size), begins)
+    os.ftruncate(file, size)
+    return size

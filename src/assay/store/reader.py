@@ -9,6 +9,7 @@ import msgspec
 
 from assay.digest import task_digest, tasks_digest
 from assay.errors import InputError
+from assay.input import is_present
 from assay.store.files import numbered_lines, read_lines
 from assay.store.record import read_record
 from assay.store.shard import Shard
@@ -20,7 +21,7 @@ R = TypeVar("R", Rollout, Row)
 def read_tasks(folder: Path) -> list[Task]:
     """Returns the tasks that the run asked. Raises InputError where they are not those that its run.json names."""
     path = folder / "tasks.jsonl"
-    if not path.exists():
+    if not is_present(path):
         raise InputError(path, None, "no such file", "the tasks of the run whose run.json is beside it")
     tasks = list(read_lines(path, Task))
     if tasks_digest(tasks) != read_record(folder).tasks_digest:

@@ -9,7 +9,7 @@ from msgspec import Struct
 from assay.config import LOOP, AgentConfig, convert
 from assay.digest import changed_files, digest
 from assay.errors import InputError, UsageError
-from assay.input import BROKEN, read_input
+from assay.input import BROKEN, is_present, read_input
 from assay.types import RolloutLimits, Sampling
 
 
@@ -90,7 +90,7 @@ class RunRecord(Struct, frozen=True, kw_only=True):
 def read_record(folder: Path) -> RunRecord:
     """Returns what the run in a folder is a run of. Raises UsageError or InputError."""
     path = folder / "run.json"
-    if not path.exists():
+    if not is_present(path):
         raise UsageError(f"{folder} is not a run directory: it has no run.json")
     try:
         return convert(msgspec.json.decode(read_input(path)), RunRecord, path)

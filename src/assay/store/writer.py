@@ -12,7 +12,8 @@ from typing import Any, Self
 import msgspec
 
 from assay.errors import DigestMismatch, StoppedEarly, UsageError
-from assay.store.files import BEGIN_S, cut_torn_line, lock, open_file, write_json, write_lines
+from assay.input import is_present
+from assay.store.files import BEGIN_S, cut_torn_line, first_bytes, lock, open_file, write_json, write_lines
 from assay.store.record import RunRecord, read_record
 from assay.store.registry import write_begun, write_started
 from assay.store.shard import Shard
@@ -100,7 +101,7 @@ class Store(Lines):
                 lock(beginning, folder.parent, fcntl.LOCK_EX, wait_s=BEGIN_S)
                 _begin(folder, record, tasks, registry)
             self._file = open_file(stack, self._path)
-            self._size = cut_torn_line(self._file)
+            self._size = cut_torn_line(self._file, self._path, first_bytes(Rollout))
             self._open = stack.pop_all()
 
     def __enter__(self) -> Self:
@@ -149,7 +150,7 @@ class Store(Lines):
 
 def _begin(folder: Path, record: RunRecord, tasks: Sequence[Task], registry: Path | None) -> None:
     """Write what the run is a run of, or compare it with what is there."""
-    if not (folder / "run.json").exists():
+    if not is_present(folder / "run.json"):
         if registry:
             write_started(registry, folder, record)
         write_lines(folder / "tasks.jsonl", tasks)
@@ -161,7 +162,7 @@ def _begin(folder: Path, record: RunRecord, tasks: Sequence[Task], registry: Pat
             + (AFTER_AN_EDIT if {line.partition(":")[0] for line in differences} - {"version"} == {"code"} else "")
             + "\n  Choose another directory with --out, or remove this one."
         )
-    if registry and registry.exists():
+    if registry and is_present(registry):
         write_begun(registry, read_record(folder).id)
 
 

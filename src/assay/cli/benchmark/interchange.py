@@ -7,6 +7,7 @@ from cyclopts import Parameter
 
 from assay.benchmark.catalog import load
 from assay.gyms.nemo_gym.interchange import export_run, export_tasks, failures_beside, import_nemo_gym
+from assay.input import is_present
 
 
 def import_(
@@ -66,7 +67,7 @@ def export(
         The file. Default: nemo-gym.jsonl in the run directory, or BENCHMARK.jsonl in this directory.
     """
     folder = Path(what)
-    if not (folder / "run.json").exists():
+    if not is_present(folder / "run.json"):
         benchmark = load(what)
         file = out or Path(f"{benchmark.name.replace('/', '-')}.jsonl")
         print(f"{export_tasks(benchmark, file)} tasks are in {file}")

@@ -15,6 +15,7 @@ from assay.fidelity.profile import read_plan, source_of
 from assay.fidelity.rescore.rescore import CHANGES, Change, RescorePlan, Rescoring
 from assay.fidelity.rescore.rescore import rescore as rescore_run
 from assay.fidelity.rescore.rescore_profile import rescore_profile
+from assay.input import is_present
 from assay.store import read_record
 from assay.types import Failure, Outcome, Score
 
@@ -62,7 +63,7 @@ def rescore(
     """
     if processes < 1 or concurrency < 1:
         raise UsageError("nothing to do: --processes and --concurrency have to be at least 1")
-    whole = (run / "plan.jsonl").exists()
+    whole = is_present(run / "plan.jsonl")
     source = benchmark or (source_of(run, read_plan(run)) if whole else read_record(run).benchmark)
     asked = RescorePlan(
         run=run,

@@ -13,6 +13,7 @@ from rich.text import Text
 from assay.fidelity.failures import Failures
 from assay.fidelity.failures import failures as look
 from assay.fidelity.schema.evidence import Finding, Sighting, SuspectTask
+from assay.input import is_present
 from assay.report.words import NONE, count, legible, plural
 
 SUSPECTS = 10
@@ -112,7 +113,7 @@ def _show_meanings(console: Console, findings: Iterable[Finding]) -> None:
 def _show_next(console: Console, folder: Path, found: Failures) -> None:
     if not found.findings:
         console.print(Text(f"Nothing was found in rollouts. Looked for: {', '.join(found.looked_for)}."), "")
-    if (folder / "run.json").exists():
+    if is_present(folder / "run.json"):
         console.print(Text("All rollouts that a finding names, up to 200: --json."))
     else:
         console.print(Text(f"Read them: assay review {folder}    All rollouts of a finding, up to 200: --json."))

@@ -15,6 +15,7 @@ from assay.fidelity.profile import contenders_of, read_plan
 from assay.fidelity.results.contender import of_role, strongest
 from assay.fidelity.results.repeats import TARGET_POINTS, Cost, Outlook, outlook
 from assay.fidelity.results.results import read
+from assay.input import is_present
 from assay.report.words import NONE, count, dollars, duration, plural, points, short_count
 
 
@@ -34,11 +35,11 @@ def repeats(run: Path, /, *, target: float = TARGET_POINTS, json: bool = False) 
     """
     if not (target > 0 and math.isfinite(target)):
         raise UsageError(f"--target {target:g}: expected percentage points above 0")
-    if (run / "run.json").exists():
+    if is_present(run / "run.json"):
         found = outlook(run, read(run), target)
         _write(found) if json else _show(found)
         return
-    if not (run / "plan.jsonl").exists():
+    if not is_present(run / "plan.jsonl"):
         raise UsageError(f"{run} is neither a run's directory nor a profile's: it has no run.json and no plan.jsonl")
     plan = read_plan(run)
     contenders = contenders_of(run, plan)

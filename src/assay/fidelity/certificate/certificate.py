@@ -25,7 +25,7 @@ from assay.benchmark.code import code_of, score_code
 from assay.collect.run import tasks_of, versions
 from assay.digest import digest, prompts_digest, tasks_digest
 from assay.errors import UsageError
-from assay.fidelity.certificate.facts import contradictions, started_in
+from assay.fidelity.certificate.facts import compare_files, started_in
 from assay.fidelity.certificate.files import FileRecord, check_evidence, ends_a_line, evidence_of, evidence_paths
 from assay.fidelity.certificate.registry import Register, register
 from assay.fidelity.certificate.schema import Certificate, CertifiedBenchmark, CertifiedModel, CertifiedParity
@@ -53,7 +53,7 @@ async def certify(folder: Path, *, benchmark: Benchmark | None = None, signed_by
         raise UsageError(f"{folder / torn[0]} ends within a line: give the same `assay profile` again to go on first")
     before = evidence_of(folder)
     described = describe(benchmark, plan)
-    if wrong := contradictions(folder, plan, described, started_in(folder)):
+    if wrong := compare_files(folder, plan, described, started_in(folder), benchmark=benchmark).wrong:
         raise UsageError(f"{folder} holds files that are not of one profile:\n  " + "\n  ".join(wrong))
     known = await known_gates(folder, plan, benchmark, again=True)
     evidence = gather(folder, plan, contenders_of(folder, plan, cached=False), benchmark)

@@ -8,38 +8,64 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
-from assay.collect.plan import seed_of
-from assay.config import ModelConfig
+from assay.benchmark import Benchmark
+from assay.config import Member, ModelConfig, Suite, load_suite, suites
 from assay.digest import digest, prompts_digest
-from assay.fidelity.certificate.files import is_there
+from assay.fidelity.certificate.files import file_record, is_there
+from assay.fidelity.certificate.rollouts import look_through
 from assay.fidelity.certificate.schema import CertifiedBenchmark
+from assay.fidelity.rescore.retrace import has_no_state
 from assay.fidelity.schema.profile import Plan
-from assay.store import REGISTRY, RunRecord, Started, read_lines, read_record, read_registry, read_rollouts, read_tasks
+from assay.model.builtin.local import SHIPPED, WEIGHTS
+from assay.store import REGISTRY, RunRecord, Started, read_lines, read_record, read_registry, read_tasks
 
 Fact = tuple[str, Any, Sequence[Any]]
 """What it is, what one file says, and what another file lets it be."""
 
 
-def contradictions(
-    folder: Path, plan: Plan, described: CertifiedBenchmark, started: Sequence[Started] = ()
-) -> list[str]:
-    """Returns what two files of a profile say differently, a line each.
+class Comparison(Struct, frozen=True):
+    """What comparing the files of a profile came to."""
 
-    `started` are the registry's lines that count. Raises InputError for a damaged file.
+    wrong: list[str]
+    """What two files say differently, a line each."""
+    doubts: list[str]
+    """What may be so or not, a line each: no file of the profile decides it."""
+
+
+def compare_files(
+    folder: Path,
+    plan: Plan,
+    described: CertifiedBenchmark,
+    started: Sequence[Started] = (),
+    *,
+    benchmark: Benchmark | None = None,
+) -> Comparison:
+    """Returns what of a profile's files does not agree.
+
+    `started` are the registry's lines that count. `benchmark` is the one that was measured, if it is known here.
+    Raises InputError for a damaged file.
     """
     plans = list(read_lines(folder / "plan.jsonl", Plan))
+    stateless = benchmark is not None and has_no_state(benchmark.environment)
     wrong = _different(_of_benchmark(plan, described), "the certificate", "plan.jsonl")
+    doubts = list(_of_suite(plan.suite))
     ids: dict[str, str] = {}
     for run in runs_of(folder, plan):
         record, place = read_record(run), f"runs/{run.name}/run.json"
         wrong += _different(_of_run(run, record, plan, plans, described), place, "the profile")
         wrong += _different(_of_registry(run.name, record, started), place, REGISTRY)
-        wrong += _of_rollouts(run, record, plan, plans)
+        seen = look_through(run, record, plan, plans, stateless=stateless)
+        wrong += seen.wrong
+        doubts += _of_weights(plan.suite.models[run.name], record)
+        if seen.models:
+            asked = shown(plan.suite.models[run.name].id)
+            doubts.append(f"{run.name}: asked for {asked}, and answers are by {', '.join(map(shown, seen.models[:3]))}")
         if record.id in ids:
             wrong.append(f"{place}: the id of runs/{ids[record.id]}")
         ids[record.id] = run.name
-    return wrong
+    return Comparison(wrong, doubts)
 
 
 def runs_of(folder: Path, plan: Plan) -> list[Path]:
@@ -58,6 +84,30 @@ def shown(value: Any) -> str:
     """Returns a value as a message shows it."""
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _of_suite(suite: Suite) -> Iterator[str]:
+    """Yields what of a suite is otherwise in the one of that name that Assay ships: `--set` may have changed it."""
+    if suite.name not in suites():
+        return
+    shipped = load_suite(suite.name)
+    for name, member in suite.models.items():
+        known = shipped.models.get(name)
+        for what in ("role", "kind", "tier", "published"):
+            if known is None or getattr(member, what) != getattr(known, what):
+                expected = f"{shown(getattr(known, what))}" if known else "no such model"
+                yield f"{name}: {what} {shown(getattr(member, what))}, and {expected} in the suite {suite.name}"
+                break
+    if suite.order != shipped.order:
+        yield f"the order of models is not that of the suite {suite.name}"
+
+
+def _of_weights(member: Member, record: RunRecord) -> Iterator[str]:
+    """Yields that an embedded model had other weights than the one that Assay ships now."""
+    if member.dialect != "local" or member.id not in SHIPPED:
+        return
+    if record.identity.get("weights") != file_record(WEIGHTS / member.id / "model.safetensors").sha256:
+        yield f"{record.model}: its weights are not those that Assay ships as {member.id}"
 
 
 def _of_benchmark(plan: Plan, described: CertifiedBenchmark) -> Iterator[Fact]:
@@ -123,24 +173,6 @@ def _of_registry(name: str, record: RunRecord, started: Sequence[Started]) -> It
             yield "rescored: model", record.model, [line.model]
             yield "rescored: identity", digest(record.identity), [line.identity]
             yield "rescored: seed", record.seed, [line.seed]
-
-
-def _of_rollouts(run: Path, record: RunRecord, plan: Plan, plans: Sequence[Plan]) -> Iterator[str]:
-    """Each kind of contradiction once, with the first rollout that shows it."""
-    most = None if any(line.until_stable for line in plans) else max(line.repeats for line in plans)
-    member, wrong = plan.suite.models[run.name], dict[str, str]()
-    others = {other.id for other in plan.suite.models.values() if other.id and not member.id.endswith(other.id)}
-    if member.dialect == "replay":
-        others.clear()  # what it replays may be another model's
-    for made in read_rollouts(run):
-        at = f"runs/{run.name}, {made.task}, repeat {made.repeat}"
-        if made.seed != (expected := seed_of(record.seed, made.task, made.repeat)):
-            wrong.setdefault("seed", f"{at}: seed {made.seed}, and {expected} from the run's seed, task and repeat")
-        if most is not None and made.repeat >= most:
-            wrong.setdefault("repeat", f"{at}: a repeat that plan.jsonl, which has {most}, never asked for")
-        if strangers := {turn.response.model for turn in made.turns} & others:
-            wrong.setdefault("model", f"{at}: answered by {shown(strangers.pop())}, another model of the suite")
-    yield from wrong.values()
 
 
 def _different(facts: Iterator[Fact], here: str, elsewhere: str) -> list[str]:

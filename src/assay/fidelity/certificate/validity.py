@@ -34,7 +34,7 @@ from assay.fidelity.certificate.certificate import (
     rendered,
     what_is_missing,
 )
-from assay.fidelity.certificate.facts import contradictions, runs_of, shown, started_in
+from assay.fidelity.certificate.facts import compare_files, runs_of, shown, started_in
 from assay.fidelity.certificate.files import (
     EVIDENCE,
     GROWING,
@@ -252,8 +252,15 @@ def _registry(folder: Path, certificate: Certificate) -> Looked:
         return Looked("registry", "forged", f"{error}.")
     if (now.lines, now.sha256) != (then.lines, then.sha256):
         return Looked("registry", "forged", f"started.jsonl no longer holds the {then.lines} certified lines.")
+    if now.broken:
+        what = f"started.jsonl, line {now.broken[0]}: the line before it was taken out or changed"
+        return Looked("registry", "forged", f"{what}.")
     if _without_fates(now) != _without_fates(then):
         return _flawed("registry", certificate, "The certificate names other runs than started.jsonl.")
+    if now.unregistered:
+        where = "has no line for" if now.lines else "was not beside the profile when it was certified, with"
+        reason = f"started.jsonl {where} the run of {_some(now.unregistered)}; others may have been thrown away unseen."
+        return Looked("registry", "not looked at", reason)
     fates = [(was.fate, run.fate) for was, run in zip(then.runs, now.runs, strict=True)]
     moved = [f"a run that was {was} is {fate} now" for was, fate in fates if was != fate]
     lost = sum(fate == "thrown away" for fate, _ in fates)
@@ -303,11 +310,12 @@ async def _numbers(
     """
     try:
         plan, started = read_plan(place), started_in(folder, certificate.registry.lines)
-        if wrong := contradictions(place, plan, certificate.benchmark, started):
-            return [Looked("numbers", "forged", f"{_some(wrong)}.")], {}
         now = describe(benchmark, plan) if benchmark else None
-        changed = changes(certificate.benchmark, now, place, benchmark, plan) if now and benchmark else []
         same = benchmark if now == certificate.benchmark else None
+        compared = compare_files(place, plan, certificate.benchmark, started, benchmark=same)
+        if compared.wrong:
+            return [Looked("numbers", "forged", f"{_some(compared.wrong)}.")], {}
+        changed = changes(certificate.benchmark, now, place, benchmark, plan) if now and benchmark else []
         if same and (flaws := await parity_flaws(place, same)):
             return [_flawed("numbers", certificate, f"{_some(flaws)}.")], {}
         evidence = gather(place, plan, contenders_of(place, plan, cached=False), same)
@@ -318,7 +326,9 @@ async def _numbers(
     derived = derived_files(evidence, profile)
     if same is None or same.roles:
         del derived["profile.json"]  # some of its gates were not computed
-    return [*_numbers_and_benchmark(certificate, found, same, now, changed, unknown)], derived
+    doubts = [Looked("models", "not looked at", f"Not decided by any file: {_some(compared.doubts)}.")]
+    looked = _numbers_and_benchmark(certificate, found, same, now, changed, unknown)
+    return [*(doubts if compared.doubts else ()), *looked], derived
 
 
 def _numbers_and_benchmark(

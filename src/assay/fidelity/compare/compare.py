@@ -31,6 +31,7 @@ from assay.fidelity.results.results import Results, read
 from assay.fidelity.results.summary import summarise
 from assay.fidelity.review.readings import reading
 from assay.fidelity.schema.profile import Reading
+from assay.input import is_present
 from assay.stats.compare import holm
 from assay.stats.paired import difference, growth, move_test
 from assay.store import RunRecord, read_record, read_rollouts, read_tasks
@@ -134,7 +135,7 @@ def _named(baseline: Path, candidates: Sequence[Path]) -> tuple[Named, list[str]
     folders = [baseline, *candidates]
     if len({folder.resolve() for folder in folders}) < max(2, len(folders)):
         raise UsageError("nothing to compare: give a baseline and at least one candidate, each another directory")
-    are_runs = [(folder / "run.json").exists() for folder in folders]
+    are_runs = [is_present(folder / "run.json") for folder in folders]
     if any(are_runs) and not all(are_runs):
         others = ", ".join(str(folder) for folder, is_run in zip(folders, are_runs, strict=True) if not is_run)
         raise UsageError(f"no run directory: {others}; compare runs with runs, or profiles with profiles")

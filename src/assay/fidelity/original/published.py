@@ -37,6 +37,7 @@ from assay.errors import InputError
 from assay.fidelity.original.reference import OriginalResults, is_replay
 from assay.fidelity.results.results import Results
 from assay.fidelity.schema.evidence import Reproduced, ReproductionResult
+from assay.input import is_present
 from assay.stats.published import Reproduction, producible, reproduction
 from assay.store import RunRecord
 
@@ -106,7 +107,7 @@ def published_scores(benchmark: Benchmark) -> Published | None:
 def published_toml(benchmark: Benchmark) -> Path | None:
     """Returns the benchmark's published.toml; None where it has none."""
     path = benchmark.folder and benchmark.folder / "published.toml"
-    return path if path and path.exists() else None
+    return path if path and is_present(path) else None
 
 
 def read(path: Path) -> Published:

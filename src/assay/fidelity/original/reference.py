@@ -35,7 +35,7 @@ from assay.config import ModelConfig
 from assay.errors import InputError, UnknownName, UsageError
 from assay.fidelity.results.results import Results, text_digest
 from assay.fidelity.schema.evidence import OriginalSource, Parity
-from assay.input import BROKEN, open_input, read_input
+from assay.input import BROKEN, is_present, open_input, read_input
 from assay.model.builtin.scripted import answer
 from assay.types import Item, Message, Response, Task
 
@@ -129,7 +129,7 @@ def read_stored(folder: Path) -> OriginalResults | None:
     Raises InputError where reference.jsonl is not what its parity.json speaks of.
     """
     path, beside = folder / "reference.jsonl", folder / "parity.json"
-    if not (path.exists() and beside.exists()):
+    if not (is_present(path) and is_present(beside)):
         return None
     record = read_parity(beside).reference
     decoder = msgspec.json.Decoder(Row)

@@ -22,7 +22,7 @@ from assay.fidelity.results.contender import Contender, measured_models
 from assay.fidelity.review.marks import Key, contents_of, read_remarks
 from assay.fidelity.schema.evidence import Parity, Remark
 from assay.fidelity.schema.profile import BenchmarkRecord, Plan, Profile
-from assay.input import BROKEN, read_input
+from assay.input import BROKEN, is_present, read_input
 from assay.store import RunRecord, read_lines, read_record
 from assay.types import Task
 
@@ -61,7 +61,7 @@ def gather(folder: Path, plan: Plan, contenders: Sequence[Contender], benchmark:
         contents={one.name: contents_of(runs[one.name], one.name, said) for one in chosen},
         records={name: read_record(run) for name, run in runs.items()},
         parities={
-            name: read_parity(run / "parity.json") for name, run in runs.items() if (run / "parity.json").exists()
+            name: read_parity(run / "parity.json") for name, run in runs.items() if is_present(run / "parity.json")
         },
         references={name: kept for name, run in runs.items() if (kept := read_stored(run))},
         digests=digests_of(benchmark) if benchmark else ("", ""),
@@ -73,7 +73,7 @@ def gather(folder: Path, plan: Plan, contenders: Sequence[Contender], benchmark:
 def read_plan(folder: Path) -> Plan:
     """What was asked for last. Raises UsageError where the folder holds no profile, and InputError for damage."""
     path = folder / "plan.jsonl"
-    if not path.exists():
+    if not is_present(path):
         raise UsageError(
             f"{folder} is not a profile's folder: it has no plan.jsonl; expected what `assay profile` made"
         )
@@ -127,7 +127,7 @@ def contenders_of(folder: Path, plan: Plan, *, cached: bool = True) -> list[Cont
 
     `cached` says whether what earlier commands derived from the rollouts is trusted, and kept for later ones.
     """
-    names = [name for name in plan.suite.models if (folder / "runs" / name / "run.json").exists()]
+    names = [name for name in plan.suite.models if is_present(folder / "runs" / name / "run.json")]
     return [read_contender(folder, plan.suite, name, plan.repeats, cached=cached) for name in names]
 
 

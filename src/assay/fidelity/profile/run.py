@@ -28,6 +28,7 @@ from assay.fidelity.profile.evidence import (
 from assay.fidelity.results.contender import Contender, of_role, strongest
 from assay.fidelity.results.repeats import next_step
 from assay.fidelity.schema.profile import Gate, Plan, Profile
+from assay.input import is_present
 from assay.model import secret
 from assay.store import REGISTRY, append_line, read_lines
 from assay.types import Task
@@ -129,9 +130,9 @@ def _begin(asked: ProfilePlan, tasks: list[Task]) -> Plan:
         started=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     path = folder / "plan.jsonl"
-    if path.exists() and (changed := changes(read_plan(folder).benchmark, plan.benchmark)):
+    if is_present(path) and (changed := changes(read_plan(folder).benchmark, plan.benchmark)):
         raise changed_benchmark(folder, plan.benchmark, changed)
-    earlier = list(read_lines(path, Plan)) if path.exists() else []
+    earlier = list(read_lines(path, Plan)) if is_present(path) else []
     if not earlier or structs.replace(plan, started=earlier[-1].started) != earlier[-1]:
         append_line(path, plan)
     return structs.replace(plan, started=earlier[0].started) if earlier else plan

@@ -33,7 +33,7 @@ from assay.fidelity.rescore.retrace import Nobody, as_run, carried
 from assay.fidelity.rescore.retracers import Found, Retracer, Work, elsewhere, here
 from assay.fidelity.results.results import read
 from assay.fidelity.results.summary import write
-from assay.input import open_input
+from assay.input import is_present, open_input
 from assay.model import identity_of
 from assay.stats.estimates import estimate
 from assay.store import (
@@ -256,12 +256,12 @@ def _beside(run: Path, record: RunRecord) -> Path:
 
 def _registry(run: Path) -> Path | None:
     """The nearest registry above a run."""
-    return next((path for above in run.resolve().parents[:2] if (path := above / REGISTRY).exists()), None)
+    return next((path for above in run.resolve().parents[:2] if is_present(path := above / REGISTRY)), None)
 
 
 def _check(folder: Path, run: Path) -> None:
     """Raises where the folder holds anything but these rollouts rescored, or the run has others by now."""
-    if not (folder / "run.json").exists():
+    if not is_present(folder / "run.json"):
         return
     there = read_record(folder).rescored
     if there is None:

@@ -14,7 +14,7 @@ from assay.fidelity.profile import read_plan, source_seen_from
 from assay.fidelity.profile.evidence import record_of
 from assay.fidelity.rescore.rescore import RescorePlan, Rescoring, rescore
 from assay.fidelity.schema.profile import Plan
-from assay.input import read_input
+from assay.input import is_present, read_input
 from assay.store import REGISTRY, read_lines, write_bytes, write_lines
 
 
@@ -71,7 +71,7 @@ async def rescore_profile(
 def _begin_profile(profile: Path, folder: Path, plans: Sequence[Plan]) -> None:
     """The plan is written last: where it is, the rest is there too, and later marks are not written over."""
     path = folder / "plan.jsonl"
-    if not path.exists():
+    if not is_present(path):
         folder.mkdir(parents=True, exist_ok=True)
         _take_along(profile, folder, "marks.jsonl")
         write_lines(path, plans)
@@ -80,5 +80,5 @@ def _begin_profile(profile: Path, folder: Path, plans: Sequence[Plan]) -> None:
 
 
 def _take_along(old: Path, new: Path, name: str) -> None:
-    if (old / name).exists() and not (new / name).exists():
+    if is_present(old / name) and not is_present(new / name):
         write_bytes(new / name, read_input(old / name))  # whole or not at all: it is taken once

@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType, structs
 from assay.digest import digest
 from assay.errors import InputError, UsageError
 from assay.fidelity.schema.evidence import Explanation, Mark, Remark
-from assay.input import BROKEN, read_input
+from assay.input import BROKEN, is_present, read_input
 from assay.store import append_line, read_lines, read_row_lines
 from assay.types import Failure, FunctionCall, Item, Message, Reasoning, Rollout, Score
 
@@ -51,7 +51,7 @@ def _words_of(item: Item) -> list[str]:
 def read_remarks(folder: Path) -> list[Remark]:
     """Returns all remarks on a profile, in order. Raises InputError."""
     path = folder / "marks.jsonl"
-    if not path.exists():
+    if not is_present(path):
         return []
     remarks: Iterator[Remark] = read_lines(path, Remark)  # pyright: ignore[reportArgumentType, reportUnknownVariableType]
     return list(remarks)

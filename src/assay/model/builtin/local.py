@@ -15,6 +15,7 @@ from assay.model.dialects.settings import settings
 from assay.types import Item, Message, Request, Response, TokenIds, Usage
 
 WEIGHTS = Path(__file__).parent / "weights"
+SHIPPED = tuple(path.parent.name for path in sorted(WEIGHTS.glob("*/config.json")))
 
 
 class Local:
@@ -25,9 +26,8 @@ class Local:
         if not (folder / "config.json").exists():
             folder = Path(config.id)
         if not (folder / "config.json").exists():
-            shipped = {path.parent.name: path for path in sorted(WEIGHTS.glob("*/config.json"))}
             raise UnknownName(
-                "local weights", config.id, shipped, "; or a folder with config.json and model.safetensors"
+                "local weights", config.id, SHIPPED, "; or a folder with config.json and model.safetensors"
             )
         self._config = config
         self._weights = hashlib.sha256(read_input(folder / "model.safetensors")).hexdigest()
