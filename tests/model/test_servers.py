@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -110,6 +111,44 @@ def test_base_models_end_by_the_same_reasons(finish: str, dialect: str):
             ask(body, request=request, dialect=dialect)
     else:
         assert ask(body, request=request, dialect=dialect).status == "incomplete"
+
+
+ERROR = {"message": "the provider died", "code": 502}
+
+
+@pytest.mark.parametrize("text", ["", "half an ans"])
+@pytest.mark.parametrize(
+    ("dialect", "body"),
+    [
+        ("chat", lambda text: choice(message={"content": text}, finish_reason="stop", native_finish_reason="error")),
+        ("chat", lambda text: choice(message={"content": text, "error": ERROR}, finish_reason="stop")),
+        ("chat", lambda text: choice(message={"content": text}, finish_reason="stop", error=ERROR)),
+        ("chat", lambda text: whole({"message": {"content": text}, "finish_reason": "stop"}, status="failed")),
+        ("chat", lambda text: whole({"message": {"content": text}, "finish_reason": "stop"}, error=ERROR)),
+        ("chat", lambda text: ended({"delta": {"content": text}, "native_finish_reason": "error"})),
+        ("chat", lambda text: ended({"delta": {"content": text, "error": ERROR}})),
+        ("chat", lambda text: ended({"delta": {"content": text}}, status="failed")),
+        ("completions", lambda text: choice(text=text, finish_reason="stop", native_finish_reason="error")),
+        ("completions", lambda text: choice(text=text, finish_reason="stop", error=ERROR)),
+        ("completions", lambda text: ended({"text": text, "native_finish_reason": "error"})),
+    ],
+)
+def test_an_error_beside_an_answer_is_a_failure_that_is_tried_again(
+    dialect: str, body: Callable[[str], bytes], text: str
+):
+    request = Request(input=[QUESTION], sampling=Sampling(max_output_tokens=99))
+    with pytest.raises(ModelError) as caught:
+        ask(body(text), request=request, dialect=dialect)
+    assert caught.value.retryable
+
+
+def whole(piece: dict[str, Any], **fields: Any) -> bytes:
+    return json.dumps({"choices": [{"index": 0, **piece}], **fields}).encode()
+
+
+def ended(piece: dict[str, Any], **fields: Any) -> bytes:
+    """A stream of one chunk, which ends with `stop`."""
+    return stream({"choices": [{"index": 0, **piece, "finish_reason": "stop"}], **fields})
 
 
 def choice(**fields: Any) -> bytes:

@@ -9,11 +9,11 @@ from assay.config import ModelConfig
 from assay.errors import ModelError
 from assay.model.dialects import sse, thinking
 from assay.model.dialects.chat.client import messages
-from assay.model.dialects.chat.wire import Choice, Completion, read_tokens, read_usage
+from assay.model.dialects.chat.wire import Choice, Completion, check, read_tokens, read_usage
 from assay.model.dialects.ends import incomplete_reason
 from assay.model.dialects.settings import settings, without
 from assay.model.dialects.template import ChatTemplate
-from assay.model.http import Endpoint, error_of
+from assay.model.http import Endpoint
 from assay.types import (
     FunctionCall,
     FunctionCallOutput,
@@ -77,10 +77,7 @@ class Completions:
         # Asked again without a cap it would be cut at the API's 16 tokens, so a request that doesn't fit is not.
         content = await self._endpoint.ask("/completions", body, cap="max_tokens", needed=True)
         wire = self._endpoint.decode(self._decoder, content)
-        if error := wire.error or (wire.choices and wire.choices[0].error):
-            raise error_of(error)
-        if not wire.choices:
-            raise ModelError("bad_response", "the completion has no choices", retryable=True)
+        check(wire, wire.choices)
         return self._response(wire, wire.choices[0], prompt)
 
     def _prompt(self, request: Request) -> str:
@@ -96,7 +93,7 @@ class Completions:
             raise ModelError("bad_request", str(error), retryable=False) from None
 
     def _response(self, wire: "_WireCompletion", choice: "_Choice", prompt: str) -> Response:
-        reason = incomplete_reason(choice.finish_reason, answered=bool(choice.text.strip()))
+        reason = incomplete_reason(choice.end, answered=bool(choice.text.strip()))
         return Response(
             output=self._items(choice.text, prompt, complete=reason is None),
             status="completed" if reason is None else "incomplete",
@@ -157,7 +154,14 @@ def assemble(stream: bytes) -> bytes:
         for piece in sse.each(chunk.get("choices")):
             sse.check(piece)
             choice["finish_reason"] = piece.get("finish_reason") or choice["finish_reason"]
-            sse.add(choice, {name: piece[name] for name in ("text", "logprobs", "token_ids") if piece.get(name)})
+            sse.add(
+                choice,
+                {
+                    name: piece[name]
+                    for name in ("text", "logprobs", "token_ids", "native_finish_reason")
+                    if piece.get(name)
+                },
+            )
             if piece.get("prompt_token_ids"):
                 choice["prompt_token_ids"] = piece["prompt_token_ids"]
     if choice["finish_reason"] is None:

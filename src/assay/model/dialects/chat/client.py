@@ -15,6 +15,7 @@ from assay.model.dialects.chat.stream import assemble
 from assay.model.dialects.chat.wire import (
     Choice,
     Completion,
+    check,
     read_tokens,
     read_usage,
     reasoning_details,
@@ -24,7 +25,7 @@ from assay.model.dialects.chat.wire import (
 from assay.model.dialects.ends import INCOMPLETE, end_of, incomplete_reason
 from assay.model.dialects.reported import reported
 from assay.model.dialects.settings import settings, without
-from assay.model.http import Endpoint, ReportedAnswer, error_of
+from assay.model.http import Endpoint, ReportedAnswer
 from assay.types import (
     Content,
     Format,
@@ -86,13 +87,9 @@ class Chat:
         try:
             content = await self._endpoint.ask("/chat/completions", body, cap=config.max_tokens_field)
             wire = self._endpoint.decode(self._decoder, content)
-            if error := wire.error or (wire.choices and wire.choices[0].error):
-                # Beside what looks like an answer, it says that there is none, or that it broke off.
-                raise error_of(error)
+            check(wire, wire.choices)
         except ReportedAnswer as answer:
             return reported(answer, request)
-        if not wire.choices:
-            raise ModelError("bad_response", "the completion has no choices", retryable=True)
         return self._response(wire, wire.choices[0], request)
 
     def _reasoning_field(self) -> str | None:
@@ -105,7 +102,7 @@ class Chat:
 
     def _response(self, wire: "_WireCompletion", choice: "_Choice", request: Request) -> Response:
         reply = choice.message or _Reply()
-        end = end_of(choice.finish_reason)
+        end = end_of(choice.end)
         complete = end not in INCOMPLETE
         called = [*(reply.tool_calls or []), *([_ToolCall(reply.function_call)] if reply.function_call else [])]
         calls = _calls(called, request.input)
@@ -132,7 +129,7 @@ class Chat:
                 isinstance(item, Message) and item.text.strip() for item in output
             )
             # A choice without a message ends for one of the reasons that explain it, or not at all.
-            reason = None if choice.message is None and end == "complete" else choice.finish_reason
+            reason = None if choice.message is None and end == "complete" else choice.end
             incomplete_reason(reason, answered=answered)
         output = [*_declined(output, reply.refusal), *calls] if reply.refusal else [*output, *calls]
         return Response(
@@ -177,6 +174,7 @@ class _Part(Struct):
 class _Reply(Struct):
     content: str | list[_Part] | None = None
     refusal: str | None = None
+    error: Any = None
     reasoning_content: str | None = None
     reasoning: str | None = None
     reasoning_details: list[Any] | None = None
@@ -189,6 +187,10 @@ class _Reply(Struct):
 class _Choice(Choice):
     message: _Reply | None = None
     """None where a filter let nothing through."""
+
+    @property
+    def fault(self) -> Any:
+        return self.error or (self.message and self.message.error)
 
 
 class _WireCompletion(Completion):

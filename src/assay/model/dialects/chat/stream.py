@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from assay.model.dialects import sse
+from assay.model.dialects.chat.wire import BESIDE_TEXT
 
 
 def assemble(stream: bytes) -> bytes:
@@ -31,7 +32,10 @@ def assemble(stream: bytes) -> bytes:
             if isinstance(delta.get("content"), list) or isinstance(message.get("content"), list):
                 message["content"] = _added(message.get("content"), delta.pop("content", None))
             sse.add(message, delta)
-            sse.add(choice, {name: piece[name] for name in ("logprobs", "token_ids") if piece.get(name)})
+            sse.add(
+                choice,
+                {name: piece[name] for name in BESIDE_TEXT if piece.get(name)},
+            )
     if choice["finish_reason"] is None:
         raise sse.cut()
     if calls:

@@ -1,10 +1,14 @@
 """What both directions of Chat Completions share: finish reasons, usage, reasoning, calls, and tokens."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
+from assay.errors import ModelError
+from assay.model.dialects.ends import end_of
+from assay.model.http import error_of
 from assay.types import (
     FunctionCall,
     Reasoning,
@@ -13,6 +17,11 @@ from assay.types import (
     TokenIds,
     Usage,
 )
+
+BESIDE_TEXT = ("logprobs", "token_ids", "native_finish_reason")
+"""What the choices of a stream have beside their text and their end."""
+FAILED = ("failed", "error", "cancelled")
+"""What a body's status says of one that holds no answer."""
 
 
 def finish_reason(response: Response) -> str:
@@ -75,11 +84,23 @@ class Choice(Struct, kw_only=True):
     """What a choice has beside its text."""
 
     finish_reason: str | None = None
+    native_finish_reason: str | None = None
+    """OpenRouter's: the word of the provider behind it."""
     logprobs: _Logprobs | None = None
     token_ids: list[int] | None = None
     prompt_token_ids: list[int] | None = None
     error: Any = None
     """OpenRouter's, where the provider behind it broke off."""
+
+    @property
+    def fault(self) -> Any:
+        """The error object that it holds; None where it holds none."""
+        return self.error
+
+    @property
+    def end(self) -> str | None:
+        """The finish reason; the provider's own where that one says that it broke off."""
+        return self.native_finish_reason if end_of(self.native_finish_reason) == "broken" else self.finish_reason
 
 
 class Completion(Struct, kw_only=True):
@@ -89,7 +110,20 @@ class Completion(Struct, kw_only=True):
     model: str | None = None
     usage: WireUsage | None = None
     prompt_token_ids: list[int] | None = None
+    status: Any = None
+    """What some proxies say beside the answer; it is no answer where it is `failed` or the like."""
     error: Any = None
+
+
+def check(wire: Completion, choices: Sequence[Choice]) -> None:
+    """Raises ModelError where a completion says beside what looks like an answer that there is none."""
+    error = wire.error or (choices and choices[0].fault)
+    if not error and wire.status in FAILED:
+        error = {"message": f"status {wire.status}"}
+    if error:
+        raise error_of(error)
+    if not choices:
+        raise ModelError("bad_response", "the completion has no choices", retryable=True)
 
 
 def read_tokens(wire: Completion, choice: Choice) -> TokenIds | None:
