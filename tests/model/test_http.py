@@ -318,6 +318,7 @@ def chunk(text: str, finish: str | None = None) -> bytes:
 
 
 SPOKEN = chunk("it is sk-ca") + chunk("nary/123", "stop") + b"data: [DONE]\n\n"
+WITHIN = json.dumps({"sent": {"authorization": "sk-canary/123"}}).replace("canary/", r"c\u0061nary\/")
 REPEATED = {
     "without its scheme": http(b"sk-canary/123 is wrong", 401),
     "escaped": http(rb'{"error": {"message": "sk-canary\/123 is wrong"}}', 401),
@@ -332,6 +333,10 @@ REPEATED = {
     "in base64": http(base64.b64encode(b"sk-canary/123") + b" is wrong", 401),
     "in base64, with its scheme": http(base64.b64encode(b"Bearer sk-canary/123") + b" is wrong", 401),
     "in base64, with a user": http(base64.b64encode(b"user:sk-canary/123") + b" is wrong", 401),
+    "in JSON within JSON": http(json.dumps({"error": {"message": WITHIN}}).encode(), 401),
+    "in JSON within JSON, in an answer": http(answer_body("/chat/completions", f"sent {WITHIN}")),
+    "in JSON within JSON within JSON, in an answer": http(answer_body("/chat/completions", json.dumps(WITHIN))),
+    "in JSON within JSON, with a slash alone": http(answer_body("/chat/completions", r'{"a": "sk-canary\/123"}')),
     "in two events": http(SPOKEN, kind="text/event-stream"),
 }
 

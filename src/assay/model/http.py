@@ -246,7 +246,7 @@ class Endpoint:
         for key in self._secrets:
             if len(key) >= at_least and key in content:
                 content = content.replace(key, b"[key]")
-        if at_least == 1 or b"\\u" in content:
+        if at_least == 1 or b"\\u" in content or b"\\/" in content:
             for pattern in self._escaped:
                 content = pattern.sub(b"[key]", content)
         return content
@@ -318,8 +318,9 @@ def _spellings(part: str) -> Iterator[bytes]:
 
 
 def _escaped(part: str) -> "re.Pattern[bytes]":
-    """What finds a secret in any case, with any of its characters escaped as JSON or a URL does."""
-    characters = (rf"(?:\\?{re.escape(one)}|\\u{ord(one):04x}|%{ord(one):02x})" for one in part)
+    """What finds a secret in any case, with any of its characters escaped as a URL does, or JSON, or JSON in JSON."""
+    # JSON within JSON within JSON within JSON has 15 backslashes before one character.
+    characters = (rf"(?:\\{{0,15}}(?:{re.escape(one)}|u{ord(one):04x})|%{ord(one):02x})" for one in part)
     return re.compile("".join(characters).encode(), re.IGNORECASE)
 
 
