@@ -13,7 +13,9 @@ import pytest
 
 import assay
 from assay import Failure, Message, Request, Response, Score, Text, sync
+from assay.config import Member, Suite
 from assay.errors import ModelError, NothingScored, StoppedEarly
+from tests.endpoint import Endpoint, answering
 
 
 def on_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
@@ -181,3 +183,22 @@ async def test_a_benchmark_made_in_python_stays_in_this_process():
         await assay.run(made, model="nano-instruct", limit=2, processes=2)
     with pytest.raises(assay.UsageError, match="processes=1"):
         await assay.profile(made, models=["nano-instruct"], limit=2, processes=2)
+
+
+@on_a_loop
+async def test_answers_that_are_all_empty_are_warned_of():
+    with pytest.warns(UserWarning, match="Says: 10 of 10 answers are empty"):
+        await assay.run("arithmetic", model=Says(""), limit=5, repeats=2)
+    with pytest.warns(UserWarning, match="Says: 3 of 3 answers are empty"):
+        await assay.rollouts("arithmetic", model=Says(" "), tasks=["sums-easy-00", "sums-easy-01", "sums-easy-02"])
+    with pytest.warns(UserWarning, match="Says: 5 of 5 answers hold marks of thinking, such as </scratchpad>"):
+        await assay.run("arithmetic", model=Says("so</scratchpad>42"), limit=5, repeats=1)
+
+
+@on_a_loop
+async def test_a_profile_warns_of_empty_answers_by_model():
+    with Endpoint(answering("")) as endpoint:
+        member = Member(dialect="chat", id="m", base_url=endpoint.url, role="open", kind="instruct")
+        suite = Suite(name="mine", models={"hollow": member}, tiers="all")
+        with pytest.warns(UserWarning, match="hollow: 5 of 5 answers are empty"):
+            await assay.profile("arithmetic", suite=suite, limit=5, repeats=1)

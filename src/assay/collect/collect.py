@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -12,7 +12,7 @@ from assay.benchmark import Benchmark
 from assay.collect.deadline import Deadline, unstalled
 from assay.collect.plan import Planned
 from assay.collect.roll import roll, roll_recorded
-from assay.config import Prices
+from assay.config import FROM_TASKS, Prices
 from assay.errors import NothingScored
 from assay.model import BudgetReached, Model
 from assay.model.dialects import thinking
@@ -103,6 +103,19 @@ class Tally:
     def mostly_empty(self) -> bool:
         """Whether nearly all answers say nothing: the server may drop them, rather than the model."""
         return self.empty >= max(1, min(MANY_EMPTY, self.planned), NEARLY_ALL * self.scored)
+
+    def warnings(self, model: str) -> Iterator[str]:
+        """Yields what the answers of a model, by its name, show of its server that scores do not."""
+        if self.mostly_empty and model not in FROM_TASKS:
+            yield (
+                f"{self.empty:,} of {self.scored:,} answers are empty, though the server calls them complete. It may "
+                "lose what the model says, as a wrong reasoning parser does; see what `assay ping` says"
+            )
+        if self.marked:
+            yield (
+                f"{self.marked:,} of {self.scored:,} answers hold marks of thinking, such as {self.mark}; "
+                f"{thinking.REMEDY}"
+            )
 
 
 def _refuses(item: Item) -> bool:

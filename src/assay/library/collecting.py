@@ -1,5 +1,6 @@
 """`assay.run`, `assay.rollouts` and `assay.profile`: they make rollouts, in a folder or in memory."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -38,6 +39,11 @@ def _nothing(*_: object) -> None:
     return None
 
 
+def _warn(model: str, tally: Tally) -> None:
+    for line in tally.warnings(model):
+        warnings.warn(f"{model}: {line}", stacklevel=3)
+
+
 async def run(
     benchmark: str | Path | Benchmark,
     *,
@@ -72,7 +78,7 @@ async def run(
     the Run. `watch` is called once, with the tally that the run keeps up to date.
 
     Raises UsageError, DigestMismatch where `out` holds another run, and StoppedEarly where the run can't go on (its
-    `run` is what there is by then).
+    `run` is what there is by then). Warns where nearly all answers are empty or hold marks of thinking.
     """
     own, temporary = toml_of(config), TemporaryFolder() if out is None else None
     request: dict[str, Any] = {"repeats": repeats, "limit": limit, "concurrency": concurrency, "seed": seed}
@@ -92,11 +98,12 @@ async def run(
         **request,
     )
     try:
-        await distribute(asked, processes, watch=watch or _nothing)
+        tally = await distribute(asked, processes, watch=watch or _nothing)
     except StoppedEarly as error:
         if is_present(asked.folder / "run.json"):
             error.run = Run(asked.folder, _keep=temporary)
         raise
+    _warn(asked.request.name, tally)
     return Run(asked.folder, _keep=temporary)
 
 
@@ -152,6 +159,7 @@ async def rollouts(
     )
     async with open_run(asked) as ready:
         wanted = tasks_named(ready.tasks, tasks)
+        tally = Tally(planned=len(wanted) * repeats)
         planned = plan(wanted, repeats, seed=seed, scored=set(), attempts={}, shard=Shard())
         await collect(
             ready.benchmark,
@@ -159,11 +167,12 @@ async def rollouts(
             ready.model,
             planned,
             memory,
-            Tally(planned=len(wanted) * repeats),
+            tally,
             concurrency=concurrency,
             deadline_s=asked.request.server.deadline_s,
             early_stop=False,
         )
+    _warn(asked.request.name, tally)
     order = {task.id: at for at, task in enumerate(wanted)}
     return sorted(memory.rollouts, key=lambda rollout: (order[rollout.task], rollout.repeat))
 
@@ -217,6 +226,14 @@ async def profile(
         early_stop=early_stop,
     )
     check_workers(asked.run, processes)
-    made = await make_profile(asked, interruption=Interruption(), watch=watch or _nothing, tell=tell or _nothing)
+    tallies: list[tuple[str, Tally]] = []
+
+    def begin(name: str, tally: Tally) -> None:
+        tallies.append((name, tally))
+        (watch or _nothing)(name, tally)
+
+    made = await make_profile(asked, interruption=Interruption(), watch=begin, tell=tell or _nothing)
+    for name, tally in tallies:
+        _warn(name, tally)
     assert made is not None, "only an interruption ends a profile without a result"
     return Profile(asked.run.folder, made, _keep=temporary)

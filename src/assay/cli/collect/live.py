@@ -4,7 +4,7 @@ import asyncio
 import signal
 import threading
 import time
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Coroutine, Iterable
 from typing import Any, Self, TypeVar
 
 import uvloop
@@ -13,8 +13,6 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 from assay.collect.collect import Interruption, Tally
-from assay.config import FROM_TASKS
-from assay.model.dialects import thinking
 
 T = TypeVar("T")
 GRACE_S = 5.0
@@ -76,8 +74,8 @@ class Live:
         self._shown = None
         if not console.is_terminal:
             console.print(f"{name}: {figures(tally)}")
-        for line in warnings(name, tally):
-            console.print(f"{name}: {line}", markup=False)
+        for line in tally.warnings(name):
+            console.print(f"{name}: warning: {line}", markup=False)
 
     def _speak(self) -> None:
         """Say how far the run is, in a thread, so that no line waits for the event loop."""
@@ -119,20 +117,6 @@ def score(tally: Tally) -> str:
     for count, what in ((tally.failed, "failed"), (tally.retrying(), "retrying"), (empty, "empty")):
         words += f" · {count:,} {what}" if count else ""
     return words
-
-
-def warnings(name: str, tally: Tally) -> Iterator[str]:
-    """What the answers show of the model's server that scores do not."""
-    if tally.mostly_empty and name not in FROM_TASKS:
-        yield (
-            f"warning: {tally.empty:,} of {tally.scored:,} answers are empty, though the server calls them complete. "
-            "It may lose what the model says, as a wrong reasoning parser does; see what `assay ping` says"
-        )
-    if tally.marked:
-        yield (
-            f"warning: {tally.marked:,} of {tally.scored:,} answers hold marks of thinking, such as {tally.mark}; "
-            f"{thinking.REMEDY}"
-        )
 
 
 def figures(tally: Tally) -> str:
