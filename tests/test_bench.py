@@ -16,6 +16,7 @@ from bench.compare import BAND, between, changes, ratio
 from bench.figures import Figures, command, inside, p99_ms
 from bench.measurements import MEASUREMENTS
 from bench.results import Result, Round, keep, kept, newest
+from tests.commands import assay
 from tests.endpoint import Call, Endpoint, http
 
 ROOT = Path(__file__).parent.parent
@@ -211,10 +212,8 @@ def test_a_made_profile_is_one_that_assay_reads(tmp_path: Path):
     assert len({rollout.seed for rollout in rollouts}) > 890
     assert read_record(folder / "runs/closed").repeats == 3
     assert {path.name for path in folder.rglob("*") if path.is_file()} <= set(made.OWN)
-    done = subprocess.run(
-        [sys.executable, "-m", "assay.cli", "report", str(folder)], check=True, capture_output=True, text=True
-    )
-    assert "report.html" in done.stdout
+    code, out, err = assay("report", str(folder), cwd=tmp_path)
+    assert code == 0 and "report.html" in out, err
     profile = msgspec.json.decode((folder / "profile.json").read_bytes(), type=Profile)
     for name, skill in made.SKILLS.items():
         assert profile.models[name].score == pytest.approx(skill, abs=0.06)

@@ -180,14 +180,13 @@ def test_no_key_is_ever_written(tmp_path: Path):
     async def behave(call, writer):  # type: ignore[no-untyped-def]
         writer.write(http(call.headers["authorization"].encode(), 401))
 
-    environment = ENVIRONMENT | {"CANARY": "sk-canary-1234"}
     (tmp_path / "assay.toml").write_text('[models.m]\ndialect="chat"\nbase_url="http://x/v1"\napi_key_env="CANARY"\n')
     with Endpoint(behave) as endpoint:
-        command = [sys.executable, "-m", "assay.cli", "run", "arithmetic", "--model", "m", "--base-url", endpoint.url]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, timeout=60, check=False)
+        command = ["run", "arithmetic", "--model", "m", "--base-url", endpoint.url]
+        code, out, err = assay(*command, cwd=tmp_path, CANARY="sk-canary-1234")
     assert endpoint.calls[0].headers["authorization"] == "Bearer sk-canary-1234"
-    assert done.returncode == 4
-    written = done.stdout + done.stderr + b"".join(p.read_bytes() for p in tmp_path.rglob("*") if p.is_file())
+    assert code == 4
+    written = (out + err).encode() + b"".join(p.read_bytes() for p in tmp_path.rglob("*") if p.is_file())
     assert b"sk-canary" not in written
     assert b"CANARY" in written
 
@@ -212,9 +211,8 @@ def test_list_names_what_there_is_with_a_sentence(tmp_path: Path, what: str, nam
 
 def test_a_suite_that_ships_is_printed_byte_for_byte(tmp_path: Path):
     for name, path in suites().items():
-        command = [sys.executable, "-m", "assay.cli", "list", "suites", name]
-        done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, timeout=60, check=False)
-        assert (done.returncode, done.stdout) == (0, path.read_bytes()), done.stderr
+        code, out, err = assay("list", "suites", name, cwd=tmp_path)
+        assert (code, out.encode()) == (0, path.read_bytes()), err
     for arguments, words in [(("suites", "embeded"), "Did you mean embedded?"), (("models", "gold"), "takes no name")]:
         code, out, err = assay("list", *arguments, cwd=tmp_path)
         assert (code, out) == (2, "")

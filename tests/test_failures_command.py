@@ -11,7 +11,7 @@ from msgspec import structs
 from assay.fidelity.failures import Failures
 from assay.store import read_rollouts, write_lines
 from assay.types import Failure, Message, Rollout, Score, Text
-from tests.commands import ENVIRONMENT, assay
+from tests.commands import assay
 
 MODELS = ("policy", "nano-instruct")
 
@@ -69,9 +69,8 @@ def test_findings_failures_and_their_remedies_are_shown(damaged: Path):
     assert "assay review made" in out
 
 
-def test_it_fits_a_terminal_of_80_columns(damaged: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(ENVIRONMENT, "COLUMNS", "80")
-    code, out, _ = assay("failures", "made", cwd=damaged.parent)
+def test_it_fits_a_terminal_of_80_columns(damaged: Path):
+    code, out, _ = assay("failures", "made", cwd=damaged.parent, COLUMNS="80")
     assert code == 0
     assert max(map(len, out.splitlines())) <= 80
 

@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +12,7 @@ import pytest
 
 from assay.fidelity.results.repeats import Outlook, outlook
 from assay.fidelity.results.results import read
-from tests.commands import ENVIRONMENT, assay
+from tests.commands import assay
 from tests.endpoint import Call, Endpoint, answer_body, http
 
 NANO = ("--model", "nano-instruct")
@@ -70,10 +68,8 @@ def test_what_a_run_says_of_its_repeats(folder: Path):
 
 
 def test_the_table_fits_eighty_columns(folder: Path):
-    command = [sys.executable, "-m", "assay.cli", "repeats", str(folder)]
-    out = subprocess.run(
-        command, env=ENVIRONMENT | {"COLUMNS": "80"}, capture_output=True, text=True, check=True
-    ).stdout
+    code, out, err = assay("repeats", str(folder), cwd=folder.parent, COLUMNS="80")
+    assert code == 0, err
     assert max(map(len, out.splitlines())) <= 80
     assert out.startswith("arithmetic on nano-instruct: 240 tasks × 3 repeats\nThe SD of avg@3 is ")
     assert out.split("\n\n")[1].split()[:8] == ["k", "SD", "at", "most", "rollouts", "to", "add", "tokens"]

@@ -52,11 +52,7 @@ def profile(made: Path, tmp_path: Path) -> Path:
 
 
 def review(profile: Path, *arguments: str, lines: str = "") -> tuple[int, str, str]:
-    command = [sys.executable, "-m", "assay.cli", "review", str(profile), *arguments]
-    done = subprocess.run(
-        command, cwd=profile.parent, env=WIDE, input=lines, capture_output=True, text=True, timeout=60, check=False
-    )
-    return done.returncode, done.stdout, done.stderr
+    return assay("review", str(profile), *arguments, cwd=profile.parent, stdin=lines, COLUMNS="80")
 
 
 def marks(profile: Path) -> list[dict[str, Any]]:

@@ -3,8 +3,6 @@
 import ast
 import asyncio
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +11,7 @@ import pytest
 from assay.benchmark.verify import maths
 from assay.errors import VerifierError
 from assay.fidelity.certificate.files import EVIDENCE
-from tests.commands import assay
+from tests.commands import assay, start
 from tests.endpoint import Behave, Call, Endpoint, answering, http
 
 ROOT = Path(__file__).parent.parent
@@ -150,12 +148,7 @@ def test_a_model_chooses_no_path(tmp_path: Path):
 def test_listing_runs_no_code_of_the_folder(tmp_path: Path):
     """A benchmark's code is the user's to choose: none runs before it is named."""
     (tmp_path / "benchmark.py").write_text("open('pwned', 'w')")
-    done = subprocess.run(
-        [sys.executable, "-m", "assay.cli", "list", "benchmarks"],
-        cwd=tmp_path,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    process = start("list", "benchmarks", cwd=tmp_path)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
     assert not (tmp_path / "pwned").exists()

@@ -3,8 +3,6 @@
 import asyncio
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
@@ -13,7 +11,7 @@ import pytest
 from assay.fidelity.schema.profile import Profile, Summary
 from assay.store import read_rollouts
 from assay.types import Failure, Score
-from tests.commands import ENVIRONMENT, assay
+from tests.commands import assay
 from tests.endpoint import Behave, Call, Endpoint, answering, chat_body, http
 
 CANARY = "sk-canary-7f3a9"
@@ -132,17 +130,10 @@ def test_a_key_is_never_written_nor_printed(server: str, key: str, tmp_path: Pat
         text = SUITE.format(url=endpoint.url).replace("sampling =", f"attempts = 1\n{key}\nsampling =")
         (tmp_path / "suite.toml").write_text(text)
         command = ["profile", "arithmetic", "--suite", "suite.toml", "--limit", "3", "--repeats", "1", "--out", "p"]
-        done = subprocess.run(
-            [sys.executable, "-m", "assay.cli", *command],
-            cwd=tmp_path,
-            env={**ENVIRONMENT, "CANARY": CANARY},
-            capture_output=True,
-            timeout=100,
-            check=False,
-        )
+        code, out, err = assay(*command, cwd=tmp_path, CANARY=CANARY)
         assert any(CANARY in value for call in endpoint.calls for value in call.headers.values())
-    assert done.returncode in (0, 4)
-    assert CANARY.encode() not in done.stdout + done.stderr
+    assert code in (0, 4)
+    assert CANARY not in out + err
     files = [Path(folder, name) for folder, _, names in os.walk(tmp_path) for name in names]
     assert {"run.json", "rollouts.jsonl", "profile.json", "report.html"} <= {file.name for file in files}
     for file in files:

@@ -1,7 +1,6 @@
 """Agents of packages that are installed for real, by name in runs of the command and of the library."""
 
 import asyncio
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from assay.agent.catalog import agents, make_agent
 from assay.config import LOOP, AgentConfig, assay_toml, load_agent
 from assay.errors import DigestMismatch, UnknownName, UsageError
 from assay.store import read_record
+from tests import commands
 
 CODE = '''
 class Twice:
@@ -42,13 +42,12 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "site/agent_twice.py").write_text(CODE)
     (tmp_path / "assay.toml").write_text(TOML)
     monkeypatch.setattr(sys, "path", [str(tmp_path / "site"), *sys.path])
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "assay.cli", *arguments], capture_output=True, text=True, check=False)
+def command(*arguments: str) -> tuple[int, str, str]:
+    return commands.assay(*arguments, cwd=Path.cwd(), PYTHONPATH=str(Path("site").absolute()))
 
 
 def turns(folder: Path) -> set[int]:
@@ -64,8 +63,8 @@ def test_an_installed_agent_is_listed_with_a_sentence(site: Path):
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_a_run_is_driven_by_the_agent_that_the_command_names(site: Path, processes: str):
     line = ["run", "arithmetic", "--model", "gold", "--limit", "4", "--repeats", "1", "--processes", processes]
-    done = command(*line, "--agent", "thrice")
-    assert done.returncode == 0, done.stderr
+    code, _, err = command(*line, "--agent", "thrice")
+    assert code == 0, err
     folder = Path("runs/arithmetic-limit4/gold-thrice")
     assert turns(folder) == {3}
     assert read_record(folder).agent == AgentConfig(agent="twice", settings={"times": 3})
@@ -90,18 +89,18 @@ def test_a_record_without_an_agent_is_of_the_loop(site: Path):
 
 
 def test_an_agent_that_asks_no_model_needs_none(site: Path):
-    done = command("run", "arithmetic", "--agent", "nothing", "--limit", "3", "--repeats", "1")
-    assert done.returncode == 0, done.stderr
+    code, _, err = command("run", "arithmetic", "--agent", "nothing", "--limit", "3", "--repeats", "1")
+    assert code == 0, err
     run = assay.Run(Path("runs/arithmetic-limit3/none-nothing"))
     assert (run.score, run.failures, read_record(run.folder).server) == (0.0, 0, {"dialect": "none"})
-    refused = command("run", "arithmetic", "--limit", "3")
-    assert refused.returncode == 2 and "asks a model; say which one: --model NAME" in refused.stderr
+    code, _, err = command("run", "arithmetic", "--limit", "3")
+    assert code == 2 and "asks a model; say which one: --model NAME" in err
 
 
 def test_a_profile_is_made_with_the_agent_that_the_command_names(site: Path):
     line = ["profile", "arithmetic", "--models", "gold,null", "--limit", "3", "--repeats", "2", "--agent", "twice"]
-    done = command(*line, "--out", "made")
-    assert done.returncode == 0, done.stderr
+    code, _, err = command(*line, "--out", "made")
+    assert code == 0, err
     assert turns(Path("made/runs/gold")) == {2}
 
 

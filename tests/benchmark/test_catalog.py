@@ -1,4 +1,3 @@
-import os
 import subprocess
 import sys
 import zipfile
@@ -8,6 +7,7 @@ import pytest
 
 from assay.benchmark.catalog import load, names
 from assay.errors import UsageError
+from tests.commands import assay
 
 MINE = """
 from assay.benchmark import Benchmark, Environment
@@ -83,24 +83,19 @@ def wheel(folder: Path, module: str, text: str) -> Path:
     return path
 
 
-def installed(tmp_path: Path, module: str, *command: str) -> "subprocess.CompletedProcess[str]":
-    """What a command says where the package is installed."""
-    file = wheel(
-        tmp_path, module, MINE.replace("from .gold import GOLD", 'GOLD = "42"').replace('"mine"', '"their-quiz"')
-    )
-    target = tmp_path / "site"
+def install(folder: Path, module: str) -> Path:
+    """The folder in which pip has installed a package whose benchmark is in that module."""
+    text = MINE.replace("from .gold import GOLD", 'GOLD = "42"').replace('"mine"', '"their-quiz"')
+    file = wheel(folder, module, text)
+    target = folder / "site"
     pip = [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--no-deps", "--target", str(target), str(file)]
     subprocess.run(pip, check=True, capture_output=True, timeout=60)
-    paths = os.pathsep.join([str(target), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return subprocess.run(
-        [sys.executable, "-m", "assay.cli", *command],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": paths, "COLUMNS": "120"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return target
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return install(tmp_path_factory.mktemp("quiz"), "benchmark")
 
 
 @pytest.mark.parametrize(
@@ -112,12 +107,15 @@ def installed(tmp_path: Path, module: str, *command: str) -> "subprocess.Complet
     ],
     ids=lambda value: value[0],
 )
-def test_a_package_that_is_installed_brings_its_benchmarks_by_name(tmp_path: Path, command: list[str], words: str):
-    done = installed(tmp_path, "benchmark", *command)
-    assert (done.returncode, words in done.stdout) == (0, True), done.stdout + done.stderr
+def test_a_package_that_is_installed_brings_its_benchmarks_by_name(
+    site: Path, tmp_path: Path, command: list[str], words: str
+):
+    code, out, err = assay(*command, cwd=tmp_path, PYTHONPATH=str(site))
+    assert (code, words in out) == (0, True), out + err
 
 
 def test_a_package_whose_entry_point_leads_nowhere_is_told(tmp_path: Path):
-    done = installed(tmp_path, "elsewhere", "run", "their-quiz", "--model", "gold")
-    assert done.returncode == 2
-    assert "their-quiz (their_quiz.benchmark): ModuleNotFoundError" in done.stderr
+    site = install(tmp_path, "elsewhere")
+    code, _, err = assay("run", "their-quiz", "--model", "gold", cwd=tmp_path, PYTHONPATH=str(site))
+    assert code == 2
+    assert "their-quiz (their_quiz.benchmark): ModuleNotFoundError" in err

@@ -1,10 +1,5 @@
 """The code that decides a score: what belongs to it, and that two verifiers' scores are never joined."""
 
-import os
-import shutil
-import subprocess
-import sys
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,6 +9,7 @@ import assay
 from assay.benchmark.catalog import load
 from assay.benchmark.code import score_code
 from assay.digest import changed_files
+from tests.commands import copy_package, start
 
 BENCHMARK = """
 from assay.benchmark import Benchmark, Environment
@@ -142,13 +138,6 @@ def test_protocol_modules_are_not_in_it():
     assert not {name for name in names if name.startswith(("assay/types", "assay/errors", "assay/benchmark/__init__"))}
 
 
-def copied(tmp_path: Path) -> tuple[Path, dict[str, str]]:
-    """A copy of the package, and the environment of a process that imports it."""
-    package = tmp_path / "copy/assay"
-    shutil.copytree(Path(assay.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
-    return package, os.environ | {"PYTHONPATH": str(package.parent), "COLUMNS": "200"}
-
-
 def edit_grade(package: Path, folder: Path) -> str:
     with (folder / "rules/grade.py").open("a") as file:
         file.write("# another verifier\n")
@@ -167,30 +156,24 @@ def edit_checker(package: Path, folder: Path) -> str:
     return "assay/benchmark/verify/code/checker.py has changed"
 
 
-@pytest.mark.parametrize("edit", [edit_grade, edit_worker, edit_checker])
-def test_scores_of_two_verifiers_are_not_joined(folder: Path, tmp_path: Path, edit: Callable[[Path, Path], str]):
+def test_scores_of_two_verifiers_are_not_joined(folder: Path, tmp_path: Path):
     (folder / "rules/more.py").write_text("from assay.benchmark.verify import code, maths\n")
-    package, environment = copied(tmp_path)
+    package = copy_package(tmp_path / "copy")
 
-    def command(*arguments: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [sys.executable, "-m", "assay.cli", *arguments],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
-        )
+    def command(*arguments: str) -> tuple[int, str]:
+        process = start(*arguments, cwd=tmp_path, PYTHONPATH=str(package.parent), COLUMNS="200")
+        _, err = process.communicate(timeout=100)
+        return process.returncode, err
 
-    first = command("run", "./sums", "--model", "gold")
-    assert first.returncode == 0, first.stderr
-    file = edit(package, folder)
-    again = command("run", "./sums", "--model", "gold", "--repeats", "2")
-    assert again.returncode == 2
-    assert f"code: {file}" in again.stderr and "assay rescore" in again.stderr
-    rescored = command("rescore", "runs/sums/gold", "--benchmark", "./sums")
-    assert rescored.returncode == 0, rescored.stderr
+    code, err = command("run", "./sums", "--model", "gold")
+    assert code == 0, err
+    for edit in (edit_grade, edit_worker, edit_checker):
+        file = edit(package, folder)
+        code, err = command("run", "./sums", "--model", "gold", "--repeats", "2")
+        assert code == 2
+        assert file in err and "assay rescore" in err
+        code, err = command("rescore", "runs/sums/gold", "--benchmark", "./sums")
+        assert code == 0, err
 
 
 def test_a_benchmark_knows_where_it_came_from(folder: Path):

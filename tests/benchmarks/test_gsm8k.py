@@ -1,6 +1,5 @@
 import asyncio
-import subprocess
-import sys
+import os
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from assay.fidelity.original.reference import read_parity, read_stored
 from assay.fidelity.results.results import read
 from assay.store import read_record
 from assay.types import Message, Response, Text
+from tests import commands
 from tests.benchmarks.data import beside, prepare
 
 SOLVERS = {"6b_verification": 515, "175b_verification": 742}
@@ -33,10 +33,8 @@ def gsm8k(tmp_path_factory: pytest.TempPathFactory):
 
 
 def assay(*words: str, cwd: Path) -> tuple[int, str, str]:
-    """The command with this process' environment, in which the data is prepared."""
-    command = [sys.executable, "-m", "assay.cli", *words]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout, done.stderr
+    """The command where the data is prepared."""
+    return commands.assay(*words, cwd=cwd, ASSAY_DATA=os.environ["ASSAY_DATA"])
 
 
 def said(text: str) -> Response:

@@ -2,13 +2,10 @@
 
 import asyncio
 import json
-import os
 import random
 import re
 import shutil
 import stat
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +30,7 @@ from assay.report.certificate import badge, harbor, markdown, renderings
 from assay.store import read_record, read_rollouts
 from assay.types import Score
 from tests.commands import assay as command
+from tests.commands import copy_package, start
 
 SHIPPED = Path(assay.__file__).parent / "benchmarks"
 
@@ -425,20 +423,16 @@ def maths(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def verified_by_another_assay(folder: Path, place: Path, file: str, *options: object) -> dict[str, Any]:
+def verified_by_another_assay(folder: Path, place: Path, file: str, *options: str) -> dict[str, Any]:
     """What is looked at by an Assay whose file has a character more."""
-    package = place / "other" / "assay"
-    shutil.copytree(Path(assay.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    package = copy_package(place / "other")
     with (package / file).open("a") as opened:
         opened.write("#\n")
-    process = subprocess.run(
-        [sys.executable, "-m", "assay.cli", "verify", folder / "certificate.json", "--json", *options],
-        env=os.environ | {"PYTHONPATH": str(package.parent)},
-        capture_output=True,
-        check=False,
-    )
-    assert process.returncode == 5, process.stderr
-    return {one["what"]: one for one in json.loads(process.stdout)["looked"]}
+    arguments = ("verify", str(folder / "certificate.json"), "--json", *options)
+    process = start(*arguments, cwd=place, PYTHONPATH=str(package.parent))
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == 5, err
+    return {one["what"]: one for one in json.loads(out)["looked"]}
 
 
 def test_a_character_of_the_verifier_that_assay_brings_makes_it_expire(folder: Path, tmp_path: Path):

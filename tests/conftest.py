@@ -1,0 +1,10 @@
+"""What holds for all tests, and for the processes that they start."""
+
+import os
+import sys
+
+# Bytecode is kept: hundreds of processes are started, and compiling takes as long as all else in a short one.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Tests have the cores already, and only a process of one thread can be forked safely (tests/forking.py).
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
