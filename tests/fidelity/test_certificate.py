@@ -38,7 +38,7 @@ PROFILE = ("profile", "arithmetic", "--limit", "40", "--models", "policy,nano-in
 NAME = "arithmetic-policy-nano-instruct-limit40"
 DERIVED = ("report.html", "profile.json", "summary.json", "per_task.jsonl")
 """Their words may be otherwise and mean the same: what they say is compared, and the page is not looked at."""
-LEFT_OUT = "(reproduced and parity left out: it is the original)"
+OWN = "own benchmark: no original to compare with (claimed)"
 MARK = {
     "type": "mark",
     "model": "policy",
@@ -118,7 +118,7 @@ def test_what_was_certified_is_valid_and_verifying_writes_nothing(folder: Path):
 def test_the_command_says_valid_expired_or_forged_with_its_exit_code(folder: Path):
     path = str(folder / "certificate.json")
     code, out, err = command("verify", path, cwd=folder)
-    assert (code, out) == (0, f"valid: arithmetic 1, not verified, 3 of 7 gates pass {LEFT_OUT}\n"), err
+    assert (code, out) == (0, f"valid: arithmetic 1, not verified, 2 of 7 gates pass; {OWN}\n"), err
     assert "| parity | does not apply |" in (folder / "certificate.md").read_text()
     assert command("verify", path, "--strict", cwd=folder)[0] == 5
     with (folder / "marks.jsonl").open("a") as file:
@@ -652,7 +652,7 @@ def test_gates_that_ask_a_model_in_a_role_are_taken_as_said_and_told(tmp_path: P
 
 
 def test_what_is_nested_too_deep_is_no_certificate(folder: Path):
-    (folder / "certificate.json").write_text('{"format":1,"a":' + "[" * 100_000 + "]" * 100_000 + "}")
+    (folder / "certificate.json").write_text('{"format":2,"a":' + "[" * 100_000 + "]" * 100_000 + "}")
     assert "recursion" in flawed(found(folder))["certificate"]
 
 
@@ -675,11 +675,27 @@ def test_hostile_names_stay_text(folder: Path):
 
 def test_the_badge_says_the_verdict_in_its_colour(folder: Path):
     made = certificate(folder)
-    assert "not verified 3/7" in badge(made) and "#cf222e" in badge(made)
-    passing = [msgspec.structs.replace(gate, verdict="pass") for gate in made.gates]
-    good = msgspec.structs.replace(made, verified=True, gates=passing)
-    assert ">verified 9/9<" in badge(good) and "#1a7f37" in badge(good)
-    assert markdown(good).startswith("# arithmetic 1: verified, 9 of 9 gates pass")
+    failing = msgspec.structs.replace(made, gates=[msgspec.structs.replace(made.gates[0], verdict="fail")])
+    assert ">not verified, 2 of 7 gates pass<" in badge(made) and "#cf222e" in badge(failing)
+    said = Explanation(model="m", detector="token_cap", note="long proofs", by="ada", at="2026-11-28T10:00:00+00:00")
+    bounds = {"kinds": {"explained": [said]}, "reproduced": {"bound": "reproduced within 2.5"}}
+    passing = [msgspec.structs.replace(gate, verdict="pass", **bounds.get(gate.name, {})) for gate in made.gates]
+    port = msgspec.structs.replace(made.benchmark, original=False)
+    good = msgspec.structs.replace(made, verified=True, gates=passing, benchmark=port)
+    assert ">verified; reproduced within 2.5; 1 explained<" in badge(good) and "#1a7f37" in badge(good)
+    text = markdown(good)
+    assert text.startswith("# arithmetic 1: verified; reproduced within 2.5; 1 explained\n")
+    assert "| kinds | explained |" in text and "- kinds, explained by ada on 2026-11-28: long proofs" in text
+    own = msgspec.structs.replace(good, benchmark=made.benchmark, gates=passing)
+    assert f"; 1 explained; {OWN}" in markdown(own)
+
+
+def test_a_certificate_of_another_form_is_refused_with_what_to_do(folder: Path):
+    for form, remedy in ((1, "make a new one: `assay certify PROFILE`"), (99, "use the version of Assay that made it")):
+        plain = json.loads((folder / "certificate.json").read_bytes()) | {"format": form}
+        (folder / "certificate.json").write_text(json.dumps(plain))
+        with pytest.raises(UsageError, match=f"is of format {form}; this version of Assay reads format 2: {remedy}"):
+            found(folder)
 
 
 def test_every_digest_stands_in_the_table_for_a_pull_request(folder: Path):

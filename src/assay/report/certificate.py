@@ -10,11 +10,13 @@ import msgspec
 
 from assay.fidelity.certificate.registry import Fate
 from assay.fidelity.certificate.schema import Certificate, CertifiedModel, CertifiedParity
-from assay.fidelity.gates import GATE_ORDER, applicable
+from assay.fidelity.gates import applicable
 from assay.report.words import NONE, join, legible, markdown_table, plain, plural
 
 GREEN, AMBER, RED = "#1a7f37", "#9a6700", "#cf222e"
 """With white text on them: above 4.5 to 1, on a light page and on a dark one."""
+OWN = "own benchmark: no original to compare with (claimed)"
+"""What a benchmark says of itself by `original = true`."""
 FATES: tuple[Fate, ...] = ("in this profile", "left out", "elsewhere", "thrown away", "never begun")
 
 
@@ -28,19 +30,21 @@ def renderings(certificate: Certificate) -> dict[str, bytes]:
 
 
 def headline(certificate: Certificate) -> str:
-    """The verdict in a few words: `verified` or `not verified`, and how many of the gates that apply pass."""
-    needed = applicable(certificate.gates, original=certificate.benchmark.original)
-    left_out = [name for name in GATE_ORDER if name not in {gate.name for gate in needed}]
-    why = f" ({join(left_out)} left out: it is the original)" if left_out else ""
-    verdict, passed, of = _tally(certificate)
-    return f"{verdict}, {passed} of {of} gates pass{why}"
+    """The verdict, and what it bounds: `verified; at fault < 3.1 points; reproduced within 2.5; 2 explained`.
+
+    A benchmark that is not verified has the number of gates that pass in place of the bounds.
+    """
+    own = [OWN] if certificate.benchmark.original else []
+    return "; ".join([_short(certificate), *own])
 
 
-def _tally(certificate: Certificate) -> tuple[str, int, int]:
-    """The verdict, how many gates pass, and how many apply."""
+def _short(certificate: Certificate) -> str:
     needed = applicable(certificate.gates, original=certificate.benchmark.original)
-    verdict = "verified" if certificate.verified else "not verified"
-    return verdict, sum(gate.verdict == "pass" for gate in needed), len(needed)
+    explained = sum(len(gate.explained) for gate in needed)
+    if not certificate.verified:
+        return f"not verified, {sum(gate.verdict == 'pass' for gate in needed)} of {len(needed)} gates pass"
+    bounds = [gate.bound for gate in needed if gate.bound]
+    return "; ".join(["verified", *bounds, *([f"{explained} explained"] if explained else [])])
 
 
 def markdown(certificate: Certificate) -> str:
@@ -53,7 +57,9 @@ def markdown(certificate: Certificate) -> str:
             if certificate.missing
             else []
         ),
-        f"{plural(benchmark.tasks, 'task')}, suite {plain(certificate.suite)}, certified {certificate.made}.",
+        f"{plural(benchmark.tasks, 'task')}, suite {plain(certificate.suite)}, certified {certificate.made}. Roles and "
+        "kinds of models are as the suite claims them.",
+        *([f"Declared hard: {plain(benchmark.hard)}"] if benchmark.hard else []),
         "## Scores",
         "Means over tasks, in per cent. ± run: standard error of running again on the same tasks; ± task: of other "
         "tasks like them.",
@@ -84,9 +90,7 @@ def badge(certificate: Certificate) -> str:
     """A small SVG with the verdict."""
     failed = any(gate.verdict == "fail" for gate in certificate.gates)
     colour = GREEN if certificate.verified else RED if failed else AMBER
-    verdict, passed, of = _tally(certificate)
-    left = legible(certificate.benchmark.name)
-    right = f"{verdict} {passed}/{of}"
+    left, right = legible(certificate.benchmark.name), legible(_short(certificate))
     first, second = (round(6.4 * len(text) + 12) for text in (left, right))
     title = html.escape(f"{left} {legible(certificate.benchmark.version)}: {headline(certificate)}")
     return "\n".join(

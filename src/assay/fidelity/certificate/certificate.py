@@ -120,6 +120,7 @@ def describe(benchmark: Benchmark, plan: Plan) -> CertifiedBenchmark:
         limits=benchmark.limits,
         chance=benchmark.chance,
         formats=list(benchmark.formats),
+        hard=benchmark.hard,
         original=facts.original,
         repository=facts.origin.repository if facts.origin else None,
         published=hashlib.sha256(stated.read_bytes()).hexdigest() if stated else None,

@@ -122,6 +122,7 @@ def _of_benchmark(plan: Plan, described: CertifiedBenchmark) -> Iterator[Fact]:
     yield "the verifier's files", described.sources, [asked.sources]
     yield "the digest of the verifier's files", described.code, [digest(described.sources)]
     yield "chance", described.chance, [plan.chance]
+    yield "hard", described.hard, [plan.hard]
 
 
 def _of_run(

@@ -11,7 +11,8 @@ from assay.fidelity.schema.profile import Gate, ModelSummary
 from assay.store import Rescored
 from assay.types import Kind, Role, RolloutLimits, Sampling
 
-FORMAT = 1
+FORMAT = 2
+"""Raised when the gates change: a certificate of other gates says something else."""
 NAME = "certificate.json"
 
 
@@ -37,8 +38,10 @@ class CertifiedBenchmark(Struct, frozen=True, kw_only=True, forbid_unknown_field
     limits: RolloutLimits
     chance: float
     formats: list[str]
+    hard: str
+    """Why no open model masters it, as it declares; empty where it declares nothing."""
     original: bool
-    """Whether it states that there is no other code to compare it with."""
+    """Whether it claims that there is no other code to compare it with."""
     repository: str | None
     """Where the original code is, as published.toml states it."""
     published: str | None

@@ -164,8 +164,11 @@ def _certificate(path: Path) -> tuple[Certificate | None, Looked]:
         raise UsageError(f"{path}: {error.strerror}; expected the certificate.json of `assay certify`") from None
     try:
         plain = msgspec.json.decode(data, type=dict[str, Any])
-        if isinstance(form := plain.get("format"), int) and form > FORMAT:
-            raise UsageError(f"{path} is of format {form}; this version of Assay reads format {FORMAT}")
+        if isinstance(form := plain.get("format"), int) and form != FORMAT:
+            remedy = (
+                "use the version of Assay that made it" if form > FORMAT else "make a new one: `assay certify PROFILE`"
+            )
+            raise UsageError(f"{path} is of format {form}; this version of Assay reads format {FORMAT}: {remedy}")
         as_made, unchanged = rendered(plain) == data, own_digest(plain) == plain.get("digest")
         found = msgspec.convert(plain, Certificate)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
@@ -450,7 +453,7 @@ def changes(
     found += [f"the verifier's {change}" for change in changed_files(then.sources, now.sources)]
     if then.published != now.published:
         found.append("published.toml has changed")
-    for name in ("name", "version", "repeats", "sampling", "limits", "chance", "formats"):
+    for name in ("name", "version", "repeats", "sampling", "limits", "chance", "formats", "hard"):
         was, is_now = getattr(then, name), getattr(now, name)
         if was != is_now:
             found.append(f"{name} was {shown(was)}, and is {shown(is_now)}")
