@@ -24,7 +24,7 @@ from assay.fidelity.certificate.schema import Certificate, CertifiedParity
 from assay.fidelity.certificate.signature import fingerprint, make_key, private_key, public_key
 from assay.fidelity.certificate.validity import Validity, verify
 from assay.fidelity.gates import GATE_ORDER
-from assay.fidelity.schema.evidence import OriginalSource
+from assay.fidelity.schema.evidence import Explanation, OriginalSource
 from assay.fidelity.schema.profile import Gate
 from assay.report.certificate import badge, harbor, markdown, renderings
 from assay.store import read_record, read_rollouts
@@ -691,7 +691,7 @@ def test_the_badge_says_the_verdict_in_its_colour(folder: Path):
 
 
 def test_a_certificate_of_another_form_is_refused_with_what_to_do(folder: Path):
-    for form, remedy in ((1, "make a new one: `assay certify PROFILE`"), (99, "use the version of Assay that made it")):
+    for form, remedy in ((1, "make a new one: `assay certify PROFILE`"), (99, "use the Assay that made it")):
         plain = json.loads((folder / "certificate.json").read_bytes()) | {"format": form}
         (folder / "certificate.json").write_text(json.dumps(plain))
         with pytest.raises(UsageError, match=f"is of format {form}; this version of Assay reads format 2: {remedy}"):

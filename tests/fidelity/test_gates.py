@@ -1,6 +1,7 @@
 """Each gate on a benchmark or on results made to pass it, to fail it, and to leave it open."""
 
 import asyncio
+import dataclasses
 import re
 from collections.abc import Callable, Iterable
 from random import Random
@@ -16,7 +17,7 @@ from assay.fidelity.gates.gold import gold_gate
 from assay.fidelity.gates.kinds import kinds_gate
 from assay.fidelity.gates.order import MARGIN, comparisons, order_gate
 from assay.fidelity.gates.range import clears_floor, least, range_gate
-from assay.fidelity.gates.repeats import repeats_gate
+from assay.fidelity.gates.repeats import repeats_gate, repeats_record
 from assay.fidelity.gates.rule import FAILS
 from assay.fidelity.gates.verifier import verifier_gate
 from assay.fidelity.results.contender import Contender, strongest, weakest
@@ -69,7 +70,7 @@ def of(name: str, rewards_TK: np.ndarray, *, role: str = "open", kind: str = "in
         Cell(i, j, None if np.isnan(x) else float(x), answer, stop, 3, text(i, j))  # type: ignore[arg-type,operator]
         for (i, j), x in np.ndenumerate(rewards_TK)
     ]
-    return Contender(name, role, kind, 1, Results(TASKS, rewards_TK, cells, {}, 0.0))
+    return Contender(name, role, kind, 1, Results(TASKS[: len(rewards_TK)], rewards_TK, cells, {}, 0.0))
 
 
 def test_gold_passes_where_gold_is_right_and_nothing_is_not():
@@ -379,44 +380,106 @@ def test_a_gate_is_held_back_while_rollouts_are_owed():
 
 def test_repeats():
     rates = np.linspace(0, 1, len(TASKS))
-    gate, record = repeats_gate([contender("a", rates, k=4)])
-    assert gate.verdict == "fail"
+    few = [contender("a", rates, k=4)]
+    assert repeats_gate(few).verdict == "fail"
+    record = repeats_record(few)
     assert record is not None
     assert record.k_star is not None and record.k_upper is not None and 4 < record.k_star <= record.k_upper
-    gate, record = repeats_gate([contender("a", rates, k=2 * record.k_upper)])
+    gate = repeats_gate([contender("a", rates, k=2 * record.k_upper)])
     assert gate.verdict == "pass"
-    assert repeats_gate([contender("a", 0.5, k=1)])[0].verdict == "inconclusive"
-    assert repeats_gate([contender("a", 1.0)])[0].verdict == "pass"
-    assert repeats_gate([])[0].verdict == "not run"
+    assert re.search(r"with 80 %, a change of a by \d+\.\d points halfway", gate.unseen)
+    assert "One instance" in gate.unseen
+    once = [contender("a", 0.5, k=1)]
+    assert repeats_gate(once).verdict == "inconclusive"
+    assert repeats_record(once) is None
+    assert repeats_gate([contender("a", 1.0)]).verdict == "pass"
+    assert repeats_gate([]).verdict == "not run"
 
 
-def test_repeats_that_are_copies_or_drift_fail():
+def test_repeats_prints_the_others_and_holds_no_wide_spread_against_them():
+    still, loose = contender("a", 0.9, k=64), contender("b", 0.5, k=2, seed=1)
+    gate = repeats_gate([still, loose])
+    assert gate.verdict == "pass"
+    assert gate.numbers["others"]["b"]["sd_run"] > 1
+
+
+def test_repeats_of_any_model_that_are_copies_or_drift_fail():
+    still = contender("still", 0.9, k=64)
     rewards_TK = (np.random.default_rng(0).random((60, 8)) < 0.5).astype(float)
     rewards_TK[:, 4:] = rewards_TK[:, :4]
-    gate, _ = repeats_gate([of("copied", rewards_TK, text=lambda i, j: i * 1000 + j % 4)])
+    gate = repeats_gate([still, of("copied", rewards_TK, text=lambda i, j: i * 1000 + j % 4)])
     assert gate.verdict == "fail"
     assert "repeats 0 and 4 have identical texts" in gate.reason
     drifting = (np.random.default_rng(0).random((60, 8)) < np.linspace(0.2, 0.8, 8)).astype(float)
-    gate, _ = repeats_gate([of("drifting", drifting)])
+    gate = repeats_gate([still, of("drifting", drifting)])
     assert gate.verdict == "fail"
     assert "drifts" in gate.reason
+    frozen = np.repeat(np.arange(60)[:, None] % 2, 4, axis=1).astype(float)
+    gate = repeats_gate([still, of("frozen", frozen)])
+    assert gate.verdict == "fail"
+    assert "On none of 60 tasks do repeats score differently, though their texts do" in gate.reason
+
+
+def long(name: str, cached: float, seed: int = 0) -> Contender:
+    """A model whose outputs have 500 tokens, and are copies on a share of the tasks."""
+    rewards_TK = (np.random.default_rng(seed).random((60, 4)) < 0.5).astype(float)
+    some = round(60 * cached)
+    rewards_TK[:some] = rewards_TK[:some, :1]
+    cells = [
+        Cell(i, j, float(x), "1", "completed", 500, i * 1000 + (0 if i < some else j))
+        for (i, j), x in np.ndenumerate(rewards_TK)
+    ]
+    return Contender(name, "open", "thinking", 1, Results(TASKS, rewards_TK, cells, {}, 0.0))
+
+
+def test_long_outputs_that_are_the_same_on_half_of_the_tasks_are_cached():
+    assert long("a", 0.5).results.independence.long_copies == 0.5
+    gate = repeats_gate([contender("still", 0.9, k=64), long("a", 0.5)])
+    assert gate.verdict == "fail"
+    assert "on 50% of tasks, outputs of 200 tokens or more are word for word the same" in gate.reason
+    fine = repeats_gate([contender("still", 0.9, k=64), long("a", 0.1)])
+    assert fine.verdict == "pass"
+    assert fine.numbers["independence"]["a"]["long_copies"] == 0.1
+    assert "copies of short outputs or on less than 20% of tasks" in fine.unseen
+
+
+def test_a_model_that_varies_far_less_than_the_others_is_a_finding():
+    rates = 0.2 + 0.6 * np.random.default_rng(0).random(60)
+    others = [contender(name, rates, k=16, seed=seed) for seed, name in enumerate("bcd")]
+    certain = contender("a", (rates > 0.5).astype(float) * 0.98 + 0.01, k=16, seed=9)
+    gate = repeats_gate([contender("still", 0.9, k=64), *others, certain])
+    assert re.search(r"Finding: within tasks, a varies by \d+% of p \(1 - p\), the others by \d+%", gate.reason)
+
+
+def test_the_shift_between_two_starts_of_the_strongest_open_model_is_printed():
+    first, second = (
+        dataclasses.replace(contender(name, 0.9, k=64, seed=seed), id="m", server=f"http://{name}")
+        for seed, name in enumerate("ab")
+    )
+    gate = repeats_gate([first, second])
+    assert re.search(r"Two instances: \w less \w is [+-]\d+\.\d\d ± \d+\.\d\d points", gate.reason)
+    assert "One instance" not in gate.unseen
 
 
 def test_repeats_that_are_alike_because_little_varies_are_not_called_copies():
     rng = np.random.default_rng(1)
     varied = {(i, j): rng.random() < 0.02 for i in range(40) for j in range(4)}
     alike = of("alike", np.ones((60, 4)), text=lambda i, j: i * 1000 + (j if varied.get((i, j)) else 0))
-    gate, _ = repeats_gate([alike])
-    assert gate.verdict != "fail"
+    assert repeats_gate([alike]).verdict != "fail"
 
 
-def test_repeats_without_any_difference_say_nothing():
+def test_repeats_without_any_difference_say_nothing_unless_the_protocol_is_greedy():
     same = {"text": lambda i, j: i}
-    assert repeats_gate([of("right", np.ones((60, 4)), **same)])[0].verdict == "inconclusive"
-    half = np.repeat(np.arange(60)[:, None] % 2, 4, axis=1).astype(float)
-    gate, _ = repeats_gate([of("greedy", half, **same)])
+    assert repeats_gate([of("right", np.ones((60, 4)), **same)]).verdict == "inconclusive"
+    half = of("greedy", np.repeat(np.arange(60)[:, None] % 2, 4, axis=1).astype(float), **same)
+    gate = repeats_gate([half])
     assert gate.verdict == "fail"
     assert "greedy, cached or seed-locked" in gate.reason
+    gate = repeats_gate([dataclasses.replace(half, greedy=True)])
+    assert gate.verdict == "pass"
+    assert (
+        "greedy decodes greedily, and its repeats are word for word the same: it stands still by design" in gate.reason
+    )
 
 
 def test_a_model_without_any_score_leaves_kinds_open():

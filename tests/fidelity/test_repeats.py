@@ -114,10 +114,10 @@ def test_independent_repeats_are_seldom_called_dependent():
 def test_the_gate_and_the_summary_say_the_same():
     copied = results(coins(60, 4), lambda i, j: f"{i}/{j % 2}")
     reason = copied.independence.reason
-    gate, _ = repeats_gate([Contender("m", "open", "instruct", 1, copied)])
+    gate = repeats_gate([Contender("m", "open", "instruct", 1, copied)])
     assert gate.verdict == "fail"
     assert reason in gate.reason
-    assert gate.numbers["repeats_copied"] == [(0, 2), (1, 3)]
+    assert gate.numbers["independence"]["m"]["repeats_copied"] == [(0, 2), (1, 3)]
     assert text(summarise(copied)).endswith(f"\nwarning: {reason}")
     for quiet in (results(coins(60, 4)), results(coins(60, 1)), results(np.ones((20, 4)), lambda i, j: str(i))):
         assert "\n" not in text(summarise(quiet))
@@ -170,7 +170,7 @@ def test_what_is_not_known_has_no_cost():
 
 
 def needing(k_now: float, target_points: float = 1.0, *, star: int = 17, upper: int = 20) -> RepeatsNeeded:
-    return RepeatsNeeded(0.1, 0.08, 0.12, 60, k_now, target_points, star, upper)
+    return RepeatsNeeded(0.1, 0.08, 0.12, 0.5, 60, k_now, target_points, star, upper)
 
 
 @given(k=st.integers(1, 40), star=st.integers(1, 3000), more=st.integers(0, 500))
@@ -197,7 +197,7 @@ def test_costs_go_by_doubling_up_to_what_is_needed_and_name_it(k: int, star: int
         (needing(19.99), 20, 21, "run 21"),
         (needing(20), 20, None, "that is within 1 point."),
         # A hair above the target, by rounding: a climb still has to get on.
-        (RepeatsNeeded(0.1, 0.08, 0.12 + 1e-14, 60, 20.0, 1.0, 17, 20), 20, 21, "run 21"),
+        (RepeatsNeeded(0.1, 0.08, 0.12 + 1e-14, 0.5, 60, 20.0, 1.0, 17, 20), 20, 21, "run 21"),
         (needing(4, 2.5, star=3, upper=4), 4, None, "that is within 2.5 points."),
     ],
 )

@@ -9,6 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 from assay.stats.distributions import f_tail, t_cdf, t_quantile
 from assay.stats.moments import Floats, as_rewards, moments
 
+SHUFFLES = 10_000
+"""The most shuffles, this order among them, by which an F is called low."""
+
 
 @dataclass(frozen=True)
 class RunEffect:
@@ -21,7 +24,7 @@ class RunEffect:
     p_high: float
     """P of an F at least as high. Small: something drifts between repeats, such as the endpoint or the judge."""
     p_low: float
-    """P of an F at most as low, never below .001. Small: the runs' scores are more alike than independent rollouts
+    """P of an F at most as low, never below .0001. Small: the runs' scores are more alike than independent rollouts
     allow. Copied rollouts do not lower F, for they take variance from both sides of it; they lower W."""
     se: float
     """sqrt(MS_run / N), N being the number of scores: the SE of the score that counts the drift, where F is high."""
@@ -40,6 +43,8 @@ class RepeatsNeeded:
     """Lower 90 % bound of W (one-sided), not below 0."""
     within_upper: float
     """W_U, the upper 90 % bound of W (one-sided), above 0 also where all repeats agree, if rewards lie in [0, 1]."""
+    p_above: float
+    """The one-sided p-value of "the SD is at most the target with the repeats there are"."""
     tasks: int
     """T, tasks with a score."""
     k_now: float
@@ -146,7 +151,7 @@ def _beside_tasks(seen_TK: NDArray[np.bool_]) -> Floats:
 def _share_as_alike(away_TK: Floats, seen_TK: NDArray[np.bool_], inverse_KK: Floats) -> float:
     """The share of shuffles within tasks, this order among them, whose runs are at least as alike.
 
-    Of 999 shuffles, or of as many as it takes to find 10 that are: where the share is not small, few tell
+    Of SHUFFLES less one, or of as many as it takes to find 10 that are: where the share is not small, few tell
     (Besag and Clifford, 1991).
     """
     varied_T = np.ptp(away_TK, axis=1) > 0
@@ -168,11 +173,11 @@ def _share_as_alike(away_TK: Floats, seen_TK: NDArray[np.bool_], inverse_KK: Flo
 
     limit = unlike(away_TK) + 1e-9 * float((away_TK**2).sum())  # what rounding can make of a tie
     alike = 0
-    for shuffles in range(1, 1000):
+    for shuffles in range(1, SHUFFLES):
         alike += unlike(shuffled()) <= limit
         if alike == 10:
             return alike / shuffles
-    return (1 + alike) / 1000
+    return (1 + alike) / SHUFFLES
 
 
 @dataclass(frozen=True)
@@ -248,7 +253,8 @@ def repeats_needed(rewards_TK: ArrayLike, target_points: float = 1.0) -> Repeats
     reach = t_quantile(0.90, known.variances_T.size - 1) * spread
     floor = math.log(10) / int(known.counts_T.sum()) if scored.in_unit else 0.0
     upper = max(known.within + reach, floor)
-    tasks = scored.counts_T.size
+    tasks, k_now = scored.counts_T.size, float(1 / (1 / scored.counts_T).mean())
+    above = known.within - tasks * k_now * (target_points / 100) ** 2
 
     def k_for(within: float) -> int:
         # 0.1 * 10^4 / 500 must stay 2 whatever the last bit says.
@@ -258,8 +264,9 @@ def repeats_needed(rewards_TK: ArrayLike, target_points: float = 1.0) -> Repeats
         within=known.within,
         within_lower=max(0.0, known.within - reach),
         within_upper=upper,
+        p_above=t_cdf(-above / spread, known.variances_T.size - 1) if spread else float(above <= 0),
         tasks=tasks,
-        k_now=float(1 / (1 / scored.counts_T).mean()),
+        k_now=k_now,
         target_points=target_points,
         k_star=k_for(known.within),
         k_upper=k_for(upper),

@@ -165,9 +165,7 @@ def _certificate(path: Path) -> tuple[Certificate | None, Looked]:
     try:
         plain = msgspec.json.decode(data, type=dict[str, Any])
         if isinstance(form := plain.get("format"), int) and form != FORMAT:
-            remedy = (
-                "use the version of Assay that made it" if form > FORMAT else "make a new one: `assay certify PROFILE`"
-            )
+            remedy = "make a new one: `assay certify PROFILE`" if form < FORMAT else "use the Assay that made it"
             raise UsageError(f"{path} is of format {form}; this version of Assay reads format {FORMAT}: {remedy}")
         as_made, unchanged = rendered(plain) == data, own_digest(plain) == plain.get("digest")
         found = msgspec.convert(plain, Certificate)

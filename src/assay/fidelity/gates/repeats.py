@@ -1,77 +1,185 @@
-"""The repeats gate: whether the score of the strongest open model is stable."""
+"""The repeats gate: whether the score stands still when the same tasks are run again."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from assay.fidelity.gates.rule import GateRule
+from assay.fidelity.gates.rule import FAILS, GateRule
 from assay.fidelity.results.contender import Contender, Pairs, of_role, strongest
+from assay.fidelity.results.independence import DRIFT, LONG_COPIES, Independence
 from assay.fidelity.results.repeats import TARGET_POINTS
 from assay.fidelity.schema.profile import Gate, Repeats
-from assay.stats.repeats import RepeatsNeeded, repeats_needed
+from assay.stats.distributions import normal_quantile
+from assay.stats.repeats import RepeatsNeeded
+
+FAR_LESS = 0.5
+"""A model varies within tasks far less than the others if its share is below this part of their median."""
+_Z80 = normal_quantile(0.8)
 
 
-def repeats_gate(contenders: Sequence[Contender], order: Pairs = ()) -> tuple[Gate, Repeats | None]:
-    """Is the score stable? And the figures behind it, of the strongest open model."""
+def repeats_gate(contenders: Sequence[Contender], order: Pairs = ()) -> Gate:
+    """Does the score stand still?
+
+    It passes if the upper 90 % bound of the score's SD is at most one point on the strongest open model, and nothing
+    speaks against independent repeats of any model: no run effect at .005 / models, no change point, no copies. It
+    fails if the lower bound is above one point, or repeats are not independent. Greedy decoding whose outputs are
+    identical stands still by design.
+    """
     opened = strongest(of_role(contenders, "open"), order)
     if not opened:
-        return Gate("repeats", "not run", "No open model has a score."), None
-    best = opened[0]
-    rewards_TK = best.results.rewards_TK
-    needed = repeats_needed(rewards_TK, TARGET_POINTS)
+        return Gate("repeats", "not run", "No open model has a score.")
+    best, needed = opened[0], opened[0].needed
+    several = [one for one in contenders if one.results.repeats > 1 and one.results.scored]
+    found = {one.name: one.results.independence_at(DRIFT / len(several)) for one in several}
+    numbers = _numbers(best, several, found)
+    greedy = [one.name for one in several if one.greedy and found[one.name].identical]
+    apart = [name for name, one in found.items() if one.verdict == "dependent" and name not in greedy]
+    shifts = _shifts(best, contenders)
+    unseen = _unseen(best, found.get(best.name), one_instance=not shifts)
+    words = [f"{name}: {found[name].reason}" for name in apart]
     if needed is None:
-        return Gate("repeats", "inconclusive", f"{best.name} has no task with two scores: run 2 repeats or more."), None
-    found = best.results.independence
-    effect = found.effect
-    record = _repeats(best, needed)
-    numbers: dict[str, Any] = {
-        "model": best.name,
-        "target_points": TARGET_POINTS,
-        "k_set": record.k_set,
-        "k_star": record.k_star,
-        "k_upper": record.k_upper,
-        "sd_run": record.sd_run,
-        "sd_run_lower": needed.sd_now_lower,
-        "sd_run_upper": record.sd_run_upper,
-        "within_variance": needed.within,
-        "run_effect_f": effect.f if effect else None,
-        "run_effect_p_high": effect.p_high if effect else None,
-        "run_effect_p_low": effect.p_low if effect else None,
-        "repeats_copied": found.copied,
-    }
-    words = f"SD of avg@{record.k_set} on {best.name}: {record.sd_run:.2f} points, at most {record.sd_run_upper:.2f}"
-    if found.verdict != "independent":
-        verdict, reason = "fail" if found.verdict == "dependent" else "inconclusive", f"{best.name}: {found.reason}"
-    elif record.sd_run_upper <= TARGET_POINTS:
-        enough = "1 repeat is" if record.k_upper == 1 else f"{record.k_upper} repeats are"
-        verdict, reason = "pass", f"{words}; {enough} enough for {TARGET_POINTS:g} point."
+        reason = f"{best.name} has no task with two scores: run 2 repeats or more."
+        return Gate("repeats", "inconclusive", " ".join([reason, *words]), numbers, unseen=unseen)
+    p_fail = min([needed.p_above / 2, *(min(1.0, 10 * len(several) * _p(found[name])) for name in apart)])
+    verdict = "inconclusive"
+    if best.name in greedy:
+        verdict = "pass"
+        words.insert(
+            0, f"{best.name} decodes greedily, and its repeats are word for word the same: it stands still by design."
+        )
+        p_fail = min([1.0, *(min(1.0, 10 * len(several) * _p(found[name])) for name in apart)])
     else:
-        verdict = "fail" if needed.sd_now_lower > TARGET_POINTS else "inconclusive"
-        reason = f"{words}. Run {record.k_upper} repeats for {TARGET_POINTS:g} point."
-    return Gate("repeats", verdict, reason, numbers), record
+        words.insert(0, _spread(best, needed))
+        if needed.sd_now_upper <= TARGET_POINTS and found[best.name].verdict == "independent":
+            verdict = "pass"
+        elif found[best.name].verdict == "unclear":
+            words.append(f"{best.name}: {found[best.name].reason}")
+    if p_fail <= FAILS:
+        verdict = "fail"
+    elif apart:
+        verdict = "inconclusive"
+    words += [*shifts, *_findings(numbers["within_share"])]
+    return Gate("repeats", verdict, " ".join(words), numbers, unseen=unseen, p_fail=p_fail)
 
 
-def _repeats(best: Contender, needed: RepeatsNeeded) -> Repeats:
-    k_set = best.results.repeats
+def repeats_record(contenders: Sequence[Contender], order: Pairs = ()) -> Repeats | None:
+    """Returns how stable the score of the strongest open model is; None below two scores of two tasks."""
+    opened = strongest(of_role(contenders, "open"), order)
+    needed = opened[0].needed if opened else None
+    if needed is None:
+        return None
+    k_set = opened[0].results.repeats
     last = max(2 * needed.k_upper, 2 * k_set, 8)
     spaced = {round(k) for k in np.geomspace(1, last, 24)} | {k_set, needed.k_star, needed.k_upper}
-    curve = [(k, needed.sd_at(k), needed.sd_upper_at(k)) for k in sorted(spaced)]
     return Repeats(
-        model=best.name,
+        model=opened[0].name,
         k_set=k_set,
         k_star=needed.k_star,
         k_upper=needed.k_upper,
         sd_run=needed.sd_now,
         sd_run_upper=needed.sd_now_upper,
-        curve=curve,
+        curve=[(k, needed.sd_at(k), needed.sd_upper_at(k)) for k in sorted(spaced)],
     )
+
+
+def _spread(best: Contender, needed: RepeatsNeeded) -> str:
+    words = f"SD of avg@{best.results.repeats} on {best.name}: {needed.sd_now:.2f} points, at most "
+    words += f"{needed.sd_now_upper:.2f}"
+    if needed.sd_now_upper > TARGET_POINTS:
+        return f"{words}. Run {needed.k_upper} repeats for {TARGET_POINTS:g} point."
+    enough = "1 repeat is" if needed.k_upper == 1 else f"{needed.k_upper} repeats are"
+    return f"{words}; {enough} enough for {TARGET_POINTS:g} point."
+
+
+def _p(found: Independence) -> float:
+    """The p-value of dependence: 0 where texts show it, which chance never does."""
+    tests = [found.effect.p_high, found.effect.p_low] if found.effect else []
+    tests += [found.change.p] if found.change else []
+    copies = found.copied or found.identical or (found.long_copies or 0.0) > LONG_COPIES
+    return 0.0 if copies or not tests else min(tests)
+
+
+def _numbers(best: Contender, several: Sequence[Contender], found: dict[str, Independence]) -> dict[str, Any]:
+    numbers: dict[str, Any] = {"model": best.name, "target_points": TARGET_POINTS, "k_set": best.results.repeats}
+    if needed := best.needed:
+        numbers |= {
+            "k_star": needed.k_star,
+            "k_upper": needed.k_upper,
+            "sd_run": needed.sd_now,
+            "sd_run_lower": needed.sd_now_lower,
+            "sd_run_upper": needed.sd_now_upper,
+            "within_variance": needed.within,
+        }
+    numbers["others"] = {
+        one.name: {"sd_run": other.sd_now, "sd_run_upper": other.sd_now_upper}
+        for one in several
+        if one is not best and (other := one.needed)
+    }
+    numbers["independence"] = {
+        name: {
+            "run_effect_f": one.effect and one.effect.f,
+            "run_effect_p_high": one.effect and one.effect.p_high,
+            "run_effect_p_low": one.effect and one.effect.p_low,
+            "change_point_p": one.change and one.change.p,
+            "smallest_change": one.change and one.change.smallest,
+            "repeats_copied": one.copied,
+            "long_copies": one.long_copies,
+        }
+        for name, one in found.items()
+    }
+    # W / (p (1 - p)): 1 where tasks are equally hard, low where they are easy or hopeless, or where repeats are copies.
+    shares: dict[str, float] = {}
+    for one in several:
+        p = one.estimate.score
+        if (needed := one.needed) and 0 < p < 1:
+            shares[one.name] = needed.within / (p * (1 - p))
+    return numbers | {"within_share": shares}
+
+
+def _findings(shares: dict[str, float]) -> list[str]:
+    """Models that vary within tasks far less than the others, which caching would do."""
+    if len(shares) < 3:
+        return []
+    found: list[str] = []
+    for name, share in shares.items():
+        median = float(np.median([other for one, other in shares.items() if one != name]))
+        if share < FAR_LESS * median:
+            found.append(
+                f"Finding: within tasks, {name} varies by {share:.0%} of p (1 - p), the others by {median:.0%}."
+            )
+    return found
+
+
+def _shifts(best: Contender, contenders: Sequence[Contender]) -> list[str]:
+    """The shift between the strongest open model and the same model on another server."""
+    found: list[str] = []
+    for one in contenders:
+        same = one is not best and best.id and (one.id, one.kind) == (best.id, best.kind)
+        if same and one.server != best.server and one.results.scored:
+            shift = best.ahead_of(one)
+            error = "" if shift.over_reruns is None else f" ± {100 * shift.over_reruns.se:.2f}"
+            found.append(f"Two instances: {best.name} less {one.name} is {100 * shift.shift:+.2f}{error} points.")
+    return found
+
+
+def _unseen(best: Contender, found: Independence | None, *, one_instance: bool) -> str:
+    words: list[str] = []
+    if found and found.change:
+        smallest = 100 * found.change.smallest
+        words.append(f"It would have noticed, with 80 %, a change of {best.name} by {smallest:.1f} points halfway.")
+    words.append(
+        f"It can miss gradual changes, and copies of short outputs or on less than {LONG_COPIES:.0%} of tasks."
+    )
+    if one_instance:
+        words.append("One instance: another start of the server may score otherwise.")
+    return " ".join(words)
 
 
 GATE = GateRule(
     name="repeats",
-    question="Is the score stable within one point?",
+    question="Does the score stand still?",
     needs="the runs",
-    of_facts=lambda facts: repeats_gate(facts.contenders, facts.suite.order)[0],
+    of_facts=lambda facts: repeats_gate(facts.contenders, facts.suite.order),
     waits=True,
 )

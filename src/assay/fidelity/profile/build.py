@@ -12,7 +12,7 @@ from assay.collect.run import connect_roles, tasks_of
 from assay.config import Suite
 from assay.fidelity.detectors.suspects import suspects
 from assay.fidelity.gates import OF_BENCHMARK, judge, judge_benchmark
-from assay.fidelity.gates.repeats import repeats_gate
+from assay.fidelity.gates.repeats import repeats_record
 from assay.fidelity.gates.rule import Facts
 from assay.fidelity.original.published import reproductions
 from assay.fidelity.profile.evidence import (
@@ -66,7 +66,7 @@ def profile_of(evidence: Evidence, known: Sequence[Gate], *, wall_s: float | Non
         suite=plan.suite.name,
         models={name: _summary(plan.suite, name, summaries.get(name)) for name in plan.suite.models},
         gates=judge(facts, known),
-        repeats=repeats_gate(contenders, plan.suite.order)[1],
+        repeats=repeats_record(contenders, plan.suite.order),
         versions=plan.versions,
         started=plan.started,
         wall_s=wall_s,

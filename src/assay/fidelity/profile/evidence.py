@@ -16,7 +16,7 @@ from assay.digest import changed_files, digest, tasks_digest
 from assay.errors import DigestMismatch, InputError, UsageError
 from assay.fidelity.detectors import read_with_findings
 from assay.fidelity.original.parity import digests_of
-from assay.fidelity.original.published import Published, published_scores
+from assay.fidelity.original.published import Published, published_scores, run_settings
 from assay.fidelity.original.reference import OriginalResults, read_parity, read_stored
 from assay.fidelity.results.contender import Contender, measured_models
 from assay.fidelity.review.marks import Key, contents_of, read_remarks
@@ -135,7 +135,18 @@ def read_contender(folder: Path, suite: Suite, name: str, repeats: int, *, cache
     """One model of a profile, whose run's rollouts are decoded once. Raises InputError where the run is damaged."""
     member = suite.models[name]
     results, findings = read_with_findings(folder / "runs" / name, name, repeats, cached=cached)
-    return Contender(name, member.role, member.kind, member.tier, results, findings)
+    settings = run_settings(read_record(folder / "runs" / name))
+    return Contender(
+        name,
+        member.role,
+        member.kind,
+        member.tier,
+        results,
+        findings,
+        id=member.id,
+        server=member.base_url or "",
+        greedy=settings.get("temperature") == 0,
+    )
 
 
 def earlier_profile(folder: Path, benchmark: BenchmarkRecord) -> Profile | None:

@@ -9,6 +9,7 @@ from assay.fidelity.results.results import Results
 from assay.fidelity.schema.evidence import Finding
 from assay.stats.estimates import Estimate, estimate
 from assay.stats.paired import Shift, difference
+from assay.stats.repeats import RepeatsNeeded, repeats_needed
 
 RATE_LIMIT = 0.05
 """The largest rate of failures, of missing answers or of token caps at which a score describes the model."""
@@ -29,10 +30,21 @@ class Contender:
     tier: int
     results: Results
     findings: Sequence[Finding] = ()
+    id: str = ""
+    """The model's id at its server."""
+    server: str = ""
+    """Where it was asked; empty where it runs in this process."""
+    greedy: bool = False
+    """Whether it decodes greedily, so that repeats should be the same."""
 
     @cached_property
     def estimate(self) -> Estimate:
         return estimate(self.results.rewards_TK)
+
+    @cached_property
+    def needed(self) -> RepeatsNeeded | None:
+        """How many repeats bring the SD of its score down to a point. None below two tasks with two scores."""
+        return repeats_needed(self.results.rewards_TK)
 
     def ahead_of(self, other: "Contender") -> Shift:
         """Returns its score less the other's, paired by task. Raises ValueError below two common tasks."""

@@ -7,12 +7,18 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from assay.stats.repeats import RunEffect, run_effect
+from assay.stats.repeats import ChangePoint, RunEffect, change_point, run_effect
 
 DRIFT = 0.005
-"""p-value of the run effect below which repeats differ by more, or by less, than sampling."""
+"""p-value of a run effect or a change point below which repeats differ by more, or by less, than sampling."""
+LONG = 200
+"""Output tokens from which two sampled texts are never the same by chance."""
+LONG_COPIES = 0.2
+"""The share of tasks with long outputs that are word for word the same, above which repeats are not independent."""
 EXPECTED = 10
 """Two repeats are copies if this many tasks were expected to differ and none does. By chance: exp(-10)."""
+FROZEN = 200
+"""Rollouts in the middle of the range from which scores that never differ between repeats are no chance."""
 ENOUGH_TASKS = 30
 """The number of tasks from which a model that errs is expected to vary somewhere."""
 
@@ -25,6 +31,11 @@ class Independence(Struct, frozen=True, kw_only=True):
     reason: str
     effect: RunEffect | None
     """The F test of a run effect; None where there is no F."""
+    change: ChangePoint | None = None
+    """The place between repeats where scores change most; None where there is no F."""
+    long_copies: float | None = None
+    """The share of tasks of which two long outputs are word for word the same, of those with two long ones. None where
+    there is no such task."""
     copied: list[tuple[int, int]] = []
     """Pairs of repeats with identical texts, although other pairs differ."""
     identical: bool = False
@@ -36,14 +47,20 @@ class Independence(Struct, frozen=True, kw_only=True):
         return self.effect is not None and self.effect.p_high < DRIFT
 
 
-def independence_of(rewards_TK: NDArray[np.float64], texts_KT: NDArray[np.int64]) -> Independence:
-    """Returns whether a run's repeats are independent, by the F test of a run effect and by their texts.
+def independence_of(
+    rewards_TK: NDArray[np.float64],
+    texts_KT: NDArray[np.int64],
+    tokens_KT: NDArray[np.float64] | None = None,
+    alpha: float = DRIFT,
+) -> Independence:
+    """Returns whether a run's repeats are independent, by a run effect, a change point and their texts.
 
-    F does not show copies, because they lower both of its parts. The texts do not show a drift of the endpoint. So both
-    are used. A task with gaps counts in the texts where both repeats have a score. `texts_KT` has a number for each
-    text, -1 where there is no score.
+    The tests do not show copies, because these lower both parts of F. The texts do not show a drift of the endpoint. So
+    both are used. A task with gaps counts in the texts where both repeats have a score. `texts_KT` has a number for
+    each text, -1 where there is no score, and `tokens_KT` its output tokens. Each test is made at `alpha`.
     """
-    effect = run_effect(rewards_TK)
+    effect, change = run_effect(rewards_TK), change_point(rewards_TK, alpha)
+    long_copies = None if tokens_KT is None else _long_copies(texts_KT, tokens_KT)
     pairs = list(itertools.combinations(range(rewards_TK.shape[1]), 2))
     common_PT, differ_PT = _compared(texts_KT, pairs)
     copied = _copied(pairs, common_PT, differ_PT)
@@ -61,22 +78,60 @@ def independence_of(rewards_TK: NDArray[np.float64], texts_KT: NDArray[np.int64]
             "All repeats have identical texts: greedy, cached or seed-locked, or tasks so easy that nothing varies. "
             "They say nothing about how the score moves."
         )
+    elif long_copies is not None and long_copies > LONG_COPIES:
+        reason = f"on {long_copies:.0%} of tasks, outputs of {LONG} tokens or more are word for word the same. Cached."
+        reason = f"The repeats are not independent: {reason}"
+    elif effect is None and _frozen(rewards_TK):
+        reason = (
+            f"On none of {len(rewards_TK)} tasks do repeats score differently, though their texts do: locked to the "
+            "seed, or cached."
+        )
     elif effect is None:
         verdict = "independent"
         reason = "Texts differ; scores don't, or on too few tasks for an F. Nothing speaks against independent repeats."
-    elif effect.p_low < DRIFT:
+    elif effect.p_low < alpha:
         reason = f"they score too much alike (F = {effect.f:.2f}, {_p(effect.p_low)}). Cached or seed-locked."
         reason = f"The repeats are not independent: {reason}"
-    elif effect.p_high < DRIFT:
+    elif effect.p_high < alpha:
         reason = (
             f"The repeats differ by more than sampling (F = {effect.f:.1f}, {_p(effect.p_high)}): endpoint or judge "
             f"drifts. With the drift, the SD of the score is {100 * effect.se:.2f} points."
+        )
+    elif change is not None and change.p < alpha:
+        reason = (
+            f"From repeat {change.before} on, scores differ by {100 * change.change:+.1f} points ({_p(change.p)}): the "
+            "endpoint was changed."
         )
     else:
         verdict, p = "independent", _p(effect.p_high)
         reason = f"Nothing speaks against independent repeats: F = {effect.f:.2f} ({p}), and texts differ."
     identical = alike and not copied
-    return Independence(verdict=verdict, reason=reason, effect=effect, copied=copied, identical=identical)
+    return Independence(
+        verdict=verdict,
+        reason=reason,
+        effect=effect,
+        change=change,
+        long_copies=long_copies,
+        copied=copied,
+        identical=identical,
+    )
+
+
+def _frozen(rewards_TK: NDArray[np.float64]) -> bool:
+    """Whether no task's repeats score differently, where the score leaves room for it."""
+    several_TK = rewards_TK[(~np.isnan(rewards_TK)).sum(axis=1) > 1]
+    made = int((~np.isnan(several_TK)).sum())
+    return made >= FROZEN and 0.05 < float(np.nanmean(several_TK)) < 0.95
+
+
+def _long_copies(texts_KT: NDArray[np.int64], tokens_KT: NDArray[np.float64]) -> float | None:
+    """The share of tasks of which two long outputs are the same, of those with two long ones."""
+    long_KT = (texts_KT >= 0) & (tokens_KT >= LONG)
+    # Short ones get numbers of their own, so that no two are the same.
+    own_KT = np.where(long_KT, texts_KT, -1 - np.arange(texts_KT.size).reshape(texts_KT.shape))
+    same_T = (np.diff(np.sort(own_KT, axis=0), axis=0) == 0).any(axis=0)
+    several_T = long_KT.sum(axis=0) > 1
+    return float(same_T[several_T].mean()) if several_T.any() else None
 
 
 def _compared(texts_KT: NDArray[np.int64], pairs: list[tuple[int, int]]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

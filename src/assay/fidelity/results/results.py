@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from assay.config import Prices, convert
 from assay.fidelity.results import columns
 from assay.fidelity.results.columns import Cell, Totals
-from assay.fidelity.results.independence import Independence, independence_of
+from assay.fidelity.results.independence import DRIFT, Independence, independence_of
 from assay.fidelity.schema.profile import TaskRow
 from assay.input import BROKEN
 from assay.store import read_record, read_rollouts, read_tasks
@@ -75,7 +75,11 @@ class Results:
     @cached_property
     def independence(self) -> Independence:
         """Whether the repeats are independent of each other."""
-        return independence_of(self.rewards_TK, self.texts_KT)
+        return self.independence_at(DRIFT)
+
+    def independence_at(self, alpha: float) -> Independence:
+        """Whether they are, by tests at `alpha`: less than usual where several runs are tested."""
+        return independence_of(self.rewards_TK, self.texts_KT, self.figures_TK("output_tokens").T, alpha)
 
     @cached_property
     def copies(self) -> list[list[Cell]]:
