@@ -75,15 +75,15 @@ def of(name: str, rewards_TK: np.ndarray, *, role: str = "open", kind: str = "in
 
 def test_gold_passes_where_gold_is_right_and_nothing_is_not():
     gate = asyncio.run(gold_gate(made(), TASKS))
-    assert (gate.verdict, gate.numbers["gold_right"], gate.numbers["null_score"]) == ("pass", 60, 0)
+    assert (gate.verdict, gate.numbers["gold_right"], gate.numbers["probes"]["empty"]["reward"]) == ("pass", 60, 0)
 
 
 @pytest.mark.parametrize(
     ("verify", "words"),
     [
         (lambda task, response: Score(reward=float(task.id != "t7" and honest(task, response).reward)), "1 of .* t7"),
-        (lambda task, response: Score(reward=1.0), "off-topic answers score 100.0%"),
-        (lambda task, response: Score(reward=1 / 0), "failed on 180 .* t0: ZeroDivisionError"),
+        (lambda task, response: Score(reward=1.0), "an answer about something else is rewarded"),
+        (lambda task, response: Score(reward=1 / 0), "failed on 1,383 .* t0: ZeroDivisionError"),
     ],
 )
 def test_gold_fails_and_names_the_tasks(verify: Callable[[Task, Response], Score], words: str):
@@ -96,7 +96,7 @@ def test_gold_measures_chance():
     benchmark = Benchmark(environment=Made(honest, guess="12"), repeats=1)
     gate = asyncio.run(gold_gate(benchmark, TASKS))
     assert gate.numbers["chance_measured"] == pytest.approx(1 / 60)
-    assert "Guesses score 1.7%, above the chance" in gate.reason
+    assert "guess: guesses score above the stated chance (1 of 60, where 0 are allowed)" in gate.reason
 
 
 def test_gold_fails_where_the_verifier_breaks_on_an_empty_answer():
@@ -105,7 +105,7 @@ def test_gold_fails_where_the_verifier_breaks_on_an_empty_answer():
 
     gate = asyncio.run(gold_gate(made(brittle), TASKS))
     assert gate.verdict == "fail"
-    assert "The verifier failed on 60 gold, empty, off-topic or guessed answers: t0: IndexError" in gate.reason
+    assert "The verifier failed on 60 right or wrong answers: t0: IndexError" in gate.reason
 
 
 def test_the_verifier_passes_where_it_reads_the_message_alone():

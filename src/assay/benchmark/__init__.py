@@ -96,6 +96,10 @@ class Environment(ABC):
         """
         return None if task.gold is None else [task.gold]
 
+    def wrong(self, task: Task) -> Iterable[str | Sequence[Call | str]]:
+        """Answers or solutions that are known to be wrong, for the gold gate: what only the benchmark can know."""
+        return ()
+
     def guess(self, task: Task, rng: Random) -> str | None:
         """An answer as somebody would give it who did not read the task; `None` where there is no such thing."""
         return None
@@ -131,8 +135,18 @@ class Defect:
     why: str
     tasks: tuple[str, ...] = ()
     """The ids that it concerns; none means all."""
+    probes: tuple[str, ...] = ()
+    """Kinds of probe that are rewarded because of it, and checks of the tasks that find it, such as `duplicates`. With
+    neither these nor tasks, it excuses nothing."""
+    outputs: int | None = None
+    """How many recorded outputs of models it touches; None where nobody counted."""
     incomparable: bool = False
     """The original judges these tasks by chance, or has them in another form: parity leaves them out, and says so."""
+
+    def covers(self, kind: str, task: str) -> bool:
+        """Whether it explains what a kind of probe or check found in a task."""
+        concerned = not self.tasks or task in self.tasks
+        return concerned and (kind in self.probes if self.probes else bool(self.tasks))
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,13 @@ def f_tail(f: float, df_above: float, df_below: float) -> float:
     return float(special.fdtrc(df_above, df_below, f))
 
 
+def binomial_quantile(p: float, n: int, rate: float) -> int:
+    """The smallest k with P(X <= k) >= p for the number of successes in n trials that succeed at the rate."""
+    if not 0 < rate < 1:
+        return n if rate >= 1 else 0
+    return int(np.argmax(special.bdtr(np.arange(n + 1), n, rate) >= p))
+
+
 def log_choose(n: ArrayLike, k: ArrayLike) -> NDArray[np.float64]:
     """The natural logarithm of the binomial coefficient, elementwise; -inf where k is not in 0..n."""
     n_array, k_array = np.broadcast_arrays(np.asarray(n, dtype=np.float64), np.asarray(k, dtype=np.float64))

@@ -203,7 +203,9 @@ def _only(text: str, hundredths: bool) -> Number | None:
     if len(found) != 1 or len(said) > 2 * _LONGEST:
         return None
     before, after = said[: found[0].start()], said[found[0].end() :]
-    return _value(found[0], hundredths) if _BEFORE.fullmatch(before) and _AFTER.fullmatch(after) else None
+    if _HEDGE.search(before) or not (_BEFORE.fullmatch(before) and _AFTER.fullmatch(after)):
+        return None
+    return _value(found[0], hundredths)
 
 
 def _first(line: str, hundredths: bool) -> Number | None:
@@ -233,8 +235,11 @@ def _last(text: str, hundredths: bool) -> Number | None:
     bold = [value for found in _BOLD.finditer(line) if (value := _bold(found, hundredths)) is not None]
     if bold:
         return bold[-1]
-    if before and (joint := _OR.fullmatch(text, before.end(), last.start())) and joint["joint"].lower() in _ORS:
-        return None
+    joint = _OR.fullmatch(text, before.end(), last.start()) if before else None
+    # "5 or 7" anywhere, and "5 and 7" or "5, 7" where the message ends with it, give two numbers.
+    if before and joint and (joint["joint"].lower() in _ORS or _END.match(text, last.end())):
+        value = _value(last, hundredths)
+        return value if same(value, _value(before, hundredths)) else None
     return None if _NOT.search(text, max(0, last.start() - 20), last.start()) else _value(last, hundredths)
 
 

@@ -34,9 +34,14 @@ ABSENT = tuple(rule.name for rule in GATES if rule.compares_with_original)
 """The gates that don't apply to an original benchmark: there is no other code to compare it with."""
 
 
-async def judge_benchmark(benchmark: Benchmark, tasks: Sequence[Task]) -> list[Gate]:
-    """Returns the gates that need the benchmark alone."""
-    return [await rule.of_benchmark(benchmark, tasks) for rule in GATES if rule.of_benchmark]
+async def judge_benchmark(benchmark: Benchmark, tasks: Sequence[Task], seed: int = 0) -> list[Gate]:
+    """Returns the gates that need the benchmark alone. A third of the probes comes from the seed."""
+    return [await rule.of_benchmark(benchmark, tasks, seed) for rule in GATES if rule.of_benchmark]
+
+
+def probe_seed(gates: Sequence[Gate]) -> int:
+    """Returns the seed that the gates of a benchmark were computed with."""
+    return next((gate.numbers["seed"] for gate in gates if isinstance(gate.numbers.get("seed"), int)), 0)
 
 
 def judge(facts: Facts, computed: Sequence[Gate]) -> list[Gate]:

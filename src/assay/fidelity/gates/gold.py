@@ -1,93 +1,173 @@
-"""The gold gate: whether reference answers get full marks, and empty or off-topic answers none."""
+"""The gold gate: whether reference answers get full marks, and wrong ones none."""
 
-import itertools
-import random
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from assay.benchmark import Benchmark
-from assay.benchmark.answers import OFF_TOPIC
 from assay.benchmark.reference import responses
-from assay.fidelity.gates.played import response_of, reward_of, solutions_of
 from assay.fidelity.gates.rule import SHOWN, GateRule
+from assay.fidelity.probes import BLIND, BY_CHANCE, FAULTS, Probe, Prober, family
+from assay.fidelity.probes.played import reward_of
 from assay.fidelity.schema.profile import Gate, Verdict
-from assay.stats.estimates import wilson
+from assay.stats.distributions import binomial_quantile
 from assay.types import Failure, Task
 
+CONFIDENCE = 0.999
+"""Of a sound verifier's kinds of probe, one in a thousand scores more than is allowed by chance."""
+LONGEST = 120
+"""Characters of a probe that a reason quotes."""
+AT_ONCE = 8
+"""Rollouts of one task at once: a verifier may start processes or ask a judge."""
 
-async def gold_gate(benchmark: Benchmark, tasks: Sequence[Task]) -> Gate:
-    """Does the reference answer score full marks, and an empty or off-topic answer none?"""
-    solutions = solutions_of(benchmark, tasks)
-    gold = {task.id: await reward_of(benchmark, task, responses(steps)) for task, steps in solutions}
-    nulls = {
-        task.id: [await reward_of(benchmark, task, [response_of(text)]) for text in ("", OFF_TOPIC)] for task in tasks
-    }
-    rng = random.Random(0)
-    guesses = [
-        await reward_of(benchmark, task, [response_of(guess)])
-        for task in tasks
-        for _ in range(4)
-        if (guess := benchmark.environment.guess(task, rng)) is not None
-    ]
-    wrong_gold = [task for task, reward in gold.items() if _is_scored(reward) and reward != 1]
-    wrong_null = [task for task, rewards in nulls.items() if any(_is_scored(one) and one != 0 for one in rewards)]
-    given = [*gold.values(), *itertools.chain(*nulls.values()), *guesses]
-    failures = [one for one in given if isinstance(one, Failure)]
-    numbers: dict[str, Any] = {
-        "tasks": len(tasks),
-        "with_gold": len(solutions),
-        "gold_right": sum(reward == 1 for reward in gold.values()),
-        "gold_wrong": len(wrong_gold),
-        "null_score": _mean(list(itertools.chain(*nulls.values()))),
-        "chance_stated": benchmark.chance,
-        "chance_measured": _mean(guesses),
-        "guesses": sum(not isinstance(guess, Failure) for guess in guesses),
-        "verifier_failures": len(failures),
-        "tasks_gold_wrong": wrong_gold[:SHOWN],
-        "tasks_null_rewarded": wrong_null[:SHOWN],
-    }
-    verdict, reason = _gold_verdict(numbers, failures)
+
+@dataclass
+class Tally:
+    """What the probes of one kind scored. Those that a declared defect covers are counted apart."""
+
+    n: int = 0
+    reward: float = 0.0
+    declared: int = 0
+    declared_reward: float = 0.0
+    scored: list[tuple[str, str, float]] = field(default_factory=list[tuple[str, str, float]])
+    """(task, text, reward) of those that score and nothing declares."""
+
+    def add(self, task: Task, probe: Probe, reward: float, *, declared: bool) -> None:
+        if declared:
+            self.declared += 1
+            self.declared_reward += reward
+            return
+        self.n += 1
+        self.reward += reward
+        if reward:
+            self.scored.append((task.id, probe.text, reward))
+
+
+async def gold_gate(benchmark: Benchmark, tasks: Sequence[Task], seed: int = 0) -> Gate:
+    """Does the reference answer score full marks, and a wrong one none?
+
+    A kind of probe fails where its rewards come to more than the .999 quantile of what chance allows: the stated chance
+    for answers of somebody who did not read the task, else nothing. A third of the probes is drawn from the seed.
+    """
+    prober = Prober(benchmark, tasks, seed)
+    gold: dict[str, float | Failure] = {}
+    tallies: dict[str, Tally] = {}
+    failures: list[Failure] = []
+    for task in tasks:
+        if (steps := prober.solutions.get(task.id)) is not None:
+            gold[task.id] = await reward_of(benchmark, task, responses(steps))
+        probes = prober.probes(task)
+        for probe, reward in zip(probes, await _rewards(benchmark, task, probes), strict=True):
+            if isinstance(reward, Failure):
+                failures.append(reward)
+                continue
+            kind = family(probe.kind)
+            declared = kind not in BLIND and any(defect.covers(kind, task.id) for defect in benchmark.defects)
+            tallies.setdefault(probe.kind, Tally()).add(task, probe, reward, declared=declared)
+    failures = [one for one in gold.values() if isinstance(one, Failure)] + failures
+    wrong = [task for task, reward in gold.items() if reward != 1 and not _may_pass(reward)]
+    numbers = _numbers(benchmark, tasks, gold, wrong, tallies)
+    numbers |= {"seed": seed, "verifier_failures": len(failures)}
+    verdict, reason = _verdict(numbers, failures, tallies)
     return Gate("gold", verdict, reason, numbers)
 
 
-def _gold_verdict(numbers: dict[str, Any], failures: Sequence[Failure]) -> tuple[Verdict, str]:
-    with_gold, chance = numbers["with_gold"], numbers["chance_stated"]
-    null_score, measured = numbers["null_score"], numbers["chance_measured"]
+async def _rewards(benchmark: Benchmark, task: Task, probes: Sequence[Probe]) -> list[float | Failure]:
+    limit = asyncio.Semaphore(AT_ONCE)
+
+    async def one(probe: Probe) -> float | Failure:
+        async with limit:
+            return await reward_of(benchmark, task, responses(probe.steps))
+
+    return await asyncio.gather(*map(one, probes))
+
+
+def _numbers(
+    benchmark: Benchmark,
+    tasks: Sequence[Task],
+    gold: dict[str, float | Failure],
+    wrong: Sequence[str],
+    tallies: dict[str, Tally],
+) -> dict[str, Any]:
+    above = {kind: tally for kind, tally in tallies.items() if tally.reward > _allowed(kind, tally, benchmark) + 1e-9}
+    guesses = tallies.get("guess")
+    return {
+        "tasks": len(tasks),
+        "with_gold": len(gold),
+        "gold_right": sum(reward == 1 for reward in gold.values()),
+        "gold_wrong": len(wrong),
+        "chance_stated": benchmark.chance,
+        "chance_measured": guesses.reward / guesses.n if guesses else None,
+        "probes": {
+            kind: {"n": tally.n, "reward": tally.reward, "allowed": _allowed(kind, tally, benchmark)}
+            for kind, tally in tallies.items()
+        },
+        "declared": {
+            kind: {"n": tally.declared, "reward": tally.declared_reward}
+            for kind, tally in tallies.items()
+            if tally.declared_reward
+        },
+        "scored": {
+            kind: [{"task": task, "text": text[:LONGEST], "reward": reward} for task, text, reward in tally.scored[:3]]
+            for kind, tally in above.items()
+        },
+        "tasks_gold_wrong": wrong[:SHOWN],
+        "tasks_rewarded": _unique(task for tally in above.values() for task, _, _ in tally.scored)[:SHOWN],
+    }
+
+
+def _allowed(kind: str, tally: Tally, benchmark: Benchmark) -> int:
+    rate = benchmark.chance if family(kind) in BY_CHANCE else 0.0
+    return binomial_quantile(CONFIDENCE, tally.n, rate)
+
+
+def _verdict(numbers: dict[str, Any], failures: Sequence[Failure], tallies: dict[str, Tally]) -> tuple[Verdict, str]:
+    with_gold = numbers["with_gold"]
     if broken := next((failure for failure in failures if not failure.retryable), None):
-        said = f"The verifier failed on {len(failures)} gold, empty, off-topic or guessed answers: {broken.message}"
-        return "fail", said
-    if not with_gold:
-        return "inconclusive", "No task has a gold answer, so there is nothing to score."
+        return "fail", f"The verifier failed on {len(failures):,} right or wrong answers: {broken.message}"
     if wrong := numbers["gold_wrong"]:
         named = ", ".join(numbers["tasks_gold_wrong"][:3])
         such = ", such as" if wrong > 3 else ":"
         return "fail", f"{wrong:,} of {with_gold:,} gold answers are not given full marks{such} {named}."
-    if null_score is not None and null_score > chance:
-        named = ", ".join(numbers["tasks_null_rewarded"][:3])
-        return "fail", f"Empty or off-topic answers score {null_score:.1%}, above chance ({chance:.1%}): {named}."
-    if measured is not None and wilson(measured, numbers["guesses"], confidence=0.99)[0] > chance:
-        return "fail", f"Guesses score {measured:.1%}, above the chance that the benchmark states ({chance:.1%})."
+    if numbers["scored"]:
+        words = [_words(kind, tallies[kind], numbers["probes"][kind]["allowed"]) for kind in numbers["scored"]]
+        return "fail", f"Wrong answers are rewarded. {' '.join(words)}"
+    if not with_gold:
+        return "not run", "No task has a gold answer or a solution, so there is nothing to score."
     if failures:
         return "inconclusive", f"{len(failures):,} answers were not scored: {failures[0].message}"
-    reason = f"All {with_gold:,} gold answers score 1; empty and off-topic answers score {null_score:.1%}."
+    made = sum(tally.n for tally in tallies.values())
+    reason = f"All {with_gold:,} gold answers score 1. None of {len(tallies)} kinds of wrong answers, {made:,} in all,"
+    reason += " scores more than chance allows."
+    if declared := numbers["declared"]:
+        parts = [f"{kind} ({one['reward']:g} of {one['n']:,})" for kind, one in declared.items()]
+        reason += f" Rewarded, and declared as known: {', '.join(parts)}."
     missing = numbers["tasks"] - with_gold
     return ("inconclusive", f"{reason} {missing:,} tasks have no gold answer.") if missing else ("pass", reason)
 
 
-def _is_scored(reward: float | Failure) -> bool:
-    """Whether a reward says something of the verifier: it does not where the failure may pass by itself."""
-    return not (isinstance(reward, Failure) and reward.retryable)
+def _words(kind: str, tally: Tally, allowed: int) -> str:
+    """Returns what a kind of probe shows, with the first that scored."""
+    task, text, reward = tally.scored[0]
+    quoted = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+    score = f"{tally.reward:g} of {tally.n:,}, where {allowed:,} {'is' if allowed == 1 else 'are'} allowed"
+    name = kind if kind != family(kind) else family(kind)
+    return f"{name}: {FAULTS[family(kind)]} ({score}), such as {reward:g} for {quoted!r} in {task}."
 
 
-def _mean(rewards: Sequence[float | Failure]) -> float | None:
-    """Returns the mean reward; None where the verifier gave none."""
-    given = [reward for reward in rewards if not isinstance(reward, Failure)]
-    return sum(given) / len(given) if given else None
+def _may_pass(reward: float | Failure) -> bool:
+    """Whether a failure may pass by itself, so that it says nothing of the verifier."""
+    return isinstance(reward, Failure) and reward.retryable
+
+
+def _unique(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))
 
 
 GATE = GateRule(
     name="gold",
-    question="Does the reference answer score full marks, and an empty or off-topic answer none?",
+    question="Does the reference answer score full marks, and a wrong one none?",
     needs="the benchmark alone",
     of_benchmark=gold_gate,
 )

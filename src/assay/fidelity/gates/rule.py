@@ -60,8 +60,8 @@ class GateRule:
     question: str
     needs: str
     """Its input, in the README's words."""
-    of_benchmark: Callable[[Benchmark, Sequence[Task]], Awaitable[Gate]] | None = None
-    """Computes the gate from the benchmark alone, with its verifier."""
+    of_benchmark: Callable[[Benchmark, Sequence[Task], int], Awaitable[Gate]] | None = None
+    """Computes the gate from the benchmark alone, with its verifier. What it draws comes from the seed."""
     of_facts: Callable[[Facts], Gate] | None = None
     """Computes the gate from the facts about the profile."""
     waits: bool = False

@@ -10,8 +10,8 @@ from msgspec import structs
 from assay.benchmark import Benchmark, Call
 from assay.benchmark.answers import OFF_TOPIC
 from assay.benchmark.reference import responses
-from assay.fidelity.gates.played import reasoning_of, response_of, reward_of, solutions_of
 from assay.fidelity.gates.rule import SHOWN, GateRule
+from assay.fidelity.probes.played import reasoning_of, response_of, reward_of, solutions_of
 from assay.fidelity.schema.profile import Gate
 from assay.types import Failure, FunctionCall, Response, Task
 
@@ -106,5 +106,5 @@ GATE = GateRule(
     name="verifier",
     question="Does the reward ignore what it should ignore: reasoning, spaces, formatting?",
     needs="the benchmark alone",
-    of_benchmark=verifier_gate,
+    of_benchmark=lambda benchmark, tasks, seed: verifier_gate(benchmark, tasks),
 )

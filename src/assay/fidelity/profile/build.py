@@ -103,8 +103,12 @@ async def compute_with_results(
     return write(folder, evidence, known), {one.name: one.results for one in evidence.contenders}
 
 
-async def known_gates(folder: Path, plan: Plan, benchmark: Benchmark, *, again: bool = False) -> list[Gate]:
+async def known_gates(
+    folder: Path, plan: Plan, benchmark: Benchmark, *, again: bool = False, seed: int = 0
+) -> list[Gate]:
     """The gates that run the benchmark: computed, or as they were where `compute` says that they stay.
+
+    A third of the probes comes from the seed.
 
     Raises DigestMismatch where the benchmark is not what was profiled.
     """
@@ -116,7 +120,7 @@ async def known_gates(folder: Path, plan: Plan, benchmark: Benchmark, *, again: 
     kept = [gate for gate in earlier.gates if gate.name in OF_BENCHMARK] if earlier else []
     if not kept or (again and not benchmark.roles):
         async with connect_roles(benchmark, {}) as ready:
-            kept = await judge_benchmark(ready, tasks)
+            kept = await judge_benchmark(ready, tasks, seed)
     return kept
 
 

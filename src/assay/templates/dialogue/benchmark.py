@@ -72,13 +72,12 @@ class Line(ToolSession):
 
 
 def answer_in(text: str) -> dict[str, Any] | None:
-    """The JSON object that a message gives; `None` where there is none."""
-    for found in reversed(re.findall(r"\{[^{}]*\}", text)):
-        try:
-            return msgspec.json.decode(found, type=dict[str, Any])
-        except msgspec.DecodeError:
-            continue
-    return None
+    """The JSON object that a message gives; `None` where there is none, or more than one."""
+    found = re.findall(r"\{[^{}]*\}", text)
+    try:
+        return msgspec.json.decode(found[0], type=dict[str, Any]) if len(found) == 1 else None
+    except msgspec.DecodeError:
+        return None
 
 
 def honest(request: Request) -> str:

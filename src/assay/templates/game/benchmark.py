@@ -33,7 +33,7 @@ class Game(ToolSession):
     async def reply(self, response: Response) -> list[Item] | None:
         """What is said after a guess; `None` where the game is over. What is no number is used up too."""
         self._left -= 1
-        said = re.fullmatch(r"\W*(\d{1,6})\W*", response.text)
+        said = re.fullmatch(r"[^\w-]*(\d{1,6})\W*", response.text)
         if said is None:
             return self._say("That is not one number.")
         guess = int(said[1])
@@ -47,13 +47,11 @@ class Game(ToolSession):
         return [Message(role="user", content=f"{words} {self._left} guesses left.")] if self._left else None
 
     async def score(self, turns: Sequence[Turn]) -> Score:
-        """1 where the number was found; else up to a half, by how near the nearest guess came."""
+        """1 where the number was found. How near the nearest guess came is a metric: a near guess is no answer."""
         if self._nearest is None:
             return Score(reward=0.0)
         off = abs(self._nearest - self._secret)
-        near = max(0.0, 1 - 10 * off / self.task.data["most"])
-        reward = 1.0 if off == 0 else 0.5 * near**2
-        return Score(reward=reward, metrics={"found": float(off == 0), "off": off}, answer=str(self._nearest))
+        return Score(reward=float(off == 0), metrics={"off": off}, answer=str(self._nearest))
 
 
 class MyBenchmark(ToolEnvironment):

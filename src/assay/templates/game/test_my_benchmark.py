@@ -19,5 +19,7 @@ def test_a_golden_fail():
     assert rehearse(BENCHMARK, TASK.id, *["1000"] * 7, str(SECRET)).reward == 0
 
 
-def test_a_near_guess_gets_a_part():
-    assert 0 < rehearse(BENCHMARK, TASK.id, *[str(SECRET + 1)] * 7).reward < 0.5
+def test_a_near_guess_is_no_answer():
+    score = rehearse(BENCHMARK, TASK.id, *[str(SECRET + 1)] * 7)
+    assert (score.reward, score.metrics["off"]) == (0, 1)
+    assert rehearse(BENCHMARK, TASK.id, *[f"-{SECRET}"] * 7).answer is None

@@ -44,6 +44,9 @@ _STATED = re.compile(rf"{ANSWER} ?{IS}[ *:=]{{0,6}}+([^\n]{{1,200}}+)", re.IGNOR
 _FIRST = re.compile(r"(\$[^$]++\$|\\\([^\n]*?\\\))(?![ ,]*(?:and|or)? ?(?:\$|\\\()).*", re.DOTALL)
 """A formula, and what is said after it: further formulas would be part of the answer."""
 _LAST = re.compile(r"(?:\bis|\bare|:) ((?:[^\n:]|:(?! )){1,200}+)\s*+\Z")
+_PAIR = re.compile(r"(?:(?:the answer is|either|both) )*(.{1,99}) (?:and|or) (.{1,99})", re.IGNORECASE)
+_RELATION = re.compile(r"[<>=]|\\(?:[lg]eq?|ne)(?![a-zA-Z])")
+_DENIED = re.compile(r"(?:\bnot|n't)[ *$(\\]{1,4}(\S{1,99})\s*\Z", re.IGNORECASE)
 _POWER_OF_TEN = re.compile(r"(?<![\w.])(\d+\.\d+|1|\d+(?=[eE][-+]?\d\d))[eE]([-+]?\d{1,3})(?![\w.^])")
 
 _DRESS = re.compile(r"\\(?:text|mathrm|textbf|mathbf|mbox) ?\{([^{}]{0,99})\}")
@@ -59,7 +62,8 @@ def stated(text: str) -> tuple[str, bool]:
     """The formula that a message states, and whether it is a formula alone; else the message, to be searched for one.
 
     That of the last box, else what stands between answer tags or behind "the answer is", else the whole message where
-    it is no prose. Signs of Unicode become LaTeX's; what stands around a formula, and end punctuation, goes.
+    it is no prose. Signs of Unicode become LaTeX's; what stands around a formula, and end punctuation, goes. A formula
+    that is denied is none, and two that "and" or "or" joins are a list.
     """
     text = latex(text)
     box = boxed(text)
@@ -74,6 +78,11 @@ def stated(text: str) -> tuple[str, bool]:
     for place in map(bare, places):
         if not _prose(place):
             return place, True
+    whole = bare(text)
+    if (denied := _DENIED.search(whole)) and not _prose(bare(denied[1])):
+        return "", True
+    if (pair := _PAIR.fullmatch(whole)) and not any(_prose(one) or _RELATION.search(one) for one in pair.groups()):
+        return ", ".join(pair.groups()), True
     text = _BOLD.sub(r"\1", text)
     return (text if _DELIMITED.search(text) else _TERM.sub(r"$\1$\2", text)), False
 
