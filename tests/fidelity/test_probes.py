@@ -122,9 +122,7 @@ def test_a_broken_verifier_is_stopped_and_its_fault_named(benchmark: Benchmark, 
 
 def test_thinking_that_is_scored_as_the_answer_is_stopped_by_the_verifier_gate():
     def everything(task: Task, response: Response) -> Score:
-        return integer(
-            Response(output=[Message("assistant", response.reasoning + response.text)]), int(task.gold or "")
-        )
+        return honest(task, Response(output=[Message("assistant", response.reasoning + response.text)]))
 
     benchmark = sums(everything)
     assert gated(benchmark).verdict == "pass"

@@ -57,12 +57,17 @@ class ReasoningGym(Environment):
             )
 
     def verify(self, task: Task, response: Response) -> Score:
-        """The library's score of what stands in the last pair of tags; 0 where there is none."""
+        """1 where the library gives full marks to what stands in the last pair of tags, else 0.
+
+        The library gives part of them to answers that are wrong, and to any text in the right form: its own score is
+        the metric `library`.
+        """
         found = ANSWER.findall(response.text)
         if not found:
-            return Score(reward=0.0)
+            return Score(reward=0.0, metrics={"library": 0.0})
         answer = found[-1].strip()
-        return Score(reward=self._data.score(task.data["index"], answer), answer=answer)
+        score = self._data.score(task.data["index"], answer)
+        return Score(reward=float(score >= 1), metrics={"library": score}, answer=answer)
 
     async def assess(self, task: Task, response: Response, models: Mapping[str, Model]) -> Score:
         return await asyncio.to_thread(self.verify, task, response)

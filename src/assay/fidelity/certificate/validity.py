@@ -31,6 +31,7 @@ from assay.fidelity.certificate.certificate import (
     describe,
     own_digest,
     parity_flaws,
+    probe_seed,
     rendered,
     what_is_missing,
 )
@@ -46,7 +47,7 @@ from assay.fidelity.certificate.files import (
 )
 from assay.fidelity.certificate.registry import Register, register
 from assay.fidelity.certificate.schema import FORMAT, Certificate, CertifiedBenchmark
-from assay.fidelity.gates import ABSENT, OF_BENCHMARK, probe_seed
+from assay.fidelity.gates import ABSENT, OF_BENCHMARK
 from assay.fidelity.profile import contenders_of, gather, profile_of, read_plan
 from assay.fidelity.profile.build import derived_files, known_gates
 from assay.fidelity.rescore.rescore import RescorePlan, rescore
@@ -360,7 +361,7 @@ def _numbers_and_benchmark(
 async def _known(place: Path, plan: Plan, certificate: Certificate, benchmark: Benchmark | None) -> list[Gate]:
     """The gates that run the benchmark; those for which it or a judge is missing are taken as the certificate says."""
     if benchmark and not benchmark.roles:
-        return await known_gates(place, plan, benchmark, again=True, seed=probe_seed(certificate.gates))
+        return await known_gates(place, plan, benchmark, again=True, seed=probe_seed(certificate.evidence))
     names = OF_BENCHMARK if benchmark else (*OF_BENCHMARK, *ABSENT)
     return [gate for gate in certificate.gates if gate.name in names]
 

@@ -39,11 +39,6 @@ async def judge_benchmark(benchmark: Benchmark, tasks: Sequence[Task], seed: int
     return [await rule.of_benchmark(benchmark, tasks, seed) for rule in GATES if rule.of_benchmark]
 
 
-def probe_seed(gates: Sequence[Gate]) -> int:
-    """Returns the seed that the gates of a benchmark were computed with."""
-    return next((gate.numbers["seed"] for gate in gates if isinstance(gate.numbers.get("seed"), int)), 0)
-
-
 def judge(facts: Facts, computed: Sequence[Gate]) -> list[Gate]:
     """Returns all gates in their order: those in `computed` as they are, the others computed from the facts."""
     given = {gate.name: gate for gate in computed}

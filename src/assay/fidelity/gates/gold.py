@@ -73,6 +73,12 @@ async def gold_gate(benchmark: Benchmark, tasks: Sequence[Task], seed: int = 0) 
     return Gate("gold", verdict, reason, numbers)
 
 
+def probes_a_task(benchmark: Benchmark, tasks: Sequence[Task]) -> int:
+    """Returns about how many rollouts the gate makes of each of the tasks."""
+    prober, some = Prober(benchmark, tasks, 0), tasks[:: max(1, len(tasks) // 6)]
+    return 1 + max(len(prober.probes(task)) for task in some)
+
+
 async def _rewards(benchmark: Benchmark, task: Task, probes: Sequence[Probe]) -> list[float | Failure]:
     limit = asyncio.Semaphore(AT_ONCE)
 
