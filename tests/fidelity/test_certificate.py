@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import assay
 from assay.errors import UsageError
-from assay.fidelity.certificate.certificate import certify, rendered, sealed, what_is_missing
+from assay.fidelity.certificate.certificate import certify, probe_seed, rendered, sealed, what_is_missing
 from assay.fidelity.certificate.files import file_record
 from assay.fidelity.certificate.schema import Certificate, CertifiedParity
 from assay.fidelity.certificate.signature import fingerprint, make_key, private_key, public_key
@@ -283,6 +283,16 @@ def test_a_reward_that_the_output_does_not_get_is_found_by_rescoring(folder: Pat
     assert found(folder).verdict == "valid"
     reason = flawed(found(folder, rescored=True))["rewards"]
     assert re.search(r"^policy, sums-\w+-\d+, repeat \d: 1 for '\d+' in the file, 0 for '\d+' from its", reason)
+
+
+def test_the_seed_of_the_probes_follows_from_the_evidence_and_cant_be_chosen(folder: Path):
+    certificate = msgspec.json.decode((folder / "certificate.json").read_bytes(), type=Certificate)
+    gold = next(gate for gate in certificate.gates if gate.name == "gold")
+    assert gold.numbers["seed"] == probe_seed(certificate.evidence)
+    chosen = msgspec.structs.replace(gold, numbers=gold.numbers | {"seed": 7})
+    gates = [chosen if gate.name == "gold" else gate for gate in certificate.gates]
+    (folder / "certificate.json").write_bytes(rendered(sealed(msgspec.structs.replace(certificate, gates=gates))))
+    assert "gates.gold.numbers.seed" in flawed(found(folder))["numbers"]
 
 
 def test_a_registry_with_a_line_taken_out_is_no_longer_what_was_certified_nor_verified(folder: Path):

@@ -114,10 +114,11 @@ def test_a_sound_verifier_rewards_no_probe(benchmark: Benchmark):
 def test_a_broken_verifier_is_stopped_and_its_fault_named(benchmark: Benchmark, kind: str):
     gate = gated(benchmark)
     assert gate.verdict == "fail"
-    assert f"{kind}: {FAULTS[kind]}" in gate.reason
-    shown = gate.numbers["scored"][kind][0]
-    assert shown["task"] in gate.numbers["tasks_rewarded"]
-    assert shown["text"] in gate.reason and shown["task"] in gate.reason
+    assert kind in gate.reason
+    first, scored = next(iter(gate.numbers["scored"].items()))
+    assert f"{first}: {FAULTS[first]}" in gate.reason
+    assert repr(scored[0]["text"]) in gate.reason
+    assert scored[0]["task"] in gate.numbers["tasks_rewarded"]
 
 
 def test_thinking_that_is_scored_as_the_answer_is_stopped_by_the_verifier_gate():
@@ -277,8 +278,8 @@ class Switches(ToolEnvironment):
 
     def tasks(self) -> Iterable[Task]:
         for presses in (2, 3, 4):
-            ask = [Message(role="user", content=f"Press the switch {presses} times.")]
-            yield Task(id=f"p{presses}", input=ask, data={"presses": presses, "lax": self._lax}, tools=self.tools)
+            ask = Message(role="user", content=f"Press the switch {presses} times.")
+            yield Task(id=f"p{presses}", input=[ask], data={"presses": presses, "lax": self._lax}, tools=self.tools)
 
     def solution(self, task: Task) -> Sequence[Call]:
         return [Call("press")] * task.data["presses"]

@@ -44,7 +44,6 @@ REMEDIES = {
     "gold": "See that verify() gives a task's gold answer 1, anything else at most the stated chance.",
     "verifier": "Look for the answer wherever a format puts it, in the message alone; see assay.benchmark.verify.",
 }
-GATES = {"gold": gold_gate, "verifier": verifier_gate}
 SERVICE = "assay.fidelity.check.check:Portraying"
 PLAYED = ("gold", "verifier", "determinism", "isolation", "tools", "time")
 """The checks that make rollouts."""
@@ -146,8 +145,13 @@ async def _checks(asked: Asked, benchmark: Benchmark, found: list[Task], clock: 
         some = _spread(found, min(MOST_PLAYED, int(clock.seconds("first") / task_s)))
         elsewhere = structs.replace(asked, played=[task.id for task in some], seconds=clock.seconds("first"))
         looking = asyncio.create_task(_elsewhere(elsewhere, clock.left_s))
-        rollouts = {"gold": probes_a_task(ready, found), "verifier": 2 * (5 + len(ready.formats))}
-        gates = [await _gate(name, ready, found, task_s * n, clock.seconds(name)) for name, n in rollouts.items()]
+        gates = [
+            await _gate(name, ready, found, task_s, clock.seconds(name), rollouts)
+            for name, rollouts in (
+                ("gold", probes_a_task(ready, found)),
+                ("verifier", 2 * (5 + len(ready.formats))),
+            )
+        ]
         first = await rehearsal.play(some, seconds=clock.seconds("first"))
         again = await rehearsal.play(some, seconds=clock.seconds("again"), backwards=True)
         at_once = await rehearsal.play_at_once(some, seconds=clock.seconds("at once"))
@@ -181,13 +185,16 @@ async def _read(benchmark: Benchmark, found: list[Task], portrait: Portrait | Ex
     ]
 
 
-async def _gate(name: str, benchmark: Benchmark, found: list[Task], task_s: float, seconds: float) -> Check:
-    """A gate of the benchmark as a check, on as many tasks as there is time for."""
-    some = _spread(found, int(seconds / 2 / task_s))
+async def _gate(
+    name: str, benchmark: Benchmark, found: list[Task], task_s: float, seconds: float, rollouts: int
+) -> Check:
+    """A gate of the benchmark as a check, on as many tasks as there is time for. Gold answers take one rollout each."""
+    some = _spread(found, int(seconds / 2 / (task_s * rollouts)))
+    gold = _spread(found, int(seconds / 4 / task_s))
     part = _part(len(some), len(found))
     try:
         async with asyncio.timeout(seconds):
-            gate = await GATES[name](benchmark, some)
+            gate = await (gold_gate(benchmark, gold, probed=some) if name == "gold" else verifier_gate(benchmark, some))
     except TimeoutError:
         return Check(name, "inconclusive", f"It took longer than {seconds:.0f} s.{part}")
     if gate.verdict == "pass" and len(some) < len(found):

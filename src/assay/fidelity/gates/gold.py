@@ -18,6 +18,8 @@ CONFIDENCE = 0.999
 """Of a sound verifier's kinds of probe, one in a thousand scores more than is allowed by chance."""
 LONGEST = 120
 """Characters of a probe that a reason quotes."""
+IN_FULL = 4
+"""Kinds of probe that a reason explains; of the others it gives the numbers."""
 AT_ONCE = 8
 """Rollouts of one task at once: a verifier may start processes or ask a judge."""
 
@@ -44,12 +46,16 @@ class Tally:
             self.scored.append((task.id, probe.text, reward))
 
 
-async def gold_gate(benchmark: Benchmark, tasks: Sequence[Task], seed: int = 0) -> Gate:
+async def gold_gate(
+    benchmark: Benchmark, tasks: Sequence[Task], seed: int = 0, *, probed: Sequence[Task] | None = None
+) -> Gate:
     """Does the reference answer score full marks, and a wrong one none?
 
     A kind of probe fails where its rewards come to more than the .999 quantile of what chance allows: the stated chance
     for answers of somebody who did not read the task, else nothing. A third of the probes is drawn from the seed.
+    `probed` are the tasks that get them, where these are not all.
     """
+    chosen = {task.id for task in (tasks if probed is None else probed)}
     prober = Prober(benchmark, tasks, seed)
     gold: dict[str, float | Failure] = {}
     tallies: dict[str, Tally] = {}
@@ -57,7 +63,7 @@ async def gold_gate(benchmark: Benchmark, tasks: Sequence[Task], seed: int = 0) 
     for task in tasks:
         if (steps := prober.solutions.get(task.id)) is not None:
             gold[task.id] = await reward_of(benchmark, task, responses(steps))
-        probes = prober.probes(task)
+        probes = prober.probes(task) if task.id in chosen else []
         for probe, reward in zip(probes, await _rewards(benchmark, task, probes), strict=True):
             if isinstance(reward, Failure):
                 failures.append(reward)
@@ -137,8 +143,11 @@ def _verdict(numbers: dict[str, Any], failures: Sequence[Failure], tallies: dict
         such = ", such as" if wrong > 3 else ":"
         return "fail", f"{wrong:,} of {with_gold:,} gold answers are not given full marks{such} {named}."
     if numbers["scored"]:
-        words = [_words(kind, tallies[kind], numbers["probes"][kind]["allowed"]) for kind in numbers["scored"]]
-        return "fail", f"Wrong answers are rewarded. {' '.join(words)}"
+        kinds = list(numbers["scored"])
+        words = [_words(kind, tallies[kind], numbers["probes"][kind]["allowed"]) for kind in kinds[:IN_FULL]]
+        rest = [f"{kind} ({tallies[kind].reward:g} of {tallies[kind].n:,})" for kind in kinds[IN_FULL:]]
+        also = f" So are: {', '.join(rest)}." if rest else ""
+        return "fail", f"Wrong answers are rewarded. {' '.join(words)}{also}"
     if not with_gold:
         return "not run", "No task has a gold answer or a solution, so there is nothing to score."
     if failures:
