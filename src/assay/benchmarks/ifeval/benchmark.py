@@ -77,6 +77,7 @@ class IFEval(Environment):
 BENCHMARK = Benchmark(
     environment=IFEval(),
     repeats=2,
+    chance=0.248,  # of repeating the prompt, which follows the instructions of 134 of 541; talk of the weather: of 61
     data=(PROMPTS,),
     defects=(
         Defect(

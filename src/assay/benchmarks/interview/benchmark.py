@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from assay.benchmark import Benchmark, Environment, Session
+from assay.benchmark import Benchmark, Defect, Environment, Session
 from assay.benchmarks.interview.people import Fact, Person, people
 from assay.benchmarks.interview.user import HonestUser, persona
 from assay.digest import tasks_digest
@@ -164,5 +164,12 @@ BENCHMARK = Benchmark(
     sampling=Sampling(temperature=1.0, top_p=1.0),
     chance=0.16,  # of a form that says null throughout; values drawn at random score 14 %
     roles={"user": HonestUser()},
+    defects=(
+        Defect(
+            what="A form with wrong facts gets the share of the facts that are right.",
+            why="Who asked for most facts did better than who asked for none. `complete` counts whole forms alone.",
+            probes=("one value changed", "another task's answer"),
+        ),
+    ),
     formats=("{}", "```json\n{}\n```", "Thank you, that is all I need.\n\n{}", "The form:\n{}\nGoodbye!"),
 )
