@@ -53,7 +53,7 @@ class GSM8K(Environment):
 BENCHMARK = Benchmark(
     environment=GSM8K(),
     repeats=2,
-    chance=0.022,  # of answering with the question's last number: 28 of 1,319; of always answering 1, 15
+    chance=0.031,  # of always answering 5: 40 of 1,319; the question's last number is right in 28
     formats=("{}", "#### {}", "So it is 7 in all.\n#### {}", "The answer is {}.", "**{}**", "\\boxed{{{}}}", "${}"),
     data=(TEST,),
 )
