@@ -46,7 +46,7 @@ def gold_and_null(name: str) -> None:
     async def all_of_them() -> None:
         for task in tasks:
             for said in ("", "I would rather talk about the weather.", "42"):
-                assert await reward(task, said) == Score(reward=0.0)
+                assert await reward(task, said) == Score(reward=0.0, metrics={"library": 0.0})
             if task.gold is not None:
                 found = await reward(task, f"Let me think. <answer>7</answer> No.\n{task.gold}")
                 assert isinstance(found, Score) and found.reward == 1, (task.id, found)
@@ -87,7 +87,7 @@ def test_the_row_in_the_docstring_is_a_real_one():
 def test_all_data_sets_are_listed_and_the_version_names_seed_and_size():
     listed = [name for name in catalog.names() if name.startswith("reasoning-gym/")]
     assert len(listed) > 100 and "reasoning-gym/composite" not in listed
-    assert load("reasoning-gym/chain_sum").version.endswith("-seed42-size50")
+    assert load("reasoning-gym/chain_sum").version.endswith("-seed42-size50-full")
 
 
 @installed

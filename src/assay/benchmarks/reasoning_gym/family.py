@@ -41,7 +41,7 @@ class ReasoningGym(Environment):
     def __init__(self, task: str) -> None:
         self._dataset = task
         self.name = f"{NAME}/{task}"
-        self.version = f"{version('reasoning-gym')}-seed{SEED}-size{SIZE}"
+        self.version = f"{version('reasoning-gym')}-seed{SEED}-size{SIZE}-full"
 
     @cached_property
     def _data(self) -> Dataset:
