@@ -172,6 +172,10 @@ class Benchmark:
     each."""
     data: tuple[Source, ...] = ()
     """Files that are not in the package, which `assay prepare` gets."""
+    files: Mapping[str, Path] = field(default_factory=dict[str, Path])
+    """Files that its tasks are made of and that are not in its folder, by the names that run.json records."""
+    published: Path | None = None
+    """The file of published scores, where it is not the `published.toml` of its folder."""
     original: Original | None = None
     """None where `verify` is the original's judgement."""
     defects: tuple[Defect, ...] = ()

@@ -19,7 +19,9 @@ from assay.sandbox import Place
 from assay.types import RolloutLimits, Sampling
 
 BENCHMARKS = "assay.benchmarks"
-"""Entry points of modules that define BENCHMARK, or `load` where a benchmark is made of a file, as in `mcq:FILE`."""
+"""Entry points of modules that define BENCHMARK."""
+FILES = "assay.files"
+"""Entry points by the prefix of a name such as `maths:FILE`: modules whose `load` makes a benchmark of a data set."""
 FAMILIES = "assay.families"
 """Entry points by the first part of a name such as `reasoning-gym/chain_sum`: modules with `names` and `load`."""
 GYMS = "assay.gyms"
@@ -52,18 +54,31 @@ def names() -> dict[str, str]:
     return found
 
 
+def divide(request: str) -> tuple[str, dict[str, str]]:
+    """Returns the file and the settings of what follows the prefix in a name such as `maths:aime.jsonl,answer=gold`."""
+    file, *stated = re.split(r",(?=\w+=)", request)
+    return file, dict(one.split("=", 1) for one in stated)
+
+
+def path_of(name: str) -> str:
+    """Returns the part of a benchmark's name that is a path, if any is: the file of `maths:aime.jsonl,answer=gold`."""
+    prefix, _, rest = name.partition(":")
+    return divide(rest)[0] if prefix in plugins(FILES) else name
+
+
 def load(name: str) -> Benchmark:
-    """Returns a benchmark by its name, its folder's path, mcq:FILE or GYM:NAME. Raises UsageError with near names."""
+    """Returns a benchmark by its name, its folder's path, maths:FILE or GYM:NAME. Raises UsageError with near names."""
     found, origin = _found(name)
     return replace(found, origin=origin)
 
 
 def _found(name: str) -> tuple[Benchmark, Origin]:
     own, colon, rest = name.partition(":")
-    if entry := plugins(BENCHMARKS).get(own):
+    if not colon and (entry := plugins(BENCHMARKS).get(own)):
         module = _imported(entry.module, f"{own} ({entry.value})")
-        benchmark = _of_file(module, own, rest) if colon else _benchmark(module, name)
-        return benchmark, _origin(name, module, own if colon else None)
+        return _benchmark(module, name), _origin(name, module, None)
+    if rest and own in plugins(FILES):
+        return find(FILES, own).load(rest), Origin(name, family=own)
     if rest and own in plugins(GYMS):
         return find(GYMS, own).load(rest), Origin(name, None, _package_in(rest), own)
     family, _, member = name.partition("/")
@@ -72,7 +87,8 @@ def _found(name: str) -> tuple[Benchmark, Origin]:
         return module.load(member), _origin(name, module, family)
     if "/" in name or Path(name).is_dir():
         return _benchmark(_module_at(Path(name)), name), Origin(name, Path(name).resolve())
-    hint = f"; or the path of a benchmark's folder, or {':NAME, '.join(plugins(GYMS))}:NAME"
+    hint = f"; or the path of a benchmark's folder, {':FILE, '.join(plugins(FILES))}:FILE, "
+    hint += f"{':NAME, '.join(plugins(GYMS))}:NAME"
     raise UnknownName("benchmark", name, names(), hint)
 
 
@@ -86,14 +102,6 @@ def _package_in(name: str) -> str | None:
     """The package that a gym's benchmark is part of; None where a file is named."""
     top = re.split(r"[/@]", name)[0].replace("-", "_")
     return top if top.isidentifier() else None
-
-
-def _of_file(module: ModuleType, name: str, file: str) -> Benchmark:
-    """A benchmark that is made of a file, as its `load` does."""
-    make = getattr(module, "load", None)
-    if make is None:
-        raise UsageError(f"{name}:{file}: {name} is made of no file; expected {name} alone")
-    return make(file)
 
 
 def _module_at(folder: Path) -> ModuleType:

@@ -43,6 +43,8 @@ def score_code(benchmark: Benchmark) -> dict[str, str]:
     found = _Code(benchmark.folder, benchmark.origin and benchmark.origin.package)
     for path in _own_files(benchmark):
         found.add(path, path.relative_to(benchmark.folder).as_posix() if benchmark.folder else path.name)
+    for name, path in benchmark.files.items():
+        found.add(path, name)
     if benchmark.origin and benchmark.origin.package and not benchmark.folder:
         found.add_package(benchmark.origin.package)
     return found.digests()

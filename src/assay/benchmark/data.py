@@ -87,7 +87,7 @@ def take(name: str, sources: Iterable[Source], file: Path) -> Path:
     digest = _digest([content])
     for source in sources:
         if source.sha256 == digest:
-            with _replacing(place(name, source)) as kept:
+            with replacing(place(name, source)) as kept:
                 kept.write(content)
             return place(name, source)
     wanted = "\n".join(f"    {source.sha256}  {source.file}, {source.size:,} bytes" for source in sources)
@@ -108,7 +108,7 @@ def download(name: str, source: Source, *, within_s: float = WITHIN_S) -> Path:
     )
     try:
         with (
-            _replacing(path) as kept,
+            replacing(path) as kept,
             client.build() as opened,
             opened.get(source.url).streamed_read_buffer_limit(_CHUNK).build_streamed() as answer,
         ):
@@ -138,7 +138,7 @@ def _failed(name: str, source: Source, why: str) -> AssayError:
 
 
 @contextmanager
-def _replacing(path: Path) -> Generator[BinaryIO]:
+def replacing(path: Path) -> Generator[BinaryIO]:
     """A file that takes the path's place at the end of the context, and is gone where that fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, part = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)

@@ -4,6 +4,7 @@ A command takes them as a parameter, such as `code: Code = Code()`; on the comma
 """
 
 import dataclasses
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,22 +15,44 @@ from cyclopts import Parameter
 from msgspec.structs import replace
 
 from assay.benchmark import Benchmark
+from assay.benchmark.catalog import divide, path_of
 from assay.collect.head import Collector, distribute
 from assay.collect.workers.ray import joined
 from assay.config import ModelConfig, assay_toml, load_model
 from assay.errors import UsageError
 from assay.library.names import budget_of, load
 from assay.model.wrappers.budget import Budget
+from assay.report.words import legible
 from assay.sandbox import Place
 
 BenchmarkName = Annotated[
-    str, Parameter(help="A benchmark's name (see `assay list benchmarks`) or the path of its folder.")
+    str,
+    Parameter(help="A benchmark's name (see `assay list benchmarks`), the path of its folder, or such as maths:FILE."),
 ]
 AgentName = Annotated[
     str, Parameter(help="An agent's name (see `assay list agents`, and [agents.NAME] in assay.toml).")
 ]
 Assignments = Annotated[tuple[str, ...], Parameter(name="--set", negative="")]
 """`--set KEY=VALUE`, which may be given several times."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Which columns of a data set hold what."""
+
+    column: Annotated[tuple[str, ...], Parameter(negative="", consume_multiple=True)] = ()
+    """For maths:FILE, qa:FILE, mcq:FILE and code:FILE: WHAT=COLUMN for each column that is not found by its name, such
+    as --column problem=question answer=gold."""
+
+    def of(self, benchmark: str) -> str:
+        """Returns the benchmark's name with its columns. Raises UsageError."""
+        for stated in self.column:
+            if list(divide(f",{stated}")[1].items()) != [stated.partition("=")[::2]]:
+                raise UsageError(f"--column {stated}: expected WHAT=COLUMN, such as problem=question")
+        if self.column and path_of(benchmark) == benchmark:
+            raise UsageError(f"--column {self.column[0]}: {benchmark} is made of no file; expected such as maths:FILE")
+        return ",".join((benchmark, *self.column))
 
 
 @Parameter(name="*")
@@ -43,8 +66,11 @@ class Code:
     """Allow --sandbox subprocess, which isolates nothing."""
 
     def load(self, name: str) -> Benchmark:
-        """Returns the benchmark, with its sandbox there. Raises UsageError."""
-        return load(name, sandbox=self.sandbox, unsafe=self.unsafe)
+        """Returns the benchmark, with its sandbox there, and prints its remark. Raises UsageError."""
+        found = load(name, sandbox=self.sandbox, unsafe=self.unsafe)
+        if found.environment.remark:
+            print(legible(f"{found.name}: {found.environment.remark}"), file=sys.stderr)
+        return found
 
     def place(self) -> Place | None:
         """Returns the place; None where it is the benchmark's choice. Raises UsageError."""

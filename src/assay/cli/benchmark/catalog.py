@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from assay.benchmark.catalog import BENCHMARKS, FAMILIES, names
+from assay.benchmark.catalog import BENCHMARKS, FAMILIES, FILES, names
 from assay.config import assay_toml, load_suite, models, suites
 from assay.errors import UnknownName, UsageError
 from assay.model import DIALECTS
@@ -58,7 +58,8 @@ def catalog(what: What, name: str | None = None, /) -> None:
 def _benchmarks() -> list[tuple[str, str]]:
     """Each benchmark with its sentence; a family's members have the family's."""
     own, families = describe(BENCHMARKS), describe(FAMILIES) if plugins(FAMILIES) else {}
-    return [(name, own.get(name) or families.get(name.partition("/")[0], "")) for name in names()]
+    one = [(name, own.get(name) or families.get(name.partition("/")[0], "")) for name in names()]
+    return one + [(f"{name}:FILE", sentence) for name, sentence in describe(FILES).items()]
 
 
 def _comment(path: Path) -> str:

@@ -13,16 +13,19 @@ def prepare(benchmark: str, /, *, file: Annotated[Path | None, Parameter(name="-
     """Get the data of a benchmark that is not in the package, once.
 
     It goes into the folder ASSAY_DATA, or the user's cache. A file that has another SHA-256 than the benchmark says is
-    not kept.
+    not kept. Data of the Hugging Face Hub go where HF_HOME says; a run needs no network after that.
 
     Parameters
     ----------
     benchmark
-        A benchmark's name (see `assay list benchmarks`) or the path of its folder.
+        A benchmark's name (see `assay list benchmarks`), the path of its folder, or such as maths:hf:ORG/NAME.
     file
         The data file, if you have it already. Then nothing is downloaded.
     """
     chosen = load(benchmark)
+    if chosen.files:
+        print("\n".join(str(path) for path in chosen.files.values()))
+        return
     if not chosen.data:
         print(f"{chosen.name} needs nothing: its tasks are in the package")
         return

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from assay.cli.collect.live import Live, console, drive
-from assay.cli.options import AgentName, Assignments, BenchmarkName, Code, Plan, Roles, Spending, Workers
+from assay.cli.options import AgentName, Assignments, BenchmarkName, Code, Columns, Plan, Roles, Spending, Workers
 from assay.collect.collect import Interruption
 from assay.config import assay_toml
 from assay.fidelity.gates import applicable
@@ -31,6 +31,7 @@ STYLES = {"pass": "green", "fail": "red bold", "inconclusive": "yellow", "not ru
 def profile(
     benchmark: BenchmarkName,
     *,
+    columns: Columns = Columns(),
     suite: str | None = None,
     models: str | None = None,
     agent: AgentName = "loop",
@@ -73,7 +74,7 @@ def profile(
     listed = None if models is None else [name.strip() for name in models.split(",") if name.strip()]
     with workers.collector() as collector:
         asked = plan_profile(
-            code.load(benchmark),
+            code.load(columns.of(benchmark)),
             suite_named(suite, listed, own, assign),
             agent,
             own=own,

@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from assay.cli.collect.live import Live, console, drive
-from assay.cli.options import AgentName, Assignments, BenchmarkName, Code, Plan, Roles, Spending, Workers
+from assay.cli.options import AgentName, Assignments, BenchmarkName, Code, Columns, Plan, Roles, Spending, Workers
 from assay.collect.collect import Interruption
 from assay.collect.run import RunPlan
 from assay.config import assay_toml
@@ -22,6 +22,7 @@ ShardOption = Annotated[str, Parameter(help="I/N makes the I-th of N parts of th
 def run(
     benchmark: BenchmarkName,
     *,
+    columns: Columns = Columns(),
     model: str | None = None,
     agent: AgentName = "loop",
     base_url: str | None = None,
@@ -56,7 +57,7 @@ def run(
         extra_body.KEY, …), such as --set sampling.temperature=0.6.
     """
     asked = plan_run(
-        code.load(benchmark),
+        code.load(columns.of(benchmark)),
         model,
         agent,
         own=assay_toml(),

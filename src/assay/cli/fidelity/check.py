@@ -10,7 +10,7 @@ from rich.table import Table
 
 from assay.cli.collect.live import console
 from assay.cli.collect.profile import STYLES
-from assay.cli.options import BenchmarkName, Code, Roles
+from assay.cli.options import BenchmarkName, Code, Columns, Roles
 from assay.fidelity.check.check import check as make_check
 from assay.fidelity.schema.profile import Checked
 
@@ -18,6 +18,7 @@ from assay.fidelity.schema.profile import Checked
 def check(
     benchmark: BenchmarkName,
     *,
+    columns: Columns = Columns(),
     json: bool = False,
     roles: Roles = Roles(),
     code: Code = Code(),
@@ -34,7 +35,7 @@ def check(
     json
         Print everything as JSON.
     """
-    checked = uvloop.run(make_check(benchmark, roles.configs(), place=code.place()))
+    checked = uvloop.run(make_check(columns.of(benchmark), roles.configs(), place=code.place()))
     if json:
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(checked), indent=2) + b"\n")
     else:

@@ -106,7 +106,7 @@ def published_scores(benchmark: Benchmark) -> Published | None:
 
 def published_toml(benchmark: Benchmark) -> Path | None:
     """Returns the benchmark's published.toml; None where it has none."""
-    path = benchmark.folder and benchmark.folder / "published.toml"
+    path = benchmark.published or (benchmark.folder and benchmark.folder / "published.toml")
     return path if path and is_present(path) else None
 
 

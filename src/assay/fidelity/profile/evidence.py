@@ -9,6 +9,7 @@ import msgspec
 from msgspec import structs
 
 from assay.benchmark import Benchmark
+from assay.benchmark.catalog import path_of
 from assay.benchmark.code import score_code
 from assay.collect.run import count_all
 from assay.config import Suite
@@ -98,19 +99,21 @@ def changes(planned: BenchmarkRecord, now: BenchmarkRecord) -> list[str]:
 
 def source_seen_from(folder: Path, benchmark: Benchmark) -> str:
     """Returns how a profile in a folder names its benchmark: a path is the way from there, whatever the directory."""
-    prefix, colon, path = benchmark.source.rpartition(":")
-    if not (benchmark.origin and (Path(path).is_file() if colon else benchmark.origin.package is None)):
-        return benchmark.source
+    name, origin = benchmark.source, benchmark.origin
+    path = path_of(name)
+    is_path = Path(path).is_file() if path != name else origin and origin.folder and not origin.package
+    if not is_path:
+        return name
     way = os.path.relpath(Path(path).resolve(), folder.resolve())
-    return f"{prefix}{colon}{way if way.startswith('.') else f'./{way}'}"
+    return name.replace(path, way if way.startswith(".") else f"./{way}", 1)
 
 
 def source_of(folder: Path, plan: Plan) -> str:
     """Returns the name by which a profile's benchmark is found from the working directory."""
-    prefix, colon, path = plan.source.rpartition(":")
+    path = path_of(plan.source)
     if not path.startswith(".") or not (folder / path).exists():
         return plan.source
-    return f"{prefix}{colon}{os.path.join('.', os.path.relpath(folder / path))}"
+    return plan.source.replace(path, os.path.join(".", os.path.relpath(folder / path)), 1)
 
 
 def changed_benchmark(folder: Path, benchmark: BenchmarkRecord, changed: list[str]) -> DigestMismatch:

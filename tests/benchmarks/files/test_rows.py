@@ -1,0 +1,65 @@
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assay.benchmarks.files.rows import read_rows
+from assay.errors import UsageError
+from tests.benchmarks.tables import jsonl, parquet, table
+
+ROWS = [{"problem": "1 + 1?", "answer": "2"}, {"problem": "über\n2 + 2?", "answer": "4"}]
+WRITERS: dict[str, Callable[..., Path]] = {
+    "a.jsonl": jsonl,
+    "a.JSONL": jsonl,
+    "a.jsonl.gz": jsonl,
+    "a.csv": table,
+    "a.csv.gz": table,
+    "a.parquet": parquet,
+    "a.json": lambda path, *rows: path.write_text(json.dumps(rows)) and path,
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_format_gives_the_same_rows(tmp_path: Path, name: str):
+    rows = read_rows([WRITERS[name](tmp_path / name, *ROWS)])
+    assert [row.cells for row in rows] == ROWS
+    assert [row.number for row in rows] == [1, 2]
+    assert rows[0].place.startswith(f"{tmp_path / name}, ")
+
+
+def test_rows_are_numbered_over_all_files(tmp_path: Path):
+    files = [jsonl(tmp_path / "a.jsonl", *ROWS), parquet(tmp_path / "b.parquet", *ROWS)]
+    assert [(row.number, row.place.rpartition(", ")[2]) for row in read_rows(files)] == [
+        (1, "line 1"),
+        (2, "line 2"),
+        (3, "row 1"),
+        (4, "row 2"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("x.txt", b"", r"ends in \.jsonl, \.json, \.csv, \.parquet"),
+        ("none.jsonl", None, "No such file"),
+        ("empty.jsonl", b"\n\n", "no rows"),
+        ("latin.csv", "problem,answer\nÄ,b\n".encode("latin-1"), "UTF-8"),
+        ("torn.jsonl", b'{"problem": "a"}\n{"problem": "a', "torn.jsonl, line 2"),
+        ("list.jsonl", b"[1]\n", "line 1: Expected `object`"),
+        ("object.json", b"{}", "a JSON list of objects"),
+        ("short.csv", b"problem,answer,id\na,b\n", "line 2: another number of cells"),
+        ("long.csv", b"problem,answer\na,b,c\n", "another number of cells"),
+        ("quote.csv", b'problem,answer\n"a,b', "unexpected end"),
+        ("torn.parquet", b"PAR1 and no more", "a Parquet file"),
+        ("torn.jsonl.gz", gzip.compress(b"{}\n" * 1000)[:-9], "can't be decompressed"),
+        ("none.jsonl.gz", b"{}\n", "can't be decompressed"),
+    ],
+)
+def test_what_is_no_data_file_is_one_message(tmp_path: Path, name: str, content: Any, said: str):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(UsageError, match=said):
+        read_rows([tmp_path / name])
