@@ -22,7 +22,10 @@ class DataSet:
 
 
 class Hub:
-    """Serves data sets in a thread of its own while the context lasts. `asked` are the paths of all requests."""
+    """Serves data sets in a thread of its own while the context lasts.
+
+    `asked` are the paths of all requests, `variables` what a command has to have in its environment to ask it.
+    """
 
     def __init__(self, sets: dict[str, DataSet]) -> None:
         self.sets = sets
@@ -48,6 +51,7 @@ class Hub:
                 pass
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.variables = {"HF_ENDPOINT": f"http://127.0.0.1:{self._server.server_port}"}
 
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
@@ -58,10 +62,6 @@ class Hub:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(10)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
 
     def answer(self, path: str) -> tuple[int, dict[str, str], bytes]:
         words = path.strip("/").split("/")

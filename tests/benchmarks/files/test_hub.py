@@ -9,7 +9,7 @@ import pytest
 
 from assay.benchmarks.files.hub import choose, parts
 from tests.benchmarks.tables import parquet
-from tests.commands import ENVIRONMENT, assay
+from tests.commands import assay
 from tests.hub import COMMIT, DataSet, Hub
 
 TRAIN = b'{"problem": "1?", "answer": "1"}\n'
@@ -18,7 +18,7 @@ CARD = {"configs": [{"config_name": "default", "data_files": [{"split": "test", 
 
 
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+def hub(tmp_path: Path) -> Iterator[Hub]:
     parquet(tmp_path / "one.parquet", {"problem": "1 + 1?", "answer": 2})
     two = {f"test-{part}-of-2.jsonl": line + b"\n" for part, line in enumerate(TEST.splitlines())}
     sets = {
@@ -30,9 +30,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         "mine/gated": DataSet({}, gated=True),
     }
     with Hub(sets) as served:
-        names = {"HF_ENDPOINT": served.url, "HF_HOME": str(tmp_path / "hf"), "ASSAY_DATA": str(tmp_path / "data")}
-        for name, value in names.items():
-            monkeypatch.setitem(ENVIRONMENT, name, value)
+        served.variables |= {"HF_HOME": str(tmp_path / "hf"), "ASSAY_DATA": str(tmp_path / "data")}
         yield served
 
 
@@ -54,7 +52,9 @@ def sources(folder: Path) -> dict[str, str]:
 def test_a_data_set_runs_and_its_revision_and_digests_are_recorded(
     tmp_path: Path, hub: Hub, reference: str, tasks: int, files: list[str]
 ):
-    code, out, err = assay("run", f"maths:hf:{reference}", "--model", "gold", "--repeats", "1", cwd=tmp_path)
+    code, out, err = assay(
+        "run", f"maths:hf:{reference}", "--model", "gold", "--repeats", "1", cwd=tmp_path, **hub.variables
+    )
     assert code == 0 and f"avg@1 of {tasks} rollouts" in out, err
     name = reference.partition("/")[2].partition("@")[0].partition("#")[0]
     recorded = sources(tmp_path / "runs" / f"maths-{name}" / "gold")
@@ -66,31 +66,31 @@ def test_a_data_set_runs_and_its_revision_and_digests_are_recorded(
 
 def test_a_commit_is_listed_once_and_then_needs_no_network(tmp_path: Path, hub: Hub):
     name = f"maths:hf:mine/plain@{COMMIT}#test"
-    code, out, err = assay("prepare", name, cwd=tmp_path)
+    code, out, err = assay("prepare", name, cwd=tmp_path, **hub.variables)
     assert code == 0 and Path(out.strip()).read_bytes() == TEST, err
     hub.asked.clear()
-    code, out, err = assay("run", name, "--model", "gold", "--repeats", "1", cwd=tmp_path)
+    code, out, err = assay("run", name, "--model", "gold", "--repeats", "1", cwd=tmp_path, **hub.variables)
     assert code == 0 and hub.asked == [], err
 
 
-def test_without_the_hub_what_it_meant_before_is_used(tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch):
+def test_without_the_hub_what_it_meant_before_is_used(tmp_path: Path, hub: Hub):
     run = ("run", "maths:hf:mine/plain", "--model", "gold", "--repeats", "1")
-    monkeypatch.setitem(ENVIRONMENT, "HF_HUB_OFFLINE", "1")
-    code, _, err = assay(*run, cwd=tmp_path)
+    hub.variables["HF_HUB_OFFLINE"] = "1"
+    code, _, err = assay(*run, cwd=tmp_path, **hub.variables)
     assert code == 2 and "could not be had" in err and "assay prepare" in err
-    monkeypatch.delitem(ENVIRONMENT, "HF_HUB_OFFLINE")
-    assert assay("prepare", "maths:hf:mine/plain", cwd=tmp_path)[0] == 0
-    monkeypatch.setitem(ENVIRONMENT, "HF_HUB_OFFLINE", "1")
-    code, out, err = assay(*run, cwd=tmp_path)
+    del hub.variables["HF_HUB_OFFLINE"]
+    assert assay("prepare", "maths:hf:mine/plain", cwd=tmp_path, **hub.variables)[0] == 0
+    hub.variables["HF_HUB_OFFLINE"] = "1"
+    code, out, err = assay(*run, cwd=tmp_path, **hub.variables)
     assert code == 0 and "100.0%" in out, err
 
 
 def test_a_run_does_not_go_on_with_data_that_changed(tmp_path: Path, hub: Hub):
     run = ("run", "maths:hf:mine/plain", "--model", "gold", "--repeats", "1")
-    assert assay(*run, cwd=tmp_path)[0] == 0
+    assert assay(*run, cwd=tmp_path, **hub.variables)[0] == 0
     hub.sets["mine/plain"].files["test.jsonl"] = TEST.replace(b"4", b"5")
     hub.sets["mine/plain"].commit = COMMIT[::-1]
-    code, _, err = assay(*run, cwd=tmp_path)
+    code, _, err = assay(*run, cwd=tmp_path, **hub.variables)
     assert code == 2 and COMMIT[::-1] in err, err
 
 
@@ -108,7 +108,7 @@ def test_a_run_does_not_go_on_with_data_that_changed(tmp_path: Path, hub: Hub):
     ],
 )
 def test_what_the_hub_does_not_have_is_one_message(tmp_path: Path, hub: Hub, reference: str, said: str):
-    code, _, err = assay("run", f"maths:hf:{reference}", "--model", "gold", cwd=tmp_path)
+    code, _, err = assay("run", f"maths:hf:{reference}", "--model", "gold", cwd=tmp_path, **hub.variables)
     assert code == 2 and said in err and "Traceback" not in err, err
 
 
