@@ -2,8 +2,8 @@
 
 Floor and Assay take turns, so that a noisy machine is noisy for both. What is measured is kept in bench-results/, a
 file a machine; `--compare` names what changed since the result before, beyond noise, and exits 1 for a regression.
-`python -m bench verifiers` says how often the verifiers are wrong, `python -m bench recorded` where they differ from
-the original code over recorded outputs.
+`python -m bench verifiers` says how often the verifiers are wrong, `python -m bench recorded` what they and the
+detectors make of recorded outputs.
 """
 
 import argparse
@@ -15,10 +15,9 @@ from datetime import UTC, datetime
 from rich.console import Console
 from rich.table import Table
 
-from bench import aims, compare, verifiers
+from bench import aims, compare, recorded, verifiers
 from bench.measurements import MEASUREMENTS, Measurement, Missing, Scene
 from bench.results import Result, Round, commit, cpu, keep, kept, newest
-from bench.verifiers import recorded
 
 console = Console(highlight=False)
 

@@ -1,6 +1,7 @@
-"""How often the detectors are right: on rollouts of the embedded models, of which some were made to fail.
+"""How often the detectors are right: on rollouts of real models, of which some were made to fail.
 
-Whatever a detector names that was not planted counts as false, also where nature planted it.
+Whatever a detector names that was not planted counts as false, also where nature planted it. The one exception are
+recorded outputs on whose marks two verifiers differ: these count neither way.
 """
 
 import asyncio
@@ -11,22 +12,37 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
 from msgspec import structs
 
+from assay.benchmark.catalog import load
 from assay.collect.run import RunPlan, collect_run
 from assay.config import load_suite
 from assay.fidelity.detectors import find
 from assay.fidelity.detectors.suspects import suspects
 from assay.fidelity.results.results import Results, of_rollouts
 from assay.store import read_rollouts
-from assay.types import Rollout
-from studies.plants import BENCHMARK, LOOK_ALIKES, PLANTS, TASKS, Changed, natural
+from assay.types import Rollout, Task
+from studies.plants import CALCULATOR, LOOK_ALIKES, PLANTS, Changed, natural
 from studies.row import UNCLAIMED, Row, at_least, share
 
 EACH = 25
 """Rollouts of each plant and each look-alike."""
 WRONG_LABELS, TOP = 0.02, 0.04
+BENCHMARK = load("arithmetic")
+TASKS = list(BENCHMARK.environment.tasks())
+
+
+class Author(NamedTuple):
+    """Real outputs in which failures are planted."""
+
+    tasks: list[Task]
+    """Their gold answers are whole numbers where failures are planted."""
+    rollouts: dict[str, list[Rollout]]
+    """By model."""
+    disputed: frozenset[tuple[str, str, int]] = frozenset()
+    """(model, task, repeat) of the rollouts on whose marks two verifiers differ."""
 
 
 def runs(folder: Path, repeats: int = 2) -> dict[str, list[Rollout]]:
@@ -44,17 +60,18 @@ def detectors(trials: int) -> Iterator[Row]:
     """Precision and recall of each detector on 1,000 rollouts, and where wrong labels stand in the ranking of tasks."""
     with tempfile.TemporaryDirectory() as folder:
         rollouts = runs(Path(folder))
-    yield from planted(rollouts)
+    yield from planted(Author(TASKS, rollouts))
     yield from labels(rollouts, max(5, trials // 80))
 
 
-def planted(rollouts: Mapping[str, Sequence[Rollout]], seed: int = 0, count: int = 1000) -> Iterator[Row]:
+def planted(author: Author, seed: int = 0, count: int = 1000) -> Iterator[Row]:
     """Two lines a detector: how many that it names were planted, how many that were planted it names; then overall."""
     named: defaultdict[str, list[bool]] = defaultdict(list)
     caught: defaultdict[str, list[bool]] = defaultdict(list)
-    for changes in plant(rollouts, seed, count):
+    tasks = [structs.replace(task, tools=[CALCULATOR]) for task in author.tasks]
+    for changes in plant(author, tasks, seed, count):
         seen: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
-        for finding in find("model", TASKS, [rollout for change in changes for rollout in change.rollouts]):
+        for finding in find("model", tasks, [rollout for change in changes for rollout in change.rollouts]):
             for spotted in finding.spotted if finding.detector != "rows missing" else ():  # only some were drawn
                 seen[spotted.rollout.task, spotted.rollout.repeat].add(finding.detector)
         for change in changes:
@@ -72,16 +89,17 @@ def planted(rollouts: Mapping[str, Sequence[Rollout]], seed: int = 0, count: int
     yield share("all detectors: named, of those planted", [*itertools.chain(*caught.values())], at_least(0.9))
 
 
-def plant(rollouts: Mapping[str, Sequence[Rollout]], seed: int, count: int) -> Iterator[list[Changed]]:
+def plant(author: Author, tasks: Sequence[Task], seed: int, count: int) -> Iterator[list[Changed]]:
     """For each model an equal part of `count` of its rollouts, drawn by chance: some changed, the rest as they are."""
     rng = Random(seed)
-    tasks = {task.id: task for task in TASKS}
+    by_id = {task.id: task for task in tasks}
     todo = [transform for transform in (*PLANTS, *LOOK_ALIKES) for _ in range(EACH)]
     rng.shuffle(todo)
-    for number, attempts in enumerate(rollouts.values()):
-        drawn = rng.sample(sorted(attempts, key=lambda rollout: rollout.key), count // len(rollouts))
-        mine = todo[number :: len(rollouts)]
-        changed = [change(rollout, tasks[rollout.task], rng) for change, rollout in zip(mine, drawn, strict=False)]
+    for number, (model, attempts) in enumerate(author.rollouts.items()):
+        sound = [one for one in attempts if (model, *one.key) not in author.disputed]
+        drawn = rng.sample(sorted(sound, key=lambda rollout: rollout.key), count // len(author.rollouts))
+        mine = todo[number :: len(author.rollouts)]
+        changed = [change(rollout, by_id[rollout.task], rng) for change, rollout in zip(mine, drawn, strict=False)]
         yield changed + [natural(rollout) for rollout in drawn[len(changed) :]]
 
 

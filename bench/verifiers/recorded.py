@@ -1,20 +1,14 @@
-"""Where the verifiers differ from the original code over recorded outputs: `python -m bench recorded FOLDER`.
+"""Where the verifiers differ from the original code over the recorded outputs of ZeroEval."""
 
-FOLDER is the `zeroeval` folder of recorded outputs: `gsm`, `math-l5` and `crux`, each with `tasks.jsonl.gz` and a file
-a model.
-"""
-
-import argparse
 import asyncio
 import gzip
 import json
 from collections.abc import Callable, Coroutine, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct, field
-from rich.console import Console
-from rich.table import Table
 
 from assay.benchmark.catalog import load
 from assay.benchmark.verify.maths import verify
@@ -39,7 +33,7 @@ def rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 async def _number(gold: str, text: str) -> Score:
-    return numeric(_said(text), gold)
+    return numeric(said(text), gold)
 
 
 def _own(benchmark: str) -> Callable[[str, str], Coroutine[Any, Any, Score]]:
@@ -47,7 +41,7 @@ def _own(benchmark: str) -> Callable[[str, str], Coroutine[Any, Any, Score]]:
     environment = load(benchmark).environment
 
     async def verify_text(gold: str, text: str) -> Score:
-        return await environment.assess(Task(id="0", input=[], gold=gold), _said(text), {})
+        return await environment.assess(Task(id="0", input=[], gold=gold), said(text), {})
 
     return verify_text
 
@@ -56,7 +50,8 @@ async def _cruxeval_field(gold: str, text: str) -> Score:
     return await _own("cruxeval")(gold, json.dumps({"answer": text}))
 
 
-def _said(text: str) -> Response:
+def said(text: str) -> Response:
+    """Returns a response that is this text."""
     return Response(output=[Message(role="assistant", content=[Text(text=text)])])
 
 
@@ -68,6 +63,7 @@ VERIFIERS: Mapping[str, Mapping[str, Callable[[str, str], Coroutine[Any, Any, Sc
 FED = {"the answer field": "answer", "the whole text": "output"}
 
 
+@cache
 def differences(folder: Path, fed: str) -> Differences:
     """Returns where a benchmark's verifier differs from the original, fed this field of the recorded rows."""
     found = Differences()
@@ -83,28 +79,3 @@ def differences(folder: Path, fed: str) -> Differences:
                 side = found.ours if score.reward else found.theirs
                 side.append((file.name.removesuffix(".jsonl.gz"), {**row, "gold": gold, "read": score.answer}))
     return found
-
-
-def main(arguments: list[str]) -> int:
-    """Prints a table of the differences, and with `--all` each of them."""
-    parser = argparse.ArgumentParser(prog="python -m bench recorded", description=__doc__)
-    parser.add_argument("folder", type=Path, metavar="FOLDER")
-    parser.add_argument("--all", action="store_true", help="print each difference")
-    options = parser.parse_args(arguments)
-    if missing := [name for name in VERIFIERS if not (options.folder / name / "tasks.jsonl.gz").is_file()]:
-        parser.error(f"{options.folder} has no {', '.join(f'{name}/tasks.jsonl.gz' for name in missing)}")
-    console = Console(highlight=False)
-    table = Table(
-        "outputs", "fed", "judged", "differ", "right for ours alone", "right for the original alone", box=None
-    )
-    for name in VERIFIERS:
-        for what, fed in FED.items():
-            found = differences(options.folder / name, fed)
-            one, other = len(found.ours), len(found.theirs)
-            table.add_row(name, what, f"{found.judged:,}", str(one + other), str(one), str(other))
-            for side, cases in (("ours", found.ours), ("original", found.theirs)) if options.all else ():
-                for model, row in cases:
-                    line = f"right for {side}: {model} {row['task']}: gold {row['gold']!r}, read {row['read']!r}"
-                    console.print(f"{name}, {what}, {line}: {str(row[fed])[-300:]!r}", markup=False, soft_wrap=True)
-    console.print(table)
-    return 0

@@ -1,6 +1,7 @@
 """Answers that are not made but read: replay by task, repeat and turn, and scripted by turn."""
 
 import asyncio
+import gzip
 import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
@@ -192,6 +193,19 @@ def test_plain_rows_hold_texts_and_items_by_turn(tmp_path: Path):
         with pytest.raises(ModelError, match=words):
             ask(model, *place)
     assert ask(replay(path, reasoning="none"), "a").text == "<think>so</think>4"
+
+
+def test_a_packed_file_is_read_and_an_id_may_be_a_number(tmp_path: Path):
+    empty: list[Any] = [{"task": "u", "output": ""}, {"task": "v", "output": None}]
+    plain = lines(tmp_path / "x.jsonl", {"task": 7, "output": "1", "score": 1}, *empty)
+    packed = tmp_path / "x.jsonl.gz"
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    assert [ask(replay(path), "7").text for path in (plain, packed)] == ["1", "1"]
+    assert ask(replay(packed), "u").text == ask(replay(packed), "v").text == ""
+    assert replay(packed).identity() == replay(plain).identity()
+    packed.write_bytes(packed.read_bytes()[:-9])
+    with pytest.raises(InputError, match=r"expected: JSONL packed by gzip"):
+        replay(packed)
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,9 @@ def test_a_gold_answer_elsewhere_is_seen(text: str, gold: str, answer: str | Non
         ("no", "no", "no"),
         ("There is no way to know.", "no", "there is no way to know"),
         ("It is 7.", None, "7"),
+        ("So they are 38, 39, 40, 41, 42, 43 and 44.", "42", None),
+        ("Then \\frac{22(42)}{2} = 462.", "42", None),
+        ("Here x = 42 \\pm 3 by the formula.", "42", None),
     ],
 )
 def test_a_gold_answer_in_passing_is_not(text: str, gold: str | None, answer: str | None):
@@ -86,6 +89,11 @@ def test_an_option_is_told_by_its_text(text: str, there: bool):
         ("I say nothing.", "42", None),
         ("So the capital is\nParis.", "paris", True),
         ("Answer: The Louvre", "louvre", True),
+        ('{"reasoning": "Of 12 there are many.", "answer": "infinitely many"}', "12", None),
+        ("Answer: [1, 2]", "[1, 2]", True),
+        ("Answer: {1: 'what'}", "{1: 'what?'}", False),
+        ('{"answer": "\'ab!\'"}', "'ab!'", True),
+        ('{"answer": "ab "}', "'ab'", False),
         ("Final answer: Lyon", "Paris", False),
         ("I have thought about it at length. " * 30, "Paris", None),
     ],

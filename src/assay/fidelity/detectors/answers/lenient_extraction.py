@@ -1,5 +1,6 @@
 """Rollouts that get another result by a lenient reading of the message."""
 
+from assay.fidelity.detectors.answers.passing import offered
 from assay.fidelity.detectors.answers.reading import clearly_wrong, lenient, plainly_read
 from assay.fidelity.detectors.detector import RolloutDetector, ScoredRollout
 from assay.fidelity.detectors.texts.patterns import excerpt
@@ -11,7 +12,7 @@ def _spot(one: ScoredRollout) -> str | None:
     if (one.score.answer == one.task.gold) == (one.score.reward >= 1) and plainly_read(one.text, one.score.answer):
         return None
     reading = lenient(one.text, one.task)
-    if reading is None:
+    if reading is None or len(offered(one.text, one.task)) > 1:
         return None
     strict = "none" if one.score.answer is None else repr(excerpt(one.score.answer, 40))
     gold = repr(excerpt(one.task.gold or "", 40))

@@ -21,8 +21,10 @@ _NUMBER = re.compile(
     r"(?<![\w.^,:/])(?<!\d[-–])(?P<sign>[-−](?=[$€£]?\d))?[$€£]?(?P<digits>\d{1,3}(?:,\d{3})+|\d+)(?P<rest>\.\d+)?"
     r"(?!\w|[.,:/]\d|\^|\s?%|[-–]\d)"
 )
-_OPERATOR_BEFORE = re.compile(r"(?:[+/×÷·]|(?<!\*)\*|\S\s?[-−]|\\times|\\cdot|\bplus|\bminus|\btimes)\s?[$€£(]{0,2}$")
-_OPERATOR_AFTER = re.compile(r"\s?[)]?\s?(?:[+/×÷·−^]|\*(?!\*)|-\s?\d|\\times|\\cdot|(?:plus|minus|times)\b)")
+_OPERATOR_BEFORE = re.compile(
+    r"(?:[+/×÷·]|(?<!\*)\*|\S\s?[-−]|\\times|\\cdot|\\pm|±|\d\(|\bplus|\bminus|\btimes)\s?[$€£(]{0,2}$"
+)
+_OPERATOR_AFTER = re.compile(r"\s?[)]?\s?(?:[+/×÷·−±^]|\*(?!\*)|-\s?\d|\\(?:times|cdot|pm)|(?:plus|minus|times)\b)")
 _NUMBERING = re.compile(
     r"(?:\b(?:step|part|problem|question|case|line|example|equation|figure|table|option|page|chapter|row|no\.?|item"
     r"|method|attempt|section|level|day|round)s? ?#?|#)$",
@@ -35,9 +37,12 @@ _DENIAL = re.compile(r"(?:\bnot|n't(?: be)?|\bnor|\brather than|\binstead of|\bu
 _COMMON = frozenset({"yes", "no", "true", "false", "none", "maybe", "unknown", "left", "right"})
 MOST_STEPS = 20
 """The most lines of a numbered list."""
+MOST_NUMBERS = 4
+"""The most numbers of a sentence that may be an answer; more are an enumeration or a calculation."""
 _LONGEST = 20_000
 """The number of characters at the end of a message that are searched for an answer."""
 
+_DIGIT = re.compile(r"\d")
 _NO_DIGITS = re.compile(r"\D+")
 _ENDING = re.compile(r"(?P<mark>[Aa]nswer(?: is|:) |#### )?(?<![\w.,:/^-])(?P<number>-?\d{1,40})\.?\s*\Z")
 
@@ -91,14 +96,27 @@ def lenient(text: str, task: Task) -> Reading | None:
     if options := options_of(task):
         letter = chosen(text, options) if len(options) <= len(ascii_uppercase) else None
         return None if letter is None else Reading(letter, letter == gold, stated)
-    if (expected := _value(gold)) is not None:
-        got = number(text)
+    if (expected := value_of(gold)) is not None:
+        marked = boxed(text) or _marked(text)
+        got = None if marked and not _DIGIT.search(marked) else number(text)
         return None if got is None else Reading(written(got), same(got, expected, relative="1e-9"), stated)
     place = boxed(text) or _marked(text) or text.strip().rpartition("\n")[2]
     if len(place) > 4 * len(gold) + 100:
         return None
+    if is_literal(gold):
+        return Reading(place.strip(), _signs(place) == _signs(gold), stated)
     said = normalise(place)
     return Reading(place.strip(), said == normalise(gold), stated) if said else None
+
+
+def is_literal(gold: str) -> bool:
+    """Returns whether a gold answer is a string in quotes or a list, as code writes it: then every sign counts."""
+    return gold[:1] in "'\"[({" or not any(char.isalnum() for char in gold)
+
+
+def _signs(text: str) -> str:
+    """The text without the quotes around it, and without what JSON writes after a field."""
+    return text.strip().rstrip(",}").strip("'\"`")
 
 
 def clearly_wrong(reading: Reading, task: Task) -> bool:
@@ -108,7 +126,7 @@ def clearly_wrong(reading: Reading, task: Task) -> bool:
         return False
     if options_of(task):
         return True
-    expected, got = _value((task.gold or "").strip()), _value(reading.answer)
+    expected, got = value_of((task.gold or "").strip()), value_of(reading.answer)
     if expected is None or got is None:
         return False
     return not any(same(got, expected * scale, relative="0.02", absolute="0.01") for scale in (1, 100)) and not same(
@@ -134,7 +152,7 @@ def gold_elsewhere(text: str, task: Task, answer: str | None) -> str | None:
     prompt = "\n".join(item.text for item in task.input if isinstance(item, Message))
     if options := options_of(task):
         return _option_at(text, marked, options, ascii_uppercase.index(gold))
-    value = _value(gold)
+    value = value_of(gold)
     if value is None:
         return _words_at(text, marked, gold, prompt)
     return _number_at(text, marked, value, prompt, sure=answer is not None)
@@ -155,7 +173,8 @@ def _number_at(text: str, marked: str | None, value: Number, prompt: str, *, sur
         bold = any(any(_numbers(part, value)) for part in _BOLD.findall(unit))
         outer = place in (0, len(units) - 1)
         begins = place == 0 and any(_numbers(unit.split(maxsplit=1)[0], value))
-        if bold or begins or len(unit.split()) <= 4 or (not small and (outer or not sure)):
+        tells = (outer or not sure) and not small and len(_NUMBER.findall(unit)) <= MOST_NUMBERS
+        if bold or begins or len(unit.split()) <= 4 or tells:
             return unit
     return None
 
@@ -186,6 +205,8 @@ def _listed(text: str, match: re.Match[str]) -> bool:
 
 def _words_at(text: str, marked: str | None, gold: str, prompt: str) -> str | None:
     """Returns the place of a text answer as whole words, without a denial."""
+    if is_literal(gold):
+        return None  # with a sign more or less it is another answer
     wanted = normalise(gold)
     if marked and f" {wanted} " in f" {normalise(marked)} ":
         return marked
@@ -215,6 +236,6 @@ def _marked(text: str) -> str | None:
     return text[marks[-1].end() : marks[-1].end() + 400].lstrip(" \n*:_#").partition("\n")[0].strip() or None
 
 
-def _value(text: str) -> Number | None:
+def value_of(text: str) -> Number | None:
     """Returns the number in a text that is a number, perhaps with a currency or percent sign. None for another text."""
     return number(text) if len(text) <= 60 and re.fullmatch(r"[-−+$€£¥\s\d.,/%]*\d[\d.,/%\s]*", text) else None

@@ -53,6 +53,28 @@ _TOOL_ERROR = re.compile(
     r"|\{\s*\"(?:error|errors)\"\s*:\s*+(?!null|\"\"|\[\s*\]|\{\s*\}|false)|\{[^{}]{0,200}\"is_?error\"\s*:\s*true)",
     re.IGNORECASE,
 )
+_GRADER = (
+    r"(?:grader|evaluator|verifier|judge|examiner|marker|assessor|autograder|reward model|grading (?:model|system))"
+)
+_GRADES = r"(?:give|award|assign|grant|grade|mark|rate|score|accept|judge|count|treat)"
+_GRADED = r"(?:this|my|the above|the following|it|me)(?: (?:answer|response|solution|output|reply|submission|work))?"
+_TOP = (
+    r"(?:full (?:marks?|credits?|points?|score)|(?:the )?(?:maximum|highest|top|perfect|best) (?:score|marks?|grade"
+    r"|reward|rating)|10 ?/ ?10|100 ?%|(?:a )?(?:score|reward|grade) of 1(?:00?)?\b|as (?:fully )?correct)"
+)
+_TO_GRADER = re.compile(
+    rf"\b(?:dear|attention|hello|hi|(?:note|message) (?:to|for)(?: the| my| any)?) {_GRADER}s?\b ?[:,;!.\]]"
+    rf"|\b(?:please|kindly|you must|you should|you have to|must|should)\b[^.\n]{{0,30}}?\b{_GRADES} (?:{_GRADED} )?"
+    rf"(?:with )?{_TOP}|(?:^|[.!?:] |\n){_GRADES} {_GRADED} (?:with )?{_TOP}"
+    r"|\b(?:ignore|disregard|forget|override) (?:(?:all|any|the|of|your|every|other) )*"
+    r"(?:(?:previous|prior|earlier|above|preceding|grading|scoring) )+"
+    r"(?:instruction|rubric|criteri|rule|guideline|prompt)"
+    rf"|\b(?:the|any|as an?|as the) {_GRADER} (?:must|should|shall|is (?:instructed|required) to) {_GRADES}\b",
+    re.IGNORECASE,
+)
+_MENTION = re.compile(r"(?<!\": )\"[^\"\n]{0,300}\"|“[^”\n]{0,300}”")
+_OF_GRADING = re.compile(r"grad|judge|verif|evaluat|mark|scor|ignore|disregard|award|correct|examiner|rate|assess")
+
 _WORDS = re.compile(r"[^\W\d_]{2,}")
 _CELLS = re.compile(r",\s*[-\d]|\d\s+\d")
 _FRAMES = re.compile(r"[|\t{};]")
@@ -129,6 +151,19 @@ def declines(text: str) -> str | None:
     said = said.replace("’", "'").replace("‘", "'").lstrip("*#> ")
     found = _DECLINES.match(said)
     return re.split(r"(?<=[.!?])\s|\n", said, maxsplit=1)[0] if found else None
+
+
+def speaks_to_grader(text: str, prompt: str) -> str | None:
+    """Returns the words with which a message speaks to whoever grades it, or None.
+
+    Quotes and words that the prompt has too don't count; the values of JSON do.
+    """
+    if not _OF_GRADING.search(text.lower()):
+        return None
+    for found in _TO_GRADER.finditer(_MENTION.sub("", text)):
+        if found[0].strip() not in prompt:
+            return found[0]
+    return None
 
 
 def raw_call(text: str) -> str | None:
