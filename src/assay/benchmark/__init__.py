@@ -14,6 +14,7 @@ from assay.benchmark.data import Source
 from assay.errors import UsageError
 from assay.model import Model
 from assay.sandbox import Place, SandboxConfig, check_sandbox
+from assay.score import Mean, ScoreRule
 from assay.types import Item, Response, RolloutLimits, Sampling, Score, Task, Turn
 
 
@@ -160,6 +161,8 @@ class Benchmark:
     """What the protocol fixes; the rest is the model server's."""
     limits: RolloutLimits = field(default_factory=RolloutLimits)
     """How much a model may use in one rollout."""
+    score: ScoreRule = field(default_factory=Mean)
+    """What its score is, such as `Mean(by="subset")`."""
     chance: float = 0.0
     """The score that guessing is stated to reach."""
     hard: str = ""

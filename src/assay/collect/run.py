@@ -30,6 +30,7 @@ from assay.model import DIALECTS, Model, connect, identity_of
 from assay.model.wrappers.budget import Budget
 from assay.model.wrappers.guard import Guarded
 from assay.plugins import find
+from assay.score import check_score
 from assay.store import RoleRecord, RunRecord, Shard, Store, progress, read_rollouts
 from assay.types import Task
 
@@ -201,6 +202,7 @@ def record_of(asked: RunRequest, benchmark: Benchmark, model: Model, tasks: list
         agent=asked.agent,
         sampling=benchmark.sampling,
         limits=benchmark.limits,
+        score=benchmark.score,
         seed=asked.seed,
         repeats=asked.repeats,
         versions=versions(benchmark),
@@ -231,6 +233,7 @@ def tasks_of(benchmark: Benchmark, limit: int | None = None) -> list[Task]:
         found[task.id] = task
     if not found:
         raise UsageError(f"benchmark {benchmark.name} has no tasks")
+    check_score(benchmark.score, list(found.values()))
     if limit is not None and limit < 1:
         raise UsageError(f"nothing to do: --limit {limit}; expected at least 1")
     return list(found.values())[:limit]

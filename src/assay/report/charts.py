@@ -323,33 +323,45 @@ def _cells(
     return rows
 
 
-def by_category(models: Mapping[str, ModelSummary], looks: Mapping[str, Look]) -> Spec | str:
-    """Scores by category: a row a model within a category, or all on one row where there are too many."""
+def by_group(models: Mapping[str, ModelSummary], looks: Mapping[str, Look]) -> Spec | str:
+    """Scores by group of tasks: a row a model within a group, or all on one row where there are too many."""
     rows: Rows = [
-        {"category": category, "model": model, "score": score}
+        {"group": group, "model": model, "score": found.score, "tasks": found.tasks}
+        | dict(zip(("low", "high"), found.interval_task or (found.score, found.score), strict=True))
         for model in looks
-        for category, score in models[model].by_category.items()
+        for group, found in models[model].groups.items()
     ]
     if not rows:
-        return "No scores by category: the tasks have no category, or no model has a score."
+        return "No scores by group: the tasks have no groups, or no model has a score."
     by_name: dict[str, list[float]] = defaultdict(list)
     for row in rows:
-        by_name[row["category"]].append(row["score"])
-    means = dict(sorted(((category, fmean(values)) for category, values in by_name.items()), key=lambda item: item[1]))
-    scored = [model for model in looks if models[model].by_category]
+        by_name[row["group"]].append(row["score"])
+    means = dict(sorted(((group, fmean(values)) for group, values in by_name.items()), key=lambda item: item[1]))
+    scored = [model for model in looks if models[model].groups]
     apart = len(means) * len(scored) <= 72
-    y = name("category", list(means), axis=NAMES, paddingInner=0.28 if apart else 0.1, paddingOuter=0.1)
-    x = _share_axis("score", [row["score"] for row in rows], "score")
+    y = name("group", list(means), axis=NAMES, paddingInner=0.28 if apart else 0.1, paddingOuter=0.1)
+    ends = [row[field] for row in rows for field in ("low", "high")]
+    x, low = (_share_axis(field, ends, "score") for field in ("score", "low"))
     color = _by_model("color", looks)
-    tooltip = [tip("category"), tip("model"), tip("score", form=".1%")]
+    tooltip = [
+        tip("group"),
+        tip("model"),
+        *(tip(field, form=".1%") for field in ("score", "low", "high")),
+        tip("tasks"),
+    ]
     return chart(
-        "Score by category, the hardest category first. "
-        + "; ".join(f"{category}: {percent(mean)} on average" for category, mean in means.items()),
+        "Score by group of tasks with its 95 % interval over tasks, the hardest group first. "
+        + "; ".join(f"{group}: {percent(mean)} on average" for group, mean in means.items()),
         len(means) * (max(ROW, 17 * len(scored)) if apart else 24),
         rows,
         encoding={"y": y} | ({"yOffset": name("model", scored)} if apart else {}),
         layer=[
-            layer("rule", {"x": x, "x2": {"datum": 0}, "color": color}, strokeWidth=1.5, opacity=0.5 if apart else 0),
+            layer(
+                "rule",
+                {"x": low, "x2": {"field": "high"}, "color": color},
+                strokeWidth=1.5,
+                opacity=0.5 if apart else 0,
+            ),
             dots({"x": x, "color": color, "shape": _by_model("shape", looks), "tooltip": tooltip}, size=70),
         ],
     )

@@ -96,15 +96,16 @@ def difficulty(tables: Mapping[str, Sequence[TaskRow]]) -> str:
     )
 
 
-def categories(models: Mapping[str, ModelSummary], looks: Mapping[str, Look]) -> str:
-    """The strongest model's best and worst category."""
-    scored = [name for name in looks if models[name].by_category and models[name].score is not None]
+def groups(models: Mapping[str, ModelSummary], looks: Mapping[str, Look]) -> str:
+    """The strongest model's best and worst group of tasks."""
+    scored = [name for name in looks if models[name].groups and models[name].score is not None]
     if not scored:
         return ""
     name = max(scored, key=lambda name: models[name].score or 0.0)
-    ranked = sorted(models[name].by_category.items(), key=lambda item: item[1])
+    outer = {group: found.score for group, found in models[name].groups.items() if " / " not in group}
+    ranked = sorted(outer.items(), key=lambda item: item[1])
     if len(ranked) == 1:
-        return f"All tasks are of one category, {ranked[0][0]}."
+        return f"All tasks are of one group, {ranked[0][0]}."
     (worst, low), (best, high) = ranked[0], ranked[-1]
     return f"The strongest, {name}, is best at {best} ({percent(high)}) and worst at {worst} ({percent(low)})."
 

@@ -86,7 +86,7 @@ def render(
         "scores": charts.scores(profile.models, look),
         "repeats": charts.repeats(profile.repeats, look),
         "difficulty": charts.difficulty(tables, look),
-        "categories": charts.by_category(profile.models, look),
+        "groups": charts.by_group(profile.models, look),
         "length": charts.length(tables, look),
         "tokens": charts.tokens(profile.models, look),
     }

@@ -52,12 +52,19 @@ def g_pass_at_k(right: ArrayLike, n: ArrayLike, k: int, tau: float) -> Floats:
 def maj_at_k(
     answers: Sequence[Sequence[Hashable | None]], rewards: Sequence[Sequence[float]], ks: Sequence[int]
 ) -> dict[int, float]:
-    """By k, the mean over tasks of the reward of the answer that most of k attempts give, over all k-subsets.
+    """Returns by k the mean of `maj_by_task` over the tasks that have k attempts. Raises ValueError as it does."""
+    return {k: float(np.nanmean(won_T)) for k, won_T in maj_by_task(answers, rewards, ks).items()}
+
+
+def maj_by_task(
+    answers: Sequence[Sequence[Hashable | None]], rewards: Sequence[Sequence[float]], ks: Sequence[int]
+) -> dict[int, Floats]:
+    """Returns by k, for each task, the reward of the answer that most of k attempts give, over all k-subsets.
 
     `answers[i][j]` is what attempt j at task i answered, None where it has no answer, and `rewards[i][j]` its reward.
     Answers with full marks at all times are one answer, for the verifier finds them equal: 3/4 and 0.75. Tied answers
     share the win. No answer is no vote; where none of the k answered, the reward is 0. Where one answer
-    was rewarded differently at different times, its mean reward counts. Tasks with fewer than k attempts are left out.
+    was rewarded differently at different times, its mean reward counts. Tasks with fewer than k attempts have NaN.
 
     Exact where no task has more than EXACT attempts. Above that the subsets are drawn, the same ones each time: DRAWS
     of them over all tasks, for an SD of at most .3 points, and about .1 where most majorities are clear.
@@ -74,12 +81,11 @@ def maj_at_k(
     answers = [_alike(*task) for task in zip(answers, rewards, strict=True)]
     if most > EXACT:
         return _by_drawing(answers, rewards, ks)
-    found: dict[int, float] = {}
     groups = [(len(a), *_groups(a, r)) for a, r in zip(answers, rewards, strict=True)]
-    for k in ks:
-        kept = [_expected(alike, silent, k) for made, alike, silent in groups if made >= k]
-        found[k] = sum(kept) / len(kept)
-    return found
+    return {
+        k: np.array([_expected(alike, silent, k) if made >= k else math.nan for made, alike, silent in groups])
+        for k in ks
+    }
 
 
 def _alike(answers: Sequence[Hashable | None], rewards: Sequence[float]) -> list[Hashable | None]:
@@ -112,7 +118,7 @@ def _expected(groups: tuple[tuple[int, float], ...], silent: int, k: int) -> flo
 
 def _by_drawing(
     answers: Sequence[Sequence[Hashable | None]], rewards: Sequence[Sequence[float]], ks: Sequence[int]
-) -> dict[int, float]:
+) -> dict[int, Floats]:
     """maj@k by random subsets: each draw puts every task's attempts in a random order and takes the first k.
 
     `codes_TN` numbers a task's answers, -1 for none; attempts that were not made come last in every order.
@@ -132,25 +138,25 @@ def _by_drawing(
     answers_most = int(codes_TN.max()) + 1
     reward_TG = (sums_TN / np.maximum(counts_TN, 1))[:, :answers_most]
     generator, draws = np.random.default_rng(0), max(1, math.ceil(DRAWS / tasks))
-    won = dict.fromkeys(ks, 0.0)
+    won = {k: np.where(n_T >= k, 0.0, math.nan) for k in ks}
     for _ in range(draws):
         keys_TN = generator.random((tasks, most))
         keys_TN[np.arange(most) >= n_T[:, None]] = np.inf
         drawn_TN = np.take_along_axis(codes_TN, np.argsort(keys_TN, axis=1), axis=1)
         for k in ks:
-            won[k] += _majorities(drawn_TN[n_T >= k, :k], reward_TG[n_T >= k])
-    return {k: total / draws for k, total in won.items()}
+            won[k][n_T >= k] += _majorities(drawn_TN[n_T >= k, :k], reward_TG[n_T >= k])
+    return {k: total_T / draws for k, total_T in won.items()}
 
 
-def _majorities(codes_Tk: NDArray[np.int64], reward_TG: Floats) -> float:
-    """The mean over tasks of the reward of the answer that most of these attempts gave."""
+def _majorities(codes_Tk: NDArray[np.int64], reward_TG: Floats) -> Floats:
+    """For each task the reward of the answer that most of these attempts gave."""
     tasks, answers = reward_TG.shape
     first_T1: NDArray[np.int64] = answers * np.arange(tasks, dtype=np.int64)[:, None]
     places: NDArray[np.int64] = np.extract(codes_Tk >= 0, codes_Tk + first_T1)
     votes_TG = np.bincount(places, minlength=tasks * answers).reshape(tasks, answers)
     top_T = votes_TG.max(axis=1, initial=0)
     tied_TG = (votes_TG == top_T[:, None]) & (top_T > 0)[:, None]
-    return float(((tied_TG * reward_TG).sum(axis=1) / np.maximum(tied_TG.sum(axis=1), 1)).mean())
+    return (tied_TG * reward_TG).sum(axis=1) / np.maximum(tied_TG.sum(axis=1), 1)
 
 
 def _won_with(votes: int, groups: Sequence[tuple[int, float]], silent: int, k: int) -> float:

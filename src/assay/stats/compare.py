@@ -5,11 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-from numpy.typing import ArrayLike
-
 from assay.stats.distributions import normal_quantile
-from assay.stats.moments import Moments, common
+from assay.stats.sample import Sample, common
 
 EquivalenceResult = Literal["equivalent", "different", "inconclusive"]
 
@@ -21,11 +18,10 @@ class Equivalence:
     verdict: EquivalenceResult
     difference: float
     """D = A - B over the tasks that both have scored."""
-    se: float | None
-    """Over re-runs on the same tasks. None, and the verdict inconclusive, where a side's noise can't even be bounded:
-    see `rerun_noise`."""
+    se: float
+    """Over re-runs on the same tasks."""
     margin: float
-    k_to_decide: int | None
+    k_to_decide: int
     """Repeats a side that would show equivalence with a chance of about 80 % if there is no difference."""
     tasks: int
     bounded: tuple[bool, bool] = (False, False)
@@ -34,17 +30,17 @@ class Equivalence:
 
 @dataclass(frozen=True)
 class Noise:
-    """How far one run's mean over its tasks moves when it is run again."""
+    """How far one run's score moves when it is run again."""
 
     variance: float
-    """Of the mean over tasks."""
+    """Of the score."""
     within: float
-    """W, the mean variance within a task, that it rests on."""
+    """W, the variance within a task that it rests on, tasks counting as they do in `variance`."""
     bounded: bool
     """Whether W is an upper bound, for want of repeats."""
 
 
-def equivalence(a_TK: ArrayLike, b_TK: ArrayLike, margin: float) -> Equivalence:
+def equivalence(a: Sample, b: Sample, margin: float) -> Equivalence:
     """Whether A and B, two ways to run the same model on the same tasks, score the same up to `margin`.
 
     Equivalent where |D| + 1.645 SE <= margin (TOST, Schuirmann 1987), different where |D| - 1.645 SE > margin, else
@@ -56,41 +52,28 @@ def equivalence(a_TK: ArrayLike, b_TK: ArrayLike, margin: float) -> Equivalence:
     """
     if not margin > 0:
         raise ValueError(f"margin is {margin}; expected more than 0, on the scale of the rewards")
-    a, b, _ = common(a_TK, b_TK)
-    tasks = a.means_T.size
-    mean, noise_a, noise_b = float((a.means_T - b.means_T).mean()), rerun_noise(a), rerun_noise(b)
-    if noise_a is None or noise_b is None:
-        return Equivalence("inconclusive", mean, None, margin, None, tasks)
+    a, b, _ = common(a, b)
+    tasks = len(a.values_T)
+    difference, noise_a, noise_b = a.score - b.score, rerun_noise(a), rerun_noise(b)
     se = math.sqrt(noise_a.variance + noise_b.variance)
     k = repeats_to_decide(noise_a.within + noise_b.within, tasks, margin)
     bounded = (noise_a.bounded, noise_b.bounded)
-    return Equivalence(equivalence_verdict(mean, se, margin), mean, se, margin, k, tasks, bounded)
+    return Equivalence(equivalence_verdict(difference, se, margin), difference, se, margin, k, tasks, bounded)
 
 
-def rerun_noise(scored: Moments) -> Noise | None:
-    """The noise of a run's mean over tasks that all have a score: sum_i(v_i / k_i) / T^2.
+def rerun_noise(sampled: Sample) -> Noise:
+    """The noise of a score whose tasks all have a value: sum_i w_i^2 v_i / k_i.
 
-    Where fewer than half of the tasks have two scores, W is bounded by all the variance that single scores in [0, 1]
-    with their mean p can have, W <= p (1-p) T/(T-1): the tasks' own differences are in it too, so it is high by them.
-    For rewards in [0, 1] W is never taken below ln(10) / sum(k_i), as in `repeats_needed`: scores that all agree, once
-    or again, prove no more.
-
-    None where W is not known and the rewards do not lie in [0, 1].
+    Where fewer than half of the tasks have two scores, v is bounded (`Sample.single`): the tasks' own differences are
+    in it too, so it is high by them. W is never taken below ln(10) / sum(k_i) in units of the range, as in
+    `repeats_needed`: scores that all agree, once or again, prove no more.
     """
-    counts_T, means_T, noise_T = scored.counts_T, scored.means_T, scored.noise_T
-    tasks, within = counts_T.size, scored.within
-    in_unit = scored.in_unit
-    per_within = float(np.mean(1 / counts_T)) / tasks
-    # No variable in [0, 1] has a variance above 1/4.
-    least = min(0.25, math.log(10) / int(counts_T.sum())) if in_unit else 0.0
-    if within is not None and noise_T is not None and 2 * int((counts_T > 1).sum()) >= tasks:
-        variance = max(float(noise_T.sum()) / tasks**2, least * per_within)
-        return Noise(variance, max(within, least), bounded=False)
-    if not in_unit:
-        return None
-    p = float(means_T.mean())
-    within = max(p * (1 - p) * tasks / max(1, tasks - 1), least)
-    return Noise(within * per_within, within, bounded=True)
+    # No variable in a range of 1 has a variance above 1/4.
+    least = sampled.span**2 * min(0.25, math.log(10) / int(sampled.counts_T.sum()))
+    variance = sampled.variance_run(least)
+    weights_T = sampled.weights_T
+    per_within = float((weights_T**2 / sampled.counts_T).sum())
+    return Noise(variance, variance / per_within, bounded=sampled.bounded)
 
 
 def equivalence_verdict(difference: float, se: float, margin: float) -> EquivalenceResult:

@@ -41,19 +41,6 @@ class Moments:
         known_T = self.variances_T[self.counts_T > 1]
         return float(known_T.mean()) if known_T.size else None
 
-    @property
-    def noise_T(self) -> Floats | None:
-        """v_i / k_i, the variance of m_i over re-runs. A task with one score is given W for its v_i, one with none is
-        NaN. None where no task has two scores."""
-        within = self.within
-        if within is None:
-            return None
-        noise_T = np.full(self.means_T.shape, np.nan)
-        scored_T = self.counts_T > 0
-        variances_T = np.where(self.counts_T > 1, self.variances_T, within)
-        noise_T[scored_T] = variances_T[scored_T] / self.counts_T[scored_T]
-        return noise_T
-
     def at(self, keep_T: NDArray[np.bool_]) -> "Moments":
         """Returns the moments of some of the tasks."""
         return Moments(*(array_T[keep_T] for array_T in vars(self).values()))
@@ -82,19 +69,3 @@ def moments(rewards_TK: ArrayLike) -> Moments:
     squares_T = np.where(seen_TK, above_TK - mean_above_T[:, None], 0.0) ** 2
     variances_T = np.where(counts_T > 1, squares_T.sum(axis=1) / np.maximum(counts_T - 1, 1), np.nan)
     return Moments(counts_T, low_T + mean_above_T, variances_T, low_T, low_T + above_TK.max(axis=1))
-
-
-def common(a_TK: ArrayLike, b_TK: ArrayLike, least: int = 1) -> tuple[Moments, Moments, int]:
-    """Returns the moments of two runs at the tasks that both have scored, and the number of other tasks.
-
-    Both are [tasks, repeats] with the same tasks in the same order; repeats may differ in number.
-    Raises ValueError where the numbers of tasks differ, or fewer than `least` tasks have a score on both sides.
-    """
-    a, b = moments(a_TK), moments(b_TK)
-    tasks_a, tasks_b = a.counts_T.size, b.counts_T.size
-    if tasks_a != tasks_b:
-        raise ValueError(f"{tasks_a} tasks against {tasks_b}; expected the same tasks in the same order")
-    both_T = (a.counts_T > 0) & (b.counts_T > 0)
-    if both_T.sum() < least:
-        raise ValueError(f"{both_T.sum()} tasks have a score on both sides; expected at least {least}")
-    return a.at(both_T), b.at(both_T), int((~both_T).sum())

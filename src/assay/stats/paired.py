@@ -1,6 +1,6 @@
 """The shift of a candidate from a baseline in any figure of a rollout, paired by task, with its uncertainty.
 
-Arrays are [tasks, repeats] with the same tasks in the same order; repeats may differ in number; NaN is no figure.
+Both have the same tasks in the same order; repeats may differ in number.
 """
 
 import math
@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from assay.stats.distributions import log_choose, normal_cdf, normal_quantile, t_cdf, t_quantile
-from assay.stats.moments import Moments, common
+from assay.stats.estimates import estimate
+from assay.stats.moments import Floats
+from assay.stats.sample import Layout, Sample, common, sample
 
 ALPHA = 0.025
 """One-sided, so that the interval is one of 95 %."""
@@ -157,62 +159,74 @@ class Shift:
         return noise / room if room > 0 and noise else math.inf
 
 
-def difference(baseline_TK: ArrayLike, candidate_TK: ArrayLike) -> Shift:
-    """candidate - baseline, with intervals over tasks and over re-runs.
+def difference(baseline: Sample, candidate: Sample) -> Shift:
+    """candidate - baseline of a score, paired by task, with intervals over tasks and over re-runs.
 
-    Over tasks the SE is the sd of the tasks' differences / sqrt(T), over re-runs sqrt(sum_i(v_iA / k_iA + v_iB / k_iB))
-    / T. A figure is taken to lie between 0 and 1, or in a wider range where one is there that does not.
+    Over tasks it is the SE of the tasks' differences d_i in the score's own weights, strata and clusters; over re-runs
+    sqrt(sum_i w_i^2 (v_iA / k_iA + v_iB / k_iB)). Where the score is not the plain mean of independent tasks, the
+    interval over tasks is that of `estimate`, with two tasks more that differ by the whole range, one each way.
 
-    Raises ValueError where the numbers of tasks differ, or fewer than two tasks have a figure on both sides.
+    Raises ValueError where the numbers of tasks differ, or fewer than two tasks have a value on both sides.
     """
-    a, b, left_out = common(baseline_TK, candidate_TK, 2)
-    difference_T, tasks = b.means_T - a.means_T, a.means_T.size
-    shift, se = float(difference_T.mean()), float(difference_T.std(ddof=1)) / math.sqrt(tasks)
-    low, high = min(a.low, b.low), max(a.high, b.high)
-    span = max(1.0, high, high - low)
-    rounded: list[float] = difference_T.round(9).tolist()
-    counts = Counter(rounded)
-    differ = tasks - max(counts.values())
+    a, b, left_out = common(baseline, candidate, 2)
+    tasks, weights_T = len(a.values_T), a.weights_T
+    difference_T = b.values_T - a.values_T
+    shift, span = float(weights_T @ difference_T), max(a.span, b.span, max(a.high, b.high) - min(a.low, b.low))
     reruns = None
     if (rerun_se := _rerun_se(a, b, 1.0)) is not None:
         # Where no task varies, one that does may not have been seen: as if each had been asked once.
         reruns = Spread(shift, rerun_se, math.inf, tasks, span, {shift: tasks} if rerun_se < EXACT else None)
     return Shift(
-        baseline=float(a.means_T.mean()),
-        candidate=float(b.means_T.mean()),
+        baseline=a.score,
+        candidate=b.score,
         shift=shift,
-        over_tasks=Spread(shift, se, tasks - 1, tasks, span, counts if differ < min(FEW, tasks / 2) else None),
+        over_tasks=_over_tasks(difference_T, shift, a.layout, span),
         over_reruns=reruns,
         tasks=tasks,
         tasks_left_out=left_out,
     )
 
 
+def _over_tasks(difference_T: Floats, shift: float, layout: Layout, span: float) -> Spread:
+    tasks = len(difference_T)
+    if not layout.even:
+        made = Sample(
+            difference_T, np.zeros(tasks), np.ones(tasks, np.int64), layout, np.ones(tasks, bool), -span, span
+        )
+        found = estimate(made)
+        return Spread(shift, found.spread, found.df, tasks, span)
+    rounded: list[float] = difference_T.round(9).tolist()
+    counts = Counter(rounded)
+    few = tasks - max(counts.values()) < min(FEW, tasks / 2)
+    se = float(difference_T.std(ddof=1)) / math.sqrt(tasks)
+    return Spread(shift, se, tasks - 1, tasks, span, counts if few else None)
+
+
 def growth(baseline_TK: ArrayLike, candidate_TK: ArrayLike) -> Shift | None:
     """candidate / baseline - 1 of two means over the same tasks; None where the baseline's is not above 0.
 
-    With R the ratio of the means, SE = sd(m_iB - R m_iA) / sqrt(T) / m_A over tasks, the ratio estimator of survey
-    sampling (Cochran 1977, ch. 6); over re-runs sqrt(sum_i(v_iB / k_iB + R^2 v_iA / k_iA)) / T / m_A.
+    Both are [tasks, repeats]. With R the ratio of the means, SE = sd(m_iB - R m_iA) / sqrt(T) / m_A over tasks, the
+    ratio estimator of survey sampling (Cochran 1977, ch. 6); over re-runs sqrt(sum_i(v_iB / k_iB + R^2 v_iA / k_iA)) /
+    T / m_A.
 
     Raises ValueError as `difference` does.
     """
-    a, b, left_out = common(baseline_TK, candidate_TK, 2)
-    tasks, mean_a, mean_b = a.means_T.size, float(a.means_T.mean()), float(b.means_T.mean())
+    a, b, left_out = common(sample(baseline_TK), sample(candidate_TK), 2)
+    tasks, mean_a, mean_b = len(a.values_T), a.score, b.score
     if not mean_a > 0:
         return None
     ratio = mean_b / mean_a
-    se = float((b.means_T - ratio * a.means_T).std(ddof=1)) / math.sqrt(tasks) / mean_a
+    se = float((b.values_T - ratio * a.values_T).std(ddof=1)) / math.sqrt(tasks) / mean_a
     rerun_se = _rerun_se(a, b, ratio)
     reruns = None if rerun_se is None else Spread(ratio - 1, rerun_se / mean_a, math.inf, tasks)
     return Shift(mean_a, mean_b, ratio - 1, Spread(ratio - 1, se, tasks - 1, tasks), reruns, tasks, left_out)
 
 
-def _rerun_se(a: Moments, b: Moments, ratio: float) -> float | None:
+def _rerun_se(a: Sample, b: Sample, ratio: float) -> float | None:
     """The standard error of b - ratio * a over re-runs; None where a side has no task with two figures."""
-    noise_a_T, noise_b_T = a.noise_T, b.noise_T
-    if noise_a_T is None or noise_b_T is None:
+    if a.within is None or b.within is None:
         return None
-    return math.sqrt(float((noise_b_T + ratio**2 * noise_a_T).sum())) / noise_a_T.size
+    return math.sqrt(b.variance_run() + ratio**2 * a.variance_run())
 
 
 def move_test(baseline_K: Sequence[float], candidate_K: Sequence[float]) -> tuple[float, float]:

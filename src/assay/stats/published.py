@@ -3,10 +3,8 @@
 import math
 from dataclasses import dataclass
 
-from numpy.typing import ArrayLike
-
 from assay.stats.compare import EquivalenceResult, equivalence_verdict, rerun_noise
-from assay.stats.moments import moments
+from assay.stats.sample import Sample
 
 
 @dataclass(frozen=True)
@@ -19,10 +17,9 @@ class Reproduction:
     """If the published number had no sampling noise (endless repeats behind it): a sensitivity line."""
     difference: float
     """The run's score minus the published one."""
-    se: float | None
-    """Over re-runs, with the published side's noise and rounding. None, with both verdicts inconclusive, where the
-    noise can't even be bounded: see `rerun_noise`."""
-    se_if_exact: float | None
+    se: float
+    """Over re-runs, with the published side's noise and rounding."""
+    se_if_exact: float
     margin: float
     published_repeats: int
     """k0: as stated, or else the smallest number of repeats that could give this number."""
@@ -53,35 +50,26 @@ def fewest_repeats(published: float, unit: float, tasks: int) -> int:
 
 
 def reproduction(
-    rewards_TK: ArrayLike, published: float, margin: float, *, unit: float, repeats: int | None = None
+    sampled: Sample, published: float, margin: float, *, unit: float, repeats: int | None = None
 ) -> Reproduction:
     """Whether this run of rewards in [0, 1] is equivalent to a published score on the same tasks.
 
-    SE^2 = sum_i(v_i / k_i) / T^2 + W / (T k0) + unit^2 / 12. `unit` is the last printed digit's step as a share: .001
+    SE^2 = sum_i w_i^2 v_i / k_i + W / (T k0) + unit^2 / 12. `unit` is the last printed digit's step as a share: .001
     for 92.3 %. `repeats` is k0 where it was stated; else it is bounded below by `fewest_repeats`, which gives the
     published side the most noise that it can have had. Rows without a score count among the published side's tasks.
 
-    Raises ValueError where no task has a score, a margin is not above 0, and as `fewest_repeats` does.
+    Raises ValueError where a margin is not above 0, and as `fewest_repeats` does.
     """
     if not margin > 0:
         raise ValueError(f"margin is {margin}; expected more than 0, on the scale of the rewards")
-    all_tasks = moments(rewards_TK)
-    scored = all_tasks.at(all_tasks.counts_T > 0)
-    tasks = scored.counts_T.size
-    if not tasks:
-        raise ValueError("no rollout has a score; expected at least one, so there is nothing to compare")
-    planned = all_tasks.counts_T.size
+    planned = sampled.scored_N.size
     k0 = fewest_repeats(published, unit, planned) if repeats is None else repeats
-    difference = float(scored.means_T.mean()) - published
-    se = se_if_exact = None
-    verdict: EquivalenceResult = "inconclusive"
-    verdict_if_exact: EquivalenceResult = "inconclusive"
-    noise = rerun_noise(scored)
-    if noise is not None:
-        own = noise.variance + unit**2 / 12
-        se_if_exact, se = math.sqrt(own), math.sqrt(own + noise.within / (planned * k0))
-        verdict = equivalence_verdict(difference, se, margin)
-        verdict_if_exact = equivalence_verdict(difference, se_if_exact, margin)
+    difference = sampled.score - published
+    noise = rerun_noise(sampled)
+    own = noise.variance + unit**2 / 12
+    se_if_exact, se = math.sqrt(own), math.sqrt(own + noise.within / (planned * k0))
+    verdict = equivalence_verdict(difference, se, margin)
+    verdict_if_exact = equivalence_verdict(difference, se_if_exact, margin)
     return Reproduction(
         verdict=verdict,
         verdict_if_exact=verdict_if_exact,
@@ -91,6 +79,6 @@ def reproduction(
         margin=margin,
         published_repeats=k0,
         producible=producible(published, unit, planned, k0),
-        tasks=tasks,
-        bounded=noise is not None and noise.bounded,
+        tasks=len(sampled.values_T),
+        bounded=noise.bounded,
     )

@@ -10,6 +10,7 @@ from assay.config import LOOP, AgentConfig, convert
 from assay.digest import changed_files, digest
 from assay.errors import InputError, UsageError
 from assay.input import BROKEN, is_present, read_input
+from assay.score import Mean, ScoreRule
 from assay.types import RolloutLimits, Sampling
 
 
@@ -58,6 +59,8 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     """The protocol's limits."""
     agent: AgentConfig = LOOP
     """What drove the model: the tool loop in files from before it was written down."""
+    score: ScoreRule = Mean()
+    """What the benchmark declares that its score is."""
     seed: int
     repeats: int
     """Repeats planned when the run began. Later commands may have added more."""
@@ -73,7 +76,18 @@ class RunRecord(Struct, frozen=True, kw_only=True):
 
     def differences(self, other: "RunRecord", *, here: str = "there", elsewhere: str = "now") -> list[str]:
         """Returns what keeps the two from being one run, a line each. The words say where each of the two stands."""
-        names = ("benchmark", "version", "tasks", "tasks_digest", "code", "identity", "sampling", "limits", "seed")
+        names = (
+            "benchmark",
+            "version",
+            "tasks",
+            "tasks_digest",
+            "code",
+            "identity",
+            "sampling",
+            "limits",
+            "score",
+            "seed",
+        )
         pairs = [(name, getattr(self, name), getattr(other, name)) for name in (*names, "agent")]
         for role in sorted(self.roles.keys() | other.roles.keys()):
             mine, theirs = self.roles.get(role), other.roles.get(role)

@@ -34,6 +34,7 @@ from assay.fidelity.schema.profile import Reading
 from assay.input import is_present
 from assay.stats.compare import holm
 from assay.stats.paired import difference, growth, move_test
+from assay.stats.sample import sample
 from assay.store import RunRecord, read_record, read_rollouts, read_tasks
 from assay.types import Rollout, Score, Task
 
@@ -242,17 +243,26 @@ def _cases(match: _Match) -> dict[str, Case]:
 
 
 def _case(match: _Match, metric: str) -> Case:
+    if metric == "score":
+        return _case_of_score(match)
     a_TK, b_TK = (run.results.figures_TK(metric)[rows] for run, rows in match.sides)
-    shift = growth if metric in RELATIVE else difference
     both = int((~np.isnan(a_TK).all(axis=1) & ~np.isnan(b_TK).all(axis=1)).sum())
     if both < 2:
         return Case(absent=_absence(match, metric, both))
-    worlds = [(a_TK, b_TK)]
-    if metric == "score" and any(run.results.failed for run, _ in match.sides):
-        a0_TK, b0_TK = (run.results.with_zeros_TK[rows] for run, rows in match.sides)
-        worlds += [(a0_TK, b_TK), (a_TK, b0_TK), (a0_TK, b0_TK)]
-    found = [one for mine_TK, theirs_TK in worlds if (one := shift(mine_TK, theirs_TK))]
-    return Case(shifts=found, absent="" if found else f"{match.a.name} has none, so growth has no meaning.")
+    if metric not in RELATIVE:
+        return Case(shifts=[difference(sample(a_TK), sample(b_TK))])
+    found = growth(a_TK, b_TK)
+    return Case(shifts=[found] if found else [], absent="" if found else f"{match.a.name} has none: no growth.")
+
+
+def _case_of_score(match: _Match) -> Case:
+    a, b = (run.results.at(rows) for run, rows in match.sides)
+    both = int((a.sample.scored_N & b.sample.scored_N).sum()) if a.sample and b.sample else 0
+    if both < 2:
+        return Case(absent=_absence(match, "score", both))
+    failed = any(run.results.failed for run, _ in match.sides)
+    worlds = [(a, b), *([(a.with_zeros, b), (a, b.with_zeros), (a.with_zeros, b.with_zeros)] if failed else [])]
+    return Case(shifts=[difference(x.sample, y.sample) for x, y in worlds if x.sample and y.sample])
 
 
 def _absence(match: _Match, metric: str, both: int) -> str:

@@ -5,15 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from assay.fidelity.gates.rule import FAILS, Facts, GateRule
 from assay.fidelity.results.contender import LARGEST_GAP, Contender, Pairs, of_role, strongest
 from assay.fidelity.schema.profile import Gate
 from assay.stats.compare import rerun_noise
 from assay.stats.distributions import normal_cdf, normal_quantile
-from assay.stats.moments import common
 from assay.stats.paired import Shift
+from assay.stats.sample import common
 
 MARGIN = 0.06
 """How much lower a stronger model may score, beside what published scores of the pair say: those are reversed, too."""
@@ -30,7 +28,7 @@ class Comparison:
     shift: Shift | None
     """Stronger less weaker, paired by task. None where too few tasks have a score on both sides."""
     se: float | None
-    """Over re-runs. None where it is not even bounded."""
+    """Over re-runs. None where there is no shift."""
     margin: float
     tests: int = 1
     """By which alpha is divided: the number of pairs, times that of models of which scores chose the weaker one."""
@@ -69,13 +67,11 @@ def comparisons(
 
 def _comparison(a: Contender, b: Contender, margin: float, tests: int) -> Comparison:
     name = f"{a.name} ≥ {b.name}"
-    scored = [~np.isnan(one.results.rewards_TK).all(axis=1) for one in (a, b)]
-    shared = int((scored[0] & scored[1]).sum())
-    if shared < max(FEWEST_TASKS, (1 - LARGEST_GAP) * len(a.results.rewards_TK)):
+    one, two = a.results.sample, b.results.sample
+    shared = int((one.scored_N & two.scored_N).sum()) if one and two else 0
+    if not one or not two or shared < max(FEWEST_TASKS, (1 - LARGEST_GAP) * len(a.results.tasks)):
         return Comparison(name, None, None, margin, tests)
-    sides = common(a.results.rewards_TK, b.results.rewards_TK)[:2]
-    noise = [one.variance for side in sides if (one := rerun_noise(side))]
-    se = math.sqrt(sum(noise)) if len(noise) == 2 else None
+    se = math.sqrt(sum(rerun_noise(side).variance for side in common(one, two)[:2]))
     return Comparison(name, a.ahead_of(b), se, margin, tests)
 
 

@@ -27,8 +27,7 @@ def least(chance: float) -> float:
 def clears_floor(contenders: Sequence[Contender], chance: float, order: Pairs = ()) -> bool:
     """Returns whether the strongest open model is certainly above the floor."""
     best = strongest(of_role(contenders, "open"), order)
-    p = best[0].estimate.p_at_most(least(chance)) if best else None
-    return p is not None and len(best) * p <= ALPHA
+    return bool(best) and len(best) * best[0].estimate.p_at_most(least(chance)) <= ALPHA
 
 
 def range_gate(
@@ -46,9 +45,9 @@ def range_gate(
     best, found = opened[0], opened[0].estimate
     numbers: dict[str, Any] = {"model": best.name, "score": found.score, "tasks": found.tasks, "chance": chance}
     numbers |= {"floor": FLOOR, "above_chance": above_chance(found.score, chance), "se_task": found.se_task}
-    p_below, p_above = found.p_at_most(least(chance)), found.p_at_most(FLOOR)
-    if found.interval_task is None or p_below is None or p_above is None:
+    if found.interval_task is None:
         return Gate("range", "inconclusive", f"{best.name} has too few tasks for an interval.", numbers)
+    p_below, p_above = found.p_at_most(least(chance)), found.p_at_most(FLOOR)
     lower, upper = found.interval_task
     numbers |= {"interval_task": [lower, upper], "above_chance_lower": above_chance(lower, chance)}
     words = [
@@ -56,7 +55,7 @@ def range_gate(
         f"{above_chance(lower, chance):.0%} of the way from chance to full marks at the least)."
     ]
     clear = len(opened) * p_below <= ALPHA
-    if clear and sum(above_floor(one, chance) for one in of_role(contenders, "open") if one.results.scored) == 1:
+    if clear and sum(above_floor(one, chance) for one in of_role(contenders, "open") if one.results.sample) == 1:
         words.append("No other open model is above the floor.")
     told, p_equal, gap = _apart(contenders, order, numbers)
     words.append(gap)
@@ -113,7 +112,7 @@ def _apart(contenders: Sequence[Contender], order: Pairs, numbers: dict[str, Any
 
 
 def _saturated(contenders: Sequence[Contender]) -> str:
-    scores = [one.estimate.score for one in of_role(contenders, "open", "closed") if one.results.scored]
+    scores = [one.estimate.score for one in of_role(contenders, "open", "closed") if one.results.sample]
     if min(scores) >= FULL:
         return f"Saturated: every model scores {FULL:.0%} or more."
     return f"Saturated: the weakest model scores {min(scores):.1%}." if min(scores) > NEARLY_FULL else ""

@@ -21,6 +21,7 @@ agree by construction.
 """
 
 import asyncio
+import dataclasses
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +31,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from assay.agent.loop import ToolLoop
 from assay.benchmark import Benchmark, Original
@@ -49,6 +49,7 @@ from assay.fidelity.results.results import read as read_results
 from assay.fidelity.schema.evidence import Disagreement, Parity, Rung, RungResult
 from assay.input import read_input
 from assay.model.builtin.fixed import Fixed
+from assay.score import Mean, ScoreRule
 from assay.stats.compare import Equivalence, equivalence
 from assay.store import RunRecord, read_record, read_tasks
 from assay.types import Failure, Message, Outcome, Request, Response, Score, Task
@@ -377,11 +378,12 @@ def _samples(
         return Rung(name="samples", verdict="not run", reason=why)
     if unlike := differing(reference.record.settings, run_settings(record)):
         return Rung(name="samples", verdict="inconclusive", reason=f"The settings differ: {', '.join(unlike)}.")
-    here_TK, there_TK = results.rewards_TK, reference.rewards_TK([task.id for task in results.tasks])
-    both_T = ~np.isnan(here_TK).all(axis=1) & ~np.isnan(there_TK).all(axis=1)
-    if not both_T.any():
+    original = _as_results(results.tasks, reference, results.score)
+    here, there = _varying(results).sample, _varying(original).sample
+    if not here or not there or not (here.scored_N & there.scored_N).any():
         return Rung(name="samples", verdict="inconclusive", reason="No task has a score on both sides.")
-    got = equivalence(_varying(here_TK[both_T]), _varying(there_TK[both_T]), margin)
+    got = equivalence(here, there, margin)
+    here_TK, there_TK = results.rewards_TK, original.rewards_TK
     numbers: dict[str, Any] = {
         "difference": got.difference,
         "se": got.se,
@@ -423,35 +425,37 @@ def _reservations(
         yield f"{len(results.failed):,} of {results.planned:,} rollouts failed: what is left may be the easier part."
     if compared < (1 - LARGEST_GAP) * len(tasks):
         yield f"Only {compared:,} of the {len(tasks):,} tasks have a score on both sides."
-    for side, made in (("here", results), ("of the original", _as_results(tasks, reference))):
-        if made.repeats > 1 and _varying(made.rewards_TK).shape == made.rewards_TK.shape:
+    for side, made in (("here", results), ("of the original", _as_results(list(tasks.values()), reference))):
+        if made.repeats > 1 and _varying(made) is made:
             found = made.independence
             if found.verdict == "dependent":
                 yield f"The repeats {side} can't be taken as independent. {found.reason}"
 
 
-def _as_results(tasks: Mapping[str, Task], reference: OriginalResults) -> Results:
-    """Returns the original's results as a run. Where outputs are missing, all texts count as different."""
-    ids = [task for task in reference.rewards if task in tasks]
-    index = {task: number for number, task in enumerate(ids)}
+def _as_results(tasks: Sequence[Task], reference: OriginalResults, score: ScoreRule | None = None) -> Results:
+    """Returns the original's results on these tasks as a run. Where outputs are missing, all texts count as different.
+
+    Its answers are not known: of maj@k it has none.
+    """
+    index = {task.id: number for number, task in enumerate(tasks)}
     repeats = Counter[str]()
     cells: list[Cell] = []
-    for row in _ordered(tasks, reference):
+    for row in _ordered({task.id: task for task in tasks}, reference):
         text = -1 - len(cells) if row.output is None else text_digest(responses_of(row))
         cells.append(Cell(index[row.task], repeats[row.task], row.score, None, "completed", 0, text))
         repeats[row.task] += 1
-    return Results([tasks[task] for task in ids], reference.rewards_TK(ids), cells, {}, 0.0)
+    return Results(list(tasks), reference.rewards_TK([*index]), cells, {}, 0.0, score=score or Mean())
 
 
-def _varying(rewards_TK: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Returns the rewards; only one repeat if no task varies, because greedy or cached repeats add no information."""
+def _varying(results: Results) -> Results:
+    """Returns the results; of a mean one repeat if no task varies, as greedy or cached repeats add no information."""
+    rewards_TK = results.rewards_TK
     first_T = np.take_along_axis(rewards_TK, np.argmax(~np.isnan(rewards_TK), axis=1)[:, None], axis=1)
-    return first_T if bool(((rewards_TK == first_T) | np.isnan(rewards_TK)).all()) else rewards_TK
+    copies = results.score.attempts == 1 and bool(((rewards_TK == first_T) | np.isnan(rewards_TK)).all())
+    return dataclasses.replace(results, rewards_TK=first_T) if copies else results
 
 
 def _compared(got: Equivalence) -> str:
-    if got.se is None:
-        return "A side has no repeats, and with scores beyond 0 and 1 its noise can't be bounded: run 2 repeats."
     points = f"{round(100 * got.difference, 2) + 0.0:+.2f}"  # never -0.00
     reason = (
         f"On {got.tasks:,} tasks the difference, here less there, is {points} points with an SE of "

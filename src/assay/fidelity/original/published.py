@@ -27,9 +27,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-import numpy as np
 from msgspec import Meta, Struct, structs
-from numpy.typing import NDArray
 
 from assay.benchmark import Benchmark
 from assay.config import read_toml
@@ -39,6 +37,7 @@ from assay.fidelity.results.results import Results
 from assay.fidelity.schema.evidence import Reproduced, ReproductionResult
 from assay.input import is_present
 from assay.stats.published import Reproduction, producible, reproduction
+from assay.stats.sample import Sample, sample
 from assay.store import RunRecord
 
 MARGIN = 0.02
@@ -222,7 +221,7 @@ def _with_reference(result: Reproduced, score: PublishedScore, reference: Origin
     if unlike := differing(stated, theirs):
         reason = f"Not the published settings: {', '.join(unlike)}. The original code's results can't confirm it."
         return structs.replace(result, reference_score=record.score, verdict="refused", reason=reason)
-    verdict, words, got = _answer(reference.rewards_TK(), score, result.margin, recorded=score.recorded)
+    verdict, words, got = _answer(sample(reference.rewards_TK()), score, result.margin, recorded=score.recorded)
     reason = f"The original code gives {record.score:.2%} where {_percent(score)} was published: {words}."
     return structs.replace(
         result,
@@ -237,14 +236,17 @@ def _with_reference(result: Reproduced, score: PublishedScore, reference: Origin
 def _with_run(
     result: Reproduced, score: PublishedScore, results: Results, record: RunRecord, tasks: int, *, recorded: bool
 ) -> Reproduced:
+    sampled = results.sample
+    if sampled is None:
+        return result
     ours = run_settings(record) | {"tasks": len(results.tasks)}
     if unlike := differing({"tasks": tasks} | score.settings, ours):
         verdict, words = "refused", f"not the published settings: {', '.join(unlike)}"
     elif results.owed:
         verdict, words = "inconclusive", f"{results.owed:,} rollouts are still owed"
     else:
-        verdict, words, _ = _answer(results.rewards_TK, score, result.margin, recorded=score.recorded and recorded)
-    mean = _mean(results.rewards_TK)
+        verdict, words, _ = _answer(sampled, score, result.margin, recorded=score.recorded and recorded)
+    mean = sampled.score
     reason = f"{result.reason} The run here gives {mean:.2%}: {words}." + _not_stated(score.settings, ours, "It does")
     return structs.replace(result, here_score=mean, here_verdict=verdict, reason=reason)
 
@@ -255,20 +257,18 @@ def _not_stated(stated: Mapping[str, Any], settings: Mapping[str, Any], subject:
 
 
 def _answer(
-    rewards_TK: NDArray[np.float64], score: PublishedScore, margin: float, *, recorded: bool
+    sampled: Sample, score: PublishedScore, margin: float, *, recorded: bool
 ) -> tuple[ReproductionResult, str, Reproduction | None]:
     """Returns whether scores reproduce a published one, the reason, and the statistics if there was sampling."""
     if recorded:
         # Every output is the published one, so only rounding can make a difference.
-        if unscored := int(np.isnan(rewards_TK).all(axis=1).sum()):
+        if unscored := int((~sampled.scored_N).sum()):
             return "inconclusive", f"{unscored:,} tasks have no score", None
-        away = abs(_mean(rewards_TK) - score.share)
+        away = abs(sampled.score - score.share)
         if away <= score.step / 2 + FORGIVEN:
             return "identical", "the same digits, on the same outputs", None
         return "different", f"{100 * away:.2f} points apart on the same outputs, where chance has no part", None
-    got = reproduction(rewards_TK, score.share, margin, unit=score.step, repeats=score.repeats)
-    if got.se is None:
-        return "inconclusive", "without repeats, and with scores outside of 0 to 1, its noise is not known", got
+    got = reproduction(sampled, score.share, margin, unit=score.step, repeats=score.repeats)
     k0 = f"{got.published_repeats} {'stated' if score.repeats else 'at the fewest'}"
     words = (
         f"{got.verdict} within {100 * margin:g} points, at {100 * got.difference:+.2f} with an SE of "
@@ -277,12 +277,6 @@ def _answer(
     if got.bounded:
         words += ", an upper bound because repeats are missing"
     return got.verdict, words, got
-
-
-def _mean(rewards_TK: NDArray[np.float64]) -> float:
-    """The mean over tasks that have a score of their mean score."""
-    scored_TK = rewards_TK[~np.isnan(rewards_TK).all(axis=1)]
-    return float(np.nanmean(scored_TK, axis=1).mean())
 
 
 def _percent(score: PublishedScore) -> str:

@@ -35,7 +35,6 @@ from assay.fidelity.results.results import read
 from assay.fidelity.results.summary import write
 from assay.input import is_present, open_input
 from assay.model import identity_of
-from assay.stats.estimates import estimate
 from assay.store import (
     REGISTRY,
     Rescored,
@@ -381,7 +380,7 @@ def _changes(run: Path, folder: Path, counted: set[Key], tasks: _Tasks, owed: Ma
 
 def _score(run: Path) -> float | None:
     results = read(run, cached=False)  # a certificate may be verified in a folder of others
-    return estimate(results.rewards_TK).score if results.scored else None
+    return results.sample.score if results.sample else None
 
 
 def _kind(before: Outcome, after: Outcome | None) -> ChangeKind | None:

@@ -39,7 +39,10 @@ class Contender:
 
     @cached_property
     def estimate(self) -> Estimate:
-        return estimate(self.results.rewards_TK)
+        """Its score. Raises ValueError where it has none."""
+        if self.results.sample is None:
+            raise ValueError(f"{self.name} has no score")
+        return estimate(self.results.sample)
 
     @cached_property
     def needed(self) -> RepeatsNeeded | None:
@@ -48,7 +51,9 @@ class Contender:
 
     def ahead_of(self, other: "Contender") -> Shift:
         """Returns its score less the other's, paired by task. Raises ValueError below two common tasks."""
-        return difference(other.results.rewards_TK, self.results.rewards_TK)
+        if other.results.sample is None or self.results.sample is None:
+            raise ValueError(f"{other.name} or {self.name} has no score")
+        return difference(other.results.sample, self.results.sample)
 
 
 def strongest(contenders: Iterable[Contender], order: Pairs = ()) -> list[Contender]:
@@ -66,7 +71,7 @@ def weakest(contenders: Iterable[Contender], order: Pairs = ()) -> list[Contende
 
 def _ends(contenders: Iterable[Contender], order: Pairs) -> list[Contender]:
     """The models below which none of the others stands as the second of a pair, or of a chain of pairs."""
-    scored = [one for one in contenders if one.results.scored]
+    scored = [one for one in contenders if one.results.sample]
     names, above = {one.name for one in scored}, set(order)
     while more := {(a, d) for a, b in above for c, d in above if b == c} - above:
         above |= more

@@ -2,21 +2,25 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 import numpy as np
+from msgspec import structs
 from numpy.typing import NDArray
 
 from assay.config import Prices, convert
 from assay.fidelity.results import columns
 from assay.fidelity.results.columns import Cell, Totals
 from assay.fidelity.results.independence import DRIFT, Independence, independence_of
+from assay.fidelity.results.score import layout_of, sample_of
 from assay.fidelity.schema.profile import TaskRow
 from assay.input import BROKEN
+from assay.score import Mean, ScoreRule
+from assay.stats.sample import Layout, Sample
 from assay.store import read_record, read_rollouts, read_tasks
 from assay.types import FunctionCall, Item, Response, Rollout, Score, Task, Usage
 
@@ -41,6 +45,18 @@ class Results:
     prices: Prices | None = None
     roles_usd: float | None = 0.0
     """The cost of the models in roles; None where a price isn't known."""
+    score: ScoreRule = field(default_factory=Mean)
+    """What the benchmark declares that its score is."""
+
+    @cached_property
+    def layout(self) -> Layout:
+        """How the tasks make up the score. Raises UsageError where a task lacks a tag that it takes."""
+        return layout_of(self.score, self.tasks)
+
+    @cached_property
+    def sample(self) -> Sample | None:
+        """The score task by task; None where no task has as many scored repeats as it takes."""
+        return sample_of(self.score, self.layout, self.rewards_TK, self.cells)
 
     @property
     def repeats(self) -> int:
@@ -111,13 +127,23 @@ class Results:
         tokens = {f"{kind}_tokens": count for kind, count in self.tokens.items()}
         return self.prices.cost(Usage(**tokens)) + self.roles_usd
 
-    @property
-    def with_zeros_TK(self) -> NDArray[np.float64]:
-        """The rewards if every failure were a zero."""
+    def at(self, rows: Sequence[int]) -> Self:
+        """Returns the results of some of the tasks, in the order of `rows`."""
+        place = {row: index for index, row in enumerate(rows)}
+        cells = [structs.replace(cell, task=place[cell.task]) for cell in self.cells if cell.task in place]
+        tasks = [self.tasks[row] for row in rows]
+        return replace(self, tasks=tasks, rewards_TK=self.rewards_TK[list(rows)], cells=cells)
+
+    @cached_property
+    def with_zeros(self) -> Self:
+        """The results if every failure were a zero, without an answer."""
+        if not self.failed:
+            return self
         rewards_TK = self.rewards_TK.copy()
         for cell in self.failed:
             rewards_TK[cell.task, cell.repeat] = 0.0
-        return rewards_TK
+        cells = [structs.replace(cell, reward=0.0) if cell.reward is None else cell for cell in self.cells]
+        return replace(self, rewards_TK=rewards_TK, cells=cells)
 
     @cached_property
     def reports_answers(self) -> bool:
@@ -143,9 +169,15 @@ class Results:
             figures_TK[cell.task, cell.repeat] = np.nan if value is None else value
         return figures_TK
 
-    def categories(self) -> list[str]:
-        """The `category` of each task, empty where it has none."""
-        return [task.tags.get("category", "") for task in self.tasks]
+    @property
+    def grouped_by(self) -> tuple[str, ...]:
+        """The tags that group the tasks: those of the score, else `category` where tasks have it."""
+        return self.score.by or (("category",) if any("category" in task.tags for task in self.tasks) else ())
+
+    def groups(self) -> list[str]:
+        """The outermost group of each task, empty where it has none."""
+        by = self.grouped_by[:1]
+        return [task.tags.get(by[0], "") if by else "" for task in self.tasks]
 
     def table(self) -> list[TaskRow]:
         """A row a task, with its rewards and output tokens by repeat."""
@@ -155,8 +187,8 @@ class Results:
             rewards[cell.task][cell.repeat] = cell.reward
             tokens[cell.task][cell.repeat] = cell.output_tokens
         return [
-            TaskRow(task=task.id, category=category, rewards=rewards[i], output_tokens=tokens[i])
-            for i, (task, category) in enumerate(zip(self.tasks, self.categories(), strict=True))
+            TaskRow(task=task.id, category=group, rewards=rewards[i], output_tokens=tokens[i])
+            for i, (task, group) in enumerate(zip(self.tasks, self.groups(), strict=True))
         ]
 
 
@@ -179,7 +211,7 @@ def read(folder: Path, repeats: int | None = None, *, cached: bool = True, see: 
             columns.keep(folder, *table, made_of)
     cells, totals = table
     rewards_TK = _rewards(cells, tasks, repeats or record.repeats)
-    return Results(tasks, rewards_TK, cells, totals.tokens, totals.wall_s, own, totals.roles_usd)
+    return Results(tasks, rewards_TK, cells, totals.tokens, totals.wall_s, own, totals.roles_usd, record.score)
 
 
 def of_rollouts(tasks: Sequence[Task], rollouts: Iterable[Rollout], see: See | None = None) -> Results:

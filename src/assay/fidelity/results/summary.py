@@ -7,7 +7,9 @@ from msgspec import structs
 from numpy.typing import NDArray
 
 from assay.fidelity.results.results import Results, read
-from assay.fidelity.schema.profile import Summary
+from assay.fidelity.results.score import answers_of
+from assay.fidelity.schema.profile import GroupScore, Summary
+from assay.score import Mean
 from assay.stats.atk import maj_at_k, pass_at_k
 from assay.stats.estimates import estimate, with_drift
 from assay.store import write_json
@@ -37,13 +39,27 @@ def summarise(results: Results) -> Summary:
     )
     if not results.scored:
         return counts
-    found = estimate(results.rewards_TK)
-    scored = results.scored
+    counts = structs.replace(
+        counts,
+        score_is=str(results.score),
+        lacking=_lacking(results),
+        pass_at_k=_pass_at(results.rewards_TK),
+        maj_at_k=_maj_at(results) if results.reports_answers else {},
+        no_answer=sum(cell.answer is None for cell in results.scored) / len(results.scored)
+        if results.reports_answers
+        else None,
+        undecided=sum(cell.undecided for cell in results.scored) / len(results.scored),
+        token_cap=sum(cell.stop == "token_cap" for cell in results.scored) / len(results.scored),
+    )
+    if results.sample is None:
+        return counts
+    found = estimate(results.sample)
     se_run, interval_run = found.se_run, found.interval_run
     repeats = results.independence
-    if repeats.effect and repeats.drifts and se_run is not None and repeats.effect.se > se_run:
+    if repeats.effect and repeats.drifts and repeats.effect.se > se_run:
         se_run = repeats.effect.se
-        interval_run = with_drift(found, se_run, results.rewards_TK)
+        interval_run = with_drift(results.sample, se_run)
+    zeros = results.with_zeros.sample
     return structs.replace(
         counts,
         score=found.score,
@@ -52,33 +68,50 @@ def summarise(results: Results) -> Summary:
         interval_run=interval_run if found.tasks >= FEWEST else None,
         interval_task=found.interval_task if found.tasks >= FEWEST else None,
         dependence=repeats.reason if repeats.verdict == "dependent" else None,
-        pass_at_k=_pass_at(results.rewards_TK),
-        maj_at_k=_maj_at(results) if results.reports_answers else {},
-        score_failures_zero=float(np.nanmean(_means(results.with_zeros_TK))),
-        no_answer=sum(cell.answer is None for cell in scored) / len(scored) if results.reports_answers else None,
-        undecided=sum(cell.undecided for cell in scored) / len(scored),
-        token_cap=sum(cell.stop == "token_cap" for cell in scored) / len(scored),
-        by_category=by_category(results),
+        score_failures_zero=zeros.score if zeros else None,
+        grouped_by=list(results.grouped_by),
+        groups=groups_of(results),
     )
 
 
-def by_category(results: Results) -> dict[str, float]:
-    """Returns the mean over each category's tasks of their mean reward, categories in the order of the tasks."""
-    means_T = _means(results.rewards_TK)
-    categories = results.categories()
-    found: dict[str, float] = {}
-    for category in dict.fromkeys(categories):
-        inside = means_T[[name == category for name in categories]]
-        if category and not np.isnan(inside).all():
-            found[category] = float(np.nanmean(inside))
+def groups_of(results: Results) -> dict[str, GroupScore]:
+    """Returns the score of each group of tasks, outer groups before the ones within, in the order of the tasks."""
+    if results.sample is None:
+        return {}
+    names = [[task.tags.get(tag, "") for tag in results.grouped_by] for task in results.tasks]
+    inner: dict[str, set[tuple[str, ...]]] = {}
+    rows: dict[tuple[str, ...], list[int]] = {}
+    for row, path in enumerate(names):
+        for depth in range(1, len(path) + 1):
+            if path[depth - 1]:
+                rows.setdefault(tuple(path[:depth]), []).append(row)
+        if path:
+            inner.setdefault(path[0], set()).add(tuple(path))
+    # A group that is all of its outer group says the same twice.
+    shown = [path for path in rows if len(path) == 1 or len(inner[path[0]]) > 1]
+    found: dict[str, GroupScore] = {}
+    for path in sorted(shown, key=len):
+        inside = np.zeros(len(results.tasks), bool)
+        inside[rows[path]] = True
+        kept = inside[results.sample.scored_N]
+        if kept.any():
+            got = estimate(results.sample.at(kept))
+            found[" / ".join(path)] = GroupScore(got.score, got.tasks, got.interval_task)
     return found
+
+
+def _lacking(results: Results) -> int:
+    counts_T = (~np.isnan(results.rewards_TK)).sum(axis=1)
+    return int(((counts_T > 0) & (counts_T < results.score.attempts)).sum())
 
 
 def text(summary: Summary) -> str:
     """Returns the summary as one line for a terminal, with a second line where the repeats are not independent."""
+    if summary.score is None and summary.lacking:
+        return f"no score: no task has as many scored repeats as the {summary.score_is} takes"
     if summary.score is None:
         return f"no rollout was scored; {summary.failures} failed"
-    parts = [f"score {summary.score:.1%}"]
+    parts = [f"score {summary.score:.1%}" + ("" if summary.score_is == str(Mean()) else f" ({summary.score_is})")]
     if summary.interval_run is not None:
         parts.append("95 %: {:.1%} to {:.1%} on these tasks again".format(*summary.interval_run))
     if summary.interval_task is not None:
@@ -91,16 +124,13 @@ def text(summary: Summary) -> str:
         parts.append(f"${summary.cost_usd:,.2f}")
     if summary.undecided:
         parts.append(f"{summary.undecided:.1%} undecided by the verifier")
+    if summary.lacking:
+        parts.append(f"{summary.lacking} tasks have too few repeats for it")
     if summary.owed:
         parts.append(f"{summary.owed} still owed")
     if summary.failures:
         parts.append(f"{summary.failures} failed (score {summary.score_failures_zero:.1%} if those were zeros)")
     return " · ".join(parts) + (f"\nwarning: {summary.dependence}" if summary.dependence else "")
-
-
-def _means(rewards_TK: NDArray[np.float64]) -> NDArray[np.float64]:
-    seen_T = (~np.isnan(rewards_TK)).sum(axis=1)
-    return np.where(seen_T > 0, np.nansum(rewards_TK, axis=1) / np.maximum(seen_T, 1), np.nan)
 
 
 def _pass_at(rewards_TK: NDArray[np.float64]) -> dict[str, float]:
@@ -111,11 +141,7 @@ def _pass_at(rewards_TK: NDArray[np.float64]) -> dict[str, float]:
 
 
 def _maj_at(results: Results) -> dict[str, float]:
-    answers: list[list[str | None]] = [[] for _ in results.tasks]
-    rewards: list[list[float]] = [[] for _ in results.tasks]
-    for cell in results.scored:
-        answers[cell.task].append(cell.answer)
-        rewards[cell.task].append(cell.reward or 0.0)
+    answers, rewards = answers_of(len(results.tasks), results.scored)
     n_T = np.array([len(row) for row in answers])
     return {str(k): value for k, value in maj_at_k(answers, rewards, _shown_ks(n_T)).items()}
 

@@ -74,14 +74,28 @@ class Checked(Struct, frozen=True, kw_only=True):
         return any(check.verdict == "fail" for check in self.checks)
 
 
+class GroupScore(Struct, frozen=True):
+    """The score of a group of tasks."""
+
+    score: float
+    tasks: int
+    """With a score."""
+    interval_task: tuple[float, float] | None = None
+    """95 %, over other tasks of the same kind. Null below two tasks."""
+
+
 class Summary(Struct, frozen=True, kw_only=True):
     """The results of one run: `summary.json`. Scores are shares (0 to 1), not percentages."""
 
     score: float | None = None
-    """avg@k: the mean over tasks of a task's mean reward. Failures are left out; null where nothing was scored."""
+    """The score that `score_is` names. Failures are left out; null where nothing was scored."""
+    score_is: str = "mean reward"
+    """What the benchmark declares that its score is, such as "mean over subset of the mean reward"."""
+    lacking: int = 0
+    """Tasks that have scored repeats, but not as many as the score takes: pass^4 takes 4. They are not in the score."""
     se_run: float | None = None
-    """Standard error of a second run on the same tasks. Null at one repeat. Where the repeats differ by more than
-    sampling (run-effect F, p < .005), it is the error of the run effect, which is larger."""
+    """Standard error of a second run on the same tasks; at one repeat an upper bound. Where the repeats differ by more
+    than sampling (run-effect F, p < .005), it is the error of the run effect, which is larger."""
     se_task: float | None = None
     """Standard error over other tasks of the same kind."""
     interval_run: tuple[float, float] | None = None
@@ -108,8 +122,10 @@ class Summary(Struct, frozen=True, kw_only=True):
     """Share of scored rollouts in which the verifier could not decide what the answer is: its metric `undecided`."""
     token_cap: float | None = None
     """Share of scored rollouts that reached the token cap."""
-    by_category: dict[str, float] = {}
-    """Score by the tasks' `category` tag."""
+    grouped_by: list[str] = []
+    """The tags that `groups` are of: those of the declared score, else `category`."""
+    groups: dict[str, GroupScore] = {}
+    """The score of each group; of one within another group the name is `OUTER / INNER`."""
     tokens: dict[str, int] = {}
     """`input`, `output`, `cached` (a part of the input) and `reasoning` (a part of the output), summed over all
     rollouts, failed ones included. `reasoning` is missing where a server reasons and does not count it."""

@@ -1,0 +1,129 @@
+"""The score that a benchmark declares: what one number of a run is the mean of.
+
+Where nothing is declared it is `Mean()`: every task weighs the same.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from msgspec import Struct, structs
+
+from assay.errors import UsageError
+from assay.types import Task
+
+
+class Mean(Struct, frozen=True, kw_only=True, tag_field="of", tag="mean"):
+    """A mean over tasks of a task's mean reward, by groups where `by` names tags.
+
+    Raises ValueError where `by` names a tag twice or the range is empty.
+    """
+
+    by: tuple[str, ...] = ()
+    """Tags that group the tasks, from the outermost group to the innermost: the score is the mean over groups of the
+    mean over their groups, down to the mean over tasks. One tag may be given as a text."""
+    weight: str | None = None
+    """The tag that holds a task's weight within its group, a number above 0; None where all weigh the same."""
+    groups: Literal["fixed", "sample"] = "fixed"
+    """Whether another set of tasks would have these groups, or the outermost groups are a sample themselves."""
+    clusters: str | None = None
+    """The tag that tasks share that are no independent evidence, such as the passage that several questions ask of."""
+    range: tuple[float, float] = (0.0, 1.0)
+    """The lowest and the highest reward that the verifier can give."""
+
+    def __post_init__(self) -> None:
+        by: Any = self.by
+        if isinstance(by, str):
+            structs.force_setattr(self, "by", (by,))
+        if len(set(self.by)) < len(self.by):
+            raise ValueError(f"by = {self.by}: a tag stands there twice; expected each once")
+        if not self.range[0] < self.range[1]:
+            raise ValueError(f"range = {self.range}: expected the lowest reward, then the highest")
+
+    @property
+    def attempts(self) -> int:
+        """The fewest scored repeats of a task with which it has a value."""
+        return 1
+
+    @property
+    def tags(self) -> list[str]:
+        """The tags that each task has to have."""
+        return [*self.by, *(tag for tag in (self.weight, self.clusters) if tag is not None)]
+
+    @property
+    def kind(self) -> str:
+        return "mean reward"
+
+    def __str__(self) -> str:
+        """What the score is, in words: "mean over task of the mean over subset of the mean reward"."""
+        over = "".join(f"mean over {tag} of the " for tag in self.by)
+        weight = f", weighted by {self.weight}" if self.weight else ""
+        return f"{over}{self.kind}{weight}"
+
+
+class PassAt(Mean, frozen=True, tag="pass@k"):
+    """pass@k: the chance that at least one of k attempts at a task has full marks."""
+
+    k: int
+
+    @property
+    def attempts(self) -> int:
+        return self.k
+
+    @property
+    def kind(self) -> str:
+        return f"pass@{self.k}"
+
+
+class PassHat(Mean, frozen=True, tag="pass^k"):
+    """pass^k: the chance that all of k attempts at a task have full marks, as in tau-bench (Yao et al. 2024)."""
+
+    k: int
+
+    @property
+    def attempts(self) -> int:
+        return self.k
+
+    @property
+    def kind(self) -> str:
+        return f"pass^{self.k}"
+
+
+class Maj(Mean, frozen=True, tag="maj@k"):
+    """maj@k: the reward of the answer that most of k attempts at a task give."""
+
+    k: int
+
+    @property
+    def attempts(self) -> int:
+        return self.k
+
+    @property
+    def kind(self) -> str:
+        return f"maj@{self.k}"
+
+
+ScoreRule = Mean | PassAt | PassHat | Maj
+
+
+def check_score(score: ScoreRule, tasks: Sequence[Task]) -> None:
+    """Raises UsageError where a task lacks a tag that the score takes, or has a weight that is no number above 0."""
+    for task in tasks:
+        for tag in score.tags:
+            if tag not in task.tags:
+                raise UsageError(
+                    f"the score is the {score}, and task {task.id} has no tag '{tag}'; its tags: "
+                    f"{', '.join(task.tags) or 'none'}.\n  Give each task this tag, or declare another score."
+                )
+        if score.weight is not None and not weight_of(task, score.weight) > 0:
+            given = task.tags[score.weight]
+            raise UsageError(f"task {task.id} weighs '{given}' by its tag '{score.weight}'; expected a number above 0")
+
+
+def weight_of(task: Task, tag: str) -> float:
+    """Returns a task's weight; NaN where its tag is no finite number."""
+    try:
+        weight = float(task.tags[tag])
+    except ValueError:
+        return math.nan
+    return weight if math.isfinite(weight) else math.nan
