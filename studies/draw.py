@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from assay.stats.paired import Spread, difference
+from assay.stats.sample import sample
 
 Floats = NDArray[np.float64]
 
@@ -63,7 +64,7 @@ def runs(
 
 def by_t(a_TK: Floats, b_TK: Floats) -> Spread:
     """Returns b - a over tasks by t alone, also where few tasks differ."""
-    return replace(difference(a_TK, b_TK).over_tasks, rare=None)
+    return replace(difference(sample(a_TK), sample(b_TK)).over_tasks, rare=None)
 
 
 def within(rates: Floats) -> Floats:

@@ -7,6 +7,7 @@ import numpy as np
 from assay.fidelity.results.independence import DRIFT
 from assay.stats.estimates import estimate
 from assay.stats.repeats import run_effect
+from assay.stats.sample import sample
 from studies.draw import ENDS, EVEN, NEAR_ONE, Floats, moved, runs, seeded
 from studies.row import Row, at_least, at_most, ratio, share
 
@@ -39,7 +40,7 @@ def _drifting(trials: int) -> Iterator[Row]:
                 if effect is None:
                     continue
                 found.append(effect.p_high < DRIFT)
-                plain.append(off <= 1.96 * (estimate(rewards_TK).se_run or 0.0))
+                plain.append(off <= 1.96 * (estimate(sample(rewards_TK)).se_run or 0.0))
                 squares.append((effect.se**2, off**2))
             yield share(f"drift found: {where}", found)
             if points == 2:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from assay.stats.estimates import estimate
+from assay.stats.sample import Layout, sample
 from studies.draw import ENDS, EVEN, HARD, NEAR_ONE, NEAR_ZERO, PARTS, Kind, by_t, moved, runs, seeded
 from studies.row import Claim, Row, at_least, at_most, share
 
@@ -47,7 +48,7 @@ def _coverage(tasks: int, repeats: int, kind: Kind, claim: Claim, trials: int) -
     where = f"{tasks:,} tasks × {repeats}, {kind.name}"
     over_runs, over_tasks = [], []
     for rates_T, rewards_TK in runs(seeded(where), kind, tasks, repeats, trials):
-        found = estimate(rewards_TK)
+        found = estimate(sample(rewards_TK))
         over_tasks.append(_covers(found.interval_task, kind.score))
         if found.interval_run:
             over_runs.append(_covers(found.interval_run, float(rates_T.mean())))
@@ -62,7 +63,7 @@ def _with_failures(trials: int) -> Iterator[Row]:
     over_runs, over_tasks = [], []
     for rates_T, rewards_TK in runs(generator, EVEN, 198, 4, trials):
         rewards_TK[generator.random(rewards_TK.shape) < 0.1] = math.nan
-        found = estimate(rewards_TK)
+        found = estimate(sample(rewards_TK))
         over_runs.append(_covers(found.interval_run, float(rates_T.mean())))
         over_tasks.append(_covers(found.interval_task, EVEN.score))
     where = "198 tasks × 4, rates spread evenly, 10 % of rollouts failed"
@@ -88,8 +89,10 @@ def _clustered(trials: int) -> Iterator[Row]:
         for _ in range(trials):
             rates_T = np.repeat(EVEN.rates(generator, clusters), size)
             rewards_TK = EVEN.rewards(generator, rates_T, 2)
-            clustered.append(_covers(estimate(rewards_TK, labels).interval_task, EVEN.score))
-            plain.append(_covers(estimate(rewards_TK).interval_task, EVEN.score))
+            clustered.append(
+                _covers(estimate(sample(rewards_TK, Layout.of(len(labels), clusters=labels))).interval_task, EVEN.score)
+            )
+            plain.append(_covers(estimate(sample(rewards_TK)).interval_task, EVEN.score))
         where = f"{clusters} passages × {size} questions × 2"
         yield share(f"clustered, over tasks: {where}", clustered, NOMINAL)
         yield share(f"for contrast, not clustered: {where}", plain)

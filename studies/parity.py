@@ -9,6 +9,7 @@ import numpy as np
 from assay.fidelity.original.parity import verdict_of
 from assay.fidelity.schema.evidence import Rung, RungName, RungResult
 from assay.stats.compare import EquivalenceResult, equivalence, repeats_to_decide
+from assay.stats.sample import sample
 from studies.draw import ENDS, EVEN, HARD, Floats, Kind, moved, seeded
 from studies.row import UNCLAIMED, Claim, Row, at_least, at_most, share
 
@@ -47,7 +48,7 @@ def _without_repeats(trials: int) -> Iterator[Row]:
             what, claim = MISSES.get(margins, ("no margin", UNCLAIMED))
             generator = seeded(f"{where} {margins}")
             verdicts: list[EquivalenceResult] = [
-                equivalence(a_TK[:, :k_a], b_TK[:, :k_b], margin).verdict
+                equivalence(sample(a_TK[:, :k_a]), sample(b_TK[:, :k_b]), margin).verdict
                 for a_TK, b_TK in _pairs(generator, kind, tasks, max(k_a, k_b), margins * margin, trials // 2)
             ]
             yield share(f"{what} apart, called equivalent: {where}", _are(verdicts, "equivalent"), claim)
@@ -65,7 +66,7 @@ def parity_by_repeats(trials: int) -> Iterator[Row]:
         for k in ks:
             generator, passes, overlaps = seeded(f"curve {margins} {k}"), [], []
             for a_TK, b_TK in _pairs(generator, kind, tasks, k, margins * MARGIN, trials):
-                passes.append(equivalence(a_TK, b_TK, MARGIN).verdict == "equivalent")
+                passes.append(equivalence(sample(a_TK), sample(b_TK), MARGIN).verdict == "equivalent")
                 overlaps.append(_ranges_overlap(a_TK, b_TK))
             row = share(f"{what} apart, called equivalent: {k} repeats a side", passes, claim)
             passed.setdefault(margins, []).append(row)
@@ -88,7 +89,7 @@ def one_verifier_for_another(trials: int) -> Iterator[Row]:
             for a_TK, b_TK in _pairs(generator, ENDS, tasks, k, 0.0, trials // 2):
                 frozen = "different" if (generator.random(a_TK.shape) < rate).any() else "identical"
                 fresh_TK = np.where(generator.random(b_TK.shape) < rate, 1 - b_TK, b_TK)
-                fresh = equivalence(a_TK, fresh_TK, MARGIN).verdict
+                fresh = equivalence(sample(a_TK), sample(fresh_TK), MARGIN).verdict
                 ladder = [_rung("verifiers", frozen), _rung("samples", fresh)]
                 seen.append(frozen == "different")
                 caught.append(fresh == "different")
@@ -112,12 +113,14 @@ def _decided(
     for _ in range(trials):
         a_T, b_T = _sides(kind, generator, tasks, margins * margin)
         a_TK, b_TK = kind.rewards(generator, a_T, 4), kind.rewards(generator, b_T, 4)
-        found = equivalence(a_TK, b_TK, margin)
+        found = equivalence(sample(a_TK), sample(b_TK), margin)
         k = found.k_to_decide or 1
         if fresh or (found.verdict == "inconclusive" and k > 4):
             made = 0 if fresh else 4
             more_a_TK, more_b_TK = (kind.rewards(generator, rates_T, max(2, k) - made) for rates_T in (a_T, b_T))
-            found = equivalence(np.hstack((a_TK[:, :made], more_a_TK)), np.hstack((b_TK[:, :made], more_b_TK)), margin)
+            found = equivalence(
+                sample(np.hstack((a_TK[:, :made], more_a_TK))), sample(np.hstack((b_TK[:, :made], more_b_TK))), margin
+            )
         verdicts.append(found.verdict)
     return verdicts
 

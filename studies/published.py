@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 
 from assay.stats.published import fewest_repeats, reproduction
+from assay.stats.sample import sample
 from studies.draw import ENDS, Kind, moved, seeded
 from studies.row import UNCLAIMED, Row, at_most, computed, share
 
@@ -47,11 +48,11 @@ def _reproduced(tasks: int, k: int, k0: int, unit: float, kind: Kind, trials: in
             theirs_T = moved(rates_T, -margins * MARGIN)
             printed = round(float(kind.rewards(generator, theirs_T, k0).mean()), digits)
             rewards_TK = kind.rewards(generator, rates_T, k)
-            found = reproduction(rewards_TK, printed, MARGIN, unit=unit, repeats=k0)
+            found = reproduction(sample(rewards_TK), printed, MARGIN, unit=unit, repeats=k0)
             stated.append(found.verdict == "equivalent")
             different.append(found.verdict == "different")
             exact.append(found.verdict_if_exact == "equivalent")
-            bounded.append(reproduction(rewards_TK, printed, MARGIN, unit=unit).verdict == "equivalent")
+            bounded.append(reproduction(sample(rewards_TK), printed, MARGIN, unit=unit).verdict == "equivalent")
         yield share(f"{what}, called equivalent, k0 stated: {where}", stated, claim)
         yield share(f"{what}, called equivalent, k0 bounded: {where}", bounded, claim)
         if margins == 1.0:

@@ -8,6 +8,7 @@ import numpy as np
 from assay.fidelity.results.repeats import towards
 from assay.stats.estimates import estimate
 from assay.stats.repeats import RepeatsNeeded, repeats_needed
+from assay.stats.sample import sample
 from studies.draw import ENDS, EVEN, NEAR_ONE, TENTH, Floats, Kind, runs, seeded, within
 from studies.row import Claim, Row, at_least, at_most, computed, mean, ratio, share, spread
 
@@ -113,7 +114,7 @@ def _stopped(
         k = pilot
         while (needed := _needed(rewards_TK[:, :k], target)).sd_now_upper > target:
             k = following(needed, k)
-        truth, found = float(rates_T.mean()), estimate(rewards_TK[:, :k])
+        truth, found = float(rates_T.mean()), estimate(sample(rewards_TK[:, :k]))
         off.append(found.score - truth)
         covered.append(found.interval_run is not None and found.interval_run[0] <= truth <= found.interval_run[1])
         still.append(100 * _true_sd(float(within(rates_T)), tasks, k) <= target)

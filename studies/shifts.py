@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from assay.stats.paired import ALPHA, difference
+from assay.stats.sample import sample
 from studies.draw import EVEN, Floats, by_t, moved, seeded
 from studies.row import Row, at_most, share
 
@@ -38,7 +39,7 @@ def _rows(where: str, pairs: Iterator[tuple[Floats, Floats]], limit: float) -> I
     failed: list[bool] = []
     passed_by_t: list[bool] = []
     for before_TK, after_TK in pairs:
-        found = difference(before_TK, after_TK).over_tasks
+        found = difference(sample(before_TK), sample(after_TK)).over_tasks
         passed.append(found.p_at_most(-limit) <= ALPHA)
         failed.append(found.p_at_least(-limit) <= ALPHA)
         passed_by_t.append(by_t(before_TK, after_TK).lower > -limit)

@@ -12,7 +12,7 @@ from assay.stats.compare import (
     repeats_to_decide,
     rerun_noise,
 )
-from assay.stats.moments import moments
+from assay.stats.sample import sample as scored
 
 NAN = math.nan
 
@@ -44,7 +44,7 @@ def test_verdicts_at_a_margin_of_two_and_a_half_points(difference, se, verdict):
 def test_equivalence_closed_form():
     generator = np.random.default_rng(3)
     a, b = generator.random((20, 4)), generator.random((20, 8))
-    got = equivalence(a, b, margin=0.1)
+    got = equivalence(scored(a), scored(b), margin=0.1)
     va, vb = a.var(axis=1, ddof=1), b.var(axis=1, ddof=1)
     assert got.se == pytest.approx(math.sqrt((va / 4 + vb / 8).sum()) / 20)
     assert got.k_to_decide == math.ceil((va.mean() + vb.mean()) / 20 * ((1.6449 + 1.2816) / 0.1) ** 2)
@@ -55,7 +55,7 @@ def test_equivalence_closed_form():
 def test_a_side_without_repeats_has_its_variance_within_tasks_bounded():
     generator = np.random.default_rng(8)
     a, b = generator.integers(0, 2, (40, 1)).astype(float), generator.integers(0, 2, (40, 4)).astype(float)
-    got = equivalence(a, b, margin=0.1)
+    got = equivalence(scored(a), scored(b), margin=0.1)
     p, vb = a.mean(), b.var(axis=1, ddof=1)
     bound = p * (1 - p) * 40 / 39
     assert got.bounded == (True, False)
@@ -66,10 +66,9 @@ def test_a_side_without_repeats_has_its_variance_within_tasks_bounded():
 def test_scores_that_all_agree_do_not_prove_that_nothing_varies():
     for repeats in (1, 2):
         few, many = np.ones((10, repeats)), np.ones((2000, repeats))
-        assert equivalence(few, few, margin=0.02).verdict == "inconclusive"
-        assert equivalence(many, many, margin=0.02).verdict == "equivalent"
-    noise = rerun_noise(moments([[1.0, 1.0], [0.0, 0.0]]))
-    assert noise is not None
+        assert equivalence(scored(few), scored(few), margin=0.02).verdict == "inconclusive"
+        assert equivalence(scored(many), scored(many), margin=0.02).verdict == "equivalent"
+    noise = rerun_noise(scored([[1.0, 1.0], [0.0, 0.0]]))
     assert (noise.within, noise.bounded) == (0.25, False)  # ln(10) / 4 is more than any variance in [0, 1]
 
 
@@ -77,15 +76,14 @@ def test_one_task_with_two_scores_does_not_speak_for_the_rest():
     rewards = np.full((30, 2), NAN)
     rewards[:, 0] = np.arange(30) % 2
     rewards[0, 1] = 0.0
-    noise = rerun_noise(moments(rewards))
-    assert noise is not None
+    noise = rerun_noise(scored(rewards))
     assert noise.bounded
     assert noise.within == pytest.approx(0.25 * 30 / 29)
 
 
-def test_single_scores_beyond_zero_and_one_have_no_bound():
-    got = equivalence([[1.0], [3.0]], [[1.0, 1.0], [0.0, 0.0]], margin=0.5)
-    assert (got.verdict, got.se, got.k_to_decide) == ("inconclusive", None, None)
+def test_single_scores_of_another_range_are_bounded_by_it():
+    wide = rerun_noise(scored([[1.0], [3.0], [1.0], [3.0]], low=0, high=4))
+    assert (wide.bounded, wide.within) == (True, pytest.approx(16 / 3))
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.2, 0.5])
@@ -96,7 +94,7 @@ def test_the_bound_keeps_both_errors_at_five_percent(spread: float):
     rates = np.clip(0.5 + spread * generator.uniform(-1, 1, (pilots, tasks, 1)), margin, 1)
     a = (generator.random((pilots, tasks, 1)) < rates).astype(float)
     b = (generator.random((pilots, tasks, 4)) < rates - margin).astype(float)
-    got = [equivalence(x, y, margin) for x, y in zip(a, b, strict=True)]
+    got = [equivalence(scored(x), scored(y), margin) for x, y in zip(a, b, strict=True)]
     # A true difference of exactly the margin: both errors are largest there.
     assert [e.verdict for e in got].count("equivalent") / pilots <= 0.065
     assert [e.verdict for e in got].count("different") / pilots <= 0.065
@@ -108,15 +106,15 @@ def test_the_bound_keeps_both_errors_at_five_percent(spread: float):
 
 def test_equivalence_refuses():
     with pytest.raises(ValueError, match="margin"):
-        equivalence(np.ones((2, 2)), np.ones((2, 2)), margin=0)
-    with pytest.raises(ValueError, match="0 tasks"):
-        equivalence([[NAN, NAN]], [[1.0, 1.0]], margin=0.1)
+        equivalence(scored(np.ones((2, 2))), scored(np.ones((2, 2))), margin=0)
+    with pytest.raises(ValueError, match="no rollout has a score"):
+        equivalence(scored([[NAN, NAN]]), scored([[1.0, 1.0]]), margin=0.1)
 
 
 def test_both_errors_of_equivalence_are_at_most_five_percent():
     pilots, margin = 1500, 0.1
     a, b = simulated_pairs(np.random.default_rng(4), pilots, 60, 8, margin)
-    verdicts = [equivalence(x, y, margin).verdict for x, y in zip(a, b, strict=True)]
+    verdicts = [equivalence(scored(x), scored(y), margin).verdict for x, y in zip(a, b, strict=True)]
     # A true difference of exactly the margin is neither: the boundary is where both errors are largest.
     assert verdicts.count("equivalent") / pilots == pytest.approx(0.05, abs=0.02)
     assert verdicts.count("different") / pilots == pytest.approx(0.05, abs=0.02)
@@ -127,7 +125,7 @@ def test_k_to_decide_shows_equivalence_four_times_in_five():
     tasks, margin, pilots = 60, 0.05, 600
     repeats = repeats_to_decide(2 / 6, tasks, margin)  # E[p (1-p)] is 1/6 for uniform p
     a, b = simulated_pairs(generator, pilots, tasks, repeats, 0.0)
-    verdicts = [equivalence(x, y, margin).verdict for x, y in zip(a, b, strict=True)]
+    verdicts = [equivalence(scored(x), scored(y), margin).verdict for x, y in zip(a, b, strict=True)]
     assert verdicts.count("equivalent") / pilots == pytest.approx(0.8, abs=0.06)
 
 
@@ -142,7 +140,7 @@ def test_more_repeats_make_parity_harder_to_claim_by_accident():
             (runs_a.min(axis=1) <= runs_b.max(axis=1)) & (runs_b.min(axis=1) <= runs_a.max(axis=1))
         )
         equivalent[repeats] = np.mean(
-            [equivalence(x, y, 0.02).verdict == "equivalent" for x, y in zip(a, b, strict=True)]
+            [equivalence(scored(x), scored(y), 0.02).verdict == "equivalent" for x, y in zip(a, b, strict=True)]
         )
     assert overlap[16] > overlap[2]
     assert equivalent[16] <= 0.02

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.stats.published import fewest_repeats, producible, reproduction
+from assay.stats.sample import sample as scored
 
 NAN = math.nan
 
@@ -30,14 +31,14 @@ def test_a_score_that_was_measured_can_be_printed(tasks, repeats, share):
 
 def test_a_number_that_no_such_run_prints():
     assert not producible(0.946, 0.001, 30, 1)
-    got = reproduction(np.eye(30)[:, :4], 0.946, 0.02, unit=0.001, repeats=1)
+    got = reproduction(scored(np.eye(30)[:, :4]), 0.946, 0.02, unit=0.001, repeats=1)
     assert not got.producible
 
 
 def test_closed_form():
     rewards = np.random.default_rng(0).integers(0, 2, (30, 4)).astype(float)
     v = rewards.var(axis=1, ddof=1)
-    got = reproduction(rewards, 0.5, 0.1, unit=0.001, repeats=8)
+    got = reproduction(scored(rewards), 0.5, 0.1, unit=0.001, repeats=8)
     own = v.mean() / 120 + 0.001**2 / 12
     assert got.se_if_exact == pytest.approx(math.sqrt(own))
     assert got.se == pytest.approx(math.sqrt(own + v.mean() / 240))
@@ -47,23 +48,23 @@ def test_closed_form():
 
 def test_one_repeat_has_its_variance_within_tasks_bounded():
     rewards = (np.arange(400) < 200).astype(float)[:, None]
-    got = reproduction(rewards, 0.5, 0.1, unit=0.01, repeats=1)
+    got = reproduction(scored(rewards), 0.5, 0.1, unit=0.01, repeats=1)
     bound = 0.25 * 400 / 399
     assert (got.verdict, got.bounded) == ("equivalent", True)
     assert got.se == pytest.approx(math.sqrt(2 * bound / 400 + 0.01**2 / 12))
-    few = reproduction([[1.0], [0.0], [NAN]], 0.5, 0.1, unit=0.1)
+    few = reproduction(scored([[1.0], [0.0], [NAN]]), 0.5, 0.1, unit=0.1)
     assert (few.verdict, few.verdict_if_exact, few.tasks) == ("inconclusive", "inconclusive", 2)
-    none = reproduction([[3.0], [0.0]], 0.5, 0.1, unit=0.1)
-    assert (none.verdict, none.se) == ("inconclusive", None)
+    wide = reproduction(scored([[3.0], [0.0]]), 0.5, 0.1, unit=0.1)
+    assert (wide.verdict, wide.bounded) == ("inconclusive", True)
 
 
 def test_refusals():
     rewards = np.ones((3, 2))
     for call in (
-        lambda: reproduction(rewards, 1.5, 0.1, unit=0.001),
-        lambda: reproduction(rewards, 0.5, 0.1, unit=0),
-        lambda: reproduction(rewards, 0.5, 0, unit=0.001),
-        lambda: reproduction(rewards * NAN, 0.5, 0.1, unit=0.001),
+        lambda: reproduction(scored(rewards), 1.5, 0.1, unit=0.001),
+        lambda: reproduction(scored(rewards), 0.5, 0.1, unit=0),
+        lambda: reproduction(scored(rewards), 0.5, 0, unit=0.001),
+        lambda: reproduction(scored(rewards * NAN), 0.5, 0.1, unit=0.001),
     ):
         with pytest.raises(ValueError, match="expected"):
             call()
@@ -76,7 +77,8 @@ def test_errors_at_the_margin_are_five_percent():
     ours = (generator.random((pilots, tasks, k)) < rates).astype(float)
     theirs = (generator.random((pilots, tasks, k0)) < rates - margin).mean(axis=(1, 2)).round(3)
     got = [
-        reproduction(x, float(p0), margin, unit=0.001, repeats=k0).verdict for x, p0 in zip(ours, theirs, strict=True)
+        reproduction(scored(x), float(p0), margin, unit=0.001, repeats=k0).verdict
+        for x, p0 in zip(ours, theirs, strict=True)
     ]
     assert got.count("different") / pilots == pytest.approx(0.05, abs=0.02)
     assert got.count("equivalent") / pilots <= 0.07

@@ -163,11 +163,11 @@ class Sample:
     @cached_property
     def single(self) -> float:
         """The variance of one measurement of a task that has no second one: W; where most tasks have none, the bound
-        (p - low) (high - p) of all that have the mean p (Bhatia and Davis 2000), which their differences are part of.
+        (p - low) (high - p) T/(T-1) of all that have the mean p (Bhatia and Davis 2000), the tasks' differences in it.
         """
         if self.bounded or self.within is None:
-            p = float(self.values_T.mean())
-            return max(0.0, (p - self.low) * (self.high - p))
+            p, tasks = float(self.values_T.mean()), len(self.values_T)
+            return max(0.0, (p - self.low) * (self.high - p)) * tasks / max(1, tasks - 1)
         return self.within
 
     def filled_T(self, least: float = 0.0) -> Floats:
