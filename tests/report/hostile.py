@@ -18,6 +18,7 @@ from assay.fidelity.schema.evidence import (
 from assay.fidelity.schema.profile import (
     BenchmarkRecord,
     Gate,
+    GroupScore,
     ModelSummary,
     Piece,
     Profile,
@@ -58,7 +59,8 @@ def hostile() -> tuple[Profile, dict[str, list[TaskRow]], list[Reading]]:
             interval_task=(0.06 + place / 20, 0.14 + place / 20),
             repeats=2,
             rollouts=20,
-            by_category=dict.fromkeys(TEXTS, 0.5),
+            grouped_by=[TEXTS[0]],
+            groups=dict.fromkeys(TEXTS, GroupScore(0.5, 10, (0.4, 0.6))),
             tokens={"input": 10, "output": 10},
             per_task=text,
         )

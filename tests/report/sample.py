@@ -23,6 +23,7 @@ from assay.fidelity.schema.evidence import (
 from assay.fidelity.schema.profile import (
     BenchmarkRecord,
     Gate,
+    GroupScore,
     ModelSummary,
     Piece,
     Profile,
@@ -139,14 +140,20 @@ def _summary(rng: random.Random, name: str, rows: list[TaskRow]) -> ModelSummary
         score_failures_zero=score * (1 - failures / 960) if failures else None,
         no_answer=rng.random() * 0.02,
         token_cap=0.031 if kind == "thinking" else 0.0,
-        by_category={
-            category: fmean(mean for row, mean in zip(rows, means, strict=True) if row.category == category)
+        grouped_by=["category"],
+        groups={
+            category: _group([mean for row, mean in zip(rows, means, strict=True) if row.category == category])
             for category in CATEGORIES
         },
         tokens={"input": 960 * 17, "output": output, "reasoning": round(output * 0.92) if kind == "thinking" else 0},
         wall_s=40 + output / 900,
         per_task=f"runs/{name}/per_task.jsonl",
     )
+
+
+def _group(means: list[float]) -> GroupScore:
+    score, reach = fmean(means), 1.96 * stdev(means) / math.sqrt(len(means))
+    return GroupScore(score, len(means), (max(0.0, score - reach), min(1.0, score + reach)))
 
 
 def _pass(rewards: list[float], k: int) -> float:

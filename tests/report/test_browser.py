@@ -61,7 +61,7 @@ def overflow(tab: Page) -> int:
 def test_charts_are_drawn_and_fit(browser: Browser, report: str, width: int, scheme: str) -> None:
     tab, seen = opened(browser, report, width, scheme)
     drawn = marks(tab)
-    assert set(drawn) == {"scores", "repeats", "difficulty", "categories", "length", "tokens"}
+    assert set(drawn) == {"scores", "repeats", "difficulty", "groups", "length", "tokens"}
     assert drawn["scores"] >= 15
     assert drawn["difficulty"] == 5 * 240
     assert min(drawn.values()) >= 3

@@ -83,7 +83,7 @@ def test_the_page_holds_all_sections_in_reading_order(html: str) -> None:
             "scores",
             "repeats",
             "tasks",
-            "categories",
+            "groups",
             "tokens",
             "original",
             "machines",
@@ -94,7 +94,7 @@ def test_the_page_holds_all_sections_in_reading_order(html: str) -> None:
         )
     ]
     assert places == sorted(places)
-    assert set(specs(html)) == {"scores", "repeats", "difficulty", "categories", "length", "tokens"}
+    assert set(specs(html)) == {"scores", "repeats", "difficulty", "groups", "length", "tokens"}
     outline = Outline(html)
     assert outline.tags["main"] == outline.tags["h1"] == 1
     assert {number for name, number in outline.ids.items()} == {1}
