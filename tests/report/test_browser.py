@@ -99,7 +99,7 @@ def test_the_table_sorts_both_ways(browser: Browser, report: str) -> None:
     def order(name: str) -> tuple[list[str], str | None]:
         head = tab.locator("th", has=tab.get_by_role("button", name=name, exact=True))
         head.get_by_role("button").click()
-        return tab.locator("tbody th bdi").all_inner_texts(), head.get_attribute("aria-sort")
+        return tab.locator("table.sortable tbody th bdi").all_inner_texts(), head.get_attribute("aria-sort")
 
     names, way = order("Score")
     assert (names[0], names[-1], way) == ("micro-thinking", "policy", "descending")
