@@ -83,7 +83,7 @@ def test_the_record_holds_what_it_promises(tmp_path: Path):
     assert [gate.name for gate in found.gates] == list(GATE_ORDER)
     verdicts = {gate.name: gate.verdict for gate in found.gates}
     assert verdicts["gold"] == verdicts["verifier"] == verdicts["range"] == verdicts["order"] == "pass"
-    assert verdicts["failures"] == verdicts["reproduced"] == verdicts["parity"] == "not run"
+    assert verdicts["read"] == verdicts["reproduced"] == verdicts["parity"] == "not run"
     table = tmp_path / str(found.models["able"].per_task)
     assert json.loads(table.read_text().splitlines()[0])["rewards"] == [1, 1]
     assert found.models["able"].pass_at_k == {"1": 1.0, "2": 1.0}

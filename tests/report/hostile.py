@@ -7,10 +7,12 @@ from assay.fidelity.schema.evidence import (
     Explanation,
     Finding,
     Mark,
+    ModelReview,
     OriginalSource,
     Parity,
+    Reader,
     Reproduced,
-    ReviewState,
+    Review,
     Rung,
     Sighting,
     SuspectTask,
@@ -146,19 +148,13 @@ def _said() -> dict[str, Any]:
             )
             for text in TEXTS
         ],
-        "review": {
-            text: ReviewState(
-                failing=4,
-                sample=2,
-                marked=1,
-                faults={"task": 1},
-                marks=[Mark(model=text, task=text, repeat=0, content=text, fault="task", note=text, by=text, at=text)],
-                explained=[Explanation(model=text, detector=text, note=text, by=text, at=text)],
-                made=9,
-                unread=[RolloutRef(text, text, 1)],
-            )
-            for text in TEXTS
-        },
+        "review": Review(
+            made=9,
+            sample=2,
+            bounds=(0.0, 1.0),
+            readers={text: Reader(read=2, first=text, last=text, minutes=1.0, planted=1, found=1) for text in TEXTS},
+            models={text: _reviewed(text) for text in TEXTS},
+        ),
         "parity": {
             text: Parity(
                 benchmark=text,
@@ -193,3 +189,28 @@ def _said() -> dict[str, Any]:
             for text in TEXTS
         ],
     }
+
+
+def _reviewed(text: str) -> ModelReview:
+    mark = Mark(
+        model=text,
+        task=text,
+        repeat=0,
+        content=text,
+        task_digest=text,
+        reward=0.0,
+        fault="task",
+        note=text,
+        by=text,
+        at=text,
+    )
+    return ModelReview(
+        made=9,
+        failing=4,
+        sample=2,
+        marked=1,
+        faults={"task": 1},
+        marks=[mark],
+        explained=[Explanation(model=text, detector=text, note=text, by=text, at=text)],
+        settled=[text],
+    )

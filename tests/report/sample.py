@@ -12,10 +12,12 @@ from assay.fidelity.schema.evidence import (
     Fault,
     Finding,
     Mark,
+    ModelReview,
     OriginalSource,
     Parity,
+    Reader,
     Reproduced,
-    ReviewState,
+    Review,
     Rung,
     Sighting,
     SuspectTask,
@@ -197,10 +199,10 @@ def _gates(readings: list[Reading], models: dict[str, ModelSummary]) -> list[Gat
             capped,
         ),
         Gate(
-            "failures",
+            "read",
             "inconclusive",
-            f"The detectors ran and {len(failed)} rollouts failed, but nobody has marked the sampled failures yet.",
-            {"detectors": 14, "marked": 0, "to_mark": 50},
+            "Still to be read: 84 rollouts (about 37 minutes), by `assay review`.",
+            {"left": 84},
             failed,
         ),
         Gate("reproduced", "not run", "No published score is known for this benchmark."),
@@ -251,7 +253,7 @@ def _refs(readings: list[Reading], name: str, count: int) -> list[RolloutRef]:
 def _findings(readings: list[Reading]) -> list[Finding]:
     told: list[tuple[str, str, Fault, int, str]] = [
         ("nano-thinking", "token cap", "model", 31, "256 output tokens"),
-        ("nano-thinking", "failed: model/http_500", "infrastructure", 12, "internal error"),
+        ("nano-thinking", "failed: model/http_500", "environment", 12, "internal error"),
         ("micro-thinking", "gold in the text", "verifier", 2, "…the answer is 1,204. So 1,204"),
         ("nano-instruct", "no answer", "model", 7, "I can't tell."),
     ]
@@ -269,8 +271,11 @@ def _findings(readings: list[Reading]) -> list[Finding]:
     ]
 
 
-def _review(readings: list[Reading]) -> dict[str, ReviewState]:
-    reviews: dict[str, ReviewState] = {}
+SETTLED = {"nano-thinking": ["token cap"], "micro-thinking": ["gold in the text"], "nano-instruct": ["no answer"]}
+
+
+def _review(readings: list[Reading]) -> Review:
+    models: dict[str, ModelReview] = {}
     for name in MODELS:
         refs = _refs(readings, name, 10)
         faults: list[Fault] = ["model"] * 7 + (
@@ -282,6 +287,8 @@ def _review(readings: list[Reading]) -> dict[str, ReviewState]:
                 task=ref.task,
                 repeat=ref.repeat,
                 content=f"{name}{number}",
+                task_digest="0" * 16,
+                reward=0.0,
                 fault=fault,
                 note="" if fault == "model" else "the thousands separator is not read",
                 by="Ada",
@@ -289,7 +296,8 @@ def _review(readings: list[Reading]) -> dict[str, ReviewState]:
             )
             for number, (ref, fault) in enumerate(zip(refs, faults, strict=False))
         ]
-        reviews[name] = ReviewState(
+        models[name] = ModelReview(
+            made=960,
             failing=sum(one.model == name for one in readings),
             sample=10,
             marked=len(marks),
@@ -300,10 +308,13 @@ def _review(readings: list[Reading]) -> dict[str, ReviewState]:
                     model=name, detector="token cap", note="The cap is the card's.", by="Ada", at="2026-02-12T10:04:00"
                 )
             ],
-            made=960,
-            unread=refs[len(marks) :],
+            settled=SETTLED.get(name, []),
         )
-    return reviews
+    when = "2026-02-12T10:00:00+00:00"
+    ada = Reader(read=90, first=when, last=when, minutes=41.0, planted=12, found=11, sound=70, reported=1)
+    return Review(
+        made=960 * len(MODELS), sample=72, at_fault=2, bounds=(0.003, 0.096), readers={"Ada": ada}, models=models
+    )
 
 
 def _suspects(tables: dict[str, list[TaskRow]]) -> list[SuspectTask]:

@@ -123,8 +123,8 @@ def test_rollouts_are_filtered_and_a_gate_leads_to_its_own(browser: Browser, rep
     found = {(card.get_attribute("data-model"), card.get_attribute("data-category")) for card in cards.all()}
     assert found == {("micro-instruct", "products")}
     assert "shown" in tab.locator("output").inner_text()
-    tab.locator("#gate-failures summary").click()
-    link = tab.locator("#gate-failures .refs a").last
+    tab.locator("#gate-read summary").click()
+    link = tab.locator("#gate-read .refs a").last
     target = link.get_attribute("href")
     link.click()
     tab.wait_for_function(f"!document.querySelector('{target}').hidden")
@@ -147,7 +147,7 @@ def followed(tab: Page, link: Locator) -> Locator:
 def test_what_names_a_rollout_leads_to_its_card(browser: Browser, report: str, width: int) -> None:
     tab, seen = opened(browser, report, width)
     tab.evaluate("document.querySelectorAll('details').forEach((details) => details.open = true)")
-    for place in ("#gate-failures .refs", "#finding-1 .places", "#machines .places", "#suspects", "#persons .places"):
+    for place in ("#gate-read .refs", "#finding-1 .places", "#machines .places", "#suspects", "#persons .places"):
         link = tab.locator(f"{place} a[href^='#reading-']").last
         named = link.inner_text().split(", repeat")[0].rpartition(", ")[2]
         assert named in followed(tab, link).locator("header").inner_text()

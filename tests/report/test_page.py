@@ -13,7 +13,7 @@ import pytest
 from hostile import TEXTS, hostile
 from sample import sample, whole
 
-from assay.fidelity.review.review import rollouts_to_read
+from assay.fidelity.review.findings import rollouts_to_read
 from assay.fidelity.schema.evidence import Sighting
 from assay.fidelity.schema.profile import Gate, ModelSummary, Piece, Profile, Reading, Repeats, RolloutRef, TaskRow
 from assay.report import charts, findings, page, words
@@ -98,7 +98,7 @@ def test_the_page_holds_all_sections_in_reading_order(html: str) -> None:
     outline = Outline(html)
     assert outline.tags["main"] == outline.tags["h1"] == 1
     assert {number for name, number in outline.ids.items()} == {1}
-    assert "4 of 9 gates pass; the gate kinds fails, failures is inconclusive." in outline.text
+    assert "4 of 9 gates pass; the gate kinds fails, read is inconclusive." in outline.text
     assert "assay profile arithmetic" in outline.text
 
 
@@ -157,12 +157,12 @@ def test_rollouts_that_are_named_come_first_and_the_rest_in_turns() -> None:
     refs = [ref for gate in profile.gates for ref in gate.rollouts]
     refs += [spotted.rollout for finding in profile.findings for spotted in rollouts_to_read(finding)]
     places = {place(one) for one in kept}
-    assert {place(ref) for ref in refs} | {place(m) for r in profile.review.values() for m in r.marks} <= places
+    assert {place(ref) for ref in refs} | {place(m) for r in profile.review.models.values() for m in r.marks} <= places
     others = Counter((one.model, one.category) for one in kept)
     assert set(others) == {(one.model, one.category) for one in there}
     few = choose([solved, read, *there], profile, 5)
     assert len(few) == 5 and {place(one) for one in few} <= {place(ref) for ref in refs} | {
-        place(m) for r in profile.review.values() for m in r.marks
+        place(m) for r in profile.review.models.values() for m in r.marks
     }
     assert choose(there, profile, 0) == []
 
@@ -188,7 +188,7 @@ def test_what_was_said_of_a_rollout_stands_on_its_card_and_leads_to_its_finding(
     parts: tuple[Profile, dict, list],
 ) -> None:
     profile, tables, readings = parts
-    mark = next(mark for mark in profile.review["nano-thinking"].marks if mark.fault == "verifier")
+    mark = next(mark for mark in profile.review.models["nano-thinking"].marks if mark.fault == "verifier")
     html = page.render(profile, tables, readings)
     place_of = next(i for i, one in enumerate(readings) if place(one) == place(mark))
     card = html.partition(f'id="reading-{place_of}"')[2].partition("</article>")[0]
@@ -214,7 +214,7 @@ def test_findings_originals_suspects_and_marks_have_their_places(parts: tuple[Pr
         "5 tasks of 240 bear signs of a flaw: label suspect 3, never solved 2 "
         "and weak above strong 2. The suspicion is above one half for 5.",
         "strong models agree on 1,304",
-        "42 of 50 sampled failures are read; 3 are not the model's fault.",
+        "Ada read 90; 2 of 72 sampled rollouts are at fault. Of planted faults, Ada found 11 of 12.",
         "“the thousands separator is not read”",
     ):
         assert said in text

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from assay.fidelity.results.results import Results
-from assay.fidelity.review.review import rollouts_to_read
+from assay.fidelity.review.findings import rollouts_to_read
 from assay.fidelity.schema.evidence import Finding, Mark, RolloutRef
 from assay.fidelity.schema.profile import Piece, Profile, Reading
 
@@ -62,7 +62,7 @@ def choose(rollouts: Sequence[Candidate], profile: Profile, limit: int = LIMIT) 
     findings name; then the others that fail.
     """
     first = {place(ref) for gate in profile.gates for ref in gate.rollouts}
-    first |= {place(mark) for rollouts in profile.review.values() for mark in rollouts.marks}
+    first |= {place(mark) for found in profile.review.models.values() for mark in found.marks}
     first |= {place(one.rollout) for finding in profile.findings for one in rollouts_to_read(finding)}
     later = {place(one.rollout) for finding in profile.findings for one in finding.spotted}
     suspects = {one.task for one in profile.suspects[:SUSPECTS]}
@@ -86,14 +86,14 @@ class Card:
 
     reading: Reading
     mark: Mark | None
-    """A person's mark."""
+    """The last word on it."""
     findings: list[tuple[int, Finding, str]]
     """The place of each finding that names it, the finding, and the evidence."""
 
 
 def cards(readings: Iterable[Reading], profile: Profile) -> list[Card]:
     """Returns the readings, each with its mark and its findings."""
-    marks = {place(mark): mark for found in profile.review.values() for mark in found.marks}
+    marks = {place(mark): mark for found in profile.review.models.values() for mark in found.marks}
     seen: dict[Place, list[tuple[int, Finding, str]]] = {}
     for index, finding in enumerate(profile.findings):
         for one in finding.spotted:

@@ -1,17 +1,17 @@
-"""The page's views of the original, of detectors' findings and of persons' marks."""
+"""The page's views of the original, of detectors' findings and of readers' marks."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from assay.fidelity.review.review import WHOSE, explains, is_settled, rollouts_to_read
+from assay.fidelity.review.findings import explains, rollouts_to_read
+from assay.fidelity.review.review import WHOSE
 from assay.fidelity.schema.evidence import (
     Explanation,
     Finding,
     Mark,
+    ModelReview,
     Reproduced,
-    ReviewState,
     Rung,
     RungName,
     Sighting,
@@ -57,7 +57,7 @@ class FindingView:
     finding: Finding
     explained: Explanation | None
     settled: bool
-    """Whether a person explained it, or found the model at fault for all shown rollouts."""
+    """Whether a person explained it, or the rewards of all shown rollouts were found right."""
     spotted: list[tuple[Sighting, int | None]]
     """Some of its rollouts, with their position among the page's cards."""
 
@@ -70,23 +70,20 @@ def finding_views(profile: Profile, positions: Positions, order: Sequence[str]) 
     """Returns the findings by model, the most frequent first."""
     views: dict[str, list[FindingView]] = {name: [] for name in order}
     for index, finding in enumerate(profile.findings):
-        found = profile.review.get(finding.model, _UNREAD)
+        found = profile.review.models.get(finding.model, _UNREAD)
         explained = next((one for one in found.explained if explains(one, finding)), None)
-        view = FindingView(index, finding, explained, _settled(finding, found), _spotted(finding, positions))
+        view = FindingView(index, finding, explained, finding.detector in found.settled, _spotted(finding, positions))
         views.setdefault(finding.model, []).append(view)
     return {name: sorted(held, key=lambda view: -view.finding.count) for name, held in views.items() if held}
 
 
 def standing(profile: Profile) -> int:
     """Returns the number of open findings."""
-    return sum(not _settled(one, profile.review.get(one.model, _UNREAD)) for one in profile.findings)
+    settled = {(name, detector) for name, found in profile.review.models.items() for detector in found.settled}
+    return sum((one.model, one.detector) not in settled for one in profile.findings)
 
 
-_UNREAD = ReviewState(failing=0, sample=0, marked=0)
-
-
-def _settled(finding: Finding, state: ReviewState) -> bool:
-    return is_settled(finding, {(mark.task, mark.repeat): mark for mark in state.marks}, state.explained)
+_UNREAD = ModelReview(made=0, failing=0, sample=0, marked=0)
 
 
 def _spotted(finding: Finding, positions: Positions) -> list[tuple[Sighting, int | None]]:
@@ -96,17 +93,10 @@ def _spotted(finding: Finding, positions: Positions) -> list[tuple[Sighting, int
     return ranked[:SHOWN]
 
 
-def notable_marks(state: ReviewState) -> list[tuple[Mark, int]]:
-    """Returns a model's marks that have a note or another fault than the model, one for each content.
-
-    Each has the number of rollouts with this content.
-    """
-    alike = Counter(mark.content for mark in state.marks)
-    first: dict[str, Mark] = {}
-    for mark in state.marks:
-        first.setdefault(mark.content, mark)
-    ranked = sorted(first.values(), key=lambda mark: mark.fault == "model")
-    return [(mark, alike[mark.content]) for mark in ranked if mark.fault != "model" or mark.note]
+def notable_marks(found: ModelReview) -> list[Mark]:
+    """Returns a model's marks that have a note or report a fault."""
+    ranked = sorted(found.marks, key=lambda mark: mark.fault == "model")
+    return [mark for mark in ranked if mark.fault != "model" or mark.note]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from assay.fidelity.gates import GATE_ORDER, applicable
-from assay.fidelity.schema.evidence import ReviewState
+from assay.fidelity.schema.evidence import Review
 from assay.fidelity.schema.profile import Gate, ModelSummary, Profile, Repeats, TaskRow, Verdict
 from assay.report import charts
 from assay.report.looks import Look
@@ -156,20 +156,18 @@ def suspects(profile: Profile) -> str:
     )
 
 
-def persons(review: Mapping[str, ReviewState]) -> str:
-    """Returns how many sampled failures are read, and the result."""
-    sample, marked = sum(found.sample for found in review.values()), sum(found.marked for found in review.values())
-    if not sample:
+def readers(review: Review) -> str:
+    """Returns how many rollouts are read, by whom, and the result."""
+    if not review.made:
         return ""
-    faults = sum((Counter(found.faults) for found in review.values()), Counter[str]())
-    if not marked:
-        return f"Nobody has read any of the {plural(sample, 'sampled failure')} yet."
-    others = marked - faults["model"]
-    return (
-        f"{marked:,} of {plural(sample, 'sampled failure')} {'is' if marked == 1 else 'are'} read; "
-        f"{'none is' if not others else f'{others:,} is' if others == 1 else f'{others:,} are'} not the model's "
-        "fault."
-    )
+    if not review.readers:
+        return f"Nobody has read any of the {plural(review.left, 'rollout')} that have to be read."
+    read = join([f"{name} read {one.read:,}" for name, one in review.readers.items()])
+    if review.left:
+        return f"{read}; {plural(review.left, 'rollout')} {'is' if review.left == 1 else 'are'} left."
+    faults = f"{review.at_fault} of {review.sample} sampled rollouts {'is' if review.at_fault == 1 else 'are'} at fault"
+    found = join([f"{name} found {one.found} of {one.planted}" for name, one in review.readers.items() if one.planted])
+    return f"{read}; {faults}. Of planted faults, {found}."
 
 
 def facts(profile: Profile) -> list[str]:

@@ -91,7 +91,7 @@ def test_failures_stand_by_where_and_kind_the_most_common_first():
     broken = [rollout(outcome=Failure(where, kind, kind, True), repeat=n) for n, (where, kind) in enumerate(kinds)]  # type: ignore[arg-type]
     found = find("m", [task()], broken)
     assert [(f.detector, f.count, f.suspect) for f in found] == [
-        ("failed: model/timeout", 2, "infrastructure"),
+        ("failed: model/timeout", 2, "environment"),
         ("failed: verifier/exception", 1, "verifier"),
     ]
 

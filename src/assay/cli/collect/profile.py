@@ -135,9 +135,9 @@ def advice(folder: Path, made: Profile) -> str | None:
     if "fail" in verdicts.values():
         return None
     source = shlex.quote(source_of(folder, read_plan(folder)))
-    if not made.review:
+    if not made.review.models:
         return f"Next: assay profile {source} --suite SUITE, with models to measure"
-    if verdicts["failures"] != "pass":
+    if verdicts["read"] != "pass":
         return f"Next: assay review {shlex.quote(str(folder))}"
     if verdicts.get("parity") == "not run":
         return f"Next: assay parity {source} --reference FILE"
@@ -167,7 +167,7 @@ def show(made: Profile, note: str = "") -> None:
         word = gate.word if gate.name in needed else "does not apply"
         why = Text.assemble(gate.reason, *([("\n" + gate.unseen, "dim")] if gate.unseen else []))
         gates.add_row(gate.name, Text(word, style=STYLES[gate.verdict]), why)
-    seen = [findings.machines(made, standing(made)), findings.suspects(made), findings.persons(made.review)]
+    seen = [findings.machines(made, standing(made)), findings.suspects(made), findings.readers(made.review)]
     console.print(scores, *filter(None, [note]), "", gates, "")
     for line in filter(None, seen):
         console.print(Text(line), "")

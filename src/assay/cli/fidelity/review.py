@@ -3,8 +3,7 @@
 import asyncio
 import getpass
 import subprocess
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -18,133 +17,100 @@ from assay.cli.fidelity.keys import keys
 from assay.cli.fidelity.walk import Screen, Walk, screens
 from assay.config import assay_toml, load_model
 from assay.errors import UnknownName, UsageError
-from assay.fidelity.gates.failures import failures_gate
-from assay.fidelity.profile import compute_with_results, contenders_of, read_plan
-from assay.fidelity.results.contender import measured_models
-from assay.fidelity.results.results import Results
-from assay.fidelity.review.judge import (
-    FAULTS,
-    TRUSTED,
-    TRUSTED_LOWER,
-    JudgeAgreement,
-    Proposals,
-    judge_agreements,
-    propose,
-    unproposed,
-)
-from assay.fidelity.review.marks import bring, contents_of, keep, read_remarks
-from assay.fidelity.review.review import SAMPLE, OpenRollout, draw, failing, is_settled, open_rollouts
+from assay.fidelity.gates.read import read_gate
+from assay.fidelity.profile import compute_with_results, load_material
+from assay.fidelity.review.marks import Place, bring, keep, last_word, marks_of, read_remarks
+from assay.fidelity.review.reader import PREFIX, Answers, read_rollouts
+from assay.fidelity.review.readings import OpenRollout
+from assay.fidelity.review.review import WHOSE, Material, Progress
 from assay.fidelity.review.review import review as review_of
-from assay.fidelity.schema.evidence import Explanation, Finding, Mark, Remark, ReviewState
-from assay.fidelity.schema.profile import Gate
+from assay.fidelity.schema.evidence import Explanation, Mark, Remark, Review
 from assay.model import connect
 from assay.model.wrappers.guard import Guarded
 from assay.report.page import publish
 from assay.report.words import legible, plural
 
 CONCURRENCY = 8
-"""Requests in flight to a judge."""
+"""Requests in flight to a model that reads."""
 
 
 def review(
     folder: Annotated[Path, Parameter(name="profile")],
     *,
-    sample: int = SAMPLE,
     model: str | None = None,
     by: str | None = None,
     marks: Path | None = None,
-    judge: str | None = None,
+    reader: str | None = None,
     summary: bool = False,
 ) -> int:
-    """Read failing rollouts one by one, and say with a key whose fault each is.
+    """Read rollouts one by one, failing and passing, and say with a key whether the reward is right.
 
-    First come the rollouts with findings of detectors, then a sample of each model's failures, the same each time. Each
-    mark is saved at once in marks.jsonl, and the same command goes on with what is not marked yet. The key z takes your
-    last mark back, also one of an earlier command. If the input is not a terminal, each line is a key with a note:
+    First come the rollouts with findings of detectors and those of suspect tasks, then a random sample of all models'
+    rollouts, the same each time, with ten failing and five passing ones of each model. Twelve faults are planted among
+    them, which measure how well the reader reads; they count in no statistic. What is marked as wrong or unclear by
+    another reader is shown to you too: your word settles it.
+
+    Each mark is saved at once in marks.jsonl, and the same command goes on with what is not marked yet. The key z takes
+    your last mark back, also one of an earlier command. If the input is not a terminal, each line is a key with a note:
     "v the comma is missed". At the end the gates are computed again.
 
     Parameters
     ----------
     folder
         A profile's directory.
-    sample
-        Number of failing rollouts to read of each model. The gate needs 10.
     model
         Read this model's rollouts only.
     by
-        Who marks. Default: git's user.name, else the login.
+        Who reads. Default: git's user.name, else the login.
     marks
         Add the marks and explanations of this file (JSON lines as in marks.jsonl), and show nothing to read. A mark's
-        `content` may be left out: then the mark is about the rollout that is here.
-    judge
-        A model that proposes a mark for each sampled failure. Its marks never count; its agreement with yours is shown.
+        `content`, `task_digest` and `reward` may be left out: then the mark is about the rollout that is here.
+    reader
+        A model that reads in your place. It is measured by the same planted faults, and named wherever its marks count.
     summary
-        Only show how much is reviewed.
+        Only show how much is read.
     """
-    if sample < 1:
-        raise UsageError(f"--sample {sample}: expected at least 1")
-    table = _lay_out(folder, sample)
-    if model is not None and model not in table.results:
-        raise UnknownName("model with failures to read in this profile", model, table.results)
+    material = load_material(folder)
+    if model is not None and model not in material.results:
+        raise UnknownName("model with rollouts to read in this profile", model, material.results)
+    if by is not None and by.startswith(PREFIX):
+        raise UsageError(f"--by {by}: the name of a person doesn't begin with '{PREFIX}'")
     console = Console(highlight=False)
-    if summary:
-        _show(console, table, read_remarks(folder))
-        return 0
     before = read_remarks(folder)
-    if marks is not None:
-        _tell_added(bring(folder, marks, read_plan(folder).suite.models, table.shares), table)
-    else:
-        chosen = [name for name in table.results if model in (None, name)]
-        if judge is not None:
-            _ask(folder, judge, [one for name in chosen for one in table.sampled(name)])
-        seen = [screen for name in chosen for screen in table.screens(name)]
-        Walk(folder, seen, read_remarks(folder), by or _who(), keys(), console).go()
+    if not summary:
+        names = [name for name in material.results if model in (None, name)]
+        if marks is not None:
+            shares = {(one.model, one.detector): one.share for one in material.findings}
+            _tell_added(bring(folder, marks, material.results, shares), material)
+        elif reader is not None:
+            _let_read(folder, reader, material, names)
+        else:
+            _walk(folder, material, names, by or _who(), console)
     said = read_remarks(folder)
-    _show(console, table, said)
+    _show(console, review_of(Progress(material, said)))
     if said != before:
         made, results = asyncio.run(compute_with_results(folder))
         publish(folder, made, results=results)
     return 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """What there is to read of a profile."""
-
-    folder: Path
-    results: Mapping[str, Results]
-    findings: Mapping[str, Sequence[Finding]]
-    sample: int
-
-    @property
-    def shares(self) -> dict[tuple[str, str], float]:
-        """By model and detector, of the rollouts that were looked at, those that show what was found."""
-        return {(one.model, one.detector): one.share for found in self.findings.values() for one in found}
-
-    def run(self, name: str) -> Path:
-        return self.folder / "runs" / name
-
-    def sampled(self, name: str) -> list[OpenRollout]:
-        keys = draw(failing(self.results[name]), self.sample)
-        found = open_rollouts(self.run(name), name, self.results[name], keys)
-        return [found[key] for key in keys]
-
-    def screens(self, name: str) -> list[Screen]:
-        return screens(self.run(name), name, self.results[name], self.findings[name], self.sample)
-
-    def reviews(self, said: Sequence[Remark], sample: int) -> dict[str, ReviewState]:
-        return {
-            name: review_of(name, found, said, contents_of(self.run(name), name, said), sample)
-            for name, found in self.results.items()
-        }
+def _walk(folder: Path, material: Material, names: Sequence[str], by: str, console: Console) -> None:
+    """Walk until nothing is left, or the reader stops: more may be due once something is read."""
+    chosen, pressed = _screens(folder, material, names, by), keys()
+    while Walk(folder, chosen, read_remarks(folder), by, pressed, console).go():
+        more = _screens(folder, material, names, by)
+        if not _is_new(more, chosen):
+            break
+        chosen = more
 
 
-def _lay_out(folder: Path, sample: int) -> _Table:
-    plan = read_plan(folder)
-    chosen = measured_models(plan.suite, contenders_of(folder, plan))
-    results = {one.name: one.results for one in chosen}
-    findings = {one.name: list(one.findings) for one in chosen}
-    return _Table(folder, results, findings, sample)
+def _is_new(screens: Sequence[Screen], before: Sequence[Screen]) -> bool:
+    known = {one.rollout.place for one in before if one.rollout}
+    return any(one.rollout and one.rollout.place not in known for one in screens)
+
+
+def _screens(folder: Path, material: Material, names: Sequence[str], by: str) -> list[Screen]:
+    return screens(folder, Progress(material, read_remarks(folder)), by, names)
 
 
 def _who() -> str:
@@ -157,97 +123,71 @@ def _who() -> str:
     return asked.stdout.strip() or getpass.getuser()
 
 
-def _tell_added(added: Sequence[Remark], table: _Table) -> None:
+def _tell_added(added: Sequence[Remark], material: Material) -> None:
     marks = sum(isinstance(one, Mark) for one in added)
     print(f"added: {plural(marks, 'mark')}, {plural(len(added) - marks, 'explanation')}")
     for one in added:
-        found = [finding.detector for finding in table.findings.get(one.model, ())]
+        found = [finding.detector for finding in material.findings if finding.model == one.model]
         if isinstance(one, Explanation) and one.detector not in found:
             known = ", ".join(found) or "nothing"
             print(f"  no finding is named {legible(one.detector)}; of {legible(one.model)} there are: {legible(known)}")
 
 
-def _ask(folder: Path, name: str, rollouts: Sequence[OpenRollout]) -> None:
-    """Have a judge propose marks for what it has not seen yet, and tell what came of it."""
-    by, server = load_model(name, own=assay_toml())
+def _let_read(folder: Path, name: str, material: Material, names: Sequence[str]) -> None:
+    """Have a model read what it has not read yet, and say what came of it."""
+    called, server = load_model(name, own=assay_toml())
     if server.answers_tasks:
-        raise UsageError(f"--judge {name}: it answers tasks alone; expected a model that reads")
-    waiting = unproposed(rollouts, read_remarks(folder), by)
-    if not waiting:
-        return
-    print(f"{by} reads {plural(len(waiting), 'rollout')} …", flush=True)
+        raise UsageError(f"--reader {name}: it answers tasks alone; expected a model that reads")
+    by, asked = f"{PREFIX}{called}", set[Place]()
 
-    async def ask() -> Proposals:
+    async def read(rollouts: Sequence[OpenRollout]) -> Answers:
         model = Guarded(connect(server), server, concurrency=CONCURRENCY)
         try:
-            return await propose(model, by, waiting, lambda mark: keep(folder, mark), concurrency=CONCURRENCY)
+            return await read_rollouts(model, by, rollouts, lambda mark: keep(folder, mark), concurrency=CONCURRENCY)
         finally:
             await model.aclose()
 
-    try:
-        found = asyncio.run(ask())
-    except KeyboardInterrupt:
-        print("stopped; what it said so far is kept")
-        return
-    print(f"{by}: {plural(found.made, 'mark')} proposed of {len(waiting)} asked for, {found.unreadable} can't be read")
-    if found.failed:
-        print(f"{plural(found.failed, 'call')} failed, the last: {legible(found.error)}")
+    while waiting := _unread(_screens(folder, material, names, by), read_remarks(folder), by, asked):
+        asked |= {one.place for one in waiting}
+        print(f"{by} reads {plural(len(waiting), 'rollout')} …", flush=True)
+        try:
+            found = asyncio.run(read(waiting))
+        except KeyboardInterrupt:
+            print("stopped; what it said so far is kept")
+            return
+        print(f"{by}: {plural(found.made, 'mark')} of {len(waiting)} asked for, {found.unreadable} can't be read")
+        if found.failed:
+            print(f"{plural(found.failed, 'call')} failed, the last: {legible(found.error)}")
 
 
-def _show(console: Console, table: _Table, said: Sequence[Remark]) -> None:
-    """How far it has come: each model, each judge, and what the gate says."""
-    reviews = table.reviews(said, table.sample)
+def _unread(screens: Sequence[Screen], said: Sequence[Remark], by: str, asked: set[Place]) -> list[OpenRollout]:
+    """The rollouts of these screens that a reader has not marked and was not asked for, each once."""
+    own = marks_of(one for one in said if one.by == by)
+    rollouts = {one.rollout.place: one.rollout for one in screens if one.rollout}
+    return [
+        one
+        for place, one in rollouts.items()
+        if place not in asked and not last_word(own.get(place, ()), one.rollout.task_digest, one.reward)
+    ]
+
+
+def _show(console: Console, read: Review) -> None:
+    """How far it has come, model by model, and what the gate says."""
     models = Table(box=None, pad_edge=False)
-    models.add_column("model", overflow="fold")
-    for column in ("failing", "read", *FAULTS, "settled"):
-        models.add_column(column.replace("infrastructure", "infra"), justify="right", no_wrap=True)
-    for name, found in reviews.items():
+    models.add_column("model", overflow="fold", min_width=14)
+    for column in ("failing", "read", *WHOSE, "settled"):
+        models.add_column(column.replace("environment", "env"), justify="right", no_wrap=True)
+    for name, found in read.models.items():
+        waiting = sum(one.model == name for one in read.waiting)
         models.add_row(
             Text(name),
             f"{found.failing}/{found.made}",
             f"{found.marked}/{found.sample}",
-            *(str(found.faults.get(fault, 0)) for fault in FAULTS),
-            _settled(table.findings[name], found),
+            *(str(found.faults.get(fault, 0)) if read.finished else "" for fault in WHOSE),
+            f"{len(found.settled)}/{len(found.settled) + waiting}",
         )
     console.print(models)
-    console.print(Text("settled: findings explained, or read and found to be the model's", style="dim"))
-    for standing in judge_agreements(said):
-        _show_standing(console, standing)
-    gate = failures_gate(
-        table.reviews(said, SAMPLE), [finding for found in table.findings.values() for finding in found]
-    )
-    _show_gate(console, gate)
-
-
-def _settled(findings: Sequence[Finding], found: ReviewState) -> str:
-    marks = {(mark.task, mark.repeat): mark for mark in found.marks}
-    return f"{sum(is_settled(finding, marks, found.explained) for finding in findings)}/{len(findings)}"
-
-
-def _show_gate(console: Console, gate: Gate) -> None:
-    console.print(Text.assemble("\nfailures: ", (gate.verdict, STYLES[gate.verdict]), f". {legible(gate.reason)}"))
-
-
-def _show_standing(console: Console, standing: JudgeAgreement) -> None:
-    """A judge's agreement with persons: the table, kappa, and whether its marks are worth counting."""
-    kappa, interval = standing.agreement.kappa, standing.agreement.interval
-    table = Table(box=None, pad_edge=False, title=Text(f"\n{standing.by} against persons"), title_justify="left")
-    table.add_column("a person's \\ its own")
-    for fault in FAULTS:
-        table.add_column(fault, justify="right")
-    for fault, row in zip(FAULTS, standing.table_CC.tolist(), strict=True):
-        table.add_row(fault, *map(str, row))
-    console.print(table)
-    if kappa is None or interval is None:
-        console.print(
-            "Both always say the same one thing, so that no kappa can be told: its marks are not to be counted."
-        )
-        return
-    told = f"Cohen's kappa {kappa:.2f} (95 %: {interval[0]:.2f} to {interval[1]:.2f}) over {standing.agreement.count}: "
-    if standing.trusted:
-        verdict = f"at least {TRUSTED}. Its marks are worth a look; the gate counts a person's alone."
-    elif kappa < TRUSTED:
-        verdict = f"below {TRUSTED}. Its marks are not to be counted."
-    else:
-        verdict = f"too few to tell, for it may be below {TRUSTED_LOWER}. Its marks are not to be counted."
-    console.print(told + verdict)
+    note = "settled: findings explained, or read and found right. Marks are counted once everything is read."
+    console.print(Text(note, style="dim"))
+    gate = read_gate(read)
+    console.print(Text.assemble("\nread: ", (gate.verdict, STYLES[gate.verdict]), f". {legible(gate.reason)}"))

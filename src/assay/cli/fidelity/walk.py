@@ -1,8 +1,7 @@
-"""A walk through failing rollouts: one a screen, a key to say whose it is. What was said is kept at once."""
+"""A walk through rollouts: one a screen, a key to say whether its reward is right. What is said is kept at once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 from msgspec import structs
@@ -10,16 +9,19 @@ from rich.console import Console
 from rich.text import Text
 
 from assay.cli.fidelity.keys import Keys
-from assay.fidelity.results.results import Results
-from assay.fidelity.review.marks import Key, explanations, keep, persons
-from assay.fidelity.review.review import WHOSE, OpenRollout, draw, failing, is_settled, open_rollouts, rollouts_to_read
+from assay.fidelity.review.findings import is_settled, rollouts_to_read
+from assay.fidelity.review.marks import Key, Place, Standing, explanations, keep, last_word, marks_of, standing
+from assay.fidelity.review.plants import Plant
+from assay.fidelity.review.readings import OpenRollout, now, open_rollouts
+from assay.fidelity.review.review import WHOSE, Progress, reading_minutes
+from assay.fidelity.review.sample import Spot
 from assay.fidelity.review.transcript import attempt, prompt_pieces
 from assay.fidelity.schema.evidence import Explanation, Fault, Finding, Mark, Remark
 from assay.fidelity.schema.profile import Piece, Voice
 from assay.report.words import clip, legible
 from assay.types import Failure
 
-FAULTS: dict[str, Fault] = {"m": "model", "v": "verifier", "t": "task", "i": "infrastructure", "u": "unclear"}
+KEYS: dict[str, Fault] = {"m": "model", "v": "verifier", "t": "task", "e": "environment", "u": "unclear"}
 SIZES: dict[Voice, int] = {"prompt": 1500, "reasoning": 3000, "message": 2000, "call": 500, "output": 500}
 """Characters that are shown at first of each piece; 600 of others."""
 STEPS = {"b": "back", "z": "undo"}
@@ -33,37 +35,47 @@ class Screen:
     """One thing to look at: a rollout, or a finding before and after its rollouts were read."""
 
     model: str
-    place: str
-    """Such as `3 of 10, drawn from 34 failing`."""
     rollout: OpenRollout | None = None
     finding: Finding | None = None
-    """What the rollout is shown for, where it is not of the sample."""
+    """What the rollout is shown for, where it is not drawn at random."""
     evidence: str = ""
 
 
-def screens(run: Path, model: str, results: Results, findings: Sequence[Finding], sample: int) -> list[Screen]:
-    """All that is to be read of a model: each finding with its rollouts, and then the sample."""
-    fallen = failing(results)
-    chosen = draw(fallen, sample)
-    spotted = {finding.detector: rollouts_to_read(finding) for finding in findings}
-    keys = [*chosen, *((s.rollout.task, s.rollout.repeat) for found in spotted.values() for s in found)]
-    there = open_rollouts(run, model, results, keys)
+def screens(folder: Path, progress: Progress, by: str, models: Sequence[str]) -> list[Screen]:
+    """All that a reader has to look at: each finding with its rollouts, and then what is drawn, all models mixed."""
+    queue = [one for one in progress.queue(by) if _model(one) in models]
+    first, drawn = list[Screen](), dict[Place, OpenRollout]()
+    for name in models:
+        findings = [one for one in progress.material.findings if one.model == name]
+        shown = [(s.rollout.task, s.rollout.repeat) for finding in findings for s in rollouts_to_read(finding)]
+        spots = [one for one in queue if isinstance(one, Spot) and one.model == name]
+        plants = [one for one in queue if isinstance(one, Plant) and one.base.model == name]
+        tasks = progress.material.results[name].tasks
+        keys = [*shown, *(spot.key for spot in spots)]
+        there, planted = open_rollouts(folder / "runs" / name, name, tasks, keys, plants)
+        first += _of_findings(name, findings, there)
+        drawn |= {(name, spot.content): there[spot.key] for spot in spots}
+        drawn |= {(name, content): one for content, one in planted.items()}
+    return first + [Screen(_model(one), drawn[_model(one), one.content]) for one in queue]
+
+
+def _model(one: Spot | Plant) -> str:
+    return one.model if isinstance(one, Spot) else one.base.model
+
+
+def _of_findings(model: str, findings: Iterable[Finding], there: Mapping[Key, OpenRollout]) -> list[Screen]:
     made: list[Screen] = []
-    for number, finding in enumerate(findings, 1):
-        place = f"finding {number} of {len(findings)}"
-        about = Screen(model, place, finding=finding)
-        examples = [(there.get((s.rollout.task, s.rollout.repeat)), s.evidence) for s in spotted[finding.detector]]
-        read = [Screen(model, place, one, finding, evidence) for one, evidence in examples if one]
+    for finding in findings:
+        about = Screen(model, finding=finding)
+        examples = [(there.get((s.rollout.task, s.rollout.repeat)), s.evidence) for s in rollouts_to_read(finding)]
+        read = [Screen(model, one, finding, evidence) for one, evidence in examples if one]
         made += [about, *read, about] if read else [about]
-    return made + [
-        Screen(model, f"{number} of {len(chosen)}, drawn from {len(fallen):,} failing", there[key])
-        for number, key in enumerate(chosen, 1)
-    ]
+    return made
 
 
 @dataclass(slots=True)
 class Walk:
-    """Takes a person through the screens that are not done. `go` gives back how many things were said."""
+    """Takes a reader through the screens that are not done. `go` gives back whether the end was reached."""
 
     folder: Path
     screens: Sequence[Screen]
@@ -72,19 +84,13 @@ class Walk:
     keys: Keys
     console: Console
     kept: int = 0
-    _skipped: set[str] = field(default_factory=set[str])
+    _skipped: set[Place] = field(default_factory=set[Place])
     _whole: bool = False
     _reasoning: bool = False
     _note: str = ""
     _told: str = ""
-    _marks: dict[tuple[str, str], Mark] = field(default_factory=dict[tuple[str, str], Mark])
-    """A person's, by model and content."""
 
-    def __post_init__(self) -> None:
-        for model in {screen.model for screen in self.screens}:
-            self._marks |= {(model, content): mark for content, mark in persons(self.said, model).items()}
-
-    def go(self) -> int:
+    def go(self) -> bool:
         at, before = self._next(-1), list[int]()
         try:
             while at is not None:
@@ -106,7 +112,7 @@ class Walk:
             self.console.print(Text(legible(self._told)))
         left = "." if at is not None else "; the rest was skipped." if self._skipped else "; nothing is left here."
         self.console.print(Text(f"{self.kept} kept{left}"))
-        return self.kept
+        return at is None and not self._skipped
 
     def _next(self, at: int) -> int | None:
         return next((i for i in range(at + 1, len(self.screens)) if not self._done(self.screens[i])), None)
@@ -115,19 +121,35 @@ class Walk:
         if screen.finding and (self._name(screen.finding) in self._skipped or self._settled(screen.finding)):
             return True
         one = screen.rollout
-        return one is not None and (one.content in self._skipped or self._mark_of(one) is not None)
+        if one is None:
+            return False
+        # A rollout of a finding is read once, by whomever; what was drawn is here because this reader has to read it.
+        return one.place in self._skipped or (self._word(one) if screen.finding else self._own(one)) is not None
 
     def _settled(self, finding: Finding) -> bool:
         read = [s.rollout for s in self.screens if s.rollout and s.finding is finding]
-        by_key: dict[Key, Mark] = {one.rollout.key: mark for one in read if (mark := self._mark_of(one))}
-        return is_settled(finding, by_key, explanations(self.said, finding.model).values())
+        standings: dict[Key, Standing | None] = {
+            one.rollout.key: standing(mark, one.rollout.task_digest, one.reward)
+            for one in read
+            if (mark := self._word(one))
+        }
+        return is_settled(finding, standings, explanations(self.said, finding.model).values())
 
-    def _mark_of(self, one: OpenRollout) -> Mark | None:
-        return self._marks.get((one.model, one.content))
+    def _marks(self, one: OpenRollout) -> list[Mark]:
+        about = (said for said in self.said if isinstance(said, Mark) and said.content == one.content)
+        return marks_of(about).get(one.place, [])
+
+    def _word(self, one: OpenRollout) -> Mark | None:
+        return last_word(self._marks(one), one.rollout.task_digest, one.reward)
+
+    def _own(self, one: OpenRollout) -> Mark | None:
+        """What this reader said of the rollout as it is now."""
+        own = [mark for mark in self._marks(one) if mark.by == self.by]
+        return last_word(own, one.rollout.task_digest, one.reward)
 
     @staticmethod
-    def _name(finding: Finding) -> str:
-        return f"{finding.model}/{finding.detector}"
+    def _name(finding: Finding) -> Place:
+        return finding.model, finding.detector
 
     def _visit(self, screen: Screen) -> str:
         """Show a screen until it is left: `next`, `back`, `undo` or `quit`."""
@@ -151,15 +173,15 @@ class Walk:
 
     def _rollout(self, one: OpenRollout, key: str) -> str:
         """What a key does on a rollout; empty where it is still looked at."""
-        if key in FAULTS:
-            self._mark(one, FAULTS[key], self.keys.rest() or self._note)
+        if key in KEYS:
+            self._mark(one, KEYS[key], self.keys.rest() or self._note)
             return "next"
         if key == "s":
-            self._skipped.add(one.content)
+            self._skipped.add(one.place)
             return "next"
         if key == "n":
             self._note = self.keys.text("note: ")
-            if earlier := self._mark_of(one):
+            if earlier := self._own(one):
                 self._mark(one, earlier.fault, self._note)
         elif key == "r":
             self._reasoning = not self._reasoning
@@ -173,7 +195,7 @@ class Walk:
         """What a key does on a finding."""
         finding = screen.finding
         assert finding is not None
-        if key == "e":
+        if key == "x":
             if note := self.keys.text("why it may stand: "):
                 self._keep(
                     Explanation(
@@ -181,7 +203,7 @@ class Walk:
                         detector=finding.detector,
                         note=note,
                         by=self.by,
-                        at=_now(),
+                        at=now(),
                         share=finding.share,
                     )
                 )
@@ -197,36 +219,17 @@ class Walk:
         return ""
 
     def _mark(self, one: OpenRollout, fault: Fault, note: str) -> None:
-        ref = one.ref
-        self._keep(
-            Mark(
-                model=ref.model,
-                task=ref.task,
-                repeat=ref.repeat,
-                content=one.content,
-                fault=fault,
-                note=note,
-                by=self.by,
-                at=_now(),
-            )
-        )
-        # A judge's word would sway who has not judged yet, so it is told now and not before.
-        same = [
-            m
-            for m in self.said
-            if isinstance(m, Mark) and m.proposed and (m.model, m.content) == (one.model, one.content)
-        ]
-        proposed = "".join(f" {mark.by} had proposed {WHOSE[mark.fault]}: {mark.note}" for mark in same)
-        self._told = f"{ref.task}, repeat {ref.repeat}: {WHOSE[fault]}.{proposed}"
+        self._keep(one.mark(fault, by=self.by, note=note))
+        self._told = f"{one.rollout.task}, repeat {one.rollout.repeat}: {WHOSE[fault]}."
 
     def _take_back(self, at: int) -> int:
         """Take back what this person said last and still stands, in this command or before. Returns where it was."""
-        standing = [one for one in self.said if one.by == self.by and self._stands(one)]
-        if not standing:
+        own = [one for one in self.said if one.by == self.by and self._stands(one)]
+        if not own:
             self._told = f"{self.by} has said nothing that could be taken back."
             return at
-        last = standing[-1]
-        self._keep(structs.replace(last, withdrawn=True, at=_now()))
+        last = own[-1]
+        self._keep(structs.replace(last, withdrawn=True, at=now()))
         about = f"{last.task}, repeat {last.repeat}" if isinstance(last, Mark) else f"{last.model}, {last.detector}"
         self._told = f"Taken back: what was said of {about}."
         places = (number for number, screen in enumerate(self.screens) if _is_about(last, screen))
@@ -234,23 +237,21 @@ class Walk:
 
     def _stands(self, one: Remark) -> bool:
         if isinstance(one, Mark):
-            return one is self._marks.get((one.model, one.content))
+            return any(one is mark for marks in marks_of(self.said).values() for mark in marks)
         return one is explanations(self.said, one.model).get(one.detector)
 
     def _keep(self, said: Remark) -> None:
         keep(self.folder, said)
         self.said.append(said)
         self.kept += 1
-        if isinstance(said, Mark):
-            self._marks[said.model, said.content] = said
-            if said.withdrawn:
-                del self._marks[said.model, said.content]
 
     def _draw(self, screen: Screen) -> None:
         if self.console.is_terminal:
             self.console.clear()
         self._say()
-        self._line(f"{screen.model} · {screen.place}", style="reverse")
+        left = [one.rollout for one in self.screens if one.rollout and not self._done(one)]
+        about = reading_minutes(one.output_tokens for one in left)
+        self._line(f"{screen.model} · {len(left):,} to read, about {max(1, round(about))} min", style="reverse")
         if screen.rollout:
             self._draw_rollout(screen.rollout, screen)
         elif screen.finding:
@@ -263,9 +264,9 @@ class Walk:
         self._line(finding.reason)
         for spotted in rollouts_to_read(finding):
             self._line(f"  {spotted.rollout.task}, repeat {spotted.rollout.repeat}: {spotted.evidence}", style="dim")
-        also = "" if finding.scope == "run" else ", or by all of these rollouts being the model's fault"
+        also = "" if finding.scope == "run" else ", or by the rewards of all of these rollouts being right"
         self._line(f"It is settled by your explanation{also}.", style="dim")
-        self._line("e explain  Enter go on to its rollouts  b back  z undo  s skip  q quit", style="bold")
+        self._line("x explain  Enter go on to its rollouts  b back  z undo  s skip  q quit", style="bold")
 
     def _draw_rollout(self, one: OpenRollout, screen: Screen) -> None:
         self._line(f"{one.rollout.task} · repeat {one.rollout.repeat}", style="bold")
@@ -286,11 +287,11 @@ class Walk:
         if not isinstance(outcome, Failure):
             ended = "" if one.rollout.stop == "completed" else f" · ended by {one.rollout.stop.replace('_', ' ')}"
             self._line(f"reward: {outcome.reward:g}{ended}")
-        if mark := self._mark_of(one):
+        if mark := self._own(one):
             self._line(f"marked: {WHOSE[mark.fault]}{f' ({mark.note})' if mark.note else ''}", style="green")
         elif self._note:
             self._line(f"note: {self._note}", style="green")
-        self._line("m model's  v verifier's  t task's  i infrastructure's  u unclear", style="bold")
+        self._line("m reward is right: the model's  v verifier's  t task's  e environment's  u unclear", style="bold")
         self._line("n note  r reasoning  a all  b back  z undo  s skip  q quit", style="bold")
 
     def _attempt(self, pieces: list[Piece]) -> None:
@@ -335,12 +336,8 @@ class Walk:
 
 def _is_about(said: Remark, screen: Screen) -> bool:
     if isinstance(said, Mark):
-        return bool(screen.rollout) and (screen.model, screen.rollout.content) == (said.model, said.content)
+        return bool(screen.rollout) and screen.rollout.place == (said.model, said.content)
     return bool(screen.finding) and (screen.model, screen.finding.detector) == (said.model, said.detector)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _named(key: str) -> str:

@@ -46,7 +46,7 @@ def failures_by_kind(model: str, failures: Mapping[tuple[str, int], Failure], pl
     return [
         tally.finding(
             f"failed: {where}/{kind}",
-            "verifier" if where == "verifier" else "infrastructure",
+            "verifier" if where == "verifier" else "environment",
             planned,
             f"failed in the {where} ({kind}) and have no score",
             REMEDIES.get((where, kind)) or _ELSEWHERE[where],

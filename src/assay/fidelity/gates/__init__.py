@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from msgspec import structs
 
 from assay.benchmark import Benchmark
-from assay.fidelity.gates import failures, gold, kinds, order, parity, repeats, reproduced, verifier
+from assay.fidelity.gates import gold, kinds, order, parity, read, repeats, reproduced, verifier
 from assay.fidelity.gates import range as score_range
 from assay.fidelity.gates.rule import FAILS, Facts, GateRule
 from assay.fidelity.results.contender import Contender
@@ -23,7 +23,7 @@ GATES: tuple[GateRule, ...] = (
     order.GATE,
     kinds.GATE,
     repeats.GATE,
-    failures.GATE,
+    read.GATE,
     reproduced.GATE,
     parity.GATE,
 )

@@ -160,7 +160,7 @@ def _kinds(facts: Facts) -> Gate:
     return kinds_gate(
         measured,
         {member.kind for member in facts.suite.models.values()},
-        {name: found.explained for name, found in facts.reviews.items()},
+        {name: found.explained for name, found in facts.review.models.items()},
     )
 
 

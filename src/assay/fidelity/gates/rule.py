@@ -7,7 +7,7 @@ from functools import cached_property
 from assay.benchmark import Benchmark
 from assay.config import Suite
 from assay.fidelity.results.contender import Contender
-from assay.fidelity.schema.evidence import Finding, Parity, Reproduced, ReviewState
+from assay.fidelity.schema.evidence import Parity, Reproduced, Review
 from assay.fidelity.schema.profile import Gate
 from assay.types import Task
 
@@ -25,8 +25,7 @@ class Facts:
     chance: float
     """The score of a guess, as the benchmark states it."""
     contenders: Sequence[Contender]
-    findings: Sequence[Finding] = ()
-    reviews: Mapping[str, ReviewState] = field(default_factory=dict[str, ReviewState])
+    review: Review = field(default_factory=Review)
     parities: Mapping[str, Parity] = field(default_factory=dict[str, Parity])
     reproduced: Sequence[Reproduced] = ()
     original: bool = False

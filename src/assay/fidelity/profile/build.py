@@ -22,6 +22,7 @@ from assay.fidelity.profile.evidence import (
     contenders_of,
     earlier_profile,
     gather,
+    material_of,
     read_plan,
     record_of,
     source_of,
@@ -29,7 +30,7 @@ from assay.fidelity.profile.evidence import (
 from assay.fidelity.results.contender import measured_models
 from assay.fidelity.results.results import Results
 from assay.fidelity.results.summary import summarise
-from assay.fidelity.review.review import review
+from assay.fidelity.review.review import Progress, review
 from assay.fidelity.schema.profile import Gate, ModelSummary, Plan, Profile, Summary
 from assay.store import write_json, write_lines
 
@@ -43,7 +44,8 @@ def profile_of(evidence: Evidence, known: Sequence[Gate], *, wall_s: float | Non
     plan, contenders = evidence.plan, evidence.contenders
     chosen = measured_models(plan.suite, contenders)
     findings = [finding for one in chosen for finding in one.findings]
-    reviews = {one.name: review(one.name, one.results, evidence.said, evidence.contents[one.name]) for one in chosen}
+    suspected = suspects({one.name: one.results for one in chosen})
+    read = review(Progress(material_of(evidence, suspected), evidence.said))
     stated = evidence.published
     members = {one.name: plan.suite.models[one.name].published for one in contenders}
     results = {one.name: one.results for one in contenders}
@@ -51,8 +53,7 @@ def profile_of(evidence: Evidence, known: Sequence[Gate], *, wall_s: float | Non
         suite=plan.suite,
         chance=plan.chance,
         contenders=contenders,
-        findings=findings,
-        reviews=reviews,
+        review=read,
         parities=evidence.parities,
         reproduced=reproductions(stated, evidence.all_tasks, members, results, evidence.references, evidence.records),
         original=stated is not None and stated.original,
@@ -71,8 +72,8 @@ def profile_of(evidence: Evidence, known: Sequence[Gate], *, wall_s: float | Non
         started=plan.started,
         wall_s=wall_s,
         findings=findings,
-        suspects=suspects({one.name: one.results for one in chosen}),
-        review=reviews,
+        suspects=suspected,
+        review=read,
         parity=dict(evidence.parities),
         reproduced=list(facts.reproduced),
         original=facts.original,

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -16,12 +17,14 @@ from assay.config import Suite
 from assay.digest import changed_files, digest, tasks_digest
 from assay.errors import DigestMismatch, InputError, UsageError
 from assay.fidelity.detectors import read_with_findings
+from assay.fidelity.detectors.suspects import suspects as find_suspects
 from assay.fidelity.original.parity import digests_of
 from assay.fidelity.original.published import Published, published_scores, run_settings
 from assay.fidelity.original.reference import OriginalResults, read_parity, read_stored
 from assay.fidelity.results.contender import Contender, measured_models
-from assay.fidelity.review.marks import Key, contents_of, read_remarks
-from assay.fidelity.schema.evidence import Parity, Remark
+from assay.fidelity.review.marks import read_remarks
+from assay.fidelity.review.review import Material, material
+from assay.fidelity.schema.evidence import Parity, Remark, SuspectTask
 from assay.fidelity.schema.profile import BenchmarkRecord, Plan, Profile
 from assay.input import BROKEN, is_present, read_input
 from assay.store import RunRecord, read_lines, read_record
@@ -35,9 +38,7 @@ class Evidence:
     plan: Plan
     contenders: Sequence[Contender]
     said: Sequence[Remark]
-    """What persons marked and explained."""
-    contents: Mapping[str, Mapping[Key, str]]
-    """Digests of the rollouts that marks are about."""
+    """What readers marked and explained."""
     records: Mapping[str, RunRecord]
     parities: Mapping[str, Parity]
     references: Mapping[str, OriginalResults]
@@ -52,14 +53,11 @@ class Evidence:
 def gather(folder: Path, plan: Plan, contenders: Sequence[Contender], benchmark: Benchmark | None) -> Evidence:
     """The evidence in a profile's folder, with the models as they were read. Raises InputError for a damaged file."""
     runs = {one.name: folder / "runs" / one.name for one in contenders}
-    said = read_remarks(folder)
-    chosen = measured_models(plan.suite, contenders)
     stated = published_scores(benchmark) if benchmark else None
     return Evidence(
         plan=plan,
         contenders=contenders,
-        said=said,
-        contents={one.name: contents_of(runs[one.name], one.name, said) for one in chosen},
+        said=read_remarks(folder),
         records={name: read_record(run) for name, run in runs.items()},
         parities={
             name: read_parity(run / "parity.json") for name, run in runs.items() if is_present(run / "parity.json")
@@ -69,6 +67,27 @@ def gather(folder: Path, plan: Plan, contenders: Sequence[Contender], benchmark:
         all_tasks=sum(1 for _ in benchmark.environment.tasks()) if benchmark and stated else 0,
         published=stated,
     )
+
+
+def material_of(evidence: Evidence, suspects: Sequence[SuspectTask]) -> Material:
+    """Returns what there is to read of a profile."""
+    return _material(evidence.plan, evidence.contenders, suspects, evidence.records)
+
+
+def load_material(folder: Path) -> Material:
+    """Returns what there is to read of the profile in a folder. Raises UsageError and InputError as `read_plan`."""
+    plan = read_plan(folder)
+    contenders = contenders_of(folder, plan)
+    chosen = measured_models(plan.suite, contenders)
+    records = {one.name: read_record(folder / "runs" / one.name) for one in chosen}
+    return _material(plan, contenders, find_suspects({one.name: one.results for one in chosen}), records)
+
+
+def _material(
+    plan: Plan, contenders: Sequence[Contender], suspects: Sequence[SuspectTask], records: Mapping[str, RunRecord]
+) -> Material:
+    rescored = {name: datetime.fromisoformat(one.started) for name, one in records.items() if one.rescored}
+    return material(measured_models(plan.suite, contenders), suspects, plan.benchmark.declared, rescored)
 
 
 def read_plan(folder: Path) -> Plan:
@@ -172,4 +191,5 @@ def record_of(benchmark: Benchmark, tasks: list[Task]) -> BenchmarkRecord:
         code=digest(sources),
         sources=sources,
         all_tasks=count_all(benchmark, len(tasks)),
+        declared=sorted({task for defect in benchmark.defects for task in defect.tasks}),
     )

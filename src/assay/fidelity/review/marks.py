@@ -1,51 +1,45 @@
-"""`marks.jsonl`: remarks of persons on rollouts and findings, and proposals of models. Append-only."""
+"""`marks.jsonl`: the remarks of readers on rollouts and findings. Append-only."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType, structs
 
-from assay.digest import digest
+from assay.digest import digest, prompt_digest, task_digest
 from assay.errors import InputError, UsageError
-from assay.fidelity.schema.evidence import Explanation, Mark, Remark
+from assay.fidelity.results.columns import Cell
+from assay.fidelity.results.results import Results, text_digest
+from assay.fidelity.schema.evidence import Explanation, Fault, Mark, Remark
 from assay.input import BROKEN, is_present, read_input
 from assay.store import append_line, read_lines, read_row_lines
-from assay.types import Failure, FunctionCall, Item, Message, Reasoning, Rollout, Score
+from assay.types import Rollout, Score, Task
 
-R = TypeVar("R", Mark, Explanation)
+FAULTS: tuple[Fault, ...] = ("verifier", "task", "environment")
+"""What is at fault where a reward is wrong."""
 Key = tuple[str, int]
 """(task, repeat)."""
+Place = tuple[str, str]
+"""(model, content)."""
+Standing = Literal["right", "fault", "unclear"]
+"""What a mark says of a reward now."""
 _decode = msgspec.json.Decoder(Rollout).decode
 
 
-def content(rollout: Rollout) -> str:
-    """Returns the digest of what a reader judges: the task, the model's reasoning, messages and calls, and the outcome.
+def content_of(prompt: str, text: int) -> str:
+    """Returns the digest of what was asked and of all that a model wrote, by their own digests.
 
-    It has no ids, times, tokens and attempts, so that an equal rollout that is made again has the same content. It has
-    no outputs of tools either, because these may hold times.
+    It has no ids, times, tokens and outputs of tools, so that an equal rollout that is made again has the same content.
+    It has no gold answer and no reward, so that a mark says something of a rollout that was scored again.
     """
-    outcome = rollout.outcome
-    came = (
-        ["failure", outcome.where, outcome.kind]
-        if isinstance(outcome, Failure)
-        else ["score", outcome.reward, outcome.answer]
-    )
-    return digest([rollout.task_digest, [[_words_of(i) for i in turn.response.output] for turn in rollout.turns], came])
+    return digest([prompt, text])
 
 
-def _words_of(item: Item) -> list[str]:
-    match item:
-        case Reasoning():
-            return ["reasoning", item.text]
-        case FunctionCall():
-            return ["call", item.name, item.arguments]
-        case Message():
-            return ["message", item.text, *item.refusals]
-        case _:
-            return ["output", item.text]
+def content(rollout: Rollout, task: Task) -> str:
+    """Returns the content of a rollout."""
+    return content_of(prompt_digest(task), text_digest(turn.response for turn in rollout.turns))
 
 
 def read_remarks(folder: Path) -> list[Remark]:
@@ -54,7 +48,17 @@ def read_remarks(folder: Path) -> list[Remark]:
     if not is_present(path):
         return []
     remarks: Iterator[Remark] = read_lines(path, Remark)  # pyright: ignore[reportArgumentType, reportUnknownVariableType]
-    return list(remarks)
+    try:
+        return list(remarks)
+    except InputError as error:
+        if "`reward`" not in str(error) and "`task_digest`" not in str(error) and "infrastructure" not in str(error):
+            raise
+        raise InputError(
+            path,
+            None,
+            "marks of an older Assay, which do not say which reward was read",
+            "today's marks; rename the file and read again with `assay review`",
+        ) from None
 
 
 def keep(folder: Path, remark: Remark) -> None:
@@ -62,20 +66,60 @@ def keep(folder: Path, remark: Remark) -> None:
     append_line(folder / "marks.jsonl", remark)
 
 
-def persons(remarks: Iterable[Remark], model: str) -> dict[str, Mark]:
-    """Returns persons' marks of one model's rollouts by content; of two, the later. Proposals are left out."""
-    marks = (one for one in remarks if isinstance(one, Mark) and one.model == model and not one.proposed)
-    return _latest((mark.content, mark) for mark in marks)
+def marks_of(remarks: Iterable[Remark]) -> dict[Place, list[Mark]]:
+    """Returns the marks that stand by model and content, in the order in which they were made.
+
+    Of two marks that a reader made of the same rollout with the same task and reward, the later stands, unless it is
+    withdrawn.
+    """
+    last: dict[tuple[Any, ...], Mark] = {}
+    for one in remarks:
+        if isinstance(one, Mark):
+            key = one.model, one.content, one.by, one.task_digest, one.reward
+            last.pop(key, None)
+            if not one.withdrawn:
+                last[key] = one
+    found: dict[Place, list[Mark]] = {}
+    for mark in last.values():
+        found.setdefault((mark.model, mark.content), []).append(mark)
+    return found
+
+
+def last_word(marks: Iterable[Mark], task: str, reward: float | None) -> Mark | None:
+    """Returns the mark that decides on a rollout; None where it has to be read.
+
+    That is the last one that isn't `unclear`, so that a second reader settles what the first could not, or overrules
+    it; where all are unclear, the last. `task` and `reward` are the rollout's now, the task by its digest.
+    """
+    holding = [mark for mark in marks if standing(mark, task, reward)]
+    clear = [mark for mark in holding if mark.fault != "unclear"]
+    return (clear or holding or [None])[-1]
+
+
+def standing(mark: Mark, task: str, reward: float | None) -> Standing | None:
+    """Returns what a mark says of a rollout that has this task and reward now; None where it has to be read again.
+
+    A fault is mended where the reward is now the reader's: the other one of 0 and 1.
+    """
+    if (mark.task_digest, mark.reward) == (task, reward):
+        return "right" if mark.fault == "model" else "unclear" if mark.fault == "unclear" else "fault"
+    return "right" if mark.fault in FAULTS and {mark.reward, reward} == {0.0, 1.0} else None
+
+
+def faults_in(marks: Sequence[Mark]) -> list[Mark]:
+    """Returns the faults that were reported of one rollout, mended or not, without those that a later reader denied."""
+
+    def denies(later: Mark, one: Mark) -> bool:
+        same = (later.task_digest, later.reward) == (one.task_digest, one.reward)
+        return same and later.fault == "model" and later.by != one.by
+
+    return [one for i, one in enumerate(marks) if one.fault in FAULTS and not any(denies(m, one) for m in marks[i:])]
 
 
 def explanations(remarks: Iterable[Remark], model: str) -> dict[str, Explanation]:
-    """Returns persons' explanations of one model's findings, by detector; of two, the later."""
-    return _latest((one.detector, one) for one in remarks if isinstance(one, Explanation) and one.model == model)
-
-
-def _latest(remarks: Iterable[tuple[str, R]]) -> dict[str, R]:
-    """Returns the last remark on each content or detector, unless it is withdrawn."""
-    return {about: one for about, one in dict(remarks).items() if not one.withdrawn}
+    """Returns the explanations of one model's findings that stand, by detector; of two, the later."""
+    said = [one for one in remarks if isinstance(one, Explanation) and one.model == model]
+    return {about: one for about, one in {one.detector: one for one in said}.items() if not one.withdrawn}
 
 
 def rollouts_at(run: Path, tasks: Collection[str], wanted: Callable[[Key], bool]) -> dict[Key, Rollout]:
@@ -95,16 +139,12 @@ def rollouts_at(run: Path, tasks: Collection[str], wanted: Callable[[Key], bool]
     return found
 
 
-def contents_of(run: Path, model: str, remarks: Iterable[Remark]) -> dict[Key, str]:
-    """Returns the contents of the rollouts of all tasks with a person's mark. Raises InputError."""
-    tasks = {mark.task for mark in persons(remarks, model).values()}
-    return {key: content(one) for key, one in rollouts_at(run, tasks, lambda _: True).items()} if tasks else {}
-
-
 class _GivenMark(Mark, frozen=True, kw_only=True, tag="mark", forbid_unknown_fields=True):
-    """A mark as another file has it: its content may be left out."""
+    """A mark as another file has it: what follows from the rollout may be left out."""
 
     content: str | UnsetType = UNSET  # pyright: ignore[reportIncompatibleVariableOverride]
+    task_digest: str | UnsetType = UNSET  # pyright: ignore[reportIncompatibleVariableOverride]
+    reward: float | UnsetType | None = UNSET  # pyright: ignore[reportIncompatibleVariableOverride]
     at: datetime  # pyright: ignore[reportIncompatibleVariableOverride, reportGeneralTypeIssues]
 
 
@@ -113,28 +153,31 @@ class _GivenExplanation(Explanation, frozen=True, kw_only=True, tag="explanation
 
 
 def bring(
-    folder: Path, path: Path, models: Iterable[str], shares: Mapping[tuple[str, str], float] | None = None
+    folder: Path,
+    path: Path,
+    results: Mapping[str, Results],
+    shares: Mapping[tuple[str, str], float] | None = None,
 ) -> list[Remark]:
     """Add the marks of another file to a profile's, all of them or none. Returns the new ones.
 
-    A mark without a content gets that of the profile's rollout at its task and repeat. An explanation without a share
-    gets the present one: `shares` are by model and detector.
+    What a mark lacks of content, task digest and reward is that of the profile's rollout at its task and repeat. An
+    explanation without a share gets the present one: `shares` are by model and detector.
     Raises InputError, with the line, for what is neither mark nor explanation, or of no model or rollout in the
     profile.
     """
     given = list(_read_given(path))
-    there = set(models)
     for number, one in given:
-        if one.model not in there:
-            raise InputError(path, number, f"there is no model '{one.model}' here", ", ".join(sorted(there)))
-    lacking = [one for _, one in given if isinstance(one, _GivenMark) and one.content is UNSET]
-    contents: dict[tuple[str, Key], str] = {}
-    for model in {one.model for one in lacking}:
-        keys = {(one.task, one.repeat) for one in lacking if one.model == model}
-        found = rollouts_at(folder / "runs" / model, {task for task, _ in keys}, keys.__contains__)
-        contents |= {(model, key): content(rollout) for key, rollout in found.items()}
+        if one.model not in results:
+            raise InputError(path, number, f"there is no model '{one.model}' here", ", ".join(sorted(results)))
+    lacking = {(one.task, one.repeat) for _, one in given if isinstance(one, _GivenMark)}
+    there = {
+        (name, found.tasks[cell.task].id, cell.repeat): _now(found.tasks[cell.task], cell)
+        for name, found in results.items()
+        for cell in found.cells
+        if (found.tasks[cell.task].id, cell.repeat) in lacking
+    }
     before = {digest(one) for one in read_remarks(folder)}
-    whole = [_complete(one, contents, shares or {}, path, number) for number, one in given]
+    whole = [_complete(one, there, shares or {}, path, number) for number, one in given]
     fresh = [remark for remark in whole if digest(remark) not in before]
     for remark in fresh:
         keep(folder, remark)
@@ -157,9 +200,18 @@ def _read_given(path: Path) -> Iterator[tuple[int, _GivenMark | _GivenExplanatio
             raise InputError(path, number, str(error), expected) from None
 
 
+def _now(task: Task, cell: Cell) -> dict[str, Any]:
+    """What a mark of a rollout says of it."""
+    return {
+        "content": content_of(prompt_digest(task), cell.text),
+        "task_digest": task_digest(task),
+        "reward": cell.reward,
+    }
+
+
 def _complete(
     remark: _GivenMark | _GivenExplanation,
-    contents: Mapping[tuple[str, Key], str],
+    there: Mapping[tuple[str, str, int], Mapping[str, Any]],
     shares: Mapping[tuple[str, str], float],
     path: Path,
     number: int,
@@ -169,10 +221,10 @@ def _complete(
         if remark.share is None:
             fields["share"] = shares.get((remark.model, remark.detector))
         return Explanation(**fields)
-    if remark.content is UNSET:
-        place = remark.model, (remark.task, remark.repeat)
-        if place not in contents:
+    if UNSET in fields.values():
+        place = remark.model, remark.task, remark.repeat
+        if place not in there:
             got = f"{remark.model} has no rollout of task '{remark.task}' at repeat {remark.repeat}"
             raise InputError(path, number, got, "the task and repeat of a rollout in this profile")
-        fields["content"] = contents[place]
+        fields |= {name: value for name, value in there[place].items() if fields[name] is UNSET}
     return Mark(**fields)

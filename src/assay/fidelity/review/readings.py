@@ -1,12 +1,81 @@
-"""Rollouts as a person reads them in a report, each with the reason why it is there."""
+"""Rollouts as a person reads them: in a review, and in a report with the reason why each is there."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
-from assay.fidelity.review.marks import Key, rollouts_at
+from assay.fidelity.review.marks import Key, Place, content, rollouts_at
+from assay.fidelity.review.plants import Plant
 from assay.fidelity.review.transcript import attempt, prompt_pieces
+from assay.fidelity.schema.evidence import Fault, Mark
 from assay.fidelity.schema.profile import Reading
 from assay.types import Failure, Rollout, Task
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRollout:
+    """A rollout to read. What is planted in it, if anything, can't be seen from here."""
+
+    model: str
+    rollout: Rollout
+    task: Task
+    content: str
+
+    @property
+    def place(self) -> Place:
+        return self.model, self.content
+
+    @property
+    def reward(self) -> float | None:
+        return None if isinstance(self.rollout.outcome, Failure) else self.rollout.outcome.reward
+
+    def mark(self, fault: Fault, *, by: str, note: str = "") -> Mark:
+        """Returns what a reader says of it now."""
+        return Mark(
+            model=self.model,
+            task=self.rollout.task,
+            repeat=self.rollout.repeat,
+            content=self.content,
+            task_digest=self.rollout.task_digest,
+            reward=self.reward,
+            fault=fault,
+            note=note,
+            by=by,
+            at=now(),
+        )
+
+    @property
+    def output_tokens(self) -> int:
+        return sum(turn.response.usage.output_tokens for turn in self.rollout.turns)
+
+
+def now() -> str:
+    """Returns the time as a mark has it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def open_rollouts(
+    run: Path, model: str, tasks: Sequence[Task], keys: Iterable[Key], plants: Sequence[Plant] = ()
+) -> tuple[dict[Key, OpenRollout], dict[str, OpenRollout]]:
+    """Returns a model's rollouts at these keys, and with these faults planted in them by content.
+
+    Raises InputError where the run is damaged.
+    """
+    by_id, wanted, bases = {task.id: task for task in tasks}, set(keys), {one.base.key for one in plants}
+    every = wanted | bases
+    found = rollouts_at(run, {task for task, _ in every}, every.__contains__) if every else {}
+    real = {
+        key: OpenRollout(model, one, by_id[one.task], content(one, by_id[one.task]))
+        for key, one in found.items()
+        if key in wanted
+    }
+    planted = {
+        one.content: OpenRollout(model, *one.applied(found[one.base.key], one.base.task), one.content)
+        for one in plants
+        if one.base.key in found
+    }
+    return real, planted
 
 
 def readings(run: Path, model: str, tasks: Sequence[Task], keys: Sequence[Key]) -> list[Reading]:

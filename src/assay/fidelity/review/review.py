@@ -1,117 +1,338 @@
-"""Reading of failing rollouts: which to read, and how many are read."""
+"""How far the reading of a profile is, and what it has shown."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from itertools import pairwise
 from typing import get_args
 
 from msgspec import structs
 
-from assay.digest import digest
+from assay.digest import prompt_digest
+from assay.fidelity.results.contender import Contender
 from assay.fidelity.results.results import Results
-from assay.fidelity.review.marks import Key, content, explanations, persons, rollouts_at
-from assay.fidelity.schema.evidence import Explanation, Fault, Finding, Mark, Remark, ReviewState, Sighting
-from assay.fidelity.schema.profile import RolloutRef
-from assay.types import Rollout, Task
+from assay.fidelity.review.findings import is_settled, suspect_findings
+from assay.fidelity.review.marks import (
+    FAULTS,
+    Key,
+    Place,
+    Standing,
+    explanations,
+    faults_in,
+    last_word,
+    marks_of,
+    standing,
+)
+from assay.fidelity.review.plants import Plant, plant
+from assay.fidelity.review.sample import Population, Spot, population, union
+from assay.fidelity.schema.evidence import (
+    Explanation,
+    Fault,
+    Finding,
+    Mark,
+    ModelReview,
+    Reader,
+    Remark,
+    Review,
+    SuspectTask,
+)
+from assay.stats.distributions import binomial_lower, binomial_upper
 
-SAMPLE = 10
-"""The number of failing rollouts of each model to read."""
-SHOWN = 3
-"""The number of rollouts of a finding to read."""
-FAR_MORE, FEW = 2, 3
-"""An explanation holds up to twice as many rollouts, and three more."""
 WHOSE: dict[Fault, str] = {
     "model": "the model's",
     "verifier": "the verifier's",
     "task": "the task's",
-    "infrastructure": "the infrastructure's",
+    "environment": "the environment's",
     "unclear": "unclear",
 }
+SECONDS, TOKENS_PER_SECOND = 25, 15
+"""About how long a rollout takes to read: so many seconds, and the time for its output tokens."""
+PAUSE_S = 600
+"""Seconds between two marks after which the reader did something else meanwhile."""
 
 
-@dataclass(frozen=True, slots=True)
-class OpenRollout:
-    """A rollout to read."""
+@dataclass(frozen=True)
+class Material:
+    """What there is to read of a profile, whoever reads it. It follows from the rollouts alone."""
 
-    model: str
-    rollout: Rollout
-    task: Task
-    content: str
-
-    @property
-    def ref(self) -> RolloutRef:
-        return RolloutRef(self.model, self.rollout.task, self.rollout.repeat)
-
-
-def failing(results: Results) -> list[Key]:
-    """Returns the (task, repeat) with less than full marks, or with a failure and no score."""
-    return [
-        (results.tasks[cell.task].id, cell.repeat) for cell in results.cells if cell.reward is None or cell.reward < 1
-    ]
+    results: Mapping[str, Results]
+    """Of the models that are measured."""
+    declared: frozenset[str]
+    """The tasks that the benchmark declares as defective."""
+    rescored: Mapping[str, datetime]
+    """By model, when its rollouts were scored again; models whose weren't are missing."""
+    population: Population
+    plants: Sequence[Plant]
+    findings: Sequence[Finding]
+    """Those of detectors, and one for each suspect task."""
 
 
-def draw(keys: Iterable[Key], count: int) -> list[Key]:
-    """Returns a random sample of `count` keys, or all if there are fewer: those with the smallest hashes.
-
-    A hash depends on its key alone. So the sample is the same each time and for each model, a smaller sample is the
-    beginning of a larger one, and added rollouts replace only those with larger hashes.
-    """
-    return sorted(keys, key=lambda key: digest([0, *key]))[:count]
-
-
-def rollouts_to_read(finding: Finding) -> list[Sighting]:
-    """Returns up to three rollouts of a finding, sampled in the same way. None if it is about the run as a whole."""
-    by_key = {(one.rollout.task, one.rollout.repeat): one for one in finding.spotted}
-    return [by_key[key] for key in draw(by_key, SHOWN)]
-
-
-def open_rollouts(run: Path, model: str, results: Results, keys: Iterable[Key]) -> dict[Key, OpenRollout]:
-    """Returns the rollouts at these keys. Raises InputError where the run is damaged."""
-    tasks, wanted = {task.id: task for task in results.tasks}, set(keys)
-    found = rollouts_at(run, {task for task, _ in wanted}, wanted.__contains__) if wanted else {}
-    return {key: OpenRollout(model, one, tasks[one.task], content(one)) for key, one in found.items()}
-
-
-def review(
-    model: str, results: Results, remarks: Sequence[Remark], contents: Mapping[Key, str], sample: int = SAMPLE
-) -> ReviewState:
-    """Returns how many of a model's failing rollouts are read, by the remarks in its profile.
-
-    A mark holds for every rollout of this model with the content that was read, and for no other. A rollout with a new
-    output or score has to be read again. `contents` are those of the marked rollouts.
-    """
-    fallen = failing(results)
-    chosen = draw(fallen, sample)
-    marks = persons(remarks, model)
-    held = {key: structs.replace(marks[one], repeat=key[1]) for key, one in contents.items() if one in marks}
-    faults = Counter(held[key].fault for key in chosen if key in held)
-    return ReviewState(
-        failing=len(fallen),
-        made=len(results.cells),
-        sample=len(chosen),
-        marked=faults.total(),
-        faults={fault: faults[fault] for fault in get_args(Fault) if faults[fault]},
-        marks=[held[key] for key in sorted(held)],
-        explained=list(explanations(remarks, model).values()),
-        unread=[RolloutRef(model, *key) for key in chosen if key not in held],
+def material(
+    contenders: Sequence[Contender],
+    suspects: Sequence[SuspectTask] = (),
+    declared: Iterable[str] = (),
+    rescored: Mapping[str, datetime] | None = None,
+) -> Material:
+    """Returns what there is to read of these models' rollouts. `declared` are tasks that are known to be defective."""
+    results, left_out = {one.name: one.results for one in contenders}, frozenset(declared)
+    drawn = population(results)
+    found = [finding for one in contenders for finding in one.findings]
+    found = [one for one in found if not one.spotted or any(s.rollout.task not in left_out for s in one.spotted)]
+    found += suspect_findings(suspects, results, left_out)
+    return Material(
+        results=results,
+        declared=left_out,
+        rescored=rescored or {},
+        population=drawn,
+        plants=plant(
+            drawn.spots,
+            {one.name for one in contenders if one.kind == "thinking"},
+            left_out | {one.task for one in suspects},
+        ),
+        findings=found,
     )
 
 
-def is_settled(finding: Finding, marks: Mapping[Key, Mark], explained: Iterable[Explanation]) -> bool:
-    """Returns whether a finding is settled: a person explained it, or found the model at fault for all shown rollouts.
+@dataclass(frozen=True)
+class Progress:
+    """The remarks on a profile, held against what there is to read."""
 
-    A finding about a run as a whole, such as copied repeats, needs an explanation.
+    material: Material
+    remarks: Sequence[Remark]
+    marks: dict[Place, list[Mark]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "marks", marks_of(self.remarks))
+
+    def marks_on(self, spot: Spot) -> Sequence[Mark]:
+        return self.marks.get((spot.model, spot.content), ())
+
+    def word(self, spot: Spot) -> Mark | None:
+        """The mark that decides on a rollout; None where it has to be read."""
+        return last_word(self.marks_on(spot), spot.task_digest, spot.cell.reward)
+
+    def standing(self, spot: Spot) -> Standing | None:
+        return standing(mark, spot.task_digest, spot.cell.reward) if (mark := self.word(spot)) else None
+
+    @cached_property
+    def held(self) -> list[Spot]:
+        """The real rollouts with a mark, those without a score included."""
+        asked = {(mark.model, mark.task) for marks in self.marks.values() for mark in marks}
+        return [
+            spot
+            for name, results in self.material.results.items()
+            for cell in results.cells
+            if (name, (task := results.tasks[cell.task]).id) in asked
+            and self.marks_on(spot := Spot(name, task, cell, prompt_digest(task)))
+        ]
+
+    @cached_property
+    def fresh(self) -> bool:
+        """Whether a verifier or environment that a reader found at fault was mended, so that the sample begins anew.
+
+        What was read before says nothing of what the mended one does elsewhere: faults that were found are mended, and
+        others may not be.
+        """
+        return any(
+            mark.fault in ("verifier", "environment") and mark.reward != spot.cell.reward
+            for spot in self.held
+            for mark in self.marks_on(spot)
+        )
+
+    @cached_property
+    def drawn(self) -> list[Spot]:
+        """All that the main sample is drawn from, in order.
+
+        Of a declared task that are the rollouts that were read: had they not been, nobody would have declared it, and
+        there may be others like it.
+        """
+        spots = self.material.population.spots
+        spots = [one for one in spots if one.task.id not in self.material.declared or self.marks_on(one)]
+        return [one for one in spots if not self._was_read_before_mend(one)] if self.fresh else spots
+
+    def _was_read_before_mend(self, spot: Spot) -> bool:
+        since = self.material.rescored.get(spot.model)
+        return since is not None and any(datetime.fromisoformat(one.at) < since for one in self.marks_on(spot))
+
+    @cached_property
+    def look(self) -> tuple[list[Spot], tuple[float, float] | None]:
+        """The main sample as far as it has to be read by now, and its bounds where all of it is read.
+
+        The next look is due where the one before decides nothing, unless something has to be mended or settled first.
+        """
+        rule, chosen, bounds = self.material.population.rule, list[Spot](), None
+        for look in rule.looks:
+            chosen = self.drawn[: look.rollouts]
+            if any(self.is_unread(spot) for spot in chosen):
+                return chosen, None
+            bounds = self._bounds(sum(map(self.is_at_fault, chosen)), len(chosen), look.alpha)
+            decided = bounds[1] < rule.limit or bounds[0] >= rule.limit
+            if decided or len(chosen) == len(self.drawn) or any(map(self._is_pending, chosen)):
+                break
+        return chosen, bounds
+
+    def is_unread(self, spot: Spot) -> bool:
+        return self.word(spot) is None and spot.task.id not in self.material.declared
+
+    def is_at_fault(self, spot: Spot) -> bool:
+        """Whether a rollout counts as at fault: that it was mended or declared says nothing of others like it."""
+        return bool(faults_in(self.marks_on(spot))) or self.standing(spot) == "unclear"
+
+    def _is_pending(self, spot: Spot) -> bool:
+        """Whether a verifier or environment has to be mended, or a second reader to decide."""
+        mark = self.word(spot)
+        return mark is not None and mark.fault not in ("model", "task") and self.standing(spot) != "right"
+
+    def _bounds(self, faults: int, read: int, alpha: float) -> tuple[float, float]:
+        """Bounds of the share at fault. Declared tasks that nobody read are not drawn from, and count as at fault."""
+        spots = self.material.population.spots
+        whole, share = read == len(self.drawn), faults / max(1, read)
+        lower = share if whole else binomial_lower(faults, read, 1 - alpha)
+        upper = share if whole else binomial_upper(faults, read, 1 - alpha)
+        seen = {spot.task.id for spot in self.held}
+        known = sum(one.task.id in self.material.declared - seen for one in spots) / max(1, len(spots))
+        return (1 - known) * lower, known + (1 - known) * upper
+
+    @cached_property
+    def to_read(self) -> list[Spot]:
+        """The real rollouts to read, beside those of findings: main sample and quota."""
+        return union(self.look[0], self.material.population.quota(self.material.declared))
+
+    @cached_property
+    def first_readers(self) -> list[str]:
+        """Those who were the first to read a rollout: their marks count, so that they have to be measured."""
+        return list(dict.fromkeys(marks[0].by for spot in self.to_read if (marks := self.marks_on(spot))))
+
+    def plants_left(self, by: str) -> list[Plant]:
+        """The planted faults that a reader has not read."""
+        return [one for one in self.material.plants if self.planted_mark(one, by) is None]
+
+    def planted_mark(self, one: Plant, by: str) -> Mark | None:
+        return next((mark for mark in self.planted_marks(one) if mark.by == by), None)
+
+    def planted_marks(self, one: Plant) -> Sequence[Mark]:
+        return self.marks.get((one.base.model, one.content), ())
+
+    @cached_property
+    def unread(self) -> list[Spot]:
+        return [spot for spot in self.to_read if self.is_unread(spot)]
+
+    @cached_property
+    def left(self) -> list[Spot]:
+        """What is still to be read, the planted faults of each reader included, by the rollouts that are shown."""
+        begun = [mark.by for one in self.material.plants for mark in self.planted_marks(one)]
+        readers = dict.fromkeys([*self.first_readers, *begun])
+        planted = [self.plants_left(by) for by in readers] or [self.material.plants]
+        return [*self.unread, *(one.base for plants in planted for one in plants)]
+
+    def queue(self, by: str) -> list[Spot | Plant]:
+        """What a reader has to read, planted faults among it.
+
+        That is what nobody read, and what another reader could not decide or reported as a fault. The planted faults
+        are part of it for whoever reads something first. The order is that of the contents' digests, which mixes them.
+        """
+        others = [spot for spot in self.held if self.standing(spot) in ("fault", "unclear")]
+        others = [spot for spot in others if all(mark.by != by for mark in self.marks_on(spot))]
+        measured = bool(self.unread) or by in self.first_readers
+        mixed = [*self.unread, *others, *(self.plants_left(by) if measured else [])]
+        return sorted(mixed, key=lambda one: one.content)
+
+    def is_settled(self, finding: Finding) -> bool:
+        standings: dict[Key, Standing | None] = {
+            spot.key: self.standing(spot) for spot in self.held if spot.model == finding.model
+        }
+        return is_settled(finding, standings, self.explained(finding.model))
+
+    def explained(self, model: str) -> list[Explanation]:
+        return list(explanations(self.remarks, model).values())
+
+
+def review(read: Progress) -> Review:
+    """Returns how far the reading is. What single marks say is left out until all is read.
+
+    Otherwise a reader would learn from it which rollout was a planted one.
     """
-    if any(explains(one, finding) for one in explained):
-        return True
-    if finding.scope == "run":
-        return False
-    keys = [(one.rollout.task, one.rollout.repeat) for one in rollouts_to_read(finding)]
-    return bool(keys) and all(key in marks and marks[key].fault == "model" for key in keys)
+    finished, (chosen, bounds) = not read.left, read.look
+    spots, declared = read.material.population.spots, read.material.declared
+    known = [spot for spot in read.held if spot.task.id not in declared] if finished else []
+    return Review(
+        made=len(spots),
+        declared=sum(spot.task.id in declared for spot in spots),
+        limit=read.material.population.rule.limit,
+        sample=len(chosen),
+        at_fault=sum(map(read.is_at_fault, chosen)) if finished else 0,
+        bounds=bounds if finished else None,
+        fresh=read.fresh if finished else False,
+        left=len(read.left),
+        minutes=reading_minutes(spot.cell.output_tokens for spot in read.left),
+        standing=_words(read, [spot for spot in known if read.standing(spot) == "fault"]),
+        unclear=_words(read, [spot for spot in known if read.standing(spot) == "unclear"]),
+        waiting=[finding for finding in read.material.findings if not read.is_settled(finding)],
+        readers={by: _reader(read, by, finished) for by in _readers(read)},
+        models={name: _model(read, name, finished) for name in read.material.results},
+    )
 
 
-def explains(explanation: Explanation, finding: Finding) -> bool:
-    """Returns whether an explanation is about this finding, and the finding has not become much larger."""
-    known = explanation.share is None or finding.count <= FAR_MORE * explanation.share * finding.of + FEW
-    return explanation.detector == finding.detector and known
+def reading_minutes(output_tokens: Iterable[int]) -> float:
+    """Returns about how many minutes it takes to read rollouts, by the output tokens of each."""
+    return sum(SECONDS + tokens / TOKENS_PER_SECOND for tokens in output_tokens) / 60
+
+
+def _words(read: Progress, spots: Iterable[Spot]) -> list[Mark]:
+    """The last word on each of these rollouts, one for each content."""
+    made = {(spot.model, spot.content): (spot, mark) for spot in spots if (mark := read.word(spot))}
+    return [structs.replace(mark, repeat=spot.cell.repeat) for spot, mark in made.values()]
+
+
+def _readers(read: Progress) -> list[str]:
+    return list(dict.fromkeys(mark.by for mark in read.remarks if isinstance(mark, Mark)))
+
+
+def _reader(read: Progress, by: str, finished: bool) -> Reader:
+    made = [one for one in read.remarks if isinstance(one, Mark) and one.by == by]
+    times = [datetime.fromisoformat(mark.at) for mark in made]
+    gaps = [(later - earlier).total_seconds() for earlier, later in pairwise(times)]
+    own = Reader(
+        read=len({(mark.model, mark.content) for mark in made if not mark.withdrawn}),
+        first=made[0].at,
+        last=made[-1].at,
+        minutes=sum(gap for gap in gaps if 0 <= gap <= PAUSE_S) / 60,
+    )
+    if not finished or by not in read.first_readers:
+        return own
+    planted = [mark for one in read.material.plants if (mark := read.planted_mark(one, by))]
+    right = {(s.model, s.content): s for s in read.held if read.standing(s) == "right"}.values()
+    sound = [mark for spot in right for mark in read.marks_on(spot) if mark.by == by and _still_holds(mark, spot)]
+    return structs.replace(
+        own,
+        planted=len(planted),
+        found=sum(mark.fault in FAULTS for mark in planted),
+        sound=len(sound),
+        reported=sum(mark.fault in FAULTS for mark in sound),
+    )
+
+
+def _still_holds(mark: Mark, spot: Spot) -> bool:
+    """Whether it is about the rollout as it is scored now: a mended fault was no false report."""
+    return (mark.task_digest, mark.reward) == (spot.task_digest, spot.cell.reward)
+
+
+def _model(read: Progress, name: str, finished: bool) -> ModelReview:
+    spots = [spot for spot in read.to_read if spot.model == name]
+    planted = [one for one in read.material.plants if one.base.model == name]
+    held = _words(read, [spot for spot in read.held if spot.model == name]) if finished else []
+    faults = Counter(mark.fault for mark in held)
+    scored = read.material.results[name].scored
+    return ModelReview(
+        made=len(scored),
+        failing=sum(cell.reward is None or cell.reward < 1 for cell in scored),
+        sample=len(spots) + len(planted),
+        marked=sum(not read.is_unread(spot) for spot in spots)
+        + sum((name, one.content) in read.marks for one in planted),
+        faults={fault: faults[fault] for fault in get_args(Fault) if faults[fault]},
+        marks=held,
+        explained=read.explained(name),
+        settled=[one.detector for one in read.material.findings if one.model == name and read.is_settled(one)],
+    )

@@ -1,8 +1,8 @@
-"""The evidence of a profile beside its scores: findings, a person's marks, parity, published scores.
+"""The evidence of a profile beside its scores: findings, readers' marks, parity, published scores.
 
 profiles/NAME/
   plan.jsonl              the benchmark, the suite and the settings; written first
-  marks.jsonl             the marks and explanations of persons, and the marks that models proposed; append-only
+  marks.jsonl             the marks and explanations of readers; append-only
   runs/MODEL/             a run directory, with two more files:
     reference.jsonl       the original code's results for this model, as `assay parity` read them
     parity.json           how they compare with the benchmark here
@@ -14,8 +14,9 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-Fault = Literal["model", "verifier", "task", "infrastructure", "unclear"]
-"""What is at fault for a failing rollout."""
+Fault = Literal["model", "verifier", "task", "environment", "unclear"]
+"""What a reward is owed to. `model`: the reward is right, whatever it is. The next three are faults of the
+benchmark."""
 
 
 class RolloutRef(Struct, frozen=True):
@@ -76,22 +77,25 @@ class SuspectTask(Struct, frozen=True, kw_only=True):
 
 
 class Mark(Struct, frozen=True, kw_only=True, tag="mark"):
-    """A person's judgement of what is at fault for a failing rollout."""
+    """A reader's judgement of one rollout: whether its reward is right, and if not, what is at fault."""
 
     model: str
     task: str
     repeat: int
     content: str
-    """Digest of the output and the outcome. A mark holds for every rollout with the same content."""
+    """Digest of what was asked and of all that the model wrote. A mark holds for every rollout with this content."""
+    task_digest: str
+    """Of the task as it was, its gold answer included."""
+    reward: float | None
+    """The reward that the reader saw; null for a rollout without a score."""
     fault: Fault
     note: str = ""
     by: str
+    """The reader. A model's name stands behind `model:`."""
     at: str
     """ISO 8601, UTC."""
-    proposed: bool = False
-    """Whether a model made the mark. Such a mark never counts."""
     withdrawn: bool = False
-    """Whether the person withdrew the mark of this rollout."""
+    """Whether the reader withdrew the mark of this rollout."""
 
 
 class Explanation(Struct, frozen=True, kw_only=True, tag="explanation"):
@@ -109,28 +113,84 @@ class Explanation(Struct, frozen=True, kw_only=True, tag="explanation"):
 
 
 Remark = Mark | Explanation
-"""A line of `marks.jsonl`. A later line replaces an earlier one about the same rollout or finding."""
+"""A line of `marks.jsonl`. Of two lines of one reader about the same rollout or finding, the later counts."""
 
 
-class ReviewState(Struct, frozen=True, kw_only=True):
-    """How many of a model's failing rollouts a person has read, and the results."""
+class Reader(Struct, frozen=True, kw_only=True):
+    """One reader: what was read, when, and how many planted faults were found."""
 
+    read: int
+    """Rollouts with a mark, planted ones included."""
+    first: str
+    last: str
+    """When the first and the last mark was made; ISO 8601, UTC."""
+    minutes: float
+    """The time between marks, without pauses."""
+    planted: int = 0
+    """Planted faults that this reader read. 0 until everything is read, as for the next three."""
+    found: int = 0
+    sound: int = 0
+    """Real rollouts that this reader read and that are right by the last word on them."""
+    reported: int = 0
+    """Those of them in which this reader reported a fault."""
+
+
+class ModelReview(Struct, frozen=True, kw_only=True):
+    """What was read of one model's rollouts."""
+
+    made: int
+    """Rollouts with a score."""
     failing: int
-    """Rollouts with less than full marks, or a failure."""
+    """Those of them with less than full marks."""
     sample: int
-    """The number of them to read: a random sample, the same one each time."""
+    """The number to read, planted faults included."""
     marked: int
-    """The number of the sample that a person marked."""
+    """The number of these that a reader marked."""
     faults: dict[Fault, int] = {}
-    """The number of these by what is at fault."""
+    """The marks of real rollouts by what is at fault. Empty until everything is read, as the next field is."""
     marks: list[Mark] = []
-    """A person's marks that hold for rollouts of this model, in the sample or not: one for each rollout with the
-    content that was read, at its own task and repeat."""
+    """The marks that hold for real rollouts, the last word on each."""
     explained: list[Explanation] = []
+    settled: list[str] = []
+    """The findings that need no more attention, by detector."""
+
+
+class Review(Struct, frozen=True, kw_only=True):
+    """How many rollouts of a profile were read, and what the readers found. Shares are of rollouts."""
+
     made: int = 0
-    """All rollouts that scored or failed."""
-    unread: list[RolloutRef] = []
-    """The rollouts of the sample without a mark."""
+    """Rollouts with a score, but for those of declared tasks."""
+    declared: int = 0
+    """Rollouts with a score of tasks that the benchmark declares as defective."""
+    limit: float = 0.05
+    """The share at fault that has to be ruled out."""
+    sample: int = 0
+    """The number of the main sample to read: drawn at random from all models' rollouts, failing and passing."""
+    at_fault: int = 0
+    """The number of the main sample that was found at fault, or is unclear. 0 until everything is read."""
+    bounds: tuple[float, float] | None = None
+    """Lower and upper bound of the share at fault, declared tasks that nobody read counted as at fault. Null until
+    everything is read."""
+    fresh: bool = False
+    """Whether the main sample began anew, with unread rollouts, after a verifier was mended."""
+    left: int = 0
+    """Rollouts that are still to be read, planted ones included."""
+    minutes: float = 0.0
+    """About how long that takes."""
+    standing: list[Mark] = []
+    """Faults that were reported and are neither mended nor declared."""
+    unclear: list[Mark] = []
+    """Rollouts that need a second reader."""
+    waiting: list[Finding] = []
+    """Findings that nobody explained, declared, mended, or found to be the model's."""
+    readers: dict[str, Reader] = {}
+    """By name."""
+    models: dict[str, ModelReview] = {}
+
+    @property
+    def finished(self) -> bool:
+        """Whether everything is read."""
+        return not self.left
 
 
 RungName = Literal["data", "prompts", "verifiers", "samples"]

@@ -10,7 +10,7 @@ from assay.fidelity.schema.evidence import (
     Finding,
     Parity,
     Reproduced,
-    ReviewState,
+    Review,
     RolloutRef,
     SuspectTask,
 )
@@ -177,6 +177,8 @@ class BenchmarkRecord(Struct, frozen=True):
     """SHA-256 of each file of that code, and the version of each package."""
     all_tasks: int | None = None
     """All that the benchmark has, where a limit leaves some out."""
+    declared: list[str] = []
+    """The tasks that the benchmark declares as defective, by id."""
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -220,8 +222,8 @@ class Profile(Struct, frozen=True):
     """The detectors' findings in each model's rollouts."""
     suspects: list[SuspectTask] = []
     """Tasks that may be wrong themselves, the most suspect first."""
-    review: dict[str, ReviewState] = {}
-    """By model, how many of its failing rollouts a person has read."""
+    review: Review = Review()
+    """How many rollouts were read, and what the readers found."""
     parity: dict[str, Parity] = {}
     """By model, how the original code's results compare with the benchmark here."""
     reproduced: list[Reproduced] = []

@@ -15,7 +15,7 @@ def _spot(one: ScoredRollout) -> str | None:
 
 DETECTOR = RolloutDetector(
     name="tool call as text",
-    fault="infrastructure",
+    fault="environment",
     what="have a tool's call in the message as text, so that it wasn't carried out",
     meaning="The server does not parse this model's calls: set its tool parser and run again.",
     spot=_spot,

@@ -27,7 +27,7 @@ def look(results: Results) -> Seen | None:
 
 DETECTOR = RunDetector(
     name="identical repeats",
-    fault="infrastructure",
+    fault="environment",
     description="Rollouts that have the text of an earlier repeat, to the letter.",
     meaning=(
         "A cache or a fixed seed answers, or decoding is greedy. Such repeats add nothing, and the score looks "

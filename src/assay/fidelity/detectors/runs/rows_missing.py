@@ -18,7 +18,7 @@ def look(results: Results) -> Seen | None:
 
 DETECTOR = RunDetector(
     name="rows missing",
-    fault="infrastructure",
+    fault="environment",
     description="Rollouts that were planned and never tried.",
     meaning="The run was interrupted or stopped early: give the same command again, and read no score before.",
     look=look,

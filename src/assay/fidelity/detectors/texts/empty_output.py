@@ -13,7 +13,7 @@ def _spot(one: ScoredRollout) -> str | None:
 
 DETECTOR = RolloutDetector(
     name="empty output",
-    fault="infrastructure",
+    fault="environment",
     what="ended with nothing written",
     meaning=("A server, a parser or a stop sequence may have removed the text: look at the raw response."),
     spot=_spot,

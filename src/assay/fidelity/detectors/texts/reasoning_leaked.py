@@ -19,7 +19,7 @@ def _spot(one: ScoredRollout) -> str | None:
 
 DETECTOR = RolloutDetector(
     name="reasoning leaked",
-    fault="infrastructure",
+    fault="environment",
     what="have reasoning in the message",
     meaning=(
         "The verifier reads it as part of the answer. Set `reasoning` of the model server so that it splits the tags."

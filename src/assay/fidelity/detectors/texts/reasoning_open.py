@@ -14,7 +14,7 @@ def _spot(one: ScoredRollout) -> str | None:
 
 DETECTOR = RolloutDetector(
     name="reasoning left open",
-    fault="infrastructure",
+    fault="environment",
     what="ended with reasoning and without a message",
     meaning=(
         "The reasoning parser may have swallowed the answer, or the chat template opens a block that is "

@@ -1,0 +1,125 @@
+"""A reader of arithmetic who knows the truth, in a real terminal: `python -m tests.reader PROFILE [OPTION ...]`.
+
+It gives `assay review` there, reads each screen, works the problem out itself, and presses the key that is right.
+"""
+
+import contextlib
+import fcntl
+import os
+import pty
+import re
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from assay.benchmarks.arithmetic.problems import test_problems
+from tests.commands import ENVIRONMENT
+
+OWN_TERMINAL = """
+import fcntl, runpy, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+runpy.run_module("assay.cli", run_name="__main__", alter_sys=True)
+"""
+"""The command in a terminal that is its own, so that Ctrl-C is a signal to it."""
+ANSWERS = {problem.question: problem.answer for problem in test_problems()}
+LAST_LINE = re.compile(r"q quit")
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+class Terminal:
+    """A real terminal with `assay review` in it."""
+
+    def __init__(self, *arguments: str, cwd: Path, size: tuple[int, int] = (40, 80)) -> None:
+        self.file, inside = pty.openpty()
+        fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
+        self.before = termios.tcgetattr(inside)
+        environment = {k: v for k, v in ENVIRONMENT.items() if k != "COLUMNS"} | {"TERM": "xterm"}
+        command = [sys.executable, "-c", OWN_TERMINAL, "review", *arguments]
+        self.process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=environment,
+            stdin=inside,
+            stdout=inside,
+            stderr=inside,
+            start_new_session=True,
+        )
+        self.inside = inside
+        self.seen = ""
+
+    def expect(self, *texts: str) -> str:
+        """Wait until one of the texts is on the screen, and give back all since the last time."""
+        deadline = time.monotonic() + 60
+        while not (found := [text for text in texts if text in self.seen]):
+            ready = select.select([self.file], [], [], max(0.0, deadline - time.monotonic()))[0]
+            assert ready, f"{texts} never came; there was {self.seen!r}"
+            self.seen += os.read(self.file, 65536).decode()
+        first = min(found, key=self.seen.index)
+        before, _, self.seen = self.seen.partition(first)
+        return before + first
+
+    def press(self, keys: str) -> None:
+        os.write(self.file, keys.encode())
+
+    def end(self) -> int:
+        code = self.process.wait(60)
+        self.after = termios.tcgetattr(self.inside)
+        return code
+
+
+@contextlib.contextmanager
+def terminal(*arguments: str, cwd: Path, size: tuple[int, int] = (40, 80)) -> Iterator[Terminal]:
+    opened = Terminal(*arguments, cwd=cwd, size=size)
+    try:
+        yield opened
+    finally:
+        opened.process.kill()
+        opened.process.wait()
+        os.close(opened.file)
+        os.close(opened.inside)
+
+
+def truth(screen: str) -> str:
+    """The key that is right for what is on the screen, by working out the problem."""
+    plain = ESCAPES.sub("", screen).replace("\r", "")
+    if "x explain" in plain:
+        return "\n"
+    question = plain.partition("── user ──\n")[2].partition("\n")[0]
+    message = plain.rpartition("── message ──\n")[2].partition("\n──")[0] if "── message ──" in plain else ""
+    said, gold, read, reward = (
+        re.search(rf"^{name}: (.*)$", plain, re.MULTILINE) for name in ("said", "gold", "answer as read", "reward")
+    )
+    assert said is None and gold and read and reward, plain
+    answer = str(ANSWERS[question])
+    numbers = re.findall(r"-?\d+", message)
+    final = numbers[-1] if numbers else None
+    if gold[1] != answer:
+        return "t"
+    right = final == answer
+    consistent = right == (reward[1].split()[0] == "1") and (not right or read[1] == final)
+    misread = final is not None and read[1] not in (final, "none was found")
+    return "m" if consistent and not misread else "v"
+
+
+def read(opened: Terminal, key: Callable[[str], str] = truth) -> str:
+    """Press a key on each screen until nothing is left. Returns what is printed at the end."""
+    while True:
+        screen = opened.expect("q quit", "kept")
+        if screen.endswith("kept"):
+            rest = opened.expect("read: ")
+            opened.end()
+            with contextlib.suppress(OSError):  # the terminal is gone once all is read
+                while select.select([opened.file], [], [], 0)[0] and (more := os.read(opened.file, 65536)):
+                    opened.seen += more.decode()
+            return screen + rest + opened.seen
+        opened.press(key(screen))
+
+
+if __name__ == "__main__":
+    with terminal(*sys.argv[1:], cwd=Path.cwd(), size=(60, 200)) as opened:
+        print(read(opened).replace("\r", ""))
