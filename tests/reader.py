@@ -122,4 +122,4 @@ def read(opened: Terminal, key: Callable[[str], str] = truth) -> str:
 
 if __name__ == "__main__":
     with terminal(*sys.argv[1:], cwd=Path.cwd(), size=(60, 200)) as opened:
-        print(read(opened).replace("\r", ""))
+        print(ESCAPES.sub("", read(opened)).replace("\r", ""))

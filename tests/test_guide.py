@@ -25,13 +25,21 @@ FENCE = re.compile(r"^```(\w+) ?(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LAST = "## To the end"
 """The heading of the part that walks on a benchmark of its own."""
 ASSAY = f'assay() {{ {shlex.quote(sys.executable)} -m assay.cli "$@"; }}\n'
-KEYS = "e I read the rollouts that it names, and they are the model's\nm\n" * 100
-"""What is pressed in `assay review`: `e` for a finding and `m` for a rollout; the other one is no key there."""
+READER = f"""
+assay() {{
+  if [ "$1" = review ]; then shift; {shlex.quote(sys.executable)} -m tests.reader "$@"
+  else {shlex.quote(sys.executable)} -m assay.cli "$@"; fi
+}}
+"""
+"""The command with somebody who reads arithmetic and works each problem out."""
+KEYS = "x I read the rollouts that it names, and they are the model's\nm\n" * 200
+"""What is pressed in `assay review`: `x` for a finding and `m` for a rollout; the other one is no key there."""
 
 
-def walk(part: str, folder: Path) -> None:
+def walk(part: str, folder: Path, command: str = ASSAY) -> None:
     """Do what a part of the page says in a folder. Tables are as wide as their lines, so that none is broken."""
     environment = os.environ | {"ASSAY_DATA": str(folder / "data"), "COLUMNS": "2000", "PYTHONUNBUFFERED": "1"}
+    environment["PYTHONPATH"] = str(ROOT)
     out = ""
     for language, said, body in FENCE.findall(part):
         if said:
@@ -39,7 +47,7 @@ def walk(part: str, folder: Path) -> None:
             (folder / said).write_text(body, encoding="utf-8")
         elif language == "sh":
             done = subprocess.run(
-                ["bash", "-c", ASSAY + body],
+                ["bash", "-c", command + body],
                 cwd=folder,
                 env=environment,
                 input=KEYS,
@@ -77,7 +85,7 @@ def test_the_walk_on_gsm8k_is_as_the_page_says(tmp_path: Path):
 
 @pytest.mark.timeout(300)
 def test_the_walk_on_arithmetic_ends_in_a_verified_certificate(tmp_path: Path):
-    walk(PAGE.partition(LAST)[2], tmp_path)
+    walk(PAGE.partition(LAST)[2], tmp_path, READER)
 
 
 def test_what_the_page_does_not_run_are_commands_that_exist():

@@ -4,8 +4,6 @@ import json
 import re
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +153,9 @@ def test_end_of_input_and_ctrl_c_quit_and_keep_everything(profile: Path, keys: s
 
 
 def test_lines_mark_where_there_is_no_terminal_and_the_gates_follow(profile: Path):
-    code, out, err = review(profile, "--by", "ada", "--model", "policy", lines="m\nV the comma is missed\n? what\nn no\nm\n")
+    code, out, err = review(
+        profile, "--by", "ada", "--model", "policy", lines="m\nV the comma is missed\n? what\nn no\nm\n"
+    )
     assert code == 0, err
     assert gate(profile) == "inconclusive", "nothing is said of single marks before all is read"
     assert [(m["fault"], m["note"]) for m in marks(profile)] == [
@@ -178,7 +178,10 @@ def test_a_second_reader_is_shown_what_the_first_could_not_decide(profile: Path)
     with terminal("p", "--by", "ada", cwd=profile.parent, size=(60, 160)) as screen:
         read(screen)
     (profile.parent / "more.jsonl").write_text("")
-    doubtful = {**next(m for m in marks(profile) if (m["fault"], m["model"]) == ("model", "policy")), "fault": "unclear"}
+    doubtful = {
+        **next(m for m in marks(profile) if (m["fault"], m["model"]) == ("model", "policy")),
+        "fault": "unclear",
+    }
     (profile.parent / "more.jsonl").write_text(json.dumps(doubtful))
     assert "A second reader has to settle" in " ".join(
         review(profile, "--marks", str(profile.parent / "more.jsonl"))[1].split()

@@ -45,6 +45,8 @@ MARK = {
     "task": "sums-easy-00",
     "repeat": 0,
     "content": "0" * 64,
+    "task_digest": "0" * 16,
+    "reward": 1.0,
     "fault": "model",
     "by": "a person",
     "at": "2026-01-01T00:00:00+00:00",

@@ -456,7 +456,17 @@ def test_a_profile_is_rescored_into_one_of_its_own(tmp_path: Path):
     answers(tmp_path / "said.jsonl")
     made = ["profile", "./capitals", "--models", "replay:said.jsonl,gold", "--repeats", "2", "--out", "profiles/p"]
     assert assay(*made, cwd=tmp_path)[0] == 0
-    mark = Mark(model="m", task="peru", repeat=0, content="x", fault="model", by="me", at="2026-01-01T00:00:00+00:00")
+    mark = Mark(
+        model="m",
+        task="peru",
+        repeat=0,
+        content="x",
+        task_digest="y",
+        reward=0.0,
+        fault="model",
+        by="me",
+        at="2026-01-01T00:00:00+00:00",
+    )
     append_line(tmp_path / "profiles/p/marks.jsonl", mark)
     before = content(tmp_path / "profiles/p")
     folder(bench, CAPITALS, LENIENT)
