@@ -55,8 +55,8 @@ COMMANDS = (
     (
         "review",
         "fidelity.review:review",
-        "Read failing rollouts one by one, and say with a key whose fault each is.",
-        "assay review profiles/arithmetic-embedded --sample 10",
+        "Read rollouts one by one, failing and passing, and say with a key whether the reward is right.",
+        "assay review profiles/arithmetic-embedded --by ada",
     ),
     (
         "parity",

@@ -45,10 +45,9 @@ def review(
 ) -> int:
     """Read rollouts one by one, failing and passing, and say with a key whether the reward is right.
 
-    First come the rollouts with findings of detectors and those of suspect tasks, then a random sample of all models'
-    rollouts, the same each time, with ten failing and five passing ones of each model. Twelve faults are planted among
-    them, which measure how well the reader reads; they count in no statistic. What is marked as wrong or unclear by
-    another reader is shown to you too: your word settles it.
+    First come findings and suspect tasks, then a random sample of all models' rollouts, the same each time, with ten
+    failing and five passing ones of each model. Twelve planted faults among them measure the reader; they count in no
+    statistic. What another reader reported or could not decide is shown to you too, and your word settles it.
 
     Each mark is saved at once in marks.jsonl, and the same command goes on with what is not marked yet. The key z takes
     your last mark back, also one of an earlier command. If the input is not a terminal, each line is a key with a note:
@@ -75,17 +74,15 @@ def review(
         raise UnknownName("model with rollouts to read in this profile", model, material.results)
     if by is not None and by.startswith(PREFIX):
         raise UsageError(f"--by {by}: the name of a person doesn't begin with '{PREFIX}'")
-    console = Console(highlight=False)
-    before = read_remarks(folder)
-    if not summary:
-        names = [name for name in material.results if model in (None, name)]
-        if marks is not None:
-            shares = {(one.model, one.detector): one.share for one in material.findings}
-            _tell_added(bring(folder, marks, material.results, shares), material)
-        elif reader is not None:
-            _let_read(folder, reader, material, names)
-        else:
-            _walk(folder, material, names, by or _who(), console)
+    console, before = Console(highlight=False), read_remarks(folder)
+    names = [name for name in material.results if model in (None, name)]
+    if marks is not None:
+        shares = {(one.model, one.detector): one.share for one in material.findings}
+        _tell_added(bring(folder, marks, material.results, shares), material)
+    elif reader is not None:
+        _let_read(folder, reader, material, names)
+    elif not summary:
+        _walk(folder, material, names, by or _who(), console)
     said = read_remarks(folder)
     _show(console, review_of(Progress(material, said)))
     if said != before:
