@@ -42,6 +42,7 @@ HOSTILE = [
     "report file",
     "ping ./folder.toml",
     "repeats nowhere",
+    "plan arithmetic --limit 4 --pilot folder",
     "failures file",
     "review nowhere",
     "parity arithmetic --reference folder",

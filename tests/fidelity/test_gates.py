@@ -349,6 +349,21 @@ def test_kinds_counts_a_task_once_where_repeats_are_copies():
     assert gate.numbers["rates"]["c"]["failures"]["of"] == 60
 
 
+def test_kinds_calls_no_model_dependent_that_the_repeats_gate_calls_independent():
+    """Ten models are tested at .0005 each. At .005 each, a sound benchmark of few tasks did not pass in one of ten."""
+    generator = np.random.default_rng(0)
+    rewards = (generator.random((30, 4)) < 0.5).astype(float)
+    rewards[:, 3] = generator.random(30) < 0.82
+    one = of("c", rewards)
+    assert 0.0005 < one.results.independence.effect.p_high < 0.005
+    others = [of(f"m{i}", (generator.random((30, 4)) < 0.5).astype(float)) for i in range(9)]
+    of_one = {
+        name: rates["failures"]["of"] for name, rates in kinds_gate([one, *others], set()).numbers["rates"].items()
+    }
+    assert set(of_one.values()) == {120}
+    assert kinds_gate([one], set()).numbers["rates"]["c"]["failures"]["of"] == 30
+
+
 def test_kinds_passes_with_enough_tasks_and_both_kinds():
     tasks = [Task(id=f"t{i}", input=[]) for i in range(200)]
 

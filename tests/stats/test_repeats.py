@@ -117,6 +117,12 @@ def test_change_points_are_rarely_called_and_the_smallest_is_seen_in_80_percent(
     assert np.mean([drawn(smallest).p < 0.05 for _ in range(400)]) == pytest.approx(0.8, abs=0.07)
 
 
+def test_runs_that_score_the_same_have_an_f_of_zero():
+    """Rounding makes a sum of squares of -1e-17 of these."""
+    effect = run_effect([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0]])
+    assert effect is not None and effect.f == pytest.approx(0.0) and effect.se == pytest.approx(0.0, abs=1e-8)
+
+
 def test_no_f_without_repeats_tasks_or_differences():
     assert run_effect(np.random.default_rng(0).random((8, 1))) is None
     assert run_effect(np.random.default_rng(0).random((1, 8))) is None

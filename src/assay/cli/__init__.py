@@ -41,6 +41,12 @@ COMMANDS = (
         "assay ping chat:Qwen/Qwen3-8B --base-url http://localhost:8000/v1",
     ),
     (
+        "plan",
+        "fidelity.plan:plan",
+        "Say what a profile will cost and which gates a sound benchmark passes, before anything is spent.",
+        "assay plan gsm8k --suite gym-2026-02 --guess policy=70",
+    ),
+    (
         "repeats",
         "fidelity.repeats:repeats",
         "Say how many repeats a run needs for a stable score, and what they cost.",

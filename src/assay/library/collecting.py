@@ -192,6 +192,7 @@ async def profile(
     budget_tokens: int | None = None,
     budget_usd: float | None = None,
     until_stable: bool = False,
+    follow_plan: bool | str | Path = False,
     early_stop: bool = True,
     config: str | Path | None = None,
     out: str | Path | None = None,
@@ -202,8 +203,9 @@ async def profile(
 
     `suite` is a name (`embedded` where not given), a TOML file's path or a Suite; `models` some models by name in its
     place. `out` goes on with the profile that is there; without it the profile lives in a temporary folder that ends
-    with the object. The other arguments are those of `run`. `watch` is called with a model's name and its running tally
-    when its run begins, and `tell` with a line of text when something happens.
+    with the object. With `follow_plan` each model gets the repeats that `assay plan` gives it, or those of a file that
+    its --json wrote. The other arguments are those of `run`. `watch` is called with a model's name and its running
+    tally when its run begins, and `tell` with a line of text when something happens.
 
     Raises UsageError, DigestMismatch where `out` holds another profile, and BudgetSpent.
     """
@@ -219,6 +221,7 @@ async def profile(
         budget=budget_of(budget_tokens, budget_usd),
         collector=partial(distribute, processes=processes),
         until_stable=until_stable,
+        follow_plan=follow_plan,
         repeats=repeats,
         limit=limit,
         concurrency=concurrency,

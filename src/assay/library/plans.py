@@ -15,6 +15,7 @@ from assay.collect.run import RunPlan, count_spent
 from assay.config import LOOP, AgentConfig, AssayToml, ModelConfig, Settings, Suite, load_agent, override, path_name
 from assay.errors import UsageError
 from assay.fidelity.profile import ProfilePlan
+from assay.library.forecast import begun_forecast
 from assay.library.names import AnyModel, model_of
 from assay.model.wrappers.budget import Budget
 from assay.store import REGISTRY, Shard
@@ -77,9 +78,15 @@ def plan_profile(
     budget: Budget | None = None,
     collector: Collector,
     until_stable: bool = False,
+    follow_plan: bool | str | Path = False,
+    forecasts: bool = False,
     **request: Any,
 ) -> ProfilePlan:
-    """Returns the plan of a profile, as `plan_run` does of a run. Raises UsageError."""
+    """Returns the plan of a profile, as `plan_run` does of a run. Raises UsageError.
+
+    `forecasts` says whether a forecast is made although it is not followed. `follow_plan` makes its rollouts, or those
+    of the forecast that `assay plan --json` wrote into this file.
+    """
     config, driver = _agent(agent, own)
     folder = home / _limited(_joined(f"{benchmark.name}-{suite.name}", _agent_name(agent)), request.get("limit"))
     run = RunPlan.of(
@@ -89,11 +96,14 @@ def plan_profile(
         agent=config,
         **request | {"repeats": _repeats(benchmark, request)},
     )
+    follows = follow_plan is not False
     return ProfilePlan(
         run=dataclasses.replace(run, agent=driver),
         suite=structs.replace(suite, roles={**suite.roles, **roles}),
         collector=collector,
         until_stable=until_stable,
+        forecast=begun_forecast(run, suite, follow_plan) if follows or forecasts else None,
+        follows=follows,
     )
 
 

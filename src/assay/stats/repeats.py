@@ -106,7 +106,7 @@ def run_effect(rewards_TK: ArrayLike) -> RunEffect | None:
     effects_K = inverse_KK @ sums_K
     fitted_TK = np.where(seen_TK, effects_K, 0.0)
     fitted_TK -= np.where(seen_TK, fitted_TK.sum(axis=1, keepdims=True) / seen_TK.sum(axis=1, keepdims=True), 0.0)
-    of_runs, rest = float(sums_K @ effects_K), float(((away_TK - fitted_TK) ** 2).sum())
+    of_runs, rest = max(0.0, float(sums_K @ effects_K)), float(((away_TK - fitted_TK) ** 2).sum())
     # Differences below rounding (1e-12 of the scores' size, squared) are none.
     nothing = away_TK.size * (1e-12 * float(np.nanmax(np.abs(rewards_TK)))) ** 2
     df_resid = int(seen_TK.sum()) - tasks - df_run

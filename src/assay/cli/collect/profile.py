@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from assay.cli.collect.live import Live, console, drive
+from assay.cli.fidelity.plan import table as forecast_table
 from assay.cli.options import AgentName, Assignments, BenchmarkName, Code, Columns, Plan, Roles, Spending, Workers
 from assay.collect.collect import Interruption
 from assay.config import assay_toml
@@ -40,6 +41,7 @@ def profile(
     out: Path | None = None,
     assign: Assignments = (),
     until_stable: bool = False,
+    follow_plan: Annotated[bool | str, Parameter(negative="")] = False,
     strict: bool = False,
     spending: Spending = Spending(),
     roles: Roles = Roles(),
@@ -67,6 +69,9 @@ def profile(
         At the end, add repeats to the strongest open model until the standard deviation of its score is at most one
         percentage point (upper bound), or until the budget is spent. docs/statistics.md says what it costs to look
         several times.
+    follow_plan
+        Make exactly the rollouts of `assay plan` for this benchmark and suite: each model gets the repeats that the
+        gates need of it. --follow-plan=FILE takes the plan that `assay plan --json` wrote, with its pilot and guesses.
     strict
         Exit 3 if a gate failed.
     """
@@ -84,6 +89,8 @@ def profile(
             budget=spending.budget(),
             collector=collector,
             until_stable=until_stable,
+            follow_plan=follow_plan,
+            forecasts=True,
             concurrency=workers.concurrency,
             **plan.request(),
         )
@@ -92,6 +99,8 @@ def profile(
 
 def _drive(asked: ProfilePlan, *, strict: bool) -> int:
     interruption = Interruption()
+    if asked.forecast:
+        console.print(forecast_table(asked.forecast), "")
     with Live() as live:
         made = drive(make_profile(asked, interruption=interruption, watch=live.begin, tell=console.print), interruption)
     if made is None:

@@ -142,7 +142,7 @@ def _of_run(
     yield "limits", record.limits, [described.limits]
     yield "agent", record.agent, [plan.agent]
     yield "seed", record.seed, [plan.seed]
-    yield "repeats", record.repeats, [*(line.repeats for line in plans)]
+    yield "repeats", record.repeats, [*(line.repeats_of(run.name) for line in plans)]
     yield "server", record.server, [*map(_plain, servers)]
     yield "identity", _stated(record.identity, servers[-1]), [_plain(servers[-1].identity())]
     for role in record.roles.keys() | plan.suite.roles.keys():

@@ -48,7 +48,7 @@ def look_through(run: Path, record: RunRecord, plan: Plan, plans: Sequence[Plan]
 
     Raises InputError for a damaged file.
     """
-    most = None if any(line.until_stable for line in plans) else max(line.repeats for line in plans)
+    most = None if any(line.until_stable for line in plans) else max(line.repeats_of(run.name) for line in plans)
     member, tasks = plan.suite.models[run.name], {task.id: task for task in read_tasks(run)}
     others = {other.id for other in plan.suite.models.values() if other.id and not member.id.endswith(other.id)}
     if member.dialect == "replay":

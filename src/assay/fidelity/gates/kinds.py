@@ -8,6 +8,7 @@ import numpy as np
 
 from assay.fidelity.gates.rule import FAILS, SHOWN, Facts, GateRule
 from assay.fidelity.results.contender import RATE_LIMIT, Contender, measured_models
+from assay.fidelity.results.independence import DRIFT
 from assay.fidelity.schema.evidence import Explanation
 from assay.fidelity.schema.profile import Gate, RolloutRef, Verdict
 from assay.stats.distributions import binomial_lower, binomial_tail, binomial_upper
@@ -51,17 +52,19 @@ class Rate:
         return said + "".join(f", explained by {one.by}: {one.note}" for one in self.explained)
 
 
-def rates_of(contender: Contender, explained: Sequence[Explanation] = ()) -> list[Rate]:
+def rates_of(contender: Contender, explained: Sequence[Explanation] = (), models: int = 1) -> list[Rate]:
     """Returns how often a model's rollouts failed, reached the token cap and gave no answer.
 
     The count is over the rollouts that were made; over each task's first one where repeats are not independent, as the
-    bounds need independent rollouts. An explanation counts for up to twice the share that it explained.
+    bounds need independent rollouts: tested at .005 over all `models`, as the repeats gate does. An explanation
+    counts for up to twice the share that it explained.
     """
     found: list[Rate] = []
+    dependent = contender.results.independence_at(DRIFT / models).verdict == "dependent"
     for what, detector in DETECTORS.items():
         happened_TK = contender.results.figures_TK(what)
         made_TK = ~np.isnan(happened_TK)
-        if contender.results.independence.verdict == "dependent":
+        if dependent:
             made_TK &= made_TK.cumsum(axis=1) == 1
         happened_N = happened_TK[made_TK]
         if happened_N.size:
@@ -89,7 +92,7 @@ def kinds_gate(
     if not contenders:
         return Gate("kinds", "not run", "No instruct or thinking model has run.")
     scored = [one for one in contenders if one.results.scored]
-    rates = [rate for one in scored for rate in rates_of(one, (explained or {}).get(one.name, ()))]
+    rates = [rate for one in scored for rate in rates_of(one, (explained or {}).get(one.name, ()), len(scored))]
     kinds = {one.kind for one in scored}
     numbers: dict[str, Any] = {"limit": RATE_LIMIT, "kinds": sorted(kinds), "rates": {}}
     for rate in rates:

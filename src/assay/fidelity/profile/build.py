@@ -77,6 +77,7 @@ def profile_of(evidence: Evidence, known: Sequence[Gate], *, wall_s: float | Non
         parity=dict(evidence.parities),
         reproduced=list(facts.reproduced),
         original=facts.original,
+        forecast=plan.forecast,
     )
 
 

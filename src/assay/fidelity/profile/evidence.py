@@ -150,7 +150,7 @@ def contenders_of(folder: Path, plan: Plan, *, cached: bool = True) -> list[Cont
     `cached` says whether what earlier commands derived from the rollouts is trusted, and kept for later ones.
     """
     names = [name for name in plan.suite.models if is_present(folder / "runs" / name / "run.json")]
-    return [read_contender(folder, plan.suite, name, plan.repeats, cached=cached) for name in names]
+    return [read_contender(folder, plan.suite, name, plan.repeats_of(name), cached=cached) for name in names]
 
 
 def read_contender(folder: Path, suite: Suite, name: str, repeats: int, *, cached: bool = True) -> Contender:

@@ -27,6 +27,7 @@ from assay.fidelity.profile.evidence import (
 )
 from assay.fidelity.results.contender import Contender, of_role, strongest
 from assay.fidelity.results.repeats import next_step
+from assay.fidelity.schema.forecast import Forecast
 from assay.fidelity.schema.profile import Gate, Plan, Profile
 from assay.input import is_present
 from assay.model import secret
@@ -46,6 +47,10 @@ class ProfilePlan:
     """Collects the runs: in this process, in several processes, or on a cluster."""
     until_stable: bool = False
     """Add repeats to the strongest open model until its score is stable, as the repeats gate asks."""
+    forecast: Forecast | None = None
+    """What is expected of the profile, which is written down with the plan."""
+    follows: bool = False
+    """Make exactly the forecast's rollouts, instead of the request's repeats of each model."""
 
 
 async def profile(
@@ -78,12 +83,13 @@ async def profile(
     contenders: list[Contender] = []
     tiers = sorted({member.tier for member in suite.models.values()})
     for tier in tiers:
-        for name in (name for name, member in suite.models.items() if member.tier == tier):
-            contender = await _run(asked, name, interruption, watch, tell)
+        for name in (name for name, member in suite.models.items() if member.tier == tier and plan.repeats_of(name)):
+            contender = await _run(asked, name, interruption, watch, tell, plan.repeats_of(name))
             if interruption.stopping:
                 return None
             contenders.append(contender)
-        if suite.tiers == "climb" and tier != tiers[-1] and clears_floor(contenders, benchmark.chance, suite.order):
+        climbs = suite.tiers == "climb" and not plan.follows and tier != tiers[-1]
+        if climbs and clears_floor(contenders, benchmark.chance, suite.order):
             tell(f"an open model clears the floor: the tiers above {tier} are not needed")
             break
     if asked.until_stable:
@@ -123,6 +129,8 @@ def _begin(asked: ProfilePlan, tasks: list[Task]) -> Plan:
         suite=structs.replace(asked.suite, models=hidden, roles=roles),
         limit=request.limit,
         repeats=request.repeats,
+        forecast=asked.forecast,
+        follows=asked.follows,
         until_stable=asked.until_stable,
         seed=request.seed,
         agent=request.agent,
@@ -150,10 +158,9 @@ async def _run(
     interruption: Interruption,
     watch: Callable[[str, Tally], None],
     tell: Callable[[str], None],
-    repeats: int | None = None,
+    repeats: int,
 ) -> Contender:
     folder, request, suite = asked.run.folder, asked.run.request, asked.suite
-    repeats = repeats or request.repeats
     server = suite.models[name].server()
     run = dataclasses.replace(
         asked.run,

@@ -14,6 +14,7 @@ from assay.fidelity.schema.evidence import (
     RolloutRef,
     SuspectTask,
 )
+from assay.fidelity.schema.forecast import Forecast
 from assay.types import Kind, Role
 
 Verdict = Literal["pass", "fail", "inconclusive", "not run"]
@@ -196,6 +197,11 @@ class Plan(Struct, frozen=True, kw_only=True):
     limit: int | None
     """The number of tasks, from the first. Null for all tasks."""
     repeats: int
+    """Of each model, if the forecast is not followed."""
+    forecast: Forecast | None = None
+    """What `assay plan` said when the command began. Null where no model is measured."""
+    follows: bool = False
+    """Whether exactly the forecast's rollouts are made."""
     until_stable: bool = False
     """Whether the strongest open model gets more repeats until its score is stable."""
     seed: int
@@ -203,6 +209,12 @@ class Plan(Struct, frozen=True, kw_only=True):
     versions: dict[str, str]
     started: str
     """ISO 8601, UTC."""
+
+    def repeats_of(self, model: str) -> int:
+        """Returns the repeats that are planned of a model: 0 if the forecast is followed and does without it."""
+        if not (self.forecast and self.follows) or self.suite.models[model].answers_tasks:
+            return self.repeats
+        return self.forecast.repeats.get(model, 0)
 
 
 class Profile(Struct, frozen=True):
@@ -230,6 +242,8 @@ class Profile(Struct, frozen=True):
     """Published scores, compared with the original code's runs and the runs here."""
     original: bool = False
     """Whether the benchmark states that there is no other code to compare it with."""
+    forecast: Forecast | None = None
+    """What was expected of the gates before anything ran."""
 
 
 class TaskRow(Struct, frozen=True):

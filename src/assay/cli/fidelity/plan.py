@@ -1,0 +1,148 @@
+"""`assay plan`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from cyclopts import Parameter
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from assay.cli.options import Code
+from assay.config import assay_toml
+from assay.errors import UsageError
+from assay.fidelity.forecast import TRIALS
+from assay.fidelity.schema.forecast import Forecast, GateForecast
+from assay.library.forecast import forecast_of
+from assay.library.names import suite_named
+from assay.report.words import NONE, count, dollars, duration, plural, short_count
+
+Stated = Annotated[tuple[str, ...], Parameter(negative="")]
+
+
+def plan(
+    benchmark: str | None = None,
+    /,
+    *,
+    suite: str | None = None,
+    models: str | None = None,
+    tasks: int | None = None,
+    chance: float | None = None,
+    pilot: Path | None = None,
+    guess: Stated = (),
+    tokens: Stated = (),
+    limit: int | None = None,
+    trials: int = TRIALS,
+    json: bool = False,
+    code: Code = Code(),
+) -> None:
+    """Say what a profile will cost and which gates a sound benchmark passes, before anything is spent.
+
+    Profiles of a sound benchmark of this size are simulated, and the gates judge them. Each gate gets the fewest
+    repeats with which a sound benchmark passes it. `assay profile --follow-plan` makes exactly these rollouts.
+
+    Parameters
+    ----------
+    benchmark
+        A benchmark's name or the path of its folder. Without it, give --tasks.
+    suite
+        A suite's name (see `assay list suites`) or the path of a TOML file. Default: embedded.
+    models
+        Models in place of a suite: names separated by commas.
+    tasks
+        The number of tasks, where there is no benchmark yet.
+    chance
+        The score of a guess, a share. Default: what the benchmark says, or 0.
+    pilot
+        A run's directory, or a profile's, with two repeats or more: scores, noise and tokens are taken from there.
+    guess
+        MODEL=PERCENT: the score that you expect of a model. A kind (instruct, thinking) stands for its models, and a
+        number alone for all. It goes before published scores. May be given several times.
+    tokens
+        MODEL=N: output tokens of a rollout, likewise.
+    limit
+        Only the first N tasks.
+    trials
+        Profiles that are simulated.
+    json
+        Print everything as JSON.
+    """
+    own = assay_toml()
+    listed = None if models is None else [name.strip() for name in models.split(",") if name.strip()]
+    subject = tasks if benchmark is None else code.load(benchmark)
+    if subject is None or (benchmark is not None and tasks is not None):
+        raise UsageError("give a benchmark, or --tasks N for the number of tasks of one that is not there yet")
+    made = forecast_of(
+        subject,
+        suite_named(suite, listed, own),
+        chance=chance,
+        pilot=pilot,
+        guesses={name: share / 100 for name, share in _stated("--guess", guess).items()},
+        tokens={name: round(number) for name, number in _stated("--tokens", tokens).items()},
+        limit=limit,
+        trials=trials,
+    )
+    if json:
+        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(made), indent=2) + b"\n")
+    else:
+        Console(highlight=False).print(table(made))
+
+
+def _stated(option: str, texts: tuple[str, ...]) -> dict[str, float]:
+    """Returns the numbers by the name before them, which is empty where there is none. Raises UsageError."""
+    found: dict[str, float] = {}
+    for text in texts:
+        name, _, number = text.rpartition("=")
+        try:
+            found[name.strip()] = float(number)
+        except ValueError:
+            raise UsageError(f"{option} {text}: expected MODEL=NUMBER, KIND=NUMBER or a number for all") from None
+    return found
+
+
+def table(made: Forecast) -> Group:
+    """Returns the forecast as two tables and a line: the models, the gates, and the sums."""
+    models = Table(box=None, pad_edge=False)
+    for name in ("model", "score", "from", "repeats", "rollouts", "tokens", "cost"):
+        models.add_column(name, justify="left" if name in ("model", "from") else "right")
+    for name, one in made.models.items():
+        usd = None if one.usd_a_rollout is None else one.usd_a_rollout * one.rollouts
+        tokens = short_count(one.rollouts * one.tokens_a_rollout) + ("" if one.tokens_from == "pilot" else " ?")
+        cells = (f"{one.score:.1%}", one.score_from, count(one.repeats), count(one.rollouts), tokens, dollars(usd))
+        models.add_row(Text(name), *cells)
+    gates = Table(box=None, pad_edge=False)
+    for name in ("gate", "passes", "repeats", "rollouts", "tokens", "cost", "reading"):
+        gates.add_column(name, justify="left" if name in ("gate", "repeats") else "right")
+    for gate in made.gates:
+        gates.add_row(*_cells(gate))
+    said = [(gate.name, " ".join(filter(None, [gate.note, gate.unseen]))) for gate in made.gates]
+    lines = [Text(f"{name}: {words}") for name, words in said if words]
+    sums = (
+        f"A sound benchmark of {plural(made.tasks, 'task')} passes all of them in {made.passes:.0%}: "
+        f"{plural(made.rollouts, 'rollout')}, {short_count(made.tokens)} tokens, {dollars(made.usd)}, "
+        f"{duration(60 * made.minutes)} of reading ({plural(made.trials, 'simulated profile')})."
+    )
+    unsure = any(one.tokens_from != "pilot" for one in made.models.values())
+    hint = "? Tokens of a rollout that no pilot has measured: --pilot RUN, of two repeats." if unsure else ""
+    return Group(models, "", gates, "", *lines, "", Text(sums), *filter(None, [hint]))
+
+
+def _cells(gate: GateForecast) -> list[str | Text]:
+    passes = NONE if gate.passes is None else f"{gate.passes:.0%}"
+    reading = duration(60 * gate.minutes) if gate.minutes else ""
+    if not gate.rollouts:
+        return [gate.name, passes, "", "", "", "", reading]
+    rollouts, tokens = count(gate.rollouts), short_count(gate.tokens)
+    return [gate.name, passes, Text(_repeats(gate.repeats)), rollouts, tokens, dollars(gate.usd), reading]
+
+
+def _repeats(repeats: dict[str, int]) -> str:
+    """`32 of glm-4-7, 8 of the 6 others`."""
+    groups: dict[int, list[str]] = {}
+    for name, k in repeats.items():
+        groups.setdefault(k, []).append(name)
+    if len(groups) == 1 and len(repeats) > 1:
+        return f"{next(iter(groups))} of {len(repeats)} models"
+    return ", ".join(f"{k} of {names[0] if len(names) == 1 else f'{len(names)} models'}" for k, names in groups.items())

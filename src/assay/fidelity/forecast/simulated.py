@@ -1,0 +1,100 @@
+"""A sound benchmark's rollouts, simulated: what gates read of them, as arrays."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assay.config import Member
+from assay.fidelity.forecast.expected import Expected
+from assay.fidelity.forecast.rates import solve_rates
+from assay.fidelity.results.columns import Cell
+from assay.fidelity.results.contender import Contender
+from assay.fidelity.results.results import Results
+from assay.score import ScoreRule
+from assay.types import Task
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Generator = np.random.Generator
+
+
+@dataclass(frozen=True, slots=True)
+class Rollouts:
+    """One model's rollouts, [tasks, repeats] each."""
+
+    rewards_TK: Floats
+    """NaN where a rollout failed."""
+    capped_TK: Bools
+    """Cut at the token cap."""
+    silent_TK: Bools
+    """Without an answer."""
+    texts_TK: NDArray[np.int64]
+    """A number for each text: copies have the same one."""
+    output_tokens: float
+    """Of each rollout."""
+
+
+class SimulatedResults(Results):
+    """Results whose figures stand in arrays, without a cell a rollout: a large benchmark has millions of them."""
+
+    made: Rollouts
+
+    @property
+    def owed(self) -> int:
+        return 0
+
+    @cached_property
+    def scored(self) -> list[Cell]:
+        """One cell where anything has a score: gates ask only whether there is one."""
+        cell = Cell(task=0, repeat=0, reward=0.0, answer="", stop="completed", output_tokens=1, text=0)
+        return [] if np.isnan(self.rewards_TK).all() else [cell]
+
+    @cached_property
+    def texts_KT(self) -> NDArray[np.int64]:
+        return np.where(np.isnan(self.rewards_TK), -1, self.made.texts_TK).T
+
+    def figures_TK(self, metric: str) -> Floats:
+        if metric == "score":
+            return self.rewards_TK
+        failed_TK = np.isnan(self.rewards_TK)
+        if metric == "failures":
+            return failed_TK.astype(np.float64)
+        if metric == "output_tokens":
+            return np.where(failed_TK, np.nan, self.made.output_tokens)
+        happened_TK = {"token_cap": self.made.capped_TK, "no_answer": self.made.silent_TK}[metric]
+        return np.where(failed_TK, np.nan, happened_TK)
+
+
+def simulate(
+    generator: Generator, expected: Mapping[str, Expected], tasks: int, repeats: Mapping[str, int]
+) -> dict[str, Rollouts]:
+    """Returns the rollouts of each model on tasks whose solve rates are drawn first."""
+    members = list(expected.values())
+    rates_MT = solve_rates(generator, [one.score for one in members], tasks, [one.spread for one in members])
+    return {
+        name: simulate_model(generator, rates_T, repeats[name], one)
+        for (name, one), rates_T in zip(expected.items(), rates_MT, strict=True)
+    }
+
+
+def simulate_model(generator: Generator, rates_T: Floats, repeats: int, expected: Expected) -> Rollouts:
+    """Returns one model's rollouts. Those that are cut or without an answer are among the ones that score 0."""
+    shape, rates = (len(rates_T), repeats), expected.rates
+    rewards_TK = (generator.random(shape) < rates_T[:, None]).astype(np.float64)
+    unsolved = max(1e-9, 1 - float(rates_T.mean()))
+    luck_TK = np.where(rewards_TK == 0, generator.random(shape) * unsolved, 1.0)
+    capped_TK = luck_TK < rates.capped
+    silent_TK = luck_TK < rates.capped + rates.silent
+    rewards_TK[generator.random(shape) < rates.failed] = np.nan
+    texts_TK = np.arange(rewards_TK.size).reshape(shape)
+    return Rollouts(rewards_TK, capped_TK, silent_TK, texts_TK, expected.output_tokens)
+
+
+def contender(name: str, member: Member, tasks: Sequence[Task], made: Rollouts, score: ScoreRule) -> Contender:
+    """Returns a model with these rollouts, as the gates see it."""
+    results = SimulatedResults([*tasks], made.rewards_TK, [], {}, 0.0, score=score)
+    object.__setattr__(results, "made", made)
+    return Contender(name, member.role, member.kind, member.tier, results)

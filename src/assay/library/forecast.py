@@ -1,0 +1,96 @@
+"""The forecast of a profile, of a benchmark or of a size alone."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from assay.benchmark import Benchmark
+from assay.collect.run import RunPlan, tasks_of
+from assay.config import Suite
+from assay.errors import InputError, UnknownName, UsageError
+from assay.fidelity.forecast import TRIALS, Setting, expect, forecast, tasks_of_size
+from assay.fidelity.original.published import published_scores
+from assay.fidelity.schema.forecast import Forecast
+from assay.fidelity.schema.profile import Plan
+from assay.input import BROKEN, read_input
+from assay.score import Maj, Mean, ScoreRule
+from assay.store import read_lines
+
+
+def forecast_of(
+    benchmark: Benchmark | int,
+    suite: Suite,
+    *,
+    chance: float | None = None,
+    pilot: Path | None = None,
+    guesses: Mapping[str, float] | None = None,
+    tokens: Mapping[str, int] | None = None,
+    limit: int | None = None,
+    trials: int = TRIALS,
+    repeats: int | None = None,
+) -> Forecast:
+    """Returns what the gates will say of a benchmark, or of one with this number of tasks, on a suite.
+
+    With `repeats`, each model gets so many, and fewer profiles are simulated; else what the gates need of it. The other
+    arguments are those of `expect`. Raises UsageError, and InputError for a damaged file.
+    """
+    real = benchmark if isinstance(benchmark, Benchmark) else None
+    if isinstance(benchmark, int) and benchmark < 1:
+        raise UsageError(f"--tasks {benchmark}: expected at least 1")
+    tasks = tasks_of(benchmark, limit) if isinstance(benchmark, Benchmark) else tasks_of_size(benchmark)
+    stated = published_scores(real) if real else None
+    expected = expect(suite, tasks, stated, guesses=guesses, tokens=tokens, pilot=pilot)
+    if not expected:
+        raise UsageError(f"suite {suite.name} has no model to measure; expected one that does not know the answers")
+    setting = Setting(
+        suite=suite,
+        expected=expected,
+        tasks=tasks,
+        score=_simulable(real.score) if real else Mean(),
+        chance=(real.chance if real else 0.0) if chance is None else chance,
+        benchmark=real.name if real else "",
+        hard=real.hard if real else "",
+        original=stated is not None and stated.original,
+    )
+    return forecast(setting, trials=trials, repeats=repeats)
+
+
+def _simulable(score: ScoreRule) -> ScoreRule:
+    """Returns the score; of maj@k the mean of the same groups, because answers aren't simulated."""
+    if not isinstance(score, Maj):
+        return score
+    return Mean(**{name: getattr(score, name) for name in Mean.__struct_fields__})
+
+
+def begun_forecast(run: RunPlan, suite: Suite, follow: bool | str | Path) -> Forecast | None:
+    """Returns the forecast with which a profile begins; None where no model is measured.
+
+    That is the one in the file `follow`, else the one with which the profile in its folder began, else a new one.
+    Raises UsageError where the file's forecast is of another benchmark or suite, and InputError where it is damaged.
+    """
+    tasks = len(tasks_of(run.benchmark, run.request.limit))
+    measured = {name for name, member in suite.models.items() if not member.answers_tasks}
+    if not measured:
+        return None
+    if isinstance(follow, str | Path):
+        stated = read_forecast(Path(follow))
+        if stated.tasks != tasks:
+            raise UsageError(f"{follow}: a forecast of {stated.tasks:,} tasks; expected one of {tasks:,}")
+        for name in stated.models.keys() - measured:
+            raise UnknownName(f"model in suite {suite.name}, of which {follow} plans rollouts,", name, measured)
+        return stated
+    path, repeats = run.folder / "plan.jsonl", None if follow else run.request.repeats
+    for plan in reversed([*read_lines(path, Plan)] if path.exists() else []):
+        same = plan.follows if follow else plan.repeats == repeats and not plan.follows
+        if same and plan.forecast and plan.forecast.tasks == tasks and plan.suite.models.keys() == suite.models.keys():
+            return plan.forecast
+    return forecast_of(run.benchmark, suite, limit=run.request.limit, repeats=repeats)
+
+
+def read_forecast(path: Path) -> Forecast:
+    """Returns the forecast that `assay plan --json` wrote into a file. Raises InputError where it is another file."""
+    try:
+        return msgspec.json.decode(read_input(path), type=Forecast)
+    except BROKEN as error:
+        raise InputError(path, None, str(error), "what `assay plan --json` writes") from None
