@@ -11,6 +11,8 @@ import inspect
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution, packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -86,13 +88,11 @@ class _Code:
             return
         self._files[path] = name
         if path.suffix == ".py":
-            try:
-                tree = ast.parse(path.read_bytes())
-            except (SyntaxError, ValueError):
-                return  # a template or a broken file: its bytes count, and nothing is reached from it
-            for beside in _beside(tree, path):
-                self.add(beside, self._name(beside))
-            for module in sorted(_modules(tree)):
+            names = _names(path.read_bytes())
+            for beside in _beside(names, path):
+                if beside.is_file():
+                    self.add(beside, self._name(beside))
+            for module in sorted(names.modules):
                 self._add_module(module)
 
     def add_package(self, name: str) -> None:
@@ -143,34 +143,54 @@ class _Code:
             self.add(path, self._name(path.resolve()))
 
 
-def _beside(tree: ast.Module, file: Path) -> Iterator[Path]:
-    """The files that a file's relative imports name, and files beside it that it names to have them run or read."""
-    for node in ast.walk(tree):
-        places: list[Path] = []
-        if isinstance(node, ast.ImportFrom) and node.level:
-            place = file.parents[node.level - 1].joinpath(*(node.module or "").split("."))
-            places = [place, *(place / alias.name for alias in node.names)]
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and _FILE.fullmatch(node.value):
-            yield from (path for path in (file.parent / node.value,) if path.is_file())
-        for path in places:
-            yield from (one for one in (path.with_name(f"{path.name}.py"), path / "__init__.py") if one.is_file())
+@dataclass(frozen=True)
+class _Names:
+    """What a Python file names: by relative imports (levels up, path downwards), as files beside it, as modules."""
+
+    relative: frozenset[tuple[int, str]]
+    files: frozenset[str]
+    modules: frozenset[str]
 
 
-def _modules(tree: ast.Module) -> set[str]:
-    """The modules that a file imports, or names to have them imported or run."""
-    named: set[str] = set()
+@cache
+def _names(source: bytes) -> _Names:
+    """Returns what a Python file imports, or names to have it imported, run or read.
+
+    One process asks for a benchmark's code many times, and parsing is most of the work.
+    """
+    relative, files, modules = set[tuple[int, str]](), set[str](), set[str]()
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        tree = ast.Module([], [])  # a template or a broken file: its bytes count, and nothing is reached from it
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            named |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            named |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith(ROOMS):
-            named.add(node.value)
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            names = {module, *(f"{module}.{alias.name}".lstrip(".") for alias in node.names)}
+            if node.level:
+                relative |= {(node.level, name.replace(".", "/")) for name in names}
+            else:
+                modules |= names
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if _FILE.fullmatch(node.value):
+                files.add(node.value)
+            if node.value.startswith(ROOMS):
+                modules.add(node.value)
         elif isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in IMPORTERS and node.args:
             module = node.args[0]
             if isinstance(module, ast.Constant) and isinstance(module.value, str):
-                named.add(module.value)
-    return named
+                modules.add(module.value)
+    return _Names(frozenset(relative), frozenset(files), frozenset(modules))
+
+
+def _beside(names: _Names, file: Path) -> Iterator[Path]:
+    """The files that a file's relative imports name, and files beside it that it names to have them run or read."""
+    yield from (file.parent / name for name in names.files)
+    for level, name in names.relative:
+        place = file.parents[level - 1] / name
+        yield from (place.with_name(f"{place.name}.py"), place / "__init__.py")
 
 
 def _place(top: str) -> Path | None:
