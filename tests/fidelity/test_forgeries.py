@@ -16,8 +16,8 @@ import pytest
 from assay.benchmark.catalog import load
 from assay.cli.fidelity.certificate import verify as verify_command
 from assay.errors import UsageError
-from assay.fidelity.certificate.certificate import assemble, certify, describe, rendered, sealed
-from assay.fidelity.certificate.files import file_record
+from assay.fidelity.certificate.certificate import assemble, certify, describe, probe_seed, rendered, sealed
+from assay.fidelity.certificate.files import evidence_of, file_record
 from assay.fidelity.certificate.rollouts import is_alike
 from assay.fidelity.certificate.schema import Certificate
 from assay.fidelity.certificate.validity import Validity, verify
@@ -68,7 +68,7 @@ def change_run(folder: Path, change: Callable[[Line], object], model: str = "pol
 def forge(folder: Path, claim: Callable[[Line], object] = lambda _: None) -> None:
     """Certify what the files say, with no check, and then change the certificate itself."""
     plan, benchmark = read_plan(folder), load("arithmetic")
-    known = asyncio.run(known_gates(folder, plan, benchmark, again=True))
+    known = asyncio.run(known_gates(folder, plan, benchmark, again=True, seed=probe_seed(evidence_of(folder))))
     evidence = gather(folder, plan, contenders_of(folder, plan, cached=False), benchmark)
     plain = msgspec.to_builtins(assemble(folder, evidence, write(folder, evidence, known), describe(benchmark, plan)))
     claim(plain)
