@@ -82,7 +82,8 @@ def answer(text: str) -> str | None:
     """Returns the `answer` of the JSON object in a message; None where it gives none.
 
     A value that is no text is written as Python writes it. Where the object is no JSON, as with LaTeX that is not
-    escaped, the last field counts; where there is no field, the last box; and where no object was begun, the message.
+    escaped, the last field counts, with the quotes in it unescaped; where there is no field, the last box; and where no
+    object was begun, the message.
     """
     with suppress(ValueError, KeyError, TypeError, RecursionError):
         value = json.loads(text[text.index("{") : text.rindex("}") + 1], strict=False)["answer"]
@@ -90,7 +91,7 @@ def answer(text: str) -> str | None:
     fields = list(_LAST.finditer(text))
     if fields:
         quoted, bare = fields[-1].groups()
-        return bare.strip() if quoted is None else quoted
+        return bare.strip() if quoted is None else quoted.replace('\\"', '"')
     return boxed(text) or (text if text.strip() and '"reasoning"' not in text else None)
 
 
