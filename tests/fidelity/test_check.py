@@ -11,9 +11,10 @@ import pytest
 from assay.benchmark import catalog
 from assay.benchmark.catalog import load
 from assay.benchmark.data import take
-from assay.fidelity.check.alike import alike
 from assay.fidelity.check.check import check
+from assay.fidelity.gates.tasks import tasks_gate
 from assay.fidelity.schema.profile import Check, Checked
+from assay.fidelity.tasks.alike import alike
 from assay.gyms.nemo_gym.interchange import import_nemo_gym
 from tests.commands import assay
 from tests.endpoint import Call, Endpoint, http
@@ -116,7 +117,7 @@ def test_a_clean_benchmark_gives_no_finding(tmp_path: Path, text: str):
         assert findings == {}
     assert not result.failed
     assert [one.name for one in result.checks] == [
-        *("tasks", "digests", "duplicates", "prompts", "leaks", "published", "card"),
+        *("tasks", "digests", "duplicates", "prompts", "leaks", "defects", "published", "card"),
         *("gold", "verifier"),
         *("determinism", "isolation", "tools", "time"),
     ]
@@ -280,6 +281,74 @@ def test_tasks_that_are_nearly_the_same_are_named_and_left_to_a_reader(tmp_path:
 def test_an_answer_that_stands_in_the_prompt_is_left_to_a_reader(tmp_path: Path):
     result = checked(tmp_path / "held", QA.replace("{country}?", "{country}? It begins as {city} does."))
     assert found(result)["leaks"].verdict == "inconclusive"
+
+
+EXAMPLES = """
+SHOTS = {{"add": "Q: 2 + 3\\nA: 5\\n\\n", "double": "Q: twice 4\\nA: 8\\n\\n"}}
+ROWS = [(kind, f"{{kind}} {{n}}", str(n)) for kind in SHOTS for n in (5, 6, 8)]
+
+
+class Capitals"""
+SHOTS = 'return [task(asked, f"{{SHOTS[kind]}}Q: {{asked}}\\nA:{end}", gold) for kind, asked, gold in ROWS]'
+
+
+def test_examples_before_a_question_are_no_leaks_and_an_answer_after_it_is(tmp_path: Path):
+    """The last task of one set of examples stands before another set, whose prompts don't hold the same lines."""
+    few_shot = QA.replace("class Capitals", EXAMPLES.format().lstrip())
+    result = checked(tmp_path / "few", few_shot.replace(TASKS, SHOTS.format(end="")))
+    assert verdicts(result)["leaks"] == "pass", found(result)["leaks"].reason
+    result = checked(
+        tmp_path / "leak", few_shot.replace(TASKS, SHOTS.format(end=" {{gold}}").replace("{{", "{").replace("}}", "}"))
+    )
+    assert verdicts(result)["leaks"] == "fail"
+
+
+DEFECTS = (
+    """BENCHMARK = Benchmark(environment=Capitals(), repeats=2, defects=(Defect("{what}", "It is so.", {more}),))"""
+)
+
+
+def with_defect(more: str, what: str = "Twice.") -> str:
+    text = QA.replace("import Benchmark, Environment", "import Benchmark, Defect, Environment")
+    text = text.replace(TASKS, f"return {ROW}task('again', 'What is the capital of Peru?', 'Lima')]")
+    return text.replace(
+        "BENCHMARK = Benchmark(environment=Capitals(), repeats=2)", DEFECTS.format(what=what, more=more)
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "duplicates", "defects", "words"),
+    [
+        (
+            "('again',), ('duplicates',), 12",
+            "pass",
+            "pass",
+            "Twice. (1 task; probes: duplicates; 12 recorded outputs)",
+        ),
+        ("('again',)", "pass", "pass", "Twice. (1 task)"),
+        ("()", "fail", "pass", "Twice."),
+        ("('gone',), ('duplicates',)", "fail", "fail", "tasks that are not there ('Twice.'): gone"),
+        ("(), ('empty',)", "fail", "fail", "can't be declared ('Twice.'): empty"),
+        ("(), ('sloppy',)", "fail", "fail", "a kind that no check has ('Twice.'): sloppy"),
+    ],
+)
+def test_known_defects_are_declared_by_task_or_kind(
+    tmp_path: Path, more: str, duplicates: str, defects: str, words: str
+):
+    result = checked(tmp_path / "known", with_defect(more))
+    assert (verdicts(result)["duplicates"], verdicts(result)["defects"]) == (duplicates, defects)
+    assert words in next(one.reason for one in result.checks if one.name == "defects")
+    benchmark = load(str(tmp_path / "known"))
+    gate = asyncio.run(tasks_gate(benchmark, list(benchmark.environment.tasks())))
+    assert gate.verdict == ("pass" if (duplicates, defects) == ("pass", "pass") else "fail")
+    assert gate.numbers["defects"][0]["what"] == "Twice."
+
+
+def test_the_tasks_gate_fails_where_a_second_load_gives_other_tasks(tmp_path: Path):
+    (tmp_path / "benchmark.py").write_text(QA.replace(TASKS, TASKS.replace("{country}?", "{country}, {next(COUNT)}?")))
+    benchmark = load(str(tmp_path))
+    gate = asyncio.run(tasks_gate(benchmark, list(benchmark.environment.tasks())))
+    assert (gate.verdict, gate.numbers["checks"]["digests"]) == ("fail", "fail")
 
 
 @pytest.mark.timeout(60)  # each with each would take hours

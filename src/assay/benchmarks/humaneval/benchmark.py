@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 from msgspec import Struct
 
-from assay.benchmark import Benchmark, Environment
+from assay.benchmark import Benchmark, Defect, Environment
 from assay.benchmark.data import Source, prepared
 from assay.benchmark.verify.code import LIMITS, Checked, check_code, code_in, defines
 from assay.digest import digest
@@ -110,6 +110,13 @@ def readings(prompt: str, code: str, entry_point: str) -> list[list[str]]:
 BENCHMARK = Benchmark(
     environment=HumanEval(),
     repeats=4,
+    defects=(
+        Defect(
+            what="The tests of some problems let a changed solution pass: 15 of 150 mutants of the reference.",
+            why="They are the original's tests, by which all published scores were made.",
+            probes=("mutant",),
+        ),
+    ),
     formats=("{}", "Here is the function.\n\n{}", "{}\n\nIt was tested with the examples."),
     data=(FILE,),
 )

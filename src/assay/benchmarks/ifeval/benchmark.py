@@ -84,18 +84,21 @@ BENCHMARK = Benchmark(
             what="The original draws a letter at random where an instruction asks for # or !. Here the sign counts.",
             why="A judgement by chance can't be kept.",
             tasks=("1122", "1129"),
+            outputs=14,
             incomparable=True,
         ),
         Defect(
             what="The original's detection of languages is not seeded, and wavers on a few words in capitals.",
             why="Here it is seeded, so that the same text always gets the same score.",
             tasks=("3456", "3617"),
+            outputs=14,
             incomparable=True,
         ),
         Defect(
             what="Copies of the set ask for one placeholder; the original file asks for three since 2024.",
             why="The file of the original is used.",
             tasks=("2785",),
+            outputs=7,
             incomparable=True,
         ),
         Defect(

@@ -66,6 +66,7 @@ BENCHMARK = Benchmark(
             what="The gold answer lacks its sign, 3 for -3, or is the first of two: 10879 for ±10879, 2 for 2, -1.",
             why="The published scores were computed with it.",
             tasks=("46", "378", "698"),
+            outputs=24,
         ),
     ),
 )

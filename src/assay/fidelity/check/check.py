@@ -19,7 +19,7 @@ from assay.collect.workers.process import Processes
 from assay.config import ModelConfig
 from assay.digest import task_digest
 from assay.errors import AssayError
-from assay.fidelity.check import tasks
+from assay.fidelity.check.card import card_check, published_check
 from assay.fidelity.check.rehearsal import (
     Found,
     Rehearsal,
@@ -30,8 +30,10 @@ from assay.fidelity.check.rehearsal import (
     tool_check,
 )
 from assay.fidelity.gates.gold import gold_gate, probes_a_task
+from assay.fidelity.gates.tasks import checks_of, defect_check
 from assay.fidelity.gates.verifier import verifier_gate
 from assay.fidelity.schema.profile import Check, Checked
+from assay.fidelity.tasks.checks import SHOWN, digest_check, prompt_of, task_check
 from assay.sandbox import Place
 from assay.types import Task
 
@@ -111,7 +113,7 @@ async def check(
         benchmark=benchmark.name,
         version=benchmark.version,
         tasks=0 if isinstance(found, Check) else len(found),
-        prompt="" if isinstance(found, Check) else tasks.prompt_of(found[0]),
+        prompt="" if isinstance(found, Check) else prompt_of(found[0]),
         checks=checks,
         wall_s=round(time.monotonic() - clock.started, 3),
     )
@@ -126,7 +128,7 @@ def _listed(benchmark: Benchmark) -> list[Task] | Check:
     except Exception as error:
         reason = f"tasks() raised {type(error).__name__}: {error}"
         return Check("tasks", "fail", reason, remedy="Call it by itself: list(BENCHMARK.environment.tasks()).")
-    checked = tasks.task_check(found)
+    checked = task_check(found)
     return checked if checked.verdict == "fail" else found
 
 
@@ -175,13 +177,12 @@ async def _read(benchmark: Benchmark, found: list[Task], portrait: Portrait | Ex
     """What reading the tasks tells."""
     elsewhere = portrait.tasks if isinstance(portrait, Portrait) else portrait
     return [
-        tasks.task_check(found, benchmark.environment.remark),
-        tasks.digest_check(found, list(benchmark.environment.tasks()), elsewhere),
-        tasks.duplicate_check(benchmark.environment, found),
-        tasks.prompt_check(found),
-        tasks.leak_check(found),
-        tasks.published_check(benchmark),
-        tasks.card_check(benchmark, found),
+        task_check(found, benchmark.environment.remark),
+        digest_check(found, list(benchmark.environment.tasks()), elsewhere),
+        *checks_of(benchmark, found),
+        defect_check(benchmark, [task.id for task in found]),
+        published_check(benchmark),
+        card_check(benchmark, found),
     ]
 
 
@@ -201,7 +202,7 @@ async def _gate(
         return Check(name, "inconclusive", gate.reason + part, remedy="`assay profile` looks at all of them.")
     named = [task for key, ids in gate.numbers.items() if key.startswith("tasks_") for task in _flat(ids)]
     remedy = None if gate.verdict == "pass" else REMEDIES[name]
-    return Check(name, gate.verdict, gate.reason + part, list(dict.fromkeys(named))[: tasks.SHOWN], remedy)
+    return Check(name, gate.verdict, gate.reason + part, list(dict.fromkeys(named))[:SHOWN], remedy)
 
 
 def _part(some: int, of: int) -> str:

@@ -25,8 +25,8 @@ from assay.collect.run import model_of
 from assay.config import ModelConfig
 from assay.digest import digest, task_digest
 from assay.errors import UnknownName
-from assay.fidelity.check.tasks import SHOWN, judged
 from assay.fidelity.schema.profile import Check
+from assay.fidelity.tasks.checks import SHOWN, judged
 from assay.model import Model
 from assay.model.builtin.fixed import Fixed
 from assay.types import Failure, FunctionCall, Message, Outcome, Request, Response, Score, StopReason, Task, Tool

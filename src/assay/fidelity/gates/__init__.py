@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from msgspec import structs
 
 from assay.benchmark import Benchmark
-from assay.fidelity.gates import gold, kinds, order, parity, read, repeats, reproduced, verifier
+from assay.fidelity.gates import gold, kinds, order, parity, read, repeats, reproduced, tasks, verifier
 from assay.fidelity.gates import range as score_range
 from assay.fidelity.gates.rule import FAILS, Facts, GateRule
 from assay.fidelity.results.contender import Contender
@@ -17,6 +17,7 @@ from assay.stats.compare import holm
 from assay.types import Task
 
 GATES: tuple[GateRule, ...] = (
+    tasks.GATE,
     gold.GATE,
     verifier.GATE,
     score_range.GATE,
@@ -34,9 +35,9 @@ ABSENT = tuple(rule.name for rule in GATES if rule.compares_with_original)
 """The gates that don't apply to an original benchmark: there is no other code to compare it with."""
 
 
-async def judge_benchmark(benchmark: Benchmark, tasks: Sequence[Task], seed: int = 0) -> list[Gate]:
+async def judge_benchmark(benchmark: Benchmark, asked: Sequence[Task], seed: int = 0) -> list[Gate]:
     """Returns the gates that need the benchmark alone. A third of the probes comes from the seed."""
-    return [await rule.of_benchmark(benchmark, tasks, seed) for rule in GATES if rule.of_benchmark]
+    return [await rule.of_benchmark(benchmark, asked, seed) for rule in GATES if rule.of_benchmark]
 
 
 def judge(facts: Facts, computed: Sequence[Gate]) -> list[Gate]:

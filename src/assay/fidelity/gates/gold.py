@@ -76,7 +76,8 @@ async def gold_gate(
     numbers = _numbers(benchmark, tasks, gold, wrong, tallies)
     numbers |= {"seed": seed, "verifier_failures": len(failures)}
     verdict, reason = _verdict(numbers, failures, tallies)
-    return Gate("gold", verdict, reason, numbers)
+    known = ", ".join(numbers["declared"])
+    return Gate("gold", verdict, reason, numbers, bound=f"known to be rewarded: {known}" if known else "")
 
 
 def probes_a_task(benchmark: Benchmark, tasks: Sequence[Task]) -> int:

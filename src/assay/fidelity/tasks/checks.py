@@ -2,18 +2,16 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 from msgspec import structs
 
-from assay.benchmark import Benchmark, Environment
+from assay.benchmark import Environment
 from assay.digest import digest, task_digest
-from assay.errors import InputError
-from assay.fidelity.check.alike import alike
-from assay.fidelity.original.published import published_scores
 from assay.fidelity.schema.profile import Check, Verdict
+from assay.fidelity.tasks.alike import alike
 from assay.types import InputImage, Message, Task
 
 SHOWN = 12
@@ -34,9 +32,16 @@ _PLACEHOLDER = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-_STATED = re.compile(r"^\| *(tasks|repeats) *\| *([\d,]*\d)(?=[ ,;:|])", re.MULTILINE)
-"""A row of a card's table that begins with a number."""
 _MARK = r"(?:\banswer\W{0,4}(?:is|:|=)|\bgold\W{0,4}[:=]|\bsolution\W{0,4}[:=]|\#{4}|\\boxed\{)\W{0,4}"
+_STATES = re.compile(_MARK + r"\S", re.IGNORECASE)
+
+Known = Callable[[str], bool]
+"""Whether a declared defect covers what a check finds in a task, by its id."""
+
+
+def no_defect(task: str) -> bool:
+    """Returns False for every task: nothing is declared."""
+    return False
 
 
 def prompt_of(task: Task) -> str:
@@ -63,8 +68,8 @@ def task_check(tasks: Sequence[Any], remark: str = "") -> Check:
     return judged("tasks", wrong, said, "Mend the rows in tasks(); the fields are those of assay.types.Task.")
 
 
-def duplicate_check(environment: Environment, tasks: Sequence[Task]) -> Check:
-    """Is every task asked once?"""
+def duplicate_check(environment: Environment, tasks: Sequence[Task], known: Known = no_defect) -> Check:
+    """Is every task asked once? A pair of which one is `known` is left out."""
     wrong: defaultdict[str, list[str]] = defaultdict(list)
     asked: dict[str, Task] = {}
     by_prompt: dict[str, Task] = {}
@@ -74,6 +79,8 @@ def duplicate_check(environment: Environment, tasks: Sequence[Task]) -> Check:
     for task in tasks:
         copied = asked.setdefault(digest(structs.replace(task, id="", tags={})), task)
         other = by_prompt.setdefault(_words(prompt_of(task)), task)
+        if any(known(one.id) for one in (task, copied, other)):
+            continue
         if copied is not task:
             wrong["the same but for the id"].append(f"{copied.id} = {task.id}")
         elif other is not task and one_answer and _shows_text_alone(task):
@@ -85,20 +92,25 @@ def duplicate_check(environment: Environment, tasks: Sequence[Task]) -> Check:
     pairs = list(alike([prompt_of(task) for task in tasks], ALIKE)) if one_answer else []
     if not pairs:
         return Check("duplicates", "pass", "No two tasks are the same or nearly so.")
+    pairs = [pair for pair in pairs if not any(known(tasks[place].id) for place in pair[:2])]
+    if not pairs:
+        return Check("duplicates", "pass", "No two tasks are nearly the same, but for those declared.")
     named = [f"{tasks[a].id} ~ {tasks[b].id} ({likeness:.0%})" for a, b, likeness in pairs]
     return Check(
         "duplicates",
         "inconclusive",
         f"{len(pairs)} pairs of tasks are nearly the same: {named[0]}.",
         tasks=named[:SHOWN],
-        remedy="Read them: where one is a copy of the other, leave it out.",
+        remedy="Read them: leave copies out, or declare a Defect of these tasks with probes=('duplicates',).",
     )
 
 
-def prompt_check(tasks: Sequence[Task]) -> Check:
-    """Does every task ask something, with nothing left to fill in?"""
+def prompt_check(tasks: Sequence[Task], known: Known = no_defect) -> Check:
+    """Does every task ask something, with nothing left to fill in? Those that are `known` are left out."""
     wrong: defaultdict[str, list[str]] = defaultdict(list)
     for task in tasks:
+        if known(task.id):
+            continue
         prompt = prompt_of(task)
         if not prompt.strip() and _shows_text_alone(task):
             wrong["an empty prompt"].append(task.id)
@@ -115,21 +127,21 @@ def prompt_check(tasks: Sequence[Task]) -> Check:
     return found
 
 
-def leak_check(tasks: Sequence[Task]) -> Check:
-    """Does a prompt give its own answer away?
+def leak_check(tasks: Sequence[Task], known: Known = no_defect) -> Check:
+    """Does a prompt give its own answer away? Tasks that are `known` to are left out.
 
-    A gold answer after a mark such as `Answer:` fails. One that merely stands in the prompt is told where the answer
-    of the next task doesn't stand there too, as those of a choice do: a task may ask to find or to repeat something.
+    A gold answer after a mark such as `Answer:` fails, but for examples: lines that stand in the prompt of a task with
+    another gold answer too, and lines beside others that state something else. One that merely stands in the prompt is
+    left to a reader where the answer of the next task doesn't stand there too, as those of a choice do: a task may ask
+    to find or to repeat something.
     """
-    with_gold = [task for task in tasks if task.gold and task.gold.strip()]
-    marked: list[str] = []
+    with_gold = [task for task in tasks if task.gold and task.gold.strip() and not known(task.id)]
+    marked = _stating(with_gold)
     held: list[str] = []
     for task, other in zip(with_gold, with_gold[1:] + with_gold[:1], strict=True):
         prompt = prompt_of(task)
         gold, next_gold = (task.gold or "").strip(), (other.gold or "").strip()
-        if _stands(gold, prompt, after=_MARK) and not _stands(gold, prompt_of(other), after=_MARK):
-            marked.append(task.id)
-        elif _telling(gold) and gold != next_gold and _stands(gold, prompt) and not _stands(next_gold, prompt):
+        if _telling(gold) and gold != next_gold and _stands(gold, prompt) and not _stands(next_gold, prompt):
             held.append(task.id)
     if marked:
         wrong = {"a prompt that states its own gold answer": marked}
@@ -140,13 +152,17 @@ def leak_check(tasks: Sequence[Task]) -> Check:
             "inconclusive",
             f"The gold answer stands word for word in the prompt of {len(held)} tasks, such as {held[0]}.",
             tasks=held[:SHOWN],
-            remedy="Right where a task asks to find or choose something; otherwise take it out of the prompt.",
+            remedy="Take it out of the prompt; where the task is to find or choose it, declare a Defect of these tasks "
+            "with probes=('leaks',).",
         )
     return Check("leaks", "pass", "No prompt gives its gold answer away.")
 
 
-def digest_check(tasks: Sequence[Task], again: Sequence[Task], elsewhere: Mapping[str, str] | Exception) -> Check:
-    """Are the tasks the same whenever they are loaded? `elsewhere` is what another process found, or its error."""
+def digest_check(
+    tasks: Sequence[Task], again: Sequence[Task], elsewhere: Mapping[str, str] | Exception | None = None
+) -> Check:
+    """Are the tasks the same whenever they are loaded? `elsewhere` is what another process found, or its error; None
+    where no other was asked."""
     if isinstance(elsewhere, TimeoutError):
         return Check("digests", "inconclusive", f"Another process, which loads the benchmark too: {elsewhere}.")
     if isinstance(elsewhere, Exception):
@@ -156,7 +172,7 @@ def digest_check(tasks: Sequence[Task], again: Sequence[Task], elsewhere: Mappin
     here = {task.id: task_digest(task) for task in tasks}
     for where, there in (
         ("a second load", {task.id: task_digest(task) for task in again}),
-        ("another process", elsewhere),
+        ("another process", here if elsewhere is None else elsewhere),
     ):
         if different := [name for name in {**here, **there} if here.get(name) != there.get(name)]:
             wrong[f"another content in {where}"] = different
@@ -165,33 +181,8 @@ def digest_check(tasks: Sequence[Task], again: Sequence[Task], elsewhere: Mappin
                 name for name, other in zip(here, there, strict=True) if name != other
             ]
     remedy = "Draw from Random(a fixed seed), not from the global generator; sort what comes out of sets and folders."
-    return judged("digests", wrong, "Loaded twice here and once in another process: the same tasks.", remedy)
-
-
-def published_check(benchmark: Benchmark) -> Check:
-    """Is published.toml as it should be? A profile reads it in the end."""
-    try:
-        facts = published_scores(benchmark)
-    except InputError as error:
-        return Check("published", "fail", str(error), remedy="docs/adding-a-benchmark.md says what stands in it.")
-    if facts is None:
-        return Check("published", "pass", "There is no published.toml, so the gate reproduced can't be computed.")
-    return Check("published", "pass", f"published.toml has {len(facts.scores)} scores.")
-
-
-def card_check(benchmark: Benchmark, tasks: Sequence[Task]) -> Check:
-    """Does the card, README.md, say the numbers of tasks and repeats that the benchmark has?"""
-    path = benchmark.folder and benchmark.folder / "README.md"
-    if not path or not path.is_file():
-        return Check("card", "not run", "There is no README.md, which says what a reader of a score needs to know.")
-    stated = dict(_STATED.findall(path.read_text(encoding="utf-8", errors="replace")))
-    here = {"tasks": len(tasks), "repeats": benchmark.repeats}
-    wrong: dict[str, list[str]] = {
-        f"README.md says {said} {name}, and the benchmark has {here[name]:,}": []
-        for name, said in stated.items()
-        if int(said.replace(",", "")) != here[name]
-    }
-    return judged("card", wrong, "README.md says nothing else of the tasks and repeats.", "Correct README.md.")
+    also = "" if elsewhere is None else " and once in another process"
+    return judged("digests", wrong, f"Loaded twice here{also}: the same tasks.", remedy)
 
 
 def judged(name: str, wrong: Mapping[str, Sequence[str]], passed: str, remedy: str) -> Check:
@@ -202,6 +193,22 @@ def judged(name: str, wrong: Mapping[str, Sequence[str]], passed: str, remedy: s
     named = [name for names in wrong.values() for name in names]
     verdict: Verdict = "fail"
     return Check(name, verdict, f"{'; '.join(parts)}.", tasks=named[:SHOWN], remedy=remedy)
+
+
+def _stating(tasks: Sequence[Task]) -> list[str]:
+    """Returns the tasks whose prompt states their own gold answer."""
+    lines = {task.id: [line for line in prompt_of(task).split("\n") if _STATES.search(line)] for task in tasks}
+    golds: defaultdict[str, set[str]] = defaultdict(set)
+    for task in tasks:
+        for line in lines[task.id]:
+            golds[line].add(task.gold or "")
+    found: list[str] = []
+    for task in tasks:
+        gold = (task.gold or "").strip()
+        own = [line for line in lines[task.id] if len(golds[line]) == 1]
+        if own and all(_stands(gold, line, after=_MARK) for line in own):
+            found.append(task.id)
+    return found
 
 
 def _some(names: Sequence[str]) -> str:

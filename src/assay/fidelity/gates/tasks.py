@@ -1,0 +1,89 @@
+"""The tasks gate: whether the tasks are well-formed, distinct, the same at each load, and keep their answers back."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from msgspec import to_builtins
+
+from assay.benchmark import Benchmark
+from assay.fidelity.gates.rule import GateRule
+from assay.fidelity.probes import BLIND, FAULTS
+from assay.fidelity.schema.profile import Check, Gate, Verdict
+from assay.fidelity.tasks.checks import (
+    digest_check,
+    duplicate_check,
+    judged,
+    leak_check,
+    prompt_check,
+    task_check,
+)
+from assay.types import Task
+
+DECLARABLE = ("duplicates", "prompts", "leaks")
+"""The checks whose findings a benchmark may declare as known defects."""
+
+
+async def tasks_gate(benchmark: Benchmark, tasks: Sequence[Task]) -> Gate:
+    """Are the tasks clean? It fails and passes as the checks of its tasks do."""
+    chosen = {task.id for task in tasks}
+    again = [task for task in benchmark.environment.tasks() if task.id in chosen]
+    checks = [
+        task_check(tasks, benchmark.environment.remark),
+        digest_check(tasks, again),
+        *checks_of(benchmark, tasks),
+        defect_check(benchmark, [task.id for task in tasks] if len(again) == len(tasks) else []),
+    ]
+    open_ = [one for one in checks if one.verdict != "pass"]
+    verdict: Verdict = "fail" if any(one.verdict == "fail" for one in open_) else "inconclusive" if open_ else "pass"
+    numbers: dict[str, Any] = {
+        "tasks": len(tasks),
+        "checks": {one.name: one.verdict for one in checks},
+        "defects": [to_builtins(defect) for defect in benchmark.defects],
+        "tasks_named": [task for one in open_ for task in one.tasks],
+    }
+    return Gate("tasks", verdict, " ".join(one.reason for one in open_ or (checks[0], checks[-1])), numbers)
+
+
+def checks_of(benchmark: Benchmark, tasks: Sequence[Task]) -> list[Check]:
+    """Returns what reading the tasks finds, without what the benchmark declares."""
+
+    def known(kind: str, task: str) -> bool:
+        return any(defect.covers(kind, task) for defect in benchmark.defects)
+
+    return [
+        duplicate_check(benchmark.environment, tasks, partial(known, "duplicates")),
+        prompt_check(tasks, partial(known, "prompts")),
+        leak_check(tasks, partial(known, "leaks")),
+    ]
+
+
+def defect_check(benchmark: Benchmark, tasks: Sequence[str]) -> Check:
+    """Are the declared defects those of tasks and kinds that there are, and may they be declared?"""
+    wrong: dict[str, list[str]] = {}
+    known = {*FAULTS, *DECLARABLE}
+    for defect in benchmark.defects:
+        if missing := sorted({*defect.tasks} - {*tasks}) if tasks else []:
+            wrong[f"a defect of tasks that are not there ({defect.what!r})"] = missing
+        if unknown := sorted({*defect.probes} - known):
+            wrong[f"a defect of a kind that no check has ({defect.what!r})"] = unknown
+        if blind := [kind for kind in defect.probes if kind in BLIND]:
+            wrong[f"a defect that can't be declared ({defect.what!r})"] = blind
+    said = [_said(defect.what, defect.tasks, defect.probes, defect.outputs) for defect in benchmark.defects]
+    passed = f"Known defects, declared: {' '.join(said)}" if said else "No defect is declared."
+    return judged("defects", wrong, passed, f"Kinds that can be declared: {', '.join(sorted(known - {*BLIND}))}.")
+
+
+def _said(what: str, tasks: Sequence[str], probes: Sequence[str], outputs: int | None) -> str:
+    parts = [f"{len(tasks)} tasks"] if tasks else []
+    parts += [f"probes: {', '.join(probes)}"] if probes else []
+    parts += [f"{outputs:,} recorded outputs"] if outputs is not None else []
+    return f"{what} ({'; '.join(parts)})" if parts else what
+
+
+GATE = GateRule(
+    name="tasks",
+    question="Are the tasks well-formed, distinct, and without their answers?",
+    needs="the benchmark alone",
+    of_benchmark=lambda benchmark, tasks, seed: tasks_gate(benchmark, tasks),
+)
