@@ -283,37 +283,29 @@ def test_an_answer_that_stands_in_the_prompt_is_left_to_a_reader(tmp_path: Path)
     assert found(result)["leaks"].verdict == "inconclusive"
 
 
-EXAMPLES = """
-SHOTS = {{"add": "Q: 2 + 3\\nA: 5\\n\\n", "double": "Q: twice 4\\nA: 8\\n\\n"}}
-ROWS = [(kind, f"{{kind}} {{n}}", str(n)) for kind in SHOTS for n in (5, 6, 8)]
+SHOTS = """
+SHOTS = {"add": "Q: 2 + 3\\nAnswer: 5\\n\\n", "double": "Q: twice 4\\nAnswer: 8\\n\\n"}
+ROWS = [(kind, f"{kind} {n}", str(n)) for kind in SHOTS for n in (8, 6, 5)]
 
 
 class Capitals"""
-SHOTS = 'return [task(asked, f"{{SHOTS[kind]}}Q: {{asked}}\\nA:{end}", gold) for kind, asked, gold in ROWS]'
+ASKED = 'return [task(asked, f"{SHOTS[kind]}Q: {asked}\\nAnswer:END", gold) for kind, asked, gold in ROWS]'
 
 
-def test_examples_before_a_question_are_no_leaks_and_an_answer_after_it_is(tmp_path: Path):
+@pytest.mark.parametrize(("end", "verdict"), [("", "pass"), (" {gold}", "fail")])
+def test_examples_before_a_question_are_no_leaks_and_an_answer_after_it_is(tmp_path: Path, end: str, verdict: str):
     """The last task of one set of examples stands before another set, whose prompts don't hold the same lines."""
-    few_shot = QA.replace("class Capitals", EXAMPLES.format().lstrip())
-    result = checked(tmp_path / "few", few_shot.replace(TASKS, SHOTS.format(end="")))
-    assert verdicts(result)["leaks"] == "pass", found(result)["leaks"].reason
-    result = checked(
-        tmp_path / "leak", few_shot.replace(TASKS, SHOTS.format(end=" {{gold}}").replace("{{", "{").replace("}}", "}"))
-    )
-    assert verdicts(result)["leaks"] == "fail"
+    few_shot = QA.replace("class Capitals", SHOTS.lstrip()).replace(TASKS, ASKED.replace("END", end))
+    assert verdicts(checked(tmp_path / "few", few_shot))["leaks"] == verdict
 
 
-DEFECTS = (
-    """BENCHMARK = Benchmark(environment=Capitals(), repeats=2, defects=(Defect("{what}", "It is so.", {more}),))"""
-)
+PROTOCOL = "environment=Capitals(), repeats=2"
 
 
-def with_defect(more: str, what: str = "Twice.") -> str:
+def with_defect(more: str) -> str:
     text = QA.replace("import Benchmark, Environment", "import Benchmark, Defect, Environment")
     text = text.replace(TASKS, f"return {ROW}task('again', 'What is the capital of Peru?', 'Lima')]")
-    return text.replace(
-        "BENCHMARK = Benchmark(environment=Capitals(), repeats=2)", DEFECTS.format(what=what, more=more)
-    )
+    return text.replace(PROTOCOL, f"{PROTOCOL}, defects=(Defect('Twice.', 'It is so.', {more}),)")
 
 
 @pytest.mark.parametrize(
@@ -323,10 +315,10 @@ def with_defect(more: str, what: str = "Twice.") -> str:
             "('again',), ('duplicates',), 12",
             "pass",
             "pass",
-            "Twice. (1 task; probes: duplicates; 12 recorded outputs)",
+            "(1 task; probes: duplicates; 12 recorded outputs)",
         ),
         ("('again',)", "pass", "pass", "Twice. (1 task)"),
-        ("()", "fail", "pass", "Twice."),
+        ("", "fail", "pass", "Twice."),
         ("('gone',), ('duplicates',)", "fail", "fail", "tasks that are not there ('Twice.'): gone"),
         ("(), ('empty',)", "fail", "fail", "can't be declared ('Twice.'): empty"),
         ("(), ('sloppy',)", "fail", "fail", "a kind that no check has ('Twice.'): sloppy"),

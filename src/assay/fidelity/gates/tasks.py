@@ -75,7 +75,7 @@ def defect_check(benchmark: Benchmark, tasks: Sequence[str]) -> Check:
 
 
 def _said(what: str, tasks: Sequence[str], probes: Sequence[str], outputs: int | None) -> str:
-    parts = [f"{len(tasks)} tasks"] if tasks else []
+    parts = [f"{len(tasks)} {'task' if len(tasks) == 1 else 'tasks'}"] if tasks else []
     parts += [f"probes: {', '.join(probes)}"] if probes else []
     parts += [f"{outputs:,} recorded outputs"] if outputs is not None else []
     return f"{what} ({'; '.join(parts)})" if parts else what
