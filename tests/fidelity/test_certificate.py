@@ -120,7 +120,7 @@ def test_what_was_certified_is_valid_and_verifying_writes_nothing(folder: Path):
 def test_the_command_says_valid_expired_or_forged_with_its_exit_code(folder: Path):
     path = str(folder / "certificate.json")
     code, out, err = command("verify", path, cwd=folder)
-    assert (code, out) == (0, f"valid: arithmetic 1, not verified, 2 of 7 gates pass; {OWN}\n"), err
+    assert (code, out) == (0, f"valid: arithmetic 1, not verified, 3 of 8 gates pass; {OWN}\n"), err
     assert "| parity | does not apply |" in (folder / "certificate.md").read_text()
     assert command("verify", path, "--strict", cwd=folder)[0] == 5
     with (folder / "marks.jsonl").open("a") as file:
@@ -688,7 +688,7 @@ def test_hostile_names_stay_text(folder: Path):
 def test_the_badge_says_the_verdict_in_its_colour(folder: Path):
     made = certificate(folder)
     failing = msgspec.structs.replace(made, gates=[msgspec.structs.replace(made.gates[0], verdict="fail")])
-    assert ">not verified, 2 of 7 gates pass<" in badge(made) and "#cf222e" in badge(failing)
+    assert ">not verified, 3 of 8 gates pass<" in badge(made) and "#cf222e" in badge(failing)
     said = Explanation(model="m", detector="token_cap", note="long proofs", by="ada", at="2026-11-28T10:00:00+00:00")
     bounds = {"kinds": {"explained": [said]}, "reproduced": {"bound": "reproduced within 2.5"}}
     passing = [msgspec.structs.replace(gate, verdict="pass", **bounds.get(gate.name, {})) for gate in made.gates]

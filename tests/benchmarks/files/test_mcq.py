@@ -12,9 +12,9 @@ from assay.benchmark import Benchmark
 from assay.benchmark.catalog import load
 from assay.collect.run import tasks_of
 from assay.errors import InputError, UsageError
-from assay.fidelity.check.tasks import task_check
 from assay.fidelity.gates.gold import gold_gate
 from assay.fidelity.gates.verifier import verifier_gate
+from assay.fidelity.tasks.checks import task_check
 from assay.types import Task
 from tests.benchmarks.tables import jsonl, table
 
