@@ -249,7 +249,10 @@ def test_gates_that_do_not_apply_to_an_original_are_no_reason_against_it(parts: 
     assert "reproduced and parity don't apply" in text
     assert f"of {GATES} gates" not in text
     headline = findings.verdict([Gate("gold", "pass", ""), Gate("parity", "fail", "")], original=True)
-    assert (headline.verdict, headline.line) == ("fail", f"1 of {GATES - 1} gates that apply pass; the gate parity fails.")
+    assert (headline.verdict, headline.line) == (
+        "fail",
+        f"1 of {GATES - 1} gates that apply pass; the gate parity fails.",
+    )
 
 
 def test_a_hostile_text_stays_text() -> None:
