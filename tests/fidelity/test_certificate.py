@@ -461,6 +461,49 @@ def test_so_does_one_of_a_file_that_a_verifier_starts_as_a_process(maths: Path, 
     assert looked["benchmark"]["reason"] == f"the verifier's assay/{file} has changed."
 
 
+PORT = MATHS.replace("sums", "port")
+PUBLISHED = """
+[origin]
+repository = "https://example.org/code"
+commit = "abc"
+
+[[score]]
+model = "m"
+score = "70.0"
+subset = "test"
+source = "s"
+date = "2024-01-01"
+confidence = "card"
+"""
+
+
+def test_margins_are_written_down_before_the_first_run(tmp_path: Path):
+    (tmp_path / "port").mkdir()
+    (tmp_path / "port/benchmark.py").write_text(PORT)
+    (tmp_path / "port/published.toml").write_text(PUBLISHED)
+    code, _, err = command("profile", "./port", "--models", "gold", "--out", "profiles/p", cwd=tmp_path)
+    assert code == 0, err
+    folder, registry = tmp_path / "profiles/p", tmp_path / "profiles/started.jsonl"
+    first = json.loads(registry.read_text().splitlines()[0])
+    margins = json.loads((folder / "plan.jsonl").read_text())["margins"]
+    assert (first["type"], first["margins"]) == ("margins", margins)
+    assert margins.keys() == {"reproduced", "parity"}
+    assert (
+        command("profile", "./port", "--models", "gold", "--repeats", "2", "--out", "profiles/p", cwd=tmp_path)[0] == 0
+    )
+    plans = [json.loads(line) for line in (folder / "plan.jsonl").read_text().splitlines()]
+    assert [plan["margins"] for plan in plans] == [margins, margins]
+    assert command("certify", "profiles/p", cwd=tmp_path)[0] == 0
+    made = certificate(folder)
+    assert (made.benchmark.margins, made.registry.margins) == (margins, margins)
+    moved = tmp_path / "profiles/renamed"
+    folder.rename(moved)
+    looked = {one.what: one.reason for one in found(moved, name=str(tmp_path / "port")).looked}
+    assert re.search(r"written down before the first run: margins of \S+ points for reproduced", looked["registry"])
+    other = msgspec.structs.replace(made.benchmark, margins=margins | {"parity": 0.01})
+    assert "the margins were not written down before the first run" in what_is_missing(made.gates, other, made.registry)
+
+
 # The rule.
 
 

@@ -17,7 +17,7 @@ from assay.config import ModelConfig
 from assay.digest import tasks_digest
 from assay.errors import InputError
 from assay.fidelity.gates.reproduced import reproduced_gate
-from assay.fidelity.original.published import published_scores, read, reproductions
+from assay.fidelity.original.published import planned_margins, published_scores, read, reproductions
 from assay.fidelity.original.reference import OriginalResults, Row
 from assay.fidelity.results.results import Cell, Results, text_digest
 from assay.fidelity.schema.evidence import OriginalSource, Reproduced
@@ -177,12 +177,58 @@ def test_the_original_codes_runs_give_the_number_or_do_not(tmp_path: Path):
     assert (nothing.verdict, nothing.here_verdict) == ("inconclusive", "equivalent")
     assert "assay parity" in nothing.reason
     gates = {
-        name: reproduced_gate([one], original=False) for name, one in {"same": same, "off": off, "here": here}.items()
+        name: reproduced_gate([one], 0.05, original=False)
+        for name, one in {"same": same, "off": off, "here": here}.items()
     }
     assert {name: gate.verdict for name, gate in gates.items()} == {"same": "pass", "off": "fail", "here": "fail"}
-    assert reproduced_gate([same, once], original=False).verdict == "inconclusive"
-    assert reproduced_gate([nothing], original=False).verdict == "inconclusive"
+    assert gates["same"].bound == "reproduced within 5"
+    assert "with 80 %, a difference of 5 points" in gates["same"].unseen
+    assert reproduced_gate([nothing], 0.05, original=False).verdict == "inconclusive"
+    late = reproduced_gate([same], None, original=False)
+    assert late.verdict == "inconclusive" and "No margin was registered before the runs" in late.reason
+    wide = reproduced_gate([same], 0.055, original=False)
+    assert wide.verdict == "inconclusive" and "Not refutable at this size: the margin is 5.5 points" in wide.reason
     msgspec.json.encode(gates)
+
+
+def test_another_aggregation_is_another_score(tmp_path: Path):
+    benchmark = made(tmp_path / "made", "50.0", 'aggregation = "pass@10"\n')
+    one = reproduced(benchmark, reference(outcomes(0.8, 8)), run(outcomes(0.8, 8, seed=1)))
+    assert one.verdict == "another score"
+    gate = reproduced_gate([one], 0.02, original=False)
+    assert gate.verdict == "inconclusive"
+    assert "Another score: 50.0% is pass@10" in gate.reason
+
+
+def test_the_differences_of_all_models_are_pooled(tmp_path: Path):
+    benchmark = made(tmp_path / "made", "50.0", "repeats = 8\n")
+    seeds = range(6)
+    found = [
+        msgspec.structs.replace(reproduced(benchmark, reference(outcomes(0.5, 2, seed))), model=f"m{seed}")
+        for seed in seeds
+    ]
+    assert {one.verdict for one in found} <= {"equivalent", "inconclusive"}
+    gate = reproduced_gate(found, 0.03, original=False)
+    assert gate.verdict == "pass"
+    assert gate.numbers["original"]["models"] == 6
+    assert gate.numbers["original"]["se"] < 0.5 * (found[0].reference_se or 0)
+    high = msgspec.structs.replace(found[0], score=0.98, reference_score=0.5)
+    assert reproduced_gate([high, *found[1:]], 0.03, original=False).numbers["original"]["models"] == 5
+    off = msgspec.structs.replace(found[0], reference_score=0.62)
+    alone = reproduced_gate([off, *found[1:]], 0.03, original=False)
+    assert alone.verdict != "pass"
+
+
+def test_margins_are_planned_from_the_size_and_what_is_published(tmp_path: Path):
+    stated = published_scores(made(tmp_path / "made", '"70.0"'))
+    few, many = (planned_margins(stated, n, n, ["m"], 4) for n in (30, 12_000))
+    assert few["reproduced"] > 0.05 == few["parity"]
+    assert many == {"reproduced": 0.02, "parity": 0.02}
+    assert planned_margins(stated, 200, 200, [None], 4)["reproduced"] == 0.02
+    middle = planned_margins(stated, 500, 500, ["m"], 4)
+    assert 0.02 < middle["reproduced"] <= 0.06 and middle["reproduced"] * 200 == pytest.approx(
+        round(middle["reproduced"] * 200)
+    )
 
 
 def test_repeats_that_are_not_stated_are_bounded_and_impossible_numbers_flagged(tmp_path: Path):
@@ -209,7 +255,7 @@ def test_other_settings_are_refused_by_name(
     benchmark = made(tmp_path / "made", "50.0", f"settings = {{ {published_settings} }}\n")
     one = reproduced(benchmark, reference(outcomes(0.5, 8, tasks=tasks), **stated))
     assert one.verdict == "refused" and refused in one.reason
-    gate = reproduced_gate([one], original=False)
+    gate = reproduced_gate([one], 0.02, original=False)
     assert gate.verdict == "inconclusive" and refused in gate.reason
 
 
@@ -249,6 +295,6 @@ def test_a_score_of_recorded_outputs_leaves_nothing_to_chance(tmp_path: Path):
 
 def test_there_is_nothing_to_reproduce():
     assert published_scores(Benchmark(environment=load("arithmetic").environment, repeats=1)) is None
-    original, other = reproduced_gate([], original=True), reproduced_gate([], original=False)
+    original, other = reproduced_gate([], None, original=True), reproduced_gate([], None, original=False)
     assert original.verdict == other.verdict == "not run"
     assert "is the original" in original.reason and "published.toml" in other.reason

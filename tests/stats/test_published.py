@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.stats.published import fewest_repeats, producible, reproduction
+from assay.stats.published import fewest_repeats, pool, pool_margin, pool_weights, producible, reproduction
 from assay.stats.sample import sample as scored
 
 NAN = math.nan
@@ -82,3 +82,42 @@ def test_errors_at_the_margin_are_five_percent():
     ]
     assert got.count("different") / pilots == pytest.approx(0.05, abs=0.02)
     assert got.count("equivalent") / pilots <= 0.07
+
+
+def test_no_model_weighs_more_than_two_of_them():
+    assert pool_weights([0.1, 0.1, 0.1, 0.1]) == pytest.approx([0.25] * 4)
+    assert pool_weights([0.01, 0.1, 0.1, 0.1]) == pytest.approx([0.5, 1 / 6, 1 / 6, 1 / 6])
+    assert pool_weights([0.01, 0.01, 0.1, 0.2]).max() == pytest.approx(0.5 * 1 / 1, abs=0.01)
+    assert pool_weights([0.3]) == pytest.approx([1.0])
+    assert pool_weights([0.001, 0.001, 0.01, 0.02, 0.03]).sum() == pytest.approx(1.0)
+
+
+def test_a_margin_is_rounded_up_to_half_a_point_and_at_least_two():
+    assert pool_margin([0.001]) == 0.02
+    assert pool_margin([0.01]) == pytest.approx(0.03)
+    assert pool_margin([0.02]) == pytest.approx(0.06)
+    assert pool_margin([0.02] * 4) == pytest.approx(0.03)
+
+
+def test_a_pool_passes_equal_scores_and_rarely_others():
+    rng = np.random.default_rng(0)
+    ses = np.array([0.03, 0.02, 0.025, 0.02, 0.03, 0.035])
+    margin = pool_margin(ses)
+
+    def share(true: float, verdict: str) -> float:
+        return float(
+            np.mean([pool(true + ses * rng.normal(size=6), ses, margin).verdict == verdict for _ in range(800)])
+        )
+
+    assert share(0.0, "equivalent") > 0.93
+    assert share(margin, "equivalent") == pytest.approx(0.2, abs=0.05)
+    assert share(margin, "different") < 0.075
+    assert share(2 * margin, "different") > 0.8
+
+
+def test_one_model_that_is_far_away_keeps_a_pool_from_passing():
+    ses = [0.01] * 6
+    assert pool([0.0] * 6, ses, 0.02).verdict == "equivalent"
+    one = pool([0.06, -0.01, -0.01, -0.01, -0.01, -0.01], ses, 0.02)
+    assert one.alone == 0
+    assert one.verdict == "different"

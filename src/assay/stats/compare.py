@@ -9,6 +9,8 @@ from assay.stats.distributions import normal_quantile
 from assay.stats.sample import Sample, common
 
 EquivalenceResult = Literal["equivalent", "different", "inconclusive"]
+FIRST_LOOK = normal_quantile(0.975) + normal_quantile(0.95)
+"""margin / SE at which a first look shows equivalence with 95 % a side: 3.605. Its alpha is .05 / 2."""
 
 
 @dataclass(frozen=True)

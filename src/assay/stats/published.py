@@ -3,7 +3,12 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from assay.stats.compare import EquivalenceResult, equivalence_verdict, rerun_noise
+from assay.stats.distributions import normal_cdf, normal_quantile
+from assay.stats.moments import Floats
 from assay.stats.sample import Sample
 
 
@@ -82,3 +87,72 @@ def reproduction(
         tasks=len(sampled.values_T),
         bounded=noise.bounded,
     )
+
+
+CEILING = 0.97
+"""A score above it says little of a difference: its model is left out of the pool."""
+LEAST_MARGIN, WIDEST_MARGIN = 0.02, 0.05
+"""The margins between which scores can be reproduced."""
+_Z80 = normal_quantile(0.8)
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """Whether the runs of several models give their published scores, all differences taken together."""
+
+    verdict: EquivalenceResult
+    difference: float
+    """The weighted mean of the differences, run less published."""
+    se: float
+    margin: float
+    weights_M: Floats
+    p_fail: float
+    """The p-value of "neither the mean nor any model is further away than the margin"."""
+    alone: int | None
+    """The model that is surely further away than half of the margin, by its place; None where none is."""
+
+
+def pool_weights(ses_M: ArrayLike) -> Floats:
+    """Returns weights by precision, 1 / SE^2, with a sum of 1. None is above 2 / M, so that no model decides alone."""
+    precision_M = 1 / np.asarray(ses_M, np.float64) ** 2
+    weights_M: Floats = precision_M / precision_M.sum()
+    cap = 2 / weights_M.size
+    capped_M = np.zeros(weights_M.shape, np.bool_)
+    while (over_M := (weights_M > cap + 1e-12) & ~capped_M).any():
+        capped_M |= over_M
+        weights_M[capped_M] = cap
+        free = 1 - cap * int(capped_M.sum())
+        weights_M[~capped_M] = free * precision_M[~capped_M] / precision_M[~capped_M].sum()
+    return weights_M
+
+
+def pool_margin(ses_M: ArrayLike) -> float:
+    """Returns the margin that a pool of these standard errors can show: 2.8 SE, rounded up to half a point, at least 2.
+
+    With it, equal scores are shown to be equal in about 95 %. Above `WIDEST_MARGIN` nothing can be refuted.
+    """
+    se = float(np.sqrt(((pool_weights(ses_M) * np.asarray(ses_M)) ** 2).sum()))
+    return max(LEAST_MARGIN, math.ceil(2.8 * se * 200 - 1e-9) / 200)
+
+
+def pool(differences_M: ArrayLike, ses_M: ArrayLike, margin: float) -> Pooled:
+    """Whether runs of M models, each less its published score, are within the margin together and one by one.
+
+    D is the mean by `pool_weights`. Equivalent where |D| + .84 SE <= margin, so that a difference of the margin passes
+    in 20 %, and no model has |D_m| - z(.05 / 2M) SE_m > margin / 2. Different where |D| is surely above the margin, or
+    |D_m| of one of the models, at 5 % over both: 2.5 % each, and .025 / M for a model.
+    """
+    d_M, se_M = np.asarray(differences_M, np.float64), np.asarray(ses_M, np.float64)
+    weights_M, models = pool_weights(se_M), d_M.size
+    difference, se = float(weights_M @ d_M), float(np.sqrt(((weights_M * se_M) ** 2).sum()))
+    each = [models * normal_cdf((margin - abs(d)) / s) for d, s in zip(d_M.tolist(), se_M.tolist(), strict=True)]
+    tests = [normal_cdf((margin - abs(difference)) / se), *([min(each)] if models > 1 else [])]
+    p_fail = min(1.0, len(tests) * min(tests))
+    away_M = np.abs(d_M) - normal_quantile(1 - 0.05 / (2 * models)) * se_M - margin / 2
+    alone = int(np.argmax(away_M)) if bool((away_M > 0).any()) else None
+    verdict: EquivalenceResult = "inconclusive"
+    if p_fail <= 0.05:
+        verdict = "different"
+    elif abs(difference) + _Z80 * se <= margin and alone is None:
+        verdict = "equivalent"
+    return Pooled(verdict, difference, se, margin, weights_M, p_fail, alone)

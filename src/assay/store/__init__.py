@@ -16,7 +16,7 @@ A kill at any byte loses what was in flight and no more: a last line without its
 from assay.store.files import append_line, line_digest, read_lines, write_bytes, write_json, write_lines
 from assay.store.reader import progress, read_rollouts, read_row_lines, read_rows, read_tasks, rollout_files
 from assay.store.record import Rescored, RoleRecord, RunRecord, read_record
-from assay.store.registry import REGISTRY, Begun, Started, read_registry
+from assay.store.registry import REGISTRY, Begun, Margins, Started, read_registry, write_margins
 from assay.store.shard import Shard
 from assay.store.writer import Lines, Store, claim
 
@@ -24,6 +24,7 @@ __all__ = [
     "REGISTRY",
     "Begun",
     "Lines",
+    "Margins",
     "Rescored",
     "RoleRecord",
     "RunRecord",
@@ -45,4 +46,5 @@ __all__ = [
     "write_bytes",
     "write_json",
     "write_lines",
+    "write_margins",
 ]

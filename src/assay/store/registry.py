@@ -1,6 +1,7 @@
 """The registry, `started.jsonl`: a line for each run before it starts, and one once it has begun."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -43,32 +44,66 @@ class Begun(Struct, frozen=True, kw_only=True, tag="begun"):
     previous: str
 
 
-def read_registry(path: Path) -> list[Started | Begun]:
+class Margins(Struct, frozen=True, kw_only=True, tag="margins"):
+    """A line of `started.jsonl`, written before a profile's first run: what its comparisons with the original allow."""
+
+    at: str
+    """ISO 8601, UTC."""
+    benchmark: str
+    path: str
+    """Of the profile's folder, seen from the registry's."""
+    margins: dict[str, float]
+    """By gate, as shares."""
+    previous: str
+
+    @property
+    def id(self) -> str:
+        """No run's."""
+        return ""
+
+
+Line = Started | Begun | Margins
+
+
+def read_registry(path: Path) -> list[Line]:
     """Returns the lines of a registry, in their order. Raises InputError with the line that can't be read."""
-    return list(read_lines(path, cast(Any, Started | Begun)))
+    return list(read_lines(path, cast(Any, Line)))
+
+
+def write_margins(registry: Path, folder: Path, *, at: str, benchmark: str, margins: dict[str, float]) -> None:
+    """Write down the margins of the profile in `folder`. Raises UsageError where the registry can't be written."""
+    path = os.path.relpath(folder.resolve(), registry.resolve().parent)
+    _append(
+        registry,
+        lambda previous: Margins(at=at, benchmark=benchmark, path=path, margins=margins, previous=previous),
+    )
 
 
 def write_started(registry: Path, folder: Path, record: RunRecord) -> None:
     """Write down that the run in `folder` starts. Raises UsageError where the registry can't be written."""
     path = os.path.relpath(folder.resolve(), registry.resolve().parent)
+    _append(
+        registry,
+        lambda previous: Started(
+            id=record.id,
+            at=record.started,
+            benchmark=record.benchmark,
+            version=record.version,
+            tasks=record.tasks,
+            tasks_digest=record.tasks_digest,
+            model=record.model,
+            identity=digest(record.identity),
+            seed=record.seed,
+            repeats=record.repeats,
+            path=path,
+            previous=previous,
+        ),
+    )
+
+
+def _append(registry: Path, make: Callable[[str], Line]) -> None:
     try:
-        append_line(
-            registry,
-            lambda previous: Started(
-                id=record.id,
-                at=record.started,
-                benchmark=record.benchmark,
-                version=record.version,
-                tasks=record.tasks,
-                tasks_digest=record.tasks_digest,
-                model=record.model,
-                identity=digest(record.identity),
-                seed=record.seed,
-                repeats=record.repeats,
-                path=path,
-                previous=previous,
-            ),
-        )
+        append_line(registry, make)
     except PermissionError as error:
         raise UsageError(
             f"{registry}: {error.strerror}. A run is written down there before it starts; "

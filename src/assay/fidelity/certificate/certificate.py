@@ -129,6 +129,7 @@ def describe(benchmark: Benchmark, plan: Plan) -> CertifiedBenchmark:
         original=facts.original,
         repository=facts.origin.repository if facts.origin else None,
         published=hashlib.sha256(stated.read_bytes()).hexdigest() if stated else None,
+        margins=plan.margins,
     )
 
 
@@ -142,6 +143,8 @@ def what_is_missing(gates: Sequence[Gate], benchmark: CertifiedBenchmark, regist
     missing = [f"gate {gate.name}: {gate.verdict}" for gate in needed if gate.verdict != "pass"]
     if benchmark.limit is not None:
         missing.append(f"only the first {benchmark.tasks:,} tasks were asked, which are no fair sample")
+    if registry.margins != benchmark.margins:
+        missing.append("the margins were not written down before the first run")
     if registry.unregistered:
         missing.append(f"not written down before it started: the run of {', '.join(registry.unregistered)}")
     if registry.broken:

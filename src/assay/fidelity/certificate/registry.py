@@ -1,7 +1,7 @@
 """What became of the runs that were started: read from the registry, `started.jsonl`, beside a profile's folder."""
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path, PurePath
 from typing import Literal
 
@@ -11,7 +11,7 @@ from msgspec import Struct
 from assay.errors import AssayError
 from assay.fidelity.certificate.files import is_there
 from assay.input import read_input
-from assay.store import REGISTRY, Begun, RunRecord, Started, line_digest, read_record, read_registry
+from assay.store import REGISTRY, Begun, Margins, RunRecord, Started, line_digest, read_record, read_registry
 
 Fate = Literal["in this profile", "left out", "elsewhere", "thrown away", "never begun"]
 
@@ -42,6 +42,8 @@ class Register(Struct, frozen=True, kw_only=True):
     runs: list[StartedRun]
     unregistered: list[str]
     """Models whose run in this profile, or the run that it was rescored from, was never written down."""
+    margins: dict[str, float]
+    """By gate, what was written down before the profile's first run, as shares."""
     broken: list[int]
     """Lines, from 1, that are not linked to the line before: one was taken out there, or changed."""
 
@@ -80,8 +82,20 @@ def register(
         sha256=hashlib.sha256(b"".join(whole)).hexdigest(),
         runs=runs,
         unregistered=sorted(name for name, record in records.items() if not (record and _ids(record) <= started)),
+        margins=_margins_before(known, {id for record in records.values() if record for id in _ids(record)}),
         broken=broken(whole),
     )
+
+
+def _margins_before(known: Sequence[Started | Begun | Margins], ids: Collection[str]) -> dict[str, float]:
+    """The margins of a profile, written down before the first of these runs."""
+    found: dict[str, dict[str, float]] = {}
+    for line in known:
+        if isinstance(line, Margins):
+            found[line.path] = line.margins
+        elif isinstance(line, Started) and line.id in ids:
+            return found.get(PurePath(line.path).parent.parent.as_posix(), {})
+    return {}
 
 
 def broken(lines: list[bytes]) -> list[int]:

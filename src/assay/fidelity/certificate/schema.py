@@ -46,6 +46,8 @@ class CertifiedBenchmark(Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Where the original code is, as published.toml states it."""
     published: str | None
     """SHA-256 of its published.toml."""
+    margins: dict[str, float]
+    """By gate, the margin of the comparison with the original, as a share."""
 
 
 class CertifiedModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -267,7 +267,12 @@ def _registry(folder: Path, certificate: Certificate) -> Looked:
     moved = [f"a run that was {was} is {fate} now" for was, fate in fates if was != fate]
     lost = sum(fate == "thrown away" for fate, _ in fates)
     said = [f"{lost} of {len(fates)} runs that were started were thrown away"] if lost else []
+    said += [f"written down before the first run: {_margins(now.margins)}"] if now.margins else []
     return Looked("registry", "ok", f"{'; '.join([f'Its {now.lines} lines are there', *said, *moved])}.")
+
+
+def _margins(margins: Mapping[str, float]) -> str:
+    return "margins of " + " and ".join(f"{100 * share:g} points for {gate}" for gate, share in margins.items())
 
 
 def _without_fates(found: Register) -> Register:

@@ -30,6 +30,8 @@ class Facts:
     reproduced: Sequence[Reproduced] = ()
     original: bool = False
     """Whether the benchmark states that there is no other code to compare it with."""
+    margins: Mapping[str, float] = field(default_factory=dict[str, float])
+    """By gate, the margin that was registered before the first run, as a share."""
     digests: tuple[str, str] = ("", "")
     """Digests of the benchmark's tasks and of its code, as they are now."""
     benchmark: str = ""

@@ -12,6 +12,7 @@
     subset = "test"
     tasks = 1319                    # where stated; else the benchmark's
     repeats = 1                     # k, where stated
+    aggregation = "pass@10"         # where it is not the benchmark's declared score: then it is another score
     settings = { temperature = 0.7, max_output_tokens = 4096, shots = 0 }
     source = "Table 2"
     date = "2021-10-27"
@@ -22,7 +23,7 @@ give the same digits for them, because there is no sampling.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -36,12 +37,24 @@ from assay.fidelity.original.reference import OriginalResults, is_replay
 from assay.fidelity.results.results import Results
 from assay.fidelity.schema.evidence import Reproduced, ReproductionResult
 from assay.input import is_present
-from assay.stats.published import Reproduction, producible, reproduction
+from assay.stats.compare import FIRST_LOOK
+from assay.stats.published import (
+    CEILING,
+    LEAST_MARGIN,
+    WIDEST_MARGIN,
+    Reproduction,
+    fewest_repeats,
+    pool_margin,
+    producible,
+    reproduction,
+)
 from assay.stats.sample import Sample, sample
 from assay.store import RunRecord
 
-MARGIN = 0.02
-"""The largest difference from a published score that still reproduces it, a share."""
+MARGIN = LEAST_MARGIN
+"""The largest difference from a published score that still reproduces it, a share, where none was registered."""
+BETWEEN = 0.5
+"""The part of p (1 - p) that W is taken to be before any run: .4 for Beta(1/3, 1/3) rates, .67 for uniform ones."""
 FORGIVEN = 1e-9
 """The error of binary fractions in a rounding."""
 
@@ -65,6 +78,8 @@ class PublishedScore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     subset: str
     tasks: Annotated[int, Meta(ge=1)] | None = None
     repeats: Annotated[int, Meta(ge=1)] | None = None
+    aggregation: str | None = None
+    """How it is aggregated, where that is not the benchmark's declared score."""
     settings: dict[str, Any] = {}
     source: str
     date: str
@@ -175,6 +190,37 @@ def reproductions(
     ]
 
 
+def planned_margins(
+    stated: Published | None, all_tasks: int, tasks: int, members: Iterable[str | None], repeats: int
+) -> dict[str, float]:
+    """Returns the margins, as shares, of the gates that compare with the original, by what is known before any run.
+
+    W is taken to be half of p (1 - p), p being the published score, or .5 where none is. `tasks` are run `repeats`
+    times; `members` are the names under which the suite's models are published. The margin of parity is what one look
+    at as many repeats a side can show in 95 %, from two to five points; that of reproduced may be wider, and then
+    nothing can be refuted at this size.
+    """
+    known = {score.model: score for score in stated.scores} if stated else {}
+    scores = [known[name] for name in members if name in known]
+    pooled = [score for score in scores if score.share <= CEILING and not score.recorded and score.aggregation is None]
+    within = [BETWEEN * score.share * (1 - score.share) for score in pooled]
+    ses = [
+        math.sqrt(
+            w / (tasks * repeats)
+            + w / (of * (score.repeats or fewest_repeats(score.share, score.step, of)))
+            + score.step**2 / 12
+        )
+        for score, w in zip(pooled, within, strict=True)
+        if (of := score.tasks or all_tasks)
+    ]
+    widest = max(within, default=BETWEEN / 4)
+    parity = math.ceil(FIRST_LOOK * math.sqrt(2 * widest / (tasks * repeats)) * 200 - 1e-9) / 200
+    return {
+        "reproduced": pool_margin(ses) if ses else LEAST_MARGIN,
+        "parity": min(WIDEST_MARGIN, max(LEAST_MARGIN, parity)),
+    }
+
+
 def _reproduced(
     model: str,
     score: PublishedScore,
@@ -197,10 +243,14 @@ def _reproduced(
         margin=margin,
         verdict="inconclusive",
         reason="There are no results of the original code: give them to `assay parity`, with --run for its run.",
+        aggregation=score.aggregation,
         repeats=score.repeats,
         repeats_stated=score.repeats is not None,
         producible=score.repeats is None or producible(score.share, score.step, tasks, score.repeats),
     )
+    if score.aggregation is not None:
+        reason = f"Another score: {_percent(score)} is {score.aggregation}, which is not what the benchmark declares."
+        return structs.replace(made, verdict="another score", reason=reason)
     if reference is not None:
         made = _with_reference(made, score, reference, tasks)
     if results is not None and results.scored and record is not None:
@@ -245,7 +295,8 @@ def _with_run(
     elif results.owed:
         verdict, words = "inconclusive", f"{results.owed:,} rollouts are still owed"
     else:
-        verdict, words, _ = _answer(sampled, score, result.margin, recorded=score.recorded and recorded)
+        verdict, words, got = _answer(sampled, score, result.margin, recorded=score.recorded and recorded)
+        result = structs.replace(result, here_se=got and got.se)
     mean = sampled.score
     reason = f"{result.reason} The run here gives {mean:.2%}: {words}." + _not_stated(score.settings, ours, "It does")
     return structs.replace(result, here_score=mean, here_verdict=verdict, reason=reason)

@@ -58,6 +58,7 @@ def profile_of(evidence: Evidence, known: Sequence[Gate], *, wall_s: float | Non
         reproduced=reproductions(stated, evidence.all_tasks, members, results, evidence.references, evidence.records),
         original=stated is not None and stated.original,
         digests=evidence.digests,
+        margins=plan.margins,
         benchmark=plan.benchmark.name,
         hard=plan.hard,
     )

@@ -14,7 +14,7 @@ from assay.config import Suite
 from assay.errors import BudgetSpent, NothingScored
 from assay.fidelity.gates import judge_benchmark
 from assay.fidelity.gates.range import clears_floor
-from assay.fidelity.original.published import published_scores
+from assay.fidelity.original.published import planned_margins, published_scores
 from assay.fidelity.profile.build import write
 from assay.fidelity.profile.evidence import (
     changed_benchmark,
@@ -31,7 +31,8 @@ from assay.fidelity.schema.forecast import Forecast
 from assay.fidelity.schema.profile import Gate, Plan, Profile
 from assay.input import is_present
 from assay.model import secret
-from assay.store import REGISTRY, append_line, read_lines
+from assay.stats.published import WIDEST_MARGIN
+from assay.store import REGISTRY, append_line, read_lines, write_margins
 from assay.types import Task
 
 
@@ -78,6 +79,11 @@ async def profile(
     without_models = await _without_models(asked, tasks)
     for gate in without_models:
         tell(f"{gate.name}: {gate.verdict}")
+    if (margin := plan.margins.get("reproduced", 0.0)) > WIDEST_MARGIN:
+        tell(
+            f"reproduced: not refutable at this size: {plan.repeats} repeats of {len(tasks):,} tasks take a margin of "
+            f"{100 * margin:g} points"
+        )
     if interruption.stopping:
         return None
     contenders: list[Contender] = []
@@ -138,12 +144,28 @@ def _begin(asked: ProfilePlan, tasks: list[Task]) -> Plan:
         started=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     path = folder / "plan.jsonl"
+    earlier = list(read_lines(path, Plan)) if is_present(path) else []
+    plan = structs.replace(plan, margins=earlier[0].margins if earlier else _margins(asked, plan))
     if is_present(path) and (changed := changes(read_plan(folder).benchmark, plan.benchmark)):
         raise changed_benchmark(folder, plan.benchmark, changed)
-    earlier = list(read_lines(path, Plan)) if is_present(path) else []
     if not earlier or structs.replace(plan, started=earlier[-1].started) != earlier[-1]:
         append_line(path, plan)
     return structs.replace(plan, started=earlier[0].started) if earlier else plan
+
+
+def _margins(asked: ProfilePlan, plan: Plan) -> dict[str, float]:
+    """The margins of the comparisons with the original, which are written into the registry before the first run."""
+    benchmark, folder = asked.run.benchmark, asked.run.folder
+    stated = published_scores(benchmark)
+    if stated is None or stated.original:
+        return {}
+    members = [member.published for member in asked.suite.models.values()]
+    tasks = plan.benchmark.tasks
+    margins = planned_margins(stated, plan.benchmark.all_tasks or tasks, tasks, members, plan.repeats)
+    folder.mkdir(parents=True, exist_ok=True)
+    registry = folder.resolve().parent / REGISTRY
+    write_margins(registry, folder, at=plan.started, benchmark=benchmark.name, margins=margins)
+    return margins
 
 
 async def _without_models(asked: ProfilePlan, tasks: list[Task]) -> list[Gate]:

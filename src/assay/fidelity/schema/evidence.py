@@ -194,7 +194,7 @@ class Review(Struct, frozen=True, kw_only=True):
 
 
 RungName = Literal["data", "prompts", "verifiers", "samples"]
-ReproductionResult = Literal["identical", "equivalent", "different", "inconclusive", "refused"]
+ReproductionResult = Literal["identical", "equivalent", "different", "inconclusive", "refused", "another score"]
 RungResult = Literal["identical", "equivalent", "different", "inconclusive", "not run"]
 
 
@@ -270,11 +270,15 @@ class Reproduced(Struct, frozen=True, kw_only=True):
     source: str
     date: str
     verdict: ReproductionResult
-    """The result of the original code's runs. `refused` where their settings are not the published ones."""
+    """The result of the original code's runs. `refused` where their settings are not the published ones, and `another
+    score` where the published one is aggregated in another way than the benchmark's."""
     reason: str
     reference_score: float | None = None
     reference_se: float | None = None
+    """Of the difference from the published score: with the published side's noise and rounding. None where the same
+    outputs are compared, or the noise is not known."""
     here_score: float | None = None
+    here_se: float | None = None
     here_verdict: ReproductionResult | Literal["not run"] = "not run"
     margin: float = 0.02
     repeats: int | None = None
@@ -282,3 +286,5 @@ class Reproduced(Struct, frozen=True, kw_only=True):
     repeats_stated: bool = False
     producible: bool = True
     """Whether any k0 can give the score."""
+    aggregation: str | None = None
+    """How the published score is aggregated, where that is not the benchmark's way."""

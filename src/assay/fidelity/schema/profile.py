@@ -194,6 +194,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     """Why no open model masters it, as the benchmark declares; empty where it declares nothing."""
     suite: Suite
     """Without the values of headers, which may be secrets."""
+    margins: dict[str, float] = {}
+    """By gate, the margin that the registry holds since before the first run, as a share."""
     limit: int | None
     """The number of tasks, from the first. Null for all tasks."""
     repeats: int
