@@ -231,6 +231,22 @@ def test_wrong_answers_are_wrong_and_keep_the_golds_form(
         assert all(re.fullmatch(r"\d{1,3}(,\d{3})+", text) for text in changed)
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        ("1,000", "1000", True),
+        ("1/2", "0.5", True),
+        ("['a', 'b']", '["a","b"]', True),
+        ("Paris.", "paris", True),
+        ("5", "-5", False),
+        ("[1, 2]", "[12]", False),
+        ("True", "1", False),
+    ],
+)
+def test_answers_that_are_the_same_are_no_wrong_ones(one: str, other: str, alike: bool):
+    assert same(one, other) == alike
+
+
 PROGRAM = """```python
 def clip(value, low, high):
     \"\"\"Between the bounds.\"\"\"

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from random import Random
@@ -119,13 +120,16 @@ def same(one: str, other: str) -> bool:
 
 
 def _value(text: str) -> Any:
-    text = text.strip().strip("$€£%").replace(",", "")
+    text = text.strip()
     try:
-        return Fraction(text)
+        return Fraction(text.strip("$€£%").replace(",", ""))
     except (ValueError, ZeroDivisionError):
         pass
+    if not re.match(r"[\[({'\"]|True|False|None", text):
+        return None
     try:
-        return ast.literal_eval(text)
+        with warnings.catch_warnings(action="ignore"):  # such as for the escape \d
+            return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return None
 

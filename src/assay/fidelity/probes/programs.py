@@ -2,6 +2,7 @@
 
 import ast
 import copy
+import warnings
 from collections.abc import Iterator
 from random import Random
 from typing import Any
@@ -30,9 +31,9 @@ _SWAPPED: dict[type[ast.operator], type[ast.operator]] = {
 def mutants(gold: str, rng: Random) -> Iterator[tuple[str, str]]:
     """Yields (kind, text) of a solution with one thing changed, and with another result; nothing for no program."""
     body = program(gold)
-    if body is None:
+    tree = _parsed(body or "")
+    if body is None or tree is None:
         return
-    tree = ast.parse(body)
     counted = _Change(-1)
     counted.visit(copy.deepcopy(tree))
     if counted.sites:
@@ -56,12 +57,17 @@ def program(gold: str) -> str | None:
 
 
 def _defines(text: str) -> bool:
-    if "def " not in text:
-        return False
+    tree = _parsed(text) if "def " in text else None
+    return tree is not None and any(isinstance(node, ast.FunctionDef) for node in tree.body)
+
+
+def _parsed(text: str) -> ast.Module | None:
+    """Returns the syntax tree of a text; None where it is no Python."""
     try:
-        return any(isinstance(node, ast.FunctionDef) for node in ast.parse(text).body)
+        with warnings.catch_warnings(action="ignore"):  # such as for the escape \d
+            return ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
+        return None
 
 
 def _first(function: ast.FunctionDef) -> str | None:
