@@ -116,7 +116,7 @@ def same(one: str, other: str) -> bool:
     if normalise(one) == normalise(other):
         return True
     values = _value(one), _value(other)
-    return values[0] is not None and values[0] == values[1]
+    return values[0] is not None and type(values[0]) is type(values[1]) and values[0] == values[1]
 
 
 def _value(text: str) -> Any:
