@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from assay.benchmark.verify.choice import choice, chosen
 from assay.model.dialects.thinking import items
 from assay.types import Response, Score
-from tests.benchmark.verify.hostile import judge_all
 
 CITIES = ["Rome", "Berlin", "Paris", "Lyon"]
 
@@ -217,11 +216,6 @@ def test_respacing_does_not_matter(words: list[str]):
 @given(st.text() | st.text("ABCDIabc .,:()[]*\\{}\nanswer is"), st.lists(st.text(), max_size=26))
 def test_any_text_can_be_judged_and_twice_the_same(text: str, options: list[str]):
     assert chosen(text, options) == chosen(text, options)
-
-
-@pytest.mark.slow
-def test_a_long_hostile_text_takes_linear_time():
-    judge_all(lambda text: chosen(text, [*CITIES, "E. coli"]))
 
 
 def test_a_template_may_be_a_pattern_whose_first_group_is_the_option():

@@ -1,6 +1,5 @@
 import asyncio
 import json
-import time
 from contextlib import suppress
 from typing import Any
 
@@ -276,16 +275,3 @@ def test_several_verdicts_and_one_that_does_not_end_the_reply_are_unreadable(sai
 def test_the_verdict_may_follow_prose_and_be_said_twice():
     assert ask(in_turn(f"It names the same city.\n{YES}")[0]).reward == 1
     assert ask(in_turn(f"{fence(YES)}\nSo:\n{fence(YES)}")[0]).reward == 1
-
-
-@pytest.mark.timeout(60)
-@pytest.mark.parametrize("piece", ['{"1":', '{"1": ', "{", '{"1": {"reason": "', '{"1": [', f"{YES} ", "```json\n"])
-def test_a_megabyte_of_anything_is_no_verdict_or_one_and_takes_linear_time(piece: str):
-    def took(size: int) -> float:
-        started = time.process_time()
-        with suppress(ModelError):
-            ask(in_turn(piece * (size // len(piece)))[0])
-        return time.process_time() - started
-
-    # Sixteen times the text: quadratic time would be 256 times as long.
-    assert took(1_000_000) < 64 * max(took(62_500), 0.01)

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from assay.benchmark.verify.number import number, numeric, same, written
 from assay.model.dialects.thinking import items
 from assay.types import Response, Score
-from tests.benchmark.verify.hostile import judge_all
 
 GSM8K = Path(__file__).parents[4] / "shared" / "data" / "gsm8k"
 
@@ -269,11 +268,6 @@ def test_respacing_does_not_matter(words: list[str]):
 @given(st.text() | st.text("0123456789.,'-+/^%$e×½ \n*#{}()[]\\=:kboxedanswr"))
 def test_any_text_can_be_judged_and_twice_the_same(text: str):
     assert number(text) == number(text)
-
-
-@pytest.mark.slow
-def test_a_long_hostile_text_takes_linear_time():
-    judge_all(number)
 
 
 @pytest.mark.skipif(not GSM8K.exists(), reason="GSM8K's recorded solutions are not here")

@@ -5,7 +5,6 @@ from hypothesis import strategies as st
 from assay.benchmark.verify.text import exact, matches, normalise, normalised
 from assay.model.dialects.thinking import items
 from assay.types import Response, Score
-from tests.benchmark.verify.hostile import judge_all
 
 SAME = [
     ("Paris", "Paris"),
@@ -119,10 +118,6 @@ def test_respacing_does_not_matter(words: list[str], space: str):
 @given(st.text("abcdefghij ", min_size=1), st.sampled_from(["{}.", "**{}**", "({})", '"{}"', "{}!", "“{}”"]))
 def test_rewrapping_does_not_matter(words: str, wrap: str):
     assert normalise(wrap.format(words)) == normalise(words)
-
-
-def test_a_long_hostile_text_takes_linear_time():
-    judge_all(normalise)
 
 
 def test_similar_texts_match_where_an_original_wants_it():
