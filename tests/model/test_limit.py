@@ -1,7 +1,8 @@
 """Limits against a real server that takes only so much."""
 
 import asyncio
-import time
+from collections.abc import Coroutine
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from assay.model import connect
 from assay.model.builtin.fixed import Fixed
 from assay.model.wrappers.guard import Guarded
 from assay.model.wrappers.limit import Limit
-from assay.types import Message, Request, Response
+from assay.types import Message, Request, Response, Usage
 from tests.endpoint import Behave, Call, Endpoint, chat_body, http
 
 REQUEST = Request(input=[Message(role="user", content="6*7?")])
@@ -35,6 +36,27 @@ def ask(url: str, count: int, **limits: Any) -> tuple[list[Response | BaseExcept
             await model.aclose()
 
     return asyncio.run(main())
+
+
+class MadeTime(asyncio.SelectorEventLoop):
+    """A loop whose clock jumps to the next timer where nothing is ready, so that waiting takes no time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._now = 0.0
+
+    def time(self) -> float:
+        return self._now
+
+    def _run_once(self) -> None:
+        if not self._ready and self._scheduled:  # type: ignore[attr-defined]
+            self._now = max(self._now, self._scheduled[0].when())  # type: ignore[attr-defined]
+        super()._run_once()  # type: ignore[misc]
+
+
+def in_made_time(main: Coroutine[Any, Any, None]) -> None:
+    with asyncio.Runner(loop_factory=MadeTime) as runner:
+        runner.run(main)
 
 
 class Narrow:
@@ -108,25 +130,23 @@ def test_the_level_rises_again():
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_retry_after_closes_the_gate_for_all(status: int):
-    asked: list[float] = []
+    sent_s: list[float] = []
 
-    async def behave(call: Call, writer: asyncio.StreamWriter) -> None:
-        asked.append(time.monotonic())
-        writer.write(http(b"", status, retry_after="1") if len(asked) == 1 else http(chat_body("42")))
+    def answer(request: Request) -> Response:
+        sent_s.append(asyncio.get_running_loop().time())
+        if len(sent_s) == 1:
+            raise ModelError(f"http_{status}", "slow down", retryable=True, retry_after_s=60.0)
+        return Response(output=[])
 
-    async def main(url: str) -> None:
-        model = guarded(url, concurrency=4)
-        first = asyncio.create_task(model.respond(REQUEST))
-        while not asked:
-            await asyncio.sleep(0.005)
-        await asyncio.sleep(0.1)
-        await asyncio.gather(first, *(model.respond(REQUEST) for _ in range(3)))
-        await model.aclose()
+    async def main() -> None:
+        limit = Limit(Fixed(answer), RateLimits(), 4)
+        first = asyncio.create_task(limit.respond(REQUEST))
+        await asyncio.sleep(1)
+        await asyncio.gather(first, *(limit.respond(REQUEST) for _ in range(3)))
 
-    with Endpoint(behave) as endpoint:
-        asyncio.run(main(endpoint.url))
-    assert len(asked) == 5
-    assert all(0.95 < at - asked[0] < 3 for at in asked[1:])
+    in_made_time(main())
+    assert len(sent_s) == 5
+    assert all(60 <= at - sent_s[0] <= 66 for at in sent_s[1:])
 
 
 @pytest.mark.parametrize(("named_s", "patience_s", "kept_s"), [(90.0, 120.0, 90.0), (3600.0, 5.0, 5.0)])
@@ -159,12 +179,21 @@ def always(status: int, body: bytes = b"slow down") -> Behave:
 
 
 def test_a_pause_of_our_own_is_no_longer_than_patience():
-    """Four that are sent one by one: half a second between them, not 0.5, 1, 2, 4 and so on."""
-    with Endpoint(always(429)) as endpoint:
-        started = time.monotonic()
-        made, _ = ask(endpoint.url, 4, patience_s=0.1)
-    assert all(isinstance(error, ModelError) for error in made)
-    assert time.monotonic() - started < 5
+    """Requests that are sent one by one: half a second between them, not 0.5, 1, 2, 4 and so on."""
+    sent_s: list[float] = []
+
+    def refuse(request: Request) -> Response:
+        sent_s.append(asyncio.get_running_loop().time())
+        raise ModelError("http_429", "slow down", retryable=True)
+
+    async def main() -> None:
+        limit = Limit(Fixed(refuse), RateLimits(patience_s=0.1), 4)
+        await asyncio.gather(*(limit.respond(REQUEST) for _ in range(4)), return_exceptions=True)
+        await limit.aclose()
+
+    in_made_time(main())
+    pauses = [later - earlier for earlier, later in pairwise(sent_s)]
+    assert max(pauses) <= 1.1 * 0.5
 
 
 def test_a_server_that_lets_nobody_through_is_given_up():
@@ -211,18 +240,22 @@ def test_who_gives_up_waiting_leaves_the_place_to_the_next():
 
 
 @pytest.mark.parametrize(
-    ("limits", "count", "seconds"),
+    "limits",
     # Each answer holds 13 tokens; the first guess of 2,048 is put right by the first answer.
-    [({"requests_per_minute": 600}, 11, 1.0), ({"tokens_per_minute": 13 * 600}, 12, 1.0)],
+    [{"requests_per_minute": 600}, {"tokens_per_minute": 13 * 600}],
 )
-def test_requests_and_tokens_a_minute_are_kept(limits: dict[str, float], count: int, seconds: float):
-    async def main(url: str) -> float:
-        model = guarded(url, **limits)
-        await model.respond(REQUEST)
-        started = time.monotonic()
-        await asyncio.gather(*(model.respond(REQUEST) for _ in range(count - 1)))
-        await model.aclose()
-        return time.monotonic() - started
+def test_requests_and_tokens_a_minute_are_kept(limits: dict[str, float]):
+    sent_s: list[float] = []
 
-    with Endpoint(Narrow(1000)) as endpoint:
-        assert seconds * 0.9 < asyncio.run(main(endpoint.url)) < seconds * 2
+    def answer(request: Request) -> Response:
+        sent_s.append(asyncio.get_running_loop().time())
+        return Response(output=[], usage=Usage(input_tokens=9, output_tokens=4))
+
+    async def main() -> None:
+        limit = Limit(Fixed(answer), RateLimits(**limits), 1000)
+        await limit.respond(REQUEST)
+        await asyncio.gather(*(limit.respond(REQUEST) for _ in range(20)))
+
+    in_made_time(main())
+    assert [later - earlier for earlier, later in pairwise(sent_s)] == pytest.approx([0.1] * 20, abs=0.06)
+    assert sent_s[-1] - sent_s[0] == pytest.approx(2.0, abs=0.06)
