@@ -178,6 +178,19 @@ def test_a_gold_answer_that_cannot_be_read_is_an_error(gold: str):
     assert isinstance(error, VerifierError) and error.kind == "maths_gold" and "can't be read as maths" in str(error)
 
 
+@pytest.mark.parametrize(
+    ("text", "metrics"), [(r"\infty-\infty", {"undecided": 1.0}), (r"\frac{0}{0}", {"undecided": 1.0}), ("x > 2", {})]
+)
+def test_what_cannot_be_compared_is_undecided_unless_it_is_of_another_kind(text: str, metrics: dict[str, float]):
+    [score] = judge(("0.333", f"\\boxed{{{text}}}"))
+    assert isinstance(score, Score) and (score.reward, score.metrics) == (0.0, metrics)
+
+
+def test_a_gold_answer_that_is_not_equal_to_itself_is_an_error():
+    [error] = judge((r"\frac{0}{0}", "5"))
+    assert isinstance(error, VerifierError) and error.kind == "maths_gold" and "compared with itself" in str(error)
+
+
 def test_an_answer_that_never_ends_is_wrong_and_counted_and_the_next_is_judged():
     async def main(pool: Processes) -> None:
         score = await pool.verify("1", ENDLESS, deadline_s=1.0)

@@ -46,7 +46,8 @@ class Processes:
         Both are LaTeX or plain: the last box of the message, else what follows "the answer is", else its last formula.
         The deadline counts from when a process takes the answer up, not while it waits for one. What can't be judged
         by then is tried again, alone and by processor time: if it can't be judged then either, although the gold
-        answer can, it is a wrong answer, with the metric `undecided`. Raises VerifierError where the gold answer can't
+        answer can, it is a wrong answer, with the metric `undecided`. So is one that can't be compared, such as 0/0
+        with a decimal. Raises VerifierError where the gold answer can't
         be read or judged; UsageError without math-verify.
         """
         expected, said = reference(gold), stated(text[-LONGEST:])
@@ -162,7 +163,8 @@ class _Process:
 def _score(answer: dict[str, Any]) -> Score:
     if "error" in answer:
         raise VerifierError(f"maths_{answer['error']}", answer["message"])
-    return Score(reward=float(answer["right"]), answer=answer["answer"])
+    metrics = {"undecided": 1.0} if answer["undecided"] else {}
+    return Score(reward=float(answer["right"]), metrics=metrics, answer=answer["answer"])
 
 
 _PROCESSES = Processes()

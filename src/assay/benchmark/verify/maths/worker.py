@@ -78,11 +78,14 @@ class Judge:
             if not expected:
                 return {"error": "gold", "message": f"the gold answer {gold[0][:200]!r} can't be read as maths"}
             got = self._parse(*said)
-            right = any(self._same(one, other) for one, other in itertools.product(expected, got))
+            found = [self._same(one, other) for one, other in itertools.product(expected, got)]
             shown = self._shown(got)
+            right, undecided = True in found, None in found and True not in found
+            if undecided and not any(self._same(one, one) for one in expected if not isinstance(one, str)):
+                return {"error": "gold", "message": f"the gold answer {gold[0][:200]!r} can't be compared with itself"}
         except (MemoryError, RecursionError) as error:
             return {"error": "resources", "message": f"the answer takes too much to judge: {type(error).__name__}"}
-        return {"right": right, "answer": shown if shown is None else shown[:1000]}
+        return {"right": right, "undecided": undecided, "answer": shown if shown is None else shown[:1000]}
 
     def _parse(self, text: str, alone: bool) -> list[Any]:
         """What a text may be as maths, and the text that was read."""
@@ -107,7 +110,8 @@ class Judge:
             return None
         return found
 
-    def _same(self, gold: Any, got: Any) -> bool:
+    def _same(self, gold: Any, got: Any) -> bool | None:
+        """Whether two parts are the same; None where the comparison failed, so that nobody knows."""
         try:
             return self._library.verify(
                 gold, got, timeout_seconds=None, raise_on_error=True, allow_set_relation_comp=True
@@ -115,8 +119,9 @@ class Judge:
         except (MemoryError, RecursionError):
             raise
         except Exception:
-            # The library compares what need not be comparable, such as a set and a number: they are not the same.
-            return False
+            # The library compares what need not be comparable, such as a relation and a number: they are not the same.
+            boolean = self._sympy.logic.boolalg.Boolean
+            return False if isinstance(gold, boolean) != isinstance(got, boolean) else None
 
     def _equal(self, gold: Any, got: Any, *_: Any) -> bool:
         """Whether two numbers, terms or matrices are equal: exactly, or as far as the digits of the gold one go."""
