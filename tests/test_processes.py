@@ -377,6 +377,73 @@ def test_what_is_wrong_is_told_once_and_as_without_processes(tmp_path: Path):
         assert (code, err.count("assay: "), "Traceback" in err) == (2, 1, False), err
 
 
+WRONG_REWARDS = """
+from assay.benchmark import Benchmark, Environment
+from assay.types import Message, Score, Task
+
+
+class Wrong(Environment):
+    name = "wrong"
+    version = "1"
+
+    def tasks(self):
+        for number in range(4):
+            yield Task(id=str(number), input=[Message(role="user", content="?")], gold="1")
+
+    def verify(self, task, response):
+        return Score(reward={"0": 1e200, "1": float("nan"), "2": 1.0, "3": 1e12}[task.id])
+
+
+BENCHMARK = Benchmark(environment=Wrong(), repeats=1)
+"""
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_what_a_verifier_may_not_return_is_a_failure_in_every_process(tmp_path: Path, processes: str):
+    (tmp_path / "wrong").mkdir()
+    (tmp_path / "wrong/benchmark.py").write_text(WRONG_REWARDS)
+    code, _, err = assay("run", "./wrong", "--model", "gold", "--processes", processes, "--out", "run", cwd=tmp_path)
+    assert code == 0 and "Traceback" not in err, err
+    outcomes = {made.task: made.outcome for made in read_rollouts(tmp_path / "run")}
+    for task in "01":
+        failure = outcomes[task]
+        assert isinstance(failure, Failure) and failure.where == "verifier" and "the reward" in failure.message
+    assert [outcomes[task] for task in "23"] == [Score(reward=1.0), Score(reward=1e12)]
+
+
+NOT_READY = WRONG_REWARDS.replace(
+    "    def tasks",
+    """    async def ready(self):
+        open("data.jsonl")
+
+    def tasks""",
+)
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_file_that_a_process_lacks_is_one_line_and_the_same_exit_code(tmp_path: Path, processes: str):
+    (tmp_path / "wrong").mkdir()
+    (tmp_path / "wrong/benchmark.py").write_text(NOT_READY)
+    command = ("run", "./wrong", "--model", "gold", "--processes", processes)
+    assert assay(*command, cwd=tmp_path) == (2, "", "assay: data.jsonl: No such file or directory\n")
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "loop", "deep"])
+def test_a_benchmarks_file_that_is_none_is_named_in_one_line(tmp_path: Path, kind: str):
+    quiz = tmp_path / "quiz.jsonl"
+    if kind == "folder":
+        quiz.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(quiz)
+    elif kind == "loop":
+        quiz.symlink_to(quiz.name)
+    else:
+        quiz.write_text('{"a":' + "[" * 200_000)
+    code, _, err = assay("run", "mcq:quiz.jsonl", "--model", "null", "--processes", "2", cwd=tmp_path)
+    assert (code, err.count("assay: "), "Traceback" in err) == (2, 1, False), err
+    assert "quiz.jsonl" in err
+
+
 def test_a_profile_takes_processes(tmp_path: Path):
     command = ["profile", "arithmetic", "--models", "nano-instruct,nano-thinking", "--repeats", "1", "--processes", "2"]
     code, _, err = assay(*command, "--out", "made", cwd=tmp_path)

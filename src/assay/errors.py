@@ -18,11 +18,21 @@ AssayError
 └── RemoteError           a server that holds the environment failed; becomes a Failure too
 """
 
+import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 MOST_NAMES = 24
 """The most known names in a message."""
+
+
+_MISTAKES = (
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG),
+    *(errno.EINVAL, errno.ENXIO),
+)
+"""What the system says of a path that a command can't use."""
+_TROUBLES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
+"""What the system says if a file can't be written where it should."""
 
 
 class AssayError(Exception):
@@ -118,3 +128,10 @@ class ModelError(AssayError):
         self.kind = kind
         self.retryable = retryable
         self.retry_after_s = retry_after_s
+
+
+def of_system(error: OSError) -> AssayError | None:
+    """Returns what the system says of a file, as an error that the user sees; None where it says it of no file."""
+    if error.filename is None or error.errno not in _MISTAKES + _TROUBLES:
+        return None
+    return (UsageError if error.errno in _MISTAKES else StoppedEarly)(f"{error.filename}: {error.strerror}")

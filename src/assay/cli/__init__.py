@@ -1,6 +1,5 @@
 """The commands, thin: parse, call one function, print."""
 
-import errno
 import gc
 import os
 import select
@@ -12,7 +11,7 @@ from typing import NoReturn
 
 import cyclopts
 
-from assay.errors import AssayError, StoppedEarly, UsageError
+from assay.errors import AssayError, of_system
 from assay.report.words import legible
 
 COMMANDS = (
@@ -145,13 +144,6 @@ COMMANDS = (
     ),
 )
 """Each command: its name, the function, its summary (the first sentence of the function's docstring), an example."""
-MISTAKES = (
-    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG),
-    *(errno.EINVAL, errno.ENXIO),
-)
-"""What the system says of a path that a command can't use."""
-TROUBLES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
-"""What the system says if a file can't be written where it should."""
 GROUPS = {"new": "Write a benchmark of your own.", "serve": "Serve a model or an environment over HTTP."}
 
 
@@ -200,10 +192,10 @@ def main() -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
-        if error.filename is None or error.errno not in MISTAKES + TROUBLES:
+        if (known := of_system(error)) is None:
             raise
-        print(f"assay: {error.filename}: {error.strerror}", file=sys.stderr)
-        sys.exit((UsageError if error.errno in MISTAKES else StoppedEarly).exit_code)
+        print(f"assay: {legible(str(known))}", file=sys.stderr)
+        sys.exit(known.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(result if isinstance(result, int) else 0)

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 import msgspec
 from msgspec import Struct, structs
 
-from assay.errors import AssayError, BudgetSpent, DigestMismatch, StoppedEarly, UsageError
+from assay.errors import AssayError, BudgetSpent, DigestMismatch, StoppedEarly, UsageError, of_system
 
 Call = Literal["begin", "exchange", "close"]
 WORDS = 2000
@@ -122,12 +122,13 @@ async def reply_to(service: Service, call: Call, data: bytes) -> bytes:
             case "close":
                 await service.close()
                 reply = Reply(call)
-    except AssayError as error:
-        kind = next(kind.__name__ for kind in type(error).__mro__ if kind.__name__ in ERRORS)
-        reply = Reply(call, error=kind, message=plain(str(error)))
     except Exception as error:
-        traceback.print_exc()
-        reply = Reply(call, error=AssayError.__name__, message=plain(f"{type(error).__name__}: {error}"))
+        known = error if isinstance(error, AssayError) else of_system(error) if isinstance(error, OSError) else None
+        if known is None:
+            traceback.print_exc()
+            known = AssayError(f"{type(error).__name__}: {error}")
+        kind = next(kind.__name__ for kind in type(known).__mro__ if kind.__name__ in ERRORS)
+        reply = Reply(call, error=kind, message=plain(str(known)))
     return msgspec.msgpack.encode(structs.replace(reply, node=socket.gethostname()))
 
 
