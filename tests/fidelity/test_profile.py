@@ -43,7 +43,7 @@ def made(folder: Path, models: Suite, repeats: int = 2, limit: int | None = None
     plan = ProfilePlan(run=run, suite=models)
     found = asyncio.run(profile(plan, interruption=Interruption()))
     assert found is not None
-    return found
+    return found[0]
 
 
 def test_the_climb_ends_at_the_first_tier_that_is_in_range(tmp_path: Path):
@@ -133,7 +133,7 @@ def stable(folder: Path, budget: Budget | None = None) -> Profile:
     plan = ProfilePlan(run=run, suite=Suite(name="one", models=models), until_stable=True)
     found = asyncio.run(profile(plan, interruption=Interruption()))
     assert found is not None
-    return found
+    return found[0]
 
 
 def test_until_stable_adds_repeats_until_the_score_stands_still(tmp_path: Path):
@@ -141,14 +141,14 @@ def test_until_stable_adds_repeats_until_the_score_stands_still(tmp_path: Path):
     assert found.repeats is not None
     assert 8 < found.repeats.k_set < 60
     assert found.repeats.sd_run_upper <= 1
-    assert next(gate for gate in found.gates if gate.name == "repeats").verdict == "pass"
+    assert next(gate for gate in found[0].gates if gate.name == "repeats").verdict == "pass"
     assert stable(tmp_path).repeats == found.repeats  # nothing to add
     assert asyncio.run(compute(tmp_path)).repeats == found.repeats
 
 
 def test_until_stable_ends_with_the_budget_and_says_what_is_owed(tmp_path: Path):
     found = stable(tmp_path, Budget(tokens=4_000))
-    gate = next(gate for gate in found.gates if gate.name == "repeats")
+    gate = next(gate for gate in found[0].gates if gate.name == "repeats")
     assert gate.verdict == "inconclusive" and "still owed" in gate.reason
     assert sum(found.models["nano-instruct"].tokens[kind] for kind in ("input", "output")) <= 4_000
 
@@ -218,7 +218,7 @@ def test_a_small_honest_profile_is_not_accused_of_copying(tmp_path: Path, limit:
     plan = ProfilePlan(run=run, suite=load_suite("embedded"))
     found = asyncio.run(profile(plan, interruption=Interruption()))
     assert found is not None
-    assert next(gate for gate in found.gates if gate.name == "repeats").verdict in ("pass", "inconclusive")
+    assert next(gate for gate in found[0].gates if gate.name == "repeats").verdict in ("pass", "inconclusive")
 
 
 def test_the_embedded_models_are_worth_profiling(tmp_path: Path):

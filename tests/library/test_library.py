@@ -5,7 +5,7 @@ import functools
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -202,3 +202,30 @@ async def test_a_profile_warns_of_empty_answers_by_model():
         suite = Suite(name="mine", models={"hollow": member}, tiers="all")
         with pytest.warns(UserWarning, match="hollow: 5 of 5 answers are empty"):
             await assay.profile("arithmetic", suite=suite, limit=5, repeats=1)
+
+
+@on_a_loop
+async def test_a_report_takes_the_results_that_the_profile_has_read(tmp_path: Path):
+    made = await assay.profile("arithmetic", models=["gold"], limit=3, repeats=1, out=tmp_path / "p")
+    page = made.report().read_bytes()
+    (tmp_path / "p/runs/gold/rollouts.jsonl").unlink()
+    assert made.report().read_bytes() == page
+
+
+@on_a_loop
+async def test_tasks_are_listed_once_for_a_run(tmp_path: Path):
+    """The benchmark that counts how often it is asked for its tasks: a run of all of them asks once."""
+    listed: list[int] = []
+
+    class Counting(assay.Environment):
+        name, version = "counting", "1"
+
+        def tasks(self) -> Iterator[assay.Task]:
+            listed.append(1)
+            yield from (assay.Task(id=str(n), input=[Message(role="user", content="?")], gold="1") for n in range(3))
+
+        def verify(self, task: assay.Task, response: Response) -> Score:
+            return Score(reward=1.0)
+
+    await assay.run(assay.Benchmark(environment=Counting(), repeats=1), model=Says("1"), out=tmp_path / "run")
+    assert len(listed) == 1

@@ -192,7 +192,7 @@ def record_of(asked: RunRequest, benchmark: Benchmark, model: Model, tasks: list
         benchmark=benchmark.name,
         version=benchmark.version,
         tasks=len(tasks),
-        all_tasks=count_all(benchmark, len(tasks)),
+        all_tasks=count_all(benchmark, len(tasks), asked.limit),
         tasks_digest=tasks_digest(tasks),
         code=digest(sources),
         sources=sources,
@@ -239,8 +239,10 @@ def tasks_of(benchmark: Benchmark, limit: int | None = None) -> list[Task]:
     return list(found.values())[:limit]
 
 
-def count_all(benchmark: Benchmark, count: int) -> int | None:
-    """Returns the number of the benchmark's tasks where it is not `count`, as a limit leaves some out; else None."""
+def count_all(benchmark: Benchmark, count: int, limit: int | None) -> int | None:
+    """Returns the number of the benchmark's tasks where a limit leaves some of them out, so that `count` are asked."""
+    if limit is None or count < limit:
+        return None  # tasks are made anew each time they are listed
     every = sum(1 for _ in benchmark.environment.tasks())
     return every if every != count else None
 

@@ -235,8 +235,9 @@ async def profile(
         tallies.append((name, tally))
         (watch or _nothing)(name, tally)
 
-    made = await make_profile(asked, interruption=Interruption(), watch=begin, tell=tell or _nothing)
+    found = await make_profile(asked, interruption=Interruption(), watch=begin, tell=tell or _nothing)
     for name, tally in tallies:
         _warn(name, tally)
-    assert made is not None, "only an interruption ends a profile without a result"
-    return Profile(asked.run.folder, made, _keep=temporary)
+    assert found is not None, "only an interruption ends a profile without a result"
+    made, results = found
+    return Profile(asked.run.folder, made, _keep=temporary, _results=results)

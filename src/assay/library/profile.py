@@ -1,13 +1,17 @@
 """`assay.Profile`: one benchmark on a suite of models, with its gates."""
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from assay.fidelity.schema.profile import Gate, ModelSummary
 from assay.fidelity.schema.profile import Profile as Record
 from assay.library.run import Run
+
+if TYPE_CHECKING:
+    from assay.fidelity.results.results import Results
 
 
 class Profile:
@@ -21,9 +25,17 @@ class Profile:
         profile.report()                    # the path of an HTML page that opens offline
     """
 
-    def __init__(self, folder: str | Path, record: Record, *, _keep: object = None) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        record: Record,
+        *,
+        _keep: object = None,
+        _results: "Mapping[str, Results] | None" = None,
+    ) -> None:
         self.folder = Path(folder)
         self._keep = _keep
+        self._results = _results  # so that the report decodes no rollout once more
         self.record = record
         """All of it, as `profile.json` has it."""
 
@@ -43,7 +55,7 @@ class Profile:
 
     def report(self) -> Path:
         """Writes the report, one HTML page that opens offline, into the profile's folder. Returns its path."""
-        return importlib.import_module("assay.report.page").publish(self.folder, self.record)
+        return importlib.import_module("assay.report.page").publish(self.folder, self.record, results=self._results)
 
     def __repr__(self) -> str:
         verdicts = ", ".join(f"{name} {gate.verdict}" for name, gate in self.gates.items())

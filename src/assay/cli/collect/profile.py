@@ -102,11 +102,13 @@ def _drive(asked: ProfilePlan, *, strict: bool) -> int:
     if asked.forecast:
         console.print(forecast_table(asked.forecast), "")
     with Live() as live:
-        made = drive(make_profile(asked, interruption=interruption, watch=live.begin, tell=console.print), interruption)
-    if made is None:
+        work = make_profile(asked, interruption=interruption, watch=live.begin, tell=console.print)
+        found = drive(work, interruption)
+    if found is None:
         return 130
+    made, results = found
     folder = asked.run.folder
-    page = publish(folder, made, command=shlex.join(["assay", *sys.argv[1:]]))
+    page = publish(folder, made, results=results, command=shlex.join(["assay", *sys.argv[1:]]))
     _show_all(folder, made, page)
     if any(summary.ran and summary.score is None for summary in made.models.values()):
         return 4

@@ -116,7 +116,7 @@ async def known_gates(
     Raises DigestMismatch where the benchmark is not what was profiled.
     """
     tasks = tasks_of(benchmark, plan.limit)
-    record = record_of(benchmark, tasks)
+    record = record_of(benchmark, tasks, plan.limit)
     if changed := changes(plan.benchmark, record):
         raise changed_benchmark(folder, record, changed)
     earlier = earlier_profile(folder, record)

@@ -180,8 +180,8 @@ def earlier_profile(folder: Path, benchmark: BenchmarkRecord) -> Profile | None:
     return earlier if earlier.benchmark == benchmark else None
 
 
-def record_of(benchmark: Benchmark, tasks: list[Task]) -> BenchmarkRecord:
-    """Returns what a profile says of its benchmark, as it is now."""
+def record_of(benchmark: Benchmark, tasks: list[Task], limit: int | None) -> BenchmarkRecord:
+    """Returns what a profile says of its benchmark, as it is now, of which `tasks` are asked under a limit."""
     sources = score_code(benchmark)
     return BenchmarkRecord(
         name=benchmark.name,
@@ -190,6 +190,6 @@ def record_of(benchmark: Benchmark, tasks: list[Task]) -> BenchmarkRecord:
         tasks=len(tasks),
         code=digest(sources),
         sources=sources,
-        all_tasks=count_all(benchmark, len(tasks)),
+        all_tasks=count_all(benchmark, len(tasks), limit),
         declared=sorted({task for defect in benchmark.defects for task in defect.tasks}),
     )

@@ -27,6 +27,7 @@ from assay.fidelity.profile.evidence import (
 )
 from assay.fidelity.results.contender import Contender, of_role, strongest
 from assay.fidelity.results.repeats import next_step
+from assay.fidelity.results.results import Results
 from assay.fidelity.schema.forecast import Forecast
 from assay.fidelity.schema.profile import Gate, Plan, Profile
 from assay.input import is_present
@@ -60,8 +61,10 @@ async def profile(
     interruption: Interruption,
     watch: Callable[[str, Tally], None] = lambda name, tally: None,
     tell: Callable[[str], None] = lambda line: None,
-) -> Profile | None:
-    """Run what is owed, compute everything, write `profile.json`, and give it back; `None` where it was interrupted.
+) -> tuple[Profile, dict[str, Results]] | None:
+    """Runs what is owed, computes everything and writes `profile.json`. Returns the profile and its runs' results.
+
+    None where it was interrupted.
 
     Raises BudgetSpent: runs keep what they have, and no gate is computed from a part of them.
     A model whose every rollout fails is told, and the others go on: the gates name it.
@@ -104,7 +107,8 @@ async def profile(
             return None
     wall_s = round(time.monotonic() - clock, 3)
     folder = asked.run.folder
-    return write(folder, gather(folder, plan, contenders, benchmark), without_models, wall_s=wall_s)
+    made = write(folder, gather(folder, plan, contenders, benchmark), without_models, wall_s=wall_s)
+    return made, {one.name: one.results for one in contenders}
 
 
 def _check(asked: ProfilePlan) -> None:
@@ -129,7 +133,7 @@ def _begin(asked: ProfilePlan, tasks: list[Task]) -> Plan:
     roles = {name: hide_headers(config) for name, config in asked.suite.roles.items()}
     plan = Plan(
         source=source_seen_from(folder, benchmark),
-        benchmark=record_of(benchmark, tasks),
+        benchmark=record_of(benchmark, tasks, request.limit),
         chance=benchmark.chance,
         hard=benchmark.hard,
         suite=structs.replace(asked.suite, models=hidden, roles=roles),

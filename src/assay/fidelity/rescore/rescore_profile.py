@@ -32,7 +32,7 @@ async def rescore_profile(
     plan = read_plan(profile)
     benchmark = asked.benchmark
     tasks = tasks_of(benchmark, plan.limit)
-    record = record_of(benchmark, tasks)
+    record = record_of(benchmark, tasks, plan.limit)
     roles = {**plan.suite.roles, **{role: hide_headers(config) for role, config in asked.roles.items()}}
     name = digest([record, {role: config.identity() for role, config in roles.items()}, versions(benchmark)["assay"]])[
         :8

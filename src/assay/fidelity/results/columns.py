@@ -3,6 +3,9 @@
 `columns.json` beside it says what the table was made of, and holds its digest: a bit that flips on a disk is no score.
 Somebody else may have written both, so some lines are read at each use, and a table that says otherwise is made again.
 A small run has neither file: its lines are read fast enough.
+
+Every file is hashed at each use: 1.2 s of processor time for a million rollouts of 1.6 kB, which read anew take 12.5 s.
+Size, time and inode would be faster to compare, but `cp -p`, `rsync -t` and whoever edits a file can keep all three.
 """
 
 import contextlib
