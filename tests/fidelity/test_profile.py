@@ -141,14 +141,14 @@ def test_until_stable_adds_repeats_until_the_score_stands_still(tmp_path: Path):
     assert found.repeats is not None
     assert 8 < found.repeats.k_set < 60
     assert found.repeats.sd_run_upper <= 1
-    assert next(gate for gate in found[0].gates if gate.name == "repeats").verdict == "pass"
+    assert next(gate for gate in found.gates if gate.name == "repeats").verdict == "pass"
     assert stable(tmp_path).repeats == found.repeats  # nothing to add
     assert asyncio.run(compute(tmp_path)).repeats == found.repeats
 
 
 def test_until_stable_ends_with_the_budget_and_says_what_is_owed(tmp_path: Path):
     found = stable(tmp_path, Budget(tokens=4_000))
-    gate = next(gate for gate in found[0].gates if gate.name == "repeats")
+    gate = next(gate for gate in found.gates if gate.name == "repeats")
     assert gate.verdict == "inconclusive" and "still owed" in gate.reason
     assert sum(found.models["nano-instruct"].tokens[kind] for kind in ("input", "output")) <= 4_000
 
