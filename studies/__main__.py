@@ -13,7 +13,19 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from studies import agreement, attempts, detectors, gates, independence, intervals, parity, published, repeats, shifts
+from studies import (
+    agreement,
+    attempts,
+    detectors,
+    gates,
+    independence,
+    intervals,
+    parity,
+    published,
+    reading,
+    repeats,
+    shifts,
+)
 from studies.row import Row
 
 PAGE = Path(__file__).parent.parent / "docs/statistics.md"
@@ -41,6 +53,7 @@ STUDIES: dict[str, Study] = {
         attempts.attempts,
         shifts.shifts,
         agreement.agreement,
+        reading.reading,
         detectors.detectors,
     )
 }

@@ -146,6 +146,9 @@ def test_what_a_certificate_says_of_a_real_profile(folder: Path):
     assert len(scores) == 2 and sum(filter(None, scores)) / 2 == pytest.approx(made.models["policy"].summary.score)
     assert {"benchmark.py", "problems.py", "assay/benchmark/verify/integer.py"} <= made.benchmark.sources.keys()
     assert sorted(run.fate for run in made.registry.runs) == ["in this profile"] * 2 + ["thrown away"] * 2
+    assert made.redraws == 1
+    other = "1 other profile of this benchmark was begun, each with other rollouts to read"
+    assert other in (folder / "certificate.md").read_text()
     assert set(made.evidence) == {"marks.jsonl", "plan.jsonl"} | {
         f"runs/{model}/{file}"
         for model in ("policy", "nano-instruct")

@@ -157,7 +157,14 @@ def _started(certificate: Certificate) -> str:
     others = [run for run in found.runs if run.fate != "in this profile"]
     rows = [(run.at, run.model, run.version, str(run.tasks), str(run.repeats), run.path, run.fate) for run in others]
     table = markdown_table(("started", "model", "version", "tasks", "k", "where", "what became of it"), rows)
-    return f"{plural(len(found.runs), 'run')} of this benchmark: {said}." + (f"\n\n{table}" if others else "")
+    redraws = f" {redrawn(certificate)}." if certificate.redraws else ""
+    return f"{plural(len(found.runs), 'run')} of this benchmark: {said}.{redraws}" + (f"\n\n{table}" if others else "")
+
+
+def redrawn(certificate: Certificate) -> str:
+    """How many profiles could have been read in place of this one."""
+    count, were = plural(certificate.redraws, "other profile"), "was" if certificate.redraws == 1 else "were"
+    return f"{count} of this benchmark {were} begun, each with other rollouts to read"
 
 
 def _digests(certificate: Certificate) -> str:

@@ -19,7 +19,7 @@ from assay.fidelity.certificate.certificate import rendered
 from assay.fidelity.certificate.schema import NAME, Certificate
 from assay.fidelity.certificate.validity import Validity
 from assay.fidelity.profile import read_plan, source_of
-from assay.report.certificate import headline, renderings
+from assay.report.certificate import headline, redrawn, renderings
 from assay.report.words import legible, plural
 from assay.store import write_bytes
 
@@ -150,6 +150,8 @@ def _show_made(made: Certificate) -> None:
     for fate in ("left out", "thrown away"):
         if count := fates[fate]:
             print(f"  {plural(count, 'run')} of this benchmark {'was' if count == 1 else 'were'} {fate}: it says so")
+    if made.redraws:
+        print(f"  {redrawn(made)}")
 
 
 def _show_found(path: Path, found: Validity) -> None:

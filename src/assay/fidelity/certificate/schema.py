@@ -1,5 +1,7 @@
 """What a certificate says: the structs of `certificate.json`."""
 
+from collections import Counter
+from pathlib import PurePath
 from typing import Any
 
 from msgspec import Struct
@@ -113,3 +115,21 @@ class Certificate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """The key's fingerprint."""
     digest: str = ""
     """Of everything above, as canonical JSON."""
+
+    @property
+    def redraws(self) -> int:
+        """The number of times that a profile of as many tasks was begun otherwise: the most runs of one of its models.
+
+        Each has other rollouts to read, so that somebody might choose among them. The one that this was rescored from
+        has the same, and is left out.
+        """
+        taken = {model.rescored.id for model in self.models.values() if model.rescored}
+        others = Counter(
+            run.model
+            for run in self.registry.runs
+            if run.fate not in ("in this profile", "left out", "never begun")
+            and run.id not in taken
+            and run.tasks == self.benchmark.tasks
+            and PurePath(run.path).parent.name == "runs"
+        )
+        return max((others[name] for name in self.models), default=0)

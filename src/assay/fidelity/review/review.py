@@ -120,13 +120,14 @@ class Progress:
     def held(self) -> list[Spot]:
         """The real rollouts with a mark, those without a score included."""
         asked = {(mark.model, mark.task) for marks in self.marks.values() for mark in marks}
-        return [
-            spot
+        failed = (
+            Spot(name, task, cell, prompt_digest(task))
             for name, results in self.material.results.items()
-            for cell in results.cells
+            for cell in results.failed
             if (name, (task := results.tasks[cell.task]).id) in asked
-            and self.marks_on(spot := Spot(name, task, cell, prompt_digest(task)))
-        ]
+        )
+        scored = (spot for spot in self.material.population.spots if (spot.model, spot.task.id) in asked)
+        return [spot for spot in (*scored, *failed) if self.marks_on(spot)]
 
     @cached_property
     def fresh(self) -> bool:
@@ -145,12 +146,20 @@ class Progress:
     def drawn(self) -> list[Spot]:
         """All that the main sample is drawn from, in order.
 
-        Of a declared task that are the rollouts that were read: had they not been, nobody would have declared it, and
-        there may be others like it.
+        The first rollout that showed a faulty task stays, also once the task is mended or declared: it is what is known
+        of tasks that nobody has found yet. Other rollouts of that task say no more of them, and are left out.
         """
-        spots = self.material.population.spots
-        spots = [one for one in spots if one.task.id not in self.material.declared or self.marks_on(one)]
-        return [one for one in spots if not self._was_read_before_mend(one)] if self.fresh else spots
+        found, kept = set[str](), list[Spot]()
+        for spot in self.material.population.spots:
+            marks = self.marks_on(spot)
+            if spot.task.id in found or (spot.task.id in self.material.declared and not marks):
+                continue
+            if self.fresh and self._was_read_before_mend(spot):
+                continue
+            kept.append(spot)
+            if any(mark.fault == "task" for mark in faults_in(marks)):
+                found.add(spot.task.id)
+        return kept
 
     def _was_read_before_mend(self, spot: Spot) -> bool:
         since = self.material.rescored.get(spot.model)
@@ -186,13 +195,12 @@ class Progress:
         return mark is not None and mark.fault not in ("model", "task") and self.standing(spot) != "right"
 
     def _bounds(self, faults: int, read: int, alpha: float) -> tuple[float, float]:
-        """Bounds of the share at fault. Declared tasks that nobody read are not drawn from, and count as at fault."""
+        """Bounds of the share at fault. All rollouts of declared tasks count as at fault."""
         spots = self.material.population.spots
         whole, share = read == len(self.drawn), faults / max(1, read)
         lower = share if whole else binomial_lower(faults, read, 1 - alpha)
         upper = share if whole else binomial_upper(faults, read, 1 - alpha)
-        seen = {spot.task.id for spot in self.held}
-        known = sum(one.task.id in self.material.declared - seen for one in spots) / max(1, len(spots))
+        known = sum(spot.task.id in self.material.declared for spot in spots) / max(1, len(spots))
         return (1 - known) * lower, known + (1 - known) * upper
 
     @cached_property

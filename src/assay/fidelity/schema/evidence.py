@@ -169,8 +169,8 @@ class Review(Struct, frozen=True, kw_only=True):
     at_fault: int = 0
     """The number of the main sample that was found at fault, or is unclear. 0 until everything is read."""
     bounds: tuple[float, float] | None = None
-    """Lower and upper bound of the share at fault, declared tasks that nobody read counted as at fault. Null until
-    everything is read."""
+    """Lower and upper bound of the share at fault, all rollouts of declared tasks counted as at fault in the upper one.
+    Null until everything is read."""
     fresh: bool = False
     """Whether the main sample began anew, with unread rollouts, after a verifier was mended."""
     left: int = 0
