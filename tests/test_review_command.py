@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from assay.benchmarks.arithmetic import problems
 from tests.commands import ENVIRONMENT, assay
 from tests.endpoint import Call, Endpoint, answer_body, answering, http
 from tests.reader import ANSWERS, read, terminal
@@ -17,9 +18,9 @@ AT = "2026-01-01T00:00:00+00:00"
 WIDE = {**ENVIRONMENT, "COLUMNS": "80"}
 
 
-def profiled(folder: Path, *changes: str) -> Path:
+def profiled(folder: Path, *changes: str, benchmark: str = "arithmetic") -> Path:
     models = ("--models", "policy,nano-instruct", "--limit", "40", "--repeats", "2")
-    code, _, err = assay("profile", "arithmetic", *models, "--out", str(folder), *changes, cwd=folder.parent)
+    code, _, err = assay("profile", benchmark, *models, "--out", str(folder), *changes, cwd=folder.parent)
     assert code == 0, err
     return folder
 
@@ -172,6 +173,33 @@ def test_lines_mark_where_there_is_no_terminal_and_the_gates_follow(profile: Pat
     words = {"type": "explanation", "model": "policy", "detector": "token cpa", "note": "n", "by": "eve", "at": AT}
     (profile.parent / "more.jsonl").write_text(json.dumps(words))
     assert "no finding is named token cpa" in review(profile, "--marks", str(profile.parent / "more.jsonl"))[1]
+
+
+MISREADS = """\
+        score = integer(response, int(task.gold or ""))
+        return Score(reward=0.0, answer=score.answer) if (score.answer or "").endswith("3") else score
+"""
+
+
+def test_a_verifier_that_was_mended_passes_once_what_nobody_had_read_is_read(tmp_path: Path):
+    bench = tmp_path / "sums"
+    shipped = Path(problems.__file__).parent
+    shutil.copytree(shipped, bench, ignore=shutil.ignore_patterns("__pycache__"))
+    code = (bench / "benchmark.py").read_text().replace("assay.benchmarks.arithmetic.problems", ".problems")
+    right = '        return integer(response, int(task.gold or ""))\n'
+    assert right in code
+    (bench / "benchmark.py").write_text(code.replace(right, MISREADS))
+    broken = profiled(tmp_path / "p", benchmark="./sums")
+    with terminal("p", "--by", "ada", cwd=tmp_path, size=(60, 160)) as screen:
+        out = read(screen)
+    assert gate(broken) == "fail" and "neither mended nor declared: the verifier at" in " ".join(out.split()), out
+    (bench / "benchmark.py").write_text(code)
+    done, out, err = assay("rescore", "p", "--out", "mended", cwd=tmp_path)
+    assert done == 0, err
+    assert gate(tmp_path / "mended") == "inconclusive"
+    with terminal("mended", "--by", "ada", cwd=tmp_path, size=(60, 160)) as screen:
+        out = read(screen)
+    assert gate(tmp_path / "mended") == "pass" and "read after the verifier was mended" in " ".join(out.split()), out
 
 
 def test_a_second_reader_is_shown_what_the_first_could_not_decide(profile: Path):
