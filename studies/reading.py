@@ -29,7 +29,7 @@ Judge = Callable[[Spot | Plant], Fault]
 
 def reading(trials: int) -> Iterator[Row]:
     """A reader who finds every fault, and benchmarks with faults of known size."""
-    few = max(20, trials // 40)
+    few = max(2, trials // 40)
     yield from _bounds(trials)
     yield from _sound(few)
     for rate in (0.02, 0.05, 0.10):
@@ -167,7 +167,7 @@ def _wrong_labels(rate: float, trials: int) -> Iterator[Row]:
             left = len(wrong if is_declared else wrong - found) / TASKS
             falsely.append(passes and left >= SHORT_RULE.limit)
         read.append(len(said))
-    size = f"{rate:.0%} wrong labels"
+    size = f"{100 * rate:.0f} % wrong labels"
     claim = at_least(0.8) if rate < 0.05 else UNCLAIMED
     yield share(f"{size}, those that are found corrected: passes", corrected, claim)
     yield share(f"{size}, those that are found declared: passes", declared)
@@ -258,7 +258,9 @@ def _readers() -> Iterator[Row]:
     for finds in (0.98, 0.95, 0.9, 0.8, 0.5):
         claim = at_least(0.95) if finds >= 0.95 else at_most(0.05) if finds <= 0.5 else UNCLAIMED
         relied = binomial_tail(FOUND, len(KINDS), finds)
-        yield computed(f"a reader who finds {finds:.0%} of faults is relied on", relied, claim, "%")
+        yield computed(f"a reader who finds {100 * finds:.0f} % of faults is relied on", relied, claim, "%")
     for reports in (0.02, 0.05, 0.2):
         relied = 1 - binomial_tail(math.floor(REPORTED * 100) + 1, 100, reports)
-        yield computed(f"a reader who reports {reports:.0%} of 100 sound rollouts is relied on", relied, unit="%")
+        yield computed(
+            f"a reader who reports {100 * reports:.0f} % of 100 sound rollouts is relied on", relied, unit="%"
+        )
