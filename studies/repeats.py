@@ -173,6 +173,6 @@ def _true_sd(w: float, tasks: int, k: float) -> float:
 
 
 def _needed(rewards_TK: Floats, target_points: float = 1.0) -> RepeatsNeeded:
-    needed = repeats_needed(rewards_TK, target_points)
+    needed = repeats_needed(sample(rewards_TK), target_points)
     assert needed is not None, "there are always two tasks with two scores here"
     return needed

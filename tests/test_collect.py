@@ -90,6 +90,18 @@ def test_every_planned_rollout_is_scored_once(tmp_path: Path):
     }
 
 
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_rollouts_are_collected_repeat_by_repeat(tmp_path: Path, concurrency: int):
+    """So that a change of the endpoint lies between repeats, where the repeats gate looks for it."""
+    repeat_of = {seed_of(0, task.id, repeat): repeat for task in TASKS for repeat in range(3)}
+    with Endpoint(answering("3")) as endpoint:
+        asyncio.run(collect_run(asked(tmp_path, endpoint.url, concurrency=concurrency)))
+    repeats = [repeat_of[call.json["seed"]] for call in endpoint.calls]
+    assert len(repeats) == 30
+    # What is in flight at once may arrive in another order.
+    assert all(max(repeats[:i]) <= min(repeats[i + concurrency - 1 :]) for i in range(1, 31 - concurrency))
+
+
 def test_resuming_asks_only_what_is_owed_and_more_repeats_add_to_it(tmp_path: Path):
     with Endpoint(answering("3")) as endpoint:
         asyncio.run(collect_run(asked(tmp_path, endpoint.url, repeats=1)))

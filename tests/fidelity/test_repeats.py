@@ -17,6 +17,7 @@ from assay.fidelity.results.repeats import costs, next_step, towards
 from assay.fidelity.results.results import Cell, Results
 from assay.fidelity.results.summary import summarise, text
 from assay.stats.repeats import RepeatsNeeded, repeats_needed
+from assay.stats.sample import sample
 from assay.types import Task
 
 NAN = math.nan
@@ -125,7 +126,7 @@ def test_the_gate_and_the_summary_say_the_same():
 
 def test_drift_widens_the_error_of_the_summary():
     run = results(drifting(60, 8))
-    effect, needed = run.independence.effect, repeats_needed(run.rewards_TK)
+    effect, needed = run.independence.effect, repeats_needed(sample(run.rewards_TK))
     assert effect is not None
     assert needed is not None
     assert summarise(run).se_run == effect.se > needed.sd_now / 100
@@ -140,7 +141,7 @@ def test_costs_in_closed_form():
     rewards_TK = half_and_half(500, 4)
     rewards_TK[:50, 3] = NAN
     run = priced(results(rewards_TK, failed=50))
-    needed = repeats_needed(rewards_TK, 1.0)
+    needed = repeats_needed(sample(rewards_TK), 1.0)
     assert needed is not None
     found = {cost.k: cost for cost in costs(run, needed, rollouts_per_s=5.0)}
     # W is 1/3 for tasks with four scores and 1/3 with three of them: 0, 1, 0.

@@ -6,8 +6,13 @@ from scipy import stats
 
 from assay.stats.estimates import estimate
 from assay.stats.repeats import change_point, repeats_needed, run_effect
+from assay.stats.sample import Layout, sample
 
 NAN = math.nan
+
+
+def needed(rewards, target_points=1.0):
+    return repeats_needed(sample(rewards), target_points)
 
 
 def draw(generator, beta, pilots, tasks, repeats):
@@ -158,7 +163,7 @@ def test_f_finds_runs_that_drift_and_its_se_counts_them():
     got = [run_effect(x) for x in rewards]
     assert np.mean([e.p_high < 0.05 for e in got]) > 0.95
     between_runs = logistic(generator.normal(0, 1, (2000, 1)) + generator.normal(0, drift, 2000)).mean(axis=0).var()
-    plain = np.mean([estimate(x).se_run ** 2 for x in rewards])
+    plain = np.mean([estimate(sample(x)).se_run ** 2 for x in rewards])
     assert np.mean([e.se**2 for e in got]) == pytest.approx(plain + between_runs / repeats, rel=0.2)
     assert between_runs / repeats > 2 * plain
 
@@ -181,22 +186,22 @@ def test_copied_rollouts_do_not_lower_f():
 @pytest.mark.parametrize(("tasks", "expected"), [(30, 34), (198, 6), (500, 2)])
 def test_repeats_at_a_within_variance_of_one_tenth(tasks, expected):
     # Two scores a and a + sqrt(.2) have variance .1.
-    got = repeats_needed(np.tile([0.0, math.sqrt(0.2)], (tasks, 1)))
+    got = needed(np.tile([0.0, math.sqrt(0.2)], (tasks, 1)))
     assert got.within == pytest.approx(0.1)
     assert got.k_star == got.k_upper == expected
-    assert got.sd_at(expected) <= 1 < got.sd_at(expected - 1)
+    assert got.sd_at(expected) <= 1 + 1e-9 < got.sd_at(expected - 1)
 
 
 def test_repeats_needed_closed_form():
     rewards = np.random.default_rng(0).integers(0, 2, (40, 4)).astype(float)
     v = rewards.var(axis=1, ddof=1)
     upper = v.mean() + stats.t.ppf(0.9, 39) * stats.sem(v)
-    got = repeats_needed(rewards, target_points=2.0)
+    got = needed(rewards, target_points=2.0)
     assert got.within_upper == pytest.approx(upper)
     assert got.within_lower == pytest.approx(2 * v.mean() - upper)
     assert got.k_star == math.ceil(v.mean() * 1e4 / (40 * 4))
     assert got.k_upper == math.ceil(upper * 1e4 / (40 * 4))
-    assert got.sd_now == pytest.approx(100 * estimate(rewards).se_run)
+    assert got.sd_now == pytest.approx(100 * math.sqrt(sample(rewards).variance_run()))
     assert got.sd_now_upper == pytest.approx(100 * math.sqrt(upper / 160))
     assert got.sd_now_lower < got.sd_now < got.sd_now_upper
     assert got.sd_upper_at(got.k_upper) <= 2 < got.sd_upper_at(got.k_upper - 1)
@@ -204,18 +209,18 @@ def test_repeats_needed_closed_form():
 
 
 def test_repeats_needed_with_gaps():
-    got = repeats_needed([[1, 0, NAN, NAN], [1, 1, 1, 0], [0, NAN, NAN, NAN], [NAN] * 4])
+    got = needed([[1, 0, NAN, NAN], [1, 1, 1, 0], [0, NAN, NAN, NAN], [NAN] * 4])
     assert got.within == pytest.approx((0.5 + 0.25) / 2)
-    assert got.tasks == 3
+    assert got.tasks == pytest.approx(3)
     assert got.k_now == pytest.approx(3 / (1 / 2 + 1 / 4 + 1))
-    assert repeats_needed([[1.0], [0.0]]) is None
-    assert repeats_needed([[1.0, 0.0]]) is None
+    assert needed([[1.0], [0.0]]) is None
+    assert needed([[1.0, 0.0]]) is None
     with pytest.raises(ValueError, match="target_points"):
-        repeats_needed([[1.0, 0.0], [0.0, 0.0]], target_points=0)
+        needed([[1.0, 0.0], [0.0, 0.0]], target_points=0)
 
 
 def test_repeats_that_all_agree_leave_some_doubt():
-    got = repeats_needed(np.ones((30, 4)))
+    got = needed(np.ones((30, 4)))
     assert got.within == 0
     assert got.k_star == 1
     assert got.within_upper == pytest.approx(math.log(10) / 120)
@@ -225,7 +230,19 @@ def test_repeats_that_all_agree_leave_some_doubt():
         if product <= 0.25:
             p = 0.5 - math.sqrt(0.25 - product)
             assert (p**4 + (1 - p) ** 4) ** tasks_varying <= 0.1
-    assert repeats_needed(np.full((30, 4), 7.0)).within_upper == 0
+    assert needed(np.full((30, 4), 7.0)).within_upper == pytest.approx(49 * math.log(10) / 120)  # a range from 0 to 7
+
+
+def test_repeats_of_a_weighted_score_are_those_of_its_own_sd():
+    rng = np.random.default_rng(8)
+    groups = np.repeat([0, 1], [50, 10])
+    layout = Layout.of(60, by=[groups])
+    rates = np.where(groups == 0, 0.95, 0.5)
+    sd = math.sqrt(float(layout.weights_T**2 @ (rates * (1 - rates))))
+    found = [repeats_needed(sample((rng.random((60, 4)) < rates[:, None]).astype(float), layout)) for _ in range(300)]
+    assert np.mean([one.sd_at(1) ** 2 for one in found]) == pytest.approx(1e4 * sd**2, rel=0.05)
+    assert np.mean([one.sd_upper_at(1) >= 100 * sd for one in found]) > 0.86
+    assert found[0].tasks == pytest.approx(1 / float((layout.weights_T**2).sum()))
 
 
 @pytest.mark.parametrize(
@@ -235,10 +252,10 @@ def test_k_upper_is_enough_in_nine_of_ten_pilots(a, b, tasks, repeats):
     pilots = 1000
     rates, rewards = draw(np.random.default_rng(5), (a, b), pilots, tasks, repeats)
     within = (rates * (1 - rates)).mean(axis=1)
-    needed = [repeats_needed(x) for x in rewards]
-    enough = np.mean([100 * math.sqrt(w / (tasks * n.k_upper)) <= 1 for w, n in zip(within, needed, strict=True)])
+    found = [needed(x) for x in rewards]
+    enough = np.mean([100 * math.sqrt(w / (tasks * n.k_upper)) <= 1 for w, n in zip(within, found, strict=True)])
     assert enough >= 0.9 - 3 * math.sqrt(0.9 * 0.1 / pilots)
-    assert np.mean([100 * math.sqrt(w / (tasks * n.k_star)) <= 1 for w, n in zip(within, needed, strict=True)]) < enough
+    assert np.mean([100 * math.sqrt(w / (tasks * n.k_star)) <= 1 for w, n in zip(within, found, strict=True)]) < enough
 
 
 def test_the_spread_of_run_means_is_a_noisier_way():

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from assay.stats.distributions import f_tail, t_cdf, t_quantile
-from assay.stats.moments import Floats, as_rewards, moments
+from assay.stats.moments import Floats, as_rewards
+from assay.stats.sample import Sample
 
 SHUFFLES = 10_000
 """The most shuffles, this order among them, by which an F is called low."""
@@ -38,17 +39,18 @@ class RepeatsNeeded:
     """How many repeats bring the SD of the score over re-runs down to a target. SDs are in percentage points."""
 
     within: float
-    """W, the mean variance within a task."""
+    """W, the mean variance of a single measurement of a task."""
     within_lower: float
     """Lower 90 % bound of W (one-sided), not below 0."""
     within_upper: float
-    """W_U, the upper 90 % bound of W (one-sided), above 0 also where all repeats agree, if rewards lie in [0, 1]."""
+    """W_U, the upper 90 % bound of W (one-sided), above 0 also where all repeats agree."""
     p_above: float
     """The one-sided p-value of "the SD is at most the target with the repeats there are"."""
-    tasks: int
-    """T, tasks with a score."""
+    tasks: float
+    """T = 1 / sum_i w_i^2: the tasks with a score, where all weigh the same."""
     k_now: float
-    """Repeats a task at present; the harmonic mean where tasks differ."""
+    """Measurements of a task at present: repeats, or repeats // k for a score of k attempts. The harmonic mean, by
+    w_i^2, where tasks differ."""
     target_points: float
     k_star: int
     """The repeats for the target by W. In about half of all cases too few."""
@@ -226,48 +228,51 @@ def change_point(rewards_TK: ArrayLike, alpha: float) -> ChangePoint | None:
     return ChangePoint(worst + 1, slopes[worst], p, reach * errors[places // 2])
 
 
-def repeats_needed(rewards_TK: ArrayLike, target_points: float = 1.0) -> RepeatsNeeded | None:
+def repeats_needed(sampled: Sample, target_points: float = 1.0) -> RepeatsNeeded | None:
     """How many repeats a pilot of at least two says are needed for an SD of `target_points` percentage points.
 
-    k = ceil(W * 10^4 / (T * target^2)), at least 1, from W and from W_U = W + t_{.90, T-1} sd(v_i) / sqrt(T), where v_i
-    is over tasks with two scores or more. It uses all variances within tasks; the spread of run means has only k-1
-    degrees of freedom and is five times noisier on 30 tasks, more on more of them. For rewards in [0, 1] W_U is at
-    least ln(10) / sum(k_i): were W higher, repeats that all agree would have a chance below exp(-W sum(k_i)) = 10 %,
-    and so W = 0 alone proves little.
+    SD^2 = sum_i w_i^2 v_i / k_i = W / (T k), W being the mean of v_i by u_i = w_i^2 over the tasks with two scores or
+    more, and T = 1 / sum_i w_i^2. So k = ceil(W * 10^4 / (T * target^2)), at least 1, from W and from
+    W_U = W + t_{.90, n-1} sqrt(n/(n-1) sum_i u_i^2 (v_i - W)^2) with n such tasks and sum u_i = 1. It uses all
+    variances within tasks; the spread of run means has only k-1 degrees of freedom and is five times noisier on 30
+    tasks. W_U is at least ln(10) / sum(k_i) in units of the range: were W higher, repeats that all agree would have a
+    chance below exp(-W sum(k_i)) = 10 %, and so W = 0 alone proves little.
 
     Adding repeats to every task until `sd_now_upper` reaches the target is optional stopping, but mild: simulated on 30
     to 500 tasks of 0 and 1 (docs/statistics.md) it moves the score by less than .1 point, the 95 % interval covers 94
     to 96 %, and the SD is truly at the target in 96 % or more. On 30 tasks that are nearly always solved, or never, it
     moves the score by .2 point towards that end, and the SD is at the target in 90 %.
 
-    None where fewer than two tasks have two scores. Raises ValueError for a wrong shape or a target not above 0.
+    None where fewer than two tasks have two scores. Raises ValueError for a target not above 0.
     """
     if not target_points > 0:
         raise ValueError(f"target_points is {target_points}; expected more than 0")
-    all_tasks = moments(rewards_TK)
-    scored = all_tasks.at(all_tasks.counts_T > 0)
-    known = all_tasks.at(all_tasks.counts_T > 1)
-    if known.within is None or known.variances_T.size < 2:
+    known_T = ~np.isnan(sampled.noise_T)
+    count = int(known_T.sum())
+    if count < 2:
         return None
-    spread = float(known.variances_T.std(ddof=1)) / math.sqrt(known.variances_T.size)
-    reach = t_quantile(0.90, known.variances_T.size - 1) * spread
-    floor = math.log(10) / int(known.counts_T.sum()) if scored.in_unit else 0.0
-    upper = max(known.within + reach, floor)
-    tasks, k_now = scored.counts_T.size, float(1 / (1 / scored.counts_T).mean())
-    above = known.within - tasks * k_now * (target_points / 100) ** 2
+    squares_T, counts_T = sampled.weights_T**2, sampled.counts_T
+    share_T = squares_T[known_T] / squares_T[known_T].sum()
+    single_T = (sampled.noise_T * counts_T)[known_T]
+    within = float(share_T @ single_T)
+    spread = math.sqrt(count / (count - 1) * float((share_T * (single_T - within)) @ (share_T * (single_T - within))))
+    reach = t_quantile(0.90, count - 1) * spread
+    upper = max(within + reach, sampled.span**2 * math.log(10) / int(counts_T[known_T].sum()))
+    tasks, k_now = 1 / float(squares_T.sum()), float(squares_T.sum() / (squares_T / counts_T).sum())
+    above = within - tasks * k_now * (target_points / 100) ** 2
 
     def k_for(within: float) -> int:
         # 0.1 * 10^4 / 500 must stay 2 whatever the last bit says.
         return max(1, math.ceil(within * 1e4 / (tasks * target_points**2) - 1e-9))
 
     return RepeatsNeeded(
-        within=known.within,
-        within_lower=max(0.0, known.within - reach),
+        within=within,
+        within_lower=max(0.0, within - reach),
         within_upper=upper,
-        p_above=t_cdf(-above / spread, known.variances_T.size - 1) if spread else float(above <= 0),
+        p_above=t_cdf(-above / spread, count - 1) if spread > 1e-12 else float(above <= 1e-12),
         tasks=tasks,
         k_now=k_now,
         target_points=target_points,
-        k_star=k_for(known.within),
+        k_star=k_for(within),
         k_upper=k_for(upper),
     )

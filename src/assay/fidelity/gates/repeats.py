@@ -87,9 +87,14 @@ def _spread(best: Contender, needed: RepeatsNeeded) -> str:
     words = f"SD of avg@{best.results.repeats} on {best.name}: {needed.sd_now:.2f} points, at most "
     words += f"{needed.sd_now_upper:.2f}"
     if needed.sd_now_upper > TARGET_POINTS:
-        return f"{words}. Run {needed.k_upper} repeats for {TARGET_POINTS:g} point."
-    enough = "1 repeat is" if needed.k_upper == 1 else f"{needed.k_upper} repeats are"
+        return f"{words}. Run {_repeats(best, needed)} repeats for {TARGET_POINTS:g} point."
+    enough = "1 repeat is" if needed.k_upper == 1 else f"{_repeats(best, needed)} repeats are"
     return f"{words}; {enough} enough for {TARGET_POINTS:g} point."
+
+
+def _repeats(best: Contender, needed: RepeatsNeeded) -> int:
+    """The repeats to run: more than the measurements that are needed where several attempts make one."""
+    return max(needed.k_upper, round(needed.k_upper * max(1.0, best.results.repeats // max(1.0, needed.k_now))))
 
 
 def _p(found: Independence) -> float:

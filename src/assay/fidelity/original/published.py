@@ -79,7 +79,7 @@ class PublishedScore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     tasks: Annotated[int, Meta(ge=1)] | None = None
     repeats: Annotated[int, Meta(ge=1)] | None = None
     aggregation: str | None = None
-    """How it is aggregated, where that is not the benchmark's declared score."""
+    """How it is aggregated, where that is not the benchmark's declared score (as `str(benchmark.score)` words it)."""
     settings: dict[str, Any] = {}
     source: str
     date: str
@@ -248,7 +248,7 @@ def _reproduced(
         repeats_stated=score.repeats is not None,
         producible=score.repeats is None or producible(score.share, score.step, tasks, score.repeats),
     )
-    if score.aggregation is not None:
+    if score.aggregation is not None and (record is None or score.aggregation != str(record.score)):
         reason = f"Another score: {_percent(score)} is {score.aggregation}, which is not what the benchmark declares."
         return structs.replace(made, verdict="another score", reason=reason)
     if reference is not None:

@@ -47,7 +47,7 @@ class Contender:
     @cached_property
     def needed(self) -> RepeatsNeeded | None:
         """How many repeats bring the SD of its score down to a point. None below two tasks with two scores."""
-        return repeats_needed(self.results.rewards_TK)
+        return repeats_needed(self.results.sample) if self.results.sample else None
 
     def ahead_of(self, other: "Contender") -> Shift:
         """Returns its score less the other's, paired by task. Raises ValueError below two common tasks."""

@@ -96,7 +96,7 @@ def next_step(results: Results, target_points: float = TARGET_POINTS) -> Step:
     None where the target is reached, where the repeats are not independent (more of them say nothing more), where all
     texts are identical, and where failures leave nothing to estimate from.
     """
-    found, needed = results.independence, repeats_needed(results.rewards_TK, target_points)
+    found, needed = results.independence, results.sample and repeats_needed(results.sample, target_points)
     if found.verdict == "dependent":
         return Step(None, f"{found.reason} More repeats would not help.")
     if results.owed:
@@ -137,7 +137,7 @@ def outlook(folder: Path, results: Results, target_points: float = TARGET_POINTS
     Raises ValueError where the target is not above 0.
     """
     record = read_record(folder)
-    found, needed = results.independence, repeats_needed(results.rewards_TK, target_points)
+    found, needed = results.independence, results.sample and repeats_needed(results.sample, target_points)
     step = next_step(results, target_points)
     known = needed if found.verdict == "independent" else None
     return Outlook(
