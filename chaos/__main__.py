@@ -28,7 +28,7 @@ console = Console()
 
 @dataclass
 class Line:
-    """A scenario so far."""
+    """The counts of one scenario."""
 
     rounds: int = 0
     rollouts: int = 0
@@ -65,7 +65,7 @@ def main() -> None:
             break
         line = lines.setdefault(name, Line())
         try:
-            line.add(made(name, arguments.seed, number))
+            line.add(play(name, arguments.seed, number))
         except Broken as error:
             again = f"python -m chaos {name} --seed {arguments.seed} --round {number} --minutes 0"
             broken = f"{name} broke: {error}\n  again: {again}"
@@ -77,15 +77,15 @@ def main() -> None:
 
 
 def rounds(names: Sequence[str], first: int) -> Iterator[tuple[str, int]]:
-    """All scenarios in turn, for ever."""
+    """Yields all scenarios in turn, without end, each with the number of its round."""
     while True:
         for name in names:
             yield name, first
         first += 1
 
 
-def made(name: str, seed: int, number: int, *, quick: bool = False) -> Round:
-    """One round of a scenario. Raises Broken."""
+def play(name: str, seed: int, number: int, *, quick: bool = False) -> Round:
+    """Returns one round of a scenario. Raises Broken."""
     with tempfile.TemporaryDirectory(prefix=f"chaos-{name}-") as folder:
         round = Round(f"{seed}/{name}/{number}", Path(folder), quick)
         SCENARIOS[name](round)

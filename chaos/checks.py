@@ -1,4 +1,4 @@
-"""What has to hold after any fault. Each check raises Broken, in words."""
+"""What has to hold after any fault. Each check raises Broken."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -68,6 +68,6 @@ def check_run(folder: Path, said: Mapping[str, set[str]], *, tasks: int, repeats
 
 
 def check_words(said: str) -> None:
-    """What a command wrote is meant for its user: no traceback, and nothing that a terminal obeys."""
+    """Raises Broken where the output of a command holds a traceback, or characters that control a terminal."""
     expect("Traceback (most recent call last)" not in said, f"a traceback was shown:\n{said[-3000:]}")
     expect("\x1b" not in said and "\x07" not in said and "\x00" not in said, f"a terminal would obey: {said[-500:]!r}")

@@ -1,4 +1,4 @@
-"""Processes as the kernel sees them: commands that are started, watched and killed, and what they leave behind."""
+"""Commands as processes: how they are started, watched and killed, and which processes they leave behind."""
 
 import ctypes
 import os
@@ -20,13 +20,13 @@ _EVERY_S = 0.05
 
 
 def adopt() -> None:
-    """From here on what is orphaned below this process becomes its child, so that nothing left behind hides."""
+    """Make every orphan below this process its child from here on, so that none is overlooked."""
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise SystemExit("this kernel has no child subreapers (Linux 3.4)")
 
 
 def descendants(pid: int) -> list[int]:
-    """All processes below one, the dead that nobody waited for among them."""
+    """Returns all processes below one, zombies included."""
     found, todo = [], [pid]
     while todo:
         with suppress(OSError):
@@ -39,14 +39,14 @@ def descendants(pid: int) -> list[int]:
 
 
 def words(pid: int) -> str:
-    """A process' command line."""
+    """Returns the command line of a process."""
     with suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
     return ""
 
 
 def program(pid: int) -> str:
-    """The name of what a process runs."""
+    """Returns the name of the program that a process runs."""
     with suppress(OSError):
         return Path(f"/proc/{pid}/comm").read_text().strip()
     return ""
@@ -73,12 +73,12 @@ def handles(pid: int) -> int:
 
 @dataclass
 class Command:
-    """`assay ...` as a user gives it, in a session of its own. What it says is kept in a file."""
+    """An `assay` command in a session of its own. Its output goes to a file."""
 
     arguments: Sequence[str]
     folder: Path
     limits: Mapping[int, int] = field(default_factory=dict[int, int])
-    """By resource, such as `resource.RLIMIT_NOFILE`: what it may have."""
+    """Its limits by resource, such as `resource.RLIMIT_NOFILE`."""
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     peak_mib: float = 0.0
     peak_handles: int = 0
@@ -116,7 +116,7 @@ class Command:
 
     @property
     def said(self) -> str:
-        """What it wrote, to both."""
+        """Returns its output and errors so far."""
         self._said.seek(self._from)
         return self._said.read().decode(errors="replace")
 
@@ -125,7 +125,7 @@ class Command:
             self._process.send_signal(number)
 
     def wait(self, within_s: float) -> int | None:
-        """Its exit code; None where it runs longer, and is killed."""
+        """Returns its exit code; None where it took longer and was killed."""
         try:
             return self._process.wait(within_s)
         except subprocess.TimeoutExpired:

@@ -11,12 +11,12 @@ from typing import Any
 
 from chaos.checks import Broken, check_run, check_words, expect
 from chaos.machine import ROOT, Command, descendants, words
-from chaos.server import Weather
+from chaos.server import FaultyServer
 
 PATIENCE_S = 90.0
-"""For a command that is not hindered any more."""
+"""Seconds that a command may take."""
 GONE_S = 10.0
-"""For what a command began to be gone after it."""
+"""Seconds within which the processes of a command have ended after it."""
 MOST_MIB = 600
 NONE: Mapping[Any, Any] = MappingProxyType({})
 CODES = (0, 4, 130)
@@ -25,7 +25,7 @@ CODES = (0, 4, 130)
 
 @dataclass
 class Round:
-    """What a scenario works with. All chance in it comes from `rng`."""
+    """One round of a scenario. All its randomness comes from `rng`."""
 
     seed: str
     folder: Path
@@ -34,31 +34,31 @@ class Round:
     rollouts: int = 0
     peak_mib: float = 0.0
     skipped: str = ""
-    """Why there was nothing to do here."""
+    """Why the round was skipped; empty where it was not."""
     rng: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
         self._there = set(descendants(os.getpid()))
 
-    def weather(self, *faults: str, share: float = 0.0, delay_s: float = 0.0) -> Weather:
-        return Weather(self.seed, faults, share, delay_s)
+    def server(self, *faults: str, share: float = 0.0, delay_s: float = 0.0) -> FaultyServer:
+        return FaultyServer(self.seed, faults, share, delay_s)
 
     def of(self, few: int, many: int) -> int:
-        """A number of this round's: of a quick one the least."""
+        """Returns a random number in this range; the least one in a quick round."""
         return few if self.quick else self.rng.randint(few, many)
 
-    def gone(self, within_s: float = GONE_S) -> None:
+    def check_gone(self, within_s: float = GONE_S) -> None:
         """Raises Broken where a process outlives the commands that began it."""
         deadline = time.monotonic() + within_s
-        while left := [pid for pid in descendants(os.getpid()) if pid not in self._there and not reaped(pid)]:
+        while left := [pid for pid in descendants(os.getpid()) if pid not in self._there and not is_reaped(pid)]:
             if time.monotonic() > deadline:
                 raise Broken(f"left behind: {'; '.join(f'{pid} {words(pid)[:120]}' for pid in left)}")
             time.sleep(0.05)
 
 
-def reaped(pid: int) -> bool:
-    """Whether an adopted child had ended, and now is gone."""
+def is_reaped(pid: int) -> bool:
+    """Whether an adopted child has ended."""
     try:
         return os.waitpid(pid, os.WNOHANG)[0] == pid
     except ChildProcessError:
@@ -67,10 +67,10 @@ def reaped(pid: int) -> bool:
 
 @dataclass
 class Run:
-    """One run directory, and the commands on it."""
+    """A run directory and the commands on it."""
 
     round: Round
-    weather: Weather
+    server: FaultyServer
     url: str
     benchmark: str = "quiz"
     tasks: int = 40
@@ -90,7 +90,7 @@ class Run:
         return Command(command, self.round.folder, limits, environment)
 
     def end(self, command: Command, within_s: float = PATIENCE_S, codes: tuple[int, ...] = CODES) -> int:
-        """The command's exit code, one of these. Checks what it leaves."""
+        """Returns the command's exit code, which has to be one of `codes`. Checks the run directory."""
         code = command.wait(within_s)
         said = command.said
         command.close()
@@ -111,24 +111,24 @@ class Run:
         self.check(whole=False)
 
     def check(self, *, whole: bool) -> int:
-        return check_run(self.folder, self.weather.said, tasks=self.tasks, repeats=self.repeats, whole=whole)
+        return check_run(self.folder, self.server.said, tasks=self.tasks, repeats=self.repeats, whole=whole)
 
     def finish(self, *options: str) -> None:
-        """Nothing hinders it any more: the same command completes it, however slow the machine is."""
-        self.weather.calm()
+        """Stop the faults and complete the run by the same command, however slow the machine is."""
+        self.server.stop_faults()
         self.end(self.start("--set", "model.timeout_s=60", *options), codes=(0,))
         self.round.rollouts += self.check(whole=True)
-        self.round.faults += sum(self.weather.met.values())
-        self.round.gone()
+        self.round.faults += sum(self.server.met.values())
+        self.round.check_gone()
 
 
-def scored(run: Run) -> int:
-    """Lines so far, cheaply."""
+def count_scores(run: Run) -> int:
+    """Returns the number of lines in the run's files."""
     return sum(path.read_bytes().count(b"\n") for path in run.folder.glob("rollouts*.jsonl"))
 
 
 def until(holds: Any, command: Command, within_s: float = 30.0) -> bool:
-    """Whether it held before the command ended."""
+    """Wait for a condition. Returns whether it held before the command ended."""
     deadline = time.monotonic() + within_s
     while command.running and time.monotonic() < deadline:
         if holds():

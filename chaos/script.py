@@ -1,11 +1,11 @@
-"""What the model says: a function of the prompt and the seed alone, so that every score is known beforehand."""
+"""The model's answers: a function of the prompt and the seed, so that every score is known beforehand."""
 
 import hashlib
 import re
 
 CODE = "```python\ndef answer():\n    return {}\n```"
 FORMS = {"quiz": "{}", "sums": r"So it is \boxed{{{}}}.", "boxed": CODE}
-"""By the benchmark: how an answer is said."""
+"""The form of an answer, by benchmark."""
 _NUMBER = re.compile(r"(\w+): what is (\d+) times seven\?")
 
 
@@ -18,12 +18,12 @@ def gold(number: int) -> str:
 
 
 def is_right(prompt: str, seed: int) -> bool:
-    """Whether the model solves it: about two times in three."""
+    """Whether the model solves the task: about two times in three."""
     return hashlib.blake2b(f"{prompt}/{seed}".encode()).digest()[0] % 3 != 0
 
 
 def says(prompt: str, seed: int) -> str:
-    """The model's whole message."""
+    """Returns the model's message."""
     found = _NUMBER.search(prompt)
     assert found, f"no prompt of ours: {prompt!r}"
     number = int(found[2])

@@ -1,4 +1,4 @@
-"""A model's endpoint in bad weather: which fault meets which request is drawn from a seed, not by time."""
+"""A model's server that fails: which fault meets which request is drawn from a seed, not by time."""
 
 import asyncio
 import json
@@ -26,8 +26,8 @@ HOSTILE = {
 
 
 @dataclass
-class Weather:
-    """How often each fault is met, and how a seed draws it. `share` of all requests meet one."""
+class FaultyServer:
+    """A model's server. `share` of all requests meet one of `faults`, drawn by the seed."""
 
     seed: str
     faults: tuple[str, ...] = ()
@@ -59,13 +59,13 @@ class Weather:
             self.said[key].add(text)
             writer.write(http(chat_body(text)))
 
-    def calm(self) -> None:
-        """From here on every request is answered."""
+    def stop_faults(self) -> None:
+        """Answer every request from here on."""
         self.share = self.delay_s = 0.0
 
 
-def endpoint(weather: Weather) -> Endpoint:
-    return Endpoint(weather.behave)
+def endpoint(server: FaultyServer) -> Endpoint:
+    return Endpoint(server.behave)
 
 
 SHAPES = (
@@ -86,16 +86,16 @@ ANSWERS: dict[str, Callable[[random.Random], bytes]] = {
     "words": lambda _: http(json.dumps({"error": {"message": _WORDS, "code": _WORDS}}).encode(), 400),
     "surrogate": lambda _: http(chat_body("@").replace(b'"@"', rb'"\ud800 half \udfff"')),
 }
-"""What is sent whole, and is no answer."""
+"""Whole responses that are no answer, by the fault's name."""
 BROKEN = ("reset", "half", "never", *ANSWERS)
-"""After these the client has no answer."""
+"""Faults that leave the client without an answer."""
 NETWORK = ("reset", "half", "drip", *ANSWERS)
 VERIFIER = ("!raise", "!nan", "!none", "!text", "!leak")
 TEXTS = tuple(HOSTILE)
 
 
 async def meet(fault: str, text: str, rng: random.Random, writer: asyncio.StreamWriter) -> None:
-    """One fault, on one connection."""
+    """Do one fault on one connection."""
     whole = http(chat_body(text))
     match fault:
         case "reset":

@@ -18,13 +18,13 @@ from chaos.machine import ROOT, Command, handles, resident_mib
 TASKS = 400
 IN_FLIGHT = 64
 ROOM = 1.05
-"""The last half may hold so many times what the first half held in the end."""
+"""The most that the second half of a run may hold, as a multiple of the most that the first half held."""
 SHOWN = 16
 console = Console()
 
 
-class Look(NamedTuple):
-    """What the process holds."""
+class Usage(NamedTuple):
+    """Memory and open files of the process at one moment."""
 
     after_s: float
     rollouts: int
@@ -33,12 +33,12 @@ class Look(NamedTuple):
 
 
 def main(rollouts: int) -> int:
-    """The exit code: 1 where memory or handles grew, or a rollout is missing."""
+    """Returns the exit code: 1 where memory or open files grew, or a rollout is missing."""
     if not endpoint.available():
         raise SystemExit("the soak needs nginx with its echo module (Debian: nginx-light, libnginx-mod-http-echo)")
     repeats = max(1, rollouts // TASKS)
     with endpoint.running() as urls, tempfile.TemporaryDirectory(prefix="chaos-soak-") as name:
-        looks, said = watched(urls.instant, repeats, Path(name))
+        looks, said = watch(urls.instant, repeats, Path(name))
         keys = Counter((row.task, row.repeat) for row in read_rows(Path(name, "run")) if isinstance(row.outcome, Score))
     console.print(table(looks))
     if len(keys) != TASKS * repeats or set(keys.values()) != {1}:
@@ -47,15 +47,15 @@ def main(rollouts: int) -> int:
     return verdict(looks, TASKS * repeats)
 
 
-def watched(url: str, repeats: int, folder: Path) -> tuple[list[Look], str]:
-    """What one `assay run` held twice a second while its rollouts came in, and what it said."""
+def watch(url: str, repeats: int, folder: Path) -> tuple[list[Usage], str]:
+    """Returns the usage of one `assay run`, twice a second while its rollouts came in, and its output."""
     options = ["--repeats", str(repeats), "--concurrency", str(IN_FLIGHT), "--out", str(folder / "run")]
     command = Command(
         ["run", str(ROOT / "chaos/quiz"), "--model", "openai:fixed", "--base-url", url, *options],
         folder,
         {resource.RLIMIT_NOFILE: 4096},
     )
-    looks: list[Look] = []
+    looks: list[Usage] = []
     file, rows, read = folder / "run/rollouts.jsonl", 0, 0
     started = time.monotonic()
     while command.running:
@@ -66,8 +66,8 @@ def watched(url: str, repeats: int, folder: Path) -> tuple[list[Look], str]:
             lines.seek(read)
             while chunk := lines.read(2**22):
                 rows, read = rows + chunk.count(b"\n"), read + len(chunk)
-        look = Look(time.monotonic() - started, rows, resident_mib(command.pid), handles(command.pid))
-        # The summary at the end reads all that was collected, and has its own price.
+        look = Usage(time.monotonic() - started, rows, resident_mib(command.pid), handles(command.pid))
+        # The summary at the end reads all rollouts, which takes memory of its own.
         if rows < TASKS * repeats and look.handles:
             looks.append(look)
     command.wait(60)
@@ -76,8 +76,8 @@ def watched(url: str, repeats: int, folder: Path) -> tuple[list[Look], str]:
     return looks, said
 
 
-def verdict(looks: list[Look], rollouts: int) -> int:
-    """1 where the last half of a run held more than the first had come to; tells the figures."""
+def verdict(looks: list[Usage], rollouts: int) -> int:
+    """Prints the figures. Returns 1 where the second half of a run held more than the first."""
     first = [look for look in looks if 0.1 * rollouts < look.rollouts <= 0.5 * rollouts]
     last = [look for look in looks if look.rollouts > 0.5 * rollouts]
     if not first or not last:
@@ -97,7 +97,7 @@ def verdict(looks: list[Look], rollouts: int) -> int:
     return int(grew)
 
 
-def table(looks: list[Look]) -> Table:
+def table(looks: list[Usage]) -> Table:
     shown = Table("after s", "rollouts", "MiB", "handles", box=None)
     for look in looks[:: max(1, len(looks) // SHOWN)]:
         shown.add_row(f"{look.after_s:.1f}", f"{look.rollouts:,}", f"{look.mib:.1f}", f"{look.handles:,}")

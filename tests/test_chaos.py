@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from assay.store import read_rollouts
-from chaos.__main__ import made
+from chaos.__main__ import play
 from chaos.checks import Broken, check_run, check_words
 from chaos.machine import ROOT, adopt
 from chaos.rounds import Round, Run
@@ -30,7 +30,7 @@ def adopting() -> None:
     "name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in SHORT)) for name in SCENARIOS]
 )
 def test_nothing_is_lost_invented_or_left_behind(name: str):
-    round = made(name, 0, 0, quick=True)
+    round = play(name, 0, 0, quick=True)
     if round.skipped:
         pytest.skip(round.skipped)
     assert round.faults
@@ -40,9 +40,9 @@ def test_nothing_is_lost_invented_or_left_behind(name: str):
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run of 4 tasks, twice each, that nothing happened to."""
     round = Round("0", tmp_path_factory.mktemp("whole"))
-    weather = round.weather()
-    with endpoint(weather) as served:
-        run = Run(round, weather, served.url, tasks=4, repeats=2)
+    server = round.server()
+    with endpoint(server) as served:
+        run = Run(round, server, served.url, tasks=4, repeats=2)
         run.finish()
     return run
 
@@ -106,8 +106,8 @@ def test_a_process_that_is_left_behind_is_noticed(tmp_path: Path):
     round = Round("0", tmp_path)
     subprocess.run(["sh", "-c", "sleep 3 >/dev/null 2>&1 &"], check=True)
     with pytest.raises(Broken, match=r"left behind: .*sleep 3"):
-        round.gone(within_s=0.3)
-    round.gone()
+        round.check_gone(within_s=0.3)
+    round.check_gone()
 
 
 def test_the_command_says_what_broke_and_how_to_see_it_again(tmp_path: Path):
