@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import aims, compare, recorded, verifiers
-from bench.measurements import MEASUREMENTS, Measurement, Missing, Scene
+from bench.measurements import MEASUREMENTS, Measurement, Missing, Setup
 from bench.results import Result, Round, commit, cpu, keep, kept, newest
 
 console = Console(highlight=False)
@@ -37,25 +37,25 @@ def main() -> int:
     if arguments.rounds < 1:
         parser.error("--rounds: expected at least 1")
     if arguments.list:
-        return listed(names)
+        return show_names(names)
     if arguments.compare is not None:
-        return compared([one for one in kept() if one.name in names], arguments.compare or None)
+        return show_changes([one for one in kept() if one.name in names], arguments.compare or None)
     if not arguments.aims:
-        measured(names, 1 if arguments.quick else arguments.rounds, quick=arguments.quick)
+        measure(names, 1 if arguments.quick else arguments.rounds, quick=arguments.quick)
     if not arguments.quick:
-        told(aims.judged(newest(kept())))
+        show_aims(aims.judge_all(newest(kept())))
     return 0
 
 
-def measured(names: Iterable[str], rounds: int, *, quick: bool) -> None:
-    """Measure, print as it comes, and keep it unless it was quick."""
+def measure(names: Iterable[str], rounds: int, *, quick: bool) -> None:
+    """Measure and print each result. Keep it unless `quick`."""
     now = commit()
-    with Scene() as scene:
+    with Setup() as setup:
         for name in names:
             measurement = MEASUREMENTS[name]
             count, load = measurement.quick if quick else measurement.count, os.getloadavg()[0]
             try:
-                taken = [_round(measurement, scene, count) for _ in range(rounds)]
+                taken = [_round(measurement, setup, count) for _ in range(rounds)]
             except Missing as missing:
                 console.print(f"\n[bold]{name}[/]: skipped, for there is no {missing}")
                 continue
@@ -66,12 +66,12 @@ def measured(names: Iterable[str], rounds: int, *, quick: bool) -> None:
                 keep(result)
 
 
-def _round(measurement: Measurement, scene: Scene, count: int) -> Round:
-    return Round(floor=measurement.floor(scene, count), assay=measurement.assay(scene, count))
+def _round(measurement: Measurement, setup: Setup, count: int) -> Round:
+    return Round(floor=measurement.floor(setup, count), assay=measurement.assay(setup, count))
 
 
 def show(measurement: Measurement, result: Result) -> None:
-    """One measurement: Assay, its floor, and their ratio."""
+    """Print one result: Assay, its floor, and their ratio."""
     table = Table("", "seconds", "a second", "CPU s per 1,000", "peak MiB", box=None)
     for side in ("assay", "floor"):
         wall_s = result.median(lambda one, side=side: getattr(one, side).wall_s)
@@ -88,8 +88,8 @@ def show(measurement: Measurement, result: Result) -> None:
         console.print(f"           {name}: {assay:,.0f}, of the floor {floor:,.0f}")
 
 
-def told(judged: Iterable[aims.Judged]) -> None:
-    """The aims, met or not."""
+def show_aims(judged: Iterable[aims.JudgedAim]) -> None:
+    """Print the aims, met or not."""
     table = Table("aim", "figure", "measured", "", box=None, title="\naims", title_justify="left")
     for one in judged:
         word = {True: "[green]met[/]", False: "[red]not met[/]", None: "[dim]-[/]"}[one.met]
@@ -97,8 +97,8 @@ def told(judged: Iterable[aims.Judged]) -> None:
     console.print(table)
 
 
-def compared(results: list[Result], against: str | None) -> int:
-    """What changed; 1 where something got worse."""
+def show_changes(results: list[Result], against: str | None) -> int:
+    """Print what changed. Returns 1 where something got worse."""
     changes = list(compare.changes(results, against))
     if not changes:
         since = f"with commit {against}" if against else "with: a measurement has to be kept twice"
@@ -114,7 +114,7 @@ def compared(results: list[Result], against: str | None) -> int:
     return int(any(change.verdict == "regression" for change in changes))
 
 
-def listed(names: Iterable[str]) -> int:
+def show_names(names: Iterable[str]) -> int:
     for name in names:
         one = MEASUREMENTS[name]
         console.print(f"[bold]{name}[/]: {one.what} ({one.count:,}). [dim]Floor: {one.floor_is}.[/]")

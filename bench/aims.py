@@ -1,4 +1,4 @@
-"""What the figures should be."""
+"""The aims: bounds of the figures."""
 
 from collections.abc import Callable, Mapping
 
@@ -18,29 +18,29 @@ class Aim(Struct, frozen=True):
     at_least: bool = False
     unit: str = "{:,.2f}"
 
-    def held(self, result: Result) -> bool:
+    def is_met_by(self, result: Result) -> bool:
         value = self.figure(result)
         return value >= self.bound if self.at_least else value <= self.bound
 
 
-class Judged(Struct, frozen=True):
-    """An aim on this machine."""
+class JudgedAim(Struct, frozen=True):
+    """An aim, and the figure on this machine."""
 
     aim: Aim
     measured: str
-    """The figure with its commit, or that there is none."""
+    """The figure and its commit, or `not measured`."""
     met: bool | None
 
 
-def judged(results: Mapping[str, Result]) -> list[Judged]:
-    """Every aim, by the newest results."""
+def judge_all(results: Mapping[str, Result]) -> list[JudgedAim]:
+    """Returns every aim with the newest result."""
     return [_judge(aim, results.get(aim.measurement)) for aim in AIMS]
 
 
-def _judge(aim: Aim, result: Result | None) -> Judged:
+def _judge(aim: Aim, result: Result | None) -> JudgedAim:
     if result is None:
-        return Judged(aim, "not measured", None)
-    return Judged(aim, f"{aim.unit.format(aim.figure(result))} ({result.commit})", aim.held(result))
+        return JudgedAim(aim, "not measured", None)
+    return JudgedAim(aim, f"{aim.unit.format(aim.figure(result))} ({result.commit})", aim.is_met_by(result))
 
 
 def seconds(result: Result) -> float:
@@ -52,12 +52,12 @@ def rate(result: Result) -> float:
 
 
 def of_floor(result: Result) -> float:
-    """The speed as a share of the floor's."""
+    """Returns the speed as a share of the floor's."""
     return 1 / result.median(slowness)
 
 
 def megabytes(result: Result) -> float:
-    """The highest of the rounds, in MB (10^6)."""
+    """Returns the highest peak of the rounds, in MB (10^6)."""
     return max(result.each(peak_mib)) * 1.048576
 
 

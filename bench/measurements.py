@@ -25,11 +25,11 @@ MODEL = ["--model", "openai:fixed", "--base-url"]
 
 
 class Missing(Exception):
-    """What a measurement needs is not here."""
+    """Something that a measurement needs is not installed."""
 
 
-class Scene:
-    """What measurements share, made when first asked for and gone with the context: the endpoint, and made folders."""
+class Setup:
+    """The endpoint and the synthetic folders of all measurements. They are made when needed, and removed at exit."""
 
     def __enter__(self) -> Self:
         self._open = ExitStack()
@@ -47,32 +47,32 @@ class Scene:
             raise Missing("nginx with its echo module (Debian: nginx-light, libnginx-mod-http-echo)")
         return self._open.enter_context(endpoint.running())
 
-    def made(self, what: str, count: int) -> Path:
-        """The folder of a made run or profile of `count` rollouts. Making a million takes a minute."""
+    def folder_of(self, what: str, count: int) -> Path:
+        """Returns the folder of a synthetic run or profile of `count` rollouts. A million take a minute."""
         if (what, count) not in self._made:
             folder = self.folder / f"{what}-{count}"
             url = [self.urls.instant] if what == "run" else []
-            # In a process of its own, for a child begins with its parent's peak of memory.
-            subprocess.run([sys.executable, "-m", "bench.made", what, str(folder), str(count), *url], check=True)
+            # In a process of its own: a child begins with its parent's peak of memory.
+            subprocess.run([sys.executable, "-m", "bench.synthetic", what, str(folder), str(count), *url], check=True)
             self._made[what, count] = folder
         return self._made[what, count]
 
 
 class Measurement(Struct, frozen=True, kw_only=True):
-    """Two sides, each called with the scene and the number of rollouts."""
+    """Assay and its floor, each a function of the setup and the number of rollouts."""
 
     what: str
     count: int
     quick: int
     floor_is: str
-    floor: Callable[[Scene, int], Figures]
-    assay: Callable[[Scene, int], Figures]
+    floor: Callable[[Setup, int], Figures]
+    assay: Callable[[Setup, int], Figures]
 
 
 BARE_CLIENT = "the HTTP client alone posting the same bytes at the same concurrency"
 
 
-def asked(
+def instant(
     what: str,
     count: int,
     quick: int,
@@ -83,28 +83,31 @@ def asked(
     steps: int = 1,
     stream: bool = False,
 ) -> Measurement:
-    """Rollouts on one core at an endpoint that answers at once. `answer` is one of `Urls.of`."""
+    """Returns the measurement of rollouts on one core at an endpoint that answers at once.
 
-    def url(scene: Scene) -> str:
-        return scene.urls.of(answer) if answer else scene.urls.instant
+    `answer` is a name as `Urls.of` takes it.
+    """
 
-    def floor(scene: Scene, count: int) -> Figures:
-        arguments = {"url": url(scene), "count": count, "in_flight": in_flight, "steps": steps}
+    def url(setup: Setup) -> str:
+        return setup.urls.of(answer) if answer else setup.urls.instant
+
+    def floor(setup: Setup, count: int) -> Figures:
+        arguments = {"url": url(setup), "count": count, "in_flight": in_flight, "steps": steps}
         return inside("bench.bare", "posts", one_core=True, **arguments)
 
-    def assay(scene: Scene, count: int) -> Figures:
-        arguments: dict[str, Any] = {"url": url(scene), "count": count, "in_flight": in_flight}
+    def assay(setup: Setup, count: int) -> Figures:
+        arguments: dict[str, Any] = {"url": url(setup), "count": count, "in_flight": in_flight}
         return inside("bench.rollouts", "run", one_core=True, environment=environment, stream=stream, **arguments)
 
     return Measurement(what=what, count=count, quick=quick, floor_is=BARE_CLIENT, floor=floor, assay=assay)
 
 
-def waiting(what: str, count: int, quick: int, *, in_flight: int, delay_s: float) -> Measurement:
-    """Rollouts that each wait for their answer, as many in flight as file handles allow."""
+def slow(what: str, count: int, quick: int, *, in_flight: int, delay_s: float) -> Measurement:
+    """Returns the measurement of rollouts that wait for their answers, as many in flight as open files allow."""
 
-    def side(module: str, name: str, **own: Any) -> Callable[[Scene, int], Figures]:
-        def measure(scene: Scene, count: int) -> Figures:
-            url = scene.urls.slow if delay_s == 1 else scene.urls.of("long")
+    def side(module: str, name: str, **own: Any) -> Callable[[Setup, int], Figures]:
+        def measure(setup: Setup, count: int) -> Figures:
+            url = setup.urls.slow if delay_s == 1 else setup.urls.of("long")
             at_once = min(in_flight, count // 2, handles() - 100)
             arguments = {"url": url, "count": count, "in_flight": at_once, "delay_s": delay_s}
             figures = inside(module, name, one_core=False, **arguments, **own)
@@ -123,66 +126,66 @@ def waiting(what: str, count: int, quick: int, *, in_flight: int, delay_s: float
     )
 
 
-def maths_floor(scene: Scene, count: int) -> Figures:
+def maths_floor(setup: Setup, count: int) -> Figures:
     if importlib.util.find_spec("math_verify") is None:
         raise Missing("math-verify (the extra `maths`)")
     return inside("bench.bare", "judge", one_core=False, count=count)
 
 
-def maths(scene: Scene, count: int) -> Figures:
-    arguments = {"url": scene.urls.of("maths"), "count": count, "in_flight": 64}
+def maths(setup: Setup, count: int) -> Figures:
+    arguments = {"url": setup.urls.of("maths"), "count": count, "in_flight": 64}
     return inside("bench.rollouts", "run", one_core=False, environment="sums", **arguments)
 
 
-def sandbox_floor(scene: Scene, count: int) -> Figures:
+def sandbox_floor(setup: Setup, count: int) -> Figures:
     if shutil.which("bwrap") is None:
         raise Missing("bubblewrap")
     return inside("bench.bare", "sandboxes", one_core=False, count=count)
 
 
-def sandbox(scene: Scene, count: int) -> Figures:
-    arguments = {"url": scene.urls.of("code"), "count": count, "in_flight": 64}
+def sandbox(setup: Setup, count: int) -> Figures:
+    arguments = {"url": setup.urls.of("code"), "count": count, "in_flight": 64}
     return inside("bench.rollouts", "run", one_core=False, environment="functions", **arguments)
 
 
-def processes(number: int) -> Callable[[Scene, int], Figures]:
-    def measure(scene: Scene, count: int) -> Figures:
+def processes(number: int) -> Callable[[Setup, int], Figures]:
+    def measure(setup: Setup, count: int) -> Figures:
         told = subprocess.run([*CLI, "run", "--help"], check=True, capture_output=True, text=True).stdout
         if "--processes" not in told:
             raise Missing("`assay run --processes`")
-        with tempfile.TemporaryDirectory(dir=scene.folder) as folder:
+        with tempfile.TemporaryDirectory(dir=setup.folder) as folder:
             arguments = ["--repeats", str(count // QUIZ_TASKS), "--processes", str(number), "--out", f"{folder}/run"]
-            return command([*CLI, "run", QUIZ, *MODEL, scene.urls.instant, *arguments])
+            return command([*CLI, "run", QUIZ, *MODEL, setup.urls.instant, *arguments])
 
     return measure
 
 
-def one_post(scene: Scene, count: int) -> Figures:
-    arguments = json.dumps({"url": scene.urls.instant, "count": 1, "in_flight": 1})
+def one_post(setup: Setup, count: int) -> Figures:
+    arguments = json.dumps({"url": setup.urls.instant, "count": 1, "in_flight": 1})
     return command([sys.executable, "-m", "bench.bare", "posts", arguments])
 
 
-def first_rollout(scene: Scene, count: int) -> Figures:
-    with tempfile.TemporaryDirectory(dir=scene.folder) as name:
+def first_rollout(setup: Setup, count: int) -> Figures:
+    with tempfile.TemporaryDirectory(dir=setup.folder) as name:
         folder = Path(name, "run")
-        arguments = ["run", "arithmetic", *MODEL, scene.urls.instant, "--repeats", "1", "--out", str(folder)]
+        arguments = ["run", "arithmetic", *MODEL, setup.urls.instant, "--repeats", "1", "--out", str(folder)]
         return command([*CLI, *arguments], until=lambda: _written(folder) > 0)
 
 
-def decoded(what: str, parts: str) -> Callable[[Scene, int], Figures]:
-    def measure(scene: Scene, count: int) -> Figures:
-        arguments = json.dumps({"folder": str(scene.made(what, count)), "what": parts})
+def decode(what: str, parts: str) -> Callable[[Setup, int], Figures]:
+    def measure(setup: Setup, count: int) -> Figures:
+        arguments = json.dumps({"folder": str(setup.folder_of(what, count)), "what": parts})
         return command([sys.executable, "-m", "bench.bare", "decode", arguments])
 
     return measure
 
 
-def resume(scene: Scene, count: int) -> Figures:
+def resume(setup: Setup, count: int) -> Figures:
     """To the first new rollout; then the run is as it was."""
-    folder = scene.made("run", count)
+    folder = setup.folder_of("run", count)
     before = {path: path.stat().st_size for path in folder.glob("rollouts*.jsonl")}
     size, repeats = _written(folder), count // QUIZ_TASKS + 1
-    arguments = ["run", QUIZ, *MODEL, scene.urls.instant, "--repeats", str(repeats), "--out", str(folder)]
+    arguments = ["run", QUIZ, *MODEL, setup.urls.instant, "--repeats", str(repeats), "--out", str(folder)]
     figures = command([*CLI, *arguments], until=lambda: _written(folder) > size)
     for path in folder.glob("rollouts*.jsonl"):
         if path in before:
@@ -194,11 +197,11 @@ def resume(scene: Scene, count: int) -> Figures:
     return figures
 
 
-def report(*, again: bool) -> Callable[[Scene, int], Figures]:
+def report(*, again: bool) -> Callable[[Setup, int], Figures]:
     """`assay report` on a profile that it reads for the first time, or again."""
 
-    def measure(scene: Scene, count: int) -> Figures:
-        folder = scene.made("profile", count)
+    def measure(setup: Setup, count: int) -> Figures:
+        folder = setup.folder_of("profile", count)
         arguments = [*CLI, "report", str(folder)]
         if not again:
             _forget(folder)
@@ -214,16 +217,16 @@ def _written(folder: Path) -> int:
 
 
 def _forget(folder: Path) -> None:
-    """Remove what is derived. What is not is known to `bench.made`, which this light process does not import."""
-    subprocess.run([sys.executable, "-m", "bench.made", "forget", str(folder)], check=True)
+    """Remove the derived files, in another process, because `bench.synthetic` imports much."""
+    subprocess.run([sys.executable, "-m", "bench.synthetic", "forget", str(folder)], check=True)
 
 
 STEPS = texts.STEPS
 MEASUREMENTS = {
-    "single-64": asked("single-turn, one core, 64 in flight", 30_000, 2_000, in_flight=64),
-    "single-512": asked("single-turn, one core, 512 in flight", 30_000, 2_000, in_flight=512),
-    "single-4096": asked("single-turn, one core, 4,096 in flight", 30_000, 5_000, in_flight=4096),
-    "tools": asked(
+    "single-64": instant("single-turn, one core, 64 in flight", 30_000, 2_000, in_flight=64),
+    "single-512": instant("single-turn, one core, 512 in flight", 30_000, 2_000, in_flight=512),
+    "single-4096": instant("single-turn, one core, 4,096 in flight", 30_000, 5_000, in_flight=4096),
+    "tools": instant(
         f"{STEPS} model calls a rollout with a tool's 2,000 characters between them, one core, 64 in flight",
         *(4_000, 200),
         in_flight=64,
@@ -231,10 +234,10 @@ MEASUREMENTS = {
         environment="library",
         steps=STEPS,
     ),
-    "reasoning": asked(
+    "reasoning": instant(
         "32,000 tokens of reasoning an answer, one core, 64 in flight", 10_000, 500, in_flight=64, answer="reasoning"
     ),
-    "stream": asked(
+    "stream": instant(
         "the same as a stream of 32,000 events, one core, 64 in flight",
         *(300, 20),
         in_flight=64,
@@ -257,8 +260,8 @@ MEASUREMENTS = {
         floor=sandbox_floor,
         assay=sandbox,
     ),
-    "waiting-5000": waiting("rollouts of 1 s, 5,000 in flight", 10_000, 1_000, in_flight=5_000, delay_s=1),
-    "waiting-20000": waiting(
+    "waiting-5000": slow("rollouts of 1 s, 5,000 in flight", 10_000, 1_000, in_flight=5_000, delay_s=1),
+    "waiting-20000": slow(
         f"rollouts of {endpoint.LONG_S} s, 20,000 in flight as far as file handles allow",
         *(40_000, 2_000),
         in_flight=20_000,
@@ -285,7 +288,7 @@ MEASUREMENTS = {
         count=1_000_000,
         quick=20_000,
         floor_is="a bare Python that decodes the outcome of each line",
-        floor=decoded("run", "rows"),
+        floor=decode("run", "rows"),
         assay=resume,
     ),
     "profile-million": Measurement(
@@ -293,7 +296,7 @@ MEASUREMENTS = {
         count=1_000_000,
         quick=40_000,
         floor_is="a bare Python that decodes outcome, texts and tokens of each line",
-        floor=decoded("profile", "turns"),
+        floor=decode("profile", "turns"),
         assay=report(again=False),
     ),
     "profile-again": Measurement(
@@ -301,7 +304,7 @@ MEASUREMENTS = {
         count=1_000_000,
         quick=40_000,
         floor_is="a bare Python that decodes outcome, texts and tokens of each line",
-        floor=decoded("profile", "turns"),
+        floor=decode("profile", "turns"),
         assay=report(again=True),
     ),
 }

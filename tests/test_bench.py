@@ -11,7 +11,7 @@ import pytest
 
 from assay.fidelity.schema.profile import Profile
 from assay.store import read_record, read_rollouts
-from bench import aims, endpoint, made, texts
+from bench import aims, endpoint, synthetic, texts
 from bench.compare import BAND, between, changes, ratio
 from bench.figures import Figures, command, inside, p99_ms
 from bench.measurements import MEASUREMENTS
@@ -121,7 +121,7 @@ def test_results_are_kept_a_line_each(tmp_path: Path):
 def test_aims_are_met_not_met_or_not_measured():
     def met(name: str, floor_s: float, *assay: Figures) -> dict[str, tuple[str, bool | None]]:
         rounds = [Round(Figures(floor_s, 1, 1), one) for one in assay]
-        judged = aims.judged({name: msgspec.structs.replace(result(name), rounds=rounds)})
+        judged = aims.judge_all({name: msgspec.structs.replace(result(name), rounds=rounds)})
         assert sum(one.measured == "not measured" and one.met is None for one in judged) == len(aims.AIMS) - 2
         return {one.aim.wanted: (one.measured, one.met) for one in judged if one.met is not None}
 
@@ -206,20 +206,20 @@ def test_a_command_is_timed_to_its_end_or_to_a_moment(tmp_path: Path):
 
 def test_a_made_profile_is_one_that_assay_reads(tmp_path: Path):
     folder = tmp_path / "made"
-    made.profile(folder, count=4 * 300 * 3, tasks=300)
+    synthetic.profile(folder, count=4 * 300 * 3, tasks=300)
     rollouts = list(read_rollouts(folder / "runs/closed"))
     assert len(rollouts) == 900 and {rollout.repeat for rollout in rollouts} == {0, 1, 2}
     assert len({rollout.seed for rollout in rollouts}) > 890
     assert read_record(folder / "runs/closed").repeats == 3
-    assert {path.name for path in folder.rglob("*") if path.is_file()} <= set(made.OWN)
+    assert {path.name for path in folder.rglob("*") if path.is_file()} <= set(synthetic.OWN)
     code, out, err = assay("report", str(folder), cwd=tmp_path)
     assert code == 0 and "report.html" in out, err
     profile = msgspec.json.decode((folder / "profile.json").read_bytes(), type=Profile)
-    for name, skill in made.SKILLS.items():
+    for name, skill in synthetic.SKILLS.items():
         assert profile.models[name].score == pytest.approx(skill, abs=0.06)
         assert profile.models[name].repeats == 3
     assert any(model.failures for model in profile.models.values())
-    made.forget(folder)
+    synthetic.forget(folder)
     assert not (folder / "report.html").exists() and (folder / "profile.json").exists()
 
 

@@ -1,9 +1,9 @@
-"""Runs and profiles of a million rollouts that nobody paid for.
+"""Synthetic runs and profiles, of up to a million rollouts.
 
-`python -m bench.made run FOLDER COUNT URL`, or `profile FOLDER COUNT`; `forget FOLDER` removes what is derived.
+`python -m bench.synthetic run FOLDER COUNT URL`, or `profile FOLDER COUNT`; `forget FOLDER` removes what is derived.
 
-A real command makes the folder and one repeat of it. The rest are rows like these, with another repeat, seed, score and
-words, by chance from a seed.
+A real command makes the folder and one repeat. The other repeats are copies with another repeat, seed, score and words,
+drawn from a seed.
 """
 
 import subprocess
@@ -24,13 +24,13 @@ from bench.quiz.benchmark import BENCHMARK
 QUIZ = str(Path(__file__).parent / "quiz")
 CLI = [sys.executable, "-m", "assay.cli"]
 TASKS = 10_000
-"""Of the quiz."""
+"""Tasks of the quiz."""
 SKILLS = {"closed": 0.9, "open-thinking": 0.8, "open-instruct": 0.7, "policy": 0.5}
-"""By model, the share of rollouts that are right."""
+"""The share of right rollouts, by model."""
 FAILING = 0.001
 """Share of rollouts that are failures."""
 CAPPED = 0.01
-"""Share of those that are wrong because the token cap cut them."""
+"""Share of the wrong rollouts that reached the token cap."""
 ON_ENDPOINT = ("--model", "openai:fixed", "--base-url")
 OWN = ("run.json", "tasks.jsonl", "rollouts.jsonl", "plan.jsonl", "profile.json", "started.jsonl")
 """The files that are not derived from others; profile.json keeps the gates that need no model."""
@@ -38,14 +38,14 @@ WORDS = ("so", "then", "six", "times", "seven", "is", "what", "need", "and", "ma
 
 
 def run(folder: Path, count: int, url: str) -> None:
-    """A finished run of `count` rollouts, all scored: more repeats are owed as soon as they are asked for."""
+    """Make a complete run of `count` rollouts, all with a score."""
     _assay("run", QUIZ, *ON_ENDPOINT, url, "--repeats", "1", "--out", str(folder))
     _grow(folder, count // TASKS, lambda rollout: rollout)
     forget(folder)
 
 
 def profile(folder: Path, count: int, tasks: int = TASKS) -> None:
-    """A finished profile of four models on the first `tasks` tasks, of `count` rollouts in all."""
+    """Make a complete profile of four models on the first `tasks` tasks, with `count` rollouts in all."""
     suite = folder.with_suffix(".toml")
     suite.write_text(_suite())
     _assay("profile", QUIZ, "--suite", str(suite), "--limit", str(tasks), "--repeats", "1", "--out", str(folder))
@@ -73,7 +73,7 @@ def _assay(*arguments: str) -> None:
 
 
 def _suite() -> str:
-    """Models that say 42; what they get wrong is made up afterwards."""
+    """Returns a suite of models that answer 42. Their wrong answers are written afterwards."""
     lines = ['name = "made"', 'tiers = "all"']
     for name in SKILLS:
         role, _, kind = name.partition("-")
@@ -83,24 +83,24 @@ def _suite() -> str:
 
 
 def _grow(folder: Path, repeats: int, change: Callable[[Rollout], Rollout]) -> None:
-    """As many repeats of a run of one."""
+    """Turn a run of one repeat into one of `repeats`."""
     first = list(read_rollouts(folder))
     encode = msgspec.json.Encoder().encode
     with (folder / "rollouts.jsonl").open("wb", buffering=1 << 20) as file:
-        for rollout in _repeated(first, repeats):
+        for rollout in _copies(first, repeats):
             file.write(encode(change(rollout)))
             file.write(b"\n")
     write_json(folder / "run.json", structs.replace(read_record(folder), repeats=repeats))
 
 
-def _repeated(first: list[Rollout], repeats: int) -> Iterator[Rollout]:
+def _copies(first: list[Rollout], repeats: int) -> Iterator[Rollout]:
     for repeat in range(repeats):
         for rollout in first:
             yield structs.replace(rollout, repeat=repeat, seed=seed_of(0, rollout.task, repeat))
 
 
 def _by_chance(rollout: Rollout, ease: dict[str, float], rng: Random) -> Rollout:
-    """The rollout as a model may have made it for which the tasks are so easy."""
+    """Returns the rollout as a model may have made it, given the probability that it solves each task."""
     wall_s = rng.expovariate(0.2)
     if rng.random() < FAILING:
         failure = Failure(where="model", kind="http_500", message="the endpoint answered 500", retryable=True)
@@ -136,4 +136,4 @@ if __name__ == "__main__":
         case ["forget", where]:
             forget(Path(where))
         case other:
-            raise SystemExit(f"python -m bench.made {' '.join(other)}: expected what its docstring says")
+            raise SystemExit(f"python -m bench.synthetic {' '.join(other)}: expected what its docstring says")
