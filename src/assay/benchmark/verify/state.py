@@ -1,4 +1,4 @@
-"""A state after a rollout, held against the expected one: nested dicts and lists, such as an SQLite database's rows."""
+"""Compares the state after a rollout with the expected one. A state is nested dicts and lists, such as tables."""
 
 import json
 import sqlite3
@@ -8,48 +8,50 @@ from typing import Any, Final
 from assay.types import Score
 
 SHOWN = 50
-"""Differences that a score's answer tells at most."""
+"""The most differences that a score's answer lists."""
 _NOTHING: Final = object()
 
 Path = tuple[Any, ...]
 
 
 def difference(expected: Any, got: Any) -> list[str]:
-    """What differs, a line for each, such as `customers.3.email: expected "a@x", got "b@x"`; nothing where all agree.
+    """Returns a line for each difference, such as `customers.3.email: expected "a@x", got "b@x"`.
 
-    A dict's keys have no order, a list's items do. 1 is 1.0, but true is not 1, and "1" is not 1.
+    The order of a dict's keys does not count; that of a list's items does. 1 equals 1.0; true and "1" do not equal 1.
     """
-    return [_told(*found) for found in _differing((), expected, got)]
+    return [_line(*found) for found in _differences((), expected, got)]
 
 
 def state(expected: Any, got: Any, *, before: Any = _NOTHING) -> Score:
-    """1 where the state is as expected, else 0; the differences are the answer.
+    """Returns 1 if the state is as expected, else 0, with the differences as the answer.
 
-    The metric `share` tells how much of it is: of all values that either state has; given the state `before`, only of
-    those that should have changed or did, so that to do nothing is worth nothing.
+    The metric `share` is the share of equal values among all that either state has. With the state `before` the
+    rollout, it counts only the values that changed or should have, so that doing nothing gives 0.
     """
-    wanted, found, first = _leaves((), expected), _leaves((), got), _leaves((), before)
+    goal, found, first = _leaves((), expected), _leaves((), got), _leaves((), before)
     counted = [
         path
-        for path in wanted | found | (first if before is not _NOTHING else {})
-        if before is _NOTHING or not (_same(path, first, wanted) and _same(path, first, found))
+        for path in goal | found | (first if before is not _NOTHING else {})
+        if before is _NOTHING or not (_same(path, first, goal) and _same(path, first, found))
     ]
-    right = sum(_same(path, wanted, found) for path in counted)
-    told = difference(expected, got)
-    lines = [*told[:SHOWN], f"and {len(told) - SHOWN} more"] if len(told) > SHOWN else told
-    metrics = {"share": right / len(counted) if counted else 1.0, "differences": float(len(told))}
-    return Score(reward=float(not told), metrics=metrics, answer="\n".join(lines) or None)
+    right = sum(_same(path, goal, found) for path in counted)
+    all_lines = difference(expected, got)
+    more = len(all_lines) - SHOWN
+    lines = [*all_lines[:SHOWN], f"and {more} more"] if more > 0 else all_lines
+    metrics = {"share": right / len(counted) if counted else 1.0, "differences": float(len(all_lines))}
+    return Score(reward=float(not all_lines), metrics=metrics, answer="\n".join(lines) or None)
 
 
 def tables(database: sqlite3.Connection) -> dict[str, Any]:
-    """All rows of a database: {table: {primary key: {column: value}}}, or a sorted list of rows where there is no key.
+    """Returns all rows of a database as {table: {primary key: {column: value}}}.
 
-    Bytes are given as hexadecimal text, x'00ff'. SQLite's own tables are left out.
+    A table without a primary key is a sorted list of rows. Bytes become hexadecimal text, x'00ff'. SQLite's own tables
+    are left out.
     """
-    listed = database.execute(
+    names = database.execute(
         "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!' ORDER BY name"
     )
-    return {name: _rows(database, name) for (name,) in listed.fetchall()}
+    return {name: _rows(database, name) for (name,) in names.fetchall()}
 
 
 def _rows(database: sqlite3.Connection, table: str) -> Any:
@@ -59,7 +61,7 @@ def _rows(database: sqlite3.Connection, table: str) -> Any:
     columns = [column[0] for column in cursor.description]
     rows = [dict(zip(columns, map(_plain, row), strict=True)) for row in cursor.fetchall()]
     if not keys:
-        return sorted(rows, key=_written)
+        return sorted(rows, key=_json)
     return {",".join(str(row[key]) for key in keys): row for row in rows}
 
 
@@ -67,19 +69,19 @@ def _plain(value: Any) -> Any:
     return f"x'{value.hex()}'" if isinstance(value, bytes) else value
 
 
-def _differing(path: Path, expected: Any, got: Any) -> Iterator[tuple[Path, Any, Any]]:
-    """(path, expected, got) of each place that differs, `_NOTHING` where there is none. A missing row is one place."""
+def _differences(path: Path, expected: Any, got: Any) -> Iterator[tuple[Path, Any, Any]]:
+    """Yields (path, expected, got) of each difference; `_NOTHING` stands for a missing value. A missing row is one."""
     one, other = _parts(expected), _parts(got)
     if one is None or other is None or isinstance(expected, Mapping) != isinstance(got, Mapping):
         if not _equal(expected, got):
             yield path, expected, got
         return
     for key in one | other:
-        yield from _differing((*path, key), one.get(key, _NOTHING), other.get(key, _NOTHING))
+        yield from _differences((*path, key), one.get(key, _NOTHING), other.get(key, _NOTHING))
 
 
 def _leaves(path: Path, value: Any) -> dict[Path, Any]:
-    """Every value that holds no other, by its path."""
+    """Returns every value that is no container, or an empty one, by its path."""
     parts = _parts(value)
     if not parts:
         return {path: value if parts is None else {} if isinstance(value, Mapping) else []}
@@ -88,7 +90,7 @@ def _leaves(path: Path, value: Any) -> dict[Path, Any]:
 
 
 def _parts(value: Any) -> dict[Any, Any] | None:
-    """What a value holds, by key or index; `None` where it is no container."""
+    """Returns the values in a container by key or index; None if it is no container."""
     if isinstance(value, Mapping):
         return dict(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
@@ -106,12 +108,12 @@ def _equal(one: Any, other: Any) -> bool:
     return one is other or one == other
 
 
-def _told(path: Path, expected: Any, got: Any) -> str:
+def _line(path: Path, expected: Any, got: Any) -> str:
     place = ".".join(map(str, path)) or "the state"
     if expected is _NOTHING:
-        return f"{place}: should not be there, got {_written(got)}"
-    return f"{place}: expected {_written(expected)}, got {'nothing' if got is _NOTHING else _written(got)}"
+        return f"{place}: should not be there, got {_json(got)}"
+    return f"{place}: expected {_json(expected)}, got {'nothing' if got is _NOTHING else _json(got)}"
 
 
-def _written(value: Any) -> str:
+def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=repr)

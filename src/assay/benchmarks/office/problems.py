@@ -1,5 +1,5 @@
-"""The sixty problems: twenty kinds, each in three companies. A problem says what is asked, a way to do it, and what has
-changed once it is done."""
+"""The sixty problems: twenty kinds, each in three companies. A problem has a request, a solution, and the changes that
+the solution makes."""
 
 import functools
 from collections.abc import Callable, Iterable
@@ -30,28 +30,28 @@ from assay.benchmarks.office.world import (
 )
 
 INSTANCES = 3
-"""Of each kind."""
+"""The number of problems of each kind."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is asked of one company's assistant. `world` is shared by all rollouts, so nobody changes it."""
+    """A request to one company's assistant. `world` is shared by all rollouts, so it is never changed."""
 
     kind: str
     trap: str
-    """What makes it harder than its steps: `namesake`, `rule` (an action that is refused), `conflict` (of
-    appointments), `exception` (of what is asked), or `none`."""
+    """What makes it hard, beside its steps: `namesake`, `rule` (an action that is refused), `conflict` (of
+    appointments), `exception` (in the request), or `none`."""
     seed: int
     request: str
     world: World
     calls: list[Call]
-    """A way to do it, look-ups included."""
+    """A solution, with its look-ups."""
     changes: list[str]
-    """What is so afterwards that was not so before."""
+    """The facts that the solution adds."""
 
 
 class Draft:
-    """A problem being written: every `do` adds a call of the reference and what it changes."""
+    """Builds a problem: each method adds calls of the solution and the facts that they change."""
 
     def __init__(self, world: World, rng: Random) -> None:
         self.world = world
@@ -61,7 +61,7 @@ class Draft:
         self._drawn: set[str] = set()
 
     def call(self, name: str, **arguments: object) -> None:
-        """A call that leaves nothing changed in the end, such as a look-up."""
+        """Add a call that changes nothing in the end, such as a look-up."""
         self.calls.append(Call(name, arguments))
 
     def find(self, customer: Customer, read: bool = False) -> None:

@@ -161,7 +161,7 @@ class OfficeSession(ToolSession):
         """
         name = None if person is None else _people([person])[0]
         rows = self._rows(f"{EVENT} FROM events WHERE day = :day ORDER BY start, number", day=str(day))
-        return [_told(row) for row in rows if name is None or name in row["people"].split(", ")]
+        return [_readable(row) for row in rows if name is None or name in row["people"].split(", ")]
 
     @tool
     def create_event(self, title: str, day: date, start: Time, end: Time, people: list[str]) -> dict[str, Any]:
@@ -208,7 +208,7 @@ class OfficeSession(ToolSession):
         return f"{id} is cancelled"
 
     async def score(self, turns: Sequence[Turn]) -> Score:
-        """1 where exactly what was asked for has changed. `share` is what is right among all that is or should be."""
+        """Returns 1 if exactly the requested facts changed. `share` counts the right ones among all changed or due."""
         return judge(self.task.data["changes"], changes(self._before, _facts(self._db)))
 
     def _rows(self, query: str, **values: Any) -> Rows:
@@ -222,10 +222,10 @@ class OfficeSession(ToolSession):
 
     def _event(self, id: str) -> dict[str, Any]:
         absent = f"no appointment {id}; list_events gives ids"
-        return _told(self._one(f"{EVENT} FROM events WHERE number = :number", absent, number=_number(id, "E-")))
+        return _readable(self._one(f"{EVENT} FROM events WHERE number = :number", absent, number=_number(id, "E-")))
 
     def _check_free(self, people: list[str], day: date, start: int, end: int, but: str = "") -> None:
-        """Raise Rejected where the time is none, or somebody has something else then."""
+        """Raises Rejected if the times are impossible, or one of the people has another appointment then."""
         if not OPENS <= start < end <= CLOSES:
             raise Rejected(f"appointments begin before they end, between {clock(OPENS)} and {clock(CLOSES)}")
         for row in self.list_events(day):
@@ -235,12 +235,12 @@ class OfficeSession(ToolSession):
                 raise Rejected(f"{min(taken)} has {row['title']} ({row['id']}) from {when}; nothing was changed")
 
 
-def judge(wanted: Sequence[str], found: Sequence[str]) -> Score:
-    """The score of what has changed. Case, spaces and a full stop at the end make no difference."""
-    missing, extra = Counter(map(_key, wanted)), Counter(map(_key, found))
+def judge(expected: Sequence[str], found: Sequence[str]) -> Score:
+    """Returns the score of the changes. Case, spaces and a full stop at the end make no difference."""
+    missing, extra = Counter(map(_key, expected)), Counter(map(_key, found))
     right = (missing & extra).total()
     missing, extra = missing - extra, extra - missing
-    share = right / (right + missing.total() + extra.total()) if wanted or found else 1.0
+    share = right / (right + missing.total() + extra.total()) if expected or found else 1.0
     differences = [f"missing: {change}" for change in missing.elements()]
     differences += [f"not asked for: {change}" for change in extra.elements()]
     answer = "; ".join(differences) or "all as asked"
@@ -252,13 +252,13 @@ def _key(change: str) -> str:
 
 
 def changes(before: Counter[str], after: Counter[str]) -> list[str]:
-    """What a rollout changed, one fact each: `now` what was not so before, `no more` what was an appointment."""
+    """Returns the changes of a rollout, a fact each: `now` is a new fact, `no more` an appointment that is gone."""
     gone = [f"no more: {fact}" for fact in (before - after).elements() if fact.startswith("appointment ")]
     return sorted([f"now: {fact}" for fact in (after - before).elements()] + gone)
 
 
 def _facts(db: sqlite3.Connection) -> Counter[str]:
-    """All that the database says, so that two ways to the same end are the same: an appointment's id is none of it."""
+    """Returns the facts in the database. They leave out ids of appointments, so that two ways to one end are equal."""
     facts: Counter[str] = Counter()
     for row in db.execute("SELECT * FROM customers"):
         facts.update(f"customer {row['id']}: {name} = {row[name]}" for name in row.keys()[1:])
@@ -288,13 +288,13 @@ def _fill(db: sqlite3.Connection, world: World) -> None:
     )
 
 
-def _told(row: dict[str, Any]) -> dict[str, Any]:
-    """An appointment as the model reads it."""
+def _readable(row: dict[str, Any]) -> dict[str, Any]:
+    """Returns an appointment as the model reads it."""
     return row | {"start": clock(row["start"]), "end": clock(row["end"])}
 
 
 def _number(id: str, prefix: str) -> int:
-    """The number in an id. Raises Rejected."""
+    """Returns the number in an id. Raises Rejected."""
     digits = id.strip().removeprefix(prefix)
     if not (digits.isascii() and digits.isdigit() and len(digits) < 10):
         raise Rejected(f"'{id}' is no id; ids look like {prefix}12")
@@ -302,7 +302,7 @@ def _number(id: str, prefix: str) -> int:
 
 
 def _people(names: Sequence[str]) -> list[str]:
-    """The names as they are written here, in the alphabet's order. Raises Rejected."""
+    """Returns the names as the staff list writes them, sorted. Raises Rejected."""
     known = {name.casefold(): name for name in STAFF}
     for name in names:
         if name.strip().casefold() not in known:
