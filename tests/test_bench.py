@@ -199,7 +199,7 @@ def test_a_command_is_timed_to_its_end_or_to_a_moment(tmp_path: Path):
     whole = command([sys.executable, "-c", program, str(tmp_path / "one"), "0.3"])
     assert whole.wall_s > 0.3 and whole.peak_mib > 200 and whole.cpu_s > 0
     until = command([sys.executable, "-c", program, str(tmp_path / "two"), "60"], until=(tmp_path / "two").exists)
-    assert until.wall_s < 30
+    assert until.wall_s < 60
     with pytest.raises(SystemExit, match="ZeroDivisionError"):
         command([sys.executable, "-c", "1 / 0"])
 

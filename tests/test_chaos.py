@@ -17,7 +17,7 @@ from chaos.scenarios import SCENARIOS
 from chaos.server import endpoint
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are watched by Linux's /proc")
-SHORT = {"torn", "disk", "spinning", "two", "hostile", "everything"}
+SHORT = {"torn", "disk", "hostile"}
 """The others take minutes together; tests of their parts are elsewhere."""
 
 

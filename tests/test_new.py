@@ -59,7 +59,7 @@ def test_what_is_written_passes_its_checks_and_its_own_tests_and_runs(tmp_path: 
     folder = tmp_path / "river-quiz"
     assert {path.name for path in folder.iterdir()} >= {"README.md", "benchmark.py", "test_river_quiz.py"}
     assert load(str(folder)).name == "river-quiz"
-    for file in folder.iterdir():
+    for file in filter(Path.is_file, folder.iterdir()):
         assert not re.search("my.?benchmark", file.read_text(), re.IGNORECASE), file
         assert str(file.relative_to(tmp_path)) in out
 

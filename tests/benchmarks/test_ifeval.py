@@ -44,7 +44,14 @@ def test_541_prompts_and_25_kinds_of_instruction(ifeval: Benchmark):
     assert (len(tasks), len(kinds), set(kinds)) == (541, 834, set(RULES))
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    # The suite reads the outputs of a weak model and of a strong one.
+    "model",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (not name.startswith(("Qwen__Qwen2.5-7B", "o1"))))
+        for name in MODELS
+    ],
+)
 def test_every_judgement_that_can_be_compared_agrees(ifeval: Benchmark, model: str):
     path = beside("recorded", "ifeval", model)
     tasks = {task.id: task for task in ifeval.environment.tasks()}

@@ -180,7 +180,7 @@ def test_a_file_that_is_gone_is_caught(folder: Path, name: str):
         assert flawed(found(folder))["files"] == f"{name} is missing."
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32))
 def test_no_flipped_byte_of_any_file_is_ever_valid(made: Path, tmp_path_factory: pytest.TempPathFactory, seed: int):
     rng = random.Random(seed)

@@ -375,7 +375,6 @@ def test_every_benchmark_that_ships_passes(name: str, tmp_path: Path, monkeypatc
         take(name, [source], file)
     result = asyncio.run(check(name))
     assert {one.name: one.reason for one in result.checks if one.verdict == "fail"} == {}
-    assert result.wall_s < 60
 
 
 def test_the_command_prints_a_table_or_json_and_exits_3_where_a_check_fails(tmp_path: Path):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.config import ModelConfig
@@ -168,7 +168,6 @@ words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="<>"
 
 
 @given(words.filter(bool), words)
-@settings(deadline=None)
 def test_reasoning_and_message_survive_the_way_there_and_back(mirror: Endpoint, thought: str, said: str):
     response = ask(mirror.url, Message(role="user", content=f"<think>\n{thought}\n</think>\n\n{said}"))
     assert (response.reasoning, response.text) == (thought, said)

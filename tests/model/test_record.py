@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.model.builtin.fixed import Fixed
@@ -181,7 +181,6 @@ def test_two_calls_in_flight_are_kept_in_the_order_in_which_they_end():
     assert conversation(turns, 3) == [user("1"), said("to 1"), user("4")]
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_each_turn_is_rebuilt_and_only_what_is_new_is_stored(data: st.DataObject):
     numbers = count()

@@ -123,7 +123,7 @@ recorded = st.dictionaries(
 
 
 @given(recorded)
-@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 def test_any_rollout_is_answered_again_as_it_was(tmp_path_factory: pytest.TempPathFactory, answers: Any):
     tasks = {name: Task(id=name, input=[*ASKED]) for name in ("t", "ü/1")}
     rollouts = [rollout(tasks[name], repeat, Score(0.0), *said) for (name, repeat), said in answers.items()]

@@ -118,7 +118,7 @@ def plain(content: Any) -> Any:
     return "".join(part.text for part in content)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(conversations())
 def test_a_conversation_comes_back_from_chat_messages(items: list[Item]):
     sent = msgspec.json.encode({"messages": messages(items, "reasoning_content")})
@@ -204,7 +204,7 @@ requests = st.builds(
     format=st.sampled_from([None, JsonObject(), JsonSchema("n", {"type": "object"}, "d", True)]),
     seed=st.none() | numbers,
 )
-over_http = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
+over_http = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 @st.composite
@@ -350,7 +350,6 @@ def test_a_response_comes_back_from_the_responses_api(response: Response, respon
     assert responses(api_body(response), ASK)[1] == response
 
 
-@settings(deadline=None)
 @given(st.lists(inputs | outputs, max_size=8), st.booleans())
 def test_the_responses_api_is_sent_every_item(items: list[Item], stored: bool):
     """All but reasoning of which only an id came, which a server that keeps nothing can't look up; ids go with it."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
@@ -267,7 +267,6 @@ calls = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(responses, calls)
 def test_a_stream_adds_up_to_the_completion(response: Response, call: ChatCall):
     whole = completion(response, call, "m")

@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import msgspec
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from assay.agent.loop import ToolLoop
@@ -425,7 +425,6 @@ JSON = st.recursive(
 NAMES = st.sampled_from(["_ng_task_index", "reward", "response", "mask_sample", "usage", "x"])
 
 
-@settings(deadline=None)
 @example([{"reward": 1e308}, {"reward": 1e308}, {"reward": -1e308}])
 @example([{"_ng_task_index": [1], "response": "text", "reward": 10**400}])
 @example([{"response": {"usage": [3]}}])

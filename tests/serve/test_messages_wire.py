@@ -245,7 +245,6 @@ RESPONSES = st.builds(
 ).map(lambda made: made if made.status == "incomplete" else msgspec.structs.replace(made, incomplete_reason=None))
 
 
-@settings(deadline=None)
 @given(RESPONSES)
 def test_a_stream_adds_up_to_the_message(response: Response):
     call = Exchange(json.dumps({"messages": ASKED, "stream": True}).encode(), Context("m"))
@@ -270,7 +269,7 @@ def merged(response: Response) -> tuple[list[Any], Any]:
     return output, (response.status, response.incomplete_reason, response.usage)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(RESPONSES, min_size=1, max_size=5), st.booleans())
 def test_our_own_client_reads_back_what_the_model_answered(made: list[Response], stream: bool):
     """Through two real connections: client, server, model."""

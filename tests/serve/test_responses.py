@@ -444,7 +444,7 @@ RESPONSES = st.builds(
 
 
 @given(RESPONSES)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_whatever_a_model_answers_is_served_by_the_specification(made: Response):
     call = responses.parse(b'{"input": "x", "return_token_ids": true}')
     begun = responses.begun(call, model="m", sampling={})
@@ -463,7 +463,7 @@ def plain(made: Response) -> Response:
 
 
 @given(st.lists(RESPONSES, min_size=1, max_size=5), st.booleans())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_our_own_client_reads_back_what_the_model_answered(made: list[Response], stream: bool):
     """Through two real connections: client, server, model."""
     left = iter(made)

@@ -266,7 +266,7 @@ def test_a_program_that_just_ends_leaves_no_process():
     assert reward == "1.0" and done.stderr == "" and not Path(f"/proc/{worker}").exists()
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text() | st.text("0123456789x^{}\\$+-=()fracsqt "))
 def test_any_text_is_judged_or_told_to_be_beyond_judging_and_twice_the_same(text: str):
     first, again = judge(("1", text), ("1", text), deadline_s=5.0)
@@ -274,7 +274,7 @@ def test_any_text_is_judged_or_told_to_be_beyond_judging_and_twice_the_same(text
     assert str(first) == str(again) or isinstance(first, VerifierError)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(-999, 999), st.sampled_from(["${}$", r"\boxed{{{}}}", "**{}**", "\n {} \n", "The answer is {}."]))
 def test_rewrapping_does_not_matter(value: int, wrap: str):
     assert [score.reward for score in judge((str(value), wrap.format(value))) if isinstance(score, Score)] == [1]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.benchmark import Benchmark
@@ -167,7 +167,6 @@ WORD = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(
 )
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.lists(WORD, min_size=2, max_size=26), st.integers(0, 25)), min_size=1, max_size=5),
     st.integers(0, 9),
