@@ -13,6 +13,8 @@ from assay.benchmarks.ifeval import instructions
 from assay.benchmarks.ifeval.instructions import RULES, follows, follows_loosely
 from assay.errors import UsageError
 from assay.fidelity.check.check import check
+from assay.fidelity.gates.gold import gold_gate
+from assay.fidelity.gates.verifier import verifier_gate
 from assay.fidelity.original.parity import compare
 from assay.fidelity.original.published import published_scores
 from assay.fidelity.original.reference import read
@@ -117,3 +119,32 @@ def test_without_its_packages_it_tells_the_command(monkeypatch: pytest.MonkeyPat
         with pytest.raises(UsageError, match=r"pip install 'assay\[ifeval\]'"):
             instructions.ready()
     instructions._libraries.cache_clear()
+
+
+def said(text: str) -> Response:
+    return Response(output=[Message(role="assistant", content=[Text(text=text)])])
+
+
+IMPOSSIBLE = {"1627", "3369", "3371", "3718", "374"}
+"""Prompts to repeat a text that breaks another of their instructions."""
+
+
+def test_every_prompt_but_five_has_a_reference_and_what_leaves_an_instruction_out_is_wrong(ifeval: Benchmark):
+    environment, tasks = ifeval.environment, list(ifeval.environment.tasks())
+    solved = {task.id: steps for task in tasks if (steps := environment.solution(task))}
+    assert {task.id for task in tasks} - solved.keys() == IMPOSSIBLE
+    assert IMPOSSIBLE in [set(defect.tasks) for defect in ifeval.defects]
+    wrong = 0
+    for task in tasks[::5]:
+        if task.id in solved:
+            assert environment.verify(task, said(str(solved[task.id][0]))).reward == 1, task.id
+        for text in environment.wrong(task):
+            wrong += 1
+            assert environment.verify(task, said(str(text))).reward == 0, (task.id, text)
+    assert wrong > 20
+
+
+def test_the_gates_of_the_benchmark_pass_on_some_of_its_prompts(ifeval: Benchmark):
+    tasks = list(ifeval.environment.tasks())[::9]
+    gold, verifier = asyncio.run(gold_gate(ifeval, tasks)), asyncio.run(verifier_gate(ifeval, tasks))
+    assert (gold.verdict, verifier.verdict) == ("pass", "pass"), gold.reason + verifier.reason

@@ -15,6 +15,7 @@ from assay.collect.plan import Planned
 from assay.collect.roll import roll
 from assay.digest import task_digest, tasks_digest
 from assay.errors import UsageError
+from assay.fidelity.gates.gold import gold_gate
 from assay.model.builtin.fixed import Fixed
 from assay.types import Failure, Outcome, Score, Task
 
@@ -23,6 +24,8 @@ installed = pytest.mark.skipif(
 )
 NO_GOLD = {"boxnet", "graph_color", "propositional_logic", "rubiks_cube", "rush_hour"}
 """Data sets that give no reference answer, for at least one of their tasks."""
+NOT_CLEAN = {"game_of_life_halting", "prime_factorization"}
+"""Data sets whose scorer rewards any text, or raises on a word: the gold gate fails."""
 SOME = ("chain_sum", "countdown", "n_queens", "word_ladder", "propositional_logic")
 
 
@@ -66,6 +69,26 @@ def test_gold_scores_1_and_no_answer_0(name: str):
 @pytest.mark.parametrize("name", [name for name in family.names() if name not in SOME])
 def test_gold_scores_1_and_no_answer_0_on_all_others(name: str):
     gold_and_null(name)
+
+
+def gold_verdict(name: str) -> str:
+    benchmark = load(f"reasoning-gym/{name}")
+    gate = asyncio.run(gold_gate(benchmark, list(benchmark.environment.tasks())[::10]))
+    return f"{gate.verdict}: {gate.reason}" if gate.verdict == "fail" else gate.verdict
+
+
+@installed
+@pytest.mark.parametrize("name", ["chain_sum", "kakurasu"])
+def test_wrong_answers_are_not_rewarded_or_declared(name: str):
+    assert gold_verdict(name) == "pass"
+
+
+@installed
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", [name for name in family.names() if name not in {*NOT_CLEAN, "futoshiki"}])
+def test_wrong_answers_of_every_data_set_are_not_rewarded_or_declared(name: str):
+    assert gold_verdict(name) in ("pass", "inconclusive" if name in NO_GOLD else "pass", "not run")
 
 
 @installed

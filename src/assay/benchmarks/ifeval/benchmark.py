@@ -6,7 +6,7 @@ asks    I am planning a trip to Japan, and I would like thee to write an itinera
 checks  punctuation:no_comma
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -15,6 +15,7 @@ from msgspec import Struct
 from assay.benchmark import Benchmark, Defect, Environment
 from assay.benchmark.data import Source, prepared
 from assay.benchmarks.ifeval.instructions import follows, follows_loosely, ready
+from assay.benchmarks.ifeval.reference import text_for, texts_without
 from assay.types import Message, Response, Score, Task
 
 PROMPTS = Source(
@@ -58,9 +59,17 @@ class IFEval(Environment):
                 tags={"category": row.instruction_id_list[0].partition(":")[0]},
             )
 
+    def solution(self, task: Task) -> Sequence[str] | None:
+        """A text that follows the instructions and says nothing; None for the prompts that contradict themselves."""
+        text = text_for(_asked(task))
+        return None if text is None else [text]
+
+    def wrong(self, task: Task) -> Sequence[str]:
+        return texts_without(_asked(task))
+
     def verify(self, task: Task, response: Response) -> Score:
         text = response.text
-        asked = list(zip(task.data["instructions"], task.data["arguments"], strict=True))
+        asked = _asked(task)
         strict = [follows(text, kind, arguments) for kind, arguments in asked]
         loose = [follows_loosely(text, kind, arguments) for kind, arguments in asked]
         metrics = {
@@ -72,6 +81,10 @@ class IFEval(Environment):
         return Score(
             reward=float(not missed), metrics=metrics, answer=f"misses {', '.join(missed)}" if missed else None
         )
+
+
+def _asked(task: Task) -> list[tuple[str, dict[str, Any]]]:
+    return list(zip(task.data["instructions"], task.data["arguments"], strict=True))
 
 
 BENCHMARK = Benchmark(
@@ -104,6 +117,30 @@ BENCHMARK = Benchmark(
         Defect(
             what="Many rules are cruder than the instruction: a title needs << and >> alone, a JSON fence is optional.",
             why="The published scores were computed with them.",
+        ),
+        Defect(
+            what="Prompts to repeat a text that breaks another of their instructions can't be followed by anybody.",
+            why="The published scores were computed with them.",
+            tasks=("1627", "3369", "3371", "3718", "374"),
+            outputs=35,
+        ),
+        Defect(
+            what="Any text that follows the instructions counts, whatever it says: another prompt's, or a changed one.",
+            why="That is what the paper measures.",
+            probes=(
+                "another task's answer",
+                "denied",
+                "both answers",
+                "either or",
+                "neighbouring number",
+                "one value changed",
+                "all values changed",
+            ),
+        ),
+        Defect(
+            what="Blank lines before the text count as a paragraph, where a paragraph has to begin with a word.",
+            why="The original counts them.",
+            probes=("gold with spaces and lines around it",),
         ),
     ),
 )

@@ -16,7 +16,7 @@ from random import Random
 
 import msgspec
 
-from assay.benchmark import Benchmark, Environment
+from assay.benchmark import Benchmark, Defect, Environment
 from assay.benchmarks.reasoning_gym.scorer import Dataset
 from assay.errors import UnknownName, UsageError
 from assay.model import Model
@@ -27,7 +27,9 @@ SEED, SIZE = 42, 50
 WITHOUT = {"composite": "it is made of others, which have to be chosen"}
 """The data sets that are no benchmark, and why."""
 CHANCE: dict[str, float] = msgspec.toml.decode(Path(__file__).with_name("chance.toml").read_bytes())
-"""By data set: what the answer of another of its tasks scores on the mean."""
+"""By data set: what somebody scores who did not read the task."""
+REWARDED: dict[str, dict[str, str]] = msgspec.toml.decode(Path(__file__).with_name("defects.toml").read_bytes())
+"""By data set: the kinds of wrong answers that get full marks, and how many did."""
 ASK = """\
 {question}
 
@@ -101,5 +103,12 @@ def load(task: str) -> Benchmark:
         repeats=4,
         sampling=Sampling(temperature=1.0, top_p=1.0),
         chance=CHANCE.get(task, 0.0),
+        defects=(_defect(REWARDED[task]),) if task in REWARDED else (),
         formats=("{}", "It is 7, or rather:\n{}", "<answer>wrong</answer> No: {}"),
     )
+
+
+def _defect(rewarded: Mapping[str, str]) -> Defect:
+    listed = ", ".join(f"{kind} ({share})" for kind, share in rewarded.items())
+    what = f"The library's scorer gives full marks to wrong answers of these kinds: {listed}."
+    return Defect(what=what, why="The scorers are the library's, and are kept as they are.", probes=tuple(rewarded))

@@ -74,6 +74,8 @@ async def gold_gate(
     failures = [one for one in gold.values() if isinstance(one, Failure)] + failures
     wrong = [task for task, reward in gold.items() if reward != 1 and not _may_pass(reward)]
     numbers = _numbers(benchmark, tasks, gold, wrong, tallies)
+    hopeless = [t for t in tasks if t.id not in gold and any(d.covers("no solution", t.id) for d in benchmark.defects)]
+    numbers |= {"without_solution": len(hopeless)}
     numbers |= {"seed": seed, "verifier_failures": len(failures)}
     verdict, reason = _verdict(numbers, failures, tallies)
     known = ", ".join(numbers["declared"])
@@ -159,7 +161,9 @@ def _verdict(numbers: dict[str, Any], failures: Sequence[Failure], tallies: dict
     if declared := numbers["declared"]:
         parts = [f"{kind} ({one['reward']:g} of {one['n']:,})" for kind, one in declared.items()]
         reason += f" Rewarded, and declared as known: {', '.join(parts)}."
-    missing = numbers["tasks"] - with_gold
+    if without := numbers["without_solution"]:
+        reason += f" {without:,} tasks have no solution, as is declared."
+    missing = numbers["tasks"] - with_gold - numbers["without_solution"]
     return ("inconclusive", f"{reason} {missing:,} tasks have no gold answer.") if missing else ("pass", reason)
 
 

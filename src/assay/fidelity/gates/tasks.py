@@ -8,6 +8,7 @@ from msgspec import to_builtins
 
 from assay.benchmark import Benchmark
 from assay.fidelity.gates.rule import GateRule
+from assay.fidelity.gates.verifier import SPACED
 from assay.fidelity.probes import BLIND, FAULTS
 from assay.fidelity.schema.profile import Check, Gate, Verdict
 from assay.fidelity.tasks.checks import (
@@ -61,7 +62,7 @@ def checks_of(benchmark: Benchmark, tasks: Sequence[Task]) -> list[Check]:
 def defect_check(benchmark: Benchmark, tasks: Sequence[str]) -> Check:
     """Are the declared defects those of tasks and kinds that there are, and may they be declared?"""
     wrong: dict[str, list[str]] = {}
-    known = {*FAULTS, *DECLARABLE}
+    known = {*FAULTS, *DECLARABLE, SPACED}
     for defect in benchmark.defects:
         if missing := sorted({*defect.tasks} - {*tasks}) if tasks else []:
             wrong[f"a defect of tasks that are not there ({defect.what!r})"] = missing

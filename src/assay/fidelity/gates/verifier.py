@@ -17,6 +17,9 @@ from assay.types import Failure, FunctionCall, Response, Task
 
 EXPLORED = "first\nthen"
 """Reasoning without an answer, to put before an answer."""
+ASIDE = "gold in reasoning, off-topic message"
+SPACED = "gold with spaces and lines around it"
+"""A rewrite that a benchmark may declare as a known defect: its original reads the first line, say."""
 
 
 async def verifier_gate(benchmark: Benchmark, tasks: Sequence[Task]) -> Gate:
@@ -27,7 +30,12 @@ async def verifier_gate(benchmark: Benchmark, tasks: Sequence[Task]) -> Gate:
     checks = 0
     names: dict[str, None] = {}
     for task, steps in solutions:
-        for name, rewritten, expected in rewrites(steps, benchmark.formats):
+        # Whether an answer off topic deserves something is the gold gate's to say: here the reasoning must add nothing.
+        aside = await reward_of(benchmark, task, [response_of(OFF_TOPIC)])
+        for name, rewritten, rightly in rewrites(steps, benchmark.formats):
+            if name == SPACED and any(defect.covers(SPACED, task.id) for defect in benchmark.defects):
+                continue
+            expected = aside if name == ASIDE else rightly
             first, again = await reward_of(benchmark, task, rewritten), await reward_of(benchmark, task, rewritten)
             names[name] = None
             checks += 1
@@ -46,7 +54,7 @@ async def verifier_gate(benchmark: Benchmark, tasks: Sequence[Task]) -> Gate:
         "tasks_wrong": {name: ids[:SHOWN] for name, ids in wrong.items()},
     }
     if not solutions:
-        return Gate("verifier", "inconclusive", "No task has a gold answer to rewrite.", numbers)
+        return Gate("verifier", "not run", "No task has a gold answer or a solution to rewrite.", numbers)
     if wrong:
         words = "; ".join(f"{name}: {len(ids):,} tasks, such as {ids[0]}" for name, ids in wrong.items())
         return Gate("verifier", "fail", f"The reward is not what the rewrite calls for. {words}.", numbers)
@@ -66,7 +74,7 @@ def rewrites(steps: Sequence[Call | str], formats: Sequence[str]) -> list[tuple[
     found = [
         ("gold in the reasoning alone", [response_of("", reasoning=written)], 0.0),
         ("gold in reasoning left open", [response_of(None, reasoning=f"{EXPLORED}: {written}")], 0.0),
-        ("gold in reasoning, off-topic message", [response_of(OFF_TOPIC, reasoning=written)], 0.0),
+        (ASIDE, [response_of(OFF_TOPIC, reasoning=written)], 0.0),
         ("gold after reasoning", [structs.replace(r, output=[*thought, *r.output]) for r in responses(steps)], 1.0),
     ]
     if any(isinstance(step, Call) for step in steps):
@@ -75,7 +83,7 @@ def rewrites(steps: Sequence[Call | str], formats: Sequence[str]) -> list[tuple[
             ("calls with spaces in their arguments", [_spaced(response) for response in responses(steps)], 1.0),
         ]
     if _speaks(steps):
-        forms = {"gold with spaces and lines around it": "\n\n  {} \n"} | {f"gold as {form}": form for form in formats}
+        forms = {SPACED: "\n\n  {} \n"} | {f"gold as {form}": form for form in formats}
         for name, form in forms.items():
             formed = [form.format(step, json=json.dumps(step)) if isinstance(step, str) else step for step in steps]
             found.append((name, responses(formed), 1.0))
