@@ -93,11 +93,12 @@ SOUND = (Benchmark(Sums(_right), repeats=1), Benchmark(Options(shuffled=True), r
 
 @cache
 def stopped_by(name: str) -> tuple[str, ...]:
-    """Returns the gates that do not pass on a broken benchmark, of those that run it. None of them involves chance."""
-    return _failing(BROKEN[name])
+    """Returns the gates that stop a broken benchmark, of those that run it. Chance has no part in them."""
+    return failing(BROKEN[name])
 
 
-def _failing(benchmark: Benchmark) -> tuple[str, ...]:
+def failing(benchmark: Benchmark) -> tuple[str, ...]:
+    """Returns the gates that run the benchmark and do not let it pass."""
     tasks = list(benchmark.environment.tasks())
     gates = asyncio.run(judge_benchmark(benchmark, tasks))
     return tuple(gate.name for gate in gates if gate.verdict != "pass")

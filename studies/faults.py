@@ -113,6 +113,7 @@ def _repeated(one: Rollouts, hit_T1: Bools | bool) -> Rollouts:
         np.where(hit_T1, one.silent_TK[:, :1], one.silent_TK),
         np.where(hit_T1, one.texts_TK[:, :1], one.texts_TK),
         one.output_tokens,
+        one.rates_T,
     )
 
 

@@ -34,6 +34,8 @@ class Row:
     """0 where it was computed."""
     unit: str = "%"
     """`%` of a share, `points` of a share's hundredths, or nothing."""
+    note: str = ""
+    """What stands behind the measured figure."""
 
     @property
     def holds(self) -> bool | None:
@@ -48,7 +50,7 @@ class Row:
         return (
             self.what,
             self._claimed(),
-            self._measured(),
+            f"{self._measured()} ({self.note})" if self.note else self._measured(),
             f"{self.trials:,}" if self.trials else "computed",
             {True: "yes", False: "**no**", None: ""}[self.holds],
         )
@@ -67,6 +69,8 @@ class Row:
     def _measured(self) -> str:
         unit = f" {self.unit}" if self.unit else ""
         value, error = self._scaled(self.measured), self._scaled(self.error)
+        if not error and not self.unit:
+            return f"{value:,.3g}" if value % 1 else f"{value:,.0f}"
         if not error:
             return f"{value:.3g}{unit}"
         digits = max(0, -math.floor(math.log10(error)))
@@ -76,11 +80,11 @@ class Row:
         return 100 * value if self.unit in {"%", "points"} else value
 
 
-def share(what: str, hits: Sequence[bool] | NDArray[np.bool_], claim: Claim = UNCLAIMED) -> Row:
+def share(what: str, hits: Sequence[bool] | NDArray[np.bool_], claim: Claim = UNCLAIMED, note: str = "") -> Row:
     """How often it happened. The error is Agresti and Coull's, which is not 0 where it never did."""
     count, trials = int(np.sum(hits)), len(hits)
     likely = (count + 2) / (trials + 4)
-    return Row(what, claim, count / trials, math.sqrt(likely * (1 - likely) / trials), trials)
+    return Row(what, claim, count / trials, math.sqrt(likely * (1 - likely) / trials), trials, note=note)
 
 
 def mean(what: str, values: ArrayLike, claim: Claim = UNCLAIMED, unit: str = "points") -> Row:

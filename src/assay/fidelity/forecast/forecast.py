@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from assay.config import Suite
+from assay.fidelity.forecast import original
 from assay.fidelity.forecast.expected import Expected
-from assay.fidelity.forecast.simulated import Generator, Rollouts, contender, simulate
+from assay.fidelity.forecast.reading import read_through
+from assay.fidelity.forecast.simulated import Bools, Generator, Rollouts, contender, simulate
 from assay.fidelity.gates import GATES
 from assay.fidelity.gates.range import clears_floor
 from assay.fidelity.gates.rule import Facts, GateRule
@@ -21,6 +23,8 @@ from assay.types import Message, Task
 
 TARGET = 0.97
 """How likely each gate has to let a sound benchmark pass, with the repeats that it gets."""
+TOGETHER = 0.95
+"""How likely all of them together have to, where more repeats can help."""
 REPEATS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 """The repeats that are tried, from the fewest."""
 MOST_ROLLOUTS = 20_000
@@ -30,6 +34,10 @@ UNLIKELY = 0.8
 """A gate that passes less often has a note that says why."""
 SCORES = 2_000_000
 """Simulated rollouts of one number of repeats, about: a large benchmark has fewer trials, for its scores vary less."""
+
+
+Wrong = Mapping[str, Bools]
+"""By model, which rewards are not right."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,16 +64,27 @@ class Setting:
         """Returns the rollouts of each model, of a sound benchmark."""
         return simulate(generator, self.expected, len(self.tasks), repeats)
 
-    def facts(self, made: Mapping[str, Rollouts]) -> Facts:
-        """Returns what the gates are computed from, with these rollouts."""
+    def facts(
+        self, made: Mapping[str, Rollouts], generator: Generator, *, wrong: Wrong | None = None, away: float = 0.0
+    ) -> Facts:
+        """Returns what the gates are computed from, with these rollouts, once they are read by a careful reader.
+
+        `wrong` says which rewards are not right, and `away` by how much published scores are not what they should be.
+        """
         names = made.keys()
+        repeats = {name: one.rewards_TK.shape[1] for name, one in made.items()}
+        margins = original.margins(self.expected, len(self.tasks), repeats)
+        wrong = wrong or {name: np.zeros(one.rewards_TK.shape, np.bool_) for name, one in made.items()}
         return Facts(
             suite=self.suite,
             chance=self.chance,
             contenders=[
                 contender(name, self.expected[name].member, self.tasks, made[name], self.score) for name in names
             ],
+            review=read_through(generator, made, wrong),
+            reproduced=original.reproduced(generator, self.expected, made, margins.get("reproduced", 0.0), away=away),
             original=self.original,
+            margins=margins,
             benchmark=self.benchmark,
             hard=self.hard,
         )
@@ -81,7 +100,7 @@ def running(setting: Setting, generator: Generator) -> Setting:
     tiers = sorted({one.member.tier for one in setting.expected.values()})
     for tier in tiers[:-1] if setting.suite.tiers == "climb" else ():
         lower = setting.of(name for name, one in setting.expected.items() if one.member.tier <= tier)
-        made = [lower.facts(lower.draw(generator, dict.fromkeys(lower.expected, 1))) for _ in range(11)]
+        made = [lower.facts(lower.draw(generator, dict.fromkeys(lower.expected, 1)), generator) for _ in range(11)]
         if sum(clears_floor(one.contenders, setting.chance, setting.suite.order) for one in made) > len(made) / 2:
             return lower
     return setting
@@ -118,7 +137,7 @@ def judged(
     made: list[dict[str, Gate]] = []
     lost = 0
     for _ in range(trials):
-        facts = setting.facts(setting.draw(generator, repeats))
+        facts = setting.facts(setting.draw(generator, repeats), generator)
         made.append({rule.name: rule.of_facts(facts) for rule in rules if rule.of_facts})
         lost += any(gate.verdict != "pass" for gate in made[-1].values())
         if lost > (1 - least) * trials:
@@ -150,23 +169,58 @@ def forecast(setting: Setting, *, repeats: int | None = None, trials: int = TRIA
         alone = {rule.name: needs(setting, rule, looks_at[rule.name], start, trials, generator) for rule in rules}
     else:
         trials = trials_for(setting, alone["kinds"], QUICK_TRIALS)
-    planned = {name: max(needed[name] for needed in alone.values()) for name in setting.expected}
-    made = judged(setting, rules, planned, trials, generator)
+    planned, made = _together(setting, rules, alone, looks_at, trials, generator, fixed=repeats is not None)
     models = {name: _model(one, planned[name], len(setting.tasks)) for name, one in setting.expected.items()}
     gates: list[GateForecast] = []
-    for rule in rules:
-        mine = {name: alone[rule.name][name] for name in looks_at[rule.name]}
-        found = [one[rule.name] for one in made]
-        gates.append(_gate(rule.name, found, mine, spent(models, mine, len(setting.tasks))))
+    for rule in GATES:
+        if rule in rules:
+            # Reading asks for no rollouts of its own.
+            mine = {name: alone[rule.name][name] for name in looks_at[rule.name] if rule.name != "read"}
+            sums = spent(models, mine, len(setting.tasks))
+            gates.append(_gate(rule.name, [one[rule.name] for one in made], mine, sums))
+        else:
+            gates.append(_unsimulated(rule, setting))
     return Forecast(
         tasks=len(setting.tasks),
         trials=trials,
         models=models,
         gates=gates,
         passes=sum(all(gate.verdict == "pass" for gate in one.values()) for one in made) / trials,
-        minutes=0.0,
+        minutes=sum(gate.minutes for gate in gates),
         **spent(models, planned, len(setting.tasks)),
     )
+
+
+def _together(
+    setting: Setting,
+    rules: Sequence[GateRule],
+    alone: dict[str, dict[str, int]],
+    looks_at: Mapping[str, Sequence[str]],
+    trials: int,
+    generator: Generator,
+    *,
+    fixed: bool,
+) -> tuple[dict[str, int], list[dict[str, Gate]]]:
+    """Returns each model's repeats, and what the gates say of profiles with them.
+
+    Each gate alone may have what it needs, and all together pass too rarely. Then the one that passes least often gets
+    more, which `alone` says, as long as that may help.
+    """
+    while True:
+        planned = {name: max(needed[name] for needed in alone.values()) for name in setting.expected}
+        made = judged(setting, rules, planned, trials, generator)
+        share = {rule.name: sum(one[rule.name].verdict == "pass" for one in made) / trials for rule in rules}
+        likely = [name for name in share if share[name] > UNLIKELY]
+        all_pass = sum(all(one[name].verdict == "pass" for name in likely) for one in made) / trials
+        raised = [name for name in likely if share[name] < 1 and name != "read"]
+        if fixed or all_pass >= TOGETHER or not raised:
+            return planned, made
+        worst = min(raised, key=lambda name: share[name])
+        names = looks_at[worst]
+        more = next((k for k in REPEATS if k > min(planned[name] for name in names)), None)
+        if more is None or more > max(2, MOST_ROLLOUTS // len(setting.tasks)):
+            return planned, made
+        alone[worst] = {**planned} | {name: max(more, planned[name]) for name in names}
 
 
 def _gate(name: str, found: Sequence[Gate], repeats: dict[str, int], sums: dict[str, Any]) -> GateForecast:
@@ -180,9 +234,22 @@ def _gate(name: str, found: Sequence[Gate], repeats: dict[str, int], sums: dict[
         fails=verdicts["fail"] / len(found),
         repeats=repeats,
         **sums,
+        minutes=float(np.mean([gate.numbers["minutes"] for gate in found])) if name == "read" else 0.0,
         unseen=found[-1].unseen,
         note="" if other is None or passes > UNLIKELY else f"Not likely at this size. {other.verdict}: {other.reason}",
     )
+
+
+def _unsimulated(rule: GateRule, setting: Setting) -> GateForecast:
+    """Returns the forecast of a gate in which simulated rollouts have no part."""
+    if rule.of_benchmark:
+        return GateForecast(name=rule.name, passes=1.0, note="It runs the benchmark alone: no chance, no rollouts.")
+    if rule.compares_with_original and setting.original:
+        return GateForecast(name=rule.name, passes=None, note="Does not apply: the benchmark is the original.")
+    if rule.name == "reproduced":
+        note = "Can't pass: no score is published for these models (`published` in the suite, and published.toml)."
+        return GateForecast(name=rule.name, passes=0.0, note=note)
+    return GateForecast(name=rule.name, passes=None, note=f"Not simulated: it needs {rule.needs}.")
 
 
 def _model(one: Expected, repeats: int, tasks: int) -> ModelForecast:
@@ -210,7 +277,7 @@ def spent(models: Mapping[str, ModelForecast], repeats: Mapping[str, int], tasks
 
 def _looks_at(setting: Setting, generator: Generator) -> dict[str, list[str]]:
     """Returns the models whose rollouts each gate looks at, by gate."""
-    shown = setting.facts(setting.draw(generator, dict.fromkeys(setting.expected, 8))).contenders
+    shown = setting.facts(setting.draw(generator, dict.fromkeys(setting.expected, 8)), generator).contenders
     order = setting.suite.order
     opened = strongest(of_role(shown, "open"), order)
     closed = strongest(of_role(shown, "closed"), order)
@@ -221,4 +288,6 @@ def _looks_at(setting: Setting, generator: Generator) -> dict[str, list[str]]:
         "order": [*dict.fromkeys([*pairs, *best])],
         "kinds": [*setting.expected],
         "repeats": [one.name for one in opened[:1]],
+        "read": [*setting.expected],
+        "reproduced": [name for name, one in setting.expected.items() if original.is_sampled(one.published)],
     }

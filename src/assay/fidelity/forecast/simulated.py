@@ -35,6 +35,8 @@ class Rollouts:
     """A number for each text: copies have the same one."""
     output_tokens: float
     """Of each rollout."""
+    rates_T: Floats
+    """How often the model solves each task."""
 
 
 class SimulatedResults(Results):
@@ -90,7 +92,7 @@ def simulate_model(generator: Generator, rates_T: Floats, repeats: int, expected
     silent_TK = luck_TK < rates.capped + rates.silent
     rewards_TK[generator.random(shape) < rates.failed] = np.nan
     texts_TK = np.arange(rewards_TK.size).reshape(shape)
-    return Rollouts(rewards_TK, capped_TK, silent_TK, texts_TK, expected.output_tokens)
+    return Rollouts(rewards_TK, capped_TK, silent_TK, texts_TK, expected.output_tokens, rates_T)
 
 
 def contender(name: str, member: Member, tasks: Sequence[Task], made: Rollouts, score: ScoreRule) -> Contender:

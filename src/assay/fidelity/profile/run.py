@@ -165,11 +165,17 @@ def _margins(asked: ProfilePlan, plan: Plan) -> dict[str, float]:
         return {}
     members = [member.published for member in asked.suite.models.values()]
     tasks = plan.benchmark.tasks
-    margins = planned_margins(stated, plan.benchmark.all_tasks or tasks, tasks, members, plan.repeats)
+    margins = planned_margins(stated, plan.benchmark.all_tasks or tasks, tasks, members, _fewest(plan))
     folder.mkdir(parents=True, exist_ok=True)
     registry = folder.resolve().parent / REGISTRY
     write_margins(registry, folder, at=plan.started, benchmark=benchmark.name, margins=margins)
     return margins
+
+
+def _fewest(plan: Plan) -> int:
+    """The repeats of the models with a published score, at the fewest."""
+    counts = [plan.repeats_of(name) for name, member in plan.suite.models.items() if member.published]
+    return min(filter(None, counts), default=plan.repeats)
 
 
 async def _without_models(asked: ProfilePlan, tasks: list[Task]) -> list[Gate]:
