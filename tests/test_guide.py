@@ -110,7 +110,7 @@ def test_published_scores_are_shown_as_they_stand_beside_the_benchmark():
 def test_every_link_of_the_page_leads_somewhere():
     headings = {
         file: {re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-") for line in re.findall(r"^#+ (.*)", text, re.M)}
-        for file in ("", "benchmarks.md")
+        for file in ("", *(path.name for path in (ROOT / "docs").glob("*.md")))
         for text in [(ROOT / "docs" / (file or "adding-a-benchmark.md")).read_text(encoding="utf-8")]
     }
     for file, _, heading in (link.partition("#") for link in re.findall(r"\]\((?!https:)(.*?)\)", PAGE)):
