@@ -209,9 +209,10 @@ class Progress:
         return union(self.look[0], self.material.population.quota(self.material.declared))
 
     @cached_property
-    def first_readers(self) -> list[str]:
-        """Those who were the first to read a rollout: their marks count, so that they have to be measured."""
-        return list(dict.fromkeys(marks[0].by for spot in self.to_read if (marks := self.marks_on(spot))))
+    def readers(self) -> list[str]:
+        """Those with a mark of a rollout, real or planted: all of them have to be measured."""
+        marks = [*map(self.marks_on, self.held), *map(self.planted_marks, self.material.plants)]
+        return list(dict.fromkeys(mark.by for one in marks for mark in one))
 
     def plants_left(self, by: str) -> list[Plant]:
         """The planted faults that a reader has not read."""
@@ -230,22 +231,20 @@ class Progress:
     @cached_property
     def left(self) -> list[Spot]:
         """What is still to be read, the planted faults of each reader included, by the rollouts that are shown."""
-        begun = [mark.by for one in self.material.plants for mark in self.planted_marks(one)]
-        readers = dict.fromkeys([*self.first_readers, *begun])
-        planted = [self.plants_left(by) for by in readers] or [self.material.plants]
+        planted = [self.plants_left(by) for by in self.readers] or [self.material.plants]
         return [*self.unread, *(one.base for plants in planted for one in plants)]
 
     def queue(self, by: str) -> list[Spot | Plant]:
         """What a reader has to read, planted faults among it.
 
-        That is what nobody read, and what another reader could not decide or reported as a fault. The planted faults
-        are part of it for whoever reads something first. The order is that of the contents' digests, which mixes them.
+        That is what nobody read, and what another reader could not decide or reported as a fault. The order is that of
+        the contents' digests, which mixes them.
         """
         others = [spot for spot in self.held if self.standing(spot) in ("fault", "unclear")]
         others = [spot for spot in others if all(mark.by != by for mark in self.marks_on(spot))]
-        measured = bool(self.unread) or by in self.first_readers
-        mixed = [*self.unread, *others, *(self.plants_left(by) if measured else [])]
-        return sorted(mixed, key=lambda one: one.content)
+        real = [*self.unread, *others]
+        planted = self.plants_left(by) if real or by in self.readers else []
+        return sorted([*real, *planted], key=lambda one: one.content)
 
     def is_settled(self, finding: Finding) -> bool:
         standings: dict[Key, Standing | None] = {
@@ -308,7 +307,7 @@ def _reader(read: Progress, by: str, finished: bool) -> Reader:
         last=made[-1].at,
         minutes=sum(gap for gap in gaps if 0 <= gap <= PAUSE_S) / 60,
     )
-    if not finished or by not in read.first_readers:
+    if not finished:
         return own
     planted = [mark for one in read.material.plants if (mark := read.planted_mark(one, by))]
     right = {(s.model, s.content): s for s in read.held if read.standing(s) == "right"}.values()
