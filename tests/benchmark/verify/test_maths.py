@@ -87,8 +87,17 @@ ACCEPTED = [
     (r"\mathbb{R}", r"\boxed{x \in (-\infty,\infty)}"),
     ("2x+3y=6", r"\boxed{y=2-\frac{2}{3}x}"),
     (r"20\%", r"\boxed{20}"),
+    ("1,2", "1 and 2"),
+    ("-15", "It is not 7 but -15"),
+    ("5", "3 and 2 make 5"),
 ]
 REJECTED = [
+    ("-15", "not -15"),
+    ("-15", "The answer is not -15."),
+    ("-15", "7 and -15"),
+    ("-15", "-15 or 7"),
+    ("-15", "either 7 or -15"),
+    ("-15", "The answer is 7 or -15."),
     ("1/2", ""),
     ("1/2", "no idea"),
     ("1/2", "1/3"),

@@ -117,6 +117,11 @@ READ = [
     ("Die Antwort ist nicht 45, sondern 54", "54"),
 ]
 NONE = [
+    "272, 26",
+    "272 and 26.",
+    "It is 272 and 26",
+    r"\boxed{not 58}",
+    r"\boxed{The answer is not 58.}",
     "",
     "no idea",
     "forty-two",
