@@ -119,7 +119,10 @@ def _decided(
             made = 0 if fresh else 4
             more_a_TK, more_b_TK = (kind.rewards(generator, rates_T, max(2, k) - made) for rates_T in (a_T, b_T))
             found = equivalence(
-                sample(np.hstack((a_TK[:, :made], more_a_TK))), sample(np.hstack((b_TK[:, :made], more_b_TK))), margin
+                sample(np.hstack((a_TK[:, :made], more_a_TK))),
+                sample(np.hstack((b_TK[:, :made], more_b_TK))),
+                margin,
+                [] if fresh else [found.se],
             )
         verdicts.append(found.verdict)
     return verdicts

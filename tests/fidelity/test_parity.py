@@ -103,13 +103,24 @@ def test_the_whole_ladder_by_the_command(runs: tuple[Path, Path], rows: Rows, tm
 
     code, out, err = assay(*command, "--run", str(runs[1]), "--margin", "0.5", cwd=tmp_path)
     k = rungs(read_parity(runs[1] / "parity.json"))["samples"].numbers["k_to_decide"]
-    assert code == 5 and k > 4 and f"{k:,} repeats a side would decide" in " ".join(out.split()), err + out
+    assert code == 5 and k > 4 and f"Look again at {k:,} repeats a side" in " ".join(out.split()), err + out
 
     rows = [*rows[:-1], rows[-1] | {"score": 1 - rows[-1]["score"]}]
     (tmp_path / "original.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     code, out, err = assay(*command, cwd=tmp_path)
     assert code == 3 and rows[-1]["task"] in out and "different: Verifiers: 1 of 960" in out, err + out
     assert read_parity(tmp_path / "parity" / "arithmetic-original" / "parity.json").verdict == "different"
+
+
+def test_each_look_at_more_repeats_has_to_show_more(runs: tuple[Path, Path], rows: Rows, tmp_path: Path):
+    few = [row for row in rows if row["repeat"] < 2]
+    first = climbed(few, tmp_path, run=runs[1], margin=0.05)
+    assert [(look.repeats_there, look.repeats_here) for look in first.looks] == [(2, 4)]
+    same = climbed(few, tmp_path, run=runs[1], margin=0.05, earlier=first.looks)
+    assert len(same.looks) == 1 and rungs(same)["samples"].verdict == rungs(first)["samples"].verdict
+    second = climbed(rows, tmp_path, run=runs[1], margin=0.05, earlier=first.looks)
+    assert [look.repeats_there for look in second.looks] == [2, 4]
+    assert rungs(second)["samples"].numbers["looks"] == 2
 
 
 def test_a_replay_is_no_fresh_sample(runs: tuple[Path, Path], rows: Rows, tmp_path: Path):
@@ -299,19 +310,23 @@ def test_the_gate_asks_for_frozen_outputs_and_for_fresh_ones(runs: tuple[Path, P
         ({"m": frozen, "n": fresh}, "pass", "n: There are no outputs to score again"),
         ({"m": frozen}, "inconclusive", "Missing: a fresh run here"),
         ({"m": fresh}, "inconclusive", "Missing: the original's outputs"),
-        ({"m": both, "n": open_}, "inconclusive", "repeats a side would decide"),
-        ({"m": wide}, "inconclusive", "the margin is 50. No parity by so wide a margin: m; expected at most 5 points"),
+        ({"m": both, "n": open_}, "inconclusive", "repeats a side"),
+        ({"m": wide}, "inconclusive", "By a wider margin than was registered: m; expected at most 5 points"),
         ({"m": both, "n": wrong}, "fail", "n: Verifiers: 1 of 960"),
         ({}, "not run", "assay parity"),
         ({"m": structs.replace(both, code="0")}, "not run", "the benchmark's verifier changed"),
         ({"m": structs.replace(wrong, tasks_digest="0"), "n": both}, "pass", "the benchmark's tasks changed"),
     ):
-        gate = parity_gate(parities, digests_of(BENCHMARK), original=False)
+        gate = parity_gate(parities, digests_of(BENCHMARK), 0.05, original=False)
         assert (gate.name, gate.verdict) == ("parity", verdict) and words in gate.reason
         msgspec.json.encode(gate)
         if verdict == "fail":
             assert [(ref.model, ref.task, ref.repeat) for ref in gate.rollouts] == [("n", rows[0]["task"], 0)]
-    original = parity_gate({}, digests_of(BENCHMARK), original=True)
+    late = parity_gate({"m": both}, digests_of(BENCHMARK), None, original=False)
+    assert late.verdict == "inconclusive" and "No margin was registered before the runs" in late.reason
+    passed = parity_gate({"m": both}, digests_of(BENCHMARK), 0.05, original=False)
+    assert passed.bound == "parity within 5" and "5 points passes in at most 5 % over all looks" in passed.unseen
+    original = parity_gate({}, digests_of(BENCHMARK), None, original=True)
     assert original.verdict == "not run" and "is the original" in original.reason
 
 

@@ -1,7 +1,7 @@
 """Whether two runs of the same tasks score the same up to a margin, and the correction for several tests."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,13 +9,15 @@ from assay.stats.distributions import normal_quantile
 from assay.stats.sample import Sample, common
 
 EquivalenceResult = Literal["equivalent", "different", "inconclusive"]
+ROOM = 0.67
+"""(margin / SE) - z from which a look could say equivalent: below it, equal scores would rarely show it."""
 FIRST_LOOK = normal_quantile(0.975) + normal_quantile(0.95)
 """margin / SE at which a first look shows equivalence with 95 % a side: 3.605. Its alpha is .05 / 2."""
 
 
 @dataclass(frozen=True)
 class Equivalence:
-    """Whether two runs give the same score up to a margin, by two one-sided tests at 5 %."""
+    """Whether two runs give the same score up to a margin, by two one-sided tests at 5 % over all looks."""
 
     verdict: EquivalenceResult
     difference: float
@@ -24,7 +26,8 @@ class Equivalence:
     """Over re-runs on the same tasks."""
     margin: float
     k_to_decide: int
-    """Repeats a side that would show equivalence with a chance of about 80 % if there is no difference."""
+    """Repeats a side at the next look: those at which it shows equivalence in 90 % if there is no difference, at least
+    twice as many as there are after a look that could have shown it."""
     tasks: int
     bounded: tuple[bool, bool] = (False, False)
     """Whether the noise of A, of B is an upper bound, for want of repeats: then `se` and `k_to_decide` are too."""
@@ -42,13 +45,15 @@ class Noise:
     """Whether W is an upper bound, for want of repeats."""
 
 
-def equivalence(a: Sample, b: Sample, margin: float) -> Equivalence:
+def equivalence(a: Sample, b: Sample, margin: float, earlier: Sequence[float] = ()) -> Equivalence:
     """Whether A and B, two ways to run the same model on the same tasks, score the same up to `margin`.
 
-    Equivalent where |D| + 1.645 SE <= margin (TOST, Schuirmann 1987), different where |D| - 1.645 SE > margin, else
-    inconclusive; SE is over re-runs, for the tasks are the same on both sides. Both errors are at most 5 %.
-    k_to_decide = ceil((W_A + W_B) / T * ((1.645 + 1.282) / margin)^2). A side without repeats is given a bound of its
-    W (`rerun_noise`), so that both errors stay below 5 % and only the power is less.
+    Equivalent where |D| + z_j SE <= margin (TOST, Schuirmann 1987), different where |D| - z_l SE > margin, else
+    inconclusive; SE is over re-runs, for the tasks are the same on both sides. `earlier` are the SEs of earlier looks
+    at fewer repeats. Look l of all is made at .05 / (l (l + 1)), and so is look j of those that could have said
+    equivalent, margin / SE - z_j > .67, which depends on SE alone: both errors are at most 5 % over all looks.
+    The first look is best at k = (W_A + W_B) / T (3.605 / margin)^2, each later one at twice as many. A side without
+    repeats is given a bound of its W (`rerun_noise`), so that both errors stay below 5 % and only the power is less.
 
     Raises ValueError as `common` does, or where the margin is not positive.
     """
@@ -58,9 +63,32 @@ def equivalence(a: Sample, b: Sample, margin: float) -> Equivalence:
     tasks = len(a.values_T)
     difference, noise_a, noise_b = a.score - b.score, rerun_noise(a), rerun_noise(b)
     se = math.sqrt(noise_a.variance + noise_b.variance)
-    k = repeats_to_decide(noise_a.within + noise_b.within, tasks, margin)
-    bounded = (noise_a.bounded, noise_b.bounded)
-    return Equivalence(equivalence_verdict(difference, se, margin), difference, se, margin, k, tasks, bounded)
+    within, bounded = noise_a.within + noise_b.within, (noise_a.bounded, noise_b.bounded)
+    z_able, able, looks = _boundary([*earlier, se], margin)
+    verdict: EquivalenceResult = "inconclusive"
+    if able and abs(difference) + z_able * se <= margin:
+        verdict = "equivalent"
+    elif abs(difference) - _z_of_look(looks) * se > margin:
+        verdict = "different"
+    k = repeats_to_decide(within, tasks, margin)
+    if able:
+        k = max(k, math.ceil(2 * within / tasks / se**2 - 1e-9))
+    return Equivalence(verdict, difference, se, margin, k, tasks, bounded)
+
+
+def _z_of_look(look: int) -> float:
+    return normal_quantile(1 - 0.05 / (look * (look + 1)))
+
+
+def _boundary(ses: Sequence[float], margin: float) -> tuple[float, bool, int]:
+    """Returns z_j of the last look's equivalence side, whether that look could say equivalent, and the looks made."""
+    count = 0
+    z, able = _z_of_look(1), False
+    for se in ses:
+        z = _z_of_look(count + 1)
+        able = margin / se - z > ROOM if se else True
+        count += able
+    return z, able, len(ses)
 
 
 def rerun_noise(sampled: Sample) -> Noise:
@@ -87,9 +115,8 @@ def equivalence_verdict(difference: float, se: float, margin: float) -> Equivale
 
 
 def repeats_to_decide(within_sum: float, tasks: int, margin: float) -> int:
-    """The repeats a side at which SE = margin / (1.645 + 1.282); `within_sum` is W_A + W_B. At least 1."""
-    per_margin = (normal_quantile(0.95) + normal_quantile(0.90)) / margin
-    return max(1, math.ceil(within_sum / tasks * per_margin**2 - 1e-9))
+    """The repeats a side at which SE = margin / 3.605, for a first look; `within_sum` is W_A + W_B. At least 1."""
+    return max(1, math.ceil(within_sum / tasks * (FIRST_LOOK / margin) ** 2 - 1e-9))
 
 
 def holm(p: Mapping[str, float]) -> dict[str, float]:

@@ -13,8 +13,11 @@ from assay.cli.options import BenchmarkName, Code, Roles
 from assay.collect.run import tasks_of
 from assay.errors import UsageError
 from assay.fidelity.original.parity import compare
-from assay.fidelity.original.reference import OriginalResults, pairs, read, toml_value
+from assay.fidelity.original.published import MARGIN
+from assay.fidelity.original.reference import OriginalResults, pairs, read, read_parity, toml_value
+from assay.fidelity.profile import read_plan
 from assay.fidelity.schema.evidence import Parity
+from assay.input import is_present
 from assay.report.words import legible
 from assay.store import write_json, write_lines
 
@@ -39,7 +42,7 @@ def parity(
     match: str | None = None,
     data: Path | None = None,
     run: Path | None = None,
-    margin: float = 2.0,
+    margin: float | None = None,
     setting: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     out: Path | None = None,
     concurrency: int = 16,
@@ -67,7 +70,8 @@ def parity(
     run
         The directory of a new run of the same model here. The result is written there.
     margin
-        Largest difference between the scores of fresh samples that counts as equivalent, in percentage points.
+        Largest difference between the scores of fresh samples that counts as equivalent, in percentage points. Default:
+        what the run's profile wrote into the registry before its first run, else 2.
     setting
         How the original's results were made, such as --setting temperature=0.7; may be given several
         times. `reasoning` (auto, field, tags, none) says where their thinking stands.
@@ -84,13 +88,28 @@ def parity(
     settings = {name: toml_value(text) for name, text in pairs(setting, "--setting", "temperature=0.7").items()}
     columns = pairs(column, "--column", "score=is_correct")
     results = read(reference, columns, match=match, tasks=tasks_of(chosen) if match else (), settings=settings)
+    before = run / "parity.json" if run else None
     climb = compare(
-        chosen, results, run=run, data=data, margin=margin / 100, roles=roles.configs(), concurrency=concurrency
+        chosen,
+        results,
+        run=run,
+        data=data,
+        margin=_registered(run) if margin is None else margin / 100,
+        earlier=read_parity(before).looks if before and is_present(before) else (),
+        roles=roles.configs(),
+        concurrency=concurrency,
     )
     with console.status(f"comparing {len(results.rows):,} results"):
         made = uvloop.run(climb)
     _write(run or out or _folder(chosen.name, reference.name), results, made)
     return CODES[made.verdict]
+
+
+def _registered(run: Path | None) -> float:
+    """The margin that the profile of a run registered, as a share."""
+    profile = run.resolve().parent.parent if run else None
+    planned = profile is not None and is_present(profile / "plan.jsonl")
+    return read_plan(profile).margins.get("parity", MARGIN) if profile and planned else MARGIN
 
 
 def _folder(benchmark: str, file: str) -> Path:

@@ -165,7 +165,9 @@ async def parity_flaws(folder: Path, benchmark: Benchmark) -> list[str]:
         if kept is None:
             found.append(f"{name} has no reference.jsonl beside it")
         elif (said.tasks_digest, said.code) == now:
-            again = await compare(benchmark, kept, run=run if said.model else None, margin=said.margin)
+            again = await compare(
+                benchmark, kept, run=run if said.model else None, margin=said.margin, earlier=said.looks[:-1]
+            )
             data = _without_file(said.ladder, again.ladder[0])
             ladder = [*data, *again.ladder[1:]]
             if (said.verdict, said.reason, _rungs(said.ladder)) != (*verdict_of(ladder), _rungs(ladder)):

@@ -7,17 +7,14 @@ from assay.fidelity.gates.rule import SHOWN, GateRule
 from assay.fidelity.schema.evidence import Parity, RungName, RungResult
 from assay.fidelity.schema.profile import Gate, RolloutRef
 
-WIDEST = 0.05
-"""The largest margin with which the gate can pass."""
 
-
-def parity_gate(parities: Mapping[str, Parity], now: tuple[str, str], *, original: bool) -> Gate:
+def parity_gate(parities: Mapping[str, Parity], now: tuple[str, str], margin: float | None, *, original: bool) -> Gate:
     """Does the benchmark here give what the original code gives? `parities` are by the model's name in the profile,
-    `now` the digests of the benchmark's tasks and code.
+    `now` the digests of the benchmark's tasks and code, and `margin` what was registered before the first run.
 
     It passes where frozen outputs are scored identically and fresh samples are equivalent, of one model or of two, and
-    none is different or inconclusive. One that is equivalent by a margin above WIDEST counts as inconclusive. A parity
-    of other tasks or another verifier than the benchmark's now does not count.
+    none is different or inconclusive. One that is equivalent by a wider margin than the registered one counts as
+    inconclusive. A parity of other tasks or another verifier than the benchmark's now does not count.
     """
     if not parities:
         reason = (
@@ -39,6 +36,7 @@ def parity_gate(parities: Mapping[str, Parity], now: tuple[str, str], *, origina
             model: {
                 "verdict": one.verdict,
                 "margin": one.margin,
+                "looks": len(one.looks),
                 "ladder": {rung.name: rung.verdict for rung in one.ladder},
             }
             for model, one in counted.items()
@@ -60,14 +58,23 @@ def parity_gate(parities: Mapping[str, Parity], now: tuple[str, str], *, origina
         return Gate("parity", "fail", words, numbers, showing[:SHOWN])
     if "inconclusive" in verdicts:
         return Gate("parity", "inconclusive", words, numbers)
-    if wide := [name for name, one in counted.items() if one.verdict == "equivalent" and one.margin > WIDEST]:
-        reason = f"{words} No parity by so wide a margin: {', '.join(wide)}; expected at most {100 * WIDEST:g} points."
+    fresh = {name: one for name, one in counted.items() if one.verdict == "equivalent"}
+    if fresh and margin is None:
+        reason = f"{words} No margin was registered before the runs: begin the profile anew."
         return Gate("parity", "inconclusive", reason, numbers)
+    if wide := [name for name, one in fresh.items() if one.margin > (margin or 0.0) + 1e-9]:
+        reason = f"{words} By a wider margin than was registered: {', '.join(wide)}; expected at most "
+        return Gate("parity", "inconclusive", f"{reason}{100 * (margin or 0.0):g} points.", numbers)
     if not _has(counted.values(), "verifiers", "identical"):
         return Gate("parity", "inconclusive", f"{words} Missing: the original's outputs, scored again here.", numbers)
     if not _has(counted.values(), "samples", "equivalent"):
         return Gate("parity", "inconclusive", f"{words} Missing: a fresh run here beside the original's.", numbers)
-    return Gate("parity", "pass", words, numbers)
+    widest = max(100 * one.margin for one in fresh.values())
+    unseen = (
+        f"A difference of {widest:g} points passes in at most 5 % over all looks; smaller ones can be missed, and what "
+        "both sides have in common."
+    )
+    return Gate("parity", "pass", words, numbers, unseen=unseen, bound=f"parity within {widest:g}")
 
 
 def _has(parities: Iterable[Parity], name: RungName, verdict: RungResult) -> bool:
@@ -78,6 +85,8 @@ GATE = GateRule(
     name="parity",
     question="Does the benchmark here give what the original code gives?",
     needs="`assay parity`",
-    of_facts=lambda facts: parity_gate(facts.parities, facts.digests, original=facts.original),
+    of_facts=lambda facts: parity_gate(
+        facts.parities, facts.digests, facts.margins.get("parity"), original=facts.original
+    ),
     compares_with_original=True,
 )

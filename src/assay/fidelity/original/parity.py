@@ -3,7 +3,7 @@
     data        are the tasks the same, and their gold answers; is the original's data file the one that is used here?
     prompts     are the rendered prompts the same, byte by byte?
     verifiers   are the same outputs given the same score, one by one? This carries no sampling noise.
-    samples     does a fresh run here score the same up to a margin, by two one-sided tests at 5 %?
+    samples     does a fresh run here score the same up to a margin, by two one-sided tests at 5 % over all looks?
 
 A step without input is not run. On the first three steps one disagreement gives `different`. A step is `inconclusive`
 if a part could not be compared, such as a task that the original's results lack. The result of the ladder is the first
@@ -23,6 +23,7 @@ agree by construction.
 import asyncio
 import dataclasses
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -46,7 +47,7 @@ from assay.fidelity.original.reference import OriginalResults, Row, is_replay, p
 from assay.fidelity.results.contender import LARGEST_GAP, RATE_LIMIT
 from assay.fidelity.results.results import Cell, Results, text_digest
 from assay.fidelity.results.results import read as read_results
-from assay.fidelity.schema.evidence import Disagreement, Parity, Rung, RungResult
+from assay.fidelity.schema.evidence import Disagreement, Parity, Rung, RungResult, SampleLook
 from assay.input import read_input
 from assay.model.builtin.fixed import Fixed
 from assay.score import Mean, ScoreRule
@@ -70,23 +71,26 @@ async def compare(
     run: Path | None = None,
     data: Path | None = None,
     margin: float = MARGIN,
+    earlier: Sequence[SampleLook] = (),
     roles: Mapping[str, ModelConfig] | None = None,
     concurrency: int = 16,
 ) -> Parity:
     """Returns the ladder for the original's results, a run directory with fresh samples, and the original's data file.
 
-    `margin` is a share. At most `concurrency` outputs are verified at once. Raises UsageError where the run is not of
-    this benchmark as it is now, or a role of the benchmark has no model.
+    `margin` is a share, and `earlier` are the looks at this run before, which make this one's test stricter. At most
+    `concurrency` outputs are verified at once. Raises UsageError where the run is not of this benchmark as it is now,
+    or a role of the benchmark has no model.
     """
     if not 0 < margin < 1:
         raise UsageError(f"the margin is {100 * margin:g} points; expected more than 0 and less than 100")
     tasks = {task.id: task for task in tasks_of(benchmark)}
     record = None if run is None else _record(run, benchmark, tasks)
+    samples, looks = _samples(tasks, reference, record, None if run is None else read_results(run), margin, earlier)
     ladder = [
         _data(benchmark, tasks, reference, data),
         _prompts(tasks, reference),
         await _verifiers(benchmark, tasks, reference, roles or {}, concurrency),
-        _samples(tasks, reference, record, None if run is None else read_results(run), margin),
+        samples,
     ]
     verdict, reason = verdict_of(ladder)
     return Parity(
@@ -100,6 +104,7 @@ async def compare(
         verdict=verdict,
         reason=reason,
         ladder=ladder,
+        looks=looks,
         at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
@@ -370,19 +375,24 @@ def _samples(
     record: RunRecord | None,
     results: Results | None,
     margin: float,
-) -> Rung:
-    """Does a fresh run score the same up to the margin?"""
+    earlier: Sequence[SampleLook],
+) -> tuple[Rung, list[SampleLook]]:
+    """Does a fresh run score the same up to the margin? With all looks at it, this one among them."""
     if record is None or results is None:
-        return Rung(name="samples", verdict="not run", reason="No fresh run was given.")
+        return Rung(name="samples", verdict="not run", reason="No fresh run was given."), [*earlier]
     if why := _stale(record, results, reference):
-        return Rung(name="samples", verdict="not run", reason=why)
+        return Rung(name="samples", verdict="not run", reason=why), [*earlier]
     if unlike := differing(reference.record.settings, run_settings(record)):
-        return Rung(name="samples", verdict="inconclusive", reason=f"The settings differ: {', '.join(unlike)}.")
+        reason = f"The settings differ: {', '.join(unlike)}."
+        return Rung(name="samples", verdict="inconclusive", reason=reason), [*earlier]
     original = _as_results(results.tasks, reference, results.score)
     here, there = _varying(results).sample, _varying(original).sample
     if not here or not there or not (here.scored_N & there.scored_N).any():
-        return Rung(name="samples", verdict="inconclusive", reason="No task has a score on both sides.")
-    got = equivalence(here, there, margin)
+        return Rung(name="samples", verdict="inconclusive", reason="No task has a score on both sides."), [*earlier]
+    now = equivalence(here, there, margin)
+    # The same data again are no new look.
+    before = [one for one in earlier if not (math.isclose(one.se, now.se) and one.difference == now.difference)]
+    got = equivalence(here, there, margin, [one.se for one in before])
     here_TK, there_TK = results.rewards_TK, original.rewards_TK
     numbers: dict[str, Any] = {
         "difference": got.difference,
@@ -392,6 +402,7 @@ def _samples(
         "repeats_here": int((~np.isnan(here_TK)).sum(axis=1).max()),
         "repeats_there": int((~np.isnan(there_TK)).sum(axis=1).max()),
         "k_to_decide": got.k_to_decide,
+        "looks": 1 + len(before),
         "bounded_here": got.bounded[0],
         "bounded_there": got.bounded[1],
         "failures_here": len(results.failed),
@@ -400,7 +411,14 @@ def _samples(
     verdict, reason = got.verdict, _compared(got)
     for why in _reservations(tasks, reference, results, got.tasks):
         verdict, reason = "inconclusive", f"{why} So far: {reason}"
-    return Rung(name="samples", verdict=verdict, reason=reason, numbers=numbers)
+    look = SampleLook(
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        difference=got.difference,
+        se=got.se,
+        repeats_here=numbers["repeats_here"],
+        repeats_there=numbers["repeats_there"],
+    )
+    return Rung(name="samples", verdict=verdict, reason=reason, numbers=numbers), [*before, look]
 
 
 def _stale(record: RunRecord, results: Results, reference: OriginalResults) -> str | None:
@@ -465,7 +483,7 @@ def _compared(got: Equivalence) -> str:
     if sides:
         reason += f" Without repeats {' and '.join(sides)}, the variance within tasks is bounded by p(1-p)."
     if got.verdict == "inconclusive":
-        reason += f" {got.k_to_decide:,} repeats a side would decide."
+        reason += f" Look again at {got.k_to_decide:,} repeats a side."
     return reason
 
 

@@ -236,6 +236,17 @@ class OriginalSource(Struct, frozen=True, kw_only=True):
     """The settings that were stated: model, temperature, repeats, subset, …"""
 
 
+class SampleLook(Struct, frozen=True, kw_only=True):
+    """One comparison of fresh samples with the original's: later ones at more repeats have to show more."""
+
+    at: str
+    difference: float
+    """Here less there."""
+    se: float
+    repeats_here: int
+    repeats_there: int
+
+
 class Parity(Struct, frozen=True, kw_only=True):
     """Whether a benchmark here gives what the original code gives: `parity.json`."""
 
@@ -252,6 +263,8 @@ class Parity(Struct, frozen=True, kw_only=True):
     """The result of the whole ladder: identical, equivalent, different or inconclusive."""
     reason: str
     ladder: list[Rung]
+    looks: list[SampleLook] = []
+    """All comparisons of fresh samples of this run, in their order; the last is the ladder's."""
     at: str
 
 
