@@ -6,7 +6,7 @@ FOLDER has `zeroeval` (`gsm`, `math-l5` and `crux`), `ifeval`, `mmlu-pro`, `huma
 
 import argparse
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from assay.types import Rollout, Score, Task
@@ -14,6 +14,7 @@ from bench.verifiers.alarms import Alarms, alarms, authors
 from bench.verifiers.recorded import FED, VERIFIERS, differences
 from studies.__main__ import COLUMNS
 from studies.detectors import Author, planted
+from studies.real_data import print_table
 
 WHOLE = ("gsm", "math-l5")
 """The benchmarks in whose outputs failures are planted: their gold answers are numbers."""
@@ -27,14 +28,16 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if missing := [name for name in VERIFIERS if not (options.folder / "zeroeval" / name / "tasks.jsonl.gz").is_file()]:
         parser.error(f"{options.folder} has no {', '.join(f'zeroeval/{name}/tasks.jsonl.gz' for name in missing)}")
-    _print(
+    print_table(
         ("outputs", "fed", "judged", "differ", "right for ours alone", "right for the original alone"),
         _differences(options.folder / "zeroeval", every=options.all),
     )
     recorded = dict(authors(options.folder))
     found = {name: alarms(author) for name, author in recorded.items()}
-    _print(("detector", "named", "false", "false per 1,000", "named in"), _alarms(recorded, found, every=options.all))
-    _print(COLUMNS, (row.cells() for row in planted(numbers(recorded[name] for name in WHOLE))))
+    print_table(
+        ("detector", "named", "false", "false per 1,000", "named in"), _alarms(recorded, found, every=options.all)
+    )
+    print_table(COLUMNS, (row.cells() for row in planted(numbers(recorded[name] for name in WHOLE))))
     return 0
 
 
@@ -84,10 +87,3 @@ def _alarms(
             for key, evidence in one.named:
                 print(f"{detector}: {name} {' '.join(map(str, key))}: {evidence}")
     yield "outputs", f"{outputs:,}", "", "", ""
-
-
-def _print(columns: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
-    lines = list(lines)
-    for cells in (columns, ["---"] * len(columns), *lines):
-        print(f"| {' | '.join(cells)} |")
-    print(flush=True)

@@ -86,6 +86,7 @@ def test_the_score_has_the_papers_four_numbers(ifeval: Benchmark):
     assert [score.reward for score in scores] == [1.0, 0.0, 0.0, 0.0]
     assert [score.metrics["instructions"] for score in scores] == [1.0, 0.5, 0.5, 0.0]
     assert scores[1].answer == "misses punctuation:no_comma"
+    assert (scores[0].answer, scores[3].answer) == ("follows all", None)  # so that full marks count as an answer
 
 
 @pytest.mark.parametrize(

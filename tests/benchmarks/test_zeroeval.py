@@ -27,7 +27,7 @@ MODELS = {
         "Qwen2.5-72B-Instruct": 3,
         "Qwen2.5-7B-Instruct": 3,
         "claude-3-5-sonnet-20241022": 2,
-        "gpt-4o-2024-08-06": 1,
+        "gpt-4o-2024-08-06": 2,
         "gpt-4o-mini-2024-07-18": 2,
         "o1-mini-2024-09-12": 3,
     },

@@ -78,9 +78,8 @@ class IFEval(Environment):
             "instructions_loose": sum(loose) / len(loose),
         }
         missed = [kind for (kind, _), followed in zip(asked, strict, strict=True) if not followed]
-        return Score(
-            reward=float(not missed), metrics=metrics, answer=f"misses {', '.join(missed)}" if missed else None
-        )
+        followed = f"misses {', '.join(missed)}" if missed else "follows all"
+        return Score(reward=float(not missed), metrics=metrics, answer=followed if text.strip() else None)
 
 
 def _asked(task: Task) -> list[tuple[str, dict[str, Any]]]:

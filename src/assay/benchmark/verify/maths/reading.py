@@ -53,7 +53,7 @@ _DRESS = re.compile(r"\\(?:text|mathrm|textbf|mathbf|mbox) ?\{([^{}]{0,99})\}")
 _SPACE = re.compile(r"\\[,;:! ]|[\s~$]")
 _RATIO = re.compile(r"\d{1,9}(?::\d{1,9})++")
 _CLOCK = re.compile(r"(\d\d?):([0-5]\d)(?:([ap])\.?m\.?)?")
-_BASE = re.compile(r"\(?(\d[0-9A-Za-z]{0,99})\)?(?:_\{?([a-z]{1,7}|\d\d?)\}?|\(?base-?(\d\d?|[a-z]{1,7})\)?)")
+_BASE = re.compile(r"\(?(-?)(\d[0-9A-Za-z]{0,99})\)?(?:_\{?([a-z]{1,7}|\d\d?)\}?|\(?base-?(\d\d?|[a-z]{1,7})\)?)")
 _NUMBERS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _RADIX = {name: str(radix) for radix, name in enumerate(_NUMBERS, 2)}
 
@@ -147,13 +147,13 @@ def _ratio(text: str) -> list[int]:
 
 
 def _base(text: str) -> tuple[str, str] | None:
-    """The digits of a number in another base than ten, and the base."""
+    """The sign and digits of a number in another base than ten, and the base."""
     found = _BASE.fullmatch(text)
     if found is None:
         return None
-    radix = found[2] or found[3]
+    radix = found[3] or found[4]
     radix = _RADIX.get(radix, radix)
-    return (found[1].upper().lstrip("0"), radix) if radix.isdecimal() and radix != "10" else None
+    return (found[1] + found[2].upper().lstrip("0"), radix) if radix.isdecimal() and radix != "10" else None
 
 
 def _prose(text: str) -> bool:

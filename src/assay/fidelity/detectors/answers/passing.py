@@ -14,6 +14,7 @@ from assay.types import Task
 _FIGURE = re.compile(r"(?<![\d.])[-−]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:/\d+)?")
 _WORDS = re.compile(r"[^\W\d_]{2,}")
 _UNIT_POWER = re.compile(r"(?<=[A-Za-zµ°])\^?(?:\{-?\d\}|-?\d|[²³])(?![\d.])")
+_BASE = re.compile(r"(?<=\d)_\{?\w{1,2}\}?")
 _MATHS = re.compile(r"[√π∞±^*_|]|\\(?:sqrt|pi|pm|infty|cup|cdot|times)|\d\s*[+×·]\s*\d|\d[-−]\d|\d\(")
 _LIST = re.compile(r"\d[)\]]?\s*(?:[,;]\s+|[,;](?=[-−(])|(?:,\s*)?\b(?:or|and)\s+)[(\[]?[-−$]?\d|^\s*\[.*,.*\]\s*$")
 _ONES = re.findall(
@@ -62,7 +63,7 @@ def other_form(answer: str | None, task: Task) -> str | None:
 
 
 def _no_number(answer: str) -> str | None:
-    said = _UNIT_POWER.sub("", prose(plain(answer)).replace("**", ""))
+    said = _UNIT_POWER.sub("", _BASE.sub("", prose(plain(answer)).replace("**", "")))
     if not any(char.isdigit() for char in said):
         return None if _COUNT.search(said) else "no number"
     if _LIST.search(said):
@@ -101,7 +102,9 @@ def stands(texts: Iterable[str], task: Task, answer: str | None) -> bool:
         return True
     value = value_of(gold)
     if value is None:
-        wanted = _bare(gold)
+        wanted, parts = _bare(gold), set(re.findall(r"\w+", gold))
+        if gold[0] == "{" and any(parts <= set(re.findall(r"\w+", text)) for text in texts):
+            return True  # a set or a dictionary may be written in another order
         return not wanted or any(wanted in _bare(text) or _shares_a_word(gold, text) for text in texts)
     if answer and any(answer in text for text in texts) and (_no_number(answer) or not _FIGURE.search(answer)):
         return True  # a formula, or a number in words: whether it is the gold answer is the verifier's to say
