@@ -41,6 +41,7 @@ def test_an_answer_of_another_form_is_named(answer: str | None, gold: str):
         ("100100_b", "100100"),
         ("100100_{2}", "100100"),
         ("**42**", "42"),
+        ("\\boxed{7}", "7"),
         ("42\\text{ m}^3", "42"),
         ("2:00 pm", "2"),
         ("3/4", "0.75"),

@@ -13,7 +13,7 @@ from assay.types import Task
 
 _FIGURE = re.compile(r"(?<![\d.])[-−]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:/\d+)?")
 _WORDS = re.compile(r"[^\W\d_]{2,}")
-_UNIT_POWER = re.compile(r"(?<=[A-Za-zµ°])\^?(?:\{-?\d\}|-?\d|[²³])(?![\d.])")
+_UNIT_POWER = re.compile(r"(?<=[A-Za-zµ°])(?:\^\{-?\d\}|\^?-?\d|[²³])(?![\d.])")
 _BASE = re.compile(r"(?<=\d)_\{?\w{1,2}\}?")
 _MATHS = re.compile(r"[√π∞±^*_|]|\\(?:sqrt|pi|pm|infty|cup|cdot|times)|\d\s*[+×·]\s*\d|\d[-−]\d|\d\(")
 _LIST = re.compile(r"\d[)\]]?\s*(?:[,;]\s+|[,;](?=[-−(])|(?:,\s*)?\b(?:or|and)\s+)[(\[]?[-−$]?\d|^\s*\[.*,.*\]\s*$")
