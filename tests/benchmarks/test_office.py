@@ -156,7 +156,8 @@ def test_sessions_side_by_side_do_not_see_each_other():
 def test_the_gates_pass_by_tool_calls():
     tasks = list(TASKS.values())[::6]
     gold, verifier = asyncio.run(gold_gate(BENCHMARK, tasks)), asyncio.run(verifier_gate(BENCHMARK, tasks))
-    assert (gold.verdict, gold.numbers["null_score"]) == ("pass", 0.0)
+    assert gold.verdict == "pass" and gold.numbers["gold_wrong"] == 0
+    assert all(probe["reward"] == 0 for probe in gold.numbers["probes"].values())
     assert verifier.verdict == "pass"
     assert "no message is rewritten" in verifier.reason
 
@@ -205,7 +206,8 @@ def test_a_profile_of_gold_and_null_runs_as_a_command(tmp_path: Path):
     assert code == 0, err
     found = json.loads((tmp_path / "profiles/office-gold-null-limit6/profile.json").read_text())
     assert {name: model["score"] for name, model in found["models"].items()} == {"gold": 1.0, "null": 0.0}
-    assert {gate["name"]: gate["verdict"] for gate in found["gates"][:2]} == {"gold": "pass", "verifier": "pass"}
+    verdicts = {gate["name"]: gate["verdict"] for gate in found["gates"]}
+    assert [verdicts[name] for name in ("tasks", "gold", "verifier")] == ["pass"] * 3
     code, out, err = assay("profile", "office", "--models", "gold", "--suite", "embedded", cwd=tmp_path)
     assert code == 2 and "give one" in err
     code, out, err = assay("run", "office", "--model", "gold", "--set", "limits.steps=1", cwd=tmp_path)

@@ -44,6 +44,11 @@ def test_closed_form_on_a_full_array():
     assert (got.tasks, got.units, got.tasks_unscored, got.se_run_bounded) == (4, 4, 0, False)
 
 
+@pytest.mark.parametrize("tasks", [1, 3, 6, 49, 98, 240])
+def test_a_run_that_is_always_right_has_the_score_one_exactly(tasks):
+    assert scored(np.ones((tasks, 2))).score == 1.0
+
+
 def test_gaps_are_left_out_and_counted():
     rewards = [[1, 0, NAN], [0, NAN, NAN], [NAN, NAN, NAN], [1, 1, 0]]
     got = estimate(scored(rewards))

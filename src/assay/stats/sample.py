@@ -138,8 +138,8 @@ class Sample:
 
     @property
     def score(self) -> float:
-        """sum_i w_i x_i."""
-        return float(self.weights_T @ self.values_T)
+        """sum_i w_i x_i, summed exactly, so that a run whose every value is 1 has the score 1."""
+        return math.fsum(self.weights_T * self.values_T) / math.fsum(self.weights_T)
 
     @property
     def weights_T(self) -> Floats:
