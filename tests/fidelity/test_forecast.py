@@ -15,6 +15,7 @@ from assay.fidelity.forecast.simulated import Rollouts, contender, simulate_mode
 from assay.fidelity.original.published import Origin, Published, PublishedScore
 from assay.fidelity.results.columns import Cell
 from assay.fidelity.results.results import Results
+from assay.fidelity.results.score import layout_of
 from assay.fidelity.schema.forecast import Forecast
 from assay.score import Mean
 from tests.fidelity.made import made_run
@@ -92,7 +93,7 @@ def test_simulated_results_give_what_cells_give():
     member, tasks = load_suite("embedded").models["policy"], tasks_of_size(40)
     expected = Expected(member=member, score=0.5, rates=Rates(0.1, 0.1, 0.1), output_tokens=300)
     made = simulate_model(generator, generator.random(40), 3, expected)
-    simulated = contender("m", member, tasks, made, Mean()).results
+    simulated = contender("m", member, tasks, made, Mean(), layout_of(Mean(), tasks)).results
     real = Results(tasks, made.rewards_TK, cells(made), {}, 0.0)
     for metric in ("score", "failures", "token_cap", "no_answer", "output_tokens"):
         np.testing.assert_array_equal(simulated.figures_TK(metric), real.figures_TK(metric))

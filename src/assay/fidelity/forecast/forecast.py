@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,11 @@ from assay.fidelity.gates import GATES
 from assay.fidelity.gates.range import clears_floor
 from assay.fidelity.gates.rule import Facts, GateRule
 from assay.fidelity.results.contender import of_role, strongest
+from assay.fidelity.results.score import layout_of
 from assay.fidelity.schema.forecast import Forecast, GateForecast, ModelForecast
 from assay.fidelity.schema.profile import Gate
 from assay.score import Mean, ScoreRule
+from assay.stats.sample import Layout
 from assay.types import Message, Task
 
 TARGET = 0.97
@@ -55,6 +58,15 @@ class Setting:
     hard: str = ""
     original: bool = False
 
+    @cached_property
+    def _listed(self) -> list[Task]:
+        return [*self.tasks]
+
+    @cached_property
+    def layout(self) -> Layout:
+        """How the tasks make up the score."""
+        return layout_of(self.score, self.tasks)
+
     def of(self, names: Iterable[str]) -> "Setting":
         """Returns the setting with these models alone."""
         kept = {*names}
@@ -79,7 +91,8 @@ class Setting:
             suite=self.suite,
             chance=self.chance,
             contenders=[
-                contender(name, self.expected[name].member, self.tasks, made[name], self.score) for name in names
+                contender(name, self.expected[name].member, self._listed, made[name], self.score, self.layout)
+                for name in names
             ],
             review=read_through(generator, made, wrong),
             reproduced=original.reproduced(generator, self.expected, made, margins.get("reproduced", 0.0), away=away),

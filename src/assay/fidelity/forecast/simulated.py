@@ -1,6 +1,6 @@
 """A sound benchmark's rollouts, simulated: what gates read of them, as arrays."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,6 +14,7 @@ from assay.fidelity.results.columns import Cell
 from assay.fidelity.results.contender import Contender
 from assay.fidelity.results.results import Results
 from assay.score import ScoreRule
+from assay.stats.sample import Layout
 from assay.types import Task
 
 Floats = NDArray[np.float64]
@@ -95,8 +96,11 @@ def simulate_model(generator: Generator, rates_T: Floats, repeats: int, expected
     return Rollouts(rewards_TK, capped_TK, silent_TK, texts_TK, expected.output_tokens, rates_T)
 
 
-def contender(name: str, member: Member, tasks: Sequence[Task], made: Rollouts, score: ScoreRule) -> Contender:
+def contender(
+    name: str, member: Member, tasks: list[Task], made: Rollouts, score: ScoreRule, layout: Layout
+) -> Contender:
     """Returns a model with these rollouts, as the gates see it."""
-    results = SimulatedResults([*tasks], made.rewards_TK, [], {}, 0.0, score=score)
-    object.__setattr__(results, "made", made)
+    results = SimulatedResults(tasks, made.rewards_TK, [], {}, 0.0, score=score)
+    # What is the same for all models and profiles is computed once.
+    vars(results).update(made=made, layout=layout)
     return Contender(name, member.role, member.kind, member.tier, results)
