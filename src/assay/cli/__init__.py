@@ -64,6 +64,12 @@ COMMANDS = (
         "assay review profiles/arithmetic-embedded --by ada",
     ),
     (
+        "judge",
+        "fidelity.judge:judge",
+        "Ask a profile's judge again, and label answers without sight of its judgement.",
+        "assay judge profiles/essays-mine --second gpt-5",
+    ),
+    (
         "parity",
         "fidelity.parity:parity",
         "Compare a benchmark with the results of its original code.",

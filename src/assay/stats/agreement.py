@@ -1,5 +1,6 @@
 """Whether two readers who sort the same things into the same classes agree by more than chance."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,3 +67,16 @@ def _effective(p_CC: Floats, kappa: float, agreed: float, by_chance: float, n: i
     if not variance > 1e-12:
         return float(n)
     return max(1e-9, min(float(n), n * agreed * (1 - agreed) / variance)) if 0 < agreed < 1 else float(n)
+
+
+def more_often(count: int, of: int, other: int, of_other: int) -> float:
+    """Returns the p-value of "it happens no more often than in the other", by Fisher's exact test, one-sided.
+
+    `count` of `of` things show it here, `other` of `of_other` there. Raises ValueError for counts above their totals.
+    """
+    if not (0 <= count <= of and 0 <= other <= of_other):
+        raise ValueError(f"{count} of {of}, and {other} of {of_other}; expected counts from 0 to their totals")
+    both = count + other
+    ways = math.comb(of + of_other, both)
+    most = min(of, both)
+    return sum(math.comb(of, k) * math.comb(of_other, both - k) for k in range(count, most + 1)) / ways

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from msgspec import structs
 
 from assay.benchmark import Benchmark
-from assay.fidelity.gates import gold, kinds, order, parity, read, repeats, reproduced, tasks, verifier
+from assay.fidelity.gates import gold, judge, kinds, order, parity, read, repeats, reproduced, tasks, verifier
 from assay.fidelity.gates import range as score_range
 from assay.fidelity.gates.rule import FAILS, Facts, GateRule
 from assay.fidelity.results.contender import Contender
@@ -25,6 +25,7 @@ GATES: tuple[GateRule, ...] = (
     kinds.GATE,
     repeats.GATE,
     read.GATE,
+    judge.GATE,
     reproduced.GATE,
     parity.GATE,
 )
@@ -40,7 +41,7 @@ async def judge_benchmark(benchmark: Benchmark, asked: Sequence[Task], seed: int
     return [await rule.of_benchmark(benchmark, asked, seed) for rule in GATES if rule.of_benchmark]
 
 
-def judge(facts: Facts, computed: Sequence[Gate]) -> list[Gate]:
+def judge_profile(facts: Facts, computed: Sequence[Gate]) -> list[Gate]:
     """Returns all gates in their order: those in `computed` as they are, the others computed from the facts."""
     given = {gate.name: gate for gate in computed}
     made = [
@@ -57,13 +58,15 @@ def judge(facts: Facts, computed: Sequence[Gate]) -> list[Gate]:
 def applicable(gates: Sequence[Gate], *, original: bool) -> list[Gate]:
     """Returns the gates that a profile has to pass, in their order. A missing gate was not run.
 
-    If the benchmark is the original, the gates of ABSENT that were not run don't apply.
+    A gate that says so doesn't apply, and if the benchmark is the original, nor do those of ABSENT that were not run.
     """
     found = {gate.name: gate for gate in gates}
     whole = [
         found.get(name) or Gate(name, "not run", "The profile says nothing about this gate.") for name in GATE_ORDER
     ]
-    return [gate for gate in whole if not (original and gate.name in ABSENT and gate.verdict == "not run")]
+    return [
+        gate for gate in whole if gate.applies and not (original and gate.name in ABSENT and gate.verdict == "not run")
+    ]
 
 
 def correct(gates: Sequence[Gate]) -> list[Gate]:

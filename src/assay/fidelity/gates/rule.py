@@ -3,11 +3,13 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from assay.benchmark import Benchmark
 from assay.config import Suite
 from assay.fidelity.results.contender import Contender
 from assay.fidelity.schema.evidence import Parity, Reproduced, Review
+from assay.fidelity.schema.judging import Judging
 from assay.fidelity.schema.profile import Gate
 from assay.types import Task
 
@@ -28,6 +30,10 @@ class Facts:
     review: Review = field(default_factory=Review)
     parities: Mapping[str, Parity] = field(default_factory=dict[str, Parity])
     reproduced: Sequence[Reproduced] = ()
+    judge: dict[str, Any] | None = None
+    """The id and the settings of the judge that scored the runs; None where none did."""
+    judging: Judging | None = None
+    """What the judge said when it was asked again."""
     original: bool = False
     """Whether the benchmark states that there is no other code to compare it with."""
     margins: Mapping[str, float] = field(default_factory=dict[str, float])

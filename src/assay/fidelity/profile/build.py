@@ -11,7 +11,7 @@ from assay.benchmark.catalog import load
 from assay.collect.run import connect_roles, tasks_of
 from assay.config import Suite
 from assay.fidelity.detectors.suspects import suspects
-from assay.fidelity.gates import OF_BENCHMARK, judge, judge_benchmark
+from assay.fidelity.gates import OF_BENCHMARK, judge_benchmark, judge_profile
 from assay.fidelity.gates.repeats import repeats_record
 from assay.fidelity.gates.rule import Facts
 from assay.fidelity.original.published import reproductions
@@ -57,6 +57,8 @@ def profile_of(evidence: Evidence, known: Sequence[Gate], *, wall_s: float | Non
         parities=evidence.parities,
         reproduced=reproductions(stated, evidence.all_tasks, members, results, evidence.references, evidence.records),
         original=stated is not None and stated.original,
+        judge=evidence.judge,
+        judging=evidence.judging,
         digests=evidence.digests,
         margins=plan.margins,
         benchmark=plan.benchmark.name,
@@ -67,7 +69,7 @@ def profile_of(evidence: Evidence, known: Sequence[Gate], *, wall_s: float | Non
         benchmark=plan.benchmark,
         suite=plan.suite.name,
         models={name: _summary(plan.suite, name, summaries.get(name)) for name in plan.suite.models},
-        gates=judge(facts, known),
+        gates=judge_profile(facts, known),
         repeats=repeats_record(contenders, plan.suite.order),
         versions=plan.versions,
         started=plan.started,

@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec import structs
@@ -22,9 +23,11 @@ from assay.fidelity.original.parity import digests_of
 from assay.fidelity.original.published import Published, published_scores, run_settings
 from assay.fidelity.original.reference import OriginalResults, read_parity, read_stored
 from assay.fidelity.results.contender import Contender, measured_models
+from assay.fidelity.review.judging import ROLE, read_judging
 from assay.fidelity.review.marks import read_remarks
 from assay.fidelity.review.review import Material, material
 from assay.fidelity.schema.evidence import Parity, Remark, SuspectTask
+from assay.fidelity.schema.judging import Judging
 from assay.fidelity.schema.profile import BenchmarkRecord, Plan, Profile
 from assay.input import BROKEN, is_present, read_input
 from assay.store import RunRecord, read_lines, read_record
@@ -40,6 +43,8 @@ class Evidence:
     said: Sequence[Remark]
     """What readers marked and explained."""
     records: Mapping[str, RunRecord]
+    judging: Judging | None
+    """What the judge said when it was asked again."""
     parities: Mapping[str, Parity]
     references: Mapping[str, OriginalResults]
     """The original code's results."""
@@ -48,6 +53,11 @@ class Evidence:
     all_tasks: int
     """Its tasks, whatever the limit."""
     published: Published | None
+
+    @property
+    def judge(self) -> dict[str, Any] | None:
+        """The id and the settings of the judge that scored the runs; None where none did."""
+        return next((record.roles[ROLE].identity for record in self.records.values() if ROLE in record.roles), None)
 
 
 def gather(folder: Path, plan: Plan, contenders: Sequence[Contender], benchmark: Benchmark | None) -> Evidence:
@@ -59,6 +69,7 @@ def gather(folder: Path, plan: Plan, contenders: Sequence[Contender], benchmark:
         contenders=contenders,
         said=read_remarks(folder),
         records={name: read_record(run) for name, run in runs.items()},
+        judging=read_judging(folder, runs),
         parities={
             name: read_parity(run / "parity.json") for name, run in runs.items() if is_present(run / "parity.json")
         },

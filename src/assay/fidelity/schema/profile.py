@@ -39,6 +39,8 @@ class Gate(Struct, frozen=True):
     """Persons' explanations, without which it would not pass."""
     p_fail: float | None = None
     """The p-value of its failure, if it is a test. It fails at 5 %, after Holm's correction over all gates that are."""
+    applies: bool = True
+    """False where the question does not arise, such as that of a judge where there is none."""
 
     @property
     def word(self) -> str:

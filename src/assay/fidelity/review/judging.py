@@ -1,0 +1,130 @@
+"""The answers that a judge is asked about again, and what `judge.jsonl` says of them. Append-only."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+from msgspec import structs
+
+from assay.digest import digest
+from assay.errors import InputError, UsageError
+from assay.fidelity.review.marks import rollouts_at
+from assay.fidelity.schema.judging import JudgeLine, Judgement, Judging, Label, Panel, StoredAnswer
+from assay.input import is_present
+from assay.store import append_line, read_lines, read_rollouts
+from assay.types import Message, Rollout, Score, text_of
+
+FILE = "judge.jsonl"
+ROLE = "judge"
+ANSWERS = 100
+"""Answers in a panel, half of them passing where there are as many."""
+
+
+def text_in(rollout: Rollout) -> str:
+    """Returns the final message of a rollout."""
+    return rollout.turns[-1].response.text if rollout.turns else ""
+
+
+def stored(model: str, rollout: Rollout) -> StoredAnswer | None:
+    """Returns the answer that a judge scored in a rollout; None where it scored none."""
+    outcome = rollout.outcome
+    if not isinstance(outcome, Score) or not rollout.roles.get(ROLE):
+        return None
+    return StoredAnswer(
+        model=model,
+        task=rollout.task,
+        repeat=rollout.repeat,
+        content=digest([rollout.task_digest, text_in(rollout)]),
+        reward=outcome.reward,
+    )
+
+
+def draw(runs: Mapping[str, Path], count: int = ANSWERS) -> tuple[list[StoredAnswer], list[StoredAnswer]]:
+    """Returns the answers of a panel, and all judged ones. The order is that of their digests, so that it is blind."""
+    known = {
+        answer.content: answer
+        for model, run in runs.items()
+        for rollout in read_rollouts(run)
+        if (answer := stored(model, rollout))
+    }
+    order = sorted(known.values(), key=lambda one: one.content)
+    passing, failing = [one for one in order if one.passes], [one for one in order if not one.passes]
+    half = max(count // 2, count - len(failing))
+    chosen = passing[:half] + failing[: count - len(passing[:half])]
+    return sorted(chosen, key=lambda one: one.content), order
+
+
+def rollouts_of(runs: Mapping[str, Path], answers: Iterable[StoredAnswer]) -> dict[str, Rollout]:
+    """Returns the rollouts of answers, by content: those that still hold the answer and its reward."""
+    by_model: dict[str, dict[tuple[str, int], StoredAnswer]] = {}
+    for one in answers:
+        by_model.setdefault(one.model, {})[one.task, one.repeat] = one
+    found: dict[str, Rollout] = {}
+    for model, wanted in by_model.items():
+        if model in runs:
+            there = rollouts_at(runs[model], {task for task, _ in wanted}, wanted.__contains__)
+            found |= {wanted[key].content: one for key, one in there.items() if stored(model, one) == wanted[key]}
+    return found
+
+
+def judge_lines(folder: Path) -> list[JudgeLine]:
+    """Returns the lines of a profile's `judge.jsonl`. Raises InputError."""
+    path = folder / FILE
+    return list(read_lines(path, JudgeLine)) if is_present(path) else []  # pyright: ignore
+
+
+def read_judging(folder: Path, runs: Mapping[str, Path]) -> Judging | None:
+    """Returns what a profile's `judge.jsonl` comes to; None where no judge was asked again. Raises InputError."""
+    panel: Panel | None = None
+    judgements: list[Judgement] = []
+    labels: dict[str, Label] = {}
+    for line in judge_lines(folder):
+        if isinstance(line, Panel):
+            panel, judgements = line, []
+        elif isinstance(line, Label):
+            labels[line.content] = line
+        else:
+            judgements.append(line)
+    if panel is None:
+        return None
+    there = rollouts_of(runs, panel.answers)
+    kept = [one for one in panel.answers if one.content in there]
+    lost = len(panel.answers) - len(kept)
+    return Judging(panel=structs.replace(panel, answers=kept), judgements=judgements, labels=labels, lost=lost)
+
+
+def keep(folder: Path, line: JudgeLine) -> None:
+    """Append a line. It is on the disk when this returns. Raises StoppedEarly where the disk is full."""
+    append_line(folder / FILE, line)
+
+
+def asked_of(rollout: Rollout) -> str:
+    """Returns what the judge read, for a person to read: the question, the reference, the answer and the criteria."""
+    last = rollout.roles[ROLE][0].input[-1]
+    text = text_of(last.content) if isinstance(last, Message) else ""
+    try:
+        parts = msgspec.json.decode(text, type=dict[str, object])
+    except msgspec.DecodeError:
+        return text
+    return "\n\n".join(f"{name}:\n{_written(value)}" for name, value in parts.items())
+
+
+def _written(value: object) -> str:
+    if isinstance(value, dict):
+        return "\n".join(f"{name}. {text}" for name, text in value.items())  # pyright: ignore
+    return str(value)
+
+
+def bring(folder: Path, path: Path) -> int:
+    """Add the labels of another file, all or none, and return their number. Raises UsageError and InputError."""
+    if not is_present(path):
+        raise UsageError(f"{path} is not there; expected a file of labels")
+    given = list(read_lines(path, Label))
+    known = {answer.content for line in judge_lines(folder) if isinstance(line, Panel) for answer in line.answers}
+    for number, label in enumerate(given, 1):
+        if label.content not in known:
+            got = f"no answer of the panel has the content {label.content!r:.40}"
+            raise InputError(path, number, got, "the `content` of an answer in judge.jsonl")
+    for label in given:
+        keep(folder, label)
+    return len(given)
