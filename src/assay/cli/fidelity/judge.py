@@ -10,10 +10,10 @@ from typing import Annotated, Any
 
 import uvloop
 from cyclopts import Parameter
+from rich.console import Console
 from rich.text import Text
 
 from assay.benchmark import Benchmark
-from assay.cli.collect.live import console
 from assay.cli.collect.profile import STYLES
 from assay.cli.fidelity.keys import Keys, keys
 from assay.cli.options import Code, Roles
@@ -67,6 +67,7 @@ def judge(
     by
         Who labels. Default: the login.
     """
+    console = Console(highlight=False)
     plan = read_plan(folder)
     chosen = code.load(source_of(folder, plan))
     if ROLE not in chosen.roles:
@@ -77,7 +78,7 @@ def judge(
     if labels is not None:
         print(f"added: {plural(bring(folder, labels), 'label')}")
     elif label:
-        _label(folder, runs, by or getpass.getuser(), keys())
+        _label(folder, runs, by or getpass.getuser(), keys(), console)
     else:
         wanted = {**plan.suite.roles, **roles.configs()}
         missing = uvloop.run(_ask(folder, chosen, runs, wanted, second))
@@ -131,7 +132,7 @@ def _identity(runs: Mapping[str, Path], roles: Mapping[str, ModelConfig], ready:
     return now
 
 
-def _label(folder: Path, runs: Mapping[str, Path], by: str, given: Keys) -> None:
+def _label(folder: Path, runs: Mapping[str, Path], by: str, given: Keys, console: Console) -> None:
     """Show each answer that has no label yet, until the input ends."""
     found = read_judging(folder, runs)
     if found is None:
@@ -140,7 +141,7 @@ def _label(folder: Path, runs: Mapping[str, Path], by: str, given: Keys) -> None
     rollouts = rollouts_of(runs, waiting)
     for number, answer in enumerate(waiting, 1):
         console.rule(f"{number} of {len(waiting)}")
-        console.print(legible(asked_of(rollouts[answer.content])), markup=False, highlight=False)
+        console.print(legible(asked_of(rollouts[answer.content])), markup=False)
         console.print("\nIs the answer right? r right, w wrong, s leave out, q end", markup=False)
         while (key := given.key()) not in ("r", "w", "s", "q", ""):
             pass

@@ -58,7 +58,8 @@ def judge_gate(facts: Facts) -> Gate:
         "labelled_by": sorted({label.by for label in found.labels.values()}),
     }
     verdict, reason = _verdict(numbers)
-    bound = f"judge's kappa > {agreement.interval[0]:.2f}" if agreement and agreement.interval else ""
+    low = agreement.interval[0] if agreement and agreement.interval else 0.0
+    bound = f"judge's kappa > {low:.2f}" if verdict == "pass" else ""
     unseen = f"It could not have seen an attack unlike the {tried} that were tried." if tried else ""
     return Gate("judge", verdict, f"{reason} {_words(numbers)}", numbers, unseen=unseen, bound=bound)
 
@@ -129,9 +130,7 @@ def _noise(facts: Facts, found: Judging) -> dict[str, Any]:
     return {
         "w_judge": w,
         "sd_rejudged_points": {name: 100 * math.sqrt(w / size) for name, size in sizes.items()},
-        "se_run_points": {
-            name: 100 * math.sqrt(se**2 + w / sizes[name]) for name, se in errors.items() if se is not None
-        },
+        "se_run_points": {name: 100 * math.sqrt(se**2 + w / sizes[name]) for name, se in errors.items()},
     }
 
 
