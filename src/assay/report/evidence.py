@@ -114,11 +114,11 @@ def figures(one: Reproduced) -> list[Figure]:
     repeats = "repeats not stated" if one.repeats is None else f"avg@{one.repeats}"
     if one.repeats is not None and not one.repeats_stated:
         repeats += " at the least"
-    error = "" if one.reference_se is None else f"± {by_unit(one.reference_se, one.unit)}"
+    error, here = ("" if se is None else f"± {by_unit(se, one.unit)}" for se in (one.reference_se, one.here_se))
     return [
         Figure("published", by_unit(one.score, one.unit), repeats if one.producible else "no repeats can print it"),
         Figure("the original code", by_unit(one.reference_score, one.unit), error, one.verdict),
-        Figure("here", by_unit(one.here_score, one.unit), "", one.here_verdict),
+        Figure("here", by_unit(one.here_score, one.unit), here, one.here_verdict),
     ]
 
 

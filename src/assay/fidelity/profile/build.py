@@ -14,7 +14,7 @@ from assay.fidelity.detectors.suspects import suspects
 from assay.fidelity.gates import OF_BENCHMARK, judge_benchmark, judge_profile
 from assay.fidelity.gates.repeats import repeats_record
 from assay.fidelity.gates.rule import Facts
-from assay.fidelity.original.published import reproductions
+from assay.fidelity.original.published import MARGIN, reproductions
 from assay.fidelity.profile.evidence import (
     Evidence,
     changed_benchmark,
@@ -55,7 +55,15 @@ def profile_of(evidence: Evidence, known: Sequence[Gate], *, wall_s: float | Non
         contenders=contenders,
         review=read,
         parities=evidence.parities,
-        reproduced=reproductions(stated, evidence.all_tasks, members, results, evidence.references, evidence.records),
+        reproduced=reproductions(
+            stated,
+            evidence.all_tasks,
+            members,
+            results,
+            evidence.references,
+            evidence.records,
+            plan.margins.get("reproduced", MARGIN),
+        ),
         original=stated is not None and stated.original,
         judge=evidence.judge,
         judging=evidence.judging,
