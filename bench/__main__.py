@@ -7,6 +7,7 @@ detectors make of recorded outputs.
 """
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Iterable
@@ -15,7 +16,7 @@ from datetime import UTC, datetime
 from rich.console import Console
 from rich.table import Table
 
-from bench import aims, compare, recorded, verifiers
+from bench import aims, compare
 from bench.measurements import MEASUREMENTS, Measurement, Missing, Setup
 from bench.results import Result, Round, commit, cpu, keep, kept, newest
 
@@ -122,5 +123,6 @@ def show_names(names: Iterable[str]) -> int:
 
 
 if __name__ == "__main__":
-    others = {"verifiers": verifiers.main, "recorded": recorded.main}
-    sys.exit(others[sys.argv[1]](sys.argv[2:]) if sys.argv[1:2] and sys.argv[1] in others else main())
+    # Imported only for their own command: a measured process begins with the memory of this one.
+    other = sys.argv[1] if sys.argv[1:2] and sys.argv[1] in ("verifiers", "recorded") else None
+    sys.exit(importlib.import_module(f"bench.{other}").main(sys.argv[2:]) if other else main())

@@ -39,9 +39,15 @@ def _nothing(*_: object) -> None:
     return None
 
 
-def _warn(model: str, tally: Tally) -> None:
-    for line in tally.warnings(model):
-        warnings.warn(f"{model}: {line}", stacklevel=3)
+def _warn(tallies: Mapping[str, Tally]) -> None:
+    for model, tally in tallies.items():
+        for line in tally.warnings(model):
+            warnings.warn(f"{model}: {line}", stacklevel=3)
+
+
+def _begin(tallies: dict[str, Tally], watch: Callable[[str, Tally], None], name: str, tally: Tally) -> None:
+    tallies[name] = tally
+    watch(name, tally)
 
 
 async def run(
@@ -98,12 +104,11 @@ async def run(
         **request,
     )
     try:
-        tally = await distribute(asked, processes, watch=watch or _nothing)
+        _warn({asked.request.name: await distribute(asked, processes, watch=watch or _nothing)})
     except StoppedEarly as error:
         if is_present(asked.folder / "run.json"):
             error.run = Run(asked.folder, _keep=temporary)
         raise
-    _warn(asked.request.name, tally)
     return Run(asked.folder, _keep=temporary)
 
 
@@ -172,7 +177,7 @@ async def rollouts(
             deadline_s=asked.request.server.deadline_s,
             early_stop=False,
         )
-    _warn(asked.request.name, tally)
+    _warn({asked.request.name: tally})
     order = {task.id: at for at, task in enumerate(wanted)}
     return sorted(memory.rollouts, key=lambda rollout: (order[rollout.task], rollout.repeat))
 
@@ -229,15 +234,10 @@ async def profile(
         early_stop=early_stop,
     )
     check_workers(asked.run, processes)
-    tallies: list[tuple[str, Tally]] = []
-
-    def begin(name: str, tally: Tally) -> None:
-        tallies.append((name, tally))
-        (watch or _nothing)(name, tally)
-
+    tallies: dict[str, Tally] = {}
+    begin = partial(_begin, tallies, watch or _nothing)
     found = await make_profile(asked, interruption=Interruption(), watch=begin, tell=tell or _nothing)
-    for name, tally in tallies:
-        _warn(name, tally)
     assert found is not None, "only an interruption ends a profile without a result"
+    _warn(tallies)
     made, results = found
     return Profile(asked.run.folder, made, _keep=temporary, _results=results)
