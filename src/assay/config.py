@@ -301,8 +301,14 @@ def _with_place(error: msgspec.ValidationError, data: Any, kind: Any, path: obje
     """Returns the error with its place, down to the innermost struct, and the expected value."""
     got, _, at = str(error).partition(" - at ")
     place: list[str] = []
+    tags: list[str] = []
     for name in at.strip("`").removeprefix("$").replace("[...]", "[]").split("."):
         if not name or kind is None:
+            continue
+        if not hasattr(kind, "__struct_encode_fields__"):  # one of several structs, of which a tag says which
+            tags = [str(one.__struct_config__.tag) for one in get_args(kind) if hasattr(one, "__struct_config__")]
+            place.append(name)
+            kind = None
             continue
         key, _, index = name.removesuffix("]").partition("[")
         written = dict(zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True))
@@ -326,7 +332,7 @@ def _with_place(error: msgspec.ValidationError, data: Any, kind: Any, path: obje
             path, None, f"{got.partition('.')[0]} (at {'.'.join([*place, 'dialect'])})", f"one of {known}"
         )
     fields = getattr(kind, "__struct_encode_fields__", None)
-    choices = map(str, get_args(kind)) if get_origin(kind) is Literal else None
+    choices = tags or (map(str, get_args(kind)) if get_origin(kind) is Literal else None)
     expected = (
         f"the keys {', '.join(fields)}"
         if fields

@@ -14,6 +14,7 @@ from assay.errors import InputError, UsageError
 from assay.fidelity.check.rehearsal import rehearse
 from assay.fidelity.original.published import read as read_published
 from assay.model.builtin.fixed import Fixed
+from assay.score import Mean
 from assay.types import Message, Request, Sampling, Task
 from tests.benchmarks.tables import jsonl, parquet, table
 from tests.commands import assay
@@ -143,12 +144,13 @@ def test_a_toml_beside_the_file_says_how_it_is_read(tmp_path: Path):
         'name = "mine"\nversion = "3"\nprompt = "Solve this: {question} (level {level}) \\\\frac{a}{b}"\n'
         'system = "Be short."\nexamples = "shown.csv"\nshots = 1\nrepeats = 8\n'
         'column = { problem = "question", answer = "gold", id = "key" }\ntags = { area = "subject" }\n'
-        "where = { level = [5] }\nsampling = { temperature = 0.5 }\n[verifier]\nname = 'maths'\ndeadline_s = 5.0\n"
+        "where = { level = [5] }\nscore = { of = 'mean', by = ['area'] }\n"
+        "sampling = { temperature = 0.5 }\n[verifier]\nname = 'maths'\ndeadline_s = 5.0\n"
     )
     by_file, by_toml = load(f"maths:{tmp_path / 'set.jsonl.gz'}"), load(f"maths:{tmp_path / 'set.toml'}")
     assert tasks(by_file) == tasks(by_toml)
     assert (by_toml.name, by_toml.version, by_toml.repeats) == ("maths-mine", "3", 8)
-    assert by_toml.sampling == Sampling(temperature=0.5)
+    assert by_toml.sampling == Sampling(temperature=0.5) and by_toml.score == Mean(by=("area",))
     assert [(task.id, task.tags) for task in tasks(by_toml)] == [("1", {"area": "number"}), ("2", {"area": "algebra"})]
     assert asked(tasks(by_toml)[0]) == [
         "Be short.",
@@ -196,6 +198,7 @@ def test_what_can_not_be_read_is_said_with_its_place(
     [
         ("repeat = 3", "unknown field `repeat`"),
         ("repeats = 0", "`int` >= 1"),
+        ("score = { of = 'median' }", "'median' (at score.of)\n  expected: one of mean, pass@k, pass^k, maj@k"),
         ("column = { gold = 'answer' }", "there is no column 'gold'"),
         ("where = { lvl = 5 }", "there is no column 'lvl'. Did you mean level?"),
         ("where = { level = 9 }", "no row of 3 has {'level': 9}"),

@@ -84,6 +84,7 @@ class Family(Environment):
         return Benchmark(
             environment=self,
             repeats=self.settings.repeats,
+            score=self.settings.score,
             sampling=self.settings.sampling,
             limits=self.settings.limits,
             formats=self.formats,

@@ -21,6 +21,7 @@ from assay.benchmarks.files.hub import PREFIX, fetch
 from assay.benchmarks.files.rows import FORMATS, Row, read_rows, stem_of, suffix_of
 from assay.config import read_toml
 from assay.errors import UnknownName, UsageError
+from assay.score import Mean, ScoreRule
 from assay.types import RolloutLimits, Sampling
 
 SHIPPED = Path(__file__).with_name("sets")
@@ -56,6 +57,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The seed that shuffles options, or the file's order."""
     answers: Literal["letter", "index", "number", "text"] | None = None
     """What names the right option: a letter, an index from 0, a number from 1, or its text."""
+    score: ScoreRule = Mean()
+    """What its score is, such as { of = "mean", by = ["category"] }."""
     repeats: Annotated[int, Meta(ge=1)] = 4
     sampling: Sampling = Sampling()
     limits: RolloutLimits = RolloutLimits()
