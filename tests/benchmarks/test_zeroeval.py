@@ -14,6 +14,7 @@ from assay.benchmark.catalog import load
 from assay.benchmarks import zeroeval
 from assay.benchmarks.math_l5 import benchmark as math_l5
 from assay.fidelity.check.check import check
+from assay.fidelity.gates.tasks import tasks_gate
 from assay.fidelity.original.parity import compare
 from assay.fidelity.original.published import published_scores
 from assay.fidelity.original.reference import read
@@ -96,6 +97,8 @@ def test_every_recorded_judgement_agrees_and_every_published_score_comes_out(ben
 def test_the_checks_pass(benchmark: Benchmark):
     found = asyncio.run(check(benchmark.name))
     assert {one.name: one.reason for one in found.checks if one.verdict == "fail"} == {}
+    gate = asyncio.run(tasks_gate(benchmark, list(benchmark.environment.tasks())))
+    assert gate.verdict == "pass", gate.reason
 
 
 def test_the_card_names_the_first_row(benchmark: Benchmark):

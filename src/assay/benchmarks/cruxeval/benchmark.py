@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
-from assay.benchmark import Benchmark, Environment
+from assay.benchmark import Benchmark, Defect, Environment
 from assay.benchmark.data import Source
 from assay.benchmarks import zeroeval
 from assay.types import Response, Score, Task
@@ -94,4 +94,17 @@ BENCHMARK = Benchmark(
     formats=zeroeval.FORMATS,
     data=(ROWS,),
     original=original,
+    defects=(
+        Defect(
+            what="The output stands in the prompt of 124 tasks: functions return texts that they are given.",
+            why="What is asked is which text comes out. The prompt as an answer scores 0.",
+            probes=("leaks",),
+        ),
+        Defect(
+            what="Two functions are called with 'lorem ipsum', which elsewhere is a template that nobody filled.",
+            why="It is a text like any other here.",
+            tasks=("crux-test-#443", "crux-test-#686"),
+            probes=("prompts",),
+        ),
+    ),
 )

@@ -68,5 +68,11 @@ BENCHMARK = Benchmark(
             tasks=("46", "378", "698"),
             outputs=24,
         ),
+        Defect(
+            what="Five problems are variants of each other: the same text with another area, triangle or power.",
+            why="They are in the original's set, and have other answers.",
+            tasks=("248", "273", "306", "313", "362"),
+            probes=("duplicates",),
+        ),
     ),
 )
