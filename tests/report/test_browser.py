@@ -1,46 +1,21 @@
 """The page in a real browser: charts drawn, nothing fetched, nothing wider than the window, nobody's text run."""
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import Open
 from hostile import TEXTS, hostile
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from playwright.sync_api import Locator, Page
 from sample import sample
 
 from assay.report import page
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> str:
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("report") / "report.html"
     page.write(path, page.render(*sample()))
-    return path.as_uri()
-
-
-def opened(browser: Browser, uri: str, width: int, scheme: str = "light") -> tuple[Page, list[str]]:
-    """The page at a width and in a scheme, and whatever it complains about or asks for."""
-    seen: list[str] = []
-    tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
-    tab.on("console", lambda message: seen.append(f"console {message.type}: {message.text}"))
-    tab.on("pageerror", lambda error: seen.append(f"error: {error}"))
-    tab.on("request", lambda request: seen.append(f"request: {request.url}") if request.url != uri else None)
-    tab.goto(uri)
-    return tab, seen
+    return path
 
 
 def marks(tab: Page) -> dict[str, int]:
@@ -56,10 +31,9 @@ def overflow(tab: Page) -> int:
     return tab.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1400, 420])
-def test_charts_are_drawn_and_fit(browser: Browser, report: str, width: int, scheme: str) -> None:
-    tab, seen = opened(browser, report, width, scheme)
+@pytest.mark.parametrize(("width", "scheme"), [(1400, "light"), (420, "dark")])
+def test_charts_are_drawn_and_fit(opened: Open, report: Path, width: int, scheme: str) -> None:
+    tab, seen = opened(report, width, scheme)
     drawn = marks(tab)
     assert set(drawn) == {"scores", "repeats", "difficulty", "groups", "length", "tokens"}
     assert drawn["scores"] >= 15
@@ -72,11 +46,10 @@ def test_charts_are_drawn_and_fit(browser: Browser, report: str, width: int, sch
     spoken = tab.evaluate("""[...document.querySelectorAll(".chart")].map((box) => box.getAttribute("aria-label"))""")
     assert all(spoken)
     assert seen == []
-    tab.close()
 
 
-def test_charts_follow_the_theme_the_width_and_the_printer(browser: Browser, report: str) -> None:
-    tab, seen = opened(browser, report, 1400)
+def test_charts_follow_the_theme_the_width_and_the_printer(opened: Open, report: Path) -> None:
+    tab, seen = opened(report, 1400)
     color = "document.querySelector('[data-chart=scores] .mark-symbol path').getAttribute('fill')"
     light = tab.evaluate(color)
     tab.emulate_media(color_scheme="dark")
@@ -90,11 +63,10 @@ def test_charts_follow_the_theme_the_width_and_the_printer(browser: Browser, rep
     tab.evaluate("dispatchEvent(new Event('afterprint'))")
     assert tab.evaluate(color) == dark
     assert seen == []
-    tab.close()
 
 
-def test_the_table_sorts_both_ways(browser: Browser, report: str) -> None:
-    tab, seen = opened(browser, report, 1400)
+def test_the_table_sorts_both_ways(opened: Open, report: Path) -> None:
+    tab, seen = opened(report, 1400)
 
     def order(name: str) -> tuple[list[str], str | None]:
         head = tab.locator("th", has=tab.get_by_role("button", name=name, exact=True))
@@ -109,11 +81,10 @@ def test_the_table_sorts_both_ways(browser: Browser, report: str) -> None:
     assert (names, way) == (sorted(names), "ascending")
     assert tab.locator("th[aria-sort=ascending], th[aria-sort=descending]").count() == 1
     assert seen == []
-    tab.close()
 
 
-def test_rollouts_are_filtered_and_a_gate_leads_to_its_own(browser: Browser, report: str) -> None:
-    tab, seen = opened(browser, report, 1400)
+def test_rollouts_are_filtered_and_a_gate_leads_to_its_own(opened: Open, report: Path) -> None:
+    tab, seen = opened(report, 1400)
     cards = tab.locator(".card:visible")
     assert cards.count() == 8
     tab.get_by_role("button", name="Show 8 more").click()
@@ -131,7 +102,6 @@ def test_rollouts_are_filtered_and_a_gate_leads_to_its_own(browser: Browser, rep
     assert tab.locator(str(target)).is_visible()
     assert tab.locator("select[name=model]").input_value() == ""
     assert seen == []
-    tab.close()
 
 
 def followed(tab: Page, link: Locator) -> Locator:
@@ -144,30 +114,28 @@ def followed(tab: Page, link: Locator) -> Locator:
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_what_names_a_rollout_leads_to_its_card(browser: Browser, report: str, width: int) -> None:
-    tab, seen = opened(browser, report, width)
+def test_what_names_a_rollout_leads_to_its_card(opened: Open, report: Path, width: int) -> None:
+    tab, seen = opened(report, width)
     tab.evaluate("document.querySelectorAll('details').forEach((details) => details.open = true)")
     for place in ("#gate-read .refs", "#finding-1 .places", "#machines .places", "#suspects", "#persons .places"):
         link = tab.locator(f"{place} a[href^='#reading-']").last
         named = link.inner_text().split(", repeat")[0].rpartition(", ")[2]
         assert named in followed(tab, link).locator("header").inner_text()
     assert seen == []
-    tab.close()
 
 
-def test_a_card_leads_back_to_the_finding_that_names_it(browser: Browser, report: str) -> None:
-    tab, seen = opened(browser, report, 1280)
+def test_a_card_leads_back_to_the_finding_that_names_it(opened: Open, report: Path) -> None:
+    tab, seen = opened(report, 1280)
     tab.locator("#finding-0 summary").click()
     card = followed(tab, tab.locator("#finding-0 .places a").first)
     finding = followed(tab, card.locator(".remarks a[href='#finding-0']"))
     assert "token cap" in finding.inner_text()
     assert seen == []
-    tab.close()
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_sections_can_be_reached_by_thumb(browser: Browser, report: str, width: int) -> None:
-    tab, _ = opened(browser, report, width)
+def test_the_sections_can_be_reached_by_thumb(opened: Open, report: Path, width: int) -> None:
+    tab, _ = opened(report, width)
     boxes = tab.evaluate("""[...document.querySelectorAll("nav a")].map((link) => {
         const {left, right, height} = link.getBoundingClientRect();
         return [left, right, height, link.scrollWidth > link.clientWidth + 1, link.getAttribute("href")];
@@ -177,12 +145,11 @@ def test_the_sections_can_be_reached_by_thumb(browser: Browser, report: str, wid
     assert all(height >= (36 if width < 860 else 18) for _, _, height, *_ in boxes)
     for *_, target in boxes:
         assert tab.locator(target).count() == 1
-    tab.close()
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_everything_folded_fits_when_it_is_opened(browser: Browser, report: str, width: int) -> None:
-    tab, seen = opened(browser, report, width)
+def test_everything_folded_fits_when_it_is_opened(opened: Open, report: Path, width: int) -> None:
+    tab, seen = opened(report, width)
     tab.evaluate("document.querySelectorAll('details').forEach((details) => details.open = true)")
     assert overflow(tab) == 0
     beyond = tab.evaluate("""[...document.querySelectorAll("main *")].filter((item) => {
@@ -191,23 +158,21 @@ def test_everything_folded_fits_when_it_is_opened(browser: Browser, report: str,
     }).map((item) => item.outerHTML.slice(0, 120))""")
     assert beyond == []
     assert seen == []
-    tab.close()
 
 
-def test_a_tooltip_says_which_task(browser: Browser, report: str) -> None:
-    tab, _ = opened(browser, report, 1400)
+def test_a_tooltip_says_which_task(opened: Open, report: Path) -> None:
+    tab, _ = opened(report, 1400)
     tab.locator("[data-chart=difficulty] .mark-rect path").nth(3).hover(force=True)
     tip = tab.locator(".tip")
     tip.wait_for(state="visible")
     assert "mean reward" in tip.inner_text()
-    tab.close()
 
 
 @pytest.mark.parametrize("width", [1400, 420])
-def test_hostile_texts_are_only_shown(browser: Browser, tmp_path: Path, width: int) -> None:
+def test_hostile_texts_are_only_shown(opened: Open, tmp_path: Path, width: int) -> None:
     path = tmp_path / "hostile.html"
     page.write(path, page.render(*hostile()))
-    tab, seen = opened(browser, path.as_uri(), width)
+    tab, seen = opened(path, width)
     assert tab.evaluate("window.pwned") is None
     assert tab.evaluate("Object.prototype.hasOwnProperty('model')") is False
     assert tab.locator("img, iframe, object, embed").count() == 0
@@ -221,16 +186,14 @@ def test_hostile_texts_are_only_shown(browser: Browser, tmp_path: Path, width: i
     assert tab.evaluate("window.pwned") is None
     assert overflow(tab) == 0
     assert seen == []
-    tab.close()
 
 
-def test_a_page_with_nothing_in_it_opens_too(browser: Browser, tmp_path: Path) -> None:
+def test_a_page_with_nothing_in_it_opens_too(opened: Open, tmp_path: Path) -> None:
     profile, _, _ = sample()
     path = tmp_path / "empty.html"
     empty = type(profile)(profile.benchmark, "none", {}, [], None, {}, profile.started, 0.0)
     page.write(path, page.render(empty, {}, []))
-    tab, seen = opened(browser, path.as_uri(), 420)
+    tab, seen = opened(path, 420)
     assert tab.locator(".absent").count() == 12
     assert overflow(tab) == 0
     assert seen == []
-    tab.close()

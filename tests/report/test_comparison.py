@@ -1,22 +1,17 @@
 """A comparison's page and its Markdown: what is in them, in a real browser, and what nobody's text can do to them."""
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import Open
 from hostile import TEXTS
 from msgspec import structs
-from playwright.sync_api import Browser, Page, sync_playwright
 
 from assay.fidelity.compare.compare import compare, side_by_side
 from assay.fidelity.compare.comparison import Comparison
 from assay.fidelity.compare.policy import Drop, Policy, load
 from assay.report import comparison as report
 from tests.fidelity.made import made_run, tasks_of
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-in_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 
 
 def rewards(step: int, number: int = 60) -> list[list[float | None]]:
@@ -31,33 +26,12 @@ def made(folder: Path, policy: Policy | None, steps: tuple[int, ...] = (2, 9)) -
     return compare(first, others, policy)
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield browser
-        browser.close()
-
-
-def opened(browser: Browser, path: Path, width: int, scheme: str = "light") -> tuple[Page, list[str]]:
-    """The page at a width and in a scheme, and whatever it complains about or asks for."""
-    seen: list[str] = []
-    tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
-    tab.on("console", lambda message: seen.append(f"console {message.type}: {message.text}"))
-    tab.on("pageerror", lambda error: seen.append(f"error: {error}"))
-    tab.on("request", lambda request: seen.append(f"request: {request.url}") if request.url != path.as_uri() else None)
-    tab.goto(path.as_uri())
-    return tab, seen
-
-
-@in_browser
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
-def test_the_page_draws_fits_and_asks_for_nothing(browser: Browser, tmp_path: Path, width: int, scheme: str):
+def test_the_page_draws_fits_and_asks_for_nothing(opened: Open, tmp_path: Path, width: int, scheme: str):
     comparison = made(tmp_path, load("default"))
     page = tmp_path / "page.html"
     report.write(page, comparison, side_by_side(comparison), command="assay compare first by-2 by-9")
-    tab, seen = opened(browser, page, width, scheme)
+    tab, seen = opened(page, width, scheme)
     drawn = tab.evaluate("""() => Object.fromEntries([...document.querySelectorAll("[data-chart]")].map((box) =>
         [box.dataset.chart, box.querySelectorAll("svg .mark-symbol path").length]))""")
     # The score and two categories of two candidates.
@@ -67,15 +41,13 @@ def test_the_page_draws_fits_and_asks_for_nothing(browser: Browser, tmp_path: Pa
     assert tab.locator("h1").inner_text().strip() == report.headline(comparison)
     assert tab.locator("#policy .gate").count() == 8
     assert seen == []
-    tab.close()
 
 
-@in_browser
-def test_outputs_are_filtered_by_candidate_and_way(browser: Browser, tmp_path: Path):
+def test_outputs_are_filtered_by_candidate_and_way(opened: Open, tmp_path: Path):
     comparison = made(tmp_path, None)
     page = tmp_path / "page.html"
     report.write(page, comparison, side_by_side(comparison))
-    tab, seen = opened(browser, page, 1280)
+    tab, seen = opened(page, 1280)
     assert tab.locator("#policy").count() == 0
     tab.locator("select[name=model]").select_option("by-2")
     tab.locator("select[name=category]").select_option("worse")
@@ -86,7 +58,6 @@ def test_outputs_are_filtered_by_candidate_and_way(browser: Browser, tmp_path: P
     sides = cards.first.locator(".side pre").all_inner_texts()
     assert sides == ["right", "wrong"]
     assert seen == []
-    tab.close()
 
 
 @pytest.fixture
@@ -107,18 +78,16 @@ def hostile(tmp_path: Path) -> Comparison:
     return compare(first, [second, third], policy, across=True)
 
 
-@in_browser
 @pytest.mark.parametrize("width", [1280, 390])
-def test_hostile_texts_are_only_shown(browser: Browser, tmp_path: Path, hostile: Comparison, width: int):
+def test_hostile_texts_are_only_shown(opened: Open, tmp_path: Path, hostile: Comparison, width: int):
     page = tmp_path / "hostile.html"
     report.write(page, hostile, side_by_side(hostile), command=TEXTS[0])
-    tab, seen = opened(browser, page, width)
+    tab, seen = opened(page, width)
     assert tab.evaluate("window.pwned") is None
     assert tab.locator("img, iframe, object, embed").count() == 0
     assert tab.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
     assert tab.locator(".card").count() > 10
     assert seen == []
-    tab.close()
 
 
 def test_hostile_texts_are_plain_in_markdown(hostile: Comparison):
