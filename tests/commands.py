@@ -87,7 +87,7 @@ def written(file: Path) -> int:
     return file.stat().st_size if file.exists() else 0
 
 
-def until(what: Callable[[], object], within_s: float = 30.0) -> None:
+def until(what: Callable[[], object], within_s: float = 60.0) -> None:
     """Wait for something; fail if it does not come about."""
     deadline = time.monotonic() + within_s
     while not what():
