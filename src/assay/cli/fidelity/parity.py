@@ -1,5 +1,6 @@
 """`assay parity`."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +17,7 @@ from assay.fidelity.original.parity import compare
 from assay.fidelity.original.published import MARGIN
 from assay.fidelity.original.reference import OriginalResults, pairs, read, read_parity, toml_value
 from assay.fidelity.profile import read_plan
-from assay.fidelity.schema.evidence import Parity
+from assay.fidelity.schema.evidence import Parity, SampleLook
 from assay.input import is_present
 from assay.report.words import legible
 from assay.store import write_json, write_lines
@@ -88,21 +89,18 @@ def parity(
     settings = {name: toml_value(text) for name, text in pairs(setting, "--setting", "temperature=0.7").items()}
     columns = pairs(column, "--column", "score=is_correct")
     results = read(reference, columns, match=match, tasks=tasks_of(chosen) if match else (), settings=settings)
-    before = run / "parity.json" if run else None
-    climb = compare(
-        chosen,
-        results,
-        run=run,
-        data=data,
-        margin=_registered(run) if margin is None else margin / 100,
-        earlier=read_parity(before).looks if before and is_present(before) else (),
-        roles=roles.configs(),
-        concurrency=concurrency,
-    )
+    share = _registered(run) if margin is None else margin / 100
+    climb = partial(compare, chosen, results, run=run, data=data, margin=share, earlier=_looks(run))
     with console.status(f"comparing {len(results.rows):,} results"):
-        made = uvloop.run(climb)
+        made = uvloop.run(climb(roles=roles.configs(), concurrency=concurrency))
     _write(run or out or _folder(chosen.name, reference.name), results, made)
     return CODES[made.verdict]
+
+
+def _looks(run: Path | None) -> list[SampleLook]:
+    """The looks at a run's fresh samples before this one."""
+    before = run / "parity.json" if run else None
+    return read_parity(before).looks if before and is_present(before) else []
 
 
 def _registered(run: Path | None) -> float:

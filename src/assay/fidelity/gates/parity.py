@@ -1,6 +1,6 @@
 """The parity gate: whether the benchmark here gives the same scores as the original code."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from assay.fidelity.gates.rule import SHOWN, GateRule
@@ -31,18 +31,7 @@ def parity_gate(parities: Mapping[str, Parity], now: tuple[str, str], margin: fl
         expired.append(
             f"{model}: its parity does not count: the benchmark's {changed} changed since. Run `assay parity` again."
         )
-    numbers: dict[str, Any] = {
-        "models": {
-            model: {
-                "verdict": one.verdict,
-                "margin": one.margin,
-                "looks": len(one.looks),
-                "ladder": {rung.name: rung.verdict for rung in one.ladder},
-            }
-            for model, one in counted.items()
-        },
-        "expired": list(parities.keys() - counted.keys()),
-    }
+    numbers = _numbers(counted, [name for name in parities if name not in counted])
     words = " ".join([*(f"{model}: {one.reason}" for model, one in counted.items()), *expired])
     if not counted:
         return Gate("parity", "not run", words, numbers)
@@ -75,6 +64,19 @@ def parity_gate(parities: Mapping[str, Parity], now: tuple[str, str], margin: fl
         "both sides have in common."
     )
     return Gate("parity", "pass", words, numbers, unseen=unseen, bound=f"parity within {widest:g}")
+
+
+def _numbers(counted: Mapping[str, Parity], expired: Sequence[str]) -> dict[str, Any]:
+    models = {
+        model: {
+            "verdict": one.verdict,
+            "margin": one.margin,
+            "looks": len(one.looks),
+            "ladder": {rung.name: rung.verdict for rung in one.ladder},
+        }
+        for model, one in counted.items()
+    }
+    return {"models": models, "expired": [*expired]}
 
 
 def _has(parities: Iterable[Parity], name: RungName, verdict: RungResult) -> bool:

@@ -78,33 +78,9 @@ def independence_of(
             "All repeats have identical texts: greedy, cached or seed-locked, or tasks so easy that nothing varies. "
             "They say nothing about how the score moves."
         )
-    elif long_copies is not None and long_copies > LONG_COPIES:
-        reason = f"on {long_copies:.0%} of tasks, outputs of {LONG} tokens or more are word for word the same. Cached."
-        reason = f"The repeats are not independent: {reason}"
-    elif effect is None and _frozen(rewards_TK):
-        reason = (
-            f"On none of {len(rewards_TK)} tasks do repeats score differently, though their texts do: locked to the "
-            "seed, or cached."
-        )
-    elif effect is None:
-        verdict = "independent"
-        reason = "Texts differ; scores don't, or on too few tasks for an F. Nothing speaks against independent repeats."
-    elif effect.p_low < alpha:
-        reason = f"they score too much alike (F = {effect.f:.2f}, {_p(effect.p_low)}). Cached or seed-locked."
-        reason = f"The repeats are not independent: {reason}"
-    elif effect.p_high < alpha:
-        reason = (
-            f"The repeats differ by more than sampling (F = {effect.f:.1f}, {_p(effect.p_high)}): endpoint or judge "
-            f"drifts. With the drift, the SD of the score is {100 * effect.se:.2f} points."
-        )
-    elif change is not None and change.p < alpha:
-        reason = (
-            f"From repeat {change.before} on, scores differ by {100 * change.change:+.1f} points ({_p(change.p)}): the "
-            "endpoint was changed."
-        )
     else:
-        verdict, p = "independent", _p(effect.p_high)
-        reason = f"Nothing speaks against independent repeats: F = {effect.f:.2f} ({p}), and texts differ."
+        known, reason = _tested(rewards_TK, long_copies, effect, change, alpha)
+        verdict = "dependent" if known else "independent"
     identical = alike and not copied
     return Independence(
         verdict=verdict,
@@ -115,6 +91,42 @@ def independence_of(
         copied=copied,
         identical=identical,
     )
+
+
+def _tested(
+    rewards_TK: NDArray[np.float64],
+    long_copies: float | None,
+    effect: RunEffect | None,
+    change: ChangePoint | None,
+    alpha: float,
+) -> tuple[bool, str]:
+    """Whether repeats whose texts differ are dependent all the same, and the reason."""
+    if long_copies is not None and long_copies > LONG_COPIES:
+        reason = f"on {long_copies:.0%} of tasks, outputs of {LONG} tokens or more are word for word the same. Cached."
+        return True, f"The repeats are not independent: {reason}"
+    if effect is None and _frozen(rewards_TK):
+        return True, (
+            f"On none of {len(rewards_TK)} tasks do repeats score differently, though their texts do: locked to the "
+            "seed, or cached."
+        )
+    if effect is None:
+        reason = "Texts differ; scores don't, or on too few tasks for an F. Nothing speaks against independent repeats."
+        return False, reason
+    if effect.p_low < alpha:
+        reason = f"they score too much alike (F = {effect.f:.2f}, {_p(effect.p_low)}). Cached or seed-locked."
+        return True, f"The repeats are not independent: {reason}"
+    if effect.p_high < alpha:
+        return True, (
+            f"The repeats differ by more than sampling (F = {effect.f:.1f}, {_p(effect.p_high)}): endpoint or judge "
+            f"drifts. With the drift, the SD of the score is {100 * effect.se:.2f} points."
+        )
+    if change is not None and change.p < alpha:
+        return True, (
+            f"From repeat {change.before} on, scores differ by {100 * change.change:+.1f} points ({_p(change.p)}): the "
+            "endpoint was changed."
+        )
+    p = _p(effect.p_high)
+    return False, f"Nothing speaks against independent repeats: F = {effect.f:.2f} ({p}), and texts differ."
 
 
 def _frozen(rewards_TK: NDArray[np.float64]) -> bool:
