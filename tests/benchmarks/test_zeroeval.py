@@ -25,7 +25,7 @@ MODELS = {
     "math-l5": {
         "Meta-Llama-3.1-70B-Instruct": 6,
         "Meta-Llama-3.1-8B-Instruct": 3,
-        "Qwen2.5-72B-Instruct": 3,
+        "Qwen2.5-72B-Instruct": 4,
         "Qwen2.5-7B-Instruct": 3,
         "claude-3-5-sonnet-20241022": 2,
         "gpt-4o-2024-08-06": 2,

@@ -54,7 +54,7 @@ COMMANDS = (
     (
         "failures",
         "fidelity.failures:failures",
-        "Show what detectors find in failing rollouts, and which tasks are suspect.",
+        "Show what detectors find in rollouts, failing and passing, and which tasks are suspect.",
         "assay failures profiles/arithmetic-embedded --model micro-instruct",
     ),
     (

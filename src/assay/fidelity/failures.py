@@ -1,4 +1,4 @@
-"""What is known of a profile's failing rollouts, or of one run's, before anybody has read them."""
+"""What is known of a profile's rollouts, or of one run's, before anybody has read them."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -23,7 +23,7 @@ EVIDENCE = 160
 
 
 def failures(folder: Path, /, *, model: str | None = None, json: bool = False) -> None:
-    """Show what detectors find in failing rollouts, and which tasks are suspect.
+    """Show what detectors find in rollouts, failing and passing, and which tasks are suspect.
 
     A detector looks for what is wrong other than a wrong answer. A finding is a reason to read, not a verdict. No model
     is asked, and nothing is written.
