@@ -28,6 +28,8 @@ TARGET = 0.97
 """How likely each gate has to let a sound benchmark pass, with the repeats that it gets."""
 TOGETHER = 0.95
 """How likely all of them together have to, where more repeats can help."""
+HELPS = 0.01
+"""By how much more repeats have to help, or they are not made."""
 REPEATS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 """The repeats that are tried, from the fewest."""
 MOST_ROLLOUTS = 20_000
@@ -219,12 +221,16 @@ def _together(
     Each gate alone may have what it needs, and all together pass too rarely. Then the one that passes least often gets
     more, which `alone` says, as long as that may help.
     """
+    best: tuple[float, dict[str, int], list[dict[str, Gate]]] | None = None
     while True:
         planned = {name: max(needed[name] for needed in alone.values()) for name in setting.expected}
         made = judged(setting, rules, planned, trials, generator)
         share = {rule.name: sum(one[rule.name].verdict == "pass" for one in made) / trials for rule in rules}
         likely = [name for name in share if share[name] > UNLIKELY]
         all_pass = sum(all(one[name].verdict == "pass" for name in likely) for one in made) / trials
+        if best is not None and all_pass < best[0] + HELPS:
+            return best[1:]
+        best = all_pass, planned, made
         raised = [name for name in likely if share[name] < 1 and name != "read"]
         if fixed or all_pass >= TOGETHER or not raised:
             return planned, made
