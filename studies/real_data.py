@@ -35,8 +35,9 @@ def scores(profiles: Iterable[Profile]) -> Iterable[Sequence[str]]:
 
 
 def verdicts(profiles: Sequence[Profile]) -> Iterable[Sequence[str]]:
-    for number, gate in enumerate(profiles[0].gates):
-        yield gate.name, *(profile.gates[number].word for profile in profiles)
+    words = [{gate.name: gate.word for gate in profile.gates} for profile in profiles]
+    for name in dict.fromkeys(name for one in words for name in one):
+        yield name, *(one.get(name, "") for one in words)
 
 
 def reasons(profiles: Iterable[Profile]) -> Iterable[Sequence[str]]:

@@ -82,13 +82,16 @@ def test_all_is_there_as_json(damaged: Path):
     assert (found.rollouts, found.models) == ({"policy": 40}, 2)
     assert {f.detector: f.count for f in found.findings}["failed: model/timeout"] == 2
     assert all(spotted.rollout.task for finding in found.findings for spotted in finding.spotted)
-    assert json.loads(out)["looked_for"][0] == "empty output"
+    assert json.loads(out)["looked_for"][:2] == ["answer of another form", "empty output"]
 
 
 def test_a_run_directory_will_do(profile: Path):
     code, out, _ = assay("failures", "made/runs/nano-instruct", cwd=profile.parent)
     assert code == 0
-    assert "Nothing was found in rollouts. Looked for: empty output, gold in the text" in " ".join(out.split())
+    assert (
+        "Nothing was found in rollouts. Looked for: answer of another form, empty output, gold in the text"
+        in " ".join(out.split())
+    )
     assert "two models are needed" in out
     assert "assay review" not in out
 
