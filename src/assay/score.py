@@ -3,7 +3,9 @@
 Where nothing is declared it is `Mean()`: every task weighs the same.
 """
 
+import hashlib
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -127,3 +129,75 @@ def weight_of(task: Task, tag: str) -> float:
     except ValueError:
         return math.nan
     return weight if math.isfinite(weight) else math.nan
+
+
+class Selection(Struct, frozen=True, kw_only=True):
+    """The tasks that a run is about: all, or some."""
+
+    only: dict[str, str] = {}
+    """The value that each of these tags has to have."""
+    limit: int | None = None
+    """How many: a prefix of one order of all tasks, which the seed draws. The prefix of 120 contains that of 60."""
+    seed: int = 0
+
+    @property
+    def partial(self) -> bool:
+        """Whether it may leave tasks out."""
+        return bool(self.only) or self.limit is not None
+
+    def __str__(self) -> str:
+        limited = "" if self.limit is None else f"{self.limit:,} drawn by seed {self.seed}"
+        return ", ".join(text for text in (_said(self.only), limited) if text) or "all"
+
+    def of(self, tasks: Sequence[Task], score: ScoreRule) -> list[Task]:
+        """Returns the tasks, in the order of the benchmark. Raises UsageError where there are none.
+
+        Each part of the order has the groups in nearly the shares that they have in the score: of a plain mean a group
+        has its share of the tasks, of a mean over groups each has as many.
+        """
+        kept = [task for task in tasks if all(task.tags.get(tag) == value for tag, value in self.only.items())]
+        if not kept:
+            raise UsageError(f"no task has {_said(self.only)}; {_values(tasks, self.only)}")
+        if self.limit is None:
+            return kept
+        if self.limit < 1:
+            raise UsageError(f"nothing to do: --limit {self.limit}; expected at least 1")
+        drawn = {task.id for task in _in_turn(kept, score, self.seed)[: self.limit]}
+        return [task for task in kept if task.id in drawn]
+
+
+EVERY = Selection()
+
+
+def _in_turn(tasks: Sequence[Task], score: ScoreRule, seed: int) -> list[Task]:
+    """The tasks in a random order in which groups take turns, more often where they have a larger share."""
+    by = score.by or ("category",)
+    paths = [tuple(task.tags.get(tag, "") for tag in by) for task in tasks]
+    shares = _shares(paths) if score.by else {path: count / len(tasks) for path, count in Counter(paths).items()}
+    keys = [hashlib.blake2b(f"{seed}/{task.id}".encode(), digest_size=8).digest() for task in tasks]
+    turns = dict.fromkeys(shares, 0)
+    placed: list[tuple[float, bytes, Task]] = []
+    for key, path, task in sorted(zip(keys, paths, tasks, strict=True), key=lambda one: one[0]):
+        turns[path] += 1
+        placed.append(((turns[path] - 0.5) / shares[path], key, task))
+    return [task for _, _, task in sorted(placed, key=lambda one: one[:2])]
+
+
+def _shares(paths: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], float]:
+    """The share of each innermost group in a mean over groups."""
+    groups = {path[:depth] for path in paths for depth in range(len(path) + 1)}
+    inner = Counter(path[:-1] for path in groups if path)
+    return {path: 1 / math.prod(inner[path[:depth]] for depth in range(len(path))) for path in set(paths)}
+
+
+def _said(only: dict[str, str]) -> str:
+    return " and ".join(f"{tag}={value}" for tag, value in only.items())
+
+
+def _values(tasks: Sequence[Task], only: dict[str, str]) -> str:
+    found = {tag: sorted({task.tags[tag] for task in tasks if tag in task.tags}) for tag in only}
+    lines = [
+        f"{tag} is {', '.join(values[:12])}" if values else f"no task has a tag '{tag}'"
+        for tag, values in found.items()
+    ]
+    return "; ".join(lines)

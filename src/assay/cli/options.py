@@ -152,13 +152,19 @@ class Plan:
 
     repeats: int | None = None
     """Rollouts per task. Default: what the benchmark says."""
+    only: Annotated[tuple[str, ...], Parameter(negative="")] = ()
+    """TAG=VALUE: only the tasks with this tag, such as --only subset=snarks. May be given several times."""
     limit: int | None = None
-    """Only the first N tasks. This is to try things out: they are no fair sample."""
+    """Only N tasks, drawn by the seed and balanced over groups. --limit 120 contains the tasks of --limit 60."""
     seed: int = 0
     """All randomness comes from this number, the task's id and the repeat."""
     early_stop: bool = True
     """Stop a model if it gives nothing but failures."""
 
     def request(self) -> dict[str, Any]:
-        """Returns these as a run's request has them."""
-        return dataclasses.asdict(self)
+        """Returns these as a run's request has them. Raises UsageError."""
+        pairs = [assignment.partition("=") for assignment in self.only]
+        for tag, sign, value in pairs:
+            if not (tag and sign):
+                raise UsageError(f"--only {tag}{sign}{value}: expected TAG=VALUE, such as --only subset=snarks")
+        return dataclasses.asdict(self) | {"only": {tag: value for tag, _, value in pairs}}

@@ -154,7 +154,7 @@ class Head:
         self._reasons: list[str] = []
         """Why places were given up."""
         self._request = asked.request
-        self._tasks = tasks_of(asked.benchmark, self._request.limit)
+        self._tasks = tasks_of(asked.benchmark, self._request.selection)
         self._here = tasks_digest(self._tasks), code_of(asked.benchmark)
         self._store: Store | None = None
         self._ledger: Ledger | None = None

@@ -9,6 +9,7 @@ from msgspec import Struct, structs
 
 from assay.benchmark.catalog import BenchmarkRequest
 from assay.config import LOOP, AgentConfig, ModelConfig
+from assay.score import Selection
 
 
 class RunRequest(Struct, frozen=True, kw_only=True):
@@ -22,13 +23,18 @@ class RunRequest(Struct, frozen=True, kw_only=True):
     roles: dict[str, ModelConfig] = {}
     """The models that sessions ask beside this one; the benchmark's own where a role is not named."""
     repeats: int = 1
+    only: dict[str, str] = {}
     limit: int | None = None
-    """The first N tasks alone; None for all."""
+    """`only` and `limit` are those of a Selection."""
     seed: int = 0
     concurrency: int = 64
     early_stop: bool = True
     sharing: int = 1
     """How many processes share the limits of the models."""
+
+    @property
+    def selection(self) -> Selection:
+        return Selection(only=self.only, limit=self.limit, seed=self.seed)
 
     def share(self, index: int, count: int) -> Self:
         """Returns the part of worker `index` of `count`, from 1."""

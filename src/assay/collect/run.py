@@ -30,7 +30,7 @@ from assay.model import DIALECTS, Model, connect, identity_of
 from assay.model.wrappers.budget import Budget
 from assay.model.wrappers.guard import Guarded
 from assay.plugins import find
-from assay.score import check_score
+from assay.score import EVERY, Selection, check_score
 from assay.store import RoleRecord, RunRecord, Shard, Store, progress, read_rollouts
 from assay.types import Task
 
@@ -135,7 +135,7 @@ async def open_run(asked: RunPlan) -> AsyncGenerator[OpenRun]:
 
     roles = {role: share_of(config) for role, config in request.roles.items()}
     async with connect_roles(asked.benchmark, roles, concurrency=request.concurrency, budget=asked.budget) as benchmark:
-        tasks = tasks_of(benchmark, request.limit)
+        tasks = tasks_of(benchmark, request.selection)
         if request.repeats < 1 or request.concurrency < 1:
             raise UsageError("nothing to do: --repeats and --concurrency have to be at least 1")
         bare = asked.model or model_of(request.server, benchmark)
@@ -192,7 +192,8 @@ def record_of(asked: RunRequest, benchmark: Benchmark, model: Model, tasks: list
         benchmark=benchmark.name,
         version=benchmark.version,
         tasks=len(tasks),
-        all_tasks=count_all(benchmark, len(tasks), asked.limit),
+        all_tasks=count_all(benchmark, len(tasks), asked.selection),
+        selection=asked.selection,
         tasks_digest=tasks_digest(tasks),
         code=digest(sources),
         sources=sources,
@@ -224,8 +225,8 @@ def versions(benchmark: Benchmark | None = None) -> dict[str, str]:
     return {"assay": version("assay"), "python": platform.python_version(), **placed}
 
 
-def tasks_of(benchmark: Benchmark, limit: int | None = None) -> list[Task]:
-    """The tasks, or the first `limit` of them. Raises UsageError where there are none or two have one id."""
+def tasks_of(benchmark: Benchmark, selection: Selection = EVERY) -> list[Task]:
+    """The tasks that are selected. Raises UsageError where there are none or two have one id."""
     found: dict[str, Task] = {}
     for task in benchmark.environment.tasks():
         if task.id in found:
@@ -234,14 +235,12 @@ def tasks_of(benchmark: Benchmark, limit: int | None = None) -> list[Task]:
     if not found:
         raise UsageError(f"benchmark {benchmark.name} has no tasks")
     check_score(benchmark.score, list(found.values()))
-    if limit is not None and limit < 1:
-        raise UsageError(f"nothing to do: --limit {limit}; expected at least 1")
-    return list(found.values())[:limit]
+    return selection.of(list(found.values()), benchmark.score)
 
 
-def count_all(benchmark: Benchmark, count: int, limit: int | None) -> int | None:
-    """Returns the number of the benchmark's tasks where a limit leaves some of them out, so that `count` are asked."""
-    if limit is None or count < limit:
+def count_all(benchmark: Benchmark, count: int, selection: Selection) -> int | None:
+    """Returns the number of the benchmark's tasks where `count` of them are asked, as others are left out; else None."""
+    if not selection.partial:
         return None  # tasks are made anew each time they are listed
     every = sum(1 for _ in benchmark.environment.tasks())
     return every if every != count else None

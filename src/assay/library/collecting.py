@@ -57,6 +57,7 @@ async def run(
     agent: str | Agent | None = None,
     base_url: str | None = None,
     repeats: int | None = None,
+    only: Mapping[str, str] | None = None,
     limit: int | None = None,
     concurrency: int = 64,
     processes: int = 1,
@@ -78,8 +79,8 @@ async def run(
     since a run goes on only with the same model. `agent` is a name (see `assay list agents`) or an object with
     `async def run(task, model, session)`, by default the loop of model and tools; one that says `needs_model = False`
     goes without a model. `repeats`, `sampling` and `limits` are the benchmark's own where not given.
-    `limit` takes the first tasks alone. At most `concurrency` rollouts are in flight. `roles` names the models that the
-    benchmark asks beside this one. The run ends before it uses more than `budget_tokens` or `budget_usd`. `config` is a
+    `only` takes the tasks with these tags, and `limit` so many, drawn by the seed and balanced over groups. At most
+    `concurrency` rollouts are in flight. `roles` names the models that the benchmark asks beside this one. The run ends before it uses more than `budget_tokens` or `budget_usd`. `config` is a
     file such as `assay.toml`, where models have names. Without `out` the run lives in a temporary folder that ends with
     the Run. `watch` is called once, with the tally that the run keeps up to date.
 
@@ -87,7 +88,13 @@ async def run(
     `run` is what there is by then). Warns where nearly all answers are empty or hold marks of thinking.
     """
     own, temporary = toml_of(config), TemporaryFolder() if out is None else None
-    request: dict[str, Any] = {"repeats": repeats, "limit": limit, "concurrency": concurrency, "seed": seed}
+    request: dict[str, Any] = {
+        "repeats": repeats,
+        "only": dict(only or {}),
+        "limit": limit,
+        "concurrency": concurrency,
+        "seed": seed,
+    }
     asked = plan_run(
         load(benchmark),
         model,
@@ -189,6 +196,7 @@ async def profile(
     models: Sequence[str] | None = None,
     agent: str | Agent | None = None,
     repeats: int | None = None,
+    only: Mapping[str, str] | None = None,
     limit: int | None = None,
     concurrency: int = 64,
     processes: int = 1,
@@ -228,6 +236,7 @@ async def profile(
         until_stable=until_stable,
         follow_plan=follow_plan,
         repeats=repeats,
+        only=dict(only or {}),
         limit=limit,
         concurrency=concurrency,
         seed=seed,

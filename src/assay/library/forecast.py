@@ -14,7 +14,7 @@ from assay.fidelity.original.published import published_scores
 from assay.fidelity.schema.forecast import Forecast
 from assay.fidelity.schema.profile import Plan
 from assay.input import BROKEN, read_input
-from assay.score import Maj, Mean, ScoreRule
+from assay.score import EVERY, Maj, Mean, ScoreRule, Selection
 from assay.store import read_lines
 
 
@@ -26,7 +26,7 @@ def forecast_of(
     pilot: Path | None = None,
     guesses: Mapping[str, float] | None = None,
     tokens: Mapping[str, int] | None = None,
-    limit: int | None = None,
+    selection: Selection = EVERY,
     trials: int = TRIALS,
     repeats: int | None = None,
 ) -> Forecast:
@@ -38,7 +38,7 @@ def forecast_of(
     real = benchmark if isinstance(benchmark, Benchmark) else None
     if isinstance(benchmark, int) and benchmark < 1:
         raise UsageError(f"--tasks {benchmark}: expected at least 1")
-    tasks = tasks_of(benchmark, limit) if isinstance(benchmark, Benchmark) else tasks_of_size(benchmark)
+    tasks = tasks_of(benchmark, selection) if isinstance(benchmark, Benchmark) else tasks_of_size(benchmark)
     stated = published_scores(real) if real else None
     expected = expect(suite, tasks, stated, guesses=guesses, tokens=tokens, pilot=pilot)
     if not expected:
@@ -69,7 +69,7 @@ def begun_forecast(run: RunPlan, suite: Suite, follow: bool | str | Path) -> For
     That is the one in the file `follow`, else the one with which the profile in its folder began, else a new one.
     Raises UsageError where the file's forecast is of another benchmark or suite, and InputError where it is damaged.
     """
-    tasks = len(tasks_of(run.benchmark, run.request.limit))
+    tasks = len(tasks_of(run.benchmark, run.request.selection))
     measured = {name for name, member in suite.models.items() if not member.answers_tasks}
     if not measured:
         return None
@@ -85,7 +85,7 @@ def begun_forecast(run: RunPlan, suite: Suite, follow: bool | str | Path) -> For
         same = plan.follows if follow else plan.repeats == repeats and not plan.follows
         if same and plan.forecast and plan.forecast.tasks == tasks and plan.suite.models.keys() == suite.models.keys():
             return plan.forecast
-    return forecast_of(run.benchmark, suite, limit=run.request.limit, repeats=repeats)
+    return forecast_of(run.benchmark, suite, selection=run.request.selection, repeats=repeats)
 
 
 def read_forecast(path: Path) -> Forecast:

@@ -50,7 +50,7 @@ def plan_run(
     name, server, live = model_of(model or ModelConfig(dialect="none"), base_url, own)
     settings = Settings(model=server, sampling=sampling or benchmark.sampling, limits=limits or benchmark.limits)
     settings = override(settings, assign) if assign else settings
-    folder = home / _limited(benchmark.name, request.get("limit")) / _joined(name, _agent_name(agent))
+    folder = home / _selected(benchmark.name, request) / _joined(name, _agent_name(agent))
     plan = RunPlan.of(
         dataclasses.replace(benchmark, sampling=settings.sampling, limits=settings.limits),
         folder=folder if out is None else Path(out),
@@ -88,7 +88,7 @@ def plan_profile(
     of the forecast that `assay plan --json` wrote into this file.
     """
     config, driver = _agent(agent, own)
-    folder = home / _limited(_joined(f"{benchmark.name}-{suite.name}", _agent_name(agent)), request.get("limit"))
+    folder = home / _selected(_joined(f"{benchmark.name}-{suite.name}", _agent_name(agent)), request)
     run = RunPlan.of(
         benchmark,
         folder=folder if out is None else Path(out),
@@ -123,8 +123,11 @@ def _joined(name: str, agent: str) -> str:
     return name if agent == LOOP.agent else f"{name}-{path_name(agent)}"
 
 
-def _limited(name: str, limit: int | None) -> str:
-    return name if limit is None else f"{name}-limit{limit}"
+def _selected(name: str, request: Mapping[str, Any]) -> str:
+    """Returns a folder's name, with what selects tasks: two selections never meet in one folder."""
+    only: Mapping[str, str] = request.get("only") or {}
+    name += "".join(f"-{path_name(value)}" for value in only.values())
+    return name if request.get("limit") is None else f"{name}-limit{request['limit']}"
 
 
 def _repeats(benchmark: Benchmark, request: Mapping[str, Any]) -> int:

@@ -68,10 +68,10 @@ def plural(number: int, noun: str) -> str:
 
 
 def sample(tasks: int, all_tasks: int | None) -> str:
-    """`first 20 of 240 tasks: no fair sample`; empty if there is no limit, or it leaves no task out."""
+    """`only 20 of 240 tasks`; empty if none is left out."""
     if all_tasks is None:
         return ""
-    return f"first {tasks:,} of {all_tasks:,} tasks: no fair sample"
+    return f"only {tasks:,} of {all_tasks:,} tasks"
 
 
 def short_count(number: float | None) -> str:

@@ -10,7 +10,7 @@ from assay.config import LOOP, AgentConfig, convert
 from assay.digest import changed_files, digest
 from assay.errors import InputError, UsageError
 from assay.input import BROKEN, is_present, read_input
-from assay.score import Mean, ScoreRule
+from assay.score import Mean, ScoreRule, Selection
 from assay.types import RolloutLimits, Sampling
 
 
@@ -42,7 +42,9 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     version: str
     tasks: int
     all_tasks: int | None = None
-    """The benchmark's, where the run is limited to the first of them."""
+    """The benchmark's, where the run is of some of them."""
+    selection: Selection = Selection()
+    """How those were selected."""
     tasks_digest: str
     code: str
     """Digest of the code that decides scores: those of two verifiers are not joined."""

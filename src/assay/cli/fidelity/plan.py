@@ -18,6 +18,7 @@ from assay.fidelity.schema.forecast import Forecast, GateForecast
 from assay.library.forecast import forecast_of
 from assay.library.names import suite_named
 from assay.report.words import NONE, count, dollars, duration, plural, short_count
+from assay.score import Selection
 
 Stated = Annotated[tuple[str, ...], Parameter(negative="")]
 
@@ -63,7 +64,7 @@ def plan(
     tokens
         MODEL=N: output tokens of a rollout, likewise.
     limit
-        Only the first N tasks.
+        Only N tasks, as --limit of `assay profile` draws them.
     trials
         Profiles that are simulated.
     json
@@ -81,7 +82,7 @@ def plan(
         pilot=pilot,
         guesses={name: share / 100 for name, share in _stated("--guess", guess).items()},
         tokens={name: round(number) for name, number in _stated("--tokens", tokens).items()},
-        limit=limit,
+        selection=Selection(limit=limit),
         trials=trials,
     )
     if json:

@@ -104,7 +104,7 @@ def probe_seed(evidence: Mapping[str, FileRecord]) -> int:
 
 def describe(benchmark: Benchmark, plan: Plan) -> CertifiedBenchmark:
     """The benchmark as it is now. Raises UsageError where it has no tasks, InputError where published.toml is wrong."""
-    tasks = tasks_of(benchmark, plan.limit)
+    tasks = tasks_of(benchmark, plan.selection)
     facts, stated, sources = (
         published_scores(benchmark) or Published(),
         published_toml(benchmark),
@@ -119,7 +119,8 @@ def describe(benchmark: Benchmark, plan: Plan) -> CertifiedBenchmark:
         prompts_digest=prompts_digest(tasks),
         code=digest(sources),
         sources=sources,
-        limit=plan.limit,
+        selection=plan.selection,
+        score=benchmark.score,
         repeats=benchmark.repeats,
         sampling=benchmark.sampling,
         limits=benchmark.limits,
@@ -141,8 +142,8 @@ def what_is_missing(gates: Sequence[Gate], benchmark: CertifiedBenchmark, regist
     """
     needed = applicable(gates, original=benchmark.original)
     missing = [f"gate {gate.name}: {gate.verdict}" for gate in needed if gate.verdict != "pass"]
-    if benchmark.limit is not None:
-        missing.append(f"only the first {benchmark.tasks:,} tasks were asked, which are no fair sample")
+    if benchmark.selection.partial:
+        missing.append(f"only {benchmark.tasks:,} of its tasks were asked: {benchmark.selection}")
     if registry.margins != benchmark.margins:
         missing.append("the margins were not written down before the first run")
     if registry.unregistered:

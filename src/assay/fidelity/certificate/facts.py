@@ -115,7 +115,7 @@ def _of_benchmark(plan: Plan, described: CertifiedBenchmark) -> Iterator[Fact]:
     yield "benchmark", described.name, [asked.name]
     yield "version", described.version, [asked.version]
     yield "source", described.source, [plan.source]
-    yield "limit", described.limit, [plan.limit]
+    yield "selection of tasks", described.selection, [plan.selection]
     yield "tasks", described.tasks_digest, [asked.digest]
     yield "number of tasks", described.tasks, [asked.tasks]
     yield "the verifier's code", described.code, [asked.code]

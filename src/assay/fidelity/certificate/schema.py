@@ -10,6 +10,7 @@ from assay.fidelity.certificate.files import FileRecord
 from assay.fidelity.certificate.registry import Register
 from assay.fidelity.schema.evidence import OriginalSource, RungResult
 from assay.fidelity.schema.profile import Gate, ModelSummary
+from assay.score import ScoreRule, Selection
 from assay.store import Rescored
 from assay.types import Kind, Role, RolloutLimits, Sampling
 
@@ -33,8 +34,10 @@ class CertifiedBenchmark(Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Digest of its own Python files."""
     sources: dict[str, str]
     """SHA-256 of these and of Assay's files that they stand on."""
-    limit: int | None
-    """The first N tasks alone; null for all."""
+    selection: Selection
+    """The tasks that were asked for."""
+    score: ScoreRule
+    """What the benchmark declares that its score is."""
     repeats: int
     sampling: Sampling
     limits: RolloutLimits

@@ -453,11 +453,11 @@ def changes(
 ) -> list[str]:
     """What of the benchmark is not what was certified, in words, the tasks and files by name."""
     asked = next((read_tasks(run) for run in runs_of(place, plan)), list[Task]())
-    found = _task_changes(asked, tasks_of(benchmark, plan.limit)) if then.tasks_digest != now.tasks_digest else []
+    found = _task_changes(asked, tasks_of(benchmark, plan.selection)) if then.tasks_digest != now.tasks_digest else []
     found += [f"the verifier's {change}" for change in changed_files(then.sources, now.sources)]
     if then.published != now.published:
         found.append("published.toml has changed")
-    for name in ("name", "version", "repeats", "sampling", "limits", "chance", "formats", "hard"):
+    for name in ("name", "version", "repeats", "sampling", "limits", "score", "chance", "formats", "hard"):
         was, is_now = getattr(then, name), getattr(now, name)
         if was != is_now:
             found.append(f"{name} was {shown(was)}, and is {shown(is_now)}")

@@ -125,8 +125,8 @@ async def known_gates(
 
     Raises DigestMismatch where the benchmark is not what was profiled.
     """
-    tasks = tasks_of(benchmark, plan.limit)
-    record = record_of(benchmark, tasks, plan.limit)
+    tasks = tasks_of(benchmark, plan.selection)
+    record = record_of(benchmark, tasks, plan.selection)
     if changed := changes(plan.benchmark, record):
         raise changed_benchmark(folder, record, changed)
     earlier = earlier_profile(folder, record)

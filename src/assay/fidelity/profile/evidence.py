@@ -30,6 +30,7 @@ from assay.fidelity.schema.evidence import Parity, Remark, SuspectTask
 from assay.fidelity.schema.judging import Judging
 from assay.fidelity.schema.profile import BenchmarkRecord, Plan, Profile
 from assay.input import BROKEN, is_present, read_input
+from assay.score import Selection
 from assay.store import RunRecord, read_lines, read_record
 from assay.types import Task
 
@@ -191,7 +192,7 @@ def earlier_profile(folder: Path, benchmark: BenchmarkRecord) -> Profile | None:
     return earlier if earlier.benchmark == benchmark else None
 
 
-def record_of(benchmark: Benchmark, tasks: list[Task], limit: int | None) -> BenchmarkRecord:
+def record_of(benchmark: Benchmark, tasks: list[Task], selection: Selection) -> BenchmarkRecord:
     """Returns what a profile says of its benchmark, as it is now, of which `tasks` are asked under a limit."""
     sources = score_code(benchmark)
     return BenchmarkRecord(
@@ -201,6 +202,6 @@ def record_of(benchmark: Benchmark, tasks: list[Task], limit: int | None) -> Ben
         tasks=len(tasks),
         code=digest(sources),
         sources=sources,
-        all_tasks=count_all(benchmark, len(tasks), limit),
+        all_tasks=count_all(benchmark, len(tasks), selection),
         declared=sorted({task for defect in benchmark.defects for task in defect.tasks}),
     )

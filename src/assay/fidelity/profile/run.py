@@ -75,7 +75,7 @@ async def profile(
         tell(f"{benchmark.name} asks no model in the role {', '.join(sorted(others))}: left out")
         suite = structs.replace(suite, roles={r: config for r, config in suite.roles.items() if r not in others})
         asked = dataclasses.replace(asked, suite=suite)
-    tasks = tasks_of(benchmark, asked.run.request.limit)
+    tasks = tasks_of(benchmark, asked.run.request.selection)
     _check(asked)
     plan = _begin(asked, tasks)
     # They need no policy, and a broken verifier is better known before any is paid for.
@@ -133,11 +133,11 @@ def _begin(asked: ProfilePlan, tasks: list[Task]) -> Plan:
     roles = {name: hide_headers(config) for name, config in asked.suite.roles.items()}
     plan = Plan(
         source=source_seen_from(folder, benchmark),
-        benchmark=record_of(benchmark, tasks, request.limit),
+        benchmark=record_of(benchmark, tasks, request.selection),
         chance=benchmark.chance,
         hard=benchmark.hard,
         suite=structs.replace(asked.suite, models=hidden, roles=roles),
-        limit=request.limit,
+        selection=request.selection,
         repeats=request.repeats,
         forecast=asked.forecast,
         follows=asked.follows,

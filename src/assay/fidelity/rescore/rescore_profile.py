@@ -31,8 +31,8 @@ async def rescore_profile(
     profile = asked.run.resolve()
     plan = read_plan(profile)
     benchmark = asked.benchmark
-    tasks = tasks_of(benchmark, plan.limit)
-    record = record_of(benchmark, tasks, plan.limit)
+    tasks = tasks_of(benchmark, plan.selection)
+    record = record_of(benchmark, tasks, plan.selection)
     roles = {**plan.suite.roles, **{role: hide_headers(config) for role, config in asked.roles.items()}}
     name = digest([record, {role: config.identity() for role, config in roles.items()}, versions(benchmark)["assay"]])[
         :8

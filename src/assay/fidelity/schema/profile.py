@@ -15,6 +15,7 @@ from assay.fidelity.schema.evidence import (
     SuspectTask,
 )
 from assay.fidelity.schema.forecast import Forecast
+from assay.score import Selection
 from assay.types import Kind, Role
 
 Verdict = Literal["pass", "fail", "inconclusive", "not run"]
@@ -198,8 +199,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     """Without the values of headers, which may be secrets."""
     margins: dict[str, float] = {}
     """By gate, the margin that the registry holds since before the first run, as a share."""
-    limit: int | None
-    """The number of tasks, from the first. Null for all tasks."""
+    selection: Selection = Selection()
+    """The tasks that were asked for."""
     repeats: int
     """Of each model, if the forecast is not followed."""
     forecast: Forecast | None = None
