@@ -27,6 +27,7 @@ from assay.fidelity.gates import GATE_ORDER
 from assay.fidelity.schema.evidence import Explanation, OriginalSource
 from assay.fidelity.schema.profile import Gate
 from assay.report.certificate import badge, harbor, markdown, renderings
+from assay.score import EVERY
 from assay.store import read_record, read_rollouts
 from assay.types import Score
 from tests.commands import assay as command
@@ -241,7 +242,11 @@ FORGERIES: dict[str, tuple[Callable[[Any], object], str, str]] = {
     ),
     "verified": (lambda c: c.update(verified=True, missing=[]), "certificate", "It says verified; from its own gates"),
     "what is missing": (lambda c: c["missing"].pop(), "certificate", "It says not verified"),
-    "the limit": (lambda c: (c["benchmark"].update(limit=None), c["missing"].pop()), "numbers", "limit null, and 40"),
+    "the limit": (
+        lambda c: (c["benchmark"].update(selection={"only": {}, "limit": None, "seed": 0}), c["missing"].pop()),
+        "numbers",
+        "selection of tasks",
+    ),
     "the tasks": (lambda c: c["benchmark"].update(tasks_digest="0" * 64), "numbers", "tasks 0000"),
     "the prompts": (
         lambda c: c["benchmark"].update(prompts_digest="0" * 64),
@@ -512,7 +517,7 @@ def test_margins_are_written_down_before_the_first_run(tmp_path: Path):
 
 def test_verified_is_every_gate_and_the_original_alone_may_leave_two_out(folder: Path):
     made = certificate(folder)
-    whole = msgspec.structs.replace(made.benchmark, limit=None, original=False)
+    whole = msgspec.structs.replace(made.benchmark, selection=EVERY, original=False)
     original = msgspec.structs.replace(whole, original=True)
     gates = {name: Gate(name, "pass", "") for name in GATE_ORDER}
     assert what_is_missing(list(gates.values()), whole, made.registry) == []
