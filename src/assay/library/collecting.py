@@ -81,8 +81,9 @@ async def run(
     goes without a model. `repeats`, `sampling` and `limits` are the benchmark's own where not given.
     `only` takes the tasks with these tags, and `limit` so many, drawn by the seed and balanced over groups. At most
     `concurrency` rollouts are in flight. `roles` names the models that the benchmark asks beside this one. The run ends
-    before it uses more than `budget_tokens` or `budget_usd`. `config` is a file such as `assay.toml`, where
-    models have names. Without `out` the run lives in a temporary folder that ends with the Run. `watch` is called once, with the tally that the run keeps up to date.
+    before it uses more than `budget_tokens` or `budget_usd`. `config` is a file such as `assay.toml`, where models
+    have names. Without `out` the run lives in a temporary folder that ends with the Run. `watch` is called once, with
+    the tally that the run keeps up to date.
 
     Raises UsageError, DigestMismatch where `out` holds another run, and StoppedEarly where the run can't go on (its
     `run` is what there is by then). Warns where nearly all answers are empty or hold marks of thinking.
