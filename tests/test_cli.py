@@ -49,7 +49,7 @@ def test_a_run_on_an_endpoint(tmp_path: Path):
         )
     assert code == 0, err
     assert "avg@2 of 60 rollouts" in out
-    assert "first 30 of 240 tasks: no fair sample" in out
+    assert "only 30 of 240 tasks" in out
     folder = tmp_path / "runs/arithmetic-limit30/m"
     assert {path.name for path in folder.iterdir()} == {"run.json", "tasks.jsonl", "rollouts.jsonl", "summary.json"}
     assert json.loads((folder / "summary.json").read_text())["rollouts"] == 60
@@ -248,7 +248,7 @@ def test_a_scripted_model_stands_in_the_toml(tmp_path: Path):
 
 
 def test_a_limit_is_said_wherever_a_score_is_shown(tmp_path: Path):
-    said = "first 5 of 240 tasks: no fair sample"
+    said = "only 5 of 240 tasks"
     options = ("--limit", "5", "--repeats", "1")
     for command in (
         ("run", "arithmetic", "--model", "gold", *options, "--out", "part"),

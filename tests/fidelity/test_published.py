@@ -151,7 +151,8 @@ def reproduced(
 ) -> Reproduced:
     found = reproductions(
         published_scores(benchmark),
-        sum(1 for _ in benchmark.environment.tasks()),
+        list(benchmark.environment.tasks()),
+        benchmark.score,
         {"m": "m", "unpublished": None, "unknown": "other"},
         {"m": here} if here else {},
         {"m": there} if there else {},

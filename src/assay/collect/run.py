@@ -239,7 +239,7 @@ def tasks_of(benchmark: Benchmark, selection: Selection = EVERY) -> list[Task]:
 
 
 def count_all(benchmark: Benchmark, count: int, selection: Selection) -> int | None:
-    """Returns the number of the benchmark's tasks where `count` of them are asked, as others are left out; else None."""
+    """Returns the number of the benchmark's tasks where some are left out, so that `count` are asked; else None."""
     if not selection.partial:
         return None  # tasks are made anew each time they are listed
     every = sum(1 for _ in benchmark.environment.tasks())

@@ -1,28 +1,50 @@
-"""What a benchmark's own files say of it: published.toml and the card, README.md."""
+"""What a benchmark says of itself: its score, published.toml and the card, README.md."""
 
 import re
 from collections.abc import Sequence
 
 from assay.benchmark import Benchmark
-from assay.errors import InputError
+from assay.errors import InputError, UsageError
 from assay.fidelity.original.published import published_scores
 from assay.fidelity.schema.profile import Check
 from assay.fidelity.tasks.checks import judged
+from assay.score import Selection, check_score
 from assay.types import Task
 
 _STATED = re.compile(r"^\| *(tasks|repeats) *\| *([\d,]*\d)(?=[ ,;:|])", re.MULTILINE)
 """A row of a card's table that begins with a number."""
 
 
-def published_check(benchmark: Benchmark) -> Check:
-    """Is published.toml as it should be? A profile reads it in the end."""
+def published_check(benchmark: Benchmark, tasks: Sequence[Task]) -> Check:
+    """Is published.toml as it should be, and does it fit the tasks? A profile reads it in the end."""
     try:
         facts = published_scores(benchmark)
     except InputError as error:
         return Check("published", "fail", str(error), remedy="docs/adding-a-benchmark.md says what stands in it.")
     if facts is None:
         return Check("published", "pass", "There is no published.toml, so the gate reproduced can't be computed.")
+    for score in facts.scores:
+        try:
+            chosen = Selection(only=score.selected).of(tasks, benchmark.score)
+            check_score(score.rule or benchmark.score, chosen)
+        except UsageError as error:
+            remedy = "Correct the score's subset or rule, or the tags of the tasks."
+            return Check("published", "fail", f"The score of {score.label}: {error}", remedy=remedy)
     return Check("published", "pass", f"published.toml has {len(facts.scores)} scores.")
+
+
+def score_check(benchmark: Benchmark, tasks: Sequence[Task]) -> Check:
+    """Can the declared score be computed?"""
+    score = benchmark.score
+    try:
+        check_score(score, tasks)
+    except UsageError as error:
+        return Check("score", "fail", str(error), remedy="Correct `score`, or the tags of the tasks.")
+    if benchmark.repeats < score.attempts:
+        reason = f"The score is the {score}, and {benchmark.repeats} repeats are made of each task."
+        return Check("score", "fail", reason, remedy=f"Set repeats to {score.attempts} or more.")
+    groups = len({tuple(task.tags[tag] for tag in score.by) for task in tasks})
+    return Check("score", "pass", f"The score is the {score}" + (f": {groups:,} groups." if score.by else "."))
 
 
 def card_check(benchmark: Benchmark, tasks: Sequence[Task]) -> Check:

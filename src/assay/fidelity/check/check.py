@@ -19,7 +19,7 @@ from assay.collect.workers.process import Processes
 from assay.config import ModelConfig
 from assay.digest import task_digest
 from assay.errors import AssayError
-from assay.fidelity.check.card import card_check, published_check
+from assay.fidelity.check.card import card_check, published_check, score_check
 from assay.fidelity.check.rehearsal import (
     Found,
     Rehearsal,
@@ -181,7 +181,8 @@ async def _read(benchmark: Benchmark, found: list[Task], portrait: Portrait | Ex
         digest_check(found, list(benchmark.environment.tasks()), elsewhere),
         *checks_of(benchmark, found),
         defect_check(benchmark, [task.id for task in found]),
-        published_check(benchmark),
+        score_check(benchmark, found),
+        published_check(benchmark, list(benchmark.environment.tasks())),
         card_check(benchmark, found),
     ]
 

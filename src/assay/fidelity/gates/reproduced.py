@@ -28,8 +28,9 @@ def reproduced_gate(comparisons: Sequence[Reproduced], margin: float | None, *, 
     words = [f"{one.model}: {one.reason}" for one in comparisons]
     there, here = _pooled(comparisons, "reference", margin), _pooled(comparisons, "here", margin)
     numbers = _numbers(comparisons, margin, there, here)
+    apart = [one for one in comparisons if not one.whole and "different" in (one.verdict, one.here_verdict)]
     digits = [one for one in comparisons if "different" in (_exact(one, "reference"), _exact(one, "here"))]
-    if digits:
+    if digits or apart:
         return Gate("reproduced", "fail", " ".join(words), numbers)
     p_fail = [side.p_fail for side in (there, here) if side]
     p_fail = min(1.0, len(p_fail) * min(p_fail)) if p_fail else None
@@ -77,7 +78,7 @@ def _of(one: Reproduced, side: Side) -> tuple[float | None, float | None, str]:
 
 def _is_pooled(one: Reproduced, side: Side) -> bool:
     score, se, _ = _of(one, side)
-    return score is not None and bool(se) and max(score, one.score) <= CEILING
+    return one.whole and score is not None and bool(se) and max(score, one.score) <= CEILING
 
 
 def _exact(one: Reproduced, side: Side) -> str | None:
@@ -94,7 +95,7 @@ def _numbers(
         if side:
             numbers[name] = {"difference": side.difference, "se": side.se, "models": len(side.weights_M)}
     numbers["models"] = {
-        one.model: {
+        one.model if one.whole else f"{one.model}: {one.published_as}": {
             "published": one.score,
             "unit": one.unit,
             "reference": one.reference_score,

@@ -9,7 +9,7 @@
     model = "gsm8k paper, 6B verification"      # what a suite's `published` names
     score = "39.04"                 # per cent, as printed: its last digit is the rounding, so 70.0 is written "70.0"
     unit = 0.01                     # the step of the last digit, where it isn't the one that is written
-    subset = "test"
+    subset = "test"                 # in words; or { category = "snarks" }, which selects the tasks with these tags
     tasks = 1319                    # where stated; else the benchmark's
     repeats = 1                     # k, where stated
     aggregation = "pass@10"         # where it is not the benchmark's declared score: then it is another score
@@ -22,12 +22,14 @@
 give the same digits for them, because there is no sampling.
 """
 
+import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
+import numpy as np
 from msgspec import Meta, Struct, structs
 
 from assay.benchmark import Benchmark
@@ -35,8 +37,9 @@ from assay.config import read_toml
 from assay.errors import InputError
 from assay.fidelity.original.reference import OriginalResults, is_replay
 from assay.fidelity.results.results import Results
-from assay.fidelity.schema.evidence import Reproduced, ReproductionResult
+from assay.fidelity.schema.evidence import OriginalSource, Reproduced, ReproductionResult
 from assay.input import is_present
+from assay.score import ScoreRule, Selection
 from assay.stats.compare import FIRST_LOOK
 from assay.stats.published import (
     CEILING,
@@ -48,8 +51,9 @@ from assay.stats.published import (
     producible,
     reproduction,
 )
-from assay.stats.sample import Sample, sample
+from assay.stats.sample import Sample
 from assay.store import RunRecord
+from assay.types import Task
 
 MARGIN = LEAST_MARGIN
 """The largest difference from a published score that still reproduces it, a share, where none was registered."""
@@ -75,7 +79,8 @@ class PublishedScore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Per cent. A text keeps the zeros at its end, which TOML's numbers lose."""
     unit: Annotated[float, Meta(gt=0, le=100)] | None = None
     """Per cent; the step of the last written digit where not given."""
-    subset: str
+    subset: str | dict[str, str]
+    """What the score is of, in words, or the tags that its tasks have."""
     tasks: Annotated[int, Meta(ge=1)] | None = None
     repeats: Annotated[int, Meta(ge=1)] | None = None
     aggregation: str | None = None
@@ -84,10 +89,29 @@ class PublishedScore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     source: str
     date: str
     confidence: Literal["card", "second-hand"]
+    rule: ScoreRule | None = None
+    """What the number is, where it is not the score that the benchmark declares."""
 
     @property
     def share(self) -> float:
         return float(self.score) / 100
+
+    @property
+    def selected(self) -> dict[str, str]:
+        """The tags that its tasks have; empty where it is of all."""
+        return self.subset if isinstance(self.subset, dict) else {}
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is the declared score of all tasks."""
+        return not self.selected and self.rule is None and self.aggregation is None
+
+    @property
+    def label(self) -> str:
+        """The model, with what tells several scores of it apart."""
+        parts = [f"{tag}={value}" for tag, value in self.selected.items()]
+        parts += [str(self.rule)] * (self.rule is not None)
+        return ", ".join([self.model, *parts, *([] if self.aggregation is None else [self.aggregation])])
 
     @property
     def step(self) -> float:
@@ -133,9 +157,9 @@ def read(path: Path) -> Published:
     seen: set[str] = set()
     for score in found.scores:
         _check(score, path)
-        if score.model in seen:
-            raise InputError(path, None, f"two scores of {score.model}", "one of each model")
-        seen.add(score.model)
+        if score.label in seen:
+            raise InputError(path, None, f"two scores of {score.label}", "one of each model, subset and rule")
+        seen.add(score.label)
     return found
 
 
@@ -168,7 +192,8 @@ def differing(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
 
 def reproductions(
     stated: Published | None,
-    all_tasks: int,
+    tasks: Sequence[Task],
+    declared: ScoreRule,
     members: Mapping[str, str | None],
     results: Mapping[str, Results],
     references: Mapping[str, OriginalResults],
@@ -177,16 +202,24 @@ def reproductions(
 ) -> list[Reproduced]:
     """Compares each published score of the profile's models with the original code's runs, and with the run here.
 
-    `all_tasks` is the benchmark's number of tasks without a limit; it holds for a score that does not state its own.
-    `members` gives the name under which a model is published; the rest is by the model's name in the profile.
+    `tasks` are all that the benchmark has, and `declared` is its score; a published score may be of some tasks, or
+    another score, which is computed then. `members` gives the name under which a model is published; the rest is by
+    the model's name in the profile.
     """
-    by_name = {score.model: score for score in stated.scores} if stated else {}
     return [
         _reproduced(
-            model, by_name[name], all_tasks, references.get(model), results.get(model), records.get(model), margin
+            model,
+            score,
+            Selection(only=score.selected).of(tasks, declared) if score.selected else tasks,
+            score.rule or declared,
+            references.get(model),
+            results.get(model),
+            records.get(model),
+            margin,
         )
         for model, name in members.items()
-        if name is not None and name in by_name
+        for score in (stated.scores if stated else [])
+        if name is not None and name == score.model
     ]
 
 
@@ -200,9 +233,12 @@ def planned_margins(
     at as many repeats a side can show in 95 %, from two to five points; that of reproduced may be wider, and then
     nothing can be refuted at this size.
     """
-    known = {score.model: score for score in stated.scores} if stated else {}
-    scores = [known[name] for name in members if name in known]
-    pooled = [score for score in scores if score.share <= CEILING and not score.recorded and score.aggregation is None]
+    names = set(members)
+    pooled = [
+        score
+        for score in (stated.scores if stated else [])
+        if score.model in names and score.whole and score.share <= CEILING and not score.recorded
+    ]
     within = [BETWEEN * score.share * (1 - score.share) for score in pooled]
     ses = [
         math.sqrt(
@@ -224,19 +260,21 @@ def planned_margins(
 def _reproduced(
     model: str,
     score: PublishedScore,
-    all_tasks: int,
+    chosen: Sequence[Task],
+    rule: ScoreRule,
     reference: OriginalResults | None,
     results: Results | None,
     record: RunRecord | None,
     margin: float,
 ) -> Reproduced:
-    tasks = score.tasks or all_tasks
+    tasks = score.tasks or len(chosen)
     made = Reproduced(
         model=model,
-        published_as=score.model,
+        published_as=score.label,
+        whole=score.whole,
         score=score.share,
         unit=score.step,
-        subset=score.subset,
+        subset=", ".join(score.selected.values()) or str(score.subset),
         settings=score.settings,
         source=score.source,
         date=score.date,
@@ -252,10 +290,11 @@ def _reproduced(
         reason = f"Another score: {_percent(score)} is {score.aggregation}, which is not what the benchmark declares."
         return structs.replace(made, verdict="another score", reason=reason)
     if reference is not None:
-        made = _with_reference(made, score, reference, tasks)
+        theirs = reference.results(chosen, rule)
+        made = _with_reference(made, score, reference.record, theirs, tasks)
     if results is not None and results.scored and record is not None:
         recorded = reference is not None and is_replay(results, reference)
-        made = _with_run(made, score, results, record, tasks, recorded=recorded)
+        made = _with_run(made, score, _selected(results, chosen, rule), record, tasks, recorded=recorded)
     if not made.producible:
         flag = f"No {made.repeats} repeats of {tasks:,} tasks scored 0 or 1 print {_percent(score)}: it is suspect."
         made = structs.replace(made, reason=f"{made.reason} {flag}")
@@ -264,20 +303,34 @@ def _reproduced(
     return made
 
 
-def _with_reference(result: Reproduced, score: PublishedScore, reference: OriginalResults, tasks: int) -> Reproduced:
-    record = reference.record
-    stated = {"subset": score.subset, "tasks": tasks} | score.settings
-    theirs = record.settings | {"tasks": record.tasks}
+def _selected(results: Results, tasks: Sequence[Task], rule: ScoreRule) -> Results:
+    """Returns the results of these tasks as another score of them."""
+    ids = {task.id for task in tasks}
+    rows = [row for row, task in enumerate(results.tasks) if task.id in ids]
+    return dataclasses.replace(results if len(rows) == len(results.tasks) else results.at(rows), score=rule)
+
+
+def _with_reference(
+    result: Reproduced, score: PublishedScore, record: OriginalSource, results: Results, tasks: int
+) -> Reproduced:
+    stated = {"tasks": tasks} | ({} if score.selected else {"subset": score.subset}) | score.settings
+    # Of some tasks the original's results may be of others, too: as many as have a result here.
+    known = record.tasks if not score.selected else int((~np.isnan(results.rewards_TK)).any(axis=1).sum())
+    theirs = record.settings | {"tasks": known}
+    sampled = results.sample
+    if sampled is None:
+        reason = f"The original's results have too few repeats, or no answers, for the {results.score}."
+        return structs.replace(result, reason=reason)
     if unlike := differing(stated, theirs):
         reason = f"Not the published settings: {', '.join(unlike)}. The original code's results can't confirm it."
-        return structs.replace(result, reference_score=record.score, verdict="refused", reason=reason)
-    verdict, words, got = _answer(sample(reference.rewards_TK()), score, result.margin, recorded=score.recorded)
-    reason = f"The original code gives {record.score:.2%} where {_percent(score)} was published: {words}."
+        return structs.replace(result, reference_score=sampled.score, verdict="refused", reason=reason)
+    verdict, words, got = _answer(sampled, score, result.margin, recorded=score.recorded)
+    reason = f"The original code gives {sampled.score:.2%} where {_percent(score)} was published: {words}."
     return structs.replace(
         result,
         verdict=verdict,
         reason=reason + _not_stated(stated, theirs, "Its results do"),
-        reference_score=record.score,
+        reference_score=sampled.score,
         reference_se=got.se if got else None,
         repeats=got.published_repeats if got else result.repeats,
     )

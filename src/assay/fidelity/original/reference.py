@@ -37,6 +37,7 @@ from assay.fidelity.results.results import Results, text_digest
 from assay.fidelity.schema.evidence import OriginalSource, Parity
 from assay.input import BROKEN, is_present, open_input, read_input
 from assay.model.builtin.scripted import answer
+from assay.score import ScoreRule
 from assay.types import Item, Message, Response, Task
 
 NEEDED = ("task", "score")
@@ -79,6 +80,10 @@ class OriginalResults:
     def rewards_TK(self, tasks: Sequence[str] | None = None) -> NDArray[np.float64]:
         """Returns scores [tasks, repeats] of these tasks, or of all tasks in order. NaN where there is no score."""
         return _matrix([self.rewards.get(task, []) for task in (self.rewards if tasks is None else tasks)])
+
+    def results(self, tasks: Sequence[Task], score: ScoreRule) -> Results:
+        """Returns the scores of these tasks as a run's, without outputs."""
+        return Results(list(tasks), self.rewards_TK([task.id for task in tasks]), [], {}, 0.0, score=score)
 
 
 def read(

@@ -57,7 +57,8 @@ def profile_of(evidence: Evidence, known: Sequence[Gate], *, wall_s: float | Non
         parities=evidence.parities,
         reproduced=reproductions(
             stated,
-            evidence.all_tasks,
+            evidence.tasks,
+            evidence.score,
             members,
             results,
             evidence.references,

@@ -30,7 +30,7 @@ from assay.fidelity.schema.evidence import Parity, Remark, SuspectTask
 from assay.fidelity.schema.judging import Judging
 from assay.fidelity.schema.profile import BenchmarkRecord, Plan, Profile
 from assay.input import BROKEN, is_present, read_input
-from assay.score import Selection
+from assay.score import Mean, ScoreRule, Selection
 from assay.store import RunRecord, read_lines, read_record
 from assay.types import Task
 
@@ -51,8 +51,10 @@ class Evidence:
     """The original code's results."""
     digests: tuple[str, str]
     """Of the benchmark's tasks and code as they are now; empty where it can't be had."""
-    all_tasks: int
-    """Its tasks, whatever the limit."""
+    tasks: Sequence[Task]
+    """Its tasks, whatever was selected; empty where nothing is published."""
+    score: ScoreRule
+    """What the benchmark declares that its score is."""
     published: Published | None
 
     @property
@@ -76,7 +78,8 @@ def gather(folder: Path, plan: Plan, contenders: Sequence[Contender], benchmark:
         },
         references={name: kept for name, run in runs.items() if (kept := read_stored(run))},
         digests=digests_of(benchmark) if benchmark else ("", ""),
-        all_tasks=sum(1 for _ in benchmark.environment.tasks()) if benchmark and stated else 0,
+        tasks=list(benchmark.environment.tasks()) if benchmark and stated else [],
+        score=benchmark.score if benchmark else Mean(),
         published=stated,
     )
 

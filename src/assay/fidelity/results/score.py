@@ -29,6 +29,8 @@ def sample_of(
     """Returns the sample of a run; None where no task has enough scored repeats. `cells` have the answers of maj@k."""
     if not rewards_TK.size or ((~np.isnan(rewards_TK)).sum(axis=1) < score.attempts).all():
         return None
+    if isinstance(score, Maj) and not cells:
+        return None  # answers are not known
     low, high = score.range
     if isinstance(score, PassAt | PassHat):
         return sample_of_attempts(rewards_TK, score.k, all_of=isinstance(score, PassHat), layout=layout)

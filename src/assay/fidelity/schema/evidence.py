@@ -274,7 +274,7 @@ class Reproduced(Struct, frozen=True, kw_only=True):
     model: str
     """The model's name in the profile."""
     published_as: str
-    """The model's name where the score was published."""
+    """The model's name where the score was published, with what tells several scores of it apart."""
     score: float
     unit: float
     """The step of its last printed digit: .001 for 92.3 %."""
@@ -299,5 +299,7 @@ class Reproduced(Struct, frozen=True, kw_only=True):
     repeats_stated: bool = False
     producible: bool = True
     """Whether any k0 can give the score."""
+    whole: bool = True
+    """Whether it is the declared score of all tasks: only those are pooled over models."""
     aggregation: str | None = None
     """How the published score is aggregated, where that is not the benchmark's way."""
