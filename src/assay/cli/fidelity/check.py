@@ -25,8 +25,8 @@ def check(
 ) -> int:
     """Check a benchmark without any model, within a minute.
 
-    Checks tasks, digests, duplicates, prompts, leaked answers, declared defects, the gold and verifier gates,
-    determinism, isolation of sessions, wrong calls of tools, and the time of a verification.
+    Checks tasks, digests, duplicates, prompts, leaked answers, declared defects and score, published scores, the gold
+    and verifier gates, determinism, isolation of sessions, wrong calls of tools, and the time of a verification.
 
     Exits 3 if a check fails.
 

@@ -55,7 +55,7 @@ def reproduced(
                 published_as=stated.model,
                 score=score,
                 unit=stated.step,
-                subset=stated.subset,
+                subset=stated.said,
                 settings={},
                 source=stated.source,
                 date=stated.date,

@@ -102,6 +102,11 @@ class PublishedScore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return self.subset if isinstance(self.subset, dict) else {}
 
     @property
+    def said(self) -> str:
+        """What it is of, in words."""
+        return ", ".join(f"{tag}={value}" for tag, value in self.selected.items()) or str(self.subset)
+
+    @property
     def whole(self) -> bool:
         """Whether it is the declared score of all tasks."""
         return not self.selected and self.rule is None and self.aggregation is None
@@ -274,7 +279,7 @@ def _reproduced(
         whole=score.whole,
         score=score.share,
         unit=score.step,
-        subset=", ".join(score.selected.values()) or str(score.subset),
+        subset=score.said,
         settings=score.settings,
         source=score.source,
         date=score.date,
