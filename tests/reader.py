@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from assay.benchmarks.arithmetic.problems import test_problems
+from assay.store import read_rollouts, read_tasks
+from assay.types import Score
 from tests.commands import ENVIRONMENT
 
 OWN_TERMINAL = """
@@ -27,7 +29,7 @@ runpy.run_module("assay.cli", run_name="__main__", alter_sys=True)
 """
 """The command in a terminal that is its own, so that Ctrl-C is a signal to it."""
 ANSWERS = {problem.question: problem.answer for problem in test_problems()}
-LAST_LINE = re.compile(r"q quit")
+END = "nothing is left here."
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -106,20 +108,51 @@ def truth(screen: str) -> str:
     return "m" if consistent and not misread else "v"
 
 
+def recorded(folder: Path) -> Callable[[str], str]:
+    """Returns a reader who holds what is shown against a profile's own files, whose rewards are right."""
+    runs = {
+        run.name: ({task.id: task for task in read_tasks(run)}, {one.key: one for one in read_rollouts(run)})
+        for run in (folder / "runs").iterdir()
+    }
+
+    def key(screen: str) -> str:
+        plain = ESCAPES.sub("", screen).replace("\r", "")
+        if "x explain" in plain:
+            return "\n"
+        model = re.findall(r"^(\S+) · [\d,]+ to read", plain, re.MULTILINE)[0]
+        task, repeat = re.findall(r"^(\S+) · repeat (\d+)$", plain, re.MULTILINE)[0]
+        gold, read, reward = (
+            re.findall(rf"^{name}: (.*)$", plain, re.MULTILINE)[-1] for name in ("gold", "answer as read", "reward")
+        )
+        tasks, rollouts = runs[model]
+        score = rollouts[task, int(repeat)].outcome
+        assert isinstance(score, Score)
+        if gold != tasks[task].gold:
+            return "t"
+        answer = "none was found" if score.answer is None else score.answer
+        same = (read, float(reward.split()[0])) == (answer, score.reward) and "── message ──" in plain
+        return "m" if same else "v"
+
+    return key
+
+
 def read(opened: Terminal, key: Callable[[str], str] = truth) -> str:
-    """Press a key on each screen until nothing is left. Returns what is printed at the end."""
+    """Press a key on each screen until nothing is left. Returns all that is printed."""
+    shown: list[str] = []
     while True:
-        screen = opened.expect("q quit", "kept")
-        if screen.endswith("kept"):
+        screen = opened.expect("q quit", END)
+        shown.append(screen)
+        if screen.endswith(END):
             rest = opened.expect("read: ")
             opened.end()
             with contextlib.suppress(OSError):  # the terminal is gone once all is read
                 while select.select([opened.file], [], [], 0)[0] and (more := os.read(opened.file, 65536)):
                     opened.seen += more.decode()
-            return screen + rest + opened.seen
+            return "".join([*shown, rest, opened.seen])
         opened.press(key(screen))
 
 
 if __name__ == "__main__":
     with terminal(*sys.argv[1:], cwd=Path.cwd(), size=(60, 200)) as opened:
-        print(ESCAPES.sub("", read(opened)).replace("\r", ""))
+        known = truth if "arithmetic" in sys.argv[1] else recorded(Path(sys.argv[1]))
+        print(ESCAPES.sub("", read(opened, known)).replace("\r", ""))

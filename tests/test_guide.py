@@ -24,19 +24,16 @@ PAGE = (ROOT / "docs/adding-a-benchmark.md").read_text(encoding="utf-8")
 FENCE = re.compile(r"^```(\w+) ?(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LAST = "## To the end"
 """The heading of the part that walks on a benchmark of its own."""
-ASSAY = f'assay() {{ {shlex.quote(sys.executable)} -m assay.cli "$@"; }}\n'
 READER = f"""
 assay() {{
   if [ "$1" = review ]; then shift; {shlex.quote(sys.executable)} -m tests.reader "$@"
   else {shlex.quote(sys.executable)} -m assay.cli "$@"; fi
 }}
 """
-"""The command with somebody who reads arithmetic and works each problem out."""
-KEYS = "x I read the rollouts that it names, and they are the model's\nm\n" * 200
-"""What is pressed in `assay review`: `x` for a finding and `m` for a rollout; the other one is no key there."""
+"""The command with somebody who reads in a terminal and knows the truth."""
 
 
-def walk(part: str, folder: Path, command: str = ASSAY) -> None:
+def walk(part: str, folder: Path) -> None:
     """Do what a part of the page says in a folder. Tables are as wide as their lines, so that none is broken."""
     environment = os.environ | {"ASSAY_DATA": str(folder / "data"), "COLUMNS": "2000", "PYTHONUNBUFFERED": "1"}
     environment["PYTHONPATH"] = str(ROOT)
@@ -47,10 +44,10 @@ def walk(part: str, folder: Path, command: str = ASSAY) -> None:
             (folder / said).write_text(body, encoding="utf-8")
         elif language == "sh":
             done = subprocess.run(
-                ["bash", "-c", command + body],
+                ["bash", "-c", READER + body],
                 cwd=folder,
                 env=environment,
-                input=KEYS,
+                stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
@@ -85,7 +82,7 @@ def test_the_walk_on_gsm8k_is_as_the_page_says(tmp_path: Path):
 
 @pytest.mark.timeout(300)
 def test_the_walk_on_arithmetic_ends_in_a_verified_certificate(tmp_path: Path):
-    walk(PAGE.partition(LAST)[2], tmp_path, READER)
+    walk(PAGE.partition(LAST)[2], tmp_path)
 
 
 def test_what_the_page_does_not_run_are_commands_that_exist():
