@@ -168,3 +168,8 @@ class Plan:
             if not (tag and sign):
                 raise UsageError(f"--only {tag}{sign}{value}: expected TAG=VALUE, such as --only subset=snarks")
         return dataclasses.asdict(self) | {"only": {tag: value for tag, _, value in pairs}}
+
+
+def names_of(text: str | None) -> list[str] | None:
+    """Returns the names in a text that commas separate."""
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]

@@ -50,6 +50,14 @@ def _begin(tallies: dict[str, Tally], watch: Callable[[str, Tally], None], name:
     watch(name, tally)
 
 
+def _rollouts(
+    repeats: int | None, only: Mapping[str, str] | None, limit: int | None, concurrency: int, seed: int
+) -> dict[str, Any]:
+    """Which rollouts are made, as a request has it."""
+    chosen = {"repeats": repeats, "only": dict(only or {}), "limit": limit}
+    return chosen | {"concurrency": concurrency, "seed": seed}
+
+
 async def run(
     benchmark: str | Path | Benchmark,
     *,
@@ -74,28 +82,17 @@ async def run(
 ) -> Run:
     """Runs one benchmark on one model, or goes on with the run in `out`. Returns the Run.
 
-    `model` is a name (see `assay list models`; or `chat:ID` with a `base_url`), a ModelConfig, or an object with
-    `async def respond(request) -> Response`; with `out`, give an object an `identity()` that tells its settings apart,
-    since a run goes on only with the same model. `agent` is a name (see `assay list agents`) or an object with
-    `async def run(task, model, session)`, by default the loop of model and tools; one that says `needs_model = False`
-    goes without a model. `repeats`, `sampling` and `limits` are the benchmark's own where not given.
-    `only` takes the tasks with these tags, and `limit` so many, drawn by the seed and balanced over groups. At most
-    `concurrency` rollouts are in flight. `roles` names the models that the benchmark asks beside this one. The run ends
-    before it uses more than `budget_tokens` or `budget_usd`. `config` is a file such as `assay.toml`, where models
-    have names. Without `out` the run lives in a temporary folder that ends with the Run. `watch` is called once, with
-    the tally that the run keeps up to date.
+    `model` is a name (`chat:ID` with a `base_url`), a ModelConfig, or an object with `async def respond(request) ->
+    Response`, with `out` also with `identity()`: a run goes on with the same model alone. `agent` is a name or an
+    object with `async def run(task, model, session)`; one that says `needs_model = False` goes without a model.
+    `only` takes the tasks with these tags, `limit` so many, drawn by the seed and balanced over groups. `roles` names
+    the models that the benchmark asks beside this one. `config` is a file such as `assay.toml`. Without `out` the run
+    lives in a temporary folder that ends with the Run. `watch` is called once, with the run's running tally.
 
     Raises UsageError, DigestMismatch where `out` holds another run, and StoppedEarly where the run can't go on (its
     `run` is what there is by then). Warns where nearly all answers are empty or hold marks of thinking.
     """
     own, temporary = toml_of(config), TemporaryFolder() if out is None else None
-    request: dict[str, Any] = {
-        "repeats": repeats,
-        "only": dict(only or {}),
-        "limit": limit,
-        "concurrency": concurrency,
-        "seed": seed,
-    }
     asked = plan_run(
         load(benchmark),
         model,
@@ -109,7 +106,7 @@ async def run(
         budget=budget_of(budget_tokens, budget_usd),
         roles=roles_of(roles, own),
         early_stop=early_stop,
-        **request,
+        **_rollouts(repeats, only, limit, concurrency, seed),
     )
     try:
         _warn({asked.request.name: await distribute(asked, processes, watch=watch or _nothing)})
@@ -236,12 +233,8 @@ async def profile(
         collector=partial(distribute, processes=processes),
         until_stable=until_stable,
         follow_plan=follow_plan,
-        repeats=repeats,
-        only=dict(only or {}),
-        limit=limit,
-        concurrency=concurrency,
-        seed=seed,
         early_stop=early_stop,
+        **_rollouts(repeats, only, limit, concurrency, seed),
     )
     check_workers(asked.run, processes)
     tallies: dict[str, Tally] = {}

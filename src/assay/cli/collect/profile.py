@@ -12,7 +12,18 @@ from rich.text import Text
 
 from assay.cli.collect.live import Live, console, drive
 from assay.cli.fidelity.plan import table as forecast_table
-from assay.cli.options import AgentName, Assignments, BenchmarkName, Code, Columns, Plan, Roles, Spending, Workers
+from assay.cli.options import (
+    AgentName,
+    Assignments,
+    BenchmarkName,
+    Code,
+    Columns,
+    Plan,
+    Roles,
+    Spending,
+    Workers,
+    names_of,
+)
 from assay.collect.collect import Interruption
 from assay.config import assay_toml
 from assay.fidelity.gates import applicable
@@ -61,26 +72,22 @@ def profile(
     models
         Models in place of a suite: names (see `assay list models`) separated by commas, such as gold,null.
     out
-        The profile's directory. Default: profiles/BENCHMARK-SUITE, followed by -AGENT if it is not the loop, and by
-        -limitN with --limit N.
+        The profile's directory. Default: profiles/BENCHMARK-SUITE, with -AGENT and -limitN where they are given.
     assign
         Change one setting of the suite; may be given several times. Example: --set models.policy.base_url=http://gpu-1:8000/v1.
     until_stable
-        At the end, add repeats to the strongest open model until the standard deviation of its score is at most one
-        percentage point (upper bound), or until the budget is spent. docs/statistics.md says what it costs to look
-        several times.
+        At the end, add repeats to the strongest open model until the SD of its score is at most one point (upper
+        bound), or until the budget is spent.
     follow_plan
-        Make exactly the rollouts of `assay plan` for this benchmark and suite: each model gets the repeats that the
-        gates need of it. --follow-plan=FILE takes the plan that `assay plan --json` wrote, with its pilot and guesses.
+        Make exactly the rollouts of `assay plan`; with =FILE those of a plan that its --json wrote.
     strict
         Exit 3 if a gate failed.
     """
     own = assay_toml()
-    listed = None if models is None else [name.strip() for name in models.split(",") if name.strip()]
     with workers.collector() as collector:
         asked = plan_profile(
             code.load(columns.of(benchmark)),
-            suite_named(suite, listed, own, assign),
+            suite_named(suite, names_of(models), own, assign),
             agent,
             own=own,
             home=Path("profiles"),

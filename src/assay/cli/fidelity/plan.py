@@ -10,7 +10,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from assay.cli.options import Code
+from assay.cli.options import Code, names_of
 from assay.config import assay_toml
 from assay.errors import UsageError
 from assay.fidelity.forecast import TRIALS
@@ -70,14 +70,12 @@ def plan(
     json
         Print everything as JSON.
     """
-    own = assay_toml()
-    listed = None if models is None else [name.strip() for name in models.split(",") if name.strip()]
     subject = tasks if benchmark is None else code.load(benchmark)
     if subject is None or (benchmark is not None and tasks is not None):
         raise UsageError("give a benchmark, or --tasks N for the number of tasks of one that is not there yet")
     made = forecast_of(
         subject,
-        suite_named(suite, listed, own),
+        suite_named(suite, names_of(models), assay_toml()),
         chance=chance,
         pilot=pilot,
         guesses={name: share / 100 for name, share in _stated("--guess", guess).items()},
