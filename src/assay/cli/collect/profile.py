@@ -58,9 +58,7 @@ def profile(
     roles: Roles = Roles(),
     code: Code = Code(),
 ) -> int:
-    """Run a benchmark on a suite of models, compute the gates, and write the report.
-
-    The same command goes on where an earlier one stopped.
+    """Run a benchmark on a suite of models, or go on with it, compute the gates, and write the report.
 
     Exits 0 once it ran to its end, whatever the gates say, 3 if a gate failed and --strict is given, 4 if a model gave
     nothing but failures, and 130 after Ctrl-C.
@@ -83,13 +81,12 @@ def profile(
     strict
         Exit 3 if a gate failed.
     """
-    own = assay_toml()
     with workers.collector() as collector:
         asked = plan_profile(
             code.load(columns.of(benchmark)),
-            suite_named(suite, names_of(models), own, assign),
+            suite_named(suite, names_of(models), assay_toml(), assign),
             agent,
-            own=own,
+            own=assay_toml(),
             home=Path("profiles"),
             out=out,
             roles=roles.configs(),

@@ -10,6 +10,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from assay.benchmark import Benchmark
 from assay.cli.options import Code, names_of
 from assay.config import assay_toml
 from assay.errors import UsageError
@@ -41,8 +42,7 @@ def plan(
 ) -> None:
     """Say what a profile will cost and which gates a sound benchmark passes, before anything is spent.
 
-    Profiles of a sound benchmark of this size are simulated, and the gates judge them. Each gate gets the fewest
-    repeats with which a sound benchmark passes it. `assay profile --follow-plan` makes exactly these rollouts.
+    Each gate gets the fewest repeats with which simulated profiles of a sound benchmark pass it.
 
     Parameters
     ----------
@@ -59,8 +59,7 @@ def plan(
     pilot
         A run's directory, or a profile's, with two repeats or more: scores, noise and tokens are taken from there.
     guess
-        MODEL=PERCENT: the score that you expect of a model. A kind (instruct, thinking) stands for its models, and a
-        number alone for all. It goes before published scores. May be given several times.
+        MODEL=PERCENT: the score that you expect, before published ones. A kind stands for its models, PERCENT for all.
     tokens
         MODEL=N: output tokens of a rollout, likewise.
     limit
@@ -70,11 +69,8 @@ def plan(
     json
         Print everything as JSON.
     """
-    subject = tasks if benchmark is None else code.load(benchmark)
-    if subject is None or (benchmark is not None and tasks is not None):
-        raise UsageError("give a benchmark, or --tasks N for the number of tasks of one that is not there yet")
     made = forecast_of(
-        subject,
+        _subject(benchmark, tasks, code),
         suite_named(suite, names_of(models), assay_toml()),
         chance=chance,
         pilot=pilot,
@@ -87,6 +83,14 @@ def plan(
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(made), indent=2) + b"\n")
     else:
         Console(highlight=False).print(table(made))
+
+
+def _subject(benchmark: str | None, tasks: int | None, code: Code) -> Benchmark | int:
+    """The benchmark, or the number of its tasks. Raises UsageError where both are given, or none."""
+    subject = tasks if benchmark is None else code.load(benchmark)
+    if subject is None or (benchmark is not None and tasks is not None):
+        raise UsageError("give a benchmark, or --tasks N for the number of tasks of one that is not there yet")
+    return subject
 
 
 def _stated(option: str, texts: tuple[str, ...]) -> dict[str, float]:
