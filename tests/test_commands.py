@@ -44,6 +44,7 @@ HOSTILE = [
     "repeats nowhere",
     "plan arithmetic --limit 4 --pilot folder",
     "failures file",
+    "judge file",
     "review nowhere",
     "parity arithmetic --reference folder",
     "merge file folder",

@@ -87,7 +87,7 @@ def test_the_walk_on_arithmetic_ends_in_a_verified_certificate(tmp_path: Path):
 
 def test_what_the_page_does_not_run_are_commands_that_exist():
     commands = [
-        shlex.split(line)[1:]
+        shlex.split(line.partition(" > ")[0])[1:]
         for language, _, body in FENCE.findall(PAGE)
         if language == "console"
         for line in body.replace("\\\n", "").splitlines()

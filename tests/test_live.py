@@ -63,5 +63,5 @@ def test_progress_says_at_once_that_nearly_all_answers_are_empty(capsys: pytest.
 
 
 def test_a_sample_is_named_unless_it_is_all():
-    assert sample(20, 240) == "first 20 of 240 tasks: no fair sample"
+    assert sample(20, 240) == "only 20 of 240 tasks"
     assert sample(240, None) == ""

@@ -55,7 +55,7 @@ def copy(folder: Path, place: Path, change: Callable[[list[dict[str, Any]]], obj
 def test_what_a_run_says_of_its_repeats(folder: Path):
     got = json.loads(told(folder, "--json"))
     summary = json.loads((folder / "summary.json").read_text())
-    assert got["sd"] == pytest.approx(100 * summary["se_run"])
+    assert got["sd"] == pytest.approx(100 * summary["se_run"], rel=0.02)  # that allows for few rollouts
     assert got["sd_lower"] < got["sd"] < got["sd_upper"]
     assert 1 < got["k_star"] <= got["k_upper"]
     assert got["independence"]["verdict"] == "independent"

@@ -177,7 +177,7 @@ def test_lines_mark_where_there_is_no_terminal_and_the_gates_follow(profile: Pat
 
 MISREADS = """\
         score = integer(response, int(task.gold or ""))
-        return Score(reward=0.0, answer=score.answer) if (score.answer or "").endswith("3") else score
+        return Score(reward=0.0, answer=score.answer) if (score.answer or "").endswith("6") else score
 """
 
 

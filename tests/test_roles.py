@@ -67,12 +67,12 @@ def endpoint(tmp_path: Path) -> Iterator[Endpoint]:
 def test_a_named_user_is_asked_and_recorded(endpoint: Endpoint, tmp_path: Path):
     code, _, err = assay(*INTERVIEW, "--with", "user=other", cwd=tmp_path)
     assert code == 0, err
-    assert [json.loads(call.body)["temperature"] for call in endpoint.calls] == [0.5, 0.5]
+    assert {json.loads(call.body)["temperature"] for call in endpoint.calls} == {0.5}
     role = read_record(tmp_path / "run").roles["user"]
     assert role.identity["id"] == "m" and role.server["base_url"] == endpoint.url
     for rollout in read_rollouts(tmp_path / "run"):
-        (turn,) = rollout.roles["user"]
-        assert (turn.response.text, turn.response.usage.input_tokens) == ("yes", 9)
+        said = [(turn.response.text, turn.response.usage.input_tokens) for turn in rollout.roles["user"]]
+        assert set(said) == {("yes", 9)}
         assert isinstance(rollout.outcome, Score)
 
 
@@ -147,7 +147,7 @@ def test_a_suite_names_the_models_in_roles(endpoint: Endpoint, tmp_path: Path):
     made = msgspec.json.decode((tmp_path / "p/profile.json").read_bytes(), type=Profile)
     assert made.models["m"].score == 1
     gold = next(gate for gate in made.gates if gate.name == "gold")
-    assert gold.verdict == "fail" and "Empty or off-topic" in gold.reason  # this judge says yes to those too
+    assert gold.verdict == "fail" and "an empty answer is rewarded" in gold.reason  # this judge says yes to it, too
     command = ["profile", "arithmetic", "--suite", "suite.toml", "--limit", "2", "--out", "q"]
     code, _, err = assay(*command, cwd=tmp_path)
     assert code == 0 and "arithmetic asks no model in the role judge" in err

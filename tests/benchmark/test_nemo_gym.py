@@ -412,7 +412,7 @@ async def judge(_: Posted, body: dict[str, Any]) -> Answer:
 
 
 def test_a_field_of_the_rows_gives_the_reference_answers_and_the_gates_reach_them(tmp_path: Path):
-    rows = [asked({"role": "user", "content": f"{n} + {n}?"}, meta={"answer": 2 * n}) for n in range(3)]
+    rows = [asked({"role": "user", "content": f"{n} + {n}?"}, meta={"answer": 2 * n}) for n in range(3, 6)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with Gym(behave={"seed_session": answering({}), "verify": judge})() as url:
         options = ("--url", url, "--out", "made", "--gold-field")
@@ -420,7 +420,7 @@ def test_a_field_of_the_rows_gives_the_reference_answers_and_the_gates_reach_the
         assert code == 2 and "the row has meta" in err
         code, out, err = assay("import", "nemo-gym", "rows.jsonl", *options, "meta.answer", cwd=tmp_path)
         assert code == 0 and "assay check ./made" in out, err
-        assert [task.gold for task in load(str(tmp_path / "made")).environment.tasks()] == ["0", "2", "4"]
+        assert [task.gold for task in load(str(tmp_path / "made")).environment.tasks()] == ["6", "8", "10"]
         code, out, err = assay("check", "./made", "--json", cwd=tmp_path)
         verdicts = {one["name"]: one["verdict"] for one in json.loads(out)["checks"]}
         assert (code, verdicts["gold"], verdicts["verifier"]) == (0, "pass", "pass"), out

@@ -96,7 +96,7 @@ def test_the_verifier_agrees_with_every_recorded_judgement_and_gives_the_publish
     ]
     assert round(100 * found[0].score, 2) == round(100 * SOLVERS[solver] / 1319, 2)
     assert reproduced_gate(found, 0.02, original=False).verdict == "pass"
-    gate = parity_gate({"m": read_parity(folder / "parity.json")}, digests_of(gsm8k), original=False)
+    gate = parity_gate({"m": read_parity(folder / "parity.json")}, digests_of(gsm8k), 0.02, original=False)
     assert gate.verdict == "inconclusive" and "Missing: a fresh run" in gate.reason
 
 

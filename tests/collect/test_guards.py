@@ -5,7 +5,6 @@ import shutil
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import pytest
 
 import assay
@@ -16,6 +15,7 @@ from assay.fidelity.results.results import read
 from assay.fidelity.results.summary import summarise
 from assay.model import Model
 from assay.stats.paired import difference
+from assay.stats.sample import sample
 from assay.types import StopReason, Task
 
 
@@ -147,5 +147,5 @@ GOLD = {task.id: str(task.gold) for task in assay.load("arithmetic").environment
 
 def test_a_difference_of_rewards_is_at_most_one():
     for candidate in ([[1.0], [0.0], [1.0]], [[1.0], [0.2], [0.0]]):
-        found = difference(np.array([[0.0], [1.0], [0.0]]), np.array(candidate)).over_tasks
+        found = difference(sample([[0.0], [1.0], [0.0]]), sample(candidate)).over_tasks
         assert -1 <= found.lower <= found.upper <= 1

@@ -200,10 +200,10 @@ def test_no_flipped_byte_of_any_file_is_ever_valid(made: Path, tmp_path_factory:
 @pytest.mark.parametrize(
     ("name", "old", "new"),
     [
-        ("profile.json", '"verdict": "fail"', '"verdict": "pass"'),
+        ("profile.json", '"verdict": "inconclusive"', '"verdict": "pass"'),
         ("runs/policy/summary.json", '"repeats": 2', '"repeats": 3'),
         ("runs/policy/per_task.jsonl", '"rewards":[0', '"rewards":[1'),
-        ("certificate.md", "57.5", "97.5"),
+        ("certificate.md", "nano-instruct", "micro-instruct"),
         ("badge.svg", "not verified", "verified"),
         ("parity_experiment.json", "[]", "[{}]"),
     ],
@@ -236,7 +236,7 @@ FORGERIES: dict[str, tuple[Callable[[Any], object], str, str]] = {
     "a gate's number": (lambda c: c["gates"][8]["numbers"].update(k_set=64), "numbers", r"numbers\.k_set: 64"),
     "a gate": (passing, "numbers", r"gates\.order\.verdict"),
     "a gate of the benchmark": (
-        lambda c: c["gates"][0]["numbers"].update(gold_right=39),
+        lambda c: c["gates"][1]["numbers"].update(gold_right=39),
         "numbers",
         r"gates\.gold\.numbers\.gold_right: 39 in the certificate, 40 from the files",
     ),
@@ -292,7 +292,7 @@ def test_a_reward_that_the_output_does_not_get_is_found_by_rescoring(folder: Pat
     assert command("certify", str(folder), cwd=folder)[0] == 0  # as if it had been so
     assert found(folder).verdict == "valid"
     reason = flawed(found(folder, rescored=True))["rewards"]
-    assert re.search(r"^policy, sums-\w+-\d+, repeat \d: 1 for '\d+' in the file, 0 for '\d+' from its", reason)
+    assert re.search(r"^policy, [\w-]+-\d+, repeat \d: 1 for '\d+' in the file, 0 for '\d+' from its", reason)
 
 
 def test_the_seed_of_the_probes_follows_from_the_evidence_and_cant_be_chosen(folder: Path):
@@ -711,7 +711,7 @@ def test_gates_that_ask_a_model_in_a_role_are_taken_as_said_and_told(tmp_path: P
     assert command("profile", "interview", *arguments, cwd=tmp_path)[0] == 0
     assert command("certify", "profiles/p", cwd=tmp_path)[0] == 0
     validity = found(tmp_path / "profiles/p")
-    assert (validity.verdict, validity.unseen) == ("valid", ["gold/verifier/parity"])
+    assert (validity.verdict, validity.unseen) == ("valid", ["tasks/gold/verifier/parity"])
 
 
 def test_what_is_nested_too_deep_is_no_certificate(folder: Path):

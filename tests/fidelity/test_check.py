@@ -117,7 +117,7 @@ def test_a_clean_benchmark_gives_no_finding(tmp_path: Path, text: str):
         assert findings == {}
     assert not result.failed
     assert [one.name for one in result.checks] == [
-        *("tasks", "digests", "duplicates", "prompts", "leaks", "defects", "published", "card"),
+        *("tasks", "digests", "duplicates", "prompts", "leaks", "defects", "score", "published", "card"),
         *("gold", "verifier"),
         *("determinism", "isolation", "tools", "time"),
     ]

@@ -11,7 +11,7 @@ from msgspec import structs
 
 from assay.benchmark.catalog import load
 from assay.collect.collect import Interruption
-from assay.collect.run import RunPlan
+from assay.collect.run import RunPlan, tasks_of
 from assay.config import Member, Suite, load_suite
 from assay.errors import DigestMismatch, InputError
 from assay.fidelity.gates import GATE_ORDER
@@ -20,6 +20,7 @@ from assay.fidelity.results.results import read
 from assay.fidelity.results.summary import summarise, write
 from assay.fidelity.schema.profile import Plan, Profile
 from assay.model.wrappers.budget import Budget
+from assay.score import Selection
 from assay.store import read_lines, read_rollouts
 from tests.commands import assay
 from tests.endpoint import Call, Endpoint, answering, http
@@ -188,7 +189,8 @@ def test_failures_are_left_out_of_the_score_and_told_beside_it(tmp_path: Path):
         broken = call.prompt in first
         writer.write(http(b"down", 500)) if broken else await answering(str(gold))(call, writer)
 
-    first = {str(task.input[0].content) for task in list(BENCHMARK.environment.tasks())[20:30]}  # type: ignore[union-attr]
+    drawn = tasks_of(BENCHMARK, Selection(limit=40))
+    first = {str(task.input[0].content) for task in drawn[20:30]}  # type: ignore[union-attr]
     with Endpoint(behave) as endpoint:
         models = {"m": Member(dialect="chat", base_url=endpoint.url, attempts=1, role="open", kind="instruct")}
         found = made(tmp_path, Suite(name="one", models=models), limit=40).models["m"]

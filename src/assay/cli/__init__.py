@@ -24,7 +24,7 @@ COMMANDS = (
     (
         "profile",
         "collect.profile:profile",
-        "Run a benchmark on a suite of models, compute the gates, and write the report.",
+        "Run a benchmark on a suite of models, or go on with it, compute the gates, and write the report.",
         "assay profile arithmetic --suite embedded --budget-usd 20",
     ),
     (
