@@ -64,7 +64,7 @@ def _simulable(score: ScoreRule) -> ScoreRule:
 
 
 def begun_forecast(run: RunPlan, suite: Suite, follow: bool | str | Path) -> Forecast | None:
-    """Returns the forecast with which a profile begins; None where no model is measured.
+    """Returns the forecast with which a profile begins; None where no model is measured, or none has a known score.
 
     That is the one in the file `follow`, else the one with which the profile in its folder began, else a new one.
     Raises UsageError where the file's forecast is of another benchmark or suite, and InputError where it is damaged.
@@ -85,7 +85,9 @@ def begun_forecast(run: RunPlan, suite: Suite, follow: bool | str | Path) -> For
         same = plan.follows if follow else plan.repeats == repeats and not plan.follows
         if same and plan.forecast and plan.forecast.tasks == tasks and plan.suite.models.keys() == suite.models.keys():
             return plan.forecast
-    return forecast_of(run.benchmark, suite, selection=run.request.selection, repeats=repeats)
+    made = forecast_of(run.benchmark, suite, selection=run.request.selection, repeats=repeats)
+    known = any(one.score_from != "assumed" for one in made.models.values())
+    return made if known or follow else None
 
 
 def read_forecast(path: Path) -> Forecast:

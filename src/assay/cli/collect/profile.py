@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from assay.cli.collect.live import Live, console, drive
-from assay.cli.fidelity.plan import table as forecast_table
+from assay.cli.fidelity.plan import sums
 from assay.cli.options import (
     AgentName,
     Assignments,
@@ -104,7 +104,7 @@ def profile(
 def _drive(asked: ProfilePlan, *, strict: bool) -> int:
     interruption = Interruption()
     if asked.forecast:
-        console.print(forecast_table(asked.forecast), "")
+        console.print(sums(asked.forecast), "`assay plan` says it gate by gate.", markup=False, highlight=False)
     with Live() as live:
         work = make_profile(asked, interruption=interruption, watch=live.begin, tell=console.print)
         found = drive(work, interruption)

@@ -122,14 +122,18 @@ def table(made: Forecast) -> Group:
         gates.add_row(*_cells(gate))
     said = [(gate.name, " ".join(filter(None, [gate.note, gate.unseen]))) for gate in made.gates]
     lines = [Text(f"{name}: {words}") for name, words in said if words]
-    sums = (
-        f"A sound benchmark of {plural(made.tasks, 'task')} passes all of them in {made.passes:.0%}: "
+    unsure = any(one.tokens_from != "pilot" for one in made.models.values())
+    hint = "? Tokens of a rollout that no pilot has measured: --pilot RUN, of two repeats." if unsure else ""
+    return Group(models, "", gates, "", *lines, "", Text(sums(made)), *filter(None, [hint]))
+
+
+def sums(made: Forecast) -> str:
+    """Returns what a sound benchmark passes, and what that costs, in one sentence."""
+    return (
+        f"A sound benchmark of {plural(made.tasks, 'task')} passes all gates in {made.passes:.0%}: "
         f"{plural(made.rollouts, 'rollout')}, {short_count(made.tokens)} tokens, {dollars(made.usd)}, "
         f"{duration(60 * made.minutes)} of reading ({plural(made.trials, 'simulated profile')})."
     )
-    unsure = any(one.tokens_from != "pilot" for one in made.models.values())
-    hint = "? Tokens of a rollout that no pilot has measured: --pilot RUN, of two repeats." if unsure else ""
-    return Group(models, "", gates, "", *lines, "", Text(sums), *filter(None, [hint]))
 
 
 def _cells(gate: GateForecast) -> list[str | Text]:
