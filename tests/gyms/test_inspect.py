@@ -205,12 +205,12 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
-def original(name: str, url: str, folder: Path, monkeypatch: pytest.MonkeyPatch, limit: int) -> dict[str, Any]:
-    """The samples as the library itself scores the same answers, end to end."""
+def original(name: str, url: str, folder: Path, monkeypatch: pytest.MonkeyPatch, ids: list[str]) -> dict[str, Any]:
+    """These samples as the library itself scores the same answers, end to end."""
     monkeypatch.chdir(folder)
     model = inspect_ai.model.get_model("openai-api/assay/m", base_url=url, api_key="none", memoize=False)
-    settings = {"log_dir": str(folder / "log"), "display": "none", "epochs": 1, "log_realtime": False, "limit": limit}
-    [log] = inspect_ai.eval(name, model=model, max_retries=0, **settings)
+    settings = {"log_dir": str(folder / "log"), "display": "none", "epochs": 1, "log_realtime": False}
+    [log] = inspect_ai.eval(name, model=model, max_retries=0, sample_id=ids, **settings)
     assert log.status == "success", log.error
     return {str(sample.id): sample for sample in log.samples}
 
@@ -248,7 +248,7 @@ def compare(name: str, replies: list[Reply], folder: Path, monkeypatch: pytest.M
         ours = run_here(load(f"inspect:{name}"), endpoint.url, folder / "run", limit=limit)
         asked = {_said(call.json) for call in endpoint.calls}
         endpoint.calls.clear()
-        theirs = original(name, endpoint.url, folder, monkeypatch, limit)
+        theirs = original(name, endpoint.url, folder, monkeypatch, [*ours])
         assert asked <= {_said(call.json) for call in endpoint.calls}
     assert ours.keys() <= theirs.keys()
     values: set[float] = set()
