@@ -38,6 +38,8 @@ def test_a_score_is_said_in_words_and_survives_json(score: ScoreRule, words: str
 def test_a_score_that_can_not_be_is_refused():
     with pytest.raises(ValueError, match="twice"):
         Mean(by=("subset", "subset"))
+    with pytest.raises(ValueError, match=r"pass\^0: expected at least one attempt"):
+        PassHat(0)
     with pytest.raises(ValueError, match="lowest"):
         Mean(range=(1.0, 0.0))
 

@@ -7,7 +7,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from msgspec import Struct, structs
 
@@ -63,46 +63,42 @@ class Mean(Struct, frozen=True, kw_only=True, tag_field="of", tag="mean"):
         return f"{over}{self.kind}{weight}"
 
 
-class PassAt(Mean, frozen=True, tag="pass@k"):
+class _Attempts(Mean, frozen=True):
+    """A score of k attempts at a task. Raises ValueError where k is below 1."""
+
+    k: int
+    sign: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.k < 1:
+            raise ValueError(f"{self.sign}{self.k}: expected at least one attempt")
+
+    @property
+    def attempts(self) -> int:
+        return self.k
+
+    @property
+    def kind(self) -> str:
+        return f"{self.sign}{self.k}"
+
+
+class PassAt(_Attempts, frozen=True, tag="pass@k"):
     """pass@k: the chance that at least one of k attempts at a task has full marks."""
 
-    k: int
-
-    @property
-    def attempts(self) -> int:
-        return self.k
-
-    @property
-    def kind(self) -> str:
-        return f"pass@{self.k}"
+    sign = "pass@"
 
 
-class PassHat(Mean, frozen=True, tag="pass^k"):
+class PassHat(_Attempts, frozen=True, tag="pass^k"):
     """pass^k: the chance that all of k attempts at a task have full marks, as in tau-bench (Yao et al. 2024)."""
 
-    k: int
-
-    @property
-    def attempts(self) -> int:
-        return self.k
-
-    @property
-    def kind(self) -> str:
-        return f"pass^{self.k}"
+    sign = "pass^"
 
 
-class Maj(Mean, frozen=True, tag="maj@k"):
+class Maj(_Attempts, frozen=True, tag="maj@k"):
     """maj@k: the reward of the answer that most of k attempts at a task give."""
 
-    k: int
-
-    @property
-    def attempts(self) -> int:
-        return self.k
-
-    @property
-    def kind(self) -> str:
-        return f"maj@{self.k}"
+    sign = "maj@"
 
 
 ScoreRule = Mean | PassAt | PassHat | Maj
