@@ -1,6 +1,7 @@
 """A benchmark of 27 subsets whose published score is a mean of means, from its folder to its certificate."""
 
 import json
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -192,3 +193,15 @@ def test_a_subset_alone_is_a_run_of_its_own(place: Path):
     code, _, err = assay("run", "./grouped", "--model", "gold", "--only", "subset=sort", cwd=place)
     assert code == 2
     assert "no task has subset=sort; subset is all, five" in err
+
+
+def test_a_score_that_does_not_fit_the_tasks_is_refused_before_anything_runs(place: Path, tmp_path: Path):
+    shutil.copytree(place / "grouped", tmp_path / "grouped")
+    toml = tmp_path / "grouped/published.toml"
+    toml.write_text(toml.read_text().replace('subset = "sorting" }', 'subset = "sortin" }'))
+    code, out, _ = assay("check", "./grouped", "--json", cwd=tmp_path)
+    checks = {check["name"]: check["reason"] for check in json.loads(out)["checks"]}
+    assert code == 3 and "no task has task=word and subset=sortin" in checks["published"]
+    code, _, err = assay("profile", "./grouped", "--models", "gold", "--out", "p", cwd=tmp_path)
+    assert code == 2 and "the published score of left, task=word, subset=sortin" in err
+    assert not (tmp_path / "p/runs").exists()

@@ -69,7 +69,8 @@ def begun_forecast(run: RunPlan, suite: Suite, follow: bool | str | Path) -> For
     That is the one in the file `follow`, else the one with which the profile in its folder began, else a new one.
     Raises UsageError where the file's forecast is of another benchmark or suite, and InputError where it is damaged.
     """
-    tasks = len(tasks_of(run.benchmark, run.request.selection))
+    chosen = tasks_of(run.benchmark, run.request.selection)
+    tasks = len(chosen)
     measured = {name for name, member in suite.models.items() if not member.answers_tasks}
     if not measured:
         return None
@@ -85,9 +86,10 @@ def begun_forecast(run: RunPlan, suite: Suite, follow: bool | str | Path) -> For
         same = plan.follows if follow else plan.repeats == repeats and not plan.follows
         if same and plan.forecast and plan.forecast.tasks == tasks and plan.suite.models.keys() == suite.models.keys():
             return plan.forecast
-    made = forecast_of(run.benchmark, suite, selection=run.request.selection, repeats=repeats)
-    known = any(one.score_from != "assumed" for one in made.models.values())
-    return made if known or follow else None
+    expected = expect(suite, chosen, published_scores(run.benchmark))
+    if not follow and all(one.score_from == "assumed" for one in expected.values()):
+        return None
+    return forecast_of(run.benchmark, suite, selection=run.request.selection, repeats=repeats)
 
 
 def read_forecast(path: Path) -> Forecast:

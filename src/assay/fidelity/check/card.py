@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 from assay.benchmark import Benchmark
 from assay.errors import InputError, UsageError
-from assay.fidelity.original.published import published_scores
+from assay.fidelity.original.published import check_published, published_scores
 from assay.fidelity.schema.profile import Check
 from assay.fidelity.tasks.checks import judged
-from assay.score import Selection, check_score
+from assay.score import check_score
 from assay.types import Task
 
 _STATED = re.compile(r"^\| *(tasks|repeats) *\| *([\d,]*\d)(?=[ ,;:|])", re.MULTILINE)
@@ -23,13 +23,11 @@ def published_check(benchmark: Benchmark, tasks: Sequence[Task]) -> Check:
         return Check("published", "fail", str(error), remedy="docs/adding-a-benchmark.md says what stands in it.")
     if facts is None:
         return Check("published", "pass", "There is no published.toml, so the gate reproduced can't be computed.")
-    for score in facts.scores:
-        try:
-            chosen = Selection(only=score.selected).of(tasks, benchmark.score)
-            check_score(score.rule or benchmark.score, chosen)
-        except UsageError as error:
-            remedy = "Correct the score's subset or rule, or the tags of the tasks."
-            return Check("published", "fail", f"The score of {score.label}: {error}", remedy=remedy)
+    try:
+        check_published(facts, tasks, benchmark.score)
+    except UsageError as error:
+        remedy = "Correct the score's subset or rule, or the tags of the tasks."
+        return Check("published", "fail", str(error), remedy=remedy)
     return Check("published", "pass", f"published.toml has {len(facts.scores)} scores.")
 
 

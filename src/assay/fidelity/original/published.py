@@ -34,12 +34,12 @@ from msgspec import Meta, Struct, structs
 
 from assay.benchmark import Benchmark
 from assay.config import read_toml
-from assay.errors import InputError
+from assay.errors import InputError, UsageError
 from assay.fidelity.original.reference import OriginalResults, is_replay
 from assay.fidelity.results.results import Results
 from assay.fidelity.schema.evidence import OriginalSource, Reproduced, ReproductionResult
 from assay.input import is_present
-from assay.score import ScoreRule, Selection
+from assay.score import ScoreRule, Selection, check_score
 from assay.stats.compare import FIRST_LOOK
 from assay.stats.published import (
     CEILING,
@@ -145,6 +145,15 @@ def published_scores(benchmark: Benchmark) -> Published | None:
     """Returns the published scores of a benchmark; None where it has no published.toml. Raises InputError."""
     path = published_toml(benchmark)
     return read(path) if path else None
+
+
+def check_published(stated: Published, tasks: Sequence[Task], declared: ScoreRule) -> None:
+    """Raises UsageError where the subset or the rule of a score does not fit the tasks."""
+    for score in stated.scores:
+        try:
+            check_score(score.rule or declared, Selection(only=score.selected).of(tasks, declared))
+        except UsageError as error:
+            raise UsageError(f"the published score of {score.label}: {error}") from None
 
 
 def published_toml(benchmark: Benchmark) -> Path | None:

@@ -14,7 +14,7 @@ from assay.config import Suite
 from assay.errors import BudgetSpent, NothingScored
 from assay.fidelity.gates import judge_benchmark
 from assay.fidelity.gates.range import clears_floor
-from assay.fidelity.original.published import planned_margins, published_scores
+from assay.fidelity.original.published import check_published, planned_margins, published_scores
 from assay.fidelity.profile.build import write
 from assay.fidelity.profile.evidence import (
     changed_benchmark,
@@ -114,7 +114,8 @@ async def profile(
 def _check(asked: ProfilePlan) -> None:
     """Raises UsageError for what would end a model's run, now and not when its turn has come."""
     suite, benchmark, budget = asked.suite, asked.run.benchmark, asked.run.budget
-    published_scores(benchmark)
+    if stated := published_scores(benchmark):
+        check_published(stated, list(benchmark.environment.tasks()), benchmark.score)
     for name, member in suite.models.items():
         if member.answers_tasks:
             model_of(member, benchmark)
