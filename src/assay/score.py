@@ -143,7 +143,7 @@ class Selection(Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         limited = "" if self.limit is None else f"{self.limit:,} drawn by seed {self.seed}"
-        return ", ".join(text for text in (_said(self.only), limited) if text) or "all"
+        return ", ".join(text for text in (_pairs(self.only), limited) if text) or "all"
 
     def of(self, tasks: Sequence[Task], score: ScoreRule) -> list[Task]:
         """Returns the tasks, in the order of the benchmark. Raises UsageError where there are none.
@@ -153,7 +153,7 @@ class Selection(Struct, frozen=True, kw_only=True):
         """
         kept = [task for task in tasks if all(task.tags.get(tag) == value for tag, value in self.only.items())]
         if not kept:
-            raise UsageError(f"no task has {_said(self.only)}; {_values(tasks, self.only)}")
+            raise UsageError(f"no task has {_pairs(self.only)}; {_values(tasks, self.only)}")
         if self.limit is None:
             return kept
         if self.limit < 1:
@@ -186,7 +186,7 @@ def _shares(paths: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], float]:
     return {path: 1 / math.prod(inner[path[:depth]] for depth in range(len(path))) for path in set(paths)}
 
 
-def _said(only: dict[str, str]) -> str:
+def _pairs(only: dict[str, str]) -> str:
     return " and ".join(f"{tag}={value}" for tag, value in only.items())
 
 

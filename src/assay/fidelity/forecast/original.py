@@ -55,7 +55,7 @@ def reproduced(
                 published_as=stated.model,
                 score=score,
                 unit=stated.step,
-                subset=stated.said,
+                subset=stated.scope,
                 settings={},
                 source=stated.source,
                 date=stated.date,

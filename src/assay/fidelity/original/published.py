@@ -102,7 +102,7 @@ class PublishedScore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return self.subset if isinstance(self.subset, dict) else {}
 
     @property
-    def said(self) -> str:
+    def scope(self) -> str:
         """What it is of, in words."""
         return ", ".join(f"{tag}={value}" for tag, value in self.selected.items()) or str(self.subset)
 
@@ -288,7 +288,7 @@ def _reproduced(
         whole=score.whole,
         score=score.share,
         unit=score.step,
-        subset=score.said,
+        subset=score.scope,
         settings=score.settings,
         source=score.source,
         date=score.date,
