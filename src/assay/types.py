@@ -125,6 +125,8 @@ def text_of(content: str | list[Content]) -> str:
     """All text of a content, joined. Refusals and images are not text."""
     if isinstance(content, str):
         return content
+    if len(content) == 1 and isinstance(content[0], Text):  # nearly all
+        return content[0].text
     return "".join(part.text for part in content if isinstance(part, Text | InputText))
 
 

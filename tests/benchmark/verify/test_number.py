@@ -270,6 +270,21 @@ def test_respacing_does_not_matter(words: list[str]):
     assert number(" ".join(words)) == number("  \t".join(words)) == number("\u00a0".join(words))
 
 
+WORDS = """
+the The answer Answer is was equals not none either neither nor between less more than at least most negative minus
+menos moins meno or and to hundred million dozen a x e v so respuesta es lautet die Antwort ist est pas kein non si no
+jawaban adalah bukan USD km percent step page
+"""
+
+
+@given(
+    st.lists(st.sampled_from(WORDS.split()), max_size=8), st.sampled_from(["5", "-5", "0042", "5.", "123456789012345"])
+)
+def test_the_short_way_reads_as_the_long_one(words: list[str], digits: str):
+    """A no-break space keeps a text from the short way."""
+    assert number(" ".join([*words, digits])) == number("\u00a0".join(["", *words, digits]))
+
+
 @given(st.text() | st.text("0123456789.,'-+/^%$e×½ \n*#{}()[]\\=:kboxedanswr"))
 def test_any_text_can_be_judged_and_twice_the_same(text: str):
     assert number(text) == number(text)

@@ -61,8 +61,10 @@ _MARK = re.compile(
 _OPENING = re.compile(r"\A(?:[ *:$]*+\n)*+[ *:]*+")
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
 _UNFINISHED = re.compile(r" ?[-+*/×÷^] ?[\d($]")
-_PLAIN = re.compile(r"\s*-?[0-9]{1,15}\.?\s*")
-"""Most answers to a short question: read without looking further."""
+_PLAIN = re.compile(r"\s*(?P<words>(?:[A-Za-z]{1,20} ){1,20})?(?P<digits>-?[0-9]{1,15})\.?\s*")
+"""Most answers to a short question, as "58" or "The answer is 58.": read without looking further."""
+_TURNING = re.compile(r"\b(?:not|n?either|nor|between|than|least|most|negative|minus|menos?|moins)\b", re.IGNORECASE)
+"""Words before a number that may turn its meaning: the whole text has to be looked at."""
 _FARTHEST = 200_000
 """Characters at a message's end in which its answer is looked for; boxes are looked for in all of it."""
 _LEADING = re.compile(r"^-\s+(?=[$€£]?\.?\d)")
@@ -117,8 +119,8 @@ def number(text: str, *, hundredths: bool = False) -> Number | None:
     2 million, 2:00 pm, currency before it, units after it. Not read: x42, 42nd, 3,5, 7:30, 5-7, 2x, 2^10, dates.
     A percent sign is a unit, so that 50% is 50; with `hundredths` it is 1/2.
     """
-    if _PLAIN.fullmatch(text):
-        return Decimal(text.strip().rstrip("."))
+    if (plain := _plain(text)) is not None:
+        return plain
     framed = boxed(text)
     if framed is not None:
         return _only(_prose(framed), hundredths)
@@ -163,6 +165,14 @@ def numeric(
     right = same(got, expected, absolute=absolute, relative=relative)
     metrics = {"undecided": 1.0} if got is None and re.search(r"\d", response.text) else {}
     return Score(reward=float(right), metrics=metrics, answer=None if got is None else written(got))
+
+
+def _plain(text: str) -> Decimal | None:
+    """Returns the number of a text that is a number, or a few plain words that end in one; None for all others."""
+    found = _PLAIN.fullmatch(text)
+    if found is None or (found["words"] and _TURNING.search(found["words"])):
+        return None
+    return Decimal(found["digits"])
 
 
 def _prose(text: str) -> str:
