@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from assay.benchmark import Benchmark
+from assay.benchmark.catalog import load
 from assay.benchmark.verify.code import LIMITS, Checked, check_code
 from assay.benchmarks.arithmetic.benchmark import Arithmetic
 from assay.benchmarks.humaneval import benchmark
@@ -12,9 +13,12 @@ from assay.benchmarks.humaneval.benchmark import BENCHMARK, HumanEval, readings
 from assay.collect.run import RunPlan, collect_run
 from assay.config import load_model
 from assay.errors import UsageError
+from assay.fidelity.original.parity import compare
+from assay.fidelity.original.published import published_scores
+from assay.fidelity.original.reference import read
 from assay.sandbox import SandboxConfig, check_sandbox
 from assay.types import Message, Response, Score, Task, Text
-from tests.benchmarks.data import beside, prepare
+from tests.benchmarks.data import beside, prepare, rows
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +114,26 @@ def test_a_solution_may_be_written_in_many_ways(humaneval: Benchmark):
     }
     for way, text in ways.items():
         assert failed(tasks, scores(tasks, [text(task) for task in tasks])) == [], way
+
+
+@pytest.mark.slow
+def test_gpt_4s_recorded_solutions_are_judged_as_published(humaneval: Benchmark):
+    reference = read(beside("recorded", "humaneval", "gpt-4-simple.jsonl.gz"))
+    found = asyncio.run(compare(humaneval, reference))
+    numbers = {rung.name: rung for rung in found.ladder}["verifiers"].numbers
+    assert (found.verdict, numbers["agree"], numbers["left_out"]) == ("identical", 163, 1), found.reason
+    stated = published_scores(load("humaneval"))
+    assert stated and {score.model: score.score for score in stated.scores}["gpt-4-simple"] == "85.98"
+    assert f"{100 * reference.record.score:.2f}" == "85.98"
+
+
+def test_a_solution_needs_its_own_imports(humaneval: Benchmark):
+    tasks = {task.id: task for task in humaneval.environment.tasks()}
+    published = {row["task"]: row for row in rows(beside("recorded", "humaneval", "gpt-4-simple.jsonl.gz"))}
+    row = published["HumanEval/133"]
+    chosen = [tasks["HumanEval/133"]] * 2
+    alone, imported = scores(chosen, [row["output"], f"import math\n{row['output']}"])
+    assert (row["score"], alone.reward, imported.reward) == (1, 0.0, 1.0)
 
 
 HOSTILE = {

@@ -8,7 +8,7 @@ import ast
 import json
 import operator
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from assay.benchmark.data import Source, prepared
 from assay.benchmark.verify.markup import boxed
-from assay.types import Message, Task
+from assay.types import Message, Response, Score, Task
 
 REPOSITORY = "https://raw.githubusercontent.com/WildEval/ZeroEval"
 PROMPT = """
@@ -93,6 +93,19 @@ def answer(text: str) -> str | None:
         quoted, bare = fields[-1].groups()
         return bare.strip() if quoted is None else quoted.replace('\\"', '"')
     return boxed(text) or (text if text.strip() and '"reasoning"' not in text else None)
+
+
+def original(task: Task, response: Response, settings: Mapping[str, Any]) -> Score:
+    """Returns the original's judgement of a number: the first of the answer against the first of the gold answer.
+
+    `settings["box_fallback"]` says whether a box counts where there is no field, as the original has it for Llama 3.1.
+    """
+    answer = original_answer(response.text, box_fallback=bool(settings.get("box_fallback")))
+    if answer is None:
+        return Score(reward=0.0)
+    got = original_number(answer)
+    gold = original_number((task.gold or "").replace("#", ""))
+    return Score(reward=float(got is not None and got == gold), answer=answer)
 
 
 def original_answer(text: str, *, box_fallback: bool = False) -> str | None:

@@ -30,6 +30,16 @@ class Row(Struct, frozen=True):
     question: str
     answer: str
 
+    @property
+    def number(self) -> str:
+        """The gold answer alone."""
+        return self.answer.rpartition("#### ")[2]
+
+
+def rows(benchmark: str) -> list[Row]:
+    """Returns the rows of the file that is prepared for a benchmark, in their order."""
+    return msgspec.json.Decoder(Row).decode_lines(prepared(benchmark, TEST).read_bytes())
+
 
 class GSM8K(Environment):
     """Grade school maths word problems, of which the last number counts."""
@@ -38,13 +48,9 @@ class GSM8K(Environment):
     version = "1"
 
     def tasks(self) -> Iterable[Task]:
-        lines = prepared(self.name, TEST).read_bytes().splitlines()
-        for index, row in enumerate(msgspec.json.decode(line, type=Row) for line in lines):
-            yield Task(
-                id=f"test-{index:04}",
-                input=[Message(role="user", content=ASK.format(question=row.question))],
-                gold=row.answer.rpartition("#### ")[2],
-            )
+        for index, row in enumerate(rows(self.name)):
+            asked = Message(role="user", content=ASK.format(question=row.question))
+            yield Task(id=f"test-{index:04}", input=[asked], gold=row.number)
 
     def verify(self, task: Task, response: Response) -> Score:
         return numeric(response, task.gold or "")

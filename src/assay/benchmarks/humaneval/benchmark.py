@@ -116,6 +116,13 @@ BENCHMARK = Benchmark(
             why="They are the original's tests, by which all published scores were made.",
             probes=("mutant",),
         ),
+        Defect(
+            what="GPT-4's recorded outputs were judged in one namespace, in which earlier imports help one of them.",
+            why="Here each solution runs alone, as in the original harness.",
+            tasks=("HumanEval/133",),
+            outputs=1,
+            incomparable=True,
+        ),
     ),
     formats=("{}", "Here is the function.\n\n{}", "{}\n\nIt was tested with the examples."),
     data=(FILE,),

@@ -8,7 +8,6 @@ gold    -15
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from assay.benchmark import Benchmark, Defect, Environment
 from assay.benchmark.data import Source
@@ -22,7 +21,6 @@ ROWS = Source(
     sha256="2deb8ca2007e2195b8ba6cdb1089097ccb88d901facc554d185a262cb4de4d13",
     size=2_112_358,
 )
-
 
 _LATEX = str.maketrans({"\b": "\\b", "\t": "\\t", "\f": "\\f", "\r": "\\r"})
 """JSON reads the first letter of an unescaped \\frac or \\text as a control character."""
@@ -41,26 +39,13 @@ class MathL5(Environment):
         return await maths.verify(task.gold or "", (zeroeval.answer(response.text) or "").translate(_LATEX))
 
 
-def original(task: Task, response: Response, settings: Mapping[str, Any]) -> Score:
-    """Returns ZeroEval's own judgement: the first number of the answer against the first number of the gold answer.
-
-    `settings["box_fallback"]` says whether a box counts where there is no field, as the original has it for Llama 3.1.
-    """
-    answer = zeroeval.original_answer(response.text, box_fallback=bool(settings.get("box_fallback")))
-    if answer is None:
-        return Score(reward=0.0)
-    got = zeroeval.original_number(answer)
-    gold = zeroeval.original_number((task.gold or "").replace("#", ""))
-    return Score(reward=float(got is not None and got == gold), answer=answer)
-
-
 BENCHMARK = Benchmark(
     environment=MathL5(),
     repeats=2,
     chance=0.045,  # of always answering 4: 32 of 721
     formats=zeroeval.FORMATS,
     data=(ROWS,),
-    original=original,
+    original=zeroeval.original,
     defects=(
         Defect(
             what="The gold answer lacks its sign, 3 for -3, or is the first of two: 10879 for ±10879, 2 for 2, -1.",
