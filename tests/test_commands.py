@@ -57,7 +57,7 @@ HOSTILE = [
     "serve model micro-instruct --api-key-env NOWHERE",
     "serve environment file",
     "import nemo-gym folder",
-    "export arithmetic --out folder",
+    "export arithmetic --format nemo-gym --out folder",
     "prepare gsm8k --from folder",
     "list everything",
 ]

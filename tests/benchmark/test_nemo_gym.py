@@ -20,6 +20,7 @@ from assay.benchmark.verify.integer import integer
 from assay.collect.run import RunPlan, collect_run
 from assay.config import ModelConfig
 from assay.errors import InputError, UsageError
+from assay.exports import write
 from assay.fidelity.original.published import published_scores
 from assay.gyms.nemo_gym.interchange import export_run, export_tasks, import_nemo_gym
 from assay.gyms.nemo_gym.remote import RemoteEnvironment
@@ -339,8 +340,8 @@ def test_a_run_is_written_as_nemo_gym_writes_it_and_its_failures_beside(tmp_path
 def test_a_run_is_never_overwritten_by_what_is_made_of_it(tmp_path: Path):
     collected(tmp_path / "run")
     before = (tmp_path / "run/rollouts.jsonl").read_bytes()
-    with pytest.raises(UsageError, match="a part of the run itself"):
-        export_run(tmp_path / "run", tmp_path / "run/rollouts.jsonl")
+    with pytest.raises(UsageError, match="a part of what is exported"):
+        write(str(tmp_path / "run"), "nemo-gym", tmp_path / "run/rollouts.jsonl")
     assert (tmp_path / "run/rollouts.jsonl").read_bytes() == before
     with pytest.raises(UsageError, match="not a run directory"):
         export_run(tmp_path, tmp_path / "out.jsonl")

@@ -487,9 +487,14 @@ def command(*arguments: str, cwd: Path, **variables: str) -> Iterator[str]:
 
 
 def test_the_commands_go_the_whole_way(tmp_path: Path):
-    assert assay("export", "arithmetic", cwd=tmp_path)[:2] == (0, "240 tasks are in arithmetic.jsonl\n")
+    assert assay("export", "arithmetic", "--format", "nemo-gym", cwd=tmp_path)[:2] == (
+        0,
+        "240 tasks are in arithmetic-nemo-gym.jsonl\n",
+    )
     with command("arithmetic", "--api-key-env", "THE_KEY", cwd=tmp_path, THE_KEY="sk-canary-environment") as url:
-        code, out, err = assay("import", "nemo-gym", "arithmetic.jsonl", "--out", "there", "--url", url, cwd=tmp_path)
+        code, out, err = assay(
+            "import", "nemo-gym", "arithmetic-nemo-gym.jsonl", "--out", "there", "--url", url, cwd=tmp_path
+        )
         assert (code, "240 tasks are in there" in out, "assay run ./there" in out) == (0, True, True), err
         code, _, err = assay("run", "./there", "--model", "gold", "--limit", "20", cwd=tmp_path)
         assert (code, "answered 401" in err) == (4, True), err

@@ -133,7 +133,7 @@ COMMANDS = (
     (
         "export",
         "benchmark.interchange:export",
-        "Write a run's rollouts, or a benchmark's tasks, as another gym's rows.",
+        "Write a benchmark, a run or a profile in the form that another program reads.",
         "assay export office --format nemo-gym --out office.jsonl",
     ),
     (

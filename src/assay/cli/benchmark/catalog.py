@@ -13,11 +13,12 @@ from rich.text import Text
 from assay.benchmark.catalog import BENCHMARKS, FAMILIES, FILES, names
 from assay.config import assay_toml, load_suite, models, suites
 from assay.errors import UnknownName, UsageError
+from assay.exports import EXPORTS, takes
 from assay.model import DIALECTS
 from assay.plugins import describe, first_sentence, plugins
 from assay.report.words import legible
 
-What = Literal["benchmarks", "models", "suites", "agents", "dialects", "sandboxes", "detectors"]
+What = Literal["benchmarks", "models", "suites", "agents", "dialects", "sandboxes", "detectors", "exports"]
 
 
 def catalog(what: What, name: str | None = None, /) -> None:
@@ -29,7 +30,8 @@ def catalog(what: What, name: str | None = None, /) -> None:
     ----------
     what
         Benchmarks, models (those that ship and those of assay.toml in this directory), suites, agents, dialects (how a
-        model's server is spoken to), sandboxes (where code runs) or detectors (what is looked for in rollouts).
+        model's server is spoken to), sandboxes (where code runs), detectors (what is looked for in rollouts) or exports
+        (the formats of `assay export`).
     name
         The suite whose file is printed, as in `assay list suites gym-2026-02 > my-suite.toml`.
     """
@@ -48,6 +50,10 @@ def catalog(what: What, name: str | None = None, /) -> None:
         _fill(table, ("suite", "models", "what it is"), rows)
     elif what == "benchmarks":
         _fill(table, ("benchmark", "what it is"), _benchmarks())
+    elif what == "exports":
+        sentences = describe(EXPORTS)
+        rows = [(name, ", ".join(kinds), sentences[name]) for name, kinds in takes().items()]
+        _fill(table, ("format", "takes", "what it is"), rows)
     else:
         noun = "sandbox" if what == "sandboxes" else what.removesuffix("s")
         _fill(table, (noun, "what it is"), list(describe(f"assay.{what}").items()))

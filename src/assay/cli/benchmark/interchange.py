@@ -5,9 +5,12 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from assay.benchmark.catalog import load
-from assay.gyms.nemo_gym.interchange import export_run, export_tasks, failures_beside, import_nemo_gym
-from assay.input import is_present
+from assay.exports import KINDS, formats_for, write
+from assay.gyms.nemo_gym.interchange import import_nemo_gym
+
+
+def _formats() -> str:
+    return "; ".join(f"of a {kind}: {', '.join(names)}" for kind in KINDS if (names := formats_for(kind)))
 
 
 def import_(
@@ -52,26 +55,18 @@ def export(
     what: str,
     /,
     *,
-    gym: Annotated[Literal["nemo-gym"], Parameter(name="--format")] = "nemo-gym",
+    gym: Annotated[str | None, Parameter(name="--format", help=_formats())] = None,
     out: Path | None = None,
 ) -> None:
-    """Write a run's rollouts, or a benchmark's tasks, as another gym's rows.
+    """Write a benchmark, a run or a profile in the form that another program reads.
+
+    What a format can't hold is refused by name. `assay list exports` says what each format is.
 
     Parameters
     ----------
     what
-        A run directory, or a benchmark's name or path.
-    gym
-        The gym: nemo-gym.
+        A benchmark's name or path, or the directory of a run or a profile.
     out
-        The file. Default: nemo-gym.jsonl in the run directory, or BENCHMARK.jsonl in this directory.
+        The file or folder. Default: BENCHMARK-FORMAT in this directory, or FORMAT in the run's or profile's.
     """
-    folder = Path(what)
-    if not is_present(folder / "run.json"):
-        benchmark = load(what)
-        file = out or Path(f"{benchmark.name.replace('/', '-')}.jsonl")
-        print(f"{export_tasks(benchmark, file)} tasks are in {file}")
-        return
-    file = out or folder / f"{gym}.jsonl"
-    scored, failed = export_run(folder, file)
-    print(f"{scored} rollouts are in {file}, {failed} failures in {failures_beside(file)}")
+    print(write(what, gym, out))

@@ -131,12 +131,9 @@ def export_tasks(benchmark: Benchmark, file: Path) -> int:
 def export_run(folder: Path, file: Path) -> tuple[int, int]:
     """Write a run's rollouts in NeMo Gym's form. Returns the numbers of scores and of failures.
 
-    Failures go to a second file, which ends in `_failures.jsonl`. Existing files are replaced. Raises UsageError if a
-    file is a part of the run itself.
+    Failures go to a second file, which ends in `_failures.jsonl`. Existing files are replaced.
     """
     record = read_record(folder)
-    if file.resolve().parent == folder.resolve() and file.name.startswith(("rollouts", "tasks", "run.json")):
-        raise UsageError(f"{file} is a part of the run itself; choose another name with --out")
     tasks = {task.id: (index, task) for index, task in enumerate(read_tasks(folder))}
     agent = f"{record.benchmark}_simple_agent"
     created_s = int(datetime.fromisoformat(record.started).timestamp())
