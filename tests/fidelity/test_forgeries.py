@@ -13,21 +13,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from assay.benchmark.catalog import load
 from assay.cli.fidelity.certificate import verify as verify_command
 from assay.errors import UsageError
-from assay.fidelity.certificate.certificate import assemble, certify, describe, probe_seed, rendered, sealed
-from assay.fidelity.certificate.files import evidence_of, file_record
+from assay.fidelity.certificate.certificate import certify, rendered, sealed
+from assay.fidelity.certificate.files import file_record
 from assay.fidelity.certificate.rollouts import is_alike
 from assay.fidelity.certificate.schema import Certificate
 from assay.fidelity.certificate.validity import Validity, verify
-from assay.fidelity.profile import contenders_of, gather, read_plan
-from assay.fidelity.profile.build import known_gates, write
 from assay.report.certificate import renderings
 from assay.store import line_digest
 from tests.commands import assay
+from tests.fidelity.forgery import Line, change_lines, change_run, forge
 
-Line = dict[str, Any]
 ASKED = ("profile", "arithmetic", "--limit", "10", "--repeats", "4", "--out", "profiles/p")
 
 
@@ -43,38 +40,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder(made: Path, tmp_path: Path) -> Path:
     shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     return tmp_path / "profiles/p"
-
-
-def change_lines(path: Path, change: Callable[[Line], object]) -> None:
-    """Change each line of a JSONL file; in a registry the digests that link the lines follow."""
-    lines = [json.loads(line) for line in path.read_bytes().splitlines()]
-    previous, written = "", b""
-    for line in lines:
-        change(line)
-        if "previous" in line:
-            line["previous"] = previous
-        encoded = msgspec.json.encode(line)
-        previous, written = line_digest(encoded), written + encoded + b"\n"
-    path.write_bytes(written)
-
-
-def change_run(folder: Path, change: Callable[[Line], object], model: str = "policy") -> None:
-    path = folder / f"runs/{model}/run.json"
-    record = json.loads(path.read_bytes())
-    change(record)
-    path.write_text(json.dumps(record, indent=2) + "\n")
-
-
-def forge(folder: Path, claim: Callable[[Line], object] = lambda _: None) -> None:
-    """Certify what the files say, with no check, and then change the certificate itself."""
-    plan, benchmark = read_plan(folder), load("arithmetic")
-    known = asyncio.run(known_gates(folder, plan, benchmark, again=True, seed=probe_seed(evidence_of(folder))))
-    evidence = gather(folder, plan, contenders_of(folder, plan, cached=False), benchmark)
-    plain = msgspec.to_builtins(assemble(folder, evidence, write(folder, evidence, known), describe(benchmark, plan)))
-    claim(plain)
-    certificate = sealed(msgspec.convert(plain, Certificate))
-    for name, data in {"certificate.json": rendered(certificate), **renderings(certificate)}.items():
-        (folder / name).write_bytes(data)
 
 
 def certify_file(folder: Path, path: str) -> None:

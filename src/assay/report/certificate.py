@@ -158,6 +158,7 @@ def _started(certificate: Certificate) -> str:
     rows = [(run.at, run.model, run.version, str(run.tasks), str(run.repeats), run.path, run.fate) for run in others]
     table = markdown_table(("started", "model", "version", "tasks", "k", "where", "what became of it"), rows)
     redraws = f" {redrawn(certificate)}." if certificate.redraws else ""
+    redraws += f" {order_of_events(certificate).capitalize()}."
     return f"{plural(len(found.runs), 'run')} of this benchmark: {said}.{redraws}" + (f"\n\n{table}" if others else "")
 
 
@@ -165,6 +166,17 @@ def redrawn(certificate: Certificate) -> str:
     """How many profiles could have been read in place of this one."""
     count, were = plural(certificate.redraws, "other profile"), "was" if certificate.redraws == 1 else "were"
     return f"{count} of this benchmark {were} begun, each with other rollouts to read"
+
+
+def order_of_events(certificate: Certificate) -> str:
+    """What shows that the plan stood before the first run, and how often more was run once the verdict was known."""
+    made, looks = certificate.registry.announced, certificate.registry.looks
+    said = (
+        f"announced before the first run: {made.digest}" if made else "order of events claimed: nothing was announced"
+    )
+    since = f"; changed since: {', '.join(certificate.changed_since)}" if certificate.changed_since else ""
+    fresh = f"; gates computed after {join([f'{n:,}' for n in looks])} rollouts" if looks[1:] else ""
+    return said + since + fresh
 
 
 def _digests(certificate: Certificate) -> str:

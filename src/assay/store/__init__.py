@@ -16,14 +16,26 @@ A kill at any byte loses what was in flight and no more: a last line without its
 from assay.store.files import append_line, line_digest, read_lines, write_bytes, write_json, write_lines
 from assay.store.reader import progress, read_rollouts, read_row_lines, read_rows, read_tasks, rollout_files
 from assay.store.record import Rescored, RoleRecord, RunRecord, read_record
-from assay.store.registry import REGISTRY, Begun, Margins, Started, read_registry, write_margins
+from assay.store.registry import (
+    REGISTRY,
+    Announced,
+    Begun,
+    Look,
+    Margins,
+    Started,
+    is_of,
+    read_registry,
+    write_of_profile,
+)
 from assay.store.shard import Shard
 from assay.store.writer import Lines, Store, claim
 
 __all__ = [
     "REGISTRY",
+    "Announced",
     "Begun",
     "Lines",
+    "Look",
     "Margins",
     "Rescored",
     "RoleRecord",
@@ -33,6 +45,7 @@ __all__ = [
     "Store",
     "append_line",
     "claim",
+    "is_of",
     "line_digest",
     "progress",
     "read_lines",
@@ -46,5 +59,5 @@ __all__ = [
     "write_bytes",
     "write_json",
     "write_lines",
-    "write_margins",
+    "write_of_profile",
 ]

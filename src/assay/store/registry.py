@@ -2,14 +2,16 @@
 
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
+import msgspec
 from msgspec import Struct
 
 from assay.digest import digest
 from assay.errors import UsageError
-from assay.store.files import append_line, read_lines
+from assay.store.files import append_line, line_digest, read_lines
 from assay.store.record import RunRecord
 
 REGISTRY = "started.jsonl"
@@ -44,16 +46,14 @@ class Begun(Struct, frozen=True, kw_only=True, tag="begun"):
     previous: str
 
 
-class Margins(Struct, frozen=True, kw_only=True, tag="margins"):
-    """A line of `started.jsonl`, written before a profile's first run: what its comparisons with the original allow."""
+class OfProfile(Struct, frozen=True, kw_only=True):
+    """A line of `started.jsonl` about a profile."""
 
     at: str
     """ISO 8601, UTC."""
     benchmark: str
     path: str
     """Of the profile's folder, seen from the registry's."""
-    margins: dict[str, float]
-    """By gate, as shares."""
     previous: str
 
     @property
@@ -62,7 +62,37 @@ class Margins(Struct, frozen=True, kw_only=True, tag="margins"):
         return ""
 
 
-Line = Started | Begun | Margins
+class Margins(OfProfile, frozen=True, kw_only=True, tag="margins"):
+    """A line that is written before a profile's first run: what its comparisons with the original allow."""
+
+    margins: dict[str, float]
+    """By gate, as shares."""
+
+
+class Announced(OfProfile, frozen=True, kw_only=True, tag="announced"):
+    """A line that is written before a profile's first run: what will be run, for its digest to be posted elsewhere.
+
+    `previous` ties the digest to all that is written down by then, and all later lines are tied to this one.
+    """
+
+    parts: dict[str, str]
+    """The digest of each part of the plan and the benchmark."""
+
+    @property
+    def digest(self) -> str:
+        """The digest to post: that of this line."""
+        return line_digest(msgspec.json.encode(self))
+
+
+class Look(OfProfile, frozen=True, kw_only=True, tag="look"):
+    """A line that is written when a profile's gates were computed: later rollouts are made by who knows the verdict."""
+
+    rollouts: int
+    """The number that the gates were computed from."""
+
+
+P = TypeVar("P", Margins, Announced, Look)
+Line = Started | Begun | Margins | Announced | Look
 
 
 def read_registry(path: Path) -> list[Line]:
@@ -70,18 +100,27 @@ def read_registry(path: Path) -> list[Line]:
     return list(read_lines(path, cast(Any, Line)))
 
 
-def write_margins(registry: Path, folder: Path, *, at: str, benchmark: str, margins: dict[str, float]) -> None:
-    """Write down the margins of the profile in `folder`. Raises UsageError where the registry can't be written."""
-    path = os.path.relpath(folder.resolve(), registry.resolve().parent)
-    _append(
-        registry,
-        lambda previous: Margins(at=at, benchmark=benchmark, path=path, margins=margins, previous=previous),
-    )
+def is_of(line: Margins | Announced | Look, folder: Path, registry: Path) -> bool:
+    """Whether a line is about the profile in `folder`."""
+    return line.path == _seen_from(registry, folder)
+
+
+def write_of_profile(registry: Path, folder: Path, kind: type[P], **fields: Any) -> P:
+    """Write down a line about the profile in `folder`, and return it. Raises UsageError if that can't be written."""
+    at, path = datetime.now(UTC).isoformat(timespec="seconds"), _seen_from(registry, folder)
+    made: list[P] = []
+
+    def make(previous: str) -> P:
+        made.append(kind(at=at, path=path, previous=previous, **fields))
+        return made[-1]
+
+    _append(registry, make)
+    return made[-1]
 
 
 def write_started(registry: Path, folder: Path, record: RunRecord) -> None:
     """Write down that the run in `folder` starts. Raises UsageError where the registry can't be written."""
-    path = os.path.relpath(folder.resolve(), registry.resolve().parent)
+    path = _seen_from(registry, folder)
     _append(
         registry,
         lambda previous: Started(
@@ -99,6 +138,10 @@ def write_started(registry: Path, folder: Path, record: RunRecord) -> None:
             previous=previous,
         ),
     )
+
+
+def _seen_from(registry: Path, folder: Path) -> str:
+    return os.path.relpath(folder.resolve(), registry.resolve().parent)
 
 
 def _append(registry: Path, make: Callable[[str], Line]) -> None:

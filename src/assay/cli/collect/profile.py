@@ -26,6 +26,7 @@ from assay.cli.options import (
 )
 from assay.collect.collect import Interruption
 from assay.config import assay_toml
+from assay.fidelity.certificate import announcement
 from assay.fidelity.gates import applicable
 from assay.fidelity.profile import ProfilePlan, compute_with_results, read_plan, source_of
 from assay.fidelity.profile import profile as make_profile
@@ -37,6 +38,14 @@ from assay.report.evidence import standing
 from assay.report.page import publish
 from assay.report.words import dollars, sample
 
+Announce = Annotated[
+    bool,
+    Parameter(
+        negative="",
+        help="Run nothing yet: print a digest of the plan, the margins and the benchmark. Post it where others see its "
+        "date, then give the same command without --announce.",
+    ),
+]
 STYLES = {"pass": "green", "fail": "red bold", "inconclusive": "yellow", "not run": "dim"}
 
 
@@ -54,6 +63,7 @@ def profile(
     until_stable: bool = False,
     follow_plan: Annotated[bool | str, Parameter(negative="")] = False,
     strict: bool = False,
+    announce: Announce = False,
     spending: Spending = Spending(),
     roles: Roles = Roles(),
     code: Code = Code(),
@@ -98,7 +108,17 @@ def profile(
             concurrency=workers.concurrency,
             **plan.request(),
         )
-        return _drive(asked, strict=strict)
+        return _announce(asked) if announce else _drive(asked, strict=strict)
+
+
+def _announce(asked: ProfilePlan) -> int:
+    made, file = announcement.announce(asked, console.print), asked.run.folder / announcement.FILE
+    print(
+        f"{made.digest}\n{file}\n"
+        "Post this digest where others see its date, then give the same command without --announce.\n"
+        "Whoever has the digest checks the certificate: assay verify CERTIFICATE --announcement DIGEST"
+    )
+    return 0
 
 
 def _drive(asked: ProfilePlan, *, strict: bool) -> int:

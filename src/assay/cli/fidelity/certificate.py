@@ -3,9 +3,11 @@
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import uvloop
+from cyclopts import Parameter
 from rich.table import Table
 from rich.text import Text
 
@@ -14,15 +16,19 @@ from assay.cli.options import Code
 from assay.digest import canonical
 from assay.errors import UsageError
 from assay.fidelity.certificate import signature, validity
+from assay.fidelity.certificate.announcement import read_announcement
 from assay.fidelity.certificate.certificate import certify as make
 from assay.fidelity.certificate.certificate import rendered
 from assay.fidelity.certificate.schema import NAME, Certificate
 from assay.fidelity.certificate.validity import Validity
 from assay.fidelity.profile import read_plan, source_of
-from assay.report.certificate import headline, redrawn, renderings
+from assay.report.certificate import headline, order_of_events, redrawn, renderings
 from assay.report.words import legible, plural
 from assay.store import write_bytes
 
+Posted = Annotated[
+    str | None, Parameter(help="What was posted before the first call: the digest, or the announcement.json.")
+]
 STYLES = {"ok": "green", "expired": "yellow", "forged": "red bold", "not looked at": "dim"}
 CODES = {"valid": 0, "expired": 5, "forged": 3}
 
@@ -88,6 +94,7 @@ def verify(
     profile: Path | None = None,
     benchmark: str | None = None,
     key: Path | None = None,
+    announcement: Posted = None,
     rescore: bool = False,
     strict: bool = False,
     code: Code = Code(),
@@ -126,6 +133,7 @@ def verify(
             name=benchmark,
             sandbox=code.place(),
             key=key,
+            announced=read_announcement(announcement) if announcement else None,
             rescored=rescore,
             strict=strict,
             renderings=renderings,
@@ -146,6 +154,7 @@ def _show_made(made: Certificate) -> None:
     print(f"{legible(made.benchmark.name)} {legible(made.benchmark.version)}: {headline(made)}")
     for line in made.missing:
         print(f"  {legible(line)}")
+    print(f"  {order_of_events(made)}")
     fates = Counter(run.fate for run in made.registry.runs)
     for fate in ("left out", "thrown away"):
         if count := fates[fate]:

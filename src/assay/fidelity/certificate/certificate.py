@@ -21,10 +21,12 @@ from numpy.typing import NDArray
 
 from assay.benchmark import Benchmark
 from assay.benchmark.catalog import load
-from assay.benchmark.code import code_of, score_code
+from assay.benchmark.code import code_of
 from assay.collect.run import tasks_of, versions
-from assay.digest import digest, prompts_digest, tasks_digest
+from assay.digest import digest, tasks_digest
 from assay.errors import UsageError
+from assay.fidelity.certificate.announcement import changed_since, edited_since
+from assay.fidelity.certificate.described import describe
 from assay.fidelity.certificate.facts import compare_files, started_in
 from assay.fidelity.certificate.files import FileRecord, check_evidence, ends_a_line, evidence_of, evidence_paths
 from assay.fidelity.certificate.registry import Register, register
@@ -32,11 +34,10 @@ from assay.fidelity.certificate.schema import Certificate, CertifiedBenchmark, C
 from assay.fidelity.gates import applicable
 from assay.fidelity.original import reference
 from assay.fidelity.original.parity import compare, verdict_of
-from assay.fidelity.original.published import Published, published_scores, published_toml
 from assay.fidelity.profile import Evidence, contenders_of, gather, read_plan, source_of
 from assay.fidelity.profile.build import known_gates, write
 from assay.fidelity.schema.evidence import Disagreement, Rung
-from assay.fidelity.schema.profile import Gate, ModelSummary, Plan, Profile
+from assay.fidelity.schema.profile import Gate, ModelSummary, Profile
 
 
 async def certify(folder: Path, *, benchmark: Benchmark | None = None, signed_by: str | None = None) -> Certificate:
@@ -61,6 +62,8 @@ async def certify(folder: Path, *, benchmark: Benchmark | None = None, signed_by
     if flaws := await parity_flaws(folder, benchmark):
         raise UsageError(f"{flaws[0]}; run `assay parity` again")
     made = assemble(folder, evidence, profile, described, signed_by=signed_by)
+    if edited := edited_since(folder, made.registry.announced, described):
+        raise UsageError(f"{folder / 'plan.jsonl'} is not the plan that was announced: other {', '.join(edited)}")
     if made.evidence != before:
         raise UsageError(f"{folder} is being written by another command; certify it once that has ended")
     return made
@@ -89,6 +92,7 @@ def assemble(
         parity=dict(_parities(found, profile.models)),
         evidence=evidence,
         registry=registry,
+        changed_since=changed_since(registry.announced, found.plan, described),
         versions=versions() | {name: version(name) for name in ("msgspec", "numpy", "scipy")},
         computed_by=computing_code(),
         made=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -100,38 +104,6 @@ def assemble(
 def probe_seed(evidence: Mapping[str, FileRecord]) -> int:
     """The seed of a third of the probes: nobody knows it before the rollouts are made, and nobody can choose it."""
     return int(digest(evidence)[:8], 16)
-
-
-def describe(benchmark: Benchmark, plan: Plan) -> CertifiedBenchmark:
-    """The benchmark as it is now. Raises UsageError where it has no tasks, InputError where published.toml is wrong."""
-    tasks = tasks_of(benchmark, plan.selection)
-    facts, stated, sources = (
-        published_scores(benchmark) or Published(),
-        published_toml(benchmark),
-        score_code(benchmark),
-    )
-    return CertifiedBenchmark(
-        name=benchmark.name,
-        version=benchmark.version,
-        source=plan.source,
-        tasks=len(tasks),
-        tasks_digest=tasks_digest(tasks),
-        prompts_digest=prompts_digest(tasks),
-        code=digest(sources),
-        sources=sources,
-        selection=plan.selection,
-        score=benchmark.score,
-        repeats=benchmark.repeats,
-        sampling=benchmark.sampling,
-        limits=benchmark.limits,
-        chance=benchmark.chance,
-        formats=list(benchmark.formats),
-        hard=benchmark.hard,
-        original=facts.original,
-        repository=facts.origin.repository if facts.origin else None,
-        published=hashlib.sha256(stated.read_bytes()).hexdigest() if stated else None,
-        margins=plan.margins,
-    )
 
 
 def what_is_missing(gates: Sequence[Gate], benchmark: CertifiedBenchmark, registry: Register) -> list[str]:

@@ -11,7 +11,19 @@ from msgspec import Struct
 from assay.errors import AssayError
 from assay.fidelity.certificate.files import is_there
 from assay.input import read_input
-from assay.store import REGISTRY, Begun, Margins, RunRecord, Started, line_digest, read_record, read_registry
+from assay.store import (
+    REGISTRY,
+    Announced,
+    Begun,
+    Look,
+    Margins,
+    RunRecord,
+    Started,
+    line_digest,
+    read_record,
+    read_registry,
+)
+from assay.store.registry import Line
 
 Fate = Literal["in this profile", "left out", "elsewhere", "thrown away", "never begun"]
 
@@ -44,6 +56,11 @@ class Register(Struct, frozen=True, kw_only=True):
     """Models whose run in this profile, or the run that it was rescored from, was never written down."""
     margins: dict[str, float]
     """By gate, what was written down before the profile's first run, as shares."""
+    announced: Announced | None = None
+    """What was announced before the profile's first run."""
+    looks: list[int] = []
+    """The number of rollouts at each time that the profile's gates were computed. More than one: somebody who knew the
+    verdict made more rollouts."""
     broken: list[int]
     """Lines, from 1, that are not linked to the line before: one was taken out there, or changed."""
 
@@ -77,25 +94,33 @@ def register(
         if isinstance(line, Started) and line.benchmark == benchmark
     ]
     started = {run.id for run in runs if run.id}
+    ids = {id for record in records.values() if record for id in _ids(record)}
+    margins, announced, looks = _about_profile(known, ids)
     return Register(
         lines=len(whole),
         sha256=hashlib.sha256(b"".join(whole)).hexdigest(),
         runs=runs,
         unregistered=sorted(name for name, record in records.items() if not (record and _ids(record) <= started)),
-        margins=_margins_before(known, {id for record in records.values() if record for id in _ids(record)}),
+        margins=margins,
+        announced=announced,
+        looks=looks,
         broken=broken(whole),
     )
 
 
-def _margins_before(known: Sequence[Started | Begun | Margins], ids: Collection[str]) -> dict[str, float]:
-    """The margins of a profile, written down before the first of these runs."""
-    found: dict[str, dict[str, float]] = {}
-    for line in known:
-        if isinstance(line, Margins):
-            found[line.path] = line.margins
-        elif isinstance(line, Started) and line.id in ids:
-            return found.get(PurePath(line.path).parent.parent.as_posix(), {})
-    return {}
+def _about_profile(known: Sequence[Line], ids: Collection[str]) -> tuple[dict[str, float], Announced | None, list[int]]:
+    """A profile's margins and its announcement, written down before the first of these runs, and its looks."""
+    own = [at for at, line in enumerate(known) if isinstance(line, Started) and line.id in ids]
+    folders = {PurePath(line.path).parent.parent.as_posix() for at in own if isinstance(line := known[at], Started)}
+    margins: dict[str, float] = {}
+    announced: Announced | None = None
+    for line in known[: min(own, default=0)]:
+        if isinstance(line, Margins) and line.path in folders:
+            margins = line.margins
+        elif isinstance(line, Announced) and line.path in folders:
+            announced = line
+    looks = [line.rollouts for line in known if isinstance(line, Look) and line.path in folders]
+    return margins, announced, looks
 
 
 def broken(lines: list[bytes]) -> list[int]:

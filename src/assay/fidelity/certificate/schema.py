@@ -109,6 +109,8 @@ class Certificate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     evidence: dict[str, FileRecord]
     """By path in the profile's folder."""
     registry: Register
+    changed_since: list[str] = []
+    """The parts of the plan and the benchmark that are not as they were announced."""
     versions: dict[str, str]
     computed_by: str
     """Digest of Assay's own code: another one may word or round something otherwise."""

@@ -21,20 +21,20 @@ from msgspec import Struct, structs
 from assay.benchmark import Benchmark
 from assay.benchmark.catalog import load, names
 from assay.collect.collect import Interruption
-from assay.collect.run import tasks_of
-from assay.digest import canonical, changed_files, prompt_digest, task_digest
+from assay.digest import canonical
 from assay.errors import AssayError, InputError, UsageError
 from assay.fidelity.certificate import signature
+from assay.fidelity.certificate.announcement import edited_since
 from assay.fidelity.certificate.certificate import (
     assemble,
     computing_code,
-    describe,
     own_digest,
     parity_flaws,
     probe_seed,
     rendered,
     what_is_missing,
 )
+from assay.fidelity.certificate.described import changes, describe, some
 from assay.fidelity.certificate.facts import compare_files, runs_of, shown, started_in
 from assay.fidelity.certificate.files import (
     EVIDENCE,
@@ -54,7 +54,7 @@ from assay.fidelity.rescore.rescore import RescorePlan, rescore
 from assay.fidelity.schema.profile import Gate, Plan
 from assay.sandbox import Place
 from assay.store import REGISTRY, read_tasks
-from assay.types import Outcome, Score, Task
+from assay.types import Outcome, Score
 
 Verdict = Literal["valid", "expired", "forged"]
 Answer = Literal["ok", "expired", "forged", "not looked at"]
@@ -62,8 +62,6 @@ CLOSE = 1e-9
 """Relative: floats that another processor or library adds up in another order agree far better than this."""
 OF_RUN = ("summary.json", "per_task.jsonl")
 """Derived files of a run."""
-SHOWN = 5
-"""Flaws of one kind that are named."""
 
 
 class Looked(Struct, frozen=True):
@@ -99,6 +97,7 @@ async def verify(
     name: str | None = None,
     sandbox: Place | None = None,
     key: Path | None = None,
+    announced: str | None = None,
     rescored: bool = False,
     strict: bool = False,
     renderings: Callable[[Certificate], Mapping[str, bytes]] = lambda _: {},
@@ -106,8 +105,9 @@ async def verify(
     """Whether the certificate in a file is true of the profile in `folder`, by default the one that it lies in.
 
     `name` says where the benchmark is, for one that has no name here, and `sandbox` where its code runs. `key` is the
-    public key that must have signed. `rescored` asks that every reward is found again from the recorded outputs; under
-    `strict` it is told if not. `renderings` gives what else was written of the certificate, by file name beside it.
+    public key that must have signed, `announced` the digest that was posted before the first call. `rescored` asks that
+    every reward is found again from the recorded outputs; under `strict` it is told if not. `renderings` gives what
+    else was written of the certificate, by file name beside it.
     Raises UsageError where there is no certificate or no profile.
     """
     folder = folder or path.parent
@@ -121,6 +121,7 @@ async def verify(
     except InputError as error:
         return _concluded([own, Looked("files", "forged", f"{error}.")], certificate)
     looked = [own, *_date(certificate), _signature(path, certificate, key), files, _registry(folder, certificate)]
+    looked.append(_announcement(certificate, announced))
     if files.answer == "forged":
         looked += [Looked(what, "not looked at", "The files are others.") for what in ("numbers", "benchmark")]
     else:
@@ -236,9 +237,9 @@ def _files(folder: Path, certificate: Certificate) -> Looked:
             else:
                 forged.append(f"{path} is not the file that was certified")
     if forged:
-        return Looked("files", "forged", f"{_some(forged)}.")
+        return Looked("files", "forged", f"{some(forged)}.")
     if grown := grown + [f"{path} has come" for path in now if path not in then]:
-        return Looked("files", "expired", f"{_some(grown)} since. What was certified is still there, unchanged.")
+        return Looked("files", "expired", f"{some(grown)} since. What was certified is still there, unchanged.")
     return Looked("files", "ok", f"All {len(then)} files are those that were certified.")
 
 
@@ -261,14 +262,34 @@ def _registry(folder: Path, certificate: Certificate) -> Looked:
         return _flawed("registry", certificate, "The certificate names other runs than started.jsonl.")
     if now.unregistered:
         where = "has no line for" if now.lines else "was not beside the profile when it was certified, with"
-        reason = f"started.jsonl {where} the run of {_some(now.unregistered)}; others may have been thrown away unseen."
+        reason = f"started.jsonl {where} the run of {some(now.unregistered)}; others may have been thrown away unseen."
         return Looked("registry", "not looked at", reason)
     fates = [(was.fate, run.fate) for was, run in zip(then.runs, now.runs, strict=True)]
     moved = [f"a run that was {was} is {fate} now" for was, fate in fates if was != fate]
     lost = sum(fate == "thrown away" for fate, _ in fates)
     said = [f"{lost} of {len(fates)} runs that were started were thrown away"] if lost else []
     said += [f"written down before the first run: {_margins(now.margins)}"] if now.margins else []
+    said += [f"gates were computed after {', '.join(f'{n:,}' for n in now.looks)} rollouts"] if now.looks[1:] else []
     return Looked("registry", "ok", f"{'; '.join([f'Its {now.lines} lines are there', *said, *moved])}.")
+
+
+def _announcement(certificate: Certificate, posted: str | None) -> Looked:
+    """Whether the certificate is of what was announced, before the first run."""
+    found = certificate.registry.announced
+    if found is None:
+        if posted is None:
+            return Looked("announcement", "ok", "None, and none is asked for: the order of events is claimed.")
+        return Looked("announcement", "forged", f"Nothing was announced before the first run; expected {posted[:12]}.")
+    if posted not in (None, found.digest):
+        return Looked("announcement", "forged", f"It is of {found.digest[:12]}, not of {posted[:12]}.")
+    early = [name for name, model in certificate.models.items() if model.started and model.started < found.at]
+    if early:
+        return Looked("announcement", "forged", f"It is of {found.at}, and runs started before: {some(early)}.")
+    first = min((model.started for model in certificate.models.values() if model.started), default="no run")
+    where = "as it was posted" if posted else "compare it with what was posted"
+    said = f"Digest {found.digest}, {where}; the first run says that it started {first}"
+    since = f". Changed since: {', '.join(certificate.changed_since)}" if certificate.changed_since else ""
+    return Looked("announcement", "ok", f"{said}{since}.")
 
 
 def _margins(margins: Mapping[str, float]) -> str:
@@ -321,10 +342,14 @@ async def _numbers(
         same = benchmark if now == certificate.benchmark else None
         compared = compare_files(place, plan, certificate.benchmark, started, benchmark=same)
         if compared.wrong:
-            return [Looked("numbers", "forged", f"{_some(compared.wrong)}.")], {}
-        changed = changes(certificate.benchmark, now, place, benchmark, plan) if now and benchmark else []
+            return [Looked("numbers", "forged", f"{some(compared.wrong)}.")], {}
+        if edited := edited_since(place, certificate.registry.announced, certificate.benchmark):
+            reason = f"The first line of plan.jsonl is not what was announced: other {', '.join(edited)}."
+            return [Looked("plan", "forged", reason)], {}
+        asked = [task for run in runs_of(place, plan)[:1] for task in read_tasks(run)]
+        changed = changes(certificate.benchmark, now, asked, benchmark) if now and benchmark else []
         if same and (flaws := await parity_flaws(place, same)):
-            return [_flawed("numbers", certificate, f"{_some(flaws)}.")], {}
+            return [_flawed("numbers", certificate, f"{some(flaws)}.")], {}
         evidence = gather(place, plan, contenders_of(place, plan, cached=False), same)
         profile = profile_of(evidence, await _known(place, plan, certificate, same))
         found = assemble(place, evidence, profile, certificate.benchmark, registry=certificate.registry)
@@ -333,7 +358,7 @@ async def _numbers(
     derived = derived_files(evidence, profile)
     if same is None or same.roles:
         del derived["profile.json"]  # some of its gates were not computed
-    doubts = [Looked("models", "not looked at", f"Not decided by any file: {_some(compared.doubts)}.")]
+    doubts = [Looked("models", "not looked at", f"Not decided by any file: {some(compared.doubts)}.")]
     looked = _numbers_and_benchmark(certificate, found, same, now, changed, unknown)
     return [*(doubts if compared.doubts else ()), *looked], derived
 
@@ -359,7 +384,7 @@ def _numbers_and_benchmark(
     if now:
         if not changed:
             return [numbers, Looked("benchmark", "forged", "It is not described as it was when it was certified.")]
-        return [numbers, Looked("benchmark", "expired", f"{_some(changed)}.")]
+        return [numbers, Looked("benchmark", "expired", f"{some(changed)}.")]
     return [numbers, Looked("benchmark", "not looked at", unknown)]
 
 
@@ -391,9 +416,9 @@ async def _rewards(place: Path, benchmark: Benchmark) -> Looked:
                 wrong.append(f"{at}: {_outcome(change.before)} in the file, {_outcome(change.after)} from its output")
         rollouts += found.rollouts if found else 0
     if wrong:
-        return Looked("rewards", "forged", f"{_some(wrong)}.")
+        return Looked("rewards", "forged", f"{some(wrong)}.")
     if unknown:
-        return Looked("rewards", "not looked at", f"{rollouts:,} are as recorded; not known: {_some(unknown)}.")
+        return Looked("rewards", "not looked at", f"{rollouts:,} are as recorded; not known: {some(unknown)}.")
     return Looked("rewards", "ok", f"The verifier gives all {rollouts:,} recorded outputs the rewards recorded.")
 
 
@@ -404,14 +429,14 @@ def _outcome(outcome: Outcome | None) -> str:
 def _followed(certificate: Certificate, found: Certificate, *, run_again: bool) -> Looked:
     """Whether the numbers in the certificate are those that were found now."""
     exact, close = list[str](), 0
-    for part in ("suite", "models", "gates", "parity"):
+    for part in ("suite", "models", "gates", "parity", "changed_since"):
         for at, was, now in differences(_by_name(certificate, part), _by_name(found, part), part):
             if _alike(was, now):
                 close += 1
             else:
                 exact.append(f"{at}: {shown(was)} in the certificate, {shown(now)} from the files")
     if exact:
-        return _flawed("numbers", certificate, f"{_some(exact)}.")
+        return _flawed("numbers", certificate, f"{some(exact)}.")
     own = "" if run_again else " Gates that take the benchmark were not computed again."
     near = f" {close} agree to 1 in 10⁹ alone: another processor or library." if close else ""
     return Looked("numbers", "ok", f"Every score, error and gate follows from the files.{near}{own}")
@@ -448,41 +473,6 @@ def _leaves(value: Any, at: str) -> Iterator[tuple[str, Any]]:
         yield at, value
 
 
-def changes(
-    then: CertifiedBenchmark, now: CertifiedBenchmark, place: Path, benchmark: Benchmark, plan: Plan
-) -> list[str]:
-    """What of the benchmark is not what was certified, in words, the tasks and files by name."""
-    asked = next((read_tasks(run) for run in runs_of(place, plan)), list[Task]())
-    found = _task_changes(asked, tasks_of(benchmark, plan.selection)) if then.tasks_digest != now.tasks_digest else []
-    found += [f"the verifier's {change}" for change in changed_files(then.sources, now.sources)]
-    if then.published != now.published:
-        found.append("published.toml has changed")
-    for name in ("name", "version", "repeats", "sampling", "limits", "score", "chance", "formats", "hard"):
-        was, is_now = getattr(then, name), getattr(now, name)
-        if was != is_now:
-            found.append(f"{name} was {shown(was)}, and is {shown(is_now)}")
-    return found
-
-
-def _task_changes(then: Sequence[Task], now: Sequence[Task]) -> list[str]:
-    were, are = ({task.id: task for task in tasks} for tasks in (then, now))
-    both = were.keys() & are.keys()
-    prompts = [name for name in were if name in both and prompt_digest(were[name]) != prompt_digest(are[name])]
-    others = [
-        name
-        for name in were
-        if name in both and name not in set(prompts) and task_digest(were[name]) != task_digest(are[name])
-    ]
-    kinds = {
-        "prompts changed": prompts,
-        "gold answers or data changed": others,
-        "tasks gone": [name for name in were if name not in both],
-        "tasks new": [name for name in are if name not in both],
-    }
-    found = [f"{what}: {_some(tasks)}" for what, tasks in kinds.items() if tasks]
-    return found or ["the tasks are in another order"]
-
-
 def _derived(folder: Path, derived: Mapping[str, Any], certificate: Certificate) -> Looked:
     """Whether the files that are derived from the evidence, where they are there, say what it says."""
     wrong: list[str] = []
@@ -496,7 +486,7 @@ def _derived(folder: Path, derived: Mapping[str, Any], certificate: Certificate)
             if any(not _alike(a, b) for at, a, b in differences(was, now, "") if at != ".wall_s"):
                 wrong.append(f"{path} is not what follows from the files")
     if wrong:
-        return _flawed("derived files", certificate, f"{_some(wrong)}. `assay report` writes them anew.")
+        return _flawed("derived files", certificate, f"{some(wrong)}. `assay report` writes them anew.")
     return Looked(
         "derived files", "ok", "profile.json and its like say what the files say; report.html is not looked at."
     )
@@ -520,11 +510,6 @@ def _renderings(folder: Path, certificate: Certificate, written: Mapping[str, by
         name for name, data in written.items() if (folder / name).exists() and (folder / name).read_bytes() != data
     ]
     if wrong:
-        return _flawed("renderings", certificate, f"{_some(wrong)}: not what the certificate says.")
+        return _flawed("renderings", certificate, f"{some(wrong)}: not what the certificate says.")
     there = [name for name in written if (folder / name).exists()]
-    return Looked("renderings", "ok", f"{_some(there)} say what it says." if there else "None are beside it.")
-
-
-def _some(parts: Sequence[str]) -> str:
-    rest = f"; and {len(parts) - SHOWN:,} more" if len(parts) > SHOWN else ""
-    return "; ".join(parts[:SHOWN]) + rest
+    return Looked("renderings", "ok", f"{some(there)} say what it says." if there else "None are beside it.")

@@ -4,6 +4,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 from msgspec import structs
 
@@ -33,7 +34,7 @@ from assay.fidelity.schema.profile import Gate, Plan, Profile
 from assay.input import is_present
 from assay.model import secret
 from assay.stats.published import WIDEST_MARGIN
-from assay.store import REGISTRY, append_line, read_lines, write_margins
+from assay.store import REGISTRY, Look, Margins, append_line, is_of, read_lines, read_registry, write_of_profile
 from assay.types import Task
 
 
@@ -70,14 +71,8 @@ async def profile(
     A model whose every rollout fails is told, and the others go on: the gates name it.
     """
     clock = time.monotonic()
+    asked, plan, tasks = begin(asked, tell)
     benchmark, suite = asked.run.benchmark, asked.suite
-    if others := suite.roles.keys() - benchmark.roles.keys():
-        tell(f"{benchmark.name} asks no model in the role {', '.join(sorted(others))}: left out")
-        suite = structs.replace(suite, roles={r: config for r, config in suite.roles.items() if r not in others})
-        asked = dataclasses.replace(asked, suite=suite)
-    tasks = tasks_of(benchmark, asked.run.request.selection)
-    _check(asked)
-    plan = _begin(asked, tasks)
     # They need no policy, and a broken verifier is better known before any is paid for.
     without_models = await _without_models(asked, tasks)
     for gate in without_models:
@@ -108,7 +103,24 @@ async def profile(
     wall_s = round(time.monotonic() - clock, 3)
     folder = asked.run.folder
     made = write(folder, gather(folder, plan, contenders, benchmark), without_models, wall_s=wall_s)
+    _write_look(folder, benchmark.name, sum(len(one.results.cells) for one in contenders))
     return made, {one.name: one.results for one in contenders}
+
+
+def begin(asked: ProfilePlan, tell: Callable[[str], None]) -> tuple[ProfilePlan, Plan, list[Task]]:
+    """Write down what is asked for, before anything runs. Returns it without roles that the benchmark has not.
+
+    With it the plan and the tasks. Raises UsageError for what can't be run, and DigestMismatch where the folder holds a
+    profile of something else.
+    """
+    benchmark, suite = asked.run.benchmark, asked.suite
+    if others := suite.roles.keys() - benchmark.roles.keys():
+        tell(f"{benchmark.name} asks no model in the role {', '.join(sorted(others))}: left out")
+        suite = structs.replace(suite, roles={r: config for r, config in suite.roles.items() if r not in others})
+        asked = dataclasses.replace(asked, suite=suite)
+    tasks = tasks_of(benchmark, asked.run.request.selection)
+    _check(asked)
+    return asked, _write_plan(asked, tasks), tasks
 
 
 def _check(asked: ProfilePlan) -> None:
@@ -127,8 +139,7 @@ def _check(asked: ProfilePlan) -> None:
             secret(member, variable)
 
 
-def _begin(asked: ProfilePlan, tasks: list[Task]) -> Plan:
-    """Write down what is asked for, before anything runs."""
+def _write_plan(asked: ProfilePlan, tasks: list[Task]) -> Plan:
     benchmark, request, folder = asked.run.benchmark, asked.run.request, asked.run.folder
     hidden = {name: hide_headers(member) for name, member in asked.suite.models.items()}
     roles = {name: hide_headers(config) for name, config in asked.suite.roles.items()}
@@ -169,8 +180,17 @@ def _margins(asked: ProfilePlan, plan: Plan) -> dict[str, float]:
     margins = planned_margins(stated, plan.benchmark.all_tasks or tasks, tasks, members, _fewest(plan))
     folder.mkdir(parents=True, exist_ok=True)
     registry = folder.resolve().parent / REGISTRY
-    write_margins(registry, folder, at=plan.started, benchmark=benchmark.name, margins=margins)
+    write_of_profile(registry, folder, Margins, benchmark=benchmark.name, margins=margins)
     return margins
+
+
+def _write_look(folder: Path, benchmark: str, rollouts: int) -> None:
+    """Write down that the verdict is known now, unless it was already, of as many rollouts."""
+    registry = folder.resolve().parent / REGISTRY
+    known = read_registry(registry) if is_present(registry) else []
+    looks = [one.rollouts for one in known if isinstance(one, Look) and is_of(one, folder, registry)]
+    if rollouts > max(looks, default=0):
+        write_of_profile(registry, folder, Look, benchmark=benchmark, rollouts=rollouts)
 
 
 def _fewest(plan: Plan) -> int:
