@@ -53,6 +53,7 @@ HOSTILE = [
     "compare file folder",
     "certify folder --new-key folder",
     "verify folder",
+    "audit folder --model policy",
     "new benchmark file/quiz",
     "serve model micro-instruct --api-key-env NOWHERE",
     "serve environment file",

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from assay.config import RateLimits
 from assay.fidelity.results.results import read
-from assay.store import Shard, read_rollouts
+from assay.store import Begun, Look, Shard, Started, read_registry, read_rollouts
 from assay.types import Failure, Score
 from tests.commands import assay, scored, start, until
 from tests.endpoint import Behave, Call, Endpoint, answer_body, answering, http
@@ -452,4 +452,5 @@ def test_a_profile_takes_processes(tmp_path: Path):
         folder = tmp_path / "made/runs" / name
         assert files(folder) == {"rollouts.jsonl"}
         assert len(scored(folder)) == 240
-    assert len((tmp_path / "started.jsonl").read_text().splitlines()) == 4
+    lines = read_registry(tmp_path / "started.jsonl")
+    assert [type(line) for line in lines] == [Started, Begun, Started, Begun, Look]

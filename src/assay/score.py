@@ -135,15 +135,18 @@ class Selection(Struct, frozen=True, kw_only=True):
     limit: int | None = None
     """How many: a prefix of one order of all tasks, which the seed draws. The prefix of 120 contains that of 60."""
     seed: int = 0
+    ids: tuple[str, ...] = ()
+    """The tasks themselves; where none is named, all."""
 
     @property
     def partial(self) -> bool:
         """Whether it may leave tasks out."""
-        return bool(self.only) or self.limit is not None
+        return bool(self.only or self.ids) or self.limit is not None
 
     def __str__(self) -> str:
         limited = "" if self.limit is None else f"{self.limit:,} drawn by seed {self.seed}"
-        return ", ".join(text for text in (_pairs(self.only), limited) if text) or "all"
+        named = f"{len(self.ids):,} by their ids" if self.ids else ""
+        return ", ".join(text for text in (_pairs(self.only), named, limited) if text) or "all"
 
     def of(self, tasks: Sequence[Task], score: ScoreRule) -> list[Task]:
         """Returns the tasks, in the order of the benchmark. Raises UsageError where there are none.
@@ -154,6 +157,9 @@ class Selection(Struct, frozen=True, kw_only=True):
         kept = [task for task in tasks if all(task.tags.get(tag) == value for tag, value in self.only.items())]
         if not kept:
             raise UsageError(f"no task has {_pairs(self.only)}; {_values(tasks, self.only)}")
+        if self.ids:
+            ids = set(self.ids)
+            kept = [task for task in kept if task.id in ids]
         if self.limit is None:
             return kept
         if self.limit < 1:

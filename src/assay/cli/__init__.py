@@ -107,6 +107,12 @@ COMMANDS = (
         "assay verify profiles/arithmetic-embedded/certificate.json --rescore",
     ),
     (
+        "audit",
+        "collect.audit:audit",
+        "Ask a model some tasks of a certificate again, and compare the fresh scores with the recorded ones.",
+        "assay audit profiles/arithmetic-embedded/certificate.json --model nano-thinking --sample 60",
+    ),
+    (
         "new benchmark",
         "benchmark.new:benchmark",
         "Write a benchmark that runs, for you to change into your own.",

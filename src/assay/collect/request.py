@@ -25,7 +25,8 @@ class RunRequest(Struct, frozen=True, kw_only=True):
     repeats: int = 1
     only: dict[str, str] = {}
     limit: int | None = None
-    """`only` and `limit` are those of a Selection."""
+    ids: tuple[str, ...] = ()
+    """`only`, `limit` and `ids` are those of a Selection."""
     seed: int = 0
     concurrency: int = 64
     early_stop: bool = True
@@ -34,7 +35,7 @@ class RunRequest(Struct, frozen=True, kw_only=True):
 
     @property
     def selection(self) -> Selection:
-        return Selection(only=self.only, limit=self.limit, seed=self.seed)
+        return Selection(only=self.only, limit=self.limit, seed=self.seed, ids=self.ids)
 
     def share(self, index: int, count: int) -> Self:
         """Returns the part of worker `index` of `count`, from 1."""

@@ -208,6 +208,7 @@ def _model(found: Evidence, name: str, summary: ModelSummary, evidence: Mapping[
         roles={role: used.identity for role, used in record.roles.items()},
         sampling=record.sampling,
         limits=record.limits,
+        agent=record.agent,
         seed=record.seed,
         started=record.started,
         rollouts=digest(files),

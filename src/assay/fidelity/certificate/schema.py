@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from assay.config import LOOP, AgentConfig
 from assay.fidelity.certificate.files import FileRecord
 from assay.fidelity.certificate.registry import Register
 from assay.fidelity.schema.evidence import OriginalSource, RungResult
@@ -71,6 +72,7 @@ class CertifiedModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The identities of the models that it was asked together with."""
     sampling: Sampling = Sampling()
     limits: RolloutLimits = RolloutLimits()
+    agent: AgentConfig = LOOP
     seed: int = 0
     started: str | None = None
     rollouts: str | None = None

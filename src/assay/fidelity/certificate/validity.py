@@ -111,13 +111,13 @@ async def verify(
     Raises UsageError where there is no certificate or no profile.
     """
     folder = folder or path.parent
-    certificate, own = _certificate(path)
+    certificate, own = read_certificate(path)
     if certificate is None:
         return _concluded([own], None)
     written = renderings(certificate)
     try:
         _check_files(path, folder, certificate, written)
-        files = _files(folder, certificate)
+        files = check_files(folder, certificate)
     except InputError as error:
         return _concluded([own, Looked("files", "forged", f"{error}.")], certificate)
     looked = [own, *_date(certificate), _signature(path, certificate, key), files, _registry(folder, certificate)]
@@ -125,7 +125,7 @@ async def verify(
     if files.answer == "forged":
         looked += [Looked(what, "not looked at", "The files are others.") for what in ("numbers", "benchmark")]
     else:
-        benchmark, unknown = _benchmark(certificate, name, sandbox)
+        benchmark, unknown = load_benchmark(certificate, name, sandbox)
         with certified_files(folder, certificate) as place:
             seen, derived = await _numbers(place, folder, certificate, benchmark, unknown)
             looked += seen
@@ -157,7 +157,7 @@ def _concluded(looked: Sequence[Looked], certificate: Certificate | None) -> Val
     return Validity(verdict=verdict, looked=list(looked), certificate=certificate)
 
 
-def _certificate(path: Path) -> tuple[Certificate | None, Looked]:
+def read_certificate(path: Path) -> tuple[Certificate | None, Looked]:
     """The certificate in a file, and whether it is as it was made: its bytes, its digest, what follows within it."""
     try:
         is_there(path.parent, path.name)
@@ -222,7 +222,7 @@ def _signature(path: Path, certificate: Certificate, key: Path | None) -> Looked
     return Looked("signature", "ok", f"Ed25519 by {found.fingerprint}: {known}.")
 
 
-def _files(folder: Path, certificate: Certificate) -> Looked:
+def check_files(folder: Path, certificate: Certificate) -> Looked:
     """Whether the evidence is there as it was certified, or has grown since."""
     now, then = evidence_of(folder), certificate.evidence
     forged = [f"{path!r} is no file of a profile" for path in then if not EVIDENCE.fullmatch(path)]
@@ -302,7 +302,7 @@ def _without_fates(found: Register) -> Register:
     return structs.replace(found, runs=runs)
 
 
-def _benchmark(certificate: Certificate, name: str | None, place: Place | None) -> tuple[Benchmark | None, str]:
+def load_benchmark(certificate: Certificate, name: str | None, place: Place | None) -> tuple[Benchmark | None, str]:
     """The benchmark, or why it can't be had here. A path that only the certificate names is not opened."""
     source = certificate.benchmark.source
     if name is None and source not in names():

@@ -1,0 +1,156 @@
+"""`assay audit`."""
+
+import secrets
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from cyclopts import Parameter
+
+from assay.cli.collect.live import Live, console, drive
+from assay.cli.options import Assignments, Code, Roles, Spending, Workers
+from assay.collect.collect import Interruption
+from assay.collect.run import RunPlan
+from assay.config import assay_toml, path_name
+from assay.errors import NothingScored, UsageError
+from assay.fidelity.audit import Audit, check_benchmark, draw, read_certified, recorded_of
+from assay.fidelity.audit import audit as compare
+from assay.fidelity.certificate.validity import load_benchmark
+from assay.fidelity.results.results import read
+from assay.library.plans import plan_run
+from assay.report.words import dollars, legible, plural
+from assay.store import read_record, write_json
+
+CODES = {"consistent": 0, "inconclusive": 5, "contradicts": 3}
+ModelName = Annotated[str, Parameter(help="The model to audit, by its name in the certificate.")]
+Here = Annotated[
+    str | None,
+    Parameter(
+        name="--as",
+        help="The same model as you reach it: a name of your assay.toml, or openai:ID or chat:ID. Default: the "
+        "certificate's name, looked up here. An address that only the certificate names is never called.",
+    ),
+]
+
+
+def audit(
+    certificate: Path,
+    *,
+    model: ModelName,
+    here: Here = None,
+    base_url: str | None = None,
+    sample: int = 60,
+    repeats: int = 1,
+    seed: int | None = None,
+    profile: Path | None = None,
+    benchmark: str | None = None,
+    out: Path | None = None,
+    assign: Assignments = (),
+    workers: Workers = Workers(),
+    spending: Spending = Spending(),
+    roles: Roles = Roles(),
+    code: Code = Code(),
+    json: bool = False,
+) -> int:
+    """Ask a model some tasks of a certificate again, and compare the fresh scores with the recorded ones.
+
+    Exits 0 if they are consistent, 3 if they contradict the certificate, 5 if nothing can be said, and 130 after
+    Ctrl-C; the same command with the same --seed goes on then.
+
+    Parameters
+    ----------
+    base_url
+        The URL of the model's server, up to and including /v1.
+    sample
+        Number of tasks, which the seed draws.
+    repeats
+        Fresh rollouts of each.
+    seed
+        Yours: nobody else may choose it. Default: drawn at random, and printed.
+    profile
+        The folder of the evidence. Default: the folder of the certificate.
+    benchmark
+        The benchmark's name or folder, if it is none that is installed here. Its Python code is run.
+    out
+        The folder of the fresh rollouts and of audit.json. Default: audits/BENCHMARK-MODEL-SAMPLE-seedN.
+    assign
+        Change one setting, such as --set model.timeout_s=600; may be given several times.
+    json
+        Print the result as JSON.
+    """
+    certified, folder = read_certified(certificate, profile)
+    recorded = recorded_of(certified, folder, model)
+    found, unknown = load_benchmark(certified, benchmark, code.place())
+    if found is None:
+        raise UsageError(f"the benchmark can't be asked: {unknown}")
+    check_benchmark(certified, found)
+    seed = secrets.randbelow(2**31) if seed is None else seed
+    run = certified.models[model]
+    asked = plan_run(
+        found,
+        here or model,
+        run.agent.agent,
+        own=assay_toml(),
+        home=Path("audits"),
+        out=out or Path("audits") / path_name(f"{found.name}-{model}-{sample}-seed{seed}"),
+        base_url=base_url,
+        sampling=run.sampling,
+        limits=run.limits,
+        assign=assign,
+        budget=spending.budget(),
+        roles=roles.configs(),
+        repeats=repeats,
+        seed=seed,
+        ids=draw(recorded.tasks, sample, seed),
+        concurrency=workers.concurrency,
+    )
+    if not _collect(asked, workers):
+        return 130
+    fresh, identity = read(asked.folder, repeats), read_record(asked.folder).identity
+    result = compare(certified, model, recorded, fresh, seed=seed, identity=identity)
+    write_json(asked.folder / "audit.json", result)
+    if json:
+        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
+    else:
+        _show(result, asked.folder)
+    return CODES[result.verdict]
+
+
+def _collect(asked: RunPlan, workers: Workers) -> bool:
+    """Make the fresh rollouts, or what is owed of them. Returns whether all were asked."""
+    interruption = Interruption()
+    with workers.collector() as collector, Live() as live:
+        work = collector(
+            asked,
+            interruption=interruption,
+            watch=lambda tally: live.begin(asked.request.name, tally),
+            tell=lambda line: console.print(line, markup=False),
+        )
+        try:
+            drive(work, interruption)
+        except NothingScored as stopped:
+            console.print(str(stopped), markup=False)  # which the audit says too: nothing is known
+    return not interruption.stopping
+
+
+def _show(result: Audit, folder: Path) -> None:
+    drawn = f"{plural(result.drawn, 'task')} drawn by seed {result.seed}"
+    print(legible(f"{result.benchmark} {result.version}, {result.model}: {result.verdict}. {result.reason}"))
+    if result.recorded is not None and result.fresh is not None and result.shift is not None and result.interval:
+        low, high = (f"{100 * bound:+.1f}" for bound in result.interval)
+        print(
+            f"  {drawn}: recorded {result.recorded:.1%}, fresh {result.fresh:.1%}, a shift of "
+            f"{100 * result.shift:+.1f} points (95 %: {low} to {high})"
+        )
+        seen = "of no size" if result.smallest is None else f"of {100 * result.smallest:.1f} points"
+        print(f"  It would have seen, with 80 %, a forgery {seen} in the mean; a smaller one can be missed.")
+    else:
+        print(f"  {drawn}")
+    if result.missing:
+        print(legible(f"  Without a score on one side: {len(result.missing)}, {', '.join(result.missing[:5])}"))
+    for line in result.differs:
+        print(legible(f"  Other settings than certified: {line}"))
+    tokens = f"{result.tokens.get('input', 0):,} tokens in, {result.tokens.get('output', 0):,} out"
+    cost = "" if result.cost_usd is None else f", {dollars(result.cost_usd)}"
+    print(f"  It took {tokens}{cost}.\n{folder / 'audit.json'}")
