@@ -2,20 +2,24 @@
 
 import secrets
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 from cyclopts import Parameter
 
+from assay.benchmark import Benchmark
 from assay.cli.collect.live import Live, console, drive
 from assay.cli.options import Assignments, Code, Roles, Spending, Workers
 from assay.collect.collect import Interruption
 from assay.collect.run import RunPlan
 from assay.config import assay_toml, path_name
 from assay.errors import NothingScored, UsageError
-from assay.fidelity.audit import Audit, check_benchmark, draw, read_certified, recorded_of
+from assay.fidelity.audit import Audit, check_benchmark, read_certified, recorded_of
 from assay.fidelity.audit import audit as compare
+from assay.fidelity.audit import draw as drawn
+from assay.fidelity.certificate.schema import Certificate
 from assay.fidelity.certificate.validity import load_benchmark
 from assay.fidelity.results.results import read
 from assay.library.plans import plan_run
@@ -34,17 +38,46 @@ Here = Annotated[
 ]
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Draw:
+    """Which tasks are asked again, and how often."""
+
+    sample: int = 60
+    """Number of tasks, which the seed draws."""
+    repeats: int = 1
+    """Fresh rollouts of each."""
+    seed: int | None = None
+    """Yours: nobody else may choose it. Default: drawn at random, and printed."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where the evidence and the benchmark are."""
+
+    profile: Path | None = None
+    """The folder of the evidence. Default: the folder of the certificate."""
+    benchmark: str | None = None
+    """The benchmark's name or folder, if it is none that is installed here. Its Python code is run."""
+
+    def load(self, certificate: Certificate, code: Code) -> Benchmark:
+        """Returns the benchmark that was certified. Raises UsageError and DigestMismatch."""
+        found, unknown = load_benchmark(certificate, self.benchmark, code.place())
+        if found is None:
+            raise UsageError(f"the benchmark can't be asked: {unknown}")
+        check_benchmark(certificate, found)
+        return found
+
+
 def audit(
     certificate: Path,
     *,
     model: ModelName,
     here: Here = None,
     base_url: str | None = None,
-    sample: int = 60,
-    repeats: int = 1,
-    seed: int | None = None,
-    profile: Path | None = None,
-    benchmark: str | None = None,
+    draw: Draw = Draw(),
+    source: Source = Source(),
     out: Path | None = None,
     assign: Assignments = (),
     workers: Workers = Workers(),
@@ -62,16 +95,6 @@ def audit(
     ----------
     base_url
         The URL of the model's server, up to and including /v1.
-    sample
-        Number of tasks, which the seed draws.
-    repeats
-        Fresh rollouts of each.
-    seed
-        Yours: nobody else may choose it. Default: drawn at random, and printed.
-    profile
-        The folder of the evidence. Default: the folder of the certificate.
-    benchmark
-        The benchmark's name or folder, if it is none that is installed here. Its Python code is run.
     out
         The folder of the fresh rollouts and of audit.json. Default: audits/BENCHMARK-MODEL-SAMPLE-seedN.
     assign
@@ -79,42 +102,33 @@ def audit(
     json
         Print the result as JSON.
     """
-    certified, folder = read_certified(certificate, profile)
+    certified, folder = read_certified(certificate, source.profile)
     recorded = recorded_of(certified, folder, model)
-    found, unknown = load_benchmark(certified, benchmark, code.place())
-    if found is None:
-        raise UsageError(f"the benchmark can't be asked: {unknown}")
-    check_benchmark(certified, found)
-    seed = secrets.randbelow(2**31) if seed is None else seed
-    run = certified.models[model]
+    found = source.load(certified, code)
+    seed = secrets.randbelow(2**31) if draw.seed is None else draw.seed
     asked = plan_run(
         found,
         here or model,
-        run.agent.agent,
+        certified.models[model].agent.agent,
         own=assay_toml(),
         home=Path("audits"),
-        out=out or Path("audits") / path_name(f"{found.name}-{model}-{sample}-seed{seed}"),
+        out=out or Path("audits") / path_name(f"{found.name}-{model}-{draw.sample}-seed{seed}"),
         base_url=base_url,
-        sampling=run.sampling,
-        limits=run.limits,
+        sampling=certified.models[model].sampling,
+        limits=certified.models[model].limits,
         assign=assign,
         budget=spending.budget(),
         roles=roles.configs(),
-        repeats=repeats,
+        repeats=draw.repeats,
         seed=seed,
-        ids=draw(recorded.tasks, sample, seed),
+        ids=drawn(recorded.tasks, draw.sample, seed),
         concurrency=workers.concurrency,
     )
     if not _collect(asked, workers):
         return 130
-    fresh, identity = read(asked.folder, repeats), read_record(asked.folder).identity
+    fresh, identity = read(asked.folder, draw.repeats), read_record(asked.folder).identity
     result = compare(certified, model, recorded, fresh, seed=seed, identity=identity)
-    write_json(asked.folder / "audit.json", result)
-    if json:
-        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
-    else:
-        _show(result, asked.folder)
-    return CODES[result.verdict]
+    return _publish(result, asked.folder, json=json)
 
 
 def _collect(asked: RunPlan, workers: Workers) -> bool:
@@ -132,6 +146,15 @@ def _collect(asked: RunPlan, workers: Workers) -> bool:
         except NothingScored as stopped:
             console.print(str(stopped), markup=False)  # which the audit says too: nothing is known
     return not interruption.stopping
+
+
+def _publish(result: Audit, folder: Path, *, json: bool) -> int:
+    write_json(folder / "audit.json", result)
+    if json:
+        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
+    else:
+        _show(result, folder)
+    return CODES[result.verdict]
 
 
 def _show(result: Audit, folder: Path) -> None:
