@@ -1,6 +1,6 @@
 """An independent server, `transformers serve`, runs an embedded model, and Assay asks it over HTTP.
 
-`pytest -m interop` needs the extra `train`; the comparison of sampled scores takes minutes and is marked slow too.
+`pytest -m interop` needs the extra `trl`; the comparison of sampled scores takes minutes and is marked slow too.
 """
 
 import asyncio

@@ -460,17 +460,18 @@ WIRES = {
 
 
 def load_model(name: str, base_url: str | None = None, *, own: AssayToml = NO_FILE) -> tuple[str, ModelConfig]:
-    """A model's short name and its server: a configured name, `PREFIX:ID` (see WIRES), or `replay:PATH`.
+    """A model's short name and its server: a configured name, `PREFIX:ID` (see WIRES), `replay:PATH` or `local:FOLDER`.
 
     `openai:ID` and `anthropic:ID` go to these providers, with the key that the provider's own variable holds; with
     another base URL no key is sent unless `api_key_env` is set. The other prefixes name a dialect and need a base URL.
     """
     prefix, found, model_id = name.partition(":")
-    if found and prefix == "replay":
+    if found and prefix in ("replay", "local"):
         path = Path(model_id)
-        # Not the name of what is replayed: its run must not land in the folder that it reads.
         source = path.resolve().name if path.is_dir() else path.stem
-        return f"replay-{source}", ModelConfig(dialect="replay", id=model_id)
+        # Not the name of what is replayed: its run must not land in the folder that it reads.
+        short = f"replay-{source}" if prefix == "replay" else name_of_id(source)
+        return short, ModelConfig(dialect=prefix, id=model_id)
     if found and prefix in WIRES:
         wire = WIRES[prefix]
         if base_url is None and wire.base_url is None:
@@ -486,7 +487,7 @@ def load_model(name: str, base_url: str | None = None, *, own: AssayToml = NO_FI
     known = models(own)
     if name not in known:
         hint = f"; what assay.toml in this directory names; {', '.join(f'{prefix}:ID' for prefix in WIRES)} with "
-        hint += "--base-url; replay:PATH"
+        hint += "--base-url; replay:PATH; local:FOLDER"
         raise UnknownName("model", name, known, hint)
     config = known[name]
     if base_url is None:

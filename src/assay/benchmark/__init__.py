@@ -2,7 +2,7 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -100,6 +100,10 @@ class Environment(ABC):
     def wrong(self, task: Task) -> Iterable[str | Sequence[Call | str]]:
         """Answers or solutions that are known to be wrong, for the gold gate: what only the benchmark can know."""
         return ()
+
+    def training(self, rng: Random) -> Iterator[Task]:
+        """Yields tasks to train a model on, without end, which share no problem with `tasks`. None by default."""
+        return iter(())
 
     def guess(self, task: Task, rng: Random) -> str | None:
         """An answer as somebody would give it who did not read the task; `None` where there is no such thing."""

@@ -119,6 +119,12 @@ COMMANDS = (
         "assay new benchmark my-quiz --kind qa",
     ),
     (
+        "train",
+        "train:train",
+        "Train a small model on a benchmark's training tasks by GRPO, on a CPU, and compare it before and after.",
+        "assay train arithmetic",
+    ),
+    (
         "serve model",
         "serve:model",
         "Serve a model over HTTP, as /v1/responses, /v1/chat/completions and /v1/messages.",

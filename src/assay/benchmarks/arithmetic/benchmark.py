@@ -6,12 +6,13 @@ gold   202
 tags   category two-step, level medium
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import count
 from random import Random
 
 from assay.benchmark import Benchmark, Environment
 from assay.benchmark.verify.integer import integer
-from assay.benchmarks.arithmetic.problems import test_problems
+from assay.benchmarks.arithmetic.problems import CATEGORIES, LEVELS, Problem, draw, test_problems
 from assay.digest import tasks_digest
 from assay.types import Message, Response, Sampling, Score, Task
 
@@ -26,17 +27,19 @@ class Arithmetic(Environment):
 
     def tasks(self) -> Iterable[Task]:
         tasks = [
-            Task(
-                id=f"{problem.category}-{problem.level}-{number % 16:02}",
-                input=[Message(role="user", content=problem.question)],
-                gold=str(problem.answer),
-                tags={"category": problem.category, "level": problem.level},
-            )
+            _task(f"{problem.category}-{problem.level}-{number % 16:02}", problem)
             for number, problem in enumerate(test_problems())
         ]
         if tasks_digest(tasks) != DIGEST:
             raise AssertionError(f"arithmetic's tasks are not the frozen ones: digest {tasks_digest(tasks)}")
         return tasks
+
+    def training(self, rng: Random) -> Iterator[Task]:
+        tests = {problem.identity for problem in test_problems()}
+        for number in count():
+            problem = draw(rng, rng.choice(CATEGORIES), rng.choice(LEVELS))
+            if problem.identity not in tests:
+                yield _task(f"training-{number}", problem)
 
     def verify(self, task: Task, response: Response) -> Score:
         return integer(response, int(task.gold or ""))
@@ -45,6 +48,15 @@ class Arithmetic(Environment):
         """A number of as many digits as the answer has: more than somebody could know who did not read the task."""
         digits = len(task.gold or "")
         return str(rng.randint(10 ** (digits - 1), 10**digits - 1))
+
+
+def _task(name: str, problem: Problem) -> Task:
+    return Task(
+        id=name,
+        input=[Message(role="user", content=problem.question)],
+        gold=str(problem.answer),
+        tags={"category": problem.category, "level": problem.level},
+    )
 
 
 BENCHMARK = Benchmark(

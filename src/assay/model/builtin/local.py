@@ -18,21 +18,13 @@ WEIGHTS = Path(__file__).parent / "weights"
 SHIPPED = tuple(path.parent.name for path in sorted(WEIGHTS.glob("*/config.json")))
 
 
-class Local:
-    """Runs a model in this process: one that Assay ships, by its name, or a folder of weights, by its path."""
+class Embedded:
+    """Runs the model of an engine in this process."""
 
-    def __init__(self, config: ModelConfig) -> None:
-        folder = WEIGHTS / config.id
-        if not (folder / "config.json").exists():
-            folder = Path(config.id)
-        if not (folder / "config.json").exists():
-            raise UnknownName(
-                "local weights", config.id, SHIPPED, "; or a folder with config.json and model.safetensors"
-            )
+    def __init__(self, config: ModelConfig, engine: Engine) -> None:
         self._config = config
-        self._weights = hashlib.sha256(read_input(folder / "model.safetensors")).hexdigest()
-        self._engine = Engine.load(folder)
-        self._close = self._engine.tokenizer.token_to_id("</think>")
+        self._engine = engine
+        self._close = engine.tokenizer.token_to_id("</think>")
 
     async def respond(self, request: Request) -> Response:
         """One sample, with its token ids and log-probabilities.
@@ -86,11 +78,28 @@ class Local:
             return output_ids.index(self._close) + 1
         return 0 if any(isinstance(item, Message) for item in output) else len(output_ids)
 
+    async def aclose(self) -> None:
+        await self._engine.aclose()
+
+
+class Local(Embedded):
+    """Runs a model from files: one that Assay ships, by its name, or a folder of weights, by its path."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        folder = folder_of(config.id)
+        super().__init__(config, Engine.load(folder))
+        self._weights = hashlib.sha256(read_input(folder / "model.safetensors")).hexdigest()
+
     def identity(self) -> dict[str, str]:
         return {"weights": self._weights}
 
-    async def aclose(self) -> None:
-        await self._engine.aclose()
+
+def folder_of(name: str) -> Path:
+    """Returns the folder of a model by its shipped name or its path. Raises UnknownName where there is none."""
+    for folder in (WEIGHTS / name, Path(name)):
+        if (folder / "config.json").exists():
+            return folder
+    raise UnknownName("local weights", name, SHIPPED, "; or a folder with config.json and model.safetensors")
 
 
 def _plain(message: dict[str, object]) -> dict[str, str]:

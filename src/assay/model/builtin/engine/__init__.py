@@ -71,11 +71,17 @@ class Engine:
 
     @classmethod
     def load(cls, folder: Path, slots: int = 64) -> Self:
-        """The engine of a model folder as transformers writes it: config, safetensors, tokenizer, chat template."""
+        """The engine of a model folder as transformers 4 or 5 writes it: config, safetensors, tokenizer, template."""
+        return cls.of(folder, Llama.load(folder, slots), slots)
+
+    @classmethod
+    def of(cls, folder: Path, model: Llama, slots: int = 64) -> Self:
+        """The engine of a model, with tokenizer and chat template from a folder."""
+        template = folder / "chat_template.jinja"  # where transformers 5 writes it
         return cls(
-            model=Llama.load(folder, slots),
+            model=model,
             tokenizer=Tokenizer.load(folder / "tokenizer.json"),
-            template=ChatTemplate.load(folder / "tokenizer_config.json"),
+            template=ChatTemplate.load(template if template.exists() else folder / "tokenizer_config.json"),
             slots=slots,
         )
 

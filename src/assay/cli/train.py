@@ -1,0 +1,89 @@
+"""`assay train`."""
+
+import importlib
+from pathlib import Path
+
+from assay.cli.collect.live import console
+from assay.cli.options import BenchmarkName
+from assay.config import assay_toml, load_model
+from assay.errors import UsageError
+from assay.library.names import load
+from assay.model.builtin.local import folder_of
+from assay.trainers import page
+from assay.trainers.training import Settings, Training
+
+
+def train(
+    benchmark: BenchmarkName,
+    *,
+    model: str = "policy",
+    out: Path | None = None,
+    steps: int = 80,
+    learning_rate: float = 2e-4,
+    attempts: int = 64,
+    seed: int = 0,
+    on_test: bool = False,
+) -> int:
+    """Train a small model on a benchmark's training tasks by GRPO, on a CPU, and compare it before and after.
+
+    The tasks come from the benchmark's own generator and share no problem with its test tasks. Needs the extra `trl`.
+    Writes checkpoints (each a model, `local:FOLDER`), the runs on the test tasks, `training.json` and
+    `training.html`, the page with the curves.
+
+    Exits 3 if the training was stopped because the policy collapsed, 5 if the score did not rise beyond its interval.
+
+    Parameters
+    ----------
+    model
+        An embedded model's name, or local:FOLDER with a small Llama.
+    out
+        The directory to write to. Default: trainings/BENCHMARK-MODEL.
+    steps
+        Updates of the weights, each of 64 tasks with 8 rollouts.
+    learning_rate
+        Learning rate of the first step; it falls linearly to 0.
+    attempts
+        Rollouts of each test task, before and after; also k of the largest pass@k.
+    seed
+        Seed of tasks, rollouts and the order of training.
+    on_test
+        Train on the benchmark's test tasks where it has no others. Its score then means nothing.
+    """
+    name, server = load_model(model, own=assay_toml())
+    if server.dialect != "local":
+        raise UsageError(f"--model {model}: only a model that runs here can be trained; expected such as policy")
+    try:
+        grpo = importlib.import_module("assay.trainers.grpo")
+    except ImportError as error:
+        raise UsageError(f"to train needs the extra trl ({error}).\n  pip install 'assay[trl]'") from None
+    asked = load(benchmark)
+    folder = out or Path("trainings") / f"{asked.name}-{name}"
+    if folder.exists() and any(folder.iterdir()):
+        raise UsageError(f"{folder} holds something already; say another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    console.print(f"{name} on the test tasks of {asked.name}, before it is trained ...")
+
+    def show(record: Training) -> None:
+        look = record.looks[-1]
+        reward = f" · reward {record.steps[-1].reward:.1%}" if record.steps else ""
+        console.print(f"step {look.step} of {steps}: held out {look.score:.1%} ± {1.96 * look.se:.1%}{reward}")
+        page.publish(folder / "training.html", record)
+
+    record: Training = grpo.train(
+        asked,
+        name,
+        folder_of(server.id),
+        server,
+        folder,
+        settings=Settings(steps=steps, learning_rate=learning_rate, attempts=attempts, seed=seed),
+        on_test=on_test,
+        watch=show,
+    )
+    page.publish(folder / "training.html", record)
+    print(page.headline(record))
+    for one in record.changes:
+        print(f"  {one.name:24} {one.before:7.1%} {one.after:7.1%}   {page.interval(one)}")
+    if record.changes:
+        print(f"{page.reading(record)}")
+    print(f"Page: {folder / 'training.html'}")
+    return 3 if record.stopped else 0 if page.is_better(record) else 5

@@ -1,0 +1,298 @@
+# pyright: basic, reportMissingImports=false
+# TRL, torch and datasets are an extra.
+"""TRL's GRPOTrainer: the data set, the reward functions and the rollouts of any benchmark.
+
+Example::
+
+    rows = trl.dataset("arithmetic", count=1024)
+    GRPOTrainer(model, train_dataset=rows, reward_funcs=trl.rewards(), rollout_func=trl.rollout("arithmetic", rows))
+"""
+
+import asyncio
+import tempfile
+import warnings
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from datasets import Dataset
+
+from assay import sync
+from assay.agent import Agent
+from assay.benchmark import Benchmark
+from assay.config import ModelConfig
+from assay.digest import digest
+from assay.errors import UsageError
+from assay.library.collecting import Roles, rollouts
+from assay.library.names import AnyModel, load
+from assay.model.builtin.engine import Engine
+from assay.model.builtin.engine.llama import Llama, Shape
+from assay.model.builtin.local import Embedded
+from assay.model.dialects import thinking
+from assay.model.dialects.chat.client import messages
+from assay.trainers.tasks import training_tasks, with_tasks
+from assay.trainers.tokens import tokens_of
+from assay.types import Request, Response, Rollout, Sampling, Score, Task, TokenIds
+
+AnyBenchmark = str | Path | Benchmark
+Reward = Callable[..., Awaitable[list[float | None]]]
+RolloutFunc = Callable[[list[Any], Any], dict[str, Any]]
+POLICY = ModelConfig(dialect="local", id="policy")
+AT_ONCE = 256
+"""Rollouts in flight by default."""
+
+
+def dataset(
+    benchmark: AnyBenchmark, *, count: int = 1024, seed: int = 0, on_test: bool = False, tasks: Sequence[Task] = ()
+) -> Dataset:
+    """Returns rows with `prompt`, chat messages, and `task`, the task as JSON: what the reward is computed from.
+
+    The tasks are `count` of the benchmark's training tasks, drawn from the seed, or those that are given.
+    Raises UsageError where there are no training tasks; `on_test` takes the test's own, whose score then means nothing.
+    """
+    drawn = tasks or training_tasks(load(benchmark), count, seed=seed, on_test=on_test)
+    return Dataset.from_list(
+        [{"prompt": messages(task.input), "task": msgspec.json.encode(task).decode()} for task in drawn]
+    )
+
+
+def reward(
+    benchmark: AnyBenchmark,
+    tokenizer: Any,
+    *,
+    parts: Sequence[str] = (),
+    server: ModelConfig = POLICY,
+    ends: Sequence[int] | None = None,
+    roles: Roles | None = None,
+) -> list[Reward]:
+    """Returns reward functions for completions that the trainer sampled itself: the reward, then one for each part.
+
+    `parts` are names of the verifier's metrics. A failure of the verifier is None, which TRL leaves out, in each of
+    them. `server` says how reasoning is marked, as in assay.toml. `ends` are the ids that end an answer (default: the
+    tokenizer's end token); an answer whose last token is another one was cut.
+    """
+    judge = _Judge(load(benchmark), tokenizer, server, ends or [tokenizer.eos_token_id], roles)
+    return [_reward_function(judge, part) for part in (None, *parts)]
+
+
+def rollout(
+    benchmark: AnyBenchmark,
+    rows: Dataset,
+    *,
+    model: AnyModel | None = None,
+    agent: str | Agent | None = None,
+    base_url: str | None = None,
+    roles: Roles | None = None,
+    server: ModelConfig = POLICY,
+    seed: int = 0,
+    concurrency: int = AT_ONCE,
+) -> RolloutFunc:
+    """Returns a `rollout_func`: rollouts of an agent with the trainer's present weights, tools and replies included.
+
+    Without `model`, the weights run in Assay's own engine, which knows small Llamas. `model` names a server that the
+    trainer feeds and that gives token ids, such as vLLM. The rewards come with the rollouts: give the trainer
+    `rewards()`. A failure, and a rollout whose tokens don't follow each other, is None there and has no token to train
+    on.
+    """
+    given = load(benchmark)
+    tasks = {digest(row["prompt"]): msgspec.json.decode(row["task"], type=Task) for row in _rows(rows)}
+    weights = _Weights(server)
+    calls = 0
+
+    def roll(prompts: list[Any], trainer: Any) -> dict[str, Any]:
+        nonlocal calls
+        calls += 1
+        wanted = [tasks[digest(prompt)] for prompt in prompts]
+        counts = Counter(task.id for task in wanted)
+        made = sync.rollouts(
+            with_tasks(given, list({task.id: task for task in wanted}.values())),
+            model=model or weights.model(trainer),
+            base_url=base_url,
+            agent=agent,
+            roles=roles,
+            repeats=max(counts.values()),
+            concurrency=concurrency,
+            seed=seed * 1_000_003 + calls,
+            sampling=_sampling(trainer.args),
+        )
+        by_task: dict[str, list[Rollout]] = {}
+        for one in made:
+            by_task.setdefault(one.task, []).append(one)
+        return _columns([by_task[task.id].pop(0) for task in wanted], prompts, trainer.processing_class)
+
+    return roll
+
+
+def rewards(*parts: str) -> list[Reward]:
+    """Returns the reward functions of rollouts that `rollout` made: the reward, then one for each metric named."""
+    return [_column(part) for part in (None, *parts)]
+
+
+class _Judge:
+    """Scores the completions of one batch once, whatever the number of reward functions."""
+
+    def __init__(
+        self, benchmark: Benchmark, tokenizer: Any, server: ModelConfig, ends: Sequence[int], roles: Roles | None
+    ) -> None:
+        self._benchmark, self._tokenizer, self._server = benchmark, tokenizer, server
+        self._ends, self._roles = frozenset(ends), roles
+        self._batch: Any = None
+        self._scores: asyncio.Future[list[Score | None]] | None = None
+
+    async def scores(self, completion_ids: list[list[int]], tasks: list[str]) -> list[Score | None]:
+        if self._scores is None or self._batch is not completion_ids:
+            self._batch = completion_ids
+            self._scores = asyncio.ensure_future(self._scored(completion_ids, tasks))
+        return await self._scores
+
+    async def _scored(self, completion_ids: list[list[int]], encoded: list[str]) -> list[Score | None]:
+        tasks = [msgspec.json.decode(task, type=Task) for task in encoded]
+        answers: dict[str, list[Response]] = {}
+        for task, ids in zip(tasks, completion_ids, strict=True):
+            answers.setdefault(task.id, []).append(self._response(ids))
+        most = max(map(len, answers.values()))
+        made = await rollouts(
+            with_tasks(self._benchmark, list({task.id: task for task in tasks}.values())),
+            model=_Answers(answers),
+            roles=self._roles,
+            repeats=most,
+            concurrency=AT_ONCE,
+        )
+        outcomes = {one.key: one.outcome for one in made}
+        seen: Counter[str] = Counter()
+        scores: list[Score | None] = []
+        for task in tasks:
+            outcome = outcomes[task.id, seen[task.id]]
+            scores.append(outcome if isinstance(outcome, Score) else None)
+            seen[task.id] += 1
+        return scores
+
+    def _response(self, ids: list[int]) -> Response:
+        ended = bool(ids) and ids[-1] in self._ends
+        # Special tokens stay, for in some models the marks of thinking are such tokens.
+        text = self._tokenizer.decode(ids[:-1] if ended else ids, skip_special_tokens=False)
+        opened = self._server.reasoning == "tags"
+        return Response(
+            output=thinking.items(text, complete=ended, opened=opened, tags=self._server.thinking_tags),
+            status="completed" if ended else "incomplete",
+            incomplete_reason=None if ended else "max_output_tokens",
+            tokens=TokenIds(output=list(ids)),
+        )
+
+
+class _Answers:
+    """Answers with what was sampled, by task and repeat."""
+
+    def __init__(self, answers: Mapping[str, Sequence[Response]]) -> None:
+        self._answers = answers
+
+    async def respond(self, request: Request) -> Response:
+        answers = self._answers[request.task or ""]
+        return answers[min(request.repeat or 0, len(answers) - 1)]
+
+
+class _Weights:
+    """The trainer's weights as a model, taken anew after each step."""
+
+    def __init__(self, server: ModelConfig) -> None:
+        self._server = server
+        self._step: int | None = None
+        self._model: Embedded | None = None
+
+    def model(self, trainer: Any) -> Embedded:
+        if self._model is None or self._step != trainer.state.global_step:
+            self._step = trainer.state.global_step
+            self._model = embedded(
+                trainer.accelerator.unwrap_model(trainer.model), trainer.processing_class, self._server
+            )
+        return self._model
+
+
+def embedded(model: Any, tokenizer: Any, server: ModelConfig = POLICY) -> Embedded:
+    """Returns a model of transformers as one that runs in Assay's engine. Raises InputError if it is no Llama."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model.config.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        tensors = {key: value.detach().float().cpu().numpy() for key, value in model.state_dict().items()}
+        llama = Llama(Shape.read(folder / "config.json"), tensors, slots=64)
+        return Embedded(server, Engine.of(folder, llama))
+
+
+def _rows(rows: Dataset) -> list[dict[str, Any]]:
+    return rows.select_columns(["prompt", "task"]).to_list()
+
+
+def _reward_function(judge: _Judge, part: str | None) -> Reward:
+    async def function(completion_ids: list[list[int]], task: list[str], **_: Any) -> list[float | None]:
+        return [_part(score, part) for score in await judge.scores(completion_ids, task)]
+
+    function.__name__ = part or "reward"
+    return function
+
+
+def _column(part: str | None) -> Reward:
+    async def function(completion_ids: list[list[int]], outcome: list[str], **_: Any) -> list[float | None]:
+        return [_part(msgspec.json.decode(one, type=Score | None), part) for one in outcome]
+
+    function.__name__ = part or "reward"
+    return function
+
+
+def _part(score: Score | None, part: str | None) -> float | None:
+    if score is None:
+        return None
+    if part is None:
+        return score.reward
+    if part not in score.metrics:
+        raise UsageError(f"the verifier gives no metric {part!r}; it gives {', '.join(score.metrics) or 'none'}")
+    return score.metrics[part]
+
+
+def _sampling(args: Any) -> Sampling:
+    """Returns how the trainer wants answers sampled. Raises UsageError for a temperature other than 1."""
+    if args.temperature != 1.0:
+        raise UsageError(
+            f"temperature = {args.temperature}; expected 1.0: the log-probabilities of rollouts are those of the model "
+            "itself, at temperature 1, and would be compared with others"
+        )
+    return Sampling(
+        temperature=1.0,
+        top_p=args.top_p,
+        top_k=args.top_k or None,
+        max_output_tokens=args.max_completion_length,
+    )
+
+
+def _columns(made: Sequence[Rollout], prompts: Sequence[Any], tokenizer: Any) -> dict[str, Any]:
+    """What TRL takes of rollouts: a list a column, an entry a prompt."""
+    columns: dict[str, list[Any]] = {
+        name: [] for name in ("prompt_ids", "completion_ids", "logprobs", "env_mask", "outcome")
+    }
+    unfit = Counter[str]()
+    for one, prompt in zip(made, prompts, strict=True):
+        tokens, outcome = tokens_of(one), one.outcome
+        if tokens is None or not isinstance(outcome, Score):
+            unfit["tokens that don't follow each other" if isinstance(outcome, Score) else _reason(outcome)] += 1
+            ids = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False)
+            row = (ids, [tokenizer.eos_token_id], [0.0], [0], "null")
+        else:
+            row = (
+                tokens.prompt,
+                tokens.completion,
+                tokens.logprobs,
+                tokens.mask,
+                msgspec.json.encode(outcome).decode(),
+            )
+        for column, value in zip(columns.values(), row, strict=True):
+            column.append(value)
+    if unfit:
+        reasons = "; ".join(f"{count} for {reason}" for reason, count in unfit.most_common(3))
+        warnings.warn(f"{unfit.total()} of {len(made)} rollouts are not trained on: {reasons}", stacklevel=2)
+    return columns
+
+
+def _reason(outcome: Any) -> str:
+    return f"a failure in the {outcome.where}: {outcome.kind}: {outcome.message[:200]}"
