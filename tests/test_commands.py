@@ -43,6 +43,7 @@ HOSTILE = [
     "ping ./folder.toml",
     "repeats nowhere",
     "plan arithmetic --limit 4 --pilot folder",
+    "train arithmetic --model ./file --out file",
     "failures file",
     "judge file",
     "review nowhere",

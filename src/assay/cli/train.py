@@ -1,7 +1,9 @@
 """`assay train`."""
 
 import importlib
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from assay.cli.collect.live import console
 from assay.cli.options import BenchmarkName
@@ -26,11 +28,10 @@ def train(
 ) -> int:
     """Train a small model on a benchmark's training tasks by GRPO, on a CPU, and compare it before and after.
 
-    The tasks come from the benchmark's own generator and share no problem with its test tasks. Needs the extra `trl`.
-    Writes checkpoints (each a model, `local:FOLDER`), the runs on the test tasks, `training.json` and
-    `training.html`, the page with the curves.
+    Training tasks share no problem with the test tasks. Needs the extra `trl`. Writes checkpoints (each a model,
+    `local:FOLDER`), the runs on the test tasks, `training.json` and `training.html`, the page with the curves.
 
-    Exits 3 if the training was stopped because the policy collapsed, 5 if the score did not rise beyond its interval.
+    Exits 3 if the policy collapsed, 5 if the score did not rise beyond its interval.
 
     Parameters
     ----------
@@ -52,23 +53,13 @@ def train(
     name, server = load_model(model, own=assay_toml())
     if server.dialect != "local":
         raise UsageError(f"--model {model}: only a model that runs here can be trained; expected such as policy")
-    try:
-        grpo = importlib.import_module("assay.trainers.grpo")
-    except ImportError as error:
-        raise UsageError(f"to train needs the extra trl ({error}).\n  pip install 'assay[trl]'") from None
+    grpo = _grpo()
     asked = load(benchmark)
     folder = out or Path("trainings") / f"{asked.name}-{name}"
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} holds something already; say another --out")
     folder.mkdir(parents=True, exist_ok=True)
     console.print(f"{name} on the test tasks of {asked.name}, before it is trained ...")
-
-    def show(record: Training) -> None:
-        look = record.looks[-1]
-        reward = f" · reward {record.steps[-1].reward:.1%}" if record.steps else ""
-        console.print(f"step {look.step} of {steps}: held out {look.score:.1%} ± {1.96 * look.se:.1%}{reward}")
-        page.publish(folder / "training.html", record)
-
     record: Training = grpo.train(
         asked,
         name,
@@ -77,13 +68,32 @@ def train(
         folder,
         settings=Settings(steps=steps, learning_rate=learning_rate, attempts=attempts, seed=seed),
         on_test=on_test,
-        watch=show,
+        watch=partial(_show, folder),
     )
     page.publish(folder / "training.html", record)
+    _print(record)
+    print(f"Page: {folder / 'training.html'}")
+    return 3 if record.stopped else 0 if page.is_better(record) else 5
+
+
+def _grpo() -> Any:
+    try:
+        return importlib.import_module("assay.trainers.grpo")
+    except ImportError as error:
+        raise UsageError(f"training needs the extra trl ({error}).\n  pip install 'assay[trl]'") from None
+
+
+def _show(folder: Path, record: Training) -> None:
+    look = record.looks[-1]
+    reward = f" · reward {record.steps[-1].reward:.1%}" if record.steps else ""
+    place = f"step {look.step} of {record.settings.steps}"
+    console.print(f"{place}: held out {look.score:.1%} ± {1.96 * look.se:.1%}{reward}")
+    page.publish(folder / "training.html", record)
+
+
+def _print(record: Training) -> None:
     print(page.headline(record))
     for one in record.changes:
         print(f"  {one.name:24} {one.before:7.1%} {one.after:7.1%}   {page.interval(one)}")
     if record.changes:
-        print(f"{page.reading(record)}")
-    print(f"Page: {folder / 'training.html'}")
-    return 3 if record.stopped else 0 if page.is_better(record) else 5
+        print(page.reading(record))

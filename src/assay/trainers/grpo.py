@@ -93,11 +93,12 @@ class _Run:
             )
 
     def look(self, step: int, model: Any, tokenizer: Any, held_out: list[Task]) -> Look:
-        """Ask the held-out tasks once each."""
+        """Ask the held-out tasks twice each."""
         benchmark = with_tasks(self.benchmark, held_out)
         made = sync.rollouts(
             benchmark,
             model=trl.embedded(model, tokenizer, self.server),
+            repeats=2,
             concurrency=trl.AT_ONCE,
             seed=self.settings.seed + step,
             sampling=Sampling(temperature=1.0, top_p=1.0),

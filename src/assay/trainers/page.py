@@ -64,7 +64,8 @@ def reading(training: Training) -> str:
     if last.name.startswith("pass@") and last.lower > 0:
         return f"{last.name} rose too: the model solves tasks that it did not solve in as many attempts before."
     return (
-        f"{last.name} did not rise beyond its interval: the model became surer of answers that it gave before at times."
+        f"{last.name} did not rise beyond its interval, so the model may only be surer of answers that it gave "
+        "at times before."
     )
 
 

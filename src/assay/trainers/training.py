@@ -35,11 +35,12 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 
 class Look(Struct, frozen=True):
-    """A look at the held-out tasks, one answer each."""
+    """A look at the held-out tasks, two answers each."""
 
     step: int
     score: float
     se: float
+    """Over re-runs: the tasks are the same at each look."""
 
 
 class Step(Struct, frozen=True):
@@ -131,4 +132,4 @@ def _change(name: str, before: Sample | None, after: Sample | None) -> Change:
 def look(step: int, sampled: Sample) -> Look:
     """Returns a look at the held-out tasks."""
     found = estimate(sampled)
-    return Look(step, found.score, found.se_task or 0.0)
+    return Look(step, found.score, found.se_run)
