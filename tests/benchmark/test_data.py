@@ -158,3 +158,34 @@ def test_the_folder_is_the_users_cache_where_nothing_else_is_said(monkeypatch: p
     assert folder() == Path.home() / ".cache" / "assay"
     monkeypatch.setenv("ASSAY_DATA", os.path.join("~", "sets"))
     assert folder() == Path.home() / "sets"
+
+
+def lines(path: Path) -> bytes:
+    """Joins the files of a folder, or takes one file without its first line."""
+    if path.is_dir():
+        return b"".join(part.read_bytes() for part in sorted(path.iterdir()))
+    head, _, rest = path.read_bytes().partition(b"\n")
+    if head != b"head":
+        raise UsageError(f"{path} has no head")
+    return rest
+
+
+def test_a_file_may_be_made_of_another_or_of_a_folder(tmp_path: Path, cache: Path):
+    with serving(("/raw.bin", http(b"head\n" + CONTENT)), ("/bad.bin", http(b"head\nother"))) as server:
+        source = Source(f"http://127.0.0.1:{server.port}/raw.bin", DIGEST, len(CONTENT), made=lines, name="rows.jsonl")
+        assert download("sums", source) == cache / "sums" / "rows.jsonl"
+        assert prepared("sums", source).read_bytes() == CONTENT
+        bad = Source(f"http://127.0.0.1:{server.port}/bad.bin", DIGEST, None, made=lines, name="other.jsonl")
+        with pytest.raises(AssayError, match="is not the data of sums: it has 5 bytes"):
+            download("sums", bad)
+    (tmp_path / "parts").mkdir()
+    for number in range(2):
+        (tmp_path / "parts" / str(number)).write_bytes(CONTENT[: len(CONTENT) // 2] if number else b"")
+    with pytest.raises(UsageError, match="is not the data"):
+        take("sums", [source], tmp_path / "parts")
+    (tmp_path / "parts" / "2").write_bytes(CONTENT[len(CONTENT) // 2 :])
+    assert take("sums", [source], tmp_path / "parts").read_bytes() == CONTENT
+    (tmp_path / "raw").write_bytes(b"tail")
+    with pytest.raises(UsageError, match="has no head"):
+        take("sums", [source], tmp_path / "raw")
+    assert files(cache) == ["sums/rows.jsonl"]

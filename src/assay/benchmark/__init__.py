@@ -127,8 +127,11 @@ class Origin:
 class Original(Protocol):
     """How the original code judges, where it judges otherwise than `verify`: `assay parity` compares with this."""
 
-    def __call__(self, task: Task, response: Response, settings: Mapping[str, Any]) -> Score:
-        """The original's score of a final response. `settings` are what the reference states of its making."""
+    def __call__(self, task: Task, response: Response, settings: Mapping[str, Any]) -> Score | None:
+        """The original's score of a final response; None where it reads no answer and guesses one.
+
+        `settings` are what the reference states of its making.
+        """
         ...
 
 
@@ -185,6 +188,9 @@ class Benchmark:
     """The file of published scores, where it is not the `published.toml` of its folder."""
     original: Original | None = None
     """None where `verify` is the original's judgement."""
+    most_left_out: float = 0.05
+    """The share of the original's judgements that may be guesses, or of tasks that are `incomparable`: beyond it
+    `assay parity` calls no verifiers identical."""
     defects: tuple[Defect, ...] = ()
     origin: Origin | None = None
     """Where it came from; None where it was made in Python."""

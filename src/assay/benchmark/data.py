@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,6 +21,8 @@ from assay.input import open_input, read_input
 
 WITHIN_S = 600.0
 """How long a download may take."""
+MOST = 2**30
+"""Bytes of a download whose size nobody states."""
 _CHUNK = 2**18
 
 
@@ -31,12 +33,21 @@ class Source:
     url: str
     """Of one version for ever, such as one that holds a commit."""
     sha256: str
-    size: int
-    """Bytes."""
+    size: int | None
+    """Bytes; None where nobody states them."""
+    made: Callable[[Path], bytes] | None = None
+    """Makes the file of what is at the URL, or of another form of it that somebody has. `sha256` and `size` are of what
+    this returns. It raises UsageError for what it can't read. None where the file is kept as it is."""
+    name: str | None = None
+    """The file's name, where that is not the URL's."""
 
     @property
     def file(self) -> str:
-        return PurePosixPath(urlsplit(self.url).path).name
+        return self.name or PurePosixPath(urlsplit(self.url).path).name
+
+    def __str__(self) -> str:
+        size = "" if self.size is None else f", {self.size:,} bytes"
+        return f"{self.sha256}  {self.file}{size}"
 
 
 def folder() -> Path:
@@ -79,27 +90,52 @@ def is_prepared(name: str, source: Source) -> bool:
 
 
 def take(name: str, sources: Iterable[Source], file: Path) -> Path:
-    """Where a file that somebody has is now kept: its digest tells which it is. Raises UsageError where it is none."""
-    try:
-        content = read_input(file)
-    except OSError as error:
-        raise UsageError(f"{file}: {error.strerror}") from None
-    digest = _digest([content])
+    """Where a file that somebody has is now kept: its digest tells which it is. Raises UsageError where it is none.
+
+    A source that is made of something else takes what `made` reads, which may be a folder.
+    """
+    sources = list(sources)
+    got: list[str] = []
     for source in sources:
-        if source.sha256 == digest:
+        try:
+            content = _content(source, file)
+        except AssayError as error:
+            got.append(str(error))
+            continue
+        if (digest := _digest([content])) == source.sha256:
             with replacing(place(name, source)) as kept:
                 kept.write(content)
             return place(name, source)
-    wanted = "\n".join(f"    {source.sha256}  {source.file}, {source.size:,} bytes" for source in sources)
+        got.append(f"it has {len(content):,} bytes and sha256 {digest}")
+    wanted = "\n".join(f"    {source}" for source in sources)
     raise UsageError(
-        f"{file} is not the data of {name}: it has {len(content):,} bytes and sha256 {digest}\n  expected:\n{wanted}\n"
+        f"{file} is not the data of {name}: {'; '.join(dict.fromkeys(got))}\n  expected:\n{wanted}\n"
         f"  Other data makes another benchmark, whose scores are not {name}'s: give it a folder and a name of its own."
     )
 
 
+def _content(source: Source, file: Path) -> bytes:
+    """Returns what a source's file holds, made of another where the source says how. Raises UsageError."""
+    try:
+        return source.made(file) if source.made else read_input(file)
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}") from None
+
+
 def download(name: str, source: Source, *, within_s: float = WITHIN_S) -> Path:
     """Where the file is, once it was fetched and its digest is right. Raises AssayError; nothing is kept then."""
-    path = place(name, source)
+    if source.made is None:
+        _fetch(name, source, place(name, source), within_s)
+        return place(name, source)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, PurePosixPath(urlsplit(source.url).path).name)
+        _fetch(name, source, file, within_s)
+        return take(name, [source], file)
+
+
+def _fetch(name: str, source: Source, path: Path, within_s: float) -> None:
+    """Writes what is at the URL. Raises AssayError where a file that is kept as it is has another digest."""
+    most = MOST if source.made or source.size is None else source.size
     client = (
         SyncClientBuilder()
         .timeout(timedelta(seconds=within_s))
@@ -117,17 +153,15 @@ def download(name: str, source: Source, *, within_s: float = WITHIN_S) -> Path:
             digest, size = hashlib.sha256(), 0
             while chunk := answer.body_reader.read_chunk():
                 size += len(chunk)
-                if size > source.size:
-                    raise _failed(name, source, f"it has more than the {source.size:,} bytes expected")
+                if size > most:
+                    raise _failed(name, source, f"it has more than the {most:,} bytes expected")
                 digest.update(chunk)
                 kept.write(chunk)
-            if digest.hexdigest() != source.sha256:
-                got = f"{size:,} bytes with sha256 {digest.hexdigest()}"
-                raise _failed(name, source, f"got {got}; expected {source.size:,} bytes with sha256 {source.sha256}")
+            if source.made is None and digest.hexdigest() != source.sha256:
+                raise _failed(name, source, f"got {size:,} bytes with sha256 {digest.hexdigest()}; expected {source}")
     except PyreqwestError as error:
         causes: list[dict[str, str]] = getattr(error, "details", {}).get("causes") or []
         raise _failed(name, source, causes[-1]["message"] if causes else error.message) from None
-    return path
 
 
 def _failed(name: str, source: Source, why: str) -> AssayError:

@@ -151,9 +151,14 @@ def original_number(text: str) -> float | None:
     text = text.replace("$", "").strip().replace(",", "")
     if "/" in text:
         with suppress(SyntaxError, ValueError, TypeError, ArithmeticError, RecursionError, MemoryError):
-            text = str(float(_value(ast.parse(text, mode="eval").body)))
+            text = str(arithmetic(text))
     found = _FIRST_NUMBER.search(text)
     return float(found[0]) if found else None
+
+
+def arithmetic(text: str) -> float:
+    """Returns the value of an expression of numbers. Raises SyntaxError, ArithmeticError or ValueError for others."""
+    return float(_value(ast.parse(text.strip(), mode="eval").body))
 
 
 def _value(node: ast.AST) -> Any:

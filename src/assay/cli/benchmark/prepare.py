@@ -20,7 +20,7 @@ def prepare(benchmark: str, /, *, file: Annotated[Path | None, Parameter(name="-
     benchmark
         A benchmark's name (see `assay list benchmarks`), the path of its folder, or such as maths:hf:ORG/NAME.
     file
-        The data file, if you have it already. Then nothing is downloaded.
+        The data file, or where a benchmark's card says so a folder, if you have it already. Then nothing is downloaded.
     """
     chosen = load(benchmark)
     if chosen.files:

@@ -57,8 +57,6 @@ from assay.types import Failure, Message, Outcome, Request, Response, Score, Tas
 
 SAME = 1e-6
 """Scores that differ by less are the same: a file may hold 0.333333 for a third."""
-MOST_LEFT_OUT = 0.05
-"""Share of the rows that may be left out as incomparable; beyond it the verifiers are not called identical."""
 AROUND = 24
 """Characters to quote on each side of the place where two texts differ."""
 REASONING = ("auto", "field", "tags", "none")
@@ -278,13 +276,16 @@ async def _verifiers(
         raise UsageError(f"--setting reasoning={reasoning}: expected one of {', '.join(REASONING)}")
     async with connect_roles(benchmark, roles, concurrency=concurrency) as ready:
         outcomes = await _outcomes(ready, tasks, rows, reasoning, concurrency)
-    pairs = [(row, outcomes[index]) for index, row in enumerate(rows)]
+    pairs: list[tuple[Row, Outcome]] = [(row, outcomes[index]) for index, row in enumerate(rows)]
     otherwise: int | None = None
+    guessed: list[Row] = []
     if original := benchmark.original:
         settings = reference.record.settings
         theirs = [_originally(original, tasks[row.task], row, reasoning, settings) for row in rows]
-        otherwise = sum(_reward(outcomes[index]) != _reward(outcome) for index, outcome in enumerate(theirs))
-        pairs = list(zip(rows, theirs, strict=True))
+        guessed = [row for row, outcome in zip(rows, theirs, strict=True) if outcome is None]
+        judged = [(row, ours, outcome) for (row, ours), outcome in zip(pairs, theirs, strict=True) if outcome]
+        otherwise = sum(_reward(ours) != _reward(outcome) for _, ours, outcome in judged)
+        pairs = [(row, outcome) for row, _, outcome in judged]
     differing = [
         Disagreement(row.task, row.repeat, f"{row.score:g}", *_here(outcome))
         for row, outcome in pairs
@@ -293,21 +294,25 @@ async def _verifiers(
     failed = [outcome for _, outcome in pairs if isinstance(outcome, Failure)]
     lacking = len(known) - len(rows)
     numbers = {
-        "judged": len(rows),
-        "agree": len(rows) - len(differing),
+        "judged": len(pairs),
+        "agree": len(pairs) - len(differing),
         "disagree": len(differing),
         "failed": len(failed),
         "without_output": lacking,
-        "left_out": left_out,
+        "left_out": left_out + len(guessed),
+        "guessed": len(guessed),
+        "guesses_add": sum(row.score for row in guessed) / len(reference.rows),
         "reasoning": reasoning,
         **({} if otherwise is None else {"otherwise": otherwise}),
     }
     verdict, reason = _verified(pairs, differing, failed, otherwise)
     if left_out:
         reason += f" {left_out:,} are left out: the benchmark declares that they can't be compared."
+    if guessed:
+        reason = _guesses(guessed, len(pairs), reference) + reason
     if lacking:
         reason += f" {lacking:,} results came without an output."
-    if verdict == "identical" and (lacking or left_out > MOST_LEFT_OUT * len(known)):
+    if verdict == "identical" and (lacking or left_out + len(guessed) > benchmark.most_left_out * len(reference.rows)):
         verdict = "inconclusive"
     return Rung(name="verifiers", verdict=verdict, reason=reason, numbers=numbers, disagreements=differing)
 
@@ -334,10 +339,20 @@ def _verified(
     )
 
 
+def _guesses(guessed: Sequence[Row], compared: int, reference: OriginalResults) -> str:
+    """Returns how many outputs the original guesses on, and what its guesses add to its score, in words."""
+    right, score = sum(row.score for row in guessed), reference.record.score
+    added = right / len(reference.rows)
+    return (
+        f"{compared:,} of {compared:,} compared, {len(guessed):,} left out (the original guesses there). "
+        f"Its guesses add {100 * added:.2f} points: {score:.2%} with them, {score - added:.2%} without. "
+    )
+
+
 def _originally(
     original: Original, task: Task, row: Row, reasoning: str, settings: Mapping[str, Any]
-) -> Score | Failure:
-    """Returns the original's judgement of an output, or the failure that an error in it is."""
+) -> Score | Failure | None:
+    """Returns the original's judgement of an output, None for a guess, or the failure that an error in it is."""
     turns = responses_of(row, reasoning) or [Response(output=[])]
     try:
         return original(task, turns[-1], settings)
