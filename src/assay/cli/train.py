@@ -9,8 +9,10 @@ from assay.cli.collect.live import console
 from assay.cli.options import BenchmarkName
 from assay.config import assay_toml, load_model
 from assay.errors import UsageError
+from assay.fidelity.compare.compare import compare, side_by_side
 from assay.library.names import load
 from assay.model.builtin.local import folder_of
+from assay.report import comparison
 from assay.trainers import page
 from assay.trainers.training import Settings, Training
 
@@ -31,7 +33,7 @@ def train(
     Training tasks share no problem with the test tasks. Needs the extra `trl`. Writes checkpoints (each a model,
     `local:FOLDER`), the runs on the test tasks, `training.json` and `training.html`, the page with the curves.
 
-    Exits 3 if the policy collapsed, 5 if the score did not rise beyond its interval.
+    Exits 3 if the policy collapsed or seems to have found a hole in the verifier, 5 if the score did not rise.
 
     Parameters
     ----------
@@ -70,10 +72,8 @@ def train(
         on_test=on_test,
         watch=partial(_show, folder),
     )
-    page.publish(folder / "training.html", record)
-    _print(record)
-    print(f"Page: {folder / 'training.html'}")
-    return 3 if record.stopped else 0 if page.is_better(record) else 5
+    _end(folder, record)
+    return 3 if record.stopped or record.risen else 0 if page.is_better(record) else 5
 
 
 def _grpo() -> Any:
@@ -91,9 +91,14 @@ def _show(folder: Path, record: Training) -> None:
     page.publish(folder / "training.html", record)
 
 
-def _print(record: Training) -> None:
+def _end(folder: Path, record: Training) -> None:
+    """Write the pages and print the outcome."""
+    page.publish(folder / "training.html", record)
     print(page.headline(record))
-    for one in record.changes:
-        print(f"  {one.name:24} {one.before:7.1%} {one.after:7.1%}   {page.interval(one)}")
     if record.changes:
-        print(page.reading(record))
+        compared = compare(folder / "before", [folder / "after"])
+        comparison.write(folder / "comparison.html", compared, side_by_side(compared))
+        for one in record.changes:
+            print(f"  {one.name:24} {one.before:7.1%} {one.after:7.1%}   {page.interval(one)}")
+        print(page.suspicion(record) or page.reading(record))
+    print(f"Page: {folder / 'training.html'}")

@@ -23,7 +23,7 @@ from assay.digest import tasks_digest
 from assay.fidelity.results.results import of_rollouts
 from assay.trainers import trl
 from assay.trainers.tasks import training_tasks, with_tasks
-from assay.trainers.training import Look, Settings, Step, Training, changes, collapse, look
+from assay.trainers.training import Look, Settings, Step, Training, changes, collapse, look, risen
 from assay.types import Sampling, Task
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
@@ -67,6 +67,7 @@ def train(
     trainer.train()
     if record.stopped is None:
         run.test(out / "checkpoints" / str(settings.steps), "after")
+        record.risen = risen(out / "before", out / "after")
         record.changes = changes(*(out / one for one in ("before", "after", "before-greedy", "after-greedy")))
     run.save(record)
     return record

@@ -24,9 +24,10 @@ def publish(path: Path, training: Training) -> None:
             training=training,
             charts=drawn,
             headline=headline(training),
-            verdict="fail" if training.stopped else "pass" if is_better(training) else "inconclusive",
+            verdict="fail" if training.stopped or training.risen else "pass" if is_better(training) else "inconclusive",
             points=points,
             reading=reading(training),
+            suspicion=suspicion(training),
             specs=Markup(specs),
             **scripts(),
         ),
@@ -36,6 +37,14 @@ def publish(path: Path, training: Training) -> None:
 def is_better(training: Training) -> bool:
     """Whether the score at temperature 1 rose, its interval clear of 0."""
     return bool(training.changes) and training.changes[0].lower > 0
+
+
+def suspicion(training: Training) -> str:
+    """Why the reward is doubtful, in a sentence; nothing where it is not."""
+    if not training.risen:
+        return ""
+    what = "; ".join(f"{one.detector}: {one.before:.1%} to {one.after:.1%} of the rollouts" for one in training.risen)
+    return f"The reward may be hacked. What speaks against the verifier has risen ({what})."
 
 
 def headline(training: Training) -> str:

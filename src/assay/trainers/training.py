@@ -6,6 +6,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from assay.fidelity.detectors import detect
 from assay.fidelity.results.results import read
 from assay.stats.estimates import estimate
 from assay.stats.paired import difference
@@ -13,6 +14,8 @@ from assay.stats.sample import Sample, sample_of_attempts
 
 DROP = 0.1
 """A held-out score that fell by this much, beyond four standard errors, ends a training."""
+RISE = 0.05
+"""Share of rollouts by which a finding has to rise to be told."""
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -71,6 +74,17 @@ class Change(Struct, frozen=True):
         return self.after - self.before
 
 
+class Risen(Struct, frozen=True):
+    """Something that a detector of faults of the verifier sees more often than before."""
+
+    detector: str
+    before: float
+    """Share of the scored rollouts."""
+    after: float
+    meaning: str
+    example: str = ""
+
+
 class Training(Struct, kw_only=True):
     """A training, as `training.json` holds it."""
 
@@ -86,6 +100,8 @@ class Training(Struct, kw_only=True):
     looks: list[Look] = []
     changes: list[Change] = []
     """None where the training was stopped."""
+    risen: list[Risen] = []
+    """What makes the reward doubtful: the policy may have found a hole in the verifier."""
     stopped: str | None = None
     """Why the training ended before its last step; None if it did not."""
     cpu_s: float = 0.0
@@ -120,6 +136,20 @@ def changes(before: Path, after: Path, greedy_before: Path, greedy_after: Path) 
         found.append(_change(f"pass@{k}", *attempts))
         k *= 8
     return found
+
+
+def risen(before: Path, after: Path) -> list[Risen]:
+    """Returns what detectors of a verifier's faults see in far more rollouts of the second run than of the first.
+
+    Reward that grows by such rollouts is not what the environment was meant to teach.
+    """
+    first = {one.detector: one.share for one in detect(before, "before") if one.suspect == "verifier"}
+    found = [one for one in detect(after, "after") if one.suspect == "verifier" and one.scope == "rollout"]
+    return [
+        Risen(one.detector, first.get(one.detector, 0.0), one.share, one.meaning, next(iter(one.spotted)).evidence)
+        for one in found
+        if one.share - first.get(one.detector, 0.0) >= RISE
+    ]
 
 
 def _change(name: str, before: Sample | None, after: Sample | None) -> Change:

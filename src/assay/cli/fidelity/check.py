@@ -4,6 +4,7 @@ import sys
 
 import msgspec
 import uvloop
+from msgspec.structs import replace
 from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
@@ -11,14 +12,22 @@ from rich.table import Table
 from assay.cli.collect.live import console
 from assay.cli.collect.profile import STYLES
 from assay.cli.options import BenchmarkName, Code, Columns, Roles
+from assay.config import assay_toml, load_model
 from assay.fidelity.check.check import check as make_check
-from assay.fidelity.schema.profile import Checked
+from assay.fidelity.schema.profile import Check, Checked
+from assay.library.names import load
+from assay.model.builtin.engine.tokenizer import Tokenizer
+from assay.model.builtin.local import folder_of
+from assay.trainers.fitness import fitness
 
 
 def check(
     benchmark: BenchmarkName,
     *,
     columns: Columns = Columns(),
+    training: str | None = None,
+    base_url: str | None = None,
+    on_test: bool = False,
     json: bool = False,
     roles: Roles = Roles(),
     code: Code = Code(),
@@ -32,15 +41,30 @@ def check(
 
     Parameters
     ----------
+    training
+        A model. 128 training tasks are asked of it eight times each, to say whether it can be trained on them: groups
+        without variance, failures, what lengths are rewarded, token ids, and rewards that seem to be mistakes.
+    base_url
+        URL of that model's server, as `assay run` has it.
+    on_test
+        Ask test tasks for --training where the benchmark has no others.
     json
         Print everything as JSON.
     """
     checked = uvloop.run(make_check(columns.of(benchmark), roles.configs(), place=code.place()))
+    if training:
+        checked = replace(checked, checks=[*checked.checks, *_pilot(benchmark, training, base_url, on_test)])
     if json:
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(checked), indent=2) + b"\n")
     else:
         _show(checked)
     return 3 if checked.failed else 0
+
+
+def _pilot(benchmark: str, name: str, base_url: str | None, on_test: bool) -> list[Check]:
+    _, model = load_model(name, base_url, own=assay_toml())
+    tokenizer = Tokenizer.load(folder_of(model.id) / "tokenizer.json") if model.dialect == "local" else None
+    return fitness(load(benchmark), model, on_test=on_test, tokenizer=tokenizer)
 
 
 def _show(checked: Checked) -> None:

@@ -1,0 +1,141 @@
+"""Whether an environment is fit to be trained on: what a pilot with one model shows before a trainer runs."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assay import sync
+from assay.benchmark import Benchmark
+from assay.config import ModelConfig
+from assay.fidelity.detectors import find
+from assay.fidelity.schema.profile import Check
+from assay.model import Model
+from assay.model.builtin.engine.tokenizer import Tokenizer
+from assay.trainers.tasks import training_tasks, with_tasks
+from assay.trainers.tokens import tokens_of
+from assay.types import Failure, Rollout, Sampling, Score, Task
+
+TASKS, GROUP = 128, 8
+MOST_IDLE = 0.9
+"""A share of groups without variance above it leaves a trainer next to nothing."""
+MOST_FAILED = 0.01
+"""Of rollouts. A trainer that takes failures for zeros learns from them."""
+
+
+def fitness(
+    benchmark: Benchmark,
+    model: str | ModelConfig | Model,
+    *,
+    base_url: str | None = None,
+    tasks: int = TASKS,
+    on_test: bool = False,
+    seed: int = 0,
+    tokenizer: Tokenizer | None = None,
+) -> list[Check]:
+    """Returns what a pilot of `tasks` training tasks shows, eight rollouts of each at temperature 1.
+
+    `tokenizer` is the model's, to say how many answers have other ids if their text is tokenised again.
+    Raises UsageError where the benchmark has no training tasks, and as `assay.rollouts` does.
+    """
+    drawn = training_tasks(benchmark, tasks, seed=seed, on_test=on_test)
+    made = sync.rollouts(
+        with_tasks(benchmark, drawn),
+        model=model,
+        base_url=base_url,
+        repeats=GROUP,
+        concurrency=256,
+        seed=seed,
+        sampling=Sampling(temperature=1.0, top_p=1.0),
+    )
+    return [_failures(made), _groups(made), _lengths(made), _tokens(made, tokenizer), _holes(drawn, made)]
+
+
+def _scores(made: Sequence[Rollout]) -> list[tuple[Rollout, Score]]:
+    return [(one, one.outcome) for one in made if isinstance(one.outcome, Score)]
+
+
+def _failures(made: Sequence[Rollout]) -> Check:
+    kinds = Counter(f"{one.outcome.where}: {one.outcome.kind}" for one in made if isinstance(one.outcome, Failure))
+    if not kinds:
+        return Check("training failures", "pass", f"None of {len(made)} rollouts failed.")
+    listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(3))
+    verdict = "fail" if kinds.total() > MOST_FAILED * len(made) else "pass"
+    reason = f"{kinds.total()} of {len(made)} rollouts failed ({listed}): zeros to a trainer that has no None."
+    return Check("training failures", verdict, reason, remedy="Correct what fails; leave failures out of training.")
+
+
+def _groups(made: Sequence[Rollout]) -> Check:
+    rewards: dict[str, list[float]] = {}
+    for one, score in _scores(made):
+        rewards.setdefault(one.task, []).append(score.reward)
+    if not rewards:
+        return Check("training groups", "fail", "No rollout has a score.")
+    idle = sum(len(set(group)) == 1 for group in rewards.values()) / len(rewards)
+    rates = np.array([np.mean(group) for group in rewards.values()])
+    low, high = float((rates <= 0).mean()), float((rates >= 1).mean())
+    quarters, _ = np.histogram(rates[(rates > 0) & (rates < 1)], bins=4, range=(0, 1))
+    middle = ", ".join(f"{count / len(rates):.0%}" for count in quarters)
+    reason = (
+        f"{idle:.0%} of groups of {GROUP} have no variance and teach nothing; of {len(rates)} tasks {low:.0%} are "
+        f"never solved, {high:.0%} always, between them by quarters of the solve rate {middle}."
+    )
+    if idle > MOST_IDLE:
+        return Check("training groups", "fail", reason, remedy="Choose easier or harder tasks for this model.")
+    return Check("training groups", "pass", reason)
+
+
+def _lengths(made: Sequence[Rollout]) -> Check:
+    """Whether longer answers are rewarded more, within a task: the slope that a trainer follows beside the reward."""
+    scored = _scores(made)
+    lengths = _within([(one.task, sum(turn.response.usage.output_tokens for turn in one.turns)) for one, _ in scored])
+    rewards = _within([(one.task, score.reward) for one, score in scored])
+    spread = float(lengths.std() * rewards.std()) if len(scored) > 1 else 0.0
+    if not spread:
+        return Check("training lengths", "pass", "Length and reward do not differ within tasks.")
+    slope = float((lengths * rewards).mean()) / spread
+    way = "longer" if slope > 0 else "shorter"
+    reason = f"Within tasks, reward and length correlate with {slope:+.2f}: training may make answers {way}."
+    return Check("training lengths", "pass" if abs(slope) < 0.3 else "inconclusive", reason)
+
+
+def _within(values: Sequence[tuple[str, float]]) -> NDArray[np.float64]:
+    groups: dict[str, list[float]] = {}
+    for task, value in values:
+        groups.setdefault(task, []).append(value)
+    return np.array([value - float(np.mean(groups[task])) for task, value in values])
+
+
+def _tokens(made: Sequence[Rollout], tokenizer: Tokenizer | None) -> Check:
+    scored = [one for one, _ in _scores(made)]
+    lost = [one for one in scored if tokens_of(one) is None]
+    if not lost:
+        reason = "The tokens of each rollout follow each other, with log-probabilities."
+        if tokenizer:
+            outputs = [turn.response.tokens.output for one in scored for turn in one.turns if turn.response.tokens]
+            drifted = sum(tokenizer.encode(tokenizer.decode(ids)) != _text_of(ids, tokenizer) for ids in outputs)
+            reason += f" Tokenised again from text, {drifted} of {len(outputs)} answers would have other ones."
+        return Check("training tokens", "pass", reason)
+    without = sum(any(turn.response.tokens is None for turn in one.turns) for one in lost)
+    reason = f"{len(lost)} of {len(scored)} rollouts can't be trained on token by token"
+    reason += f": {without} come without token ids." if without else ": a prompt does not begin with what was sampled."
+    remedy = "Ask the server for token ids (vLLM: extra_body = { return_token_ids = true }), or let the trainer sample."
+    return Check("training tokens", "fail", reason, [one.task for one in lost[:5]], remedy)
+
+
+def _text_of(ids: list[int], tokenizer: Tokenizer) -> list[int]:
+    """Returns the ids that stand for text: without the special tokens, which decoding leaves out."""
+    return [one for one in ids if tokenizer.decode([one])]
+
+
+def _holes(tasks: Sequence[Task], made: Sequence[Rollout]) -> Check:
+    """What detectors of a verifier's faults see in passing rollouts: a policy climbs there."""
+    found = [one for one in find("pilot", tasks, made) if one.suspect == "verifier" and one.scope == "rollout"]
+    if not found:
+        return Check("training rewards", "pass", "No detector of a verifier's faults finds anything.")
+    listed = "; ".join(f"{one.detector} in {one.count} of {one.of} rollouts" for one in found)
+    shown = [sighting.rollout.task for one in found for sighting in one.spotted[:2]]
+    verdict = "fail" if max(one.share for one in found) >= 0.05 else "inconclusive"
+    remedy = "Read these rollouts: what is rewarded by mistake is what a policy learns."
+    return Check("training rewards", verdict, f"Found: {listed}.", shown, remedy)
