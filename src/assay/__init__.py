@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from assay.library.names import load as load
     from assay.library.profile import Profile as Profile
     from assay.library.run import Run as Run
+    from assay.library.sweep import Sweep as Sweep
+    from assay.library.sweep import sweep as sweep
     from assay.model import Model as Model
     from assay.types import Failure as Failure
     from assay.types import Message as Message
@@ -61,6 +63,7 @@ _HOMES = {
     "assay.library.names": ("load",),
     "assay.library.profile": ("Profile",),
     "assay.library.run": ("Run",),
+    "assay.library.sweep": ("Sweep", "sweep"),
     "assay.model": ("Model",),
     "assay.types": (
         *("Failure", "Message", "Request", "Response", "Rollout", "RolloutLimits", "Sampling", "Score", "Task"),
@@ -91,6 +94,7 @@ __all__ = [
     "Score",
     "Session",
     "Suite",
+    "Sweep",
     "Task",
     "Text",
     "Turn",
@@ -102,6 +106,7 @@ __all__ = [
     "profile",
     "rollouts",
     "run",
+    "sweep",
     "sync",
     "verify",
 ]

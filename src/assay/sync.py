@@ -12,9 +12,10 @@ from typing import Any, ParamSpec, TypeVar
 import uvloop
 
 from assay.library import collecting, evidence
+from assay.library import sweep as _sweep
 from assay.library.names import load
 
-__all__ = ["check", "compare", "load", "profile", "rollouts", "run", "verify"]
+__all__ = ["check", "compare", "load", "profile", "rollouts", "run", "sweep", "verify"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -75,6 +76,7 @@ class _Work(threading.Thread):
 
 run = _blocking(collecting.run)
 rollouts = _blocking(collecting.rollouts)
+sweep = _blocking(_sweep.sweep)
 profile = _blocking(collecting.profile)
 check = _blocking(evidence.check)
 compare = _blocking(evidence.compare)

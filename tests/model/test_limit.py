@@ -139,10 +139,10 @@ def test_retry_after_closes_the_gate_for_all(status: int):
         return Response(output=[])
 
     async def main() -> None:
-        limit = Limit(Fixed(answer), RateLimits(), 4)
-        first = asyncio.create_task(limit.respond(REQUEST))
+        limit = Limit(RateLimits(), 4)
+        first = asyncio.create_task(limit.respond(Fixed(answer), REQUEST))
         await asyncio.sleep(1)
-        await asyncio.gather(first, *(limit.respond(REQUEST) for _ in range(3)))
+        await asyncio.gather(first, *(limit.respond(Fixed(answer), REQUEST) for _ in range(3)))
 
     in_made_time(main())
     assert len(sent_s) == 5
@@ -160,12 +160,11 @@ def test_a_time_that_the_server_names_is_kept_as_long_as_patience_lasts(
         loop, opening = asyncio.get_running_loop(), list[float]()
         call_at = loop.call_at
         loop.call_at = lambda when, *rest, **more: opening.append(when - loop.time()) or call_at(when, *rest, **more)  # type: ignore
-        limit = Limit(Fixed(refuse), RateLimits(patience_s=patience_s), 4)
-        asking = asyncio.create_task(limit.respond(REQUEST))
+        limit = Limit(RateLimits(patience_s=patience_s), 4)
+        asking = asyncio.create_task(limit.respond(Fixed(refuse), REQUEST))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         asking.cancel()
-        await limit.aclose()
         return max(opening)
 
     assert 0.99 * kept_s <= asyncio.run(main()) <= 1.11 * kept_s
@@ -187,9 +186,8 @@ def test_a_pause_of_our_own_is_no_longer_than_patience():
         raise ModelError("http_429", "slow down", retryable=True)
 
     async def main() -> None:
-        limit = Limit(Fixed(refuse), RateLimits(patience_s=0.1), 4)
-        await asyncio.gather(*(limit.respond(REQUEST) for _ in range(4)), return_exceptions=True)
-        await limit.aclose()
+        limit = Limit(RateLimits(patience_s=0.1), 4)
+        await asyncio.gather(*(limit.respond(Fixed(refuse), REQUEST) for _ in range(4)), return_exceptions=True)
 
     in_made_time(main())
     pauses = [later - earlier for earlier, later in pairwise(sent_s)]
@@ -252,9 +250,9 @@ def test_requests_and_tokens_a_minute_are_kept(limits: dict[str, float]):
         return Response(output=[], usage=Usage(input_tokens=9, output_tokens=4))
 
     async def main() -> None:
-        limit = Limit(Fixed(answer), RateLimits(**limits), 1000)
-        await limit.respond(REQUEST)
-        await asyncio.gather(*(limit.respond(REQUEST) for _ in range(20)))
+        limit = Limit(RateLimits(**limits), 1000)
+        await limit.respond(Fixed(answer), REQUEST)
+        await asyncio.gather(*(limit.respond(Fixed(answer), REQUEST) for _ in range(20)))
 
     in_made_time(main())
     assert [later - earlier for earlier, later in pairwise(sent_s)] == pytest.approx([0.1] * 20, abs=0.06)

@@ -60,6 +60,11 @@ def divide(request: str) -> tuple[str, dict[str, str]]:
     return file, dict(one.split("=", 1) for one in stated)
 
 
+def separate(names: str) -> list[str]:
+    """Returns the benchmarks' names in a text that commas separate; `,KEY=VALUE` belongs to the name before it."""
+    return [name.strip() for name in re.split(r",(?!\w+=)", names) if name.strip()]
+
+
 def path_of(name: str) -> str:
     """Returns the part of a benchmark's name that is a path, if any is: the file of `maths:aime.jsonl,answer=gold`."""
     prefix, _, rest = name.partition(":")

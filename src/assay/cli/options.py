@@ -9,17 +9,19 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 from msgspec.structs import replace
 
 from assay.benchmark import Benchmark
-from assay.benchmark.catalog import divide, path_of
+from assay.benchmark.catalog import divide, path_of, separate
 from assay.collect.head import Collector, distribute
 from assay.collect.workers.ray import joined
 from assay.config import ModelConfig, assay_toml, load_model
 from assay.errors import UsageError
+from assay.input import is_present
 from assay.library.names import budget_of, load
 from assay.model.wrappers.budget import Budget
 from assay.report.words import legible
@@ -53,6 +55,16 @@ class Columns:
         if self.column and path_of(benchmark) == benchmark:
             raise UsageError(f"--column {self.column[0]}: {benchmark} is made of no file; expected such as maths:FILE")
         return ",".join((benchmark, *self.column))
+
+    def of_each(self, benchmarks: str) -> list[str]:
+        """Returns the names of benchmarks that commas separate, one of them with its columns. Raises UsageError."""
+        names = [benchmarks] if is_present(Path(benchmarks)) else separate(benchmarks)
+        if self.column and len(names) > 1:
+            raise UsageError(
+                f"--column {self.column[0]}: of several benchmarks, write it after the one that it is of, such as "
+                "maths:FILE,problem=question"
+            )
+        return [self.of(name) for name in names]
 
 
 @Parameter(name="*")

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -65,6 +65,8 @@ class Tally:
     level: Callable[[], int | None] = lambda: None
     """How many requests in flight the server takes, where these are fewer than were allowed."""
     started: float = field(default_factory=time.monotonic)
+    ended: bool = False
+    """Whether nothing more is made."""
 
     @property
     def done(self) -> int:
@@ -152,9 +154,11 @@ async def collect(
     early_stop: bool = True,
     interruption: Interruption | None = None,
     more: Callable[[], Awaitable[bool]] | None = None,
+    places: asyncio.Semaphore | None = None,
 ) -> None:
     """Make every planned rollout and append each to the store, at most `concurrency` at once.
 
+    `places` are those of several collections together: each rollout takes one, and who makes them looks after stalls.
     Memory follows what is in flight: the plan is drawn as workers are free. Where it comes piece by piece, `more` waits
     for the next one once `planned` has ended, and returns False where there is none.
     Raises NothingScored where nothing but failures comes in, and StoppedEarly where the store's disk is full. What was
@@ -163,6 +167,8 @@ async def collect(
     source = iter(planned)
     interruption = interruption or Interruption()
     fresh = asyncio.Event()
+    watched = nullcontext() if places else unstalled_rollouts(deadline_s)
+    places = places or asyncio.Semaphore(concurrency)
 
     async def write() -> None:
         # One write for all that ended in one turn of the event loop: a write a rollout costs as much as its request.
@@ -177,22 +183,28 @@ async def collect(
                 await make(deadline)
 
     async def make(deadline: Deadline) -> None:
-        for item in source:
-            if interruption.stopping:
-                return
-            try:
-                rollout = await roll(benchmark, agent, model, item, deadline=deadline)
-            except BudgetReached:
-                fresh.set()  # who takes from the store may want to know
-                return
-            store.append(rollout)
-            fresh.set()
-            tally.add(rollout)
+        while True:
+            async with places:
+                if interruption.stopping or (item := next(source, None)) is None:
+                    return
+                try:
+                    rollout = await roll(benchmark, agent, model, item, deadline=deadline)
+                except BudgetReached:
+                    fresh.set()  # who takes from the store may want to know
+                    return
+                store.append(rollout)
+                fresh.set()
+                tally.add(rollout)
             if early_stop and tally.scored == 0 and tally.failed >= too_many(tally):
                 raise hopeless(tally)
 
-    with unstalled(min(deadline_s, STALL_S), within=roll_recorded.__code__):
+    with watched:
         await _work_together(work, min(concurrency, tally.planned), write(), interruption)
+
+
+def unstalled_rollouts(deadline_s: float) -> AbstractContextManager[None]:
+    """Returns what ends a verifier or tool that keeps all rollouts waiting: one at a time in a process."""
+    return unstalled(min(deadline_s, STALL_S), within=roll_recorded.__code__)
 
 
 async def _work_together(

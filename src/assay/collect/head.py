@@ -78,6 +78,7 @@ async def distribute(
         return await collect_run(asked, interruption=interruption, watch=watch)
     with ExitStack() as held:
         head = Head(asked, cluster or Processes(count), held, interruption, watch, tell)
+        held.callback(setattr, head.tally, "ended", True)
         while await head.collect(count):
             # Shares of a budget are spent unevenly. What is left is shared out again, and at last given to one alone.
             count = count if head.progressed else 1

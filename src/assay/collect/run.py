@@ -1,9 +1,10 @@
 """A run: one benchmark x one model, in a directory. Begins or resumes it, and collects what is owed."""
 
+import asyncio
 import dataclasses
 import platform
 import secrets
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from assay.benchmark import Benchmark
 from assay.benchmark.catalog import BenchmarkRequest
 from assay.benchmark.code import score_code
 from assay.collect.collect import Interruption, Tally, collect
-from assay.collect.plan import owed, plan
+from assay.collect.plan import Planned, owed, plan
 from assay.collect.request import RunRequest
 from assay.config import ModelConfig
 from assay.digest import digest, tasks_digest
@@ -29,12 +30,31 @@ from assay.input import is_present
 from assay.model import DIALECTS, Model, connect, identity_of
 from assay.model.wrappers.budget import Budget
 from assay.model.wrappers.guard import Guarded
+from assay.model.wrappers.limit import Limits
 from assay.plugins import find
 from assay.score import EVERY, Selection, check_score
 from assay.store import RoleRecord, RunRecord, Shard, Store, progress, read_rollouts
 from assay.types import Task
 
 S = TypeVar("S", bound=ModelConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What a run shares with others that are made at the same time."""
+
+    places: asyncio.Semaphore
+    """A rollout in flight takes one."""
+    limits: Limits
+    nearly_begun: asyncio.Event
+    """This run's own: set when so few rollouts are left to begin that the next run should open."""
+
+    def announce(self, planned: Iterator[Planned], count: int, concurrency: int) -> Iterator[Planned]:
+        """Yields what is planned, `count` rollouts, and sets the event before the last `concurrency` of them."""
+        for number, item in enumerate(planned):
+            if number >= count - concurrency:
+                self.nearly_begun.set()
+            yield item
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +74,7 @@ class RunPlan:
     """An object in place of the model that the request names."""
     agent: Agent | None = None
     """An object in place of the agent that the request names."""
+    shared: Shared | None = None
 
     @classmethod
     def of(cls, benchmark: Benchmark, *, folder: Path = Path(), budget: Budget | None = None, **request: Any) -> Self:
@@ -83,20 +104,26 @@ async def collect_run(
             planned = plan(
                 tasks, request.repeats, seed=request.seed, scored=scored, attempts=attempts, shard=asked.shard
             )
+            if asked.shared:
+                planned = asked.shared.announce(planned, count, request.concurrency)
             watch(tally)
-            await collect(
-                ready.benchmark,
-                ready.agent,
-                guarded,
-                planned,
-                store,
-                tally,
-                concurrency=request.concurrency,
-                deadline_s=request.server.deadline_s,
-                early_stop=request.early_stop,
-                interruption=interruption,
-            )
-            if budget and budget.reached:
+            try:
+                await collect(
+                    ready.benchmark,
+                    ready.agent,
+                    guarded,
+                    planned,
+                    store,
+                    tally,
+                    concurrency=request.concurrency,
+                    deadline_s=request.server.deadline_s,
+                    early_stop=request.early_stop,
+                    interruption=interruption,
+                    places=asked.shared and asked.shared.places,
+                )
+            finally:
+                tally.ended = True
+            if budget and budget.reached and tally.scored < count:
                 raise budget_error(request.name, budget, count - tally.scored)
             return tally
 
@@ -134,12 +161,14 @@ async def open_run(asked: RunPlan) -> AsyncGenerator[OpenRun]:
         return structs.replace(config, limits=config.limits.shared(request.sharing))
 
     roles = {role: share_of(config) for role, config in request.roles.items()}
-    async with connect_roles(asked.benchmark, roles, concurrency=request.concurrency, budget=asked.budget) as benchmark:
+    guards: Any = {"concurrency": request.concurrency, "budget": asked.budget}
+    guards["limits"] = asked.shared and asked.shared.limits
+    async with connect_roles(asked.benchmark, roles, **guards) as benchmark:
         tasks = tasks_of(benchmark, request.selection)
         if request.repeats < 1 or request.concurrency < 1:
             raise UsageError("nothing to do: --repeats and --concurrency have to be at least 1")
         bare = asked.model or model_of(request.server, benchmark)
-        guarded = Guarded(bare, share_of(request.server), concurrency=request.concurrency, budget=asked.budget)
+        guarded = Guarded(bare, share_of(request.server), **guards)
         agent = asked.agent or make_agent(request.agent)
         try:
             yield OpenRun(benchmark, tasks, guarded, agent, record_of(request, benchmark, guarded, tasks), request)
@@ -158,7 +187,12 @@ def budget_error(name: str, budget: Budget, owed: int) -> BudgetSpent:
 
 @asynccontextmanager
 async def connect_roles(
-    benchmark: Benchmark, roles: Mapping[str, ModelConfig], *, concurrency: int = 64, budget: Budget | None = None
+    benchmark: Benchmark,
+    roles: Mapping[str, ModelConfig],
+    *,
+    concurrency: int = 64,
+    budget: Budget | None = None,
+    limits: Limits | None = None,
 ) -> AsyncGenerator[Benchmark]:
     """Yields the benchmark with a model in each of its roles. Raises UsageError where a role is unknown or empty."""
     for role in roles.keys() - benchmark.roles.keys():
@@ -172,7 +206,7 @@ async def connect_roles(
         for role, config in roles.items():
             if config.answers_tasks:
                 raise UsageError(f"--with {role}: the model {config.dialect} answers tasks alone; expected another")
-            model = Guarded(connect(config), config, concurrency=concurrency, budget=budget)
+            model = Guarded(connect(config), config, concurrency=concurrency, budget=budget, limits=limits)
             stack.push_async_callback(model.aclose)
             models[role] = model
         yield dataclasses.replace(benchmark, roles=models)

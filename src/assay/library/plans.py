@@ -1,7 +1,8 @@
 """Plans of runs and profiles: names into objects, overrides and default folders. Commands and functions share them."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from assay.benchmark import Benchmark
 from assay.collect.head import Collector
 from assay.collect.run import RunPlan, count_spent
 from assay.config import LOOP, AgentConfig, AssayToml, ModelConfig, Settings, Suite, load_agent, override, path_name
-from assay.errors import UsageError
+from assay.errors import UnknownName, UsageError
 from assay.fidelity.profile import ProfilePlan
 from assay.library.forecast import begun_forecast
 from assay.library.names import AnyModel, model_of
@@ -64,6 +65,40 @@ def plan_run(
         count_spent(budget, plan.folder, settings.model, plan.request.roles)
     registry = (home if out is None else plan.folder.resolve().parent) / REGISTRY
     return dataclasses.replace(plan, shard=shard or Shard(), registry=registry, model=live, agent=driver)
+
+
+def plan_sweep(
+    benchmarks: Sequence[Benchmark],
+    models: Sequence[AnyModel],
+    agent: str | Agent | None,
+    *,
+    roles: Mapping[str, ModelConfig],
+    **settings: Any,
+) -> list[RunPlan]:
+    """Returns a plan for each benchmark on each model, in folders as `plan_run` gives them. Raises UsageError.
+
+    The model of a role goes to the benchmarks that have it. `settings` are the other arguments of `plan_run`.
+    """
+    if not benchmarks or not models:
+        raise UsageError("a sweep needs at least one benchmark and one model")
+    known = {role for benchmark in benchmarks for role in benchmark.roles}
+    for role in roles.keys() - known:
+        raise UnknownName("role", role, known)
+    plans = [
+        plan_run(
+            benchmark,
+            model,
+            agent,
+            roles={role: config for role, config in roles.items() if role in benchmark.roles},
+            **settings,
+        )
+        for model in models
+        for benchmark in benchmarks
+    ]
+    folders = Counter(plan.folder for plan in plans)
+    if twice := [str(folder) for folder, count in folders.items() if count > 1]:
+        raise UsageError(f"two runs would share the folder {twice[0]}; expected each benchmark and each model once")
+    return plans
 
 
 def plan_profile(

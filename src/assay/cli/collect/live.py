@@ -43,7 +43,8 @@ class Live:
             refresh_per_second=4,
             disable=not console.is_terminal,
         )
-        self._shown: tuple[str, Tally] | None = None
+        self._shown: dict[str, tuple[str, Tally]] = {}
+        """The runs that go on, by what they are called: their models and tallies."""
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -55,33 +56,34 @@ class Live:
         self._closed.set()
         if self._speaker.is_alive():
             self._speaker.join()
-        self.end()
+        self._end(list(self._shown))
         self._progress.stop()
 
-    def begin(self, name: str, tally: Tally) -> None:
-        """Show a run from now on."""
-        self.end()
-        self._shown = (name, tally)
+    def begin(self, model: str, tally: Tally, benchmark: str = "") -> None:
+        """Show a run from now on. One of several benchmarks is named, too."""
+        self._end([name for name, (_, shown) in self._shown.items() if shown.ended])
+        name = f"{benchmark} on {model}" if benchmark else model
+        self._shown = self._shown | {name: (model, tally)}
         self._progress.add_task(name, total=tally.planned, tally=tally)
         if not console.is_terminal and tally.planned:
             console.print(f"{name}: {tally.planned} rollouts to make")
 
-    def end(self) -> None:
-        """The run that is shown has ended."""
-        if self._shown is None:
-            return
-        name, tally = self._shown
-        self._shown = None
-        if not console.is_terminal:
-            console.print(f"{name}: {figures(tally)}")
-        for line in tally.warnings(name):
-            console.print(f"{name}: warning: {line}", markup=False)
+    def _end(self, names: Iterable[str]) -> None:
+        """Say what has come of these runs."""
+        for name in names:
+            model, tally = self._shown[name]
+            self._shown = {other: shown for other, shown in self._shown.items() if other != name}
+            if not console.is_terminal:
+                console.print(f"{name}: {figures(tally)}")
+            for line in tally.warnings(model):
+                console.print(f"{name}: warning: {line}", markup=False)
 
     def _speak(self) -> None:
-        """Say how far the run is, in a thread, so that no line waits for the event loop."""
+        """Say how far the runs are, in a thread, so that no line waits for the event loop."""
         while not self._closed.wait(self._every_s):
-            if (shown := self._shown) and shown[1].planned:
-                name, tally = shown
+            for name, (_, tally) in self._shown.items():
+                if not tally.planned:
+                    continue
                 console.print(f"{name}: {tally.done:,} of {tally.planned:,} rollouts · {figures(tally)}", markup=False)
 
 

@@ -2,17 +2,29 @@
 
 import importlib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from assay.cli.collect.live import Live, console, drive
-from assay.cli.options import AgentName, Assignments, BenchmarkName, Code, Columns, Plan, Roles, Spending, Workers
+from assay.cli.collect.sweep import sweep
+from assay.cli.options import (
+    AgentName,
+    Assignments,
+    BenchmarkName,
+    Code,
+    Columns,
+    Plan,
+    Roles,
+    Spending,
+    Workers,
+    names_of,
+)
 from assay.collect.collect import Interruption
 from assay.collect.run import RunPlan
 from assay.config import assay_toml
-from assay.errors import BudgetSpent, NothingScored
-from assay.library.plans import plan_run
+from assay.errors import BudgetSpent, NothingScored, UsageError
+from assay.library.plans import plan_run, plan_sweep
 from assay.report.words import sample
 from assay.store import Shard, read_record
 
@@ -24,6 +36,7 @@ def run(
     *,
     columns: Columns = Columns(),
     model: str | None = None,
+    models: str | None = None,
     agent: AgentName = "loop",
     base_url: str | None = None,
     plan: Plan = Plan(),
@@ -37,7 +50,8 @@ def run(
 ) -> int:
     """Run one benchmark on one model, or go on where an earlier command stopped.
 
-    Ctrl-C finishes what is in flight, and a second Ctrl-C stops at once; the same command then goes on.
+    Several benchmarks, separated by commas, run on one model or on several --models; a table has all scores. Ctrl-C
+    finishes what is in flight, and a second Ctrl-C stops at once; the same command then goes on.
 
     Exits 0 once all rollouts were made, 2 if the command asks for what can't be, 4 if nothing was scored or the budget
     is spent, and 130 after Ctrl-C.
@@ -47,31 +61,36 @@ def run(
     model
         A model's name (see `assay list models`), or openai:ID or chat:ID for any OpenAI-compatible endpoint. Only an
         agent that asks no model goes without.
+    models
+        Several models, separated by commas. A server gets at most --concurrency rollouts at once, and all runs share
+        the budget.
     base_url
         The URL of the model's server, up to and including /v1.
     out
-        The run's directory. Default: runs/BENCHMARK/MODEL, with --limit N runs/BENCHMARK-limitN/MODEL.
+        The run's directory. Default: runs/BENCHMARK/MODEL, with --limit N runs/BENCHMARK-limitN/MODEL. Of several
+        runs the directory in place of runs.
     assign
         Change one setting; may be given several times: sampling.KEY (temperature, top_p, top_k, max_output_tokens),
         limits.KEY (steps, output_tokens, wall_s, tool_s) or model.KEY (reasoning, timeout_s, attempts, omit,
         extra_body.KEY, …), such as --set sampling.temperature=0.6.
     """
-    asked = plan_run(
-        code.load(columns.of(benchmark)),
-        model,
-        agent,
-        own=assay_toml(),
-        home=Path("runs"),
-        out=out,
-        base_url=base_url,
-        assign=assign,
-        budget=spending.budget(),
-        shard=Shard.parse(shard),
-        roles=roles.configs(),
-        concurrency=workers.concurrency,
+    settings: dict[str, Any] = {
+        "own": assay_toml(),
+        "base_url": base_url,
+        "assign": assign,
+        "budget": spending.budget(),
+        "shard": Shard.parse(shard),
+        "roles": roles.configs(),
+        "concurrency": workers.concurrency,
         **plan.request(),
-    )
-    return _drive(asked, workers)
+    }
+    loaded = [code.load(name) for name in columns.of_each(benchmark)]
+    if len(loaded) == 1 and models is None:
+        return _drive(plan_run(loaded[0], model, agent, home=Path("runs"), out=out, **settings), workers)
+    if (model is None) == (models is None):
+        raise UsageError("several runs take --models NAME,NAME, or one --model")
+    chosen = names_of(models if model is None else model) or []
+    return sweep(plan_sweep(loaded, chosen, agent, home=out or Path("runs"), **settings), workers)
 
 
 def _drive(asked: RunPlan, workers: Workers) -> int:

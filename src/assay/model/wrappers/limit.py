@@ -1,14 +1,14 @@
-"""Limits: a wrapper that asks one server no more at once than it takes, and waits where it says to slow down."""
+"""Limits: what asks one server no more at once than it takes, and waits where it says to slow down."""
 
 import asyncio
 import random
 from collections import deque
+from collections.abc import Hashable
 
-from assay.config import RateLimits
+from assay.config import ModelConfig, RateLimits
 from assay.errors import ModelError
 from assay.model import Model
 from assay.model.http import OVERLOAD
-from assay.model.wrappers.base import Wrapper
 from assay.types import Request, Response, Usage
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 60.0
@@ -17,8 +17,10 @@ FIRST_GUESS = 2048
 """Tokens that a request is taken to need until the first answer says what they do need."""
 
 
-class Limit(Wrapper):
-    """Finds the concurrency that a server takes: additive increase, multiplicative decrease (Chiu and Jain, 1989).
+class Limit:
+    """One server's limits, for all models behind it.
+
+    It finds the concurrency that the server takes: additive increase, multiplicative decrease (Chiu and Jain, 1989).
 
     It begins at the most that is allowed. When the server turns a request away (429, 503, 529), the level is halved,
     once for all that were in flight together, and nobody is sent until the time that the server names (Retry-After).
@@ -29,8 +31,7 @@ class Limit(Wrapper):
     once the server has let nobody through for `patience_s`.
     """
 
-    def __init__(self, model: Model, limits: RateLimits, concurrency: int) -> None:
-        super().__init__(model)
+    def __init__(self, limits: RateLimits, concurrency: int) -> None:
         self._patience_s = limits.patience_s
         self._most = float(min(concurrency, limits.concurrency or concurrency))
         self._level = self._most
@@ -64,14 +65,14 @@ class Limit(Wrapper):
         """Requests that the server turned away at least once and that have not been answered yet."""
         return self._turned_away
 
-    async def respond(self, request: Request) -> Response:
+    async def respond(self, model: Model, request: Request) -> Response:
         """Raises ModelError as the model does, of the kinds for "slow down" only once patience has run out."""
         first_away: float | None = None
         try:
             while True:
                 guess = await self._paced()
                 try:
-                    response = await self._send(request)
+                    response = await self._send(model, request)
                 except ModelError as error:
                     if error.kind not in OVERLOAD or not error.retryable:
                         raise
@@ -96,14 +97,14 @@ class Limit(Wrapper):
             await self._requests.take()
         return guess
 
-    async def _send(self, request: Request) -> Response:
+    async def _send(self, model: Model, request: Request) -> Response:
         if self._queue or self._in_flight + 1 > self._level or self._opening is not None:
             await self._admission()
         else:
             self._in_flight += 1
         sent_at = self._loop_time()
         try:
-            response = await self._model.respond(request)
+            response = await model.respond(request)
         except ModelError as error:
             if error.kind in OVERLOAD and error.retryable:
                 self._decrease(error, sent_at)
@@ -170,10 +171,21 @@ class Limit(Wrapper):
                 self._admit()
             raise
 
-    async def aclose(self) -> None:
-        if self._opening is not None:
-            self._opening.cancel()
-        await super().aclose()
+
+class Limits:
+    """The limits of all model servers that several runs ask at the same time."""
+
+    def __init__(self) -> None:
+        self._limits: dict[Hashable, Limit] = {}
+
+    def of(self, config: ModelConfig, concurrency: int) -> Limit:
+        """Returns the limits of a model's server, the same for each model of `server_of`."""
+        return self._limits.setdefault(server_of(config), Limit(config.limits, concurrency))
+
+
+def server_of(config: ModelConfig) -> Hashable:
+    """Returns what tells servers apart: two models at one address with the same limits are on one server."""
+    return config.base_url or config.dialect, config.limits
 
 
 class _Pace:
