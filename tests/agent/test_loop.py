@@ -8,13 +8,28 @@ from typing import Any
 import pytest
 
 from assay.agent.loop import ToolLoop
-from assay.benchmark import Benchmark, Environment
+from assay.benchmark import Benchmark, Call, Ended, Environment
+from assay.benchmark.reference import responses
 from assay.collect.plan import Planned
 from assay.collect.roll import roll
 from assay.digest import task_digest
 from assay.errors import SandboxError
 from assay.model.builtin.fixed import Fixed
-from assay.types import Failure, FunctionCall, Item, Message, Refusal, Response, Rollout, Score, Task, Tool, Turn
+from assay.types import (
+    Failure,
+    FunctionCall,
+    Item,
+    Message,
+    Refusal,
+    Request,
+    Response,
+    Rollout,
+    RolloutLimits,
+    Score,
+    Task,
+    Tool,
+    Turn,
+)
 
 TASK = Task(id="t", input=[Message(role="user", content="Count.")], tools=[Tool("next", {"type": "object"})])
 
@@ -40,6 +55,19 @@ class Counting:
 
     async def score(self, turns: Sequence[Turn]) -> Score:
         return Score(reward=float(self.said))
+
+
+class Changing(Counting):
+    """Offers another tool after each reply. The call of `stop` ends the rollout."""
+
+    @property
+    def tools(self) -> list[Tool]:
+        return [Tool(f"tool-{self.said}", {"type": "object"})]
+
+    async def call(self, name: str, arguments: dict[str, Any]) -> str:
+        if name == "stop":
+            raise Ended
+        return "called"
 
 
 class Counts(Environment):
@@ -93,8 +121,35 @@ def test_a_refusal_may_be_replied_to_and_where_it_is_the_last_word_it_is_why_the
     assert rolled(Counting(1), refusal, says("a")).stop == "completed"
 
 
+@pytest.mark.parametrize("limits", [RolloutLimits(), RolloutLimits(tool_s=60.0)])
+def test_a_session_may_change_its_tools_and_end_the_rollout_at_a_call(limits: RolloutLimits):
+    offered: list[str] = []
+
+    def answer(request: Request) -> Response:
+        offered.extend(tool.name for tool in request.tools)
+        return says("a") if request.turn < 2 else Response(output=[FunctionCall("c", "stop", "{}"), *CALL.output])
+
+    benchmark = Benchmark(environment=Counts(Changing(9)), repeats=1, limits=limits)
+    planned = Planned(TASK, task_digest(TASK), 0, 0, 7)
+    rollout = asyncio.run(roll(benchmark, ToolLoop(), Fixed(answer), planned))
+    assert (rollout.stop, rollout.outcome, len(rollout.turns)) == ("completed", Score(reward=2.0), 3)
+    assert offered == ["tool-0", "tool-1", "tool-2"]
+
+
 @pytest.mark.parametrize(("error", "kind"), [(KeyError("x"), "tool"), (SandboxError("gone"), "sandbox")])
 def test_a_reply_that_raises_is_the_environments_failure(error: Exception, kind: str):
     outcome = rolled(Counting(1, error), says("a")).outcome
     assert isinstance(outcome, Failure)
     assert (outcome.where, outcome.kind) == ("environment", kind)
+
+
+def test_calls_of_a_solution_that_are_made_beside_each_other_are_one_response():
+    made = responses([Call("a"), Call("b", beside=True), "Good.", Call("c", beside=True), Call("d")])
+    assert [[getattr(item, "name", "") for item in response.output] for response in made] == [
+        ["a", "b"],
+        ["", "c"],
+        ["d"],
+        [""],
+    ]
+    ids = [item.call_id for response in made for item in response.output if isinstance(item, FunctionCall)]
+    assert len(set(ids)) == len(ids) == 4

@@ -12,6 +12,7 @@ from assay.benchmark import catalog
 from assay.benchmark.catalog import load
 from assay.benchmark.data import take
 from assay.fidelity.check.check import check
+from assay.fidelity.check.rehearsal import Found, repeat_check
 from assay.fidelity.gates.tasks import tasks_gate
 from assay.fidelity.schema.profile import Check, Checked
 from assay.fidelity.tasks.alike import alike
@@ -231,6 +232,12 @@ def test_of_thousands_of_slow_tasks_some_are_looked_at_and_their_number_said(tmp
             assert "of 5,000 tasks, for time.)" in one.reason, one
 
 
+def test_rollouts_that_were_not_played_in_each_way_are_no_evidence():
+    here, there = Found({"a": "1"}, {}), Found({"b": "1"}, {})
+    assert [repeat_check(here, here, found).verdict for found in (there, here)] == ["inconclusive", "pass"]
+    assert repeat_check(here, here, Found({"a": "2"}, {})).verdict == "fail"
+
+
 def test_sessions_that_all_fail_are_no_evidence(tmp_path: Path):
     """A server that opens no session: nothing is known of its tools or its state."""
 
@@ -334,6 +341,8 @@ def test_known_defects_are_declared_by_task_or_kind(
     gate = asyncio.run(tasks_gate(benchmark, list(benchmark.environment.tasks())))
     assert gate.verdict == ("pass" if (duplicates, defects) == ("pass", "pass") else "fail")
     assert gate.numbers["defects"][0]["what"] == "Twice."
+    some = asyncio.run(tasks_gate(benchmark, list(benchmark.environment.tasks())[:1]))
+    assert (some.verdict == "pass") == (defects == "pass")
 
 
 def test_the_tasks_gate_fails_where_a_second_load_gives_other_tasks(tmp_path: Path):

@@ -11,10 +11,10 @@ import time
 from typing import Any
 
 from assay.agent import Agent
-from assay.benchmark import Replies, Session, replies
+from assay.benchmark import Session
 from assay.errors import AssayError
 from assay.model import Model
-from assay.types import Item, Request, Response, RolloutLimits, StopReason, Task
+from assay.types import Request, Response, RolloutLimits, StopReason, Task
 
 
 class LimitReached(AssayError):
@@ -114,21 +114,12 @@ class _MeteredSession:
     async def score(self, turns: Any) -> Any:
         return await self._session.score(turns)
 
-
-class _MeteredDialogue(_MeteredSession):
-    """The same for a session that replies, whose replies are no tools."""
-
-    def __init__(self, session: Replies, meter: _Meter) -> None:
-        super().__init__(session, meter)
-        self._replies = session
-
-    async def reply(self, response: Response) -> list[Item] | None:
-        return await self._replies.reply(response)
+    def __getattr__(self, name: str) -> Any:
+        """What else the session has, such as a reply, which is no tool."""
+        return getattr(self._session, name)
 
 
 def _metered(session: Session, meter: _Meter) -> Session:
     if meter.limits.tool_s is None and meter.limits.wall_s is None:
         return session
-    if replies(session):
-        return _MeteredDialogue(session, meter)
     return _MeteredSession(session, meter)

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from assay.benchmark import Replies, Session, replies
+from assay.benchmark import Ended, Replies, Session, offered, replies
 from assay.errors import RemoteError, SandboxError, ToolError
 from assay.model import BudgetReached, Model
 from assay.model.wrappers.role import RoleError
@@ -18,11 +18,15 @@ class ToolLoop:
         """Why the rollout ended. Raises what the model or the session raises."""
         items: list[Item] = list(task.input)
         while True:
-            response = await model.respond(Request(input=items, tools=task.tools, format=task.format))
+            response = await model.respond(Request(input=items, tools=offered(session, task), format=task.format))
             end = stop_after(response)
             said: list[Item] | None = None
             if end is None:
-                said = [await _carry_out(item, session) for item in response.output if isinstance(item, FunctionCall)]
+                calls = [item for item in response.output if isinstance(item, FunctionCall)]
+                try:
+                    said = [await _carry_out(call, session) for call in calls]
+                except Ended:
+                    return "completed"
             elif response.status == "completed" and replies(session):
                 said = await _reply(session, response)
             if said is None:
@@ -55,7 +59,7 @@ async def _carry_out(call: FunctionCall, session: Session) -> FunctionCallOutput
 async def _call(session: Session, name: str, arguments: dict[str, Any]) -> str:
     try:
         output = await session.call(name, arguments)
-    except (SandboxError, ToolError, RemoteError, RoleError, BudgetReached):
+    except (Ended, SandboxError, ToolError, RemoteError, RoleError, BudgetReached):
         raise
     except Exception as error:
         raise ToolError(f"the tool {name} raised {type(error).__name__}: {error}") from error

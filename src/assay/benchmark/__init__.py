@@ -15,7 +15,7 @@ from assay.errors import UsageError
 from assay.model import Model
 from assay.sandbox import Place, SandboxConfig, check_sandbox
 from assay.score import Mean, ScoreRule
-from assay.types import Item, Response, RolloutLimits, Sampling, Score, Task, Turn
+from assay.types import Item, Response, RolloutLimits, Sampling, Score, Task, Tool, Turn
 
 
 class Session(Protocol):
@@ -43,12 +43,23 @@ def replies(session: Session) -> TypeGuard[Replies]:
     return hasattr(session, "reply")
 
 
+class Ended(Exception):
+    """What a session's `call` raises where the call ends the rollout, such as one that is the answer."""
+
+
+def offered(session: Session, task: Task) -> list[Tool]:
+    """Returns the tools that the model may call now: those of a session whose `tools` change, else the task's."""
+    return getattr(session, "tools", task.tools)
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """A tool's call in a reference solution."""
 
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    beside: bool = False
+    """Whether it is made in the same response as the call before it."""
 
 
 class Environment(ABC):

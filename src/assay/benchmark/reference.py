@@ -18,12 +18,21 @@ def reference(environment: Environment, task: Task) -> list[Response] | None:
 
 
 def responses(steps: Sequence[Call | str]) -> list[Response]:
-    """The steps of a solution, a response each, and a message at the end where the last is none."""
+    """The steps of a solution, a response each, and a message at the end where the last is none.
+
+    Calls that are made beside each other are one response.
+    """
     ended = [*steps] if steps and isinstance(steps[-1], str) else [*steps, DONE]
-    return [Response(output=[_item(step, turn)]) for turn, step in enumerate(ended)]
+    made: list[list[Item]] = []
+    for number, step in enumerate(ended):
+        if made and isinstance(step, Call) and step.beside:
+            made[-1].append(_item(step, number))
+        else:
+            made.append([_item(step, number)])
+    return [Response(output=output) for output in made]
 
 
-def _item(step: Call | str, turn: int) -> Item:
+def _item(step: Call | str, number: int) -> Item:
     if isinstance(step, str):
         return Message(role="assistant", content=[Text(text=step)])
-    return FunctionCall(f"call_{turn}", step.name, msgspec.json.encode(step.arguments).decode())
+    return FunctionCall(f"call_{number}", step.name, msgspec.json.encode(step.arguments).decode())

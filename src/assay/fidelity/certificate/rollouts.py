@@ -127,7 +127,8 @@ def _stops(turns: Sequence[Turn], limits: RolloutLimits, *, stateless: bool) -> 
     if not turns:
         return set()
     end = stop_after(turns[-1].response)
-    found: set[StopReason] = {end} if end else set()
+    # A session with a state may end a rollout at a call.
+    found: set[StopReason] = {end} if end else set() if stateless else {"completed"}
     if turns[-1].response.status == "incomplete" or (end and stateless):
         return found
     if len(turns) >= limits.steps:

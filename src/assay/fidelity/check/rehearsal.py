@@ -155,6 +155,8 @@ def _compared(name: str, first: Found, others: Mapping[str, Found], said: str, r
     alike = [one for one in first.digests if all(one in there.digests for there in others.values())]
     if failures and not wrong:
         return _unknown(name, failures, f"{len(alike)} rollouts, {said}." if alike else "No rollout was scored.")
+    if not alike and not wrong:
+        return Check(name, "inconclusive", "There was no time to play one rollout in each way.")
     return judged(name, wrong, f"{len(alike)} rollouts, {said}.", remedy)
 
 

@@ -26,14 +26,18 @@ DECLARABLE = ("duplicates", "prompts", "leaks")
 
 
 async def tasks_gate(benchmark: Benchmark, tasks: Sequence[Task]) -> Gate:
-    """Are the tasks clean? It fails and passes as the checks of its tasks do."""
+    """Are the tasks clean? It fails and passes as the checks of its tasks do.
+
+    `tasks` may be some of the benchmark's. Declared defects may be of the others.
+    """
     chosen = {task.id for task in tasks}
-    again = [task for task in benchmark.environment.tasks() if task.id in chosen]
+    every = list(benchmark.environment.tasks())
+    again = [task for task in every if task.id in chosen]
     checks = [
         task_check(tasks, benchmark.environment.remark),
         digest_check(tasks, again),
         *checks_of(benchmark, tasks),
-        defect_check(benchmark, [task.id for task in tasks] if len(again) == len(tasks) else []),
+        defect_check(benchmark, [task.id for task in every]),
     ]
     open_ = [one for one in checks if one.verdict != "pass"]
     verdict: Verdict = "fail" if any(one.verdict == "fail" for one in open_) else "inconclusive" if open_ else "pass"
@@ -64,7 +68,7 @@ def defect_check(benchmark: Benchmark, tasks: Sequence[str]) -> Check:
     wrong: dict[str, list[str]] = {}
     known = {*FAULTS, *DECLARABLE, SPACED}
     for defect in benchmark.defects:
-        if missing := sorted({*defect.tasks} - {*tasks}) if tasks else []:
+        if missing := sorted({*defect.tasks} - {*tasks}):
             wrong[f"a defect of tasks that are not there ({defect.what!r})"] = missing
         if unknown := sorted({*defect.probes} - known):
             wrong[f"a defect of a kind that no check has ({defect.what!r})"] = unknown

@@ -2,14 +2,8 @@
 
 import asyncio
 import atexit
-import json
 import os
-import select
-import signal
-import subprocess
-import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -17,6 +11,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from assay.benchmark.verify.maths.reading import alike, reference, stated
+from assay.benchmark.verify.process import Process
 from assay.errors import UsageError, VerifierError
 from assay.types import Score
 
@@ -37,7 +32,7 @@ class Processes:
     def __init__(self, count: int | None = None) -> None:
         count = count or min(8, os.cpu_count() or 1)
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="maths")
-        self._idle: SimpleQueue[_Process] = SimpleQueue()
+        self._idle: SimpleQueue[Process] = SimpleQueue()
         self._lone = threading.Lock()
 
     async def verify(self, gold: str, text: str, *, deadline_s: float = 10.0) -> Score:
@@ -82,82 +77,30 @@ class Processes:
     def _judge_alone(self, question: dict[str, Any], deadline_s: float) -> Score:
         """The score by a new process, one at a time, which has its processor time whatever else the machine does."""
         question = {**question, "by_processor": True}
-        with self._lone, closing(_Process()) as process:
+        with self._lone, closing(_started()) as process:
             _score(process.ask({**question, "said": question["gold"]}, PATIENCE * deadline_s))
             try:
                 return _score(process.ask(question, PATIENCE * deadline_s))
             except VerifierError:
                 return Score(reward=0.0, metrics={"undecided": 1.0}, answer=question["said"][0][:1000])
 
-    def _take(self) -> "_Process":
+    def _take(self) -> Process:
         try:
             while not (process := self._idle.get_nowait()).alive:
                 process.close()
         except Empty:
-            return _Process()
+            return _started()
         return process
 
 
-class _Process:
-    """One process of `worker`."""
-
-    def __init__(self) -> None:
-        # Hashes decide the order in which sympy tries things: the same in every process. -P: the folder's modules
-        # would stand before those of the standard library.
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", str(Path(__file__).with_name("worker.py"))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONHASHSEED": "0"},
+def _started() -> Process:
+    process = Process("maths", Path(__file__).with_name("worker.py"), start_s=START_S)
+    if "error" in process.ready:
+        process.close()
+        raise UsageError(
+            f"maths answers need the package math-verify: {process.ready['message']}\n  pip install 'assay[maths]'"
         )
-        try:
-            ready = self._answer(START_S)
-        except BaseException:
-            self.close()
-            raise
-        if "error" in ready:
-            self.close()
-            raise UsageError(
-                f"maths answers need the package math-verify: {ready['message']}\n  pip install 'assay[maths]'"
-            )
-
-    @property
-    def alive(self) -> bool:
-        return self._process.poll() is None
-
-    def ask(self, question: dict[str, Any], deadline_s: float) -> dict[str, Any]:
-        """The worker's answer. Raises VerifierError; the process is of no use then."""
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(json.dumps(question).encode() + b"\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            raise self._died() from None
-        return self._answer(deadline_s)
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.communicate()  # closes the pipes, and waits for the end
-
-    def _answer(self, deadline_s: float) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        poll = select.poll()
-        poll.register(self._process.stdout, select.POLLIN)
-        started = time.monotonic()
-        if not poll.poll(deadline_s * 1000):
-            raise VerifierError("maths_deadline", f"could not be judged within {time.monotonic() - started:.1f} s")
-        line = self._process.stdout.readline()
-        if not line.endswith(b"\n"):
-            raise self._died()
-        return json.loads(line)
-
-    def _died(self) -> VerifierError:
-        self._process.kill()
-        code = self._process.wait()
-        if code == -signal.SIGPROF:
-            return VerifierError("maths_deadline", "could not be judged within its processor time")
-        return VerifierError("maths_crash", f"the process that judged it ended with code {code}")
+    return process
 
 
 def _score(answer: dict[str, Any]) -> Score:
