@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from assay.cli.collect.live import Live, console, drive
+from assay.cli.collect.sbatch import Sbatch, write_job
 from assay.cli.fidelity.plan import sums
 from assay.cli.options import (
     AgentName,
@@ -67,6 +68,7 @@ def profile(
     spending: Spending = Spending(),
     roles: Roles = Roles(),
     code: Code = Code(),
+    sbatch: Sbatch = None,
 ) -> int:
     """Run a benchmark on a suite of models, or go on with it, compute the gates, and write the report.
 
@@ -84,8 +86,7 @@ def profile(
     assign
         Change one setting of the suite; may be given several times. Example: --set models.policy.base_url=http://gpu-1:8000/v1.
     until_stable
-        At the end, add repeats to the strongest open model until the SD of its score is at most one point (upper
-        bound), or until the budget is spent.
+        At the end, add repeats to the strongest open model until its score's SD is at most one point (upper bound).
     follow_plan
         Make exactly the rollouts of `assay plan`; with =FILE those of a plan that its --json wrote.
     strict
@@ -108,7 +109,7 @@ def profile(
             concurrency=workers.concurrency,
             **plan.request(),
         )
-        return _announce(asked) if announce else _drive(asked, strict=strict)
+        return write_job(sbatch) if sbatch else _announce(asked) if announce else _drive(asked, strict=strict)
 
 
 def _announce(asked: ProfilePlan) -> int:

@@ -6,7 +6,9 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from assay.benchmark import Benchmark
 from assay.cli.collect.live import Live, console, drive
+from assay.cli.collect.sbatch import Sbatch, write_job
 from assay.cli.collect.sweep import sweep
 from assay.cli.options import (
     AgentName,
@@ -47,11 +49,13 @@ def run(
     spending: Spending = Spending(),
     roles: Roles = Roles(),
     code: Code = Code(),
+    sbatch: Sbatch = None,
 ) -> int:
     """Run one benchmark on one model, or go on where an earlier command stopped.
 
-    Several benchmarks, separated by commas, run on one model or on several --models; a table has all scores. Ctrl-C
-    finishes what is in flight, and a second Ctrl-C stops at once; the same command then goes on.
+    Several benchmarks, separated by commas, run on one model or on several --models; a table has all scores.
+
+    Ctrl-C finishes what is in flight, and a second Ctrl-C stops at once; the same command then goes on.
 
     Exits 0 once all rollouts were made, 2 if the command asks for what can't be, 4 if nothing was scored or the budget
     is spent, and 130 after Ctrl-C.
@@ -85,12 +89,24 @@ def run(
         **plan.request(),
     }
     loaded = [code.load(name) for name in columns.of_each(benchmark)]
-    if len(loaded) == 1 and models is None:
-        return _drive(plan_run(loaded[0], model, agent, home=Path("runs"), out=out, **settings), workers)
+    plans = _plans(loaded, model, models, agent, out, settings)
+    return write_job(sbatch) if sbatch else _drive(plans[0], workers) if len(plans) == 1 else sweep(plans, workers)
+
+
+def _plans(
+    benchmarks: list[Benchmark],
+    model: str | None,
+    models: str | None,
+    agent: str,
+    out: Path | None,
+    settings: dict[str, Any],
+) -> list[RunPlan]:
+    if len(benchmarks) == 1 and models is None:
+        return [plan_run(benchmarks[0], model, agent, home=Path("runs"), out=out, **settings)]
     if (model is None) == (models is None):
         raise UsageError("several runs take --models NAME,NAME, or one --model")
-    chosen = names_of(models if model is None else model) or []
-    return sweep(plan_sweep(loaded, chosen, agent, home=out or Path("runs"), **settings), workers)
+    named = names_of(model if models is None else models) or []
+    return plan_sweep(benchmarks, named, agent, home=out or Path("runs"), **settings)
 
 
 def _drive(asked: RunPlan, workers: Workers) -> int:
