@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from assay.fidelity.certificate.validity import Validity as Validity
     from assay.fidelity.compare.comparison import Comparison as Comparison
     from assay.fidelity.schema.profile import Checked as Checked
-    from assay.library.collecting import profile as profile
     from assay.library.collecting import rollouts as rollouts
     from assay.library.collecting import run as run
     from assay.library.evidence import check as check
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from assay.library.evidence import verify as verify
     from assay.library.names import load as load
     from assay.library.profile import Profile as Profile
+    from assay.library.profile import profile as profile
     from assay.library.run import Run as Run
     from assay.library.sweep import Sweep as Sweep
     from assay.library.sweep import sweep as sweep
@@ -58,10 +58,10 @@ _HOMES = {
     "assay.fidelity.certificate.validity": ("Validity",),
     "assay.fidelity.compare.comparison": ("Comparison",),
     "assay.fidelity.schema.profile": ("Checked",),
-    "assay.library.collecting": ("profile", "rollouts", "run"),
+    "assay.library.collecting": ("rollouts", "run"),
     "assay.library.evidence": ("check", "compare", "verify"),
     "assay.library.names": ("load",),
-    "assay.library.profile": ("Profile",),
+    "assay.library.profile": ("Profile", "profile"),
     "assay.library.run": ("Run",),
     "assay.library.sweep": ("Sweep", "sweep"),
     "assay.model": ("Model",),

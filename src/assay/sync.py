@@ -12,6 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 import uvloop
 
 from assay.library import collecting, evidence
+from assay.library import profile as _profile
 from assay.library import sweep as _sweep
 from assay.library.names import load
 
@@ -77,7 +78,7 @@ class _Work(threading.Thread):
 run = _blocking(collecting.run)
 rollouts = _blocking(collecting.rollouts)
 sweep = _blocking(_sweep.sweep)
-profile = _blocking(collecting.profile)
+profile = _blocking(_profile.profile)
 check = _blocking(evidence.check)
 compare = _blocking(evidence.compare)
 verify = _blocking(evidence.verify)

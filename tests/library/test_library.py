@@ -31,8 +31,12 @@ def on_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., N
 HEAVY = ("numpy", "scipy", "pyreqwest", "polars", "jinja2", "rich", "uvloop")
 
 
-def test_importing_assay_loads_nothing_heavy():
-    script = f"import sys, assay; print([name for name in {HEAVY!r} if name in sys.modules])"
+@pytest.mark.parametrize(
+    ("module", "heavy"), [("assay", HEAVY), ("assay.cli.collect.run", ("numpy", "scipy", "jinja2"))]
+)
+def test_importing_loads_nothing_heavy(module: str, heavy: tuple[str, ...]):
+    """Nor does `assay run` load before its first request what only the summary needs."""
+    script = f"import sys, {module}; print([name for name in {heavy!r} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=60)
     assert found.stdout.strip() == "[]"
 

@@ -9,7 +9,8 @@ import assay
 from assay.collect.head import distribute
 from assay.config import NO_FILE, suite_of
 from assay.errors import UsageError
-from assay.library.plans import plan_profile, plan_run
+from assay.library.plans import plan_run
+from assay.library.profile import plan_profile
 from assay.sandbox import SandboxConfig
 from assay.types import Response, Score, Task
 

@@ -1,20 +1,18 @@
-"""`assay.run`, `assay.rollouts` and `assay.profile`: they make rollouts, in a folder or in memory."""
+"""`assay.run` and `assay.rollouts`: they make rollouts, in a folder or in memory."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from assay.agent import Agent
 from assay.benchmark import Benchmark
-from assay.collect.collect import Interruption, Tally, collect
-from assay.collect.head import check_workers, distribute
+from assay.collect.collect import Tally, collect
+from assay.collect.head import distribute
 from assay.collect.plan import plan
 from assay.collect.run import open_run
-from assay.config import ModelConfig, Suite
+from assay.config import ModelConfig
 from assay.errors import StoppedEarly
-from assay.fidelity.profile import profile as make_profile
 from assay.input import is_present
 from assay.library.names import (
     AnyModel,
@@ -22,12 +20,10 @@ from assay.library.names import (
     budget_of,
     load,
     roles_of,
-    suite_named,
     tasks_named,
     toml_of,
 )
-from assay.library.plans import plan_profile, plan_run
-from assay.library.profile import Profile
+from assay.library.plans import plan_run
 from assay.library.run import Run
 from assay.store import Shard
 from assay.types import Rollout, RolloutLimits, Sampling
@@ -35,22 +31,17 @@ from assay.types import Rollout, RolloutLimits, Sampling
 Roles = Mapping[str, str | ModelConfig]
 
 
-def _nothing(*_: object) -> None:
+def nothing(*_: object) -> None:
     return None
 
 
-def _warn(tallies: Mapping[str, Tally]) -> None:
+def warn(tallies: Mapping[str, Tally]) -> None:
     for model, tally in tallies.items():
         for line in tally.warnings(model):
             warnings.warn(f"{model}: {line}", stacklevel=3)
 
 
-def _begin(tallies: dict[str, Tally], watch: Callable[[str, Tally], None], name: str, tally: Tally) -> None:
-    tallies[name] = tally
-    watch(name, tally)
-
-
-def _rollouts(
+def choice_of(
     repeats: int | None, only: Mapping[str, str] | None, limit: int | None, concurrency: int, seed: int
 ) -> dict[str, Any]:
     """Which rollouts are made, as a request has it."""
@@ -106,10 +97,10 @@ async def run(
         budget=budget_of(budget_tokens, budget_usd),
         roles=roles_of(roles, own),
         early_stop=early_stop,
-        **_rollouts(repeats, only, limit, concurrency, seed),
+        **choice_of(repeats, only, limit, concurrency, seed),
     )
     try:
-        _warn({asked.request.name: await distribute(asked, processes, watch=watch or _nothing)})
+        warn({asked.request.name: await distribute(asked, processes, watch=watch or nothing)})
     except StoppedEarly as error:
         if is_present(asked.folder / "run.json"):
             error.run = Run(asked.folder, _keep=temporary)
@@ -182,65 +173,6 @@ async def rollouts(
             deadline_s=asked.request.server.deadline_s,
             early_stop=False,
         )
-    _warn({asked.request.name: tally})
+    warn({asked.request.name: tally})
     order = {task.id: at for at, task in enumerate(wanted)}
     return sorted(memory.rollouts, key=lambda rollout: (order[rollout.task], rollout.repeat))
-
-
-async def profile(
-    benchmark: str | Path | Benchmark,
-    *,
-    suite: str | Path | Suite | None = None,
-    models: Sequence[str] | None = None,
-    agent: str | Agent | None = None,
-    repeats: int | None = None,
-    only: Mapping[str, str] | None = None,
-    limit: int | None = None,
-    concurrency: int = 64,
-    processes: int = 1,
-    seed: int = 0,
-    roles: Roles | None = None,
-    budget_tokens: int | None = None,
-    budget_usd: float | None = None,
-    until_stable: bool = False,
-    follow_plan: bool | str | Path = False,
-    early_stop: bool = True,
-    config: str | Path | None = None,
-    out: str | Path | None = None,
-    watch: Callable[[str, Tally], None] | None = None,
-    tell: Callable[[str], None] | None = None,
-) -> Profile:
-    """Runs a suite of models on a benchmark and computes the gates. Returns the Profile.
-
-    `suite` is a name (`embedded` where not given), a TOML file's path or a Suite; `models` some models by name in its
-    place. `out` goes on with the profile that is there; without it the profile lives in a temporary folder that ends
-    with the object. With `follow_plan` each model gets the repeats that `assay plan` gives it, or those of a file that
-    its --json wrote. The other arguments are those of `run`. `watch` is called with a model's name and its running
-    tally when its run begins, and `tell` with a line of text when something happens.
-
-    Raises UsageError, DigestMismatch where `out` holds another profile, and BudgetSpent.
-    """
-    own, temporary = toml_of(config), TemporaryFolder() if out is None else None
-    asked = plan_profile(
-        load(benchmark),
-        suite_named(suite, models, own),
-        agent,
-        own=own,
-        home=temporary.path if temporary else Path(),
-        out=out,
-        roles=roles_of(roles, own),
-        budget=budget_of(budget_tokens, budget_usd),
-        collector=partial(distribute, processes=processes),
-        until_stable=until_stable,
-        follow_plan=follow_plan,
-        early_stop=early_stop,
-        **_rollouts(repeats, only, limit, concurrency, seed),
-    )
-    check_workers(asked.run, processes)
-    tallies: dict[str, Tally] = {}
-    begin = partial(_begin, tallies, watch or _nothing)
-    found = await make_profile(asked, interruption=Interruption(), watch=begin, tell=tell or _nothing)
-    assert found is not None, "only an interruption ends a profile without a result"
-    _warn(tallies)
-    made, results = found
-    return Profile(asked.run.folder, made, _keep=temporary, _results=results)

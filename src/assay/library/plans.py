@@ -1,4 +1,4 @@
-"""Plans of runs and profiles: names into objects, overrides and default folders. Commands and functions share them."""
+"""Plans of runs: names into objects, overrides and default folders. Commands and functions share them."""
 
 import dataclasses
 from collections import Counter
@@ -6,17 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from msgspec import structs
-
 from assay.agent import Agent, needs_model
 from assay.agent.catalog import make_agent
 from assay.benchmark import Benchmark
-from assay.collect.head import Collector
 from assay.collect.run import RunPlan, count_spent
-from assay.config import LOOP, AgentConfig, AssayToml, ModelConfig, Settings, Suite, load_agent, override, path_name
+from assay.config import LOOP, AgentConfig, AssayToml, ModelConfig, Settings, load_agent, override, path_name
 from assay.errors import UnknownName, UsageError
-from assay.fidelity.profile import ProfilePlan
-from assay.library.forecast import begun_forecast
 from assay.library.names import AnyModel, model_of
 from assay.model.wrappers.budget import Budget
 from assay.store import REGISTRY, Shard
@@ -45,13 +40,13 @@ def plan_run(
     and model. `assign` are settings such as `sampling.temperature=0.6`. The rest is that of RunRequest; `repeats` are
     the benchmark's own where None.
     """
-    config, driver = _agent(agent, own)
+    config, driver = agent_of(agent, own)
     if model is None and needs_model(driver or make_agent(config)):
         raise UsageError(f"the agent {config} asks a model; say which one: --model NAME (see assay list models)")
     name, server, live = model_of(model or ModelConfig(dialect="none"), base_url, own)
     settings = Settings(model=server, sampling=sampling or benchmark.sampling, limits=limits or benchmark.limits)
     settings = override(settings, assign) if assign else settings
-    folder = home / _selected(benchmark.name, request) / _joined(name, _agent_name(agent))
+    folder = home / selected(benchmark.name, request) / joined(name, agent_name(agent))
     plan = RunPlan.of(
         dataclasses.replace(benchmark, sampling=settings.sampling, limits=settings.limits),
         folder=folder if out is None else Path(out),
@@ -59,7 +54,7 @@ def plan_run(
         name=name,
         server=settings.model,
         agent=config,
-        **request | {"repeats": _repeats(benchmark, request)},
+        **request | {"repeats": repeats_of(benchmark, request)},
     )
     if budget:
         count_spent(budget, plan.folder, settings.model, plan.request.roles)
@@ -101,69 +96,28 @@ def plan_sweep(
     return plans
 
 
-def plan_profile(
-    benchmark: Benchmark,
-    suite: Suite,
-    agent: str | Agent | None,
-    *,
-    own: AssayToml,
-    home: Path,
-    out: str | Path | None = None,
-    roles: Mapping[str, ModelConfig],
-    budget: Budget | None = None,
-    collector: Collector,
-    until_stable: bool = False,
-    follow_plan: bool | str | Path = False,
-    forecasts: bool = False,
-    **request: Any,
-) -> ProfilePlan:
-    """Returns the plan of a profile, as `plan_run` does of a run. Raises UsageError.
-
-    `forecasts` says whether a forecast is made although it is not followed. `follow_plan` makes its rollouts, or those
-    of the forecast that `assay plan --json` wrote into this file.
-    """
-    config, driver = _agent(agent, own)
-    folder = home / _selected(_joined(f"{benchmark.name}-{suite.name}", _agent_name(agent)), request)
-    run = RunPlan.of(
-        benchmark,
-        folder=folder if out is None else Path(out),
-        budget=budget,
-        agent=config,
-        **request | {"repeats": _repeats(benchmark, request)},
-    )
-    follows = follow_plan is not False
-    return ProfilePlan(
-        run=dataclasses.replace(run, agent=driver),
-        suite=structs.replace(suite, roles={**suite.roles, **roles}),
-        collector=collector,
-        until_stable=until_stable,
-        forecast=begun_forecast(run, suite, follow_plan) if follows or forecasts else None,
-        follows=follows,
-    )
-
-
-def _agent(agent: str | Agent | None, own: AssayToml) -> tuple[AgentConfig, Agent | None]:
+def agent_of(agent: str | Agent | None, own: AssayToml) -> tuple[AgentConfig, Agent | None]:
     """Returns an agent's configuration, and the object itself where it is one."""
     if agent is None or isinstance(agent, str):
         return load_agent(agent or LOOP.agent, own=own), None
     return AgentConfig(agent=f"{type(agent).__module__}:{type(agent).__qualname__}"), agent
 
 
-def _agent_name(agent: str | Agent | None) -> str:
+def agent_name(agent: str | Agent | None) -> str:
     return agent if isinstance(agent, str) else LOOP.agent if agent is None else type(agent).__name__
 
 
-def _joined(name: str, agent: str) -> str:
+def joined(name: str, agent: str) -> str:
     """Returns a folder's name, with the agent's where it is not the loop: two agents never meet in one folder."""
     return name if agent == LOOP.agent else f"{name}-{path_name(agent)}"
 
 
-def _selected(name: str, request: Mapping[str, Any]) -> str:
+def selected(name: str, request: Mapping[str, Any]) -> str:
     """Returns a folder's name, with what selects tasks: two selections never meet in one folder."""
     only: Mapping[str, str] = request.get("only") or {}
     name += "".join(f"-{path_name(value)}" for value in only.values())
     return name if request.get("limit") is None else f"{name}-limit{request['limit']}"
 
 
-def _repeats(benchmark: Benchmark, request: Mapping[str, Any]) -> int:
+def repeats_of(benchmark: Benchmark, request: Mapping[str, Any]) -> int:
     return benchmark.repeats if request.get("repeats") is None else request["repeats"]

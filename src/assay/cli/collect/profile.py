@@ -33,7 +33,7 @@ from assay.fidelity.profile import ProfilePlan, compute_with_results, read_plan,
 from assay.fidelity.profile import profile as make_profile
 from assay.fidelity.schema.profile import Profile
 from assay.library.names import suite_named
-from assay.library.plans import plan_profile
+from assay.library.profile import plan_profile
 from assay.report import findings
 from assay.report.evidence import standing
 from assay.report.page import publish
