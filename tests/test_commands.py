@@ -44,6 +44,7 @@ HOSTILE = [
     "repeats nowhere",
     "plan arithmetic --limit 4 --pilot folder",
     "train arithmetic --model ./file --out file",
+    "serve agent nobody --benchmark arithmetic --model policy",
     "failures file",
     "judge file",
     "review nowhere",

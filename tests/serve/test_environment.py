@@ -28,7 +28,8 @@ from assay.gyms.nemo_gym.remote import RemoteEnvironment
 from assay.gyms.nemo_gym.rows import row_of
 from assay.model import Model, connect
 from assay.model.builtin.fixed import Fixed
-from assay.serve.environment import ServedEnvironment, affordable, aggregate
+from assay.serve.environment import ServedEnvironment, affordable
+from assay.serve.rows import statistics
 from assay.store import read_rollouts
 from assay.types import Failure, FunctionCall, FunctionCallOutput, Message, Request, Rollout, Score, Task, Tool, Turn
 from tests.commands import ENVIRONMENT, assay
@@ -394,7 +395,7 @@ def test_aggregates_are_over_rollouts_and_leave_out_what_is_no_measurement():
         {"_ng_task_index": 1, "_ng_rollout_index": 0, "reward": 0.5},
         {"_ng_task_index": 1, "_ng_rollout_index": 1, "reward": 0.0, "mask_sample": True},
     ]
-    made = aggregate(rows)
+    made = statistics(rows)
     assert made["key_metrics"] == {"mean/reward": 0.5}
     assert made["agent_metrics"]["std/reward"] == 0.5
     assert made["agent_metrics"]["mean/tokens"] == 4
@@ -430,7 +431,7 @@ NAMES = st.sampled_from(["_ng_task_index", "reward", "response", "mask_sample", 
 @example([{"response": {"usage": [3]}}])
 @given(st.lists(st.dictionaries(NAMES, JSON | st.fixed_dictionaries({"usage": JSON}), max_size=4), max_size=4))
 def test_whatever_the_rows_are_they_have_aggregates_that_json_can_hold(rows: list[dict[str, Any]]):
-    made = json.loads(msgspec.json.encode(aggregate(msgspec.json.decode(json.dumps(rows)))))
+    made = json.loads(msgspec.json.encode(statistics(msgspec.json.decode(json.dumps(rows)))))
     assert set(made) == {"group_level_metrics", "agent_metrics", "key_metrics"}
 
 

@@ -5,9 +5,9 @@ import pytest
 from assay.benchmark import Benchmark, Environment
 from assay.benchmark.catalog import load
 from assay.benchmarks.arithmetic.problems import test_problems as arithmetic_test
+from assay.collect.tokens import tokens_of
 from assay.errors import UsageError
 from assay.trainers.tasks import training_tasks, with_tasks
-from assay.trainers.tokens import tokens_of
 from assay.trainers.training import Look, collapse
 from assay.types import Message, Response, Rollout, Score, Task, Text, TokenIds, Turn
 

@@ -137,6 +137,12 @@ COMMANDS = (
         "assay serve environment office --port 8000",
     ),
     (
+        "serve agent",
+        "serve:agent",
+        "Serve an agent over HTTP, as an agent server of NeMo Gym: each call of /run is a whole rollout, scored.",
+        "assay serve agent loop --benchmark office --model chat:policy --base-url http://localhost:8001/v1",
+    ),
+    (
         "import",
         "benchmark.interchange:import_",
         "Make a benchmark's folder from another gym's tasks.",

@@ -13,14 +13,17 @@ import uvloop
 from msgspec import structs
 from starlette.applications import Starlette
 
+from assay.agent.catalog import make_agent
 from assay.benchmark.catalog import load
 from assay.cli.collect.live import console
-from assay.cli.options import Roles
-from assay.collect.run import connect_roles
-from assay.config import assay_toml, load_model
+from assay.cli.options import BenchmarkName, Code, Roles
+from assay.collect.run import connect_roles, model_of
+from assay.config import assay_toml, load_agent, load_model
 from assay.errors import UsageError
 from assay.model import connect
 from assay.model.wrappers.guard import Guarded
+from assay.serve.agent import DEADLINE_S as AGENT_DEADLINE_S
+from assay.serve.agent import ServedAgent
 from assay.serve.app import Served
 from assay.serve.environment import DEADLINE_S, IDLE_S, ServedEnvironment
 from assay.serve.gateway import Gateway
@@ -125,6 +128,63 @@ def environment(
             yield ServedEnvironment(ready, idle_s=idle_s, deadline_s=deadline_s, most_sessions=most_sessions).app(key)
 
     _serve(app(), f"the environment of {name} is at {{url}}", host, port)
+
+
+def agent(
+    name: str,
+    *,
+    benchmark: BenchmarkName,
+    model: str,
+    base_url: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    api_key_env: str | None = None,
+    concurrency: int = 4096,
+    deadline_s: float = AGENT_DEADLINE_S,
+    roles: Roles = Roles(),
+    code: Code = Code(),
+) -> None:
+    """Serve an agent over HTTP, as an agent server of NeMo Gym: each call of /run is a whole rollout, scored.
+
+    NeMo RL and NeMo Gym's collector take the token ids from it, if the model's server gives them. A failure has
+    `mask_sample`, and is no reward of 0. Ctrl-C ends it.
+
+    Parameters
+    ----------
+    name
+        An agent's name (see `assay list agents`), such as loop.
+    benchmark
+        The benchmark whose tasks the rows are: `assay export BENCHMARK --format nemo-gym` writes them.
+    model
+        The policy's name (see `assay list models`), or PREFIX:ID such as chat:ID.
+    base_url
+        The URL of the policy's server, up to and including /v1.
+    host
+        The address to listen on. Any address but loopback needs --api-key-env.
+    port
+        The port to listen on; 0 takes a free one.
+    api_key_env
+        The environment variable that holds the key that callers have to send.
+    concurrency
+        Requests in flight at the model at most.
+    deadline_s
+        Seconds that one rollout may take.
+    """
+    own = assay_toml()
+    short, config = load_model(model, base_url, own=own)
+    asked, models, key = code.load(benchmark), roles.configs(), _key(api_key_env, host)
+    chosen = make_agent(load_agent(name, own=own))
+
+    @asynccontextmanager
+    async def app() -> AsyncGenerator[Starlette]:
+        async with connect_roles(asked, models) as ready:
+            guarded = Guarded(model_of(config, ready), config, concurrency=concurrency)
+            try:
+                yield ServedAgent(ready, chosen, guarded, short, deadline_s=deadline_s).app(key)
+            finally:
+                await guarded.aclose()
+
+    _serve(app(), f"the agent {name} of {asked.name} is at {{url}}", host, port)
 
 
 def _serve(app: AbstractAsyncContextManager[Starlette], greeting: str, host: str, port: int) -> None:

@@ -16,16 +16,14 @@ import math
 import os
 import re
 import secrets
-import sys
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -35,12 +33,12 @@ from starlette.routing import Route
 
 from assay.benchmark import Benchmark, Environment, Session, replies
 from assay.collect.plan import seed_of
-from assay.digest import task_digest
 from assay.errors import ToolError, UsageError
-from assay.gyms.nemo_gym.rows import OWN, ROLLOUT_INDEX, TASK_INDEX, Own, Row, score_fields, turns_of
+from assay.gyms.nemo_gym.rows import OWN, ROLLOUT_INDEX, Row, score_fields, turns_of
 from assay.model.dialects.serving import BadRequest
 from assay.model.wrappers.role import InRole
 from assay.serve.http import Callers, read_body
+from assay.serve.rows import aggregate, health, row_in, task_in, unprocessable
 from assay.types import Score, Task
 
 IDLE_S = 3600.0
@@ -112,9 +110,9 @@ class ServedEnvironment:
             ("/{tool}", self._call),
         ]
         routes = [
-            Route("/", _health),
-            Route("/health", _health),
-            Route("/aggregate_metrics", _aggregate, methods=["POST"]),
+            Route("/", health),
+            Route("/health", health),
+            Route("/aggregate_metrics", aggregate, methods=["POST"]),
             Route("/reverify_mode", self._reverify_mode),
         ]
         # Agents that are observed name the rollout in the path.
@@ -123,7 +121,7 @@ class ServedEnvironment:
         return Starlette(
             routes=routes,
             middleware=[Middleware(Callers, key=key)],
-            exception_handlers={BadRequest: _unprocessable},
+            exception_handlers={BadRequest: unprocessable},
             lifespan=self._lifespan,
         )
 
@@ -155,12 +153,12 @@ class ServedEnvironment:
                     held.ending.set()
 
     async def _seed(self, request: Request) -> Response:
-        row = _row(await read_body(request))
-        own = self._own(row)
+        row = row_in(await read_body(request))
+        own, task = task_in(row, self._environment.name, self._tasks)
         if len(self._sessions) >= self._most:
             message = f"{self._most} sessions are open, the most (--most-sessions); verify some, or wait"
             raise HTTPException(503, message, {"retry-after": "60"})
-        held = _Open(self._tasks[own.id])
+        held = _Open(task)
         repeat = row.get(ROLLOUT_INDEX)
         seed = seed_of(0, own.id, repeat if isinstance(repeat, int) else 0) if own.seed is None else own.seed
         session_id = secrets.token_urlsafe(16)
@@ -216,14 +214,13 @@ class ServedEnvironment:
         return self._answered(said, session_id, "text/plain; charset=utf-8")
 
     async def _verify(self, request: Request) -> Response:
-        row = _row(await read_body(request))
-        own = self._own(row)
+        row = row_in(await read_body(request))
+        own, task = task_in(row, self._environment.name, self._tasks)
         session_id, held = self._held(request)
         if held is None and not self._stateless:
             raise HTTPException(409, _NO_SESSION)
         if held is not None and held.task.id != own.id:
             raise BadRequest(f"the session is task {held.task.id}'s and the row task {own.id}'s", param=f"body.{OWN}")
-        task = self._tasks[own.id]
         try:
             turns = turns_of(task, row.get("response"))
         except (msgspec.ValidationError, AttributeError, TypeError) as error:
@@ -247,20 +244,6 @@ class ServedEnvironment:
 
     async def _reverify_mode(self, request: Request) -> Response:
         return self._answered(_encode("stateless" if self._stateless else "unsupported"), None)
-
-    def _own(self, row: Row) -> Own:
-        """Which task a row is of. Raises BadRequest where it is none of this environment's, as it is now."""
-        name = self._environment.name
-        remedy = f"rows for this server are written by: assay export {name} --format nemo-gym"
-        try:
-            own = msgspec.convert(row.get(OWN), Own)
-        except msgspec.ValidationError as error:
-            raise BadRequest(f"{OWN}: {error}; {remedy}", param=f"body.{OWN}") from None
-        task = self._tasks.get(own.id)
-        if task is None or task_digest(task) != own.digest:
-            what = "has no task" if task is None else "has another version of task"
-            raise BadRequest(f"environment {name} {what} '{own.id}'; {remedy}", param=f"body.{OWN}")
-        return own
 
     def _held(self, request: Request) -> tuple[str | None, _Open | None]:
         """The session that the request's cookie names, where it is signed here and still open."""
@@ -301,7 +284,7 @@ class ServedEnvironment:
                 async with deadline:
                     return await answer(request)
             except BadRequest as error:
-                refused = await _unprocessable(request, error)
+                refused = await unprocessable(request, error)
                 return self._answered(bytes(refused.body), self._held(request)[0], status=refused.status_code)
             except HTTPException as error:
                 content, status, headers = _encode({"detail": error.detail}), error.status_code, error.headers
@@ -346,91 +329,9 @@ _ROUTES = {"seed_session", "verify", "aggregate_metrics", "reverify_mode", "heal
 _NO_SESSION = "no session is open by this cookie: it was never begun here, was verified, or nobody called it for long"
 
 
-async def _unprocessable(request: Request, error: Exception) -> Response:
-    assert isinstance(error, BadRequest)
-    place = (error.param or "body").split(".")
-    detail = [{"type": error.code or "value_error", "loc": place, "msg": error.message}]
-    status = 422 if error.status == 400 else error.status
-    return Response(_encode({"detail": detail}), status, media_type="application/json")
-
-
-async def _health(request: Request) -> Response:
-    return Response(_encode({"status": "ok"}), media_type="application/json")
-
-
-def _row(body: bytes) -> Row:
-    try:
-        return msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequest(f"the body is no row ({error})", param="body") from None
-
-
 def _verified(row: Row, score: Score) -> Row:
     """The row with its score. Raises ValueError for what is no finite number, which JSON could not even hold."""
     for name, value in {"reward": score.reward, **score.metrics}.items():
         if not math.isfinite(value):
             raise ValueError(f"the verifier returned the {name} {value!r}; expected a finite number")
     return {**score_fields(score), **row, "reward": float(score.reward)}
-
-
-async def _aggregate(request: Request) -> Response:
-    rows = _row(await read_body(request)).get("verify_responses")
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):  # pyright: ignore[reportUnknownVariableType]
-        raise BadRequest("verify_responses: expected a list of rows", param="body.verify_responses")
-    return Response(_encode(aggregate(rows)), media_type="application/json")  # pyright: ignore[reportUnknownArgumentType]
-
-
-def aggregate(rows: Iterable[Row]) -> Row:
-    """Mean, largest, smallest, median and standard deviation of every number of the rows, a task and over all.
-
-    The standard deviation is that of a sample, 0 for one row. Rows whose reward is no measurement are left out. What is
-    too large for a float is infinite, which is null in JSON.
-    """
-    groups: dict[bytes, list[dict[str, float]]] = {}
-    for row in rows:
-        if not row.get("mask_sample"):
-            numbers = _numbers(row | _fields(_fields(row.get("response")).get("usage")))
-            groups.setdefault(_encode(row.get(TASK_INDEX)), []).append(numbers)
-    over_all = _described([numbers for group in groups.values() for numbers in group])
-    return {
-        "group_level_metrics": [
-            {TASK_INDEX: msgspec.json.decode(index), **_described(group)} for index, group in groups.items()
-        ],
-        "agent_metrics": over_all,
-        "key_metrics": {name: value for name, value in over_all.items() if name == "mean/reward"},
-    }
-
-
-def _fields(value: Any) -> Row:
-    return value if isinstance(value, dict) else {}  # pyright: ignore[reportUnknownVariableType]
-
-
-def _numbers(row: Row) -> dict[str, float]:
-    return {
-        name: value if abs(value) <= sys.float_info.max else math.inf
-        for name, value in row.items()
-        if isinstance(value, int | float) and name not in (TASK_INDEX, ROLLOUT_INDEX)
-    }
-
-
-@np.errstate(all="ignore")
-def _described(rows: list[dict[str, float]]) -> dict[str, float]:
-    described: dict[str, float] = {}
-    for name in dict.fromkeys(name for row in rows for name in row):
-        values = np.array([row[name] for row in rows if name in row], dtype=float)
-        for statistic, function in _STATISTICS.items():
-            described[f"{statistic}/{name}"] = float(function(values))
-    return described
-
-
-def _deviation(values: "np.ndarray[Any, Any]") -> Any:
-    return np.std(values, ddof=1) if len(values) > 1 else 0.0
-
-
-_STATISTICS: dict[str, Callable[..., Any]] = {
-    "mean": np.mean,
-    "max": np.max,
-    "min": np.min,
-    "median": np.median,
-    "std": _deviation,
-}

@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 from assay import sync
 from assay.benchmark import Benchmark
+from assay.collect.tokens import tokens_of
 from assay.config import ModelConfig
 from assay.fidelity.detectors import find
 from assay.fidelity.schema.profile import Check
 from assay.model import Model
 from assay.model.builtin.engine.tokenizer import Tokenizer
 from assay.trainers.tasks import training_tasks, with_tasks
-from assay.trainers.tokens import tokens_of
 from assay.types import Failure, Rollout, Sampling, Score, Task
 
 TASKS, GROUP = 128, 8

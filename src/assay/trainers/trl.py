@@ -22,6 +22,7 @@ from datasets import Dataset
 from assay import sync
 from assay.agent import Agent
 from assay.benchmark import Benchmark
+from assay.collect.tokens import tokens_of
 from assay.config import ModelConfig
 from assay.digest import digest
 from assay.errors import UsageError
@@ -33,7 +34,6 @@ from assay.model.builtin.local import Embedded
 from assay.model.dialects import thinking
 from assay.model.dialects.chat.client import messages
 from assay.trainers.tasks import training_tasks, with_tasks
-from assay.trainers.tokens import tokens_of
 from assay.types import Request, Response, Rollout, Sampling, Score, Task, TokenIds
 
 AnyBenchmark = str | Path | Benchmark

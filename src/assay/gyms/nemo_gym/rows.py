@@ -64,6 +64,8 @@ class Own(Struct, frozen=True, omit_defaults=True):
     tags: dict[str, str] = {}
     seed: int | None = None
     """The session's seed."""
+    training: bool = False
+    """Whether it is a training task, which no environment lists: the row holds it whole."""
 
 
 def reserved(name: str) -> bool:
@@ -74,7 +76,7 @@ def reserved(name: str) -> bool:
 # ---- Tasks
 
 
-def row_of(task: Task) -> Row:
+def row_of(task: Task, *, training: bool = False) -> Row:
     """Returns the task as a row, of which `task_of` makes the task again."""
     fields = {name: value for name, value in task.data.items() if not reserved(name)}
     own = Own(
@@ -84,6 +86,7 @@ def row_of(task: Task) -> Row:
         data={name: value for name, value in task.data.items() if reserved(name)},
         gold=task.gold,
         tags=task.tags,
+        training=training,
     )
     return {PARAMS: _params(task), **fields, OWN: msgspec.to_builtins(own)}
 
