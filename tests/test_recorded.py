@@ -12,7 +12,7 @@ from assay.fidelity.schema.profile import Profile
 from assay.types import Message, Response, Rollout, Score, Task, Text, Turn
 from bench.verifiers.alarms import alarms
 from studies.detectors import Author
-from tests.benchmarks.data import beside, prepare, zeroeval_file
+from tests.benchmarks.data import beside, data_file, prepare
 from tests.commands import assay
 
 SUITES = sorted((Path(__file__).parent.parent / "studies/suites").glob("*.toml"))
@@ -30,8 +30,7 @@ def test_each_model_of_a_suite_is_recorded_and_has_a_published_score(path: Path)
 
 
 def test_a_suite_of_recorded_outputs_is_profiled(tmp_path: Path):
-    more = {"source": "cruxeval-org/cruxeval", "config": "test", "task_type": "qa"}
-    file = zeroeval_file("crux", "question", more, tmp_path / "gpt-4o-2024-08-06.json")
+    file = data_file("cruxeval", tmp_path)
     recorded = beside("recorded", "zeroeval", "crux", "tasks.jsonl.gz").parents[2]
     suite = next(path for path in SUITES if path.stem == "cruxeval")
     for _ in prepare(load("cruxeval"), file, tmp_path):

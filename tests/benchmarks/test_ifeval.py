@@ -1,7 +1,6 @@
 """ifeval, on the recorded outputs of seven models with the original code's judgement of each instruction."""
 
 import asyncio
-import json
 import sys
 from typing import Any
 
@@ -19,7 +18,7 @@ from assay.fidelity.original.parity import compare
 from assay.fidelity.original.published import published_scores
 from assay.fidelity.original.reference import read
 from assay.types import Message, Response, Text
-from tests.benchmarks.data import DATA, beside, prepare, rows
+from tests.benchmarks.data import DATA, beside, data_file, prepare, rows
 
 MODELS = sorted(
     path.name for path in (DATA / "recorded" / "ifeval").glob("*.jsonl.gz") if path.name != "tasks.jsonl.gz"
@@ -28,16 +27,8 @@ MODELS = sorted(
 
 @pytest.fixture(scope="module")
 def ifeval(tmp_path_factory: pytest.TempPathFactory):
-    """The benchmark with the original's file, made from the recorded tasks: one prompt has changed since."""
     folder = tmp_path_factory.mktemp("data")
-    tasks = rows(beside("recorded", "ifeval", "tasks.jsonl.gz"))
-    for task in tasks:
-        if task["key"] == 2785:
-            task["prompt"] = task["prompt"].replace("at least one placeholder ", "at least 3 placeholders ")
-            task["kwargs"][1]["num_placeholders"] = 3
-    file = folder / "input_data.jsonl"
-    file.write_text("".join(json.dumps(task) + "\n" for task in tasks))
-    yield from prepare(load("ifeval"), file, folder)
+    yield from prepare(load("ifeval"), data_file("ifeval", folder), folder)
 
 
 def test_541_prompts_and_25_kinds_of_instruction(ifeval: Benchmark):

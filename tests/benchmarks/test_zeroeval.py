@@ -18,7 +18,7 @@ from assay.fidelity.original.parity import compare
 from assay.fidelity.original.published import published_scores
 from assay.fidelity.original.reference import read
 from assay.types import Message, Response, Score, Task, Text
-from tests.benchmarks.data import beside, prepare, rows, zeroeval_file
+from tests.benchmarks.data import beside, data_file, prepare, rows
 
 MODELS = {
     "math-l5": {
@@ -49,21 +49,12 @@ MODELS = {
 }
 """How many outputs of each model the benchmark's own verifier judges otherwise."""
 FOLDERS = {"math-l5": "math-l5", "cruxeval": "crux", "gsm8k-zeroeval": "gsm"}
-MORE = {
-    "math-l5": ("problem", {}),
-    "cruxeval": ("question", {"source": "cruxeval-org/cruxeval", "config": "test", "task_type": "qa"}),
-}
 
 
 @pytest.fixture(scope="module", params=list(MODELS))
 def benchmark(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("data")
-    if request.param in MORE:
-        question, more = MORE[request.param]
-        file = zeroeval_file(FOLDERS[request.param], question, more, folder / "gpt-4o-2024-08-06.json")
-    else:
-        file = beside("gsm8k", "test.jsonl")
-    yield from prepare(load(request.param), file, folder)
+    yield from prepare(load(request.param), data_file(request.param, folder), folder)
 
 
 def recorded(benchmark: Benchmark, model: str) -> Path:
@@ -118,7 +109,7 @@ def test_the_card_names_the_first_row(benchmark: Benchmark):
     task = next(iter(benchmark.environment.tasks()))
     text = (benchmark.folder / "README.md").read_text() if benchmark.folder else ""
     assert f"`{task.id}` to" in text and "licence" in text
-    if benchmark.name in MORE:
+    if benchmark.name != "gsm8k-zeroeval":
         stated = tomllib.loads((benchmark.folder / "published.toml").read_text())  # type: ignore
         assert stated["origin"]["commit"] in benchmark.data[0].url
 

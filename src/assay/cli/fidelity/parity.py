@@ -1,5 +1,6 @@
 """`assay parity`."""
 
+import re
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -29,6 +30,7 @@ STYLES = {
     "inconclusive": "yellow",
     "not run": "dim",
 }
+ENDING = r"(\.(jsonl|csv))?(\.gz)?$"
 CODES = {"identical": 0, "equivalent": 0, "different": 3, "inconclusive": 5}
 FIRST = 10
 """Disagreements that are printed."""
@@ -111,7 +113,7 @@ def _registered(run: Path | None) -> float:
 
 
 def _folder(benchmark: str, file: str) -> Path:
-    return Path("parity", f"{benchmark.replace('/', '--')}-{file.partition('.')[0] or file}")
+    return Path("parity", f"{benchmark.replace('/', '--')}-{re.sub(ENDING, '', file) or file}")
 
 
 def _write(folder: Path, results: OriginalResults, made: Parity) -> None:
