@@ -153,3 +153,33 @@ def test_calls_of_a_solution_that_are_made_beside_each_other_are_one_response():
     ]
     ids = [item.call_id for response in made for item in response.output if isinstance(item, FunctionCall)]
     assert len(set(ids)) == len(ids) == 4
+
+
+class Calling(Counting):
+    """Speaks first, and is over once a tool was called."""
+
+    async def begin(self) -> list[Item]:
+        if self._error:
+            raise self._error
+        return [Message(role="user", content="Hello.")]
+
+    async def call(self, name: str, arguments: dict[str, Any]) -> str:
+        raise Ended
+
+
+@pytest.mark.parametrize("limits", [RolloutLimits(), RolloutLimits(wall_s=60, tool_s=60)])
+def test_a_session_that_converses_speaks_first_and_may_end_with_a_call(limits: RolloutLimits):
+    said = Response(output=[Message(role="assistant", content="Yes?")])
+    called = Response(output=[FunctionCall("1", "next", "{}")])
+    session = Calling(5)
+    benchmark = Benchmark(environment=Counts(session), repeats=1, limits=limits)
+    model = Fixed(lambda request: (said, called)[request.turn])
+    planned = Planned(TASK, task_digest(TASK), repeat=0, attempt=0, seed=0)
+    rollout = asyncio.run(roll(benchmark, ToolLoop(), model, planned))
+    assert (rollout.stop, len(rollout.turns), session.said) == ("completed", 2, 1)
+    assert rollout.turns[0].input == [*TASK.input, Message(role="user", content="Hello.")]
+
+
+def test_an_opening_that_raises_is_the_environments_failure():
+    outcome = rolled(Calling(1, KeyError("x")), Response(output=[])).outcome
+    assert isinstance(outcome, Failure) and outcome.where == "environment"

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from assay.benchmark.catalog import load
 from assay.errors import InputError, UsageError
-from assay.fidelity.original.reference import PromptMessage, Row, read
-from assay.types import Message, Task
+from assay.fidelity.original.reference import PromptMessage, Row, read, responses_of
+from assay.types import FunctionCall, Message, Task
 
 TASKS = [
     Task(id=f"t{i}", input=[Message(role="user", content=f"Question {i}: what is it?\nAnswer.")]) for i in range(9)
@@ -70,6 +70,23 @@ def test_tasks_without_ids_are_found_by_their_text(tmp_path: Path):
     file = jsonl(tmp_path / "r.jsonl", *({"q": f"Question {i}: what", "score": i % 2} for i in (3, 1, 3)))
     found = read(file, match="q", tasks=TASKS)
     assert [(row.task, row.repeat, row.score) for row in found.rows] == [("t3", 0, 1), ("t1", 0, 1), ("t3", 1, 1)]
+
+
+def test_a_conversation_is_divided_by_who_said_what(tmp_path: Path):
+    call = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": '{"at": 1}'}}
+    messages = [
+        {"role": "system", "content": "Be kind."},
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "name": "look", "content": "a door"},
+        {"role": "assistant", "content": "A door."},
+        {"role": "user", "content": "Bye"},
+    ]
+    (tmp_path / "a.jsonl").write_text(json.dumps({"task": "t", "score": 1, "messages": messages}) + "\n")
+    [row] = read(tmp_path / "a.jsonl", {"output": "messages"}).rows
+    assert (row.user, row.tools) == (["Hi", "Bye"], ["a door"])
+    called, said = responses_of(row)
+    assert called.output == [FunctionCall("c1", "look", '{"at": 1}')] and said.text == "A door."
 
 
 @pytest.mark.parametrize(

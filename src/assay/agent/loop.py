@@ -1,14 +1,17 @@
 """The tool loop: ask the model, carry out its calls, until it answers. Without tools it is one question, one answer."""
 
-from typing import Any
+from collections.abc import Awaitable
+from typing import Any, TypeVar
 
 import msgspec
 
-from assay.benchmark import Ended, Replies, Session, offered, replies
+from assay.benchmark import Ended, Replies, Session, begins, offered, replies
 from assay.errors import RemoteError, SandboxError, ToolError
 from assay.model import BudgetReached, Model
 from assay.model.wrappers.role import RoleError
 from assay.types import FunctionCall, FunctionCallOutput, Item, Message, Refusal, Request, Response, StopReason, Task
+
+T = TypeVar("T")
 
 
 class ToolLoop:
@@ -16,7 +19,7 @@ class ToolLoop:
 
     async def run(self, task: Task, model: Model, session: Session) -> StopReason:
         """Why the rollout ended. Raises what the model or the session raises."""
-        items: list[Item] = list(task.input)
+        items: list[Item] = [*task.input, *await _begin(session)]
         while True:
             response = await model.respond(Request(input=items, tools=offered(session, task), format=task.format))
             end = stop_after(response)
@@ -68,9 +71,17 @@ async def _call(session: Session, name: str, arguments: dict[str, Any]) -> str:
     return output
 
 
+async def _begin(session: Session) -> list[Item]:
+    return await _said(session.begin()) if begins(session) else []
+
+
 async def _reply(session: Replies, response: Response) -> list[Item] | None:
+    return await _said(session.reply(response))
+
+
+async def _said(reply: Awaitable[T]) -> T:
     try:
-        return await session.reply(response)
+        return await reply
     except (SandboxError, ToolError, RemoteError, RoleError, BudgetReached):
         raise
     except Exception as error:

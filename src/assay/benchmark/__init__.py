@@ -52,6 +52,19 @@ def offered(session: Session, task: Task) -> list[Tool]:
     return getattr(session, "tools", task.tools)
 
 
+class Begins(Session, Protocol):
+    """A session in which somebody else speaks first, such as a user."""
+
+    async def begin(self) -> list[Item]:
+        """What is said to the model after the task's input, before its first answer."""
+        ...
+
+
+def begins(session: Session) -> TypeGuard[Begins]:
+    """Whether the session is one in which somebody else speaks first."""
+    return hasattr(session, "begin")
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """A tool's call in a reference solution."""

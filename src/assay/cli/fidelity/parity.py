@@ -7,10 +7,12 @@ from typing import Annotated
 
 import uvloop
 from cyclopts import Parameter
+from msgspec import structs
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from assay.benchmark import Benchmark
 from assay.cli.options import BenchmarkName, Code, Roles
 from assay.collect.run import tasks_of
 from assay.errors import UsageError
@@ -21,6 +23,7 @@ from assay.fidelity.profile import read_plan
 from assay.fidelity.schema.evidence import Parity, SampleLook
 from assay.input import is_present
 from assay.report.words import legible
+from assay.score import PassAt, PassHat
 from assay.store import write_json, write_lines
 
 STYLES = {
@@ -95,8 +98,20 @@ def parity(
     climb = partial(compare, chosen, results, run=run, data=data, margin=share, earlier=_looks(run))
     with console.status(f"comparing {len(results.rows):,} results"):
         made = uvloop.run(climb(roles=roles.configs(), concurrency=concurrency))
+    print(_attempts(chosen, results), end="")
     _write(run or out or _folder(chosen.name, reference.name), results, made)
     return CODES[made.verdict]
+
+
+def _attempts(benchmark: Benchmark, results: OriginalResults) -> str:
+    """Returns a line with the original's pass@k or pass^k for each k, where the benchmark's score is one of these."""
+    score = benchmark.score
+    if not isinstance(score, PassAt | PassHat):
+        return ""
+    tasks = tasks_of(benchmark)
+    rules = [structs.replace(score, k=k) for k in range(1, results.record.repeats + 1)]
+    samples = [(rule, results.results(tasks, rule).sample) for rule in rules]
+    return f"{', '.join(f'{rule} {sample.score:.2%}' for rule, sample in samples if sample)}\n"
 
 
 def _looks(run: Path | None) -> list[SampleLook]:

@@ -50,10 +50,11 @@ from assay.fidelity.results.results import read as read_results
 from assay.fidelity.schema.evidence import Disagreement, Parity, Rung, RungResult, SampleLook
 from assay.input import read_input
 from assay.model.builtin.fixed import Fixed
+from assay.model.dialects import thinking
 from assay.score import Mean, ScoreRule
 from assay.stats.compare import Equivalence, equivalence
 from assay.store import RunRecord, read_record, read_tasks
-from assay.types import Failure, Message, Outcome, Request, Response, Score, Task
+from assay.types import Failure, FunctionCallOutput, Message, Outcome, Request, Response, Rollout, Score, Task
 
 SAME = 1e-6
 """Scores that differ by less are the same: a file may hold 0.333333 for a third."""
@@ -240,22 +241,22 @@ def _around(text: str, at: int) -> str:
     return f"{'…' if start else ''}{text[start:end]!r}{'…' if end < len(text) else ''}"
 
 
-async def _outcomes(
+async def _rollouts(
     benchmark: Benchmark, tasks: Mapping[str, Task], rows: Sequence[Row], reasoning: str, concurrency: int
-) -> dict[int, Outcome]:
-    """Returns what the benchmark makes of each of the original's outputs, by its index."""
-    outcomes: dict[int, Outcome] = {}
+) -> list[Rollout]:
+    """Returns what the benchmark makes of each of the original's outputs."""
+    rollouts: dict[int, Rollout] = {}
     waiting = enumerate(rows)
 
     async def verify() -> None:
         for index, row in waiting:
             await asyncio.sleep(0)  # many verifiers never wait: without this, nobody could interrupt it
-            outcomes[index] = await _outcome(benchmark, tasks[row.task], row, reasoning)
+            rollouts[index] = await _rollout(benchmark, tasks[row.task], row, reasoning)
 
     async with asyncio.TaskGroup() as group:
         for _ in range(min(concurrency, len(rows))):
             group.create_task(verify())
-    return outcomes
+    return [rollouts[index] for index in range(len(rows))]
 
 
 async def _verifiers(
@@ -275,8 +276,10 @@ async def _verifiers(
     if reasoning not in REASONING:
         raise UsageError(f"--setting reasoning={reasoning}: expected one of {', '.join(REASONING)}")
     async with connect_roles(benchmark, roles, concurrency=concurrency) as ready:
-        outcomes = await _outcomes(ready, tasks, rows, reasoning, concurrency)
-    pairs: list[tuple[Row, Outcome]] = [(row, outcomes[index]) for index, row in enumerate(rows)]
+        rollouts = await _rollouts(ready, tasks, rows, reasoning, concurrency)
+    pairs: list[tuple[Row, Outcome]] = [(row, made.outcome) for row, made in zip(rows, rollouts, strict=True)]
+    answers = [(row.tools, _answers(made)) for row, made in zip(rows, rollouts, strict=True)]
+    tools = [pair for there, here in answers for pair in zip(there, here, strict=False)]
     otherwise: int | None = None
     guessed: list[Row] = []
     if original := benchmark.original:
@@ -302,6 +305,8 @@ async def _verifiers(
         "left_out": left_out + len(guessed),
         "guessed": len(guessed),
         "guesses_add": sum(row.score for row in guessed) / len(reference.rows),
+        "tool_outputs": len(tools),
+        "tool_outputs_differ": sum(there != here for there, here in tools),
         "reasoning": reasoning,
         **({} if otherwise is None else {"otherwise": otherwise}),
     }
@@ -310,6 +315,8 @@ async def _verifiers(
         reason += f" {left_out:,} are left out: the benchmark declares that they can't be compared."
     if guessed:
         reason = _guesses(guessed, len(pairs), reference) + reason
+    if tools:
+        reason += f" {numbers['tool_outputs_differ']:,} of {len(tools):,} outputs of tools differ in their text."
     if lacking:
         reason += f" {lacking:,} results came without an output."
     if verdict == "identical" and (lacking or left_out + len(guessed) > benchmark.most_left_out * len(reference.rows)):
@@ -360,8 +367,18 @@ def _originally(
         return Failure(where="verifier", kind=type(error).__name__, message=str(error), retryable=False)
 
 
-async def _outcome(benchmark: Benchmark, task: Task, row: Row, reasoning: str) -> Outcome:
-    turns = responses_of(row, reasoning)
+async def _rollout(benchmark: Benchmark, task: Task, row: Row, reasoning: str) -> Rollout:
+    """Returns the rollout in which the model, and the user of a recorded conversation, say what they said."""
+    if row.user and "user" in benchmark.roles:
+        given = {item.text for item in task.input if isinstance(item, Message)}
+        said = [Response(output=[thinking.message(text)]) for text in row.user if text not in given]
+        benchmark = dataclasses.replace(benchmark, roles={**benchmark.roles, "user": _recorded(said)})
+    planned = Planned(task, task_digest(task), repeat=row.repeat, attempt=0, seed=0)
+    return await roll(benchmark, ToolLoop(), _recorded(responses_of(row, reasoning)), planned)
+
+
+def _recorded(turns: Sequence[Response]) -> Fixed:
+    """Returns a model that gives these answers, a turn each, and fails beyond them."""
 
     def answer(request: Request) -> Response:
         if request.turn >= len(turns):
@@ -369,8 +386,12 @@ async def _outcome(benchmark: Benchmark, task: Task, row: Row, reasoning: str) -
             raise ModelError("not_recorded", message, retryable=False)
         return turns[request.turn]
 
-    planned = Planned(task, task_digest(task), repeat=row.repeat, attempt=0, seed=0)
-    return (await roll(benchmark, ToolLoop(), Fixed(answer), planned)).outcome
+    return Fixed(answer)
+
+
+def _answers(rollout: Rollout) -> list[str]:
+    """Returns what tools answered in a rollout, as far as the model was asked again after it."""
+    return [item.text for turn in rollout.turns for item in turn.input if isinstance(item, FunctionCallOutput)]
 
 
 def _reward(outcome: Outcome) -> float | None:

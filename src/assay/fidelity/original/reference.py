@@ -5,7 +5,8 @@ A file is JSONL or CSV, by its name, perhaps with `.gz`. Each row has
     task      the task's id; without it, `match` names a column whose text stands in one task's prompt
     repeat    from 0; without it, the rows of a task are its repeats in their order
     score     a number, or true or false
-    output    the model's raw text; in JSONL also a list with each turn's answer, as for replay
+    output    the model's raw text; in JSONL also a list with each turn's answer, as for replay, or a whole conversation
+              as chat messages, with tool calls and what tools and a simulated user answered
     prompt    the rendered prompt: a text, or in JSONL a list of {role, content}
     gold      the reference answer
 
@@ -33,6 +34,7 @@ from numpy.typing import NDArray
 
 from assay.config import ModelConfig
 from assay.errors import InputError, UnknownName, UsageError
+from assay.fidelity.original.conversation import divide, is_conversation
 from assay.fidelity.results.results import Results, text_digest
 from assay.fidelity.schema.evidence import OriginalSource, Parity
 from assay.input import BROKEN, is_present, open_input, read_input
@@ -63,6 +65,10 @@ class Row(Struct, frozen=True, omit_defaults=True):
     """The model's raw text, which may be empty, or each turn's answer. None if it is not known."""
     prompt: str | list[PromptMessage] | None = None
     gold: str | None = None
+    user: list[str] = []
+    """What a simulated user said in a recorded conversation: it answers in the role `user`."""
+    tools: list[str] = []
+    """What tools answered in a recorded conversation."""
 
 
 @dataclass(frozen=True)
@@ -336,10 +342,13 @@ def _row(cells: dict[str, Any], counted: dict[str, int], file: Path, line: int) 
     found: dict[str, Any] = {"task": task, "repeat": repeat, "score": _score(cells.get("score"), file, line)}
     if "gold" in cells:
         found["gold"] = _text(cells["gold"])
+    found |= {name: cells[name] for name in ("output", "prompt") if name in cells}
     try:
-        return msgspec.convert(found | {name: cells[name] for name in ("output", "prompt") if name in cells}, Row)
+        if is_conversation(found.get("output")):
+            found |= msgspec.to_builtins(divide(found["output"]))
+        return msgspec.convert(found, Row)
     except msgspec.ValidationError as error:
-        expected = "text, or a list: of answers as output, of {role, content} as prompt"
+        expected = "text, or a list: of answers or chat messages as output, of {role, content} as prompt"
         raise InputError(file, line, str(error), expected) from None
 
 
