@@ -98,20 +98,19 @@ def parity(
     climb = partial(compare, chosen, results, run=run, data=data, margin=share, earlier=_looks(run))
     with console.status(f"comparing {len(results.rows):,} results"):
         made = uvloop.run(climb(roles=roles.configs(), concurrency=concurrency))
-    print(_attempts(chosen, results), end="")
-    _write(run or out or _folder(chosen.name, reference.name), results, made)
+    _write(run or out or _folder(chosen.name, reference.name), results, made, chosen)
     return CODES[made.verdict]
 
 
-def _attempts(benchmark: Benchmark, results: OriginalResults) -> str:
-    """Returns a line with the original's pass@k or pass^k for each k, where the benchmark's score is one of these."""
+def _show_attempts(benchmark: Benchmark, results: OriginalResults) -> None:
+    """Prints the original's pass@k or pass^k for each k, where the benchmark's score is one of these."""
     score = benchmark.score
     if not isinstance(score, PassAt | PassHat):
-        return ""
+        return
     tasks = tasks_of(benchmark)
     rules = [structs.replace(score, k=k) for k in range(1, results.record.repeats + 1)]
     samples = [(rule, results.results(tasks, rule).sample) for rule in rules]
-    return f"{', '.join(f'{rule} {sample.score:.2%}' for rule, sample in samples if sample)}\n"
+    print(", ".join(f"{rule} {sample.score:.2%}" for rule, sample in samples if sample))
 
 
 def _looks(run: Path | None) -> list[SampleLook]:
@@ -131,10 +130,11 @@ def _folder(benchmark: str, file: str) -> Path:
     return Path("parity", f"{benchmark.replace('/', '--')}-{re.sub(ENDING, '', file) or file}")
 
 
-def _write(folder: Path, results: OriginalResults, made: Parity) -> None:
+def _write(folder: Path, results: OriginalResults, made: Parity, benchmark: Benchmark) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_lines(folder / "reference.jsonl", results.rows)
     write_json(folder / "parity.json", made)
+    _show_attempts(benchmark, results)
     _show(made, folder / "parity.json")
 
 

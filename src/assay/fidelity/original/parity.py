@@ -278,8 +278,7 @@ async def _verifiers(
     async with connect_roles(benchmark, roles, concurrency=concurrency) as ready:
         rollouts = await _rollouts(ready, tasks, rows, reasoning, concurrency)
     pairs: list[tuple[Row, Outcome]] = [(row, made.outcome) for row, made in zip(rows, rollouts, strict=True)]
-    answers = [(row.tools, _answers(made)) for row, made in zip(rows, rollouts, strict=True)]
-    tools = [pair for there, here in answers for pair in zip(there, here, strict=False)]
+    tools = [pair for row, made in zip(rows, rollouts, strict=True) for pair in _tool_outputs(row, made)]
     otherwise: int | None = None
     guessed: list[Row] = []
     if original := benchmark.original:
@@ -311,14 +310,12 @@ async def _verifiers(
         **({} if otherwise is None else {"otherwise": otherwise}),
     }
     verdict, reason = _verified(pairs, differing, failed, otherwise)
-    if left_out:
-        reason += f" {left_out:,} are left out: the benchmark declares that they can't be compared."
-    if guessed:
-        reason = _guesses(guessed, len(pairs), reference) + reason
-    if tools:
-        reason += f" {numbers['tool_outputs_differ']:,} of {len(tools):,} outputs of tools differ in their text."
-    if lacking:
-        reason += f" {lacking:,} results came without an output."
+    also = {
+        f"{left_out:,} are left out: the benchmark declares that they can't be compared.": left_out,
+        f"{numbers['tool_outputs_differ']:,} of {len(tools):,} outputs of tools differ in their text.": tools,
+        f"{lacking:,} results came without an output.": lacking,
+    }
+    reason = " ".join([_guesses(guessed, len(pairs), reference), reason, *filter(also.get, also)]).strip()
     if verdict == "identical" and (lacking or left_out + len(guessed) > benchmark.most_left_out * len(reference.rows)):
         verdict = "inconclusive"
     return Rung(name="verifiers", verdict=verdict, reason=reason, numbers=numbers, disagreements=differing)
@@ -347,12 +344,14 @@ def _verified(
 
 
 def _guesses(guessed: Sequence[Row], compared: int, reference: OriginalResults) -> str:
-    """Returns how many outputs the original guesses on, and what its guesses add to its score, in words."""
+    """Returns how many outputs the original guesses on and what its guesses add to its score; "" for none."""
+    if not guessed:
+        return ""
     right, score = sum(row.score for row in guessed), reference.record.score
     added = right / len(reference.rows)
     return (
         f"{compared:,} of {compared:,} compared, {len(guessed):,} left out (the original guesses there). "
-        f"Its guesses add {100 * added:.2f} points: {score:.2%} with them, {score - added:.2%} without. "
+        f"Its guesses add {100 * added:.2f} points: {score:.2%} with them, {score - added:.2%} without."
     )
 
 
@@ -389,9 +388,10 @@ def _recorded(turns: Sequence[Response]) -> Fixed:
     return Fixed(answer)
 
 
-def _answers(rollout: Rollout) -> list[str]:
-    """Returns what tools answered in a rollout, as far as the model was asked again after it."""
-    return [item.text for turn in rollout.turns for item in turn.input if isinstance(item, FunctionCallOutput)]
+def _tool_outputs(row: Row, rollout: Rollout) -> list[tuple[str, str]]:
+    """Returns (there, here) of each answer of a tool after which the model was asked again."""
+    here = [item.text for turn in rollout.turns for item in turn.input if isinstance(item, FunctionCallOutput)]
+    return list(zip(row.tools, here, strict=False))
 
 
 def _reward(outcome: Outcome) -> float | None:
