@@ -53,6 +53,8 @@ def data_file(benchmark: str, folder: Path) -> Path:
             return beside("humaneval", "HumanEval.jsonl.gz")
         case "mmlu-pro-0-shot":
             return beside("recorded", "mmlu-pro", "tasks.jsonl.gz")
+        case "tau-airline":
+            return beside("recorded", "tau-airline", "wiki.md").parent
         case _:
             return beside("gsm8k", "test.jsonl")
 
