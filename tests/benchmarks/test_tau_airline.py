@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from assay.agent.loop import ToolLoop
-from assay.benchmark import Benchmark
+from assay.benchmark import Benchmark, Session
 from assay.benchmark.catalog import load
 from assay.benchmark.data import take
 from assay.benchmarks.tau_airline.benchmark import FILE, IDLE
@@ -31,8 +31,9 @@ from assay.fidelity.gates.verifier import verifier_gate
 from assay.fidelity.original.parity import compare
 from assay.fidelity.original.published import published_scores
 from assay.fidelity.original.reference import read
+from assay.model import Model
 from assay.model.builtin.fixed import Fixed
-from assay.types import Failure, FunctionCall, Message, Request, Response, Rollout, Score, Text
+from assay.types import Failure, FunctionCall, Message, Request, Response, Rollout, Score, StopReason, Task, Text
 from tests.benchmarks.data import beside, prepare, rows
 from tests.commands import assay
 
@@ -280,6 +281,8 @@ def test_a_user_that_fails_is_no_zero(airline: Benchmark):
         ("calculate", {"expression": "9**9**9"}, "Error: "),
         ("get_user_details", {"user_id": "nobody"}, "Error: user not found"),
         ("get_user_details", {"name": "x"}, "Error: "),
+        ("get_reservation_details", {"reservation_id": "NOSUCH"}, "Error: user not found"),
+        ("send_certificate", {"user_id": "nobody", "amount": 5}, "Error: user not found"),
         ("cancel_reservation", {"reservation_id": ["Z7GOZK"]}, "Error: "),
         ("book_flight", {}, "Unknown action book_flight"),
         ("search_onestop_flight", {"origin": "JFK", "destination": "SEA", "date": ""}, "[]"),
@@ -289,6 +292,34 @@ def test_a_bad_call_is_told_to_the_model(everything: World, name: str, arguments
     counter = desk(everything)
     assert counter.call(name, arguments).startswith(said)
     assert json.loads(counter.changes()) == {"users": {}, "reservations": {}}
+
+
+class Hasty:
+    """An agent that lets nobody else speak."""
+
+    async def run(self, task: Task, model: Model, session: Session) -> StopReason:
+        await model.respond(Request(input=list(task.input)))
+        return "completed"
+
+
+def test_an_agent_that_does_not_let_the_user_begin_is_a_failure(airline: Benchmark):
+    chosen = next(iter(airline.environment.tasks()))
+    planned = Planned(chosen, task_digest(chosen), repeat=0, attempt=0, seed=0)
+    rollout = asyncio.run(roll(airline, Hasty(), Fixed(lambda _: "Hello?"), planned))
+    assert isinstance(rollout.outcome, Failure) and "speak first" in rollout.outcome.message
+
+
+def test_a_call_leaves_its_arguments_as_they_are(everything: World):
+    """A booking that is cancelled is paid back in the data base, not in the call that booked it."""
+    booking = next(action for task in everything.tasks for action in task.actions if action.name == "book_reservation")
+    before = json.dumps(booking.kwargs)
+    counter = desk(everything)
+    made = json.loads(counter.call(booking.name, booking.kwargs))
+    assert made["reservation_id"] == "HATHAT"
+    assert len(json.loads(counter.call("cancel_reservation", {"reservation_id": "HATHAT"}))["payment_history"]) == 2 * (
+        len(made["payment_history"])
+    )
+    assert json.dumps(booking.kwargs) == before
 
 
 def test_the_gates_of_the_verifier_pass(airline: Benchmark):

@@ -87,7 +87,7 @@ class Conversation:
     """One conversation: the user speaks first, and it ends with the user's stop or a transfer to a person."""
 
     def __init__(self, problem: Problem, desk: Desk, solved: str, user: Model) -> None:
-        self._ended = False
+        self._begun = self._ended = False
         self._problem = problem
         self._desk = desk
         self._solved = solved
@@ -95,6 +95,7 @@ class Conversation:
         self._heard: list[Item] = [persona(problem.instruction)]
 
     async def begin(self) -> list[Item]:
+        self._begun = True
         return [Message(role="user", content=await self._answer(GREETING))]
 
     async def call(self, name: str, arguments: dict[str, Any]) -> str:
@@ -120,8 +121,10 @@ class Conversation:
     async def score(self, turns: Sequence[Turn]) -> Score:
         """Returns 1 where the data base is as the task's own actions leave it and its outputs are said, else 0.
 
-        A conversation that has not ended scores 0.
+        A conversation that has not ended scores 0. Raises ValueError where the user was never asked to begin.
         """
+        if not self._begun:
+            raise ValueError("the agent did not let the user speak first; the tool loop does (--agent loop)")
         changed = self._desk.changes()
         messages = [turn.response for turn in turns if not _calls(turn.response)]
         texts = [message.text.lower().replace(",", "") for message in messages]

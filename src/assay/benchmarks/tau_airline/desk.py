@@ -13,7 +13,7 @@ from assay.benchmarks.zeroeval import arithmetic
 Record = dict[str, Any]
 NOW = "2024-05-15T15:00:00"
 IDS = ("HATHAT", "HATHAU", "HATHAV")
-"""Ids of reservations that are made: more in one conversation are refused."""
+"""Ids of reservations that are made. A fourth one in a conversation takes the place of the third."""
 CERTIFICATES = ("certificate_3221322", "certificate_3221323", "certificate_3221324")
 BAG, INSURANCE = 50, 30
 """Dollars of a checked bag that is not free, and of the insurance of a passenger."""
@@ -61,7 +61,7 @@ class Desk:
         if method is None:
             return f"Unknown action {name}"
         try:
-            said = method(self, **arguments)
+            said = method(self, **copy.deepcopy(dict(arguments)))
         except Refused as refused:
             return f"Error: {refused}"
         except (TypeError, KeyError, ValueError, AttributeError, IndexError) as error:  # arguments of another form
@@ -106,9 +106,7 @@ class Desk:
     ) -> Record:
         user = self.user(user_id)
         taken = {*self._first["reservations"], *self._now["reservations"]}
-        free = [one for one in IDS if one not in taken]
-        if not free:
-            raise Refused("too many reservations")
+        made_id = next((one for one in IDS if one not in taken), IDS[-1])
         legs = [{**flight, **self._seat(flight, cabin, len(passengers))} for flight in flights]
         price = sum(leg["price"] for leg in legs) * len(passengers) + BAG * nonfree_baggages
         price += INSURANCE * len(passengers) if insurance == "yes" else 0
@@ -128,7 +126,7 @@ class Desk:
             elif method["source"] == "certificate":
                 user["payment_methods"].pop(payment["payment_id"])
         made = {
-            "reservation_id": free[0],
+            "reservation_id": made_id,
             "user_id": user_id,
             "origin": origin,
             "destination": destination,
@@ -142,8 +140,8 @@ class Desk:
             "nonfree_baggages": nonfree_baggages,
             "insurance": insurance,
         }
-        self._now["reservations"][free[0]] = made
-        user["reservations"].append(free[0])
+        self._now["reservations"][made_id] = made
+        user["reservations"].append(made_id)
         return made
 
     def cancel(self, reservation_id: str) -> Record:
@@ -249,6 +247,10 @@ class Desk:
     def _offer(self, flight: Record, date: str) -> Record:
         return {name: value for name, value in flight.items() if name != "dates"} | flight["dates"][date]
 
+    def details(self, reservation_id: str) -> Record:
+        """An unknown reservation is called an unknown user, as in the original."""
+        return self._record("reservations", reservation_id, "user not found")
+
     def airports(self) -> Record:
         return AIRPORTS
 
@@ -271,7 +273,7 @@ TOOLS: Mapping[str, Callable[..., Any]] = {
     "book_reservation": Desk.book,
     "calculate": Desk.calculate,
     "cancel_reservation": Desk.cancel,
-    "get_reservation_details": Desk.reservation,
+    "get_reservation_details": Desk.details,
     "get_user_details": Desk.user,
     "list_all_airports": Desk.airports,
     "search_direct_flight": Desk.search_direct,
