@@ -55,6 +55,7 @@ HOSTILE = [
     "compare file folder",
     "certify folder --new-key folder",
     "verify folder",
+    "open folder --row a/b/0",
     "audit folder --model policy",
     "new benchmark file/quiz",
     "serve model micro-instruct --api-key-env NOWHERE",

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from assay.benchmark.catalog import load
-from assay.fidelity.certificate.certificate import assemble, probe_seed, rendered, sealed
+from assay.fidelity.certificate.certificate import assemble, probe_seed, rendered, with_digest
 from assay.fidelity.certificate.described import describe
 from assay.fidelity.certificate.files import evidence_of
 from assay.fidelity.certificate.schema import Certificate
@@ -48,6 +48,6 @@ def forge(folder: Path, claim: Callable[[Line], object] = lambda _: None) -> Non
     evidence = gather(folder, plan, contenders_of(folder, plan, cached=False), benchmark)
     plain = msgspec.to_builtins(assemble(folder, evidence, write(folder, evidence, known), describe(benchmark, plan)))
     claim(plain)
-    certificate = sealed(msgspec.convert(plain, Certificate))
+    certificate = with_digest(msgspec.convert(plain, Certificate))
     for name, data in {"certificate.json": rendered(certificate), **renderings(certificate)}.items():
         (folder / name).write_bytes(data)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import assay
 from assay.errors import UsageError
-from assay.fidelity.certificate.certificate import certify, probe_seed, rendered, sealed, what_is_missing
+from assay.fidelity.certificate.certificate import certify, probe_seed, rendered, what_is_missing, with_digest
 from assay.fidelity.certificate.files import file_record
 from assay.fidelity.certificate.schema import Certificate, CertifiedParity
 from assay.fidelity.certificate.signature import fingerprint, make_key, private_key, public_key
@@ -100,7 +100,7 @@ def forge(folder: Path, change: Callable[[Any], object]) -> None:
     plain = msgspec.to_builtins(certificate(folder))
     change(plain)
     plain["signed_by"] = None
-    forged = sealed(msgspec.convert(plain, Certificate))
+    forged = with_digest(msgspec.convert(plain, Certificate))
     (folder / "certificate.json").write_bytes(rendered(forged))
     (folder / "certificate.sig").unlink(missing_ok=True)
     for name, data in renderings(forged).items():
@@ -301,7 +301,7 @@ def test_the_seed_of_the_probes_follows_from_the_evidence_and_cant_be_chosen(fol
     assert gold.numbers["seed"] == probe_seed(certificate.evidence)
     chosen = msgspec.structs.replace(gold, numbers=gold.numbers | {"seed": 7})
     gates = [chosen if gate.name == "gold" else gate for gate in certificate.gates]
-    (folder / "certificate.json").write_bytes(rendered(sealed(msgspec.structs.replace(certificate, gates=gates))))
+    (folder / "certificate.json").write_bytes(rendered(with_digest(msgspec.structs.replace(certificate, gates=gates))))
     assert "gates.gold.numbers.seed" in flawed(found(folder))["numbers"]
 
 
@@ -622,7 +622,7 @@ def with_parity(made: Certificate) -> Certificate:
         reference=record,
         by_repeat=[0.5, 0.6, 0.7],
     )
-    return sealed(msgspec.structs.replace(made, parity={"policy": parity}))
+    return with_digest(msgspec.structs.replace(made, parity={"policy": parity}))
 
 
 def test_the_parity_record_is_in_the_form_of_harbors_adapters(folder: Path):

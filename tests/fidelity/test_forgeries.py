@@ -15,7 +15,7 @@ import pytest
 
 from assay.cli.fidelity.certificate import verify as verify_command
 from assay.errors import UsageError
-from assay.fidelity.certificate.certificate import certify, rendered, sealed
+from assay.fidelity.certificate.certificate import certify, rendered, with_digest
 from assay.fidelity.certificate.files import file_record
 from assay.fidelity.certificate.rollouts import is_alike
 from assay.fidelity.certificate.schema import Certificate
@@ -46,7 +46,7 @@ def certify_file(folder: Path, path: str) -> None:
     """Put the digest of a file as it is now into the certificate."""
     plain = json.loads((folder / "certificate.json").read_bytes())
     plain["evidence"][path] = msgspec.to_builtins(file_record(folder / path))
-    certificate = sealed(msgspec.convert(plain, Certificate))
+    certificate = with_digest(msgspec.convert(plain, Certificate))
     for name, data in {"certificate.json": rendered(certificate), **renderings(certificate)}.items():
         (folder / name).write_bytes(data)
 

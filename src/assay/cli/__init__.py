@@ -107,6 +107,12 @@ COMMANDS = (
         "assay verify profiles/arithmetic-embedded/certificate.json --rescore",
     ),
     (
+        "open",
+        "fidelity.certificate:open_",
+        "Open one row of a sealed certificate, or check a row that was opened.",
+        "assay open profiles/p/sealed/certificate.json --row nano-thinking/sums-easy-00/0",
+    ),
+    (
         "audit",
         "collect.audit:audit",
         "Ask a model some tasks of a certificate again, and compare the fresh scores with the recorded ones.",

@@ -18,6 +18,7 @@ from assay.errors import DigestMismatch, UnknownName, UsageError
 from assay.fidelity.certificate.described import some
 from assay.fidelity.certificate.facts import shown
 from assay.fidelity.certificate.schema import Certificate
+from assay.fidelity.certificate.sealed import read_sealed, results_of
 from assay.fidelity.certificate.validity import certified_files, check_files, read_certificate
 from assay.fidelity.results.results import Results
 from assay.fidelity.results.results import read as read_results
@@ -93,6 +94,9 @@ def recorded_of(certificate: Certificate, folder: Path, model: str) -> Recorded:
     ran = [name for name, one in certificate.models.items() if one.run]
     if model not in ran:
         raise UnknownName("model that ran in this certificate", model, ran)
+    if certificate.sealed:
+        public = results_of(read_sealed(folder), certificate.benchmark)[model]
+        return Recorded(tasks=[task.id for task in public.tasks], rewards_TK=public.rewards_TK)
     with certified_files(folder, certificate) as place:
         found = read_results(place / "runs" / model, cached=False)
     return Recorded(tasks=[task.id for task in found.tasks], rewards_TK=found.rewards_TK)

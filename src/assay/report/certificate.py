@@ -195,6 +195,12 @@ def _digests(certificate: Certificate) -> str:
 
 
 def _how(certificate: Certificate) -> str:
+    if certificate.sealed:
+        return (
+            "```\nassay verify certificate.json\nassay open certificate.json --check OPENED-ROW\n```\n\n"
+            "with sealed.jsonl beside it: scores, intervals and the gates that follow from rewards and marks are "
+            "computed again. Prompts, answers and notes are withheld; whoever has the profile can open single rows."
+        )
     return (
         "```\nassay verify certificate.json\n```\n\n"
         f"in the profile's folder: every score, error and gate is computed again from its {len(certificate.evidence)} "

@@ -18,9 +18,12 @@ from assay.errors import UsageError
 from assay.fidelity.certificate import signature, validity
 from assay.fidelity.certificate.announcement import read_announcement
 from assay.fidelity.certificate.certificate import certify as make
+from assay.fidelity.certificate.certificate import certify_sealed as make_sealed
 from assay.fidelity.certificate.certificate import rendered
 from assay.fidelity.certificate.schema import NAME, Certificate
-from assay.fidelity.certificate.validity import Validity
+from assay.fidelity.certificate.sealed import FILE as SEALED
+from assay.fidelity.certificate.sealed import make_seal, open_row, read_opened
+from assay.fidelity.certificate.validity import Validity, check_opened, read_seal
 from assay.fidelity.profile import read_plan, source_of
 from assay.report.certificate import headline, order_of_events, redrawn, renderings
 from assay.report.words import legible, plural
@@ -28,6 +31,14 @@ from assay.store import write_bytes
 
 Posted = Annotated[
     str | None, Parameter(help="What was posted before the first call: the digest, or the announcement.json.")
+]
+Sealed = Annotated[
+    bool,
+    Parameter(
+        negative="",
+        help="Withhold texts: sealed.jsonl has rewards and marks, and a salted digest of each rollout, so that `assay "
+        "open` can open single ones later. Keep seal.key, which is written into the profile's directory, to yourself.",
+    ),
 ]
 STYLES = {"ok": "green", "expired": "yellow", "forged": "red bold", "not looked at": "dim"}
 CODES = {"valid": 0, "expired": 5, "forged": 3}
@@ -40,6 +51,7 @@ def certify(
     key: Path | None = None,
     new_key: Path | None = None,
     benchmark: str | None = None,
+    sealed: Sealed = False,
     strict: bool = False,
     code: Code = Code(),
 ) -> int:
@@ -54,7 +66,7 @@ def certify(
     profile
         A profile's directory.
     out
-        The folder for the files. Default: the profile's directory.
+        The folder for the files. Default: the profile's directory; with --sealed the folder sealed in it.
     key
         Sign with this private key (Ed25519, PEM), and write certificate.sig too.
     new_key
@@ -73,11 +85,18 @@ def certify(
         raise UsageError("nothing to certify: name a profile's directory, or a file for a key by --new-key")
     private, fingerprint = signature.private_key(key) if key else (None, None)
     chosen = code.load(benchmark or source_of(profile, read_plan(profile)))
-    made = uvloop.run(make(profile, benchmark=chosen, signed_by=fingerprint))
-    written = {NAME: rendered(made), **renderings(made)}
+    folder = out or (profile / "sealed" if sealed else profile)
+    if sealed:
+        if folder.resolve() == profile.resolve():
+            raise UsageError(f"--out {folder} holds the texts that --sealed withholds; expected another folder")
+        seal = make_seal(profile)
+        made, rows = uvloop.run(make_sealed(profile, seal, benchmark=chosen, signed_by=fingerprint))
+        written = {NAME: rendered(made), SEALED: rows, **renderings(made)}
+    else:
+        made = uvloop.run(make(profile, benchmark=chosen, signed_by=fingerprint))
+        written = {NAME: rendered(made), **renderings(made)}
     if private:
         written["certificate.sig"] = signature.rendered(signature.sign(private, canonical(made)))
-    folder = out or profile
     folder.mkdir(parents=True, exist_ok=True)
     for file, data in written.items():
         write_bytes(folder / file, data)
@@ -86,6 +105,56 @@ def certify(
     _show_made(made)
     print("\n".join(str(folder / name) for name in written))
     return 3 if strict and not made.verified else 0
+
+
+def open_(
+    certificate: Path,
+    *,
+    row: str | None = None,
+    profile: Path | None = None,
+    out: Path | None = None,
+    check: Path | None = None,
+    benchmark: str | None = None,
+    code: Code = Code(),
+) -> int:
+    """Open one row of a sealed certificate, or check a row that was opened.
+
+    An opened row is a rollout with its task and its salt: who has it finds out whether it is what was sealed, and
+    whether the verifier gives its reward. It says nothing of other rows.
+
+    A row that is checked exits 0 if it is as it was sealed, 3 if not, and 5 if the verifier could not be asked.
+
+    Parameters
+    ----------
+    certificate
+        A sealed certificate.json, with its sealed.jsonl beside it.
+    row
+        MODEL/TASK/REPEAT: the row to open.
+    profile
+        The profile's directory, which holds seal.key. Default: the folder above that of the certificate.
+    out
+        The file for the opened row. Default: it is printed.
+    check
+        The file of an opened row: say whether it is what was sealed.
+    benchmark
+        The benchmark's name or folder, if it is none that is installed here. Its Python code is run.
+    """
+    if (row is None) == (check is None):
+        raise UsageError("give --row MODEL/TASK/REPEAT to open a row, or --check FILE for one that was opened")
+    if check:
+        opened = read_opened(check)
+        found = uvloop.run(check_opened(certificate, opened, name=benchmark, sandbox=code.place()))
+        _show_looked(found)
+        print(legible(f"{found.verdict}: {opened.model}, {opened.rollout.task}, repeat {opened.rollout.repeat}"))
+        return CODES["expired"] if found.verdict == "valid" and found.unseen else CODES[found.verdict]
+    lines = read_seal(certificate)[1]
+    data = msgspec.json.encode(open_row(profile or certificate.resolve().parents[1], lines, row or "")) + b"\n"
+    if out:
+        write_bytes(out, data)
+        print(out)
+    else:
+        sys.stdout.buffer.write(data)
+    return 0
 
 
 def verify(
@@ -163,13 +232,17 @@ def _show_made(made: Certificate) -> None:
         print(f"  {redrawn(made)}")
 
 
-def _show_found(path: Path, found: Validity) -> None:
+def _show_looked(found: Validity) -> None:
     table = Table(box=None, pad_edge=False)
     for column in ("looked at", "", "what was found"):
         table.add_column(column, overflow="fold")
     for one in found.looked:
         table.add_row(one.what, f"[{STYLES[one.answer]}]{one.answer}[/]", Text(legible(one.reason)))
     console.print(table)
+
+
+def _show_found(path: Path, found: Validity) -> None:
+    _show_looked(found)
     made = found.certificate
     subject = str(path)
     if made:

@@ -15,9 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 from msgspec import structs
-from numpy.typing import NDArray
 
 from assay.benchmark import Benchmark
 from assay.benchmark.catalog import load
@@ -31,6 +29,7 @@ from assay.fidelity.certificate.facts import compare_files, started_in
 from assay.fidelity.certificate.files import FileRecord, check_evidence, ends_a_line, evidence_of, evidence_paths
 from assay.fidelity.certificate.registry import Register, register
 from assay.fidelity.certificate.schema import Certificate, CertifiedBenchmark, CertifiedModel, CertifiedParity
+from assay.fidelity.certificate.sealed import FILE, by_repeat, seal_rows, sealed_form
 from assay.fidelity.gates import applicable
 from assay.fidelity.original import reference
 from assay.fidelity.original.parity import compare, verdict_of
@@ -46,6 +45,19 @@ async def certify(folder: Path, *, benchmark: Benchmark | None = None, signed_by
     Raises UsageError and InputError where the profile cannot be read, is torn, is being written or contradicts itself,
     and DigestMismatch where the benchmark is not what was profiled.
     """
+    return (await _certify(folder, benchmark, signed_by, None))[0]
+
+
+async def certify_sealed(
+    folder: Path, key: bytes, *, benchmark: Benchmark | None = None, signed_by: str | None = None
+) -> tuple[Certificate, bytes]:
+    """The sealed certificate of a profile, and its `sealed.jsonl` with salts from the key. Raises as `certify`."""
+    return await _certify(folder, benchmark, signed_by, key)
+
+
+async def _certify(
+    folder: Path, benchmark: Benchmark | None, signed_by: str | None, key: bytes | None
+) -> tuple[Certificate, bytes]:
     check_evidence(folder)
     plan = read_plan(folder)
     benchmark = benchmark or load(source_of(folder, plan))
@@ -56,8 +68,11 @@ async def certify(folder: Path, *, benchmark: Benchmark | None = None, signed_by
     described = describe(benchmark, plan)
     if wrong := compare_files(folder, plan, described, started_in(folder), benchmark=benchmark).wrong:
         raise UsageError(f"{folder} holds files that are not of one profile:\n  " + "\n  ".join(wrong))
-    known = await known_gates(folder, plan, benchmark, again=True, seed=probe_seed(before))
     evidence = gather(folder, plan, contenders_of(folder, plan, cached=False), benchmark)
+    lines = seal_rows(folder, evidence, key) if key else []
+    data = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
+    files = {FILE: FileRecord(hashlib.sha256(data).hexdigest(), len(data))} if key else before
+    known = await known_gates(folder, plan, benchmark, again=True, seed=probe_seed(files))
     profile = write(folder, evidence, known)
     if flaws := await parity_flaws(folder, benchmark):
         raise UsageError(f"{flaws[0]}; run `assay parity` again")
@@ -66,7 +81,11 @@ async def certify(folder: Path, *, benchmark: Benchmark | None = None, signed_by
         raise UsageError(f"{folder / 'plan.jsonl'} is not the plan that was announced: other {', '.join(edited)}")
     if made.evidence != before:
         raise UsageError(f"{folder} is being written by another command; certify it once that has ended")
-    return made
+    if not key:
+        return made, data
+    form = sealed_form(made, lines)
+    missing = what_is_missing(form.gates, described, made.registry)
+    return with_digest(structs.replace(form, evidence=files, missing=missing, verified=not missing)), data
 
 
 def assemble(
@@ -98,7 +117,7 @@ def assemble(
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         signed_by=signed_by,
     )
-    return sealed(made)
+    return with_digest(made)
 
 
 def probe_seed(evidence: Mapping[str, FileRecord]) -> int:
@@ -176,7 +195,7 @@ def computing_code() -> str:
     return digest({name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in own.items()})
 
 
-def sealed(certificate: Certificate) -> Certificate:
+def with_digest(certificate: Certificate) -> Certificate:
     """The certificate as it is read back from its file, with its own digest."""
     read = msgspec.json.decode(msgspec.json.encode(certificate), type=Certificate)
     return structs.replace(read, digest=own_digest(msgspec.to_builtins(read)))
@@ -214,7 +233,7 @@ def _model(found: Evidence, name: str, summary: ModelSummary, evidence: Mapping[
         rollouts=digest(files),
         rescored=record.rescored,
         versions=record.versions,
-        by_repeat=_columns(results.rewards_TK),
+        by_repeat=by_repeat(results.rewards_TK),
     )
 
 
@@ -230,12 +249,6 @@ def _parities(found: Evidence, models: Mapping[str, ModelSummary]) -> Iterator[t
                     margin=said.margin,
                     at=said.at,
                     reference=said.reference,
-                    by_repeat=_columns(found.references[name].rewards_TK()),
+                    by_repeat=by_repeat(found.references[name].rewards_TK()),
                 ),
             )
-
-
-def _columns(rewards_TK: NDArray[np.float64]) -> list[float | None]:
-    """The mean over tasks of each repeat; None where it has no score."""
-    columns = (rewards_TK[~np.isnan(rewards_TK[:, k]), k] for k in range(rewards_TK.shape[1]))
-    return [float(column.mean()) if column.size else None for column in columns]

@@ -17,8 +17,11 @@ SHOWN = 5
 """Flaws of one kind that are named."""
 
 
-def describe(benchmark: Benchmark, plan: Plan) -> CertifiedBenchmark:
-    """The benchmark as it is now. Raises UsageError where it has no tasks, InputError where published.toml is wrong."""
+def describe(benchmark: Benchmark, plan: Plan | CertifiedBenchmark) -> CertifiedBenchmark:
+    """The benchmark as it is now, with the tasks and margins of a plan.
+
+    Raises UsageError where it has no tasks, and InputError where published.toml is wrong.
+    """
     tasks = tasks_of(benchmark, plan.selection)
     facts, stated, sources = (
         published_scores(benchmark) or Published(),
@@ -65,6 +68,8 @@ def changes(
 
 
 def _task_changes(then: Sequence[Task], now: Sequence[Task]) -> list[str]:
+    if not then:
+        return ["other tasks"]  # a sealed certificate does not hold those that were asked
     were, are = ({task.id: task for task in tasks} for tasks in (then, now))
     both = were.keys() & are.keys()
     prompts = [name for name in were if name in both and prompt_digest(were[name]) != prompt_digest(are[name])]

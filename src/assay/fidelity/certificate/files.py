@@ -11,9 +11,9 @@ from assay.errors import InputError
 
 _ROLLOUTS = r"rollouts(-\d+-of-\d+)?\.jsonl"
 EVIDENCE = re.compile(
-    rf"plan\.jsonl|(marks|judge)\.jsonl|runs/[^/]+/(run\.json|tasks\.jsonl|{_ROLLOUTS}|reference\.jsonl|parity\.json)"
+    rf"(plan|marks|judge|sealed)\.jsonl|runs/[^/]+/(run\.json|tasks\.jsonl|{_ROLLOUTS}|reference\.jsonl|parity\.json)"
 )
-"""The files of a profile's folder that everything follows from; the rest is derived from them."""
+"""The files of a profile's folder that everything follows from; of a sealed certificate's folder, `sealed.jsonl`."""
 GROWING = re.compile(rf"(marks|judge)\.jsonl|plan\.jsonl|runs/[^/]+/{_ROLLOUTS}")
 """Those of them that later commands may add lines to."""
 

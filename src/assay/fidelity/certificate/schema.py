@@ -99,6 +99,8 @@ class Certificate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """`certificate.json`."""
 
     format: int = FORMAT
+    sealed: bool = False
+    """Whether texts are withheld: its evidence is `sealed.jsonl` alone."""
     verified: bool
     missing: list[str]
     """What keeps it from being verified, a line each; empty where it is."""

@@ -6,6 +6,7 @@ benchmark is still the one that was measured. Two kinds of flaws are told apart.
 beside it, is not what it was made to be. *Expired*: it was true, and something has changed or come since.
 """
 
+import dataclasses
 import math
 import os
 import tempfile
@@ -21,9 +22,10 @@ from msgspec import Struct, structs
 from assay.benchmark import Benchmark
 from assay.benchmark.catalog import load, names
 from assay.collect.collect import Interruption
+from assay.collect.run import connect_roles, tasks_of
 from assay.digest import canonical
 from assay.errors import AssayError, InputError, UsageError
-from assay.fidelity.certificate import signature
+from assay.fidelity.certificate import sealed, signature
 from assay.fidelity.certificate.announcement import edited_since
 from assay.fidelity.certificate.certificate import (
     assemble,
@@ -47,14 +49,15 @@ from assay.fidelity.certificate.files import (
 )
 from assay.fidelity.certificate.registry import Register, register
 from assay.fidelity.certificate.schema import FORMAT, Certificate, CertifiedBenchmark
-from assay.fidelity.gates import ABSENT, OF_BENCHMARK
+from assay.fidelity.gates import ABSENT, OF_BENCHMARK, judge_benchmark
 from assay.fidelity.profile import contenders_of, gather, profile_of, read_plan
 from assay.fidelity.profile.build import derived_files, known_gates
 from assay.fidelity.rescore.rescore import RescorePlan, rescore
+from assay.fidelity.rescore.retrace import retrace
 from assay.fidelity.schema.profile import Gate, Plan
 from assay.sandbox import Place
 from assay.store import REGISTRY, read_tasks
-from assay.types import Outcome, Score
+from assay.types import Outcome, Rollout, Score
 
 Verdict = Literal["valid", "expired", "forged"]
 Answer = Literal["ok", "expired", "forged", "not looked at"]
@@ -122,7 +125,9 @@ async def verify(
         return _concluded([own, Looked("files", "forged", f"{error}.")], certificate)
     looked = [own, *_date(certificate), _signature(path, certificate, key), files, _registry(folder, certificate)]
     looked.append(_announcement(certificate, announced))
-    if files.answer == "forged":
+    if certificate.sealed and files.answer != "forged":
+        looked += await _sealed(folder, certificate, *load_benchmark(certificate, name, sandbox))
+    elif files.answer == "forged":
         looked += [Looked(what, "not looked at", "The files are others.") for what in ("numbers", "benchmark")]
     else:
         benchmark, unknown = load_benchmark(certificate, name, sandbox)
@@ -142,8 +147,9 @@ async def verify(
 
 def _check_files(path: Path, folder: Path, certificate: Certificate, written: Mapping[str, bytes]) -> None:
     """Raises UsageError where there is no profile, InputError where a file that will be opened is no regular one."""
-    if not is_there(folder, "plan.jsonl"):
-        raise UsageError(f"{folder} holds no profile, so nothing can be computed again; name its folder by --profile")
+    if not is_there(folder, sealed.FILE if certificate.sealed else "plan.jsonl"):
+        what = sealed.FILE if certificate.sealed else "profile"
+        raise UsageError(f"{folder} holds no {what}, so nothing can be computed again; name its folder by --profile")
     check_evidence(folder)
     for name in (path.with_suffix(".sig").name, *written):
         is_there(path.parent, name)
@@ -246,6 +252,8 @@ def check_files(folder: Path, certificate: Certificate) -> Looked:
 def _registry(folder: Path, certificate: Certificate) -> Looked:
     """Whether the registry still holds the lines that were certified, and they say what the certificate says."""
     then = certificate.registry
+    if certificate.sealed:
+        return Looked("registry", "not looked at", "A sealed certificate is without it: what it says is claimed.")
     if not os.path.lexists(folder.resolve().parent / REGISTRY) and then.lines:
         return Looked("registry", "not looked at", "started.jsonl is not beside the profile.")
     models = [name for name, model in certificate.models.items() if model.run]
@@ -372,20 +380,100 @@ def _numbers_and_benchmark(
     unknown: str,
 ) -> list[Looked]:
     numbers = _followed(certificate, found, run_again=same is not None and not same.roles)
+    asking = Looked("/".join((*OF_BENCHMARK, "parity")), "not looked at", "They ask a model in a role: taken as said.")
+    return [numbers, *([asking] if same and same.roles else []), _of_benchmark(same, now, changed, unknown)]
+
+
+def _of_benchmark(
+    same: Benchmark | None, now: CertifiedBenchmark | None, changed: Sequence[str], unknown: str
+) -> Looked:
     if same:
-        asking = Looked(
-            "/".join((*OF_BENCHMARK, "parity")), "not looked at", "They ask a model in a role: taken as said."
+        return Looked("benchmark", "ok", f"{same.name} {same.version}, installed here, is what was measured.")
+    if now is None:
+        return Looked("benchmark", "not looked at", unknown)
+    if not changed:
+        return Looked("benchmark", "forged", "It is not described as it was when it was certified.")
+    return Looked("benchmark", "expired", f"{some(changed)}.")
+
+
+async def _sealed(folder: Path, certificate: Certificate, benchmark: Benchmark | None, unknown: str) -> list[Looked]:
+    """Whether scores, intervals and gates follow from the public rows and marks, and what could not be looked at."""
+    try:
+        lines = sealed.read_sealed(folder)
+        now = describe(benchmark, certificate.benchmark) if benchmark else None
+        same = benchmark if now == certificate.benchmark else None
+        told = certificate.gates
+        if same and not same.roles:
+            tasks, seed = tasks_of(same, certificate.benchmark.selection), probe_seed(certificate.evidence)
+            async with connect_roles(same, {}) as ready:
+                again = {gate.name: sealed.withheld(gate) for gate in await judge_benchmark(ready, tasks, seed)}
+            told = [again.get(gate.name, gate) for gate in told]
+        found = sealed.sealed_form(structs.replace(certificate, gates=told), lines)
+        flaws = sealed.public_of(lines, certificate.benchmark, certificate.suite, told).flaws
+    except (AssayError, KeyError, StopIteration, ValueError) as error:
+        return [Looked("numbers", "forged", f"The public rows make no certificate: {error}.")]
+    numbers = _followed(certificate, found, run_again=same is not None and not same.roles)
+    if numbers.answer == "ok" and flaws:
+        numbers = _flawed("numbers", certificate, f"{some(flaws)}.")
+    if numbers.answer == "ok":
+        gates = ", ".join(sealed.OF_ROWS)
+        said = f"Scores, errors and intervals follow from {sum(isinstance(one, sealed.SealedRow) for one in lines):,}"
+        numbers = Looked(
+            "numbers", "ok", f"{said} public rows and marks, and so do the gates {gates} and the bounds of read."
         )
-        return [
-            numbers,
-            *([asking] if same.roles else []),
-            Looked("benchmark", "ok", f"{same.name} {same.version}, installed here, is what was measured."),
-        ]
-    if now:
-        if not changed:
-            return [numbers, Looked("benchmark", "forged", "It is not described as it was when it was certified.")]
-        return [numbers, Looked("benchmark", "expired", f"{some(changed)}.")]
-    return [numbers, Looked("benchmark", "not looked at", unknown)]
+    changed = changes(certificate.benchmark, now, [], benchmark) if now and benchmark else []
+    texts = "Prompts, answers and notes are withheld, so that rewards and marks are taken as said; ask to open rows."
+    last = _of_benchmark(same, now, changed, unknown)
+    return [numbers, last, Looked("texts", "not looked at", texts)]
+
+
+def read_seal(path: Path) -> tuple[Certificate, list[sealed.Line]]:
+    """Returns a sealed certificate and the public lines beside it. Raises UsageError where these are not as sealed."""
+    certificate, own = read_certificate(path)
+    if certificate is None or not certificate.sealed:
+        raise UsageError(f"{path} is not sealed; expected the certificate.json of `assay certify --sealed`")
+    for one in (own, check_files(path.parent, certificate)):
+        if one.answer == "forged":
+            raise UsageError(f"{path} is forged: {one.reason}")
+    return certificate, sealed.read_sealed(path.parent)
+
+
+async def check_opened(
+    path: Path, opened: sealed.Opened, *, name: str | None = None, sandbox: Place | None = None
+) -> Validity:
+    """Whether a row that was opened is what a certificate sealed, and its reward the one that the verifier gives.
+
+    The arguments are those of `verify`. Raises UsageError where there is no sealed certificate.
+    """
+    certificate, lines = read_seal(path)
+    if flaws := sealed.opened_flaws(lines, opened):
+        return _concluded([Looked("row", "forged", f"{some(flaws)}.")], certificate)
+    row = Looked("row", "ok", "It is what was sealed, and its public part says the same.")
+    benchmark, unknown = load_benchmark(certificate, name, sandbox)
+    now = describe(benchmark, certificate.benchmark) if benchmark else None
+    of = _of_benchmark(benchmark if now == certificate.benchmark else None, now, ["it has changed"], unknown)
+    if benchmark is None or of.answer != "ok" or benchmark.roles:
+        why = "It takes a model in a role." if benchmark and benchmark.roles else "It takes the benchmark as it was."
+        return _concluded([row, of, Looked("reward", "not looked at", why)], certificate)
+    tasks = {task.id: task for task in tasks_of(benchmark, certificate.benchmark.selection)}
+    if tasks.get(opened.task.id) != opened.task:
+        return _concluded(
+            [row, of, Looked("task", "forged", "It is not the benchmark's task of this id.")], certificate
+        )
+    limits = structs.replace(certificate.models[opened.model].limits, wall_s=None, tool_s=None)
+    again = await retrace(dataclasses.replace(benchmark, limits=limits), opened.task, opened.rollout, ())
+    return _concluded([row, of, _reward(opened.rollout.outcome, again)], certificate)
+
+
+def _reward(was: Outcome, again: Rollout | str) -> Looked:
+    if isinstance(again, str):
+        return Looked("reward", "not looked at", f"{again}.")
+    now = again.outcome
+    if isinstance(was, Score) and isinstance(now, Score) and was.reward != now.reward:
+        return Looked("reward", "forged", f"{_outcome(was)} was sealed, and {_outcome(now)} from its output.")
+    if isinstance(was, Score) and isinstance(now, Score):
+        return Looked("reward", "ok", f"The verifier gives {_outcome(now)} again.")
+    return Looked("reward", "not looked at", "It has none, so that the score is without it.")
 
 
 async def _known(place: Path, plan: Plan, certificate: Certificate, benchmark: Benchmark | None) -> list[Gate]:
