@@ -58,8 +58,8 @@ def certify(
     """Write the certificate of a profile.
 
     It holds what the gates say, tied to the exact tasks, prompts, verifier and rollouts. Every number is computed again
-    first, without any model. Writes certificate.json, certificate.md (for a pull
-    request), parity_experiment.json (as Harbor's adapters keep it) and badge.svg.
+    first, without any model. Writes certificate.json, certificate.md (for a pull request), parity_experiment.json (as
+    Harbor's adapters keep it) and badge.svg.
 
     Parameters
     ----------
@@ -87,9 +87,7 @@ def certify(
     chosen = code.load(benchmark or source_of(profile, read_plan(profile)))
     folder = out or (profile / "sealed" if sealed else profile)
     if sealed:
-        if folder.resolve() == profile.resolve():
-            raise UsageError(f"--out {folder} holds the texts that --sealed withholds; expected another folder")
-        seal = make_seal(profile)
+        seal = make_seal(profile, folder)
         made, rows = uvloop.run(make_sealed(profile, seal, benchmark=chosen, signed_by=fingerprint))
         written = {NAME: rendered(made), SEALED: rows, **renderings(made)}
     else:
@@ -98,8 +96,8 @@ def certify(
     if private:
         written["certificate.sig"] = signature.rendered(signature.sign(private, canonical(made)))
     folder.mkdir(parents=True, exist_ok=True)
-    for file, data in written.items():
-        write_bytes(folder / file, data)
+    for name, data in written.items():
+        write_bytes(folder / name, data)
     if not private:
         (folder / "certificate.sig").unlink(missing_ok=True)  # of an earlier certificate
     _show_made(made)

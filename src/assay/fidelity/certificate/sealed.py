@@ -138,8 +138,13 @@ class Public(Struct, frozen=True, kw_only=True):
     """What of the gates that were taken as said can't be so."""
 
 
-def make_seal(profile: Path) -> bytes:
-    """Returns the secret that a profile's salts come from; it is made, for its owner alone, where there is none."""
+def make_seal(profile: Path, out: Path) -> bytes:
+    """Returns the secret that a profile's salts come from; it is made, for its owner alone, where there is none.
+
+    Raises UsageError where the certificate would come to lie beside the secret.
+    """
+    if out.resolve() == profile.resolve():
+        raise UsageError(f"--out {out} holds the texts that --sealed withholds; expected another folder")
     path = profile / KEY
     if not is_present(path):
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:

@@ -416,11 +416,9 @@ async def _sealed(folder: Path, certificate: Certificate, benchmark: Benchmark |
     if numbers.answer == "ok" and flaws:
         numbers = _flawed("numbers", certificate, f"{some(flaws)}.")
     if numbers.answer == "ok":
-        gates = ", ".join(sealed.OF_ROWS)
-        said = f"Scores, errors and intervals follow from {sum(isinstance(one, sealed.SealedRow) for one in lines):,}"
-        numbers = Looked(
-            "numbers", "ok", f"{said} public rows and marks, and so do the gates {gates} and the bounds of read."
-        )
+        rows, gates = sum(isinstance(one, sealed.SealedRow) for one in lines), ", ".join(sealed.OF_ROWS)
+        said = f"Scores, intervals, the gates {gates} and what read counts follow from {rows:,} public rows."
+        numbers = Looked("numbers", "ok", said)
     changed = changes(certificate.benchmark, now, [], benchmark) if now and benchmark else []
     texts = "Prompts, answers and notes are withheld, so that rewards and marks are taken as said; ask to open rows."
     last = _of_benchmark(same, now, changed, unknown)
