@@ -349,3 +349,11 @@ def test_what_would_go_otherwise_is_refused_by_name(
 def test_an_environment_that_is_not_installed_is_told():
     with pytest.raises(UsageError, match="Could not import 'no-such-env'"):
         load("verifiers:no-such-env")
+
+
+def test_a_field_of_the_rows_gives_the_golds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    name = tiny(tmp_path, monkeypatch, SINGLE)
+    for field, gold in (("answer", "4"), ("info.word", "iron")):
+        assert next(iter(load(f"verifiers:{name},gold={field}").environment.tasks())).gold == gold
+    with pytest.raises(UsageError, match=r"field info.letter of task 0 is None; expected a text or a number\n.*info.word"):
+        list(load(f"verifiers:{name},gold=info.letter").environment.tasks())

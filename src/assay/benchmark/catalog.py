@@ -25,7 +25,8 @@ FILES = "assay.files"
 FAMILIES = "assay.families"
 """Entry points by the first part of a name such as `reasoning-gym/chain_sum`: modules with `names` and `load`."""
 GYMS = "assay.gyms"
-"""Entry points by the prefix of a name such as `verifiers:NAME`: modules whose `load` finds the rest in another gym."""
+"""Entry points by the prefix of a name such as `verifiers:NAME`: modules whose `load` finds the rest in another gym.
+`PACKAGES = False` says that it names no installed package."""
 
 
 class BenchmarkRequest(Struct, frozen=True, kw_only=True):
@@ -85,7 +86,9 @@ def _found(name: str) -> tuple[Benchmark, Origin]:
     if rest and own in plugins(FILES):
         return find(FILES, own).load(rest), Origin(name, family=own)
     if rest and own in plugins(GYMS):
-        return find(GYMS, own).load(rest), Origin(name, None, _package_in(rest), own)
+        module = find(GYMS, own)
+        package = _package_in(rest) if getattr(module, "PACKAGES", True) else None
+        return module.load(rest), Origin(name, None, package, own)
     family, _, member = name.partition("/")
     if member and family in plugins(FAMILIES) and not Path(name).is_dir():
         module = find(FAMILIES, family)

@@ -16,7 +16,7 @@ from cyclopts import Parameter
 from msgspec.structs import replace
 
 from assay.benchmark import Benchmark
-from assay.benchmark.catalog import divide, path_of, separate
+from assay.benchmark.catalog import GYMS, divide, path_of, separate
 from assay.collect.head import Collector, distribute
 from assay.collect.workers.ray import joined
 from assay.config import ModelConfig, assay_toml, load_model
@@ -24,6 +24,7 @@ from assay.errors import UsageError
 from assay.input import is_present
 from assay.library.names import budget_of, load
 from assay.model.wrappers.budget import Budget
+from assay.plugins import plugins
 from assay.report.words import legible
 from assay.sandbox import Place
 
@@ -47,8 +48,17 @@ class Columns:
     """For maths:FILE, qa:FILE, mcq:FILE and code:FILE: WHAT=COLUMN for each column that is not found by its name, such
     as --column problem=question answer=gold."""
 
+    gold_field: str | None = None
+    """For inspect:NAME, verifiers:NAME and hf:NAME: the field with the reference answer, such as answer or info.answer,
+    for the gates that need one. It may name a field of a sample's metadata, or of a row."""
+
     def of(self, benchmark: str) -> str:
         """Returns the benchmark's name with its columns. Raises UsageError."""
+        if self.gold_field:
+            if benchmark.partition(":")[0] not in plugins(GYMS):
+                expected = ", ".join(f"{name}:NAME" for name in plugins(GYMS))
+                raise UsageError(f"--gold-field: {benchmark} states its golds itself; expected {expected}")
+            return f"{benchmark},gold={self.gold_field}"
         for stated in self.column:
             if list(divide(f",{stated}")[1].items()) != [stated.partition("=")[::2]]:
                 raise UsageError(f"--column {stated}: expected WHAT=COLUMN, such as problem=question")

@@ -8,9 +8,7 @@ import msgspec
 
 from assay.benchmark import Benchmark
 from assay.exports import Export
-from assay.exports.package import readme, settings_of, write_package
-from assay.gyms import refuse
-from assay.types import Message, Task
+from assay.exports.package import readme, settings_of, system_of, write_package
 
 SAMPLING = {
     "temperature": "temperature",
@@ -78,7 +76,7 @@ def _write(benchmark: Benchmark, folder: Path) -> str:
     stated: dict[str, Any] = {"until": [], "max_gen_toks": LONGEST}
     sampling = stated | settings_of(benchmark, SAMPLING)
     sampling["do_sample"] = bool(sampling.get("temperature")) or benchmark.repeats > 1
-    system = _system(benchmark, list(benchmark.environment.tasks()))
+    system = system_of(benchmark, list(benchmark.environment.tasks()))
     name = re.sub(r"[^\w.-]", "-", benchmark.name)
     tasks = write_package(benchmark, folder)
     # JSON's values are YAML's too.
@@ -94,21 +92,6 @@ def _write(benchmark: Benchmark, folder: Path) -> str:
     )
     (folder / "README.md").write_text(readme(benchmark, tasks, "lm-eval", run, said), encoding="utf-8")
     return f"{len(tasks)} tasks are in {folder}. Run them: {run.replace('path .', f'path {folder}')}"
-
-
-def _system(benchmark: Benchmark, tasks: list[Task]) -> str:
-    """Returns the system message of all tasks. Raises UsageError for other prompts than that and one message."""
-    found: set[str] = set()
-    for task in tasks:
-        messages = [item for item in task.input if isinstance(item, Message)]
-        *before, asked = messages or [Message(role="", content="")]
-        if asked.role != "user" or len(before) > 1 or any(one.role != "system" for one in before):
-            roles = ", ".join(one.role for one in messages)
-            refuse(benchmark.source, f"the prompt of task {task.id} is the messages {roles}; expected one of the user")
-        found.add("".join(one.text for one in before))
-    if len(found) > 1:
-        refuse(benchmark.source, f"its tasks have {len(found)} different system messages")
-    return found.pop() if found else ""
 
 
 EXPORT = Export(benchmark=_write)

@@ -103,10 +103,14 @@ def settings_of(benchmark: Benchmark, names: Mapping[str, str]) -> dict[str, Any
     return {names[setting]: value for setting, value in fixed.items()}
 
 
+def described(benchmark: Benchmark) -> str:
+    """Returns the sampling that a benchmark fixes, in words."""
+    fixed: dict[str, Any] = msgspec.to_builtins(benchmark.sampling)
+    return ", ".join(f"{name} {value}" for name, value in fixed.items()) or "sampled as the model's server does"
+
+
 def readme(benchmark: Benchmark, tasks: Sequence[Task], format: str, run: str, said: str) -> str:
     """Returns the README.md of an exported benchmark: `run` are commands, `said` what the other program does."""
-    fixed: dict[str, Any] = msgspec.to_builtins(benchmark.sampling)
-    sampling = ", ".join(f"{name} {value}" for name, value in fixed.items())
     return _README.format(
         name=benchmark.name,
         version=benchmark.version,
@@ -116,9 +120,29 @@ def readme(benchmark: Benchmark, tasks: Sequence[Task], format: str, run: str, s
         run=run,
         said=said,
         repeats=benchmark.repeats,
-        sampling=sampling or "sampled as the model's server does where nothing else is stated",
+        sampling=described(benchmark),
         score=benchmark.score,
     )
+
+
+def system_of(benchmark: Benchmark, tasks: list[Task]) -> str:
+    """Returns the system message of all tasks. Raises UsageError for other prompts than that and one message."""
+    found: set[str] = set()
+    for task in tasks:
+        messages = [item for item in task.input if isinstance(item, Message)]
+        *before, asked = messages or [Message(role="", content="")]
+        if asked.role != "user" or len(before) > 1 or any(one.role != "system" for one in before):
+            roles = ", ".join(one.role for one in messages)
+            refuse(benchmark.source, f"the prompt of task {task.id} is the messages {roles}; expected one of the user")
+        found.add("".join(one.text for one in before))
+    if len(found) > 1:
+        refuse(benchmark.source, f"its tasks have {len(found)} different system messages")
+    return found.pop() if found else ""
+
+
+def prompt_of(task: Task) -> str:
+    """Returns the last message of a task's prompt."""
+    return [item.text for item in task.input if isinstance(item, Message)][-1]
 
 
 def _is_text(message: Message) -> bool:

@@ -1,11 +1,12 @@
 """Other gyms' tasks as benchmarks. Each library is an extra, and is loaded where a benchmark of it is named."""
 
 import importlib
-from collections.abc import Collection
-from typing import Any, NoReturn
+from collections.abc import Collection, Mapping
+from typing import Any, NoReturn, cast
 
 import msgspec
 
+from assay.benchmark.catalog import divide
 from assay.errors import UsageError
 from assay.types import Content, InputImage, InputText, RolloutLimits, Sampling
 
@@ -27,6 +28,37 @@ def require(module: str, extra: str) -> Any:
 def refuse(name: str, what: str) -> NoReturn:
     """Raises UsageError for a setting or a part without an equal here. Never returns."""
     raise UsageError(f"{name} can't be carried over: {what}")
+
+
+def divided(name: str) -> tuple[str, str | None]:
+    """Returns a name such as `PACKAGE/TASK,gold=FIELD` in its parts: what is loaded, and the field of the golds.
+
+    Raises UsageError for another setting.
+    """
+    loaded, stated = divide(name)
+    gold = stated.pop("gold", None)
+    if stated:
+        raise UsageError(f"{name}: there is no setting '{next(iter(stated))}'; expected gold=FIELD")
+    return loaded, gold
+
+
+def gold_in(name: str, task: str, fields: Mapping[str, Any], field: str) -> str:
+    """Returns the text or number in a task's field, with dots for nested ones. Raises UsageError."""
+    value: Any = fields
+    for part in field.split("."):
+        value = cast(Mapping[str, Any], value).get(part) if isinstance(value, Mapping) else None
+    if isinstance(value, str | int | float):
+        return str(value)
+    got = f"the field {field} of task {task} is {str(value)[:60]}"
+    raise UsageError(f"{name}: {got}; expected a text or a number\n  fields: {_names(fields)}")
+
+
+def _names(fields: Mapping[str, Any], before: str = "") -> str:
+    names: list[str] = []
+    for name, value in fields.items():
+        inner = cast(Mapping[str, Any], value) if isinstance(value, Mapping) else None
+        names.append(_names(inner, f"{before}{name}.") if inner else f"{before}{name}")
+    return ", ".join(names)
 
 
 def sampling_of(name: str, settings: dict[str, Any], *, stop: str, ignored: Collection[str] = ()) -> Sampling:

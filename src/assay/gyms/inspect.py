@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from assay.benchmark import Benchmark, Environment
 from assay.errors import UsageError
-from assay.gyms import UNLIMITED, content_of, plain, refuse, require, sampling_of
+from assay.gyms import UNLIMITED, content_of, divided, gold_in, plain, refuse, require, sampling_of
 from assay.types import (
     FunctionCall,
     FunctionCallOutput,
@@ -94,9 +94,11 @@ Solve = Callable[..., Awaitable[Any]]
 def load(name: str) -> Benchmark:
     """The task NAME: PACKAGE/TASK of an installed package, or FILE.py@TASK. Raises UsageError for what can't be had.
 
-    Its epochs are the repeats, its generation settings the sampling. The reward is its first scorer's value.
+    `,gold=FIELD` after it names the field of a sample's metadata with a right answer. Its epochs are the
+    repeats, its generation settings the sampling. The reward is its first scorer's value.
     """
     require("inspect_ai", "inspect")
+    name, gold = divided(name)
     loader = require("inspect_ai._eval.loader", "inspect")
     try:
         found = loader.load_tasks([name])
@@ -105,21 +107,29 @@ def load(name: str) -> Benchmark:
     if len(found) != 1:
         known = ", ".join(task.name for task in found) or "none"
         raise UsageError(f"'{name}' names {len(found)} Inspect tasks ({known}); expected PACKAGE/TASK or FILE.py@TASK")
-    title, task = f"inspect:{name}", found[0]
+    return benchmark_of(f"inspect:{name}", found[0], _version(name, found[0]), gold)
+
+
+def benchmark_of(title: str, task: Any, of: str, gold: str | None) -> Benchmark:
+    """Returns a task of the library's, in the version `of`, as a benchmark. Raises UsageError for what is refused.
+
+    `gold` is the field of a sample's metadata that holds a right answer.
+    """
     solvers = _solvers(title, task)
     _check(title, task)
     settings = task.config.model_dump(exclude_none=True) | _settings(title, solvers)
     sampling = sampling_of(title, settings, stop="stop_seqs", ignored=TRANSPORT)
-    environment = Inspect(name, task, solvers)
+    environment = Inspect(title, task, solvers, of, gold)
     return Benchmark(environment=environment, repeats=task.epochs or 1, sampling=sampling, limits=UNLIMITED)
 
 
 class Inspect(Environment):
     """One task of the library's, asked and scored by its own solvers and scorers."""
 
-    def __init__(self, name: str, task: Any, solvers: list[Solve]) -> None:
-        self.name = f"inspect:{name}"
-        self.version = f"{_version(name, task)} on inspect_ai {version('inspect_ai')}"
+    def __init__(self, title: str, task: Any, solvers: list[Solve], of: str, gold: str | None) -> None:
+        self.name = title
+        self.version = f"{of} on inspect_ai {version('inspect_ai')}"
+        self._gold_field = gold
         self._task = task
         self._solvers = solvers
 
@@ -154,13 +164,15 @@ class Inspect(Environment):
         return Task(
             id=id,
             input=[item for message in state.messages for item in _items(self.name, message)],
-            gold=self._gold(targets),
+            gold=self._gold(id, targets, sample.metadata or {}),
             data={"target": targets, "choices": sample.choices, "metadata": plain(sample.metadata)},
             tools=[_tool(tool) for tool in state.tools],
         )
 
-    def _gold(self, targets: list[str]) -> str | None:
-        """Returns a right answer, if the form that the first scorer expects is known."""
+    def _gold(self, id: str, targets: list[str], metadata: dict[str, Any]) -> str | None:
+        """Returns a right answer: of the named field, or where the form that the first scorer expects is known."""
+        if self._gold_field:
+            return gold_in(self.name, id, {"target": targets[0], **metadata}, self._gold_field)
         registry = require("inspect_ai._util.registry", "inspect")
         match registry.registry_info(self._task.scorer[0]).name:
             case "inspect_ai/choice":

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from assay.benchmark import Benchmark, Environment
 from assay.errors import UsageError
-from assay.gyms import UNLIMITED, content_of, plain, refuse, require, sampling_of
+from assay.gyms import UNLIMITED, content_of, divided, gold_in, plain, refuse, require, sampling_of
 from assay.types import (
     FunctionCall,
     FunctionCallOutput,
@@ -46,8 +46,10 @@ _raised: ContextVar[list[tuple[str, float, Exception]]] = ContextVar("raised")
 def load(name: str) -> Benchmark:
     """The environment that the installed module NAME loads, by its defaults. Raises UsageError for what can't be had.
 
-    One repeat, all rows of its evaluation set (of its training set where there is none), its sampling arguments.
+    `,gold=FIELD` after it names the field of a row with a right answer. One repeat, all rows of its
+    evaluation set (of its training set where there is none), its sampling arguments.
     """
+    name, gold = divided(name)
     library = require("verifiers", "verifiers")
     if not hasattr(library, "SingleTurnEnv"):
         raise UsageError(
@@ -63,7 +65,7 @@ def load(name: str) -> Benchmark:
     arguments: dict[str, Any] = environment.sampling_args
     settings = {key: value for key, value in arguments.items() if value != without_effect.get(key)}
     return Benchmark(
-        environment=Verifiers(name, environment),
+        environment=Verifiers(name, environment, gold),
         repeats=1,
         sampling=sampling_of(f"verifiers:{name}", settings, stop="stop"),
         limits=RolloutLimits(steps=environment.max_turns) if environment.max_turns > 0 else UNLIMITED,
@@ -73,7 +75,8 @@ def load(name: str) -> Benchmark:
 class Verifiers(Environment):
     """One environment of the library's, asked and scored through it."""
 
-    def __init__(self, name: str, environment: Any) -> None:
+    def __init__(self, name: str, environment: Any, gold: str | None) -> None:
+        self._gold_field = gold
         self.name = f"verifiers:{name}"
         self.version = _version(environment)
         self._environment = environment
@@ -103,10 +106,12 @@ class Verifiers(Environment):
         if tools and not _has_tools(self._environment):
             refuse(self.name, f"row {id} brings tools of its own (tool_defs)")
         prompt = self._normalize(row["prompt"], field_name="input.prompt")
+        data = {key: plain(value) for key, value in row.items() if key not in ("prompt", "example_id")}
         return Task(
             id=id,
             input=[item for message in prompt for item in _items(self.name, message)],
-            data={key: plain(value) for key, value in row.items() if key not in ("prompt", "example_id")},
+            gold=gold_in(self.name, id, data | {"info": info}, self._gold_field) if self._gold_field else None,
+            data=data,
             tools=[_tool(self._types.Tool.model_validate(tool)) for tool in tools or ()],
         )
 

@@ -1,0 +1,165 @@
+"""A data set for the Hugging Face Hub with an `eval.yaml`, which says in Inspect's terms how it is asked and scored.
+
+Only Inspect's own scorers can stand there. The one that is chosen judges reference answers and wrong ones as
+Assay's verifier does; a benchmark for which there is none is refused.
+"""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple
+
+from assay.benchmark import Benchmark
+from assay.exports import Export
+from assay.exports.package import check_carried, described, prompt_of, system_of
+from assay.fidelity.probes.answers import letters_in, wrong_answers
+from assay.fidelity.probes.played import response_of
+from assay.gyms import refuse, require
+from assay.score import Mean
+from assay.store import write_lines
+from assay.types import Task
+
+SCORERS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("match", {"numeric": True}),
+    ("match", {}),
+    ("exact", {}),
+    ("answer", {"pattern": "letter"}),
+    ("answer", {"pattern": "line"}),
+)
+"""What may stand in an eval.yaml and reads an answer without a judge. `includes` and `pattern` accept too much."""
+SEVERAL = ("denied", "both answers", "either or", "all options")
+"""Kinds of wrong answer that Inspect's scorers accept: the right one is in them."""
+THOUGHT = "There are 12 of 30 left, so that A and C fall away.\n\n"
+"""What stands before an answer."""
+PROBED = 40
+"""Tasks whose answers are tried."""
+_README = """---
+configs:
+- config_name: default
+  data_files:
+  - split: test
+    path: test.jsonl
+---
+
+# {name}
+
+{count:,} tasks of {name} {version} of Assay, written by `assay export {source} --format eval-yaml`. `input` is the
+whole prompt, `target` the reference answer.
+
+`eval.yaml` names Inspect's scorer `{scorer}`. On the reference answers of {probed} tasks and on wrong ones that are
+made of them, it judges as Assay's verifier does where an answer is written as {agreed}.
+{otherwise}Answers of a model may be judged otherwise, such as "not X" and "X or Y".
+Not carried over: the sampling ({sampling}).
+
+```
+inspect eval hf/ORG/NAME --model MODEL
+assay run hf:ORG/NAME --model MODEL
+```
+"""
+
+
+class Answer(NamedTuple):
+    """An answer, and how Assay judges it."""
+
+    task: Task
+    form: str
+    """How it is written."""
+    text: str
+    reward: float
+
+
+def _write(benchmark: Benchmark, folder: Path) -> str:
+    require("inspect_ai", "inspect")
+    tasks = list(benchmark.environment.tasks())
+    _check(benchmark, tasks)
+    probed = tasks[:PROBED]
+    answers = asyncio.run(_answers(benchmark, probed))
+    found = [(name, arguments, asyncio.run(_agreed(name, arguments, answers))) for name, arguments in SCORERS]
+    name, arguments, agreed = max(found, key=lambda one: len(one[2]))
+    if not agreed:
+        refuse(
+            benchmark.source, "none of Inspect's scorers judges its reference answers and wrong ones as its verifier"
+        )
+    stated = {
+        "id": benchmark.name,
+        "split": "test",
+        "field_spec": {"input": "input", "target": "target"},
+        "epochs": benchmark.repeats,
+        "epoch_reducer": "mean",
+        "solvers": [{"name": "generate"}],
+        "scorers": [{"name": name, "args": arguments}],
+    }
+    content = {"name": benchmark.name, "evaluation_framework": "inspect-ai", "tasks": [stated]}
+    folder.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = [{"id": task.id, "input": prompt_of(task), "target": task.gold} for task in tasks]
+    write_lines(folder / "test.jsonl", rows)
+    (folder / "eval.yaml").write_text(require("yaml", "inspect").safe_dump(content, sort_keys=False), encoding="utf-8")
+    others = [form for form in benchmark.formats if form not in agreed]
+    readme = _README.format(
+        name=benchmark.name,
+        version=benchmark.version,
+        source=benchmark.source,
+        count=len(tasks),
+        scorer=name,
+        probed=len(probed),
+        agreed=_quoted(agreed),
+        otherwise=f"It does not where it is written as {_quoted(others)}. " if others else "",
+        sampling=described(benchmark),
+    )
+    (folder / "README.md").write_text(readme, encoding="utf-8")
+    return (
+        f"{len(tasks)} tasks are in {folder}, scored by Inspect's {name}, which judges as Assay does where answers are "
+        f"written as {_quoted(agreed)}. {folder / 'README.md'} says more."
+    )
+
+
+def _check(benchmark: Benchmark, tasks: list[Task]) -> None:
+    """Raises UsageError for what an eval.yaml can't hold."""
+    check_carried(benchmark, tasks)
+    name = benchmark.source
+    if benchmark.score != Mean():
+        refuse(name, f"its score is the {benchmark.score}; expected the plain mean")
+    if system := system_of(benchmark, tasks):
+        refuse(name, f"its tasks have a system message, {system[:40]!r}")
+    if lacking := [task.id for task in tasks if not task.gold]:
+        refuse(name, f"{len(lacking)} of its {len(tasks)} tasks have no reference answer, such as {lacking[0]}")
+
+
+async def _answers(benchmark: Benchmark, tasks: Sequence[Task]) -> list[Answer]:
+    """The reference answers, and wrong ones that are made of them, in each form and after some words."""
+    made: list[Answer] = []
+    for form in benchmark.formats:
+        for task, other in zip(tasks, [*tasks[1:], *tasks[:1]], strict=True):
+            gold, rng = task.gold or "", Random(task.id)
+            made_of_it = wrong_answers(gold, other.gold, letters_in(task, gold), rng)
+            changed = [text for kind, text in made_of_it if kind not in SEVERAL]
+            for core in (gold, f"1{gold}", *changed):
+                for before in ("", THOUGHT):
+                    text = before + form.format(core, json=json.dumps(core))
+                    score = await benchmark.environment.assess(task, response_of(text), {})
+                    made.append(Answer(task, form, text, score.reward))
+    return made
+
+
+async def _agreed(name: str, arguments: dict[str, Any], answers: Sequence[Answer]) -> list[str]:
+    """The forms in which one of Inspect's scorers judges all answers as Assay does."""
+    model, solver = require("inspect_ai.model", "inspect"), require("inspect_ai.solver", "inspect")
+    scorers = require("inspect_ai.scorer", "inspect")
+    judge, value_of = getattr(scorers, name)(**arguments), scorers.value_to_float()
+    agreed = dict.fromkeys((answer.form for answer in answers), True)
+    for answer in answers:
+        output = model.ModelOutput.from_content("assay", answer.text)
+        names = {"model": model.ModelName("assay/model"), "sample_id": answer.task.id, "epoch": 1}
+        state = solver.TaskState(**names, input="", messages=[], output=output)
+        score = await judge(state, scorers.Target(answer.task.gold or ""))
+        agreed[answer.form] &= value_of(score.value) == answer.reward
+    return [form for form, same in agreed.items() if same]
+
+
+def _quoted(forms: Sequence[str]) -> str:
+    return ", ".join(repr(form.format("X", json='"X"')) for form in forms)
+
+
+EXPORT = Export(benchmark=_write)
