@@ -355,5 +355,7 @@ def test_a_field_of_the_rows_gives_the_golds(tmp_path: Path, monkeypatch: pytest
     name = tiny(tmp_path, monkeypatch, SINGLE)
     for field, gold in (("answer", "4"), ("info.word", "iron")):
         assert next(iter(load(f"verifiers:{name},gold={field}").environment.tasks())).gold == gold
-    with pytest.raises(UsageError, match=r"field info.letter of task 0 is None; expected a text or a number\n.*info.word"):
+    with pytest.raises(
+        UsageError, match=r"field info.letter of task 0 is None; expected a text or a number\n.*info.word"
+    ):
         list(load(f"verifiers:{name},gold=info.letter").environment.tasks())
