@@ -2,7 +2,6 @@
 
 import asyncio
 import dataclasses
-import gzip
 import hashlib
 import json
 import os
@@ -47,10 +46,24 @@ def said(text: str) -> Response:
     return Response(output=[Message(role="assistant", content=[Text(text=text)])])
 
 
-def part(model: str, every: int, to: Path) -> Path:
-    """Writes each so-manieth of a model's recorded rows."""
-    kept = rows(beside("recorded", "mmlu-pro", f"{model}.jsonl.gz"))[::every]
-    return tables.jsonl(to / f"{model}.jsonl.gz", *kept)
+@pytest.fixture(scope="module")
+def few(mmlu: Benchmark, tmp_path_factory: pytest.TempPathFactory) -> Benchmark:
+    """The benchmark with each fortieth question alone."""
+    folder = tmp_path_factory.mktemp("few")
+    file = tables.jsonl(folder / "tasks.jsonl", *rows(beside("recorded", "mmlu-pro", "tasks.jsonl.gz"))[::40])
+    content = TEST.made(file) if TEST.made else b""
+    test = dataclasses.replace(TEST, sha256=hashlib.sha256(content).hexdigest(), name="few.jsonl")
+    made_of_few = made("mmlu-pro-0-shot", 0, test)
+    take(made_of_few.name, made_of_few.data, file)
+    return made_of_few
+
+
+def part(few: Benchmark, model: str, to: Path) -> list[dict[str, object]]:
+    """A model's recorded rows of these questions, written to a file, too."""
+    ids = {task.id for task in few.environment.tasks()}
+    kept = [row for row in rows(beside("recorded", "mmlu-pro", f"{model}.jsonl.gz")) if row["task"] in ids]
+    tables.jsonl(to, *kept)
+    return kept
 
 
 def test_the_questions_are_the_recorded_ones_in_the_order_of_their_ids(mmlu: Benchmark):
@@ -86,13 +99,16 @@ def test_the_prompt_of_five_examples_is_the_originals_to_the_byte(tmp_path: Path
     monkeypatch.setenv("ASSAY_DATA", str(tmp_path / "data"))
     shown = [example(subject, number) for number in range(7) for subject in ("law", "business")]
     file = tables.parquet(tmp_path / "validation.parquet", *shown)
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    five = made("mmlu-pro", 5, examples=Source("https://example.org/validation.parquet", digest, None))
+    row = {"question_id": 82, "question": "What is it?", "options": [" A", "B", "N/A"], "answer": "A", "src": "made"}
+    asked = tables.jsonl(tmp_path / "test.jsonl.gz", row | {"category": "business"})
+    digests = [hashlib.sha256(content).hexdigest() for content in (TEST.made(asked), file.read_bytes())]  # type: ignore
+    test = dataclasses.replace(TEST, sha256=digests[0])
+    five = made("mmlu-pro", 5, test, Source("https://example.org/validation.parquet", digests[1], None))
+    take(five.name, five.data, asked)
     with pytest.raises(UsageError, match="assay prepare mmlu-pro"):
         list(five.environment.tasks())
-    for one in (file, beside("recorded", "mmlu-pro", "tasks.jsonl.gz")):
-        take(five.name, five.data, one)
-    task = next(task for task in five.environment.tasks() if task.id == "82")
+    take(five.name, five.data, file)
+    [task] = five.environment.tasks()
     begun = (
         "The following are multiple choice questions (with answers) about business. Think step by step and then output "
         'the answer in the format of "The answer is (X)" at the end.\n\n'
@@ -102,27 +118,29 @@ def test_the_prompt_of_five_examples_is_the_originals_to_the_byte(tmp_path: Path
         f"Answer: Let's think step by step. It is {number}. The answer is (B).\n\n"
         for number in range(5)
     )
-    options = zip("ABCDEFGHIJ", task.data["options"], strict=False)
-    listed = "".join(f"{letter}. {option}\n" for letter, option in options)
-    row = next(row for row in rows(beside("recorded", "mmlu-pro", "tasks.jsonl.gz")) if row["question_id"] == 82)
-    ending = f"Question: {row['question']}\nOptions: {listed}Answer: Let's think step by step.\n\n"
+    ending = "Question: What is it?\nOptions: A.  A\nB. B\nAnswer: Let's think step by step.\n\n"
     assert task.input[0].text == begun + worked + ending  # type: ignore[union-attr]
 
 
-def test_questions_are_taken_from_parquet_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_questions_are_the_same_from_parquet_and_others_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("ASSAY_DATA", str(tmp_path / "data"))
-    questions = rows(beside("recorded", "mmlu-pro", "tasks.jsonl.gz"))
-    file = tables.parquet(tmp_path / "test.parquet", *[row | {"cot_content": ""} for row in questions])
-    assert take("mmlu-pro-0-shot", [TEST], file).name == "test.jsonl"
-    file = tables.parquet(tmp_path / "test.parquet", *questions[1:])
-    with pytest.raises(UsageError, match="is not the data"):
-        take("mmlu-pro-0-shot", [TEST], file)
+    questions = rows(beside("recorded", "mmlu-pro", "tasks.jsonl.gz"))[:30]
+    columns = [row | {"cot_content": ""} for row in questions]
+    lines = tables.jsonl(tmp_path / "test.jsonl", *reversed(questions))
+    parquet = tables.parquet(tmp_path / "test.parquet", *columns)
+    assert TEST.made and TEST.made(lines) == TEST.made(parquet)
+    for file, said in (
+        (parquet, "is not the data"),
+        (tables.jsonl(tmp_path / "a.jsonl", {"a": 1}), "has no questions"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            take("mmlu-pro-0-shot", [TEST], file)
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_judgements_agree_where_the_original_makes_one(mmlu: Benchmark, model: str, tmp_path: Path):
-    reference = read(part(model, 40, tmp_path))
-    found = asyncio.run(compare(mmlu, reference))
+def test_judgements_agree_where_the_original_makes_one(few: Benchmark, model: str, tmp_path: Path):
+    part(few, model, tmp_path / "some.jsonl")
+    found = asyncio.run(compare(few, read(tmp_path / "some.jsonl")))
     rung = {rung.name: rung for rung in found.ladder}["verifiers"]
     assert (rung.verdict, rung.numbers["disagree"], rung.numbers["failed"]) == ("identical", 0, 0), rung.reason
 
@@ -152,15 +170,14 @@ def test_every_judgement_agrees_and_the_command_says_what_guesses_add(mmlu: Benc
     assert f"{100 * numbers['guesses_add']:.2f}" == ("0.61" if model.startswith("Meta") else "0.00")
 
 
-def test_too_many_guesses_are_never_identical(mmlu: Benchmark, tmp_path: Path):
-    kept = rows(beside("recorded", "mmlu-pro", "Meta-Llama-3_1-8B-Instruct.jsonl.gz"))[:400]
-    silent = [{"task": row["task"], "output": "", "score": 0} for row in kept[:40]]
-    with gzip.open(tmp_path / "some.jsonl.gz", "wt") as file:
-        file.writelines(json.dumps(row) + "\n" for row in [*silent, *kept[40:]])
+def test_too_many_guesses_are_never_identical(few: Benchmark, tmp_path: Path):
+    file = tmp_path / "some.jsonl"
+    kept = part(few, "gemini-1.5-pro-002", file)
+    tables.jsonl(file, *({**row, "output": "", "score": 0} for row in kept[:40]), *kept[40:])
     for most, verdict in ((0.06, "inconclusive"), (0.3, "identical")):
-        found = asyncio.run(compare(dataclasses.replace(mmlu, most_left_out=most), read(tmp_path / "some.jsonl.gz")))
+        found = asyncio.run(compare(dataclasses.replace(few, most_left_out=most), read(file)))
         rung = {rung.name: rung for rung in found.ladder}["verifiers"]
-        assert rung.verdict == verdict and "the original guesses there" in rung.reason
+        assert rung.verdict == verdict and "left out (the original guesses there)" in rung.reason
 
 
 @pytest.mark.parametrize(
@@ -197,9 +214,9 @@ def test_long_texts_are_judged_in_linear_time():
     assert original(task, said("answer: " * 40_000), {}) is None
 
 
-def test_the_gates_of_the_verifier_pass(mmlu: Benchmark):
-    tasks = list(mmlu.environment.tasks())[::100]
-    assert [asyncio.run(gate(mmlu, tasks)).verdict for gate in (gold_gate, verifier_gate)] == ["pass", "pass"]
+def test_the_gates_of_the_verifier_pass(few: Benchmark):
+    tasks = list(few.environment.tasks())[::5]
+    assert [asyncio.run(gate(few, tasks)).verdict for gate in (gold_gate, verifier_gate)] == ["pass", "pass"]
 
 
 @pytest.mark.slow

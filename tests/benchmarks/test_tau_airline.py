@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import math
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +31,7 @@ from assay.fidelity.gates.gold import gold_gate
 from assay.fidelity.gates.verifier import verifier_gate
 from assay.fidelity.original.parity import compare
 from assay.fidelity.original.published import published_scores
-from assay.fidelity.original.reference import read
+from assay.fidelity.original.reference import read, read_parity
 from assay.model import Model
 from assay.model.builtin.fixed import Fixed
 from assay.types import Failure, FunctionCall, Message, Request, Response, Rollout, Score, StopReason, Task, Text
@@ -129,13 +130,17 @@ def test_the_data_base_has_the_originals_digest_after_each_tasks_actions(
     assert (agree, len(stated)) == (math.ceil(46 / every), 46)
 
 
-def test_every_reward_and_every_verdict_on_the_data_base_is_the_originals(
+def test_the_command_agrees_with_every_reward_and_prints_pass_to_the_power_of_one_to_three(
     airline: Benchmark, conversations: list[dict[str, Any]], tmp_path: Path
 ):
-    reference = read(recorded("gpt-4o.jsonl.gz"), COLUMNS)
-    found = asyncio.run(compare(airline, reference))
-    numbers = {rung.name: rung for rung in found.ladder}["verifiers"].numbers
-    assert found.verdict == "identical", found.reason
+    right = [[row["score"] for row in conversations if row["task"] == task].count(1.0) for task in range(50)]
+    expected = [100 * sum(math.comb(one, k) / math.comb(3, k) for one in right) / 50 for k in (1, 2, 3)]
+    line = ", ".join(f"pass^{k} {value:.2f}%" for k, value in enumerate(expected, 1))
+    options = [word for name, column in COLUMNS.items() for word in ("--column", f"{name}={column}")]
+    command = ["parity", "tau-airline", "--reference", str(recorded("gpt-4o.jsonl.gz")), *options, "--out", "p"]
+    code, out, err = assay(*command, cwd=tmp_path, ASSAY_DATA=os.environ["ASSAY_DATA"])
+    assert code == 0 and line in out and "150 outputs are scored alike" in " ".join(out.split()), out + err
+    numbers = next(rung for rung in read_parity(tmp_path / "p/parity.json").ladder if rung.name == "verifiers").numbers
     assert {name: numbers[name] for name in ("judged", "agree", "failed", "tool_outputs", "tool_outputs_differ")} == {
         "judged": 150,
         "agree": 150,
@@ -143,21 +148,33 @@ def test_every_reward_and_every_verdict_on_the_data_base_is_the_originals(
         "tool_outputs": 824,  # of 862: nobody reads the last one of a conversation that it ends
         "tool_outputs_differ": 90,
     }
-
-
-def test_the_command_prints_pass_to_the_power_of_one_to_three(
-    airline: Benchmark, conversations: list[dict[str, Any]], tmp_path: Path
-):
-    right = [[row["score"] for row in conversations if row["task"] == task].count(1.0) for task in range(50)]
-    expected = [100 * sum(math.comb(one, k) / math.comb(3, k) for one in right) / 50 for k in (1, 2, 3)]
-    line = ", ".join(f"pass^{k} {value:.2f}%" for k, value in enumerate(expected, 1))
-    data = take(airline.name, airline.data, recorded("wiki.md").parent).parents[1]
-    options = [word for name, column in COLUMNS.items() for word in ("--column", f"{name}={column}")]
-    command = ["parity", "tau-airline", "--reference", str(recorded("gpt-4o.jsonl.gz")), *options]
-    code, out, err = assay(*command, cwd=tmp_path, ASSAY_DATA=str(data))
-    assert code == 0 and line in out and "150 outputs are scored alike" in " ".join(out.split()), out + err
     stated = published_scores(airline)
     assert stated and stated.scores[0].score == f"{expected[0]:.1f}"  # the fourth trial is not here
+
+
+def test_every_verdict_on_the_data_base_is_the_originals(airline: Benchmark, conversations: list[dict[str, Any]]):
+    """Where the original looked at the data base, it says so: in 137 conversations."""
+    tasks = {task.id: task for task in airline.environment.tasks()}
+    stated = {
+        (str(row["task"]), row["trial"]): bool(row["reward_info"]["info"]["r_actions"])
+        for row in conversations
+        if "r_actions" in ((row["reward_info"] or {}).get("info") or {})
+    }
+
+    async def verdicts() -> dict[tuple[str, int], bool]:
+        found: dict[tuple[str, int], bool] = {}
+        for row in read(recorded("gpt-4o.jsonl.gz"), COLUMNS).rows:
+            if (row.task, row.repeat) in stated:
+                async with airline.environment.open(tasks[row.task], 0) as session:
+                    await session.begin()  # type: ignore[attr-defined]
+                    for item in (item for turn in row.output or [] for item in turn):
+                        if isinstance(item, FunctionCall) and item.name != TRANSFER:
+                            await session.call(item.name, json.loads(item.arguments))
+                    score = await session.score([])
+                    found[row.task, row.repeat] = bool(score.metrics["data_base"])
+        return found
+
+    assert len(stated) == 137 and asyncio.run(verdicts()) == stated
 
 
 def test_a_conversation_that_did_not_end_scores_0_whatever_the_data_base(
@@ -254,9 +271,8 @@ def test_any_model_may_be_the_user(airline: Benchmark, tmp_path: Path):
         f'[models.someone]\ndialect = "scripted"\nscript = ["I want my money back.", "{STOP}"]\n'
         '[models.agent]\ndialect = "scripted"\nscript = ["I am sorry, that is not possible."]\n'
     )
-    data = take(airline.name, airline.data, recorded("wiki.md").parent).parents[1]
     command = ["run", "tau-airline", "--model", "agent", "--with", "user=someone", "--repeats", "1", "--out", "r"]
-    code, out, err = assay(*command, cwd=tmp_path, ASSAY_DATA=str(data))
+    code, out, err = assay(*command, cwd=tmp_path, ASSAY_DATA=os.environ["ASSAY_DATA"])
     assert code == 0 and "38.0%" in out, out + err
     rollout = json.loads((tmp_path / "r" / "rollouts.jsonl").read_text().splitlines()[0])
     assert rollout["turns"][0]["input"][-1]["content"] == "I want my money back."
