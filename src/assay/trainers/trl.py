@@ -31,15 +31,14 @@ from assay.library.names import AnyModel, load
 from assay.model.builtin.engine import Engine
 from assay.model.builtin.engine.llama import Llama, Shape
 from assay.model.builtin.local import Embedded
-from assay.model.dialects import thinking
 from assay.model.dialects.chat.client import messages
+from assay.trainers.policy import POLICY, answer
 from assay.trainers.tasks import training_tasks, with_tasks
-from assay.types import Request, Response, Rollout, Sampling, Score, Task, TokenIds
+from assay.types import Request, Response, Rollout, Sampling, Score, Task
 
 AnyBenchmark = str | Path | Benchmark
 Reward = Callable[..., Awaitable[list[float | None]]]
 RolloutFunc = Callable[[list[Any], Any], dict[str, Any]]
-POLICY = ModelConfig(dialect="local", id="policy")
 AT_ONCE = 256
 """Rollouts in flight by default."""
 
@@ -151,7 +150,7 @@ class _Judge:
         tasks = [msgspec.json.decode(task, type=Task) for task in encoded]
         answers: dict[str, list[Response]] = {}
         for task, ids in zip(tasks, completion_ids, strict=True):
-            answers.setdefault(task.id, []).append(self._response(ids))
+            answers.setdefault(task.id, []).append(answer(ids, self._tokenizer, self._server, self._ends))
         most = max(map(len, answers.values()))
         made = await rollouts(
             with_tasks(self._benchmark, list({task.id: task for task in tasks}.values())),
@@ -168,18 +167,6 @@ class _Judge:
             scores.append(outcome if isinstance(outcome, Score) else None)
             seen[task.id] += 1
         return scores
-
-    def _response(self, ids: list[int]) -> Response:
-        ended = bool(ids) and ids[-1] in self._ends
-        # Special tokens stay, for in some models the marks of thinking are such tokens.
-        text = self._tokenizer.decode(ids[:-1] if ended else ids, skip_special_tokens=False)
-        opened = self._server.reasoning == "tags"
-        return Response(
-            output=thinking.items(text, complete=ended, opened=opened, tags=self._server.thinking_tags),
-            status="completed" if ended else "incomplete",
-            incomplete_reason=None if ended else "max_output_tokens",
-            tokens=TokenIds(output=list(ids)),
-        )
 
 
 class _Answers:
