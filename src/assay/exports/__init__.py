@@ -6,14 +6,16 @@ A format is a module that defines EXPORT. What it takes is what it has a writer 
     my-format = "my_package.my_format:EXPORT"
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from assay.benchmark import Benchmark
+from msgspec import Struct
+
 from assay.benchmark.catalog import load
+from assay.config import override
 from assay.errors import UsageError
 from assay.input import is_present
 from assay.plugins import find, plugins
@@ -27,16 +29,18 @@ RUN_FILES = ("run.json", "tasks.jsonl", "rollouts", "summary.json", "started.jso
 class Export:
     """A format: a writer for each kind of thing that it takes.
 
-    A writer gets the thing and the place to write to, and returns a sentence on what it wrote. It raises UsageError
-    for what the format can't hold, before it writes anything.
+    A writer gets the thing, the place to write to, and the options where there are any. It returns a sentence on what
+    it wrote, and raises UsageError for what the format can't hold, before it writes anything.
     """
 
     ending: str = ""
     """Of the file that it writes; empty where it writes a folder."""
-    benchmark: Callable[[Benchmark, Path], str] | None = None
-    run: Callable[[Path, Path], str] | None = None
+    options: Struct | None = None
+    """What `--set KEY=VALUE` changes, with its defaults."""
+    benchmark: Callable[..., str] | None = None
+    run: Callable[..., str] | None = None
     """The run is given by its directory, as a profile is."""
-    profile: Callable[[Path, Path], str] | None = None
+    profile: Callable[..., str] | None = None
 
     @property
     def takes(self) -> list[str]:
@@ -44,7 +48,7 @@ class Export:
         return [kind for kind in KINDS if getattr(self, kind)]
 
 
-KINDS = tuple(field.name for field in fields(Export) if field.name != "ending")
+KINDS = ("benchmark", "run", "profile")
 
 
 def takes() -> dict[str, list[str]]:
@@ -61,8 +65,11 @@ def formats_for(kind: str) -> list[str]:
     return [name for name, kinds in takes().items() if kind in kinds]
 
 
-def write(what: str, name: str | None, out: Path | None) -> str:
-    """Writes a run, a profile or a benchmark in a format, and returns a sentence on it. Raises UsageError."""
+def write(what: str, name: str | None, out: Path | None, assignments: Sequence[str] = ()) -> str:
+    """Writes a run, a profile or a benchmark in a format, and returns a sentence on it. Raises UsageError.
+
+    `assignments` are KEY=VALUE for the format's options.
+    """
     folder = Path(what)
     kind = next((one for one in ("run", "profile") if is_present(folder / f"{one}.json")), "benchmark")
     benchmark = load(what) if kind == "benchmark" else None
@@ -75,7 +82,10 @@ def write(what: str, name: str | None, out: Path | None) -> str:
     made = f"{name}{export.ending}"
     place = out or (Path(f"{benchmark.name.replace('/', '-')}-{made}") if benchmark else folder / made)
     _check(place, folder if benchmark is None else None, is_folder=not export.ending)
-    return writer(benchmark or folder, place)
+    if export.options is None and assignments:
+        raise UsageError(f"--set {assignments[0]}: the format {name} has no options")
+    options = [override(export.options, assignments)] if export.options is not None else []
+    return writer(benchmark or folder, place, *options)
 
 
 def _refuse(why: str, kind: str) -> NoReturn:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from assay.cli.options import Assignments
 from assay.exports import KINDS, formats_for, write
 from assay.gyms.nemo_gym.interchange import import_nemo_gym
 
@@ -57,6 +58,7 @@ def export(
     *,
     gym: Annotated[str | None, Parameter(name="--format", help=_formats())] = None,
     out: Path | None = None,
+    assign: Assignments = (),
 ) -> None:
     """Write a benchmark, a run or a profile in the form that another program reads.
 
@@ -68,5 +70,7 @@ def export(
         A benchmark's name or path, or the directory of a run or a profile.
     out
         The file or folder. Default: BENCHMARK-FORMAT in this directory, or FORMAT in the run's or profile's.
+    assign
+        An option of the format, such as --set min_reward=0.5 or --set parquet=true for sft, dpo and rft.
     """
-    print(write(what, gym, out))
+    print(write(what, gym, out, assign))
