@@ -90,6 +90,11 @@ def answer(
     )
 
 
+def answer_text(text: str) -> Response:
+    """Returns a text that a trainer has read already as a completed answer; what it thought is taken out."""
+    return Response(output=thinking.items(text))
+
+
 def _with_calls(item: Item) -> list[Item]:
     """Returns an item with the calls that its text holds as items of their own. What can't be read stays text."""
     if not isinstance(item, Message) or _CALL not in item.text:

@@ -1,0 +1,158 @@
+# pyright: basic
+"""Environments for TRL's `environment_factory`: a benchmark's tools as methods, for templates that can call tools."""
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from assay.benchmark import Benchmark, Session
+from assay.collect.plan import seed_of
+from assay.errors import UsageError
+from assay.library.names import load
+from assay.trainers.policy import answer_text
+from assay.types import Score, Task, Tool, Turn
+
+T = TypeVar("T")
+_TYPES: Mapping[str, type] = {
+    "string": str,
+    "integer": int,
+    "number": float,
+    "boolean": bool,
+    "array": list,
+    "object": dict,
+}
+
+
+def environment(benchmark: str | Path | Benchmark, *, seed: int = 0) -> Callable[[], Any]:
+    """Returns an `environment_factory`: its objects open a session at `reset`, and have a method for each tool.
+
+    Raises UsageError where the tasks have no tools, or not all the same ones: TRL shows every task the same.
+    """
+    given = load(benchmark)
+    tasks = list(given.environment.tasks())
+    tools = tasks[0].tools
+    if not tools or any(task.tools != tools for task in tasks):
+        what = "not the same tools for each task" if tools else "no tools"
+        raise UsageError(f"benchmark {given.name} has {what}; use trl.rollout, which makes whole rollouts")
+    if given.roles:
+        raise UsageError(f"benchmark {given.name} asks models in roles; use trl.rollout, which makes whole rollouts")
+    methods = {tool.name: _method(tool) for tool in tools}
+    return type("Environment", (_Environment,), {"_benchmark": given, "_seed": seed, **methods})
+
+
+async def rewards(environments: Sequence[Any], completions: Sequence[Any], **_: Any) -> list[float | None]:
+    """The reward function that belongs to `environment`: None where a tool or the verifier failed."""
+    return [one._score(completion) for one, completion in zip(environments, completions, strict=True)]
+
+
+class _Environment:
+    """One rollout's session, kept by a task of a loop that all share."""
+
+    _benchmark: Benchmark
+    _seed: int
+
+    def __init__(self) -> None:
+        self._session: Session | None = None
+        self._end: asyncio.Event | None = None
+        self._broken = False
+        self._opened = 0
+
+    def reset(self, task: str, **_: Any) -> None:
+        """Ends the session before, and opens one of the task of this row."""
+        self._close()
+        self._opened += 1
+        self._broken = False
+        _LOOP.wait(self._open(msgspec.json.decode(task, type=Task)))
+
+    async def _open(self, task: Task) -> None:
+        opened: asyncio.Future[Session] = asyncio.get_running_loop().create_future()
+        self._end = asyncio.Event()
+        seed = seed_of(self._seed, task.id, self._opened)
+        self._holder = asyncio.create_task(self._hold(task, seed, opened, self._end))
+        self._session = await opened
+
+    async def _hold(self, task: Task, seed: int, opened: "asyncio.Future[Session]", end: asyncio.Event) -> None:
+        try:
+            async with self._benchmark.environment.open(task, seed) as session:
+                opened.set_result(session)
+                await end.wait()
+        except Exception as error:
+            if not opened.done():
+                opened.set_exception(error)
+
+    def _close(self) -> None:
+        if self._end is not None:
+            _LOOP.call(self._end.set)
+            self._end = self._session = None
+
+    def _call(self, name: str, arguments: dict[str, Any]) -> str:
+        if self._session is None:
+            raise RuntimeError(f"{name} was called before reset")
+        try:
+            return _LOOP.wait(self._session.call(name, arguments))
+        except Exception:
+            self._broken = True
+            raise
+
+    def _score(self, completion: Any) -> float | None:
+        """The score of the session after the last message of a completion; None where it can't be known."""
+        if self._session is None or self._broken:
+            return None
+        said = completion[-1].get("content") if isinstance(completion, list) and completion else completion
+        turns = [Turn(input=[], response=answer_text(str(said or "")))]
+        try:
+            score = _LOOP.wait(self._session.score(turns))
+        except Exception:
+            return None
+        return score.reward if isinstance(score, Score) else None
+
+
+def _method(tool: Tool) -> Callable[..., str]:
+    """Returns a method with the signature and the docstring from which TRL and transformers make the tool's schema."""
+    properties: dict[str, Any] = tool.parameters.get("properties", {})
+    required = set(tool.parameters.get("required", ()))
+
+    def call(self: _Environment, **arguments: Any) -> str:
+        return self._call(tool.name, arguments)
+
+    kind = inspect.Parameter.KEYWORD_ONLY
+    parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+    for name, schema in properties.items():
+        default = inspect.Parameter.empty if name in required else schema.get("default")
+        hint = _TYPES.get(schema.get("type"), str)
+        parameters.append(inspect.Parameter(name, kind, default=default, annotation=hint))
+    call.__name__ = tool.name
+    call.__signature__ = inspect.Signature(parameters, return_annotation=str)  # type: ignore[attr-defined]
+    call.__annotations__ = {one.name: one.annotation for one in parameters[1:]} | {"return": str}
+    lines = [f"    {name}: {schema.get('description') or name}" for name, schema in properties.items()]
+    call.__doc__ = "\n".join([tool.description or tool.name, "", *(["Args:", *lines, ""] if lines else [])])
+    return call
+
+
+class _Loop:
+    """An event loop in a thread of its own, begun when it is first needed: TRL calls from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._running()).result()
+
+    def call(self, function: Callable[[], Any]) -> None:
+        self._running().call_soon_threadsafe(function)
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._loop.run_forever, name="assay-environments", daemon=True).start()
+            return self._loop
+
+
+_LOOP = _Loop()
