@@ -1,12 +1,11 @@
 """What the benchmarks of the bench ask: next to nothing, so that what is measured is everything around it."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from assay.benchmark import Benchmark, Environment
 from assay.benchmark.tools import ToolEnvironment, ToolSession, tool
 from assay.benchmark.verify import maths
 from assay.benchmark.verify.code import LIMITS, check_code, code_in
-from assay.model import Model
 from assay.types import Message, Response, RolloutLimits, Score, Task, Turn
 from bench import texts
 from bench.quiz.benchmark import Quiz
@@ -57,7 +56,7 @@ class Sums(Environment):
                 gold=texts.maths_gold(number),
             )
 
-    async def assess(self, task: Task, response: Response, models: Mapping[str, Model]) -> Score:
+    async def verify(self, task: Task, response: Response) -> Score:
         return await maths.verify(task.gold or "", response.text)
 
 
@@ -73,7 +72,7 @@ class Functions(Environment):
         for number in range(self._count):
             yield Task(id=f"t{number}", input=[Message(role="user", content=texts.question(number))])
 
-    async def assess(self, task: Task, response: Response, models: Mapping[str, Model]) -> Score:
+    async def verify(self, task: Task, response: Response) -> Score:
         code = code_in(response.text, "add")
         checked = await check_code([[code]], entry_point="add", tests=texts.CODE_TESTS, limits=self.sandbox)
         return Score(reward=float(checked.passed), answer=code)

@@ -89,7 +89,7 @@ class Echo(Environment):
     def tasks(self):
         return [Task(id=word, input=[Message(role="user", content=word)], gold=word) for word in ("yes", "no")]
 
-    async def assess(self, task: Task, response: Response, models) -> Score:
+    async def verify(self, task: Task, response: Response) -> Score:
         async with open_sandbox(SandboxConfig(provider="plain")) as sandbox:
             finished = await sandbox.exec(["printf", "%s", response.text], timeout_s=20)
         return Score(reward=float(finished.stdout.decode() == task.gold), answer=finished.stdout.decode())

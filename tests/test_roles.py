@@ -25,7 +25,7 @@ class Judged(Environment):
     def tasks(self):
         return [Task(id=str(i), input=[Message(role="user", content=f"Say {i}.")], gold=str(i)) for i in range(4)]
 
-    async def assess(self, task, response, models):
+    async def verify(self, task, response, models):
         said = await models["judge"].respond(Request(input=[Message(role="user", content=response.text or "-")]))
         return Score(reward=float(said.text == "yes"))
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from assay.benchmark import score_of
 from assay.benchmark.catalog import load
 from assay.benchmark.verify.maths import verify
 from assay.benchmark.verify.number import numeric
@@ -41,7 +42,7 @@ def _own(benchmark: str) -> Callable[[str, str], Coroutine[Any, Any, Score]]:
     environment = load(benchmark).environment
 
     async def verify_text(gold: str, text: str) -> Score:
-        return await environment.assess(Task(id="0", input=[], gold=gold), said(text), {})
+        return await score_of(environment, Task(id="0", input=[], gold=gold), said(text))
 
     return verify_text
 

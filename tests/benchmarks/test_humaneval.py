@@ -36,7 +36,7 @@ def scores(tasks: list[Task], texts: list[str]) -> list[Score]:
 
     async def all_of_them() -> list[Score]:
         said = [Response(output=[Message(role="assistant", content=[Text(text=text)])]) for text in texts]
-        return await asyncio.gather(*(environment.assess(t, s, {}) for t, s in zip(tasks, said, strict=True)))
+        return await asyncio.gather(*(environment.verify(t, s) for t, s in zip(tasks, said, strict=True)))
 
     return asyncio.run(all_of_them())
 

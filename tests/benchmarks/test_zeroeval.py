@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from assay.benchmark import Benchmark
+from assay.benchmark import Benchmark, score_of
 from assay.benchmark.catalog import load
 from assay.benchmarks import zeroeval
 from assay.fidelity.check.check import check
@@ -66,7 +66,7 @@ def said(text: str) -> Response:
 
 
 def reward(benchmark: Benchmark, task: Task, text: str) -> float:
-    return asyncio.run(benchmark.environment.assess(task, said(text), {})).reward
+    return asyncio.run(score_of(benchmark.environment, task, said(text))).reward
 
 
 def test_tasks_and_prompts_are_the_originals_to_the_byte(benchmark: Benchmark):

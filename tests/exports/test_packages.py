@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from assay.benchmark import Benchmark, Environment
+from assay.benchmark import Benchmark, Environment, score_of
 from assay.benchmark.catalog import load
 from assay.errors import UsageError
 from assay.exports import write
@@ -49,7 +49,7 @@ class Case:
 
         async def score(id: str) -> float:
             said = Response(output=[Message(role="assistant", content=[Text(text=self.outputs[id])])])
-            return (await self.benchmark.environment.assess(tasks[id], said, {})).reward
+            return (await score_of(self.benchmark.environment, tasks[id], said)).reward
 
         async def every() -> Rewards:
             return {id: await score(id) for id in ids}

@@ -421,7 +421,7 @@ class Sums(Environment):
     def tasks(self):
         return [Task(id=str(n), input=[Message(role="user", content=f"{n} + {n}?")], gold=str(2 * n)) for n in range(4)]
 
-    async def assess(self, task, response, models):
+    async def verify(self, task, response):
         if "def solve" in response.text:
             return await check_code(code_in(response, "solve"), f"assert solve() == {task.gold}")
         return await PROCESSES.verify(task.gold, response.text)

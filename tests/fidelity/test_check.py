@@ -191,11 +191,11 @@ def test_a_planted_defect_of_tools_and_state_is_found(tmp_path: Path, name: str,
     assert words in finding.reason, finding.reason
 
 
-ASSESS = "async def assess(self, task, response, models):\n        "
-SLOW_ONCE = f"""{ASSESS}if task.id == "Peru" and next(COUNT) == 0:
+WAITING = "async def verify(self, task, response):\n        "
+SLOW_ONCE = f"""{WAITING}if task.id == "Peru" and next(COUNT) == 0:
             await asyncio.sleep(1000)
         return normalised(response, [task.gold])"""
-NEVER = f"{ASSESS}await asyncio.sleep(1000)"
+NEVER = f"{WAITING}await asyncio.sleep(1000)"
 
 
 def verdicts(result: Checked) -> dict[str, str]:

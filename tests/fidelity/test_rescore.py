@@ -99,7 +99,7 @@ class Judged(Environment):
     def tasks(self):
         return [Task(id=str(i), input=[Message("user", f"Say {i}.")], gold=str(i)) for i in range(4)]
 
-    async def assess(self, task, response, models):
+    async def verify(self, task, response, models):
         said = await models["judge"].respond(Request(input=[Message("user", f"Is it right? {response.text}")]))
         return Score(reward=float(said.text == "yes"))
 

@@ -358,8 +358,10 @@ def test_a_tool_named_as_a_route_is_refused():
         ServedEnvironment(Benchmark(environment=Bad(), repeats=1))
 
 
-class Judged(Sums):
-    async def assess(self, task: Task, response: Any, models: Mapping[str, Model]) -> Score:
+class Judged(Environment):
+    name, version, tasks = "judged", "1", Sums.tasks
+
+    async def verify(self, task: Task, response: Any, models: Mapping[str, Model]) -> Score:
         said = await models["judge"].respond(Request(input=[Message("user", response.text)]))
         return Score(float(said.text))
 

@@ -1,8 +1,9 @@
 """Environments: where tasks live, and how rollouts are verified."""
 
 import copy
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -75,10 +76,15 @@ class Call:
     """Whether it is made in the same response as the call before it."""
 
 
+NO_MODELS: Mapping[str, Model] = {}
+_RENAMED = " It may be asynchronous, and takes `models` only where the benchmark has roles."
+
+
 class Environment(ABC):
     """Yields tasks, opens a session a rollout, verifies.
 
-    An environment without tools or state defines `tasks` and `verify`. One with state overrides `open`.
+    An environment without tools or state defines `tasks` and `verify`. One with state overrides `open`. Where its
+    benchmark has `roles`, what it defines takes one argument more: `models`, a mapping from a role to its model.
     """
 
     name: str
@@ -98,21 +104,23 @@ class Environment(ABC):
     def tasks(self) -> Iterable[Task]:
         """All tasks, in a fixed order, with unique ids."""
 
-    def verify(self, task: Task, response: Response) -> Score:
-        """The score of a final response. A pure function of its arguments."""
+    # `*args: Any, **kwargs: Any` is how the type system says that an override may take more, or not.
+    def verify(self, task: Task, response: Response, *args: Any, **kwargs: Any) -> Score | Awaitable[Score]:
+        """The score of a final response. A pure function of its arguments.
+
+        Define it as `def` or, where it waits for something such as a judge, as `async def`.
+        """
         raise TypeError(f"{type(self).__name__} defines neither verify() nor open()")
 
-    async def assess(self, task: Task, response: Response, models: Mapping[str, Model]) -> Score:
-        """The score of a final response where finding it takes a wait, such as for a judge in `models`."""
-        return self.verify(task, response)
-
-    def open(self, task: Task, seed: int) -> AbstractAsyncContextManager[Session]:
+    def open(self, task: Task, seed: int, *args: Any, **kwargs: Any) -> AbstractAsyncContextManager[Session]:
         """A session for one rollout of a task. All its randomness comes from the seed."""
-        return _SingleAnswer(self, task, {})
+        return _SingleAnswer(self, task, *args, **kwargs)
 
-    def open_with(self, task: Task, seed: int, models: Mapping[str, Model]) -> AbstractAsyncContextManager[Session]:
-        """A session that asks models in roles: opened in place of `open` where the benchmark has `roles`."""
-        return _SingleAnswer(self, task, models)
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for old, new in (("assess", "verify"), ("open_with", "open")):
+            if old in vars(cls):
+                raise TypeError(f"{cls.__name__} defines {old}(), which is {new}() now; rename it.{_RENAMED}")
 
     def solution(self, task: Task) -> Sequence[Call | str] | None:
         """What somebody does who solves the task, a turn each: a tool's call, or a message; `None` where none is known.
@@ -132,6 +140,26 @@ class Environment(ABC):
     def guess(self, task: Task, rng: Random) -> str | None:
         """An answer as somebody would give it who did not read the task; `None` where there is no such thing."""
         return None
+
+
+async def score_of(
+    environment: Environment, task: Task, response: Response, models: Mapping[str, Model] = NO_MODELS
+) -> Score:
+    """Returns what `verify` does, whether or not it waits. `models` are those of the benchmark's roles."""
+    score = environment.verify(task, response, models) if models else environment.verify(task, response)
+    return await score if inspect.isawaitable(score) else score
+
+
+def session_of(
+    environment: Environment, task: Task, seed: int, models: Mapping[str, Model]
+) -> AbstractAsyncContextManager[Session]:
+    """Returns what `open` does. `models` are those of the benchmark's roles."""
+    return environment.open(task, seed, models) if models else environment.open(task, seed)
+
+
+def has_no_state(environment: Environment) -> bool:
+    """Whether the environment's sessions hold nothing but the task: no tools, no replies."""
+    return type(environment).open is Environment.open
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +291,7 @@ class _SingleAnswer:
 
     __slots__ = ("_environment", "_models", "_task")
 
-    def __init__(self, environment: Environment, task: Task, models: Mapping[str, Model]) -> None:
+    def __init__(self, environment: Environment, task: Task, models: Mapping[str, Model] = NO_MODELS) -> None:
         self._environment = environment
         self._task = task
         self._models = models
@@ -280,4 +308,4 @@ class _SingleAnswer:
     async def score(self, turns: Sequence[Turn]) -> Score:
         # An agent that asks no model gives no answer, which is wrong as an empty one is.
         response = turns[-1].response if turns else Response(output=[])
-        return await self._environment.assess(self._task, response, self._models)
+        return await score_of(self._environment, self._task, response, self._models)

@@ -8,7 +8,7 @@ from typing import Any, Protocol, SupportsFloat, get_args
 
 from assay.agent import Agent, needs_model
 from assay.agent.limits import Limited
-from assay.benchmark import Benchmark, Session
+from assay.benchmark import Benchmark, Session, session_of
 from assay.collect.deadline import Deadline, Stalled
 from assay.collect.plan import Planned, seed_of
 from assay.errors import (
@@ -145,7 +145,7 @@ def _checked_stop(agent: Agent, stop: StopReason, recorder: Recording) -> StopRe
 
 def _session(benchmark: Benchmark, item: Planned, roles: Mapping[str, InRole]) -> AbstractAsyncContextManager[Session]:
     environment = benchmark.environment
-    return environment.open_with(item.task, item.seed, roles) if roles else environment.open(item.task, item.seed)
+    return session_of(environment, item.task, item.seed, roles)
 
 
 def _checked_score(score: Score) -> Score:

@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
-from assay.benchmark import Benchmark
+from assay.benchmark import Benchmark, score_of
 from assay.exports import Export
 from assay.exports.package import check_carried, described, prompt_of, system_of
 from assay.fidelity.probes.answers import letters_in, wrong_answers
@@ -138,7 +138,7 @@ async def _answers(benchmark: Benchmark, tasks: Sequence[Task]) -> list[Answer]:
             for core in (gold, f"1{gold}", *changed):
                 for before in ("", THOUGHT):
                     text = before + form.format(core, json=json.dumps(core))
-                    score = await benchmark.environment.assess(task, response_of(text), {})
+                    score = await score_of(benchmark.environment, task, response_of(text))
                     made.append(Answer(task, form, text, score.reward))
     return made
 

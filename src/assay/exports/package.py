@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from assay.benchmark import Benchmark, Environment
+from assay.benchmark import Benchmark, has_no_state, score_of
 from assay.benchmark.catalog import load, path_of
 from assay.benchmark.code import LEFT_OUT, score_code
 from assay.digest import changed_files
@@ -76,8 +76,8 @@ def write_package(benchmark: Benchmark, folder: Path) -> list[Task]:
 
 def check_carried(benchmark: Benchmark, tasks: list[Task]) -> None:
     """Raises UsageError for a benchmark that is more than a verifier of one message, naming what it is."""
-    name, kind = benchmark.source, type(benchmark.environment)
-    if kind.open is not Environment.open or kind.open_with is not Environment.open_with:
+    name = benchmark.source
+    if not has_no_state(benchmark.environment):
         refuse(name, "its sessions hold state, tools or several turns (open)")
     if benchmark.roles:
         refuse(name, f"it asks other models ({', '.join(benchmark.roles)})")
@@ -195,7 +195,7 @@ class Package:
             status="incomplete" if is_cut else "completed",
             incomplete_reason="max_output_tokens" if is_cut else None,
         )
-        return await self.benchmark.environment.assess(self.tasks[task], answer, {})
+        return await score_of(self.benchmark.environment, self.tasks[task], answer)
 
     def score_now(self, task: str, text: str) -> Score:
         """Returns what `score` does, also where an event loop is running."""

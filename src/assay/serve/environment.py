@@ -31,7 +31,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from assay.benchmark import Benchmark, Environment, Session, replies
+from assay.benchmark import Benchmark, Session, has_no_state, replies, session_of
 from assay.collect.plan import seed_of
 from assay.errors import ToolError, UsageError
 from assay.gyms.nemo_gym.rows import OWN, ROLLOUT_INDEX, Row, score_fields, turns_of
@@ -96,8 +96,7 @@ class ServedEnvironment:
         taken = {tool.name for task in self._tasks.values() for tool in task.tools} & _ROUTES
         if taken:
             raise UsageError(f"environment {environment.name} has a tool {min(taken)}, which is a route of its server")
-        kind = type(environment)
-        self._stateless = kind.open is Environment.open and kind.open_with is Environment.open_with
+        self._stateless = has_no_state(environment)
         self._secret = secrets.token_bytes(32)
         self._cookie = "assay_" + re.sub(r"[^A-Za-z0-9_-]", "_", environment.name)
         self._sessions: dict[str, _Open] = {}
@@ -185,13 +184,11 @@ class ServedEnvironment:
             self._sessions.pop(session_id, None)
 
     def _session(self, task: Task, seed: int) -> AbstractAsyncContextManager[Session]:
-        if not self._roles:
-            return self._environment.open(task, seed)
         roles = {
             role: InRole(role, named, seed=seed_of(seed, role, 0), task=task.id, repeat=0)
             for role, named in self._roles.items()
         }
-        return self._environment.open_with(task, seed, roles)
+        return session_of(self._environment, task, seed, roles)
 
     async def _call(self, request: Request) -> Response:
         name, body = request.path_params["tool"], await read_body(request)

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from msgspec import Struct
 
-from assay.benchmark import Benchmark
+from assay.benchmark import NO_MODELS, Benchmark
 from assay.benchmark.verify.code import LIMITS, check_code, code_in, defines
 from assay.benchmarks.files.family import Family
 from assay.benchmarks.files.rows import Row
@@ -71,7 +71,7 @@ class Code(Family):
             tags=self.tags(row),
         )
 
-    async def assess(self, task: Task, response: Response, models: Mapping[str, Model]) -> Score:
+    async def verify(self, task: Task, response: Response, models: Mapping[str, Model] = NO_MODELS) -> Score:
         name, setup = task.data["entry_point"], task.data["setup"]
         code = code_in(response.text, name)
         if not code.strip():

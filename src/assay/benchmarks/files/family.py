@@ -9,7 +9,7 @@ from typing import Any, ClassVar, cast
 import msgspec
 from msgspec import Struct
 
-from assay.benchmark import Benchmark, Environment
+from assay.benchmark import NO_MODELS, Benchmark, Environment
 from assay.benchmarks.files.rows import Row, shown
 from assay.benchmarks.files.settings import open_set
 from assay.errors import InputError, UnknownName, UsageError
@@ -56,7 +56,7 @@ class Family(Environment):
         for row in self.rows:
             yield self.task(self.id_of(row), row, before)
 
-    async def assess(self, task: Task, response: Response, models: Mapping[str, Model]) -> Score:
+    async def verify(self, task: Task, response: Response, models: Mapping[str, Model] = NO_MODELS) -> Score:
         return await self.verifier.score(task, response, models)
 
     @abstractmethod

@@ -14,7 +14,7 @@ tests   assert candidate(0, 1) == 1 …
 
 import gzip
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import msgspec
 from msgspec import Struct
@@ -23,7 +23,6 @@ from assay.benchmark import Benchmark, Defect, Environment
 from assay.benchmark.data import Source, prepared
 from assay.benchmark.verify.code import LIMITS, Checked, check_code, code_in, defines
 from assay.digest import digest
-from assay.model import Model
 from assay.types import Message, Response, Score, Task
 
 FILE = Source(
@@ -71,7 +70,7 @@ class HumanEval(Environment):
                 data={"prompt": row.prompt, "entry_point": row.entry_point, "tests": row.test},
             )
 
-    async def assess(self, task: Task, response: Response, models: Mapping[str, Model]) -> Score:
+    async def verify(self, task: Task, response: Response) -> Score:
         code = code_in(response.text, task.data["entry_point"])
         if not code.strip():
             return Score(reward=0.0)

@@ -9,7 +9,7 @@ tags    category travel, level easy
 """
 
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
 
@@ -40,6 +40,9 @@ They say: "{opening}\""""
 LAST = "(That was your last question. Send the form now.)"
 
 
+ROLES: Mapping[str, Model] = {"user": HonestUser()}
+
+
 class Interview(Environment):
     """Eight callers in each of five scenes."""
 
@@ -55,11 +58,8 @@ class Interview(Environment):
             raise AssertionError(f"interview's tasks are not the frozen ones: digest {tasks_digest(tasks)}")
         return tasks
 
-    def open(self, task: Task, seed: int) -> AbstractAsyncContextManager[Session]:
-        return self.open_with(task, seed, {"user": HonestUser()})
-
     @asynccontextmanager
-    async def open_with(self, task: Task, seed: int, models: Mapping[str, Model]) -> AsyncGenerator[Session]:
+    async def open(self, task: Task, seed: int, models: Mapping[str, Model] = ROLES) -> AsyncGenerator[Session]:
         yield Conversation(self._people[task.id], models["user"])
 
     def guess(self, task: Task, rng: Random) -> str:
@@ -163,7 +163,7 @@ BENCHMARK = Benchmark(
     repeats=4,
     sampling=Sampling(temperature=1.0, top_p=1.0),
     chance=0.16,  # of a form that says null throughout; values drawn at random score 14 %
-    roles={"user": HonestUser()},
+    roles=ROLES,
     defects=(
         Defect(
             what="A form with wrong facts gets the share of the facts that are right.",

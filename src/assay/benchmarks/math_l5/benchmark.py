@@ -7,13 +7,12 @@ asks    Find the sum of all integers that satisfy these conditions: \\[
 gold    -15
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from assay.benchmark import Benchmark, Defect, Environment
 from assay.benchmark.data import Source
 from assay.benchmark.verify import maths
 from assay.benchmarks import zeroeval
-from assay.model import Model
 from assay.types import Response, Score, Task
 
 ROWS = Source(
@@ -35,7 +34,7 @@ class MathL5(Environment):
     def tasks(self) -> Iterable[Task]:
         return zeroeval.tasks(self.name, ROWS)
 
-    async def assess(self, task: Task, response: Response, models: Mapping[str, Model]) -> Score:
+    async def verify(self, task: Task, response: Response) -> Score:
         return await maths.verify(task.gold or "", (zeroeval.answer(response.text) or "").translate(_LATEX))
 
 

@@ -19,7 +19,6 @@ import msgspec
 from assay.benchmark import Benchmark, Defect, Environment
 from assay.benchmarks.reasoning_gym.scorer import Dataset
 from assay.errors import UnknownName, UsageError
-from assay.model import Model
 from assay.types import Message, Response, Sampling, Score, Task
 
 NAME = "reasoning-gym"
@@ -58,7 +57,7 @@ class ReasoningGym(Environment):
                 data={"index": index},
             )
 
-    def verify(self, task: Task, response: Response) -> Score:
+    async def verify(self, task: Task, response: Response) -> Score:
         """1 where the library gives full marks to what stands in the last pair of tags, else 0.
 
         The library gives part of them to answers that are wrong, and to any text in the right form: its own score is
@@ -68,11 +67,8 @@ class ReasoningGym(Environment):
         if not found:
             return Score(reward=0.0, metrics={"library": 0.0})
         answer = found[-1].strip()
-        score = self._data.score(task.data["index"], answer)
+        score = await asyncio.to_thread(self._data.score, task.data["index"], answer)
         return Score(reward=float(score >= 1), metrics={"library": score}, answer=answer)
-
-    async def assess(self, task: Task, response: Response, models: Mapping[str, Model]) -> Score:
-        return await asyncio.to_thread(self.verify, task, response)
 
     def guess(self, task: Task, rng: Random) -> str | None:
         """The answer of some other task."""

@@ -9,7 +9,7 @@ scored   the data base at the end, and what has to be said
 """
 
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -33,6 +33,9 @@ FILE = Source(
 )
 
 
+ROLES: Mapping[str, Model] = {"user": FrankUser()}
+
+
 class Airline(Environment):
     """Conversations with customers. The reward is 1 where the data base ends as it should and all has been said."""
 
@@ -52,11 +55,8 @@ class Airline(Environment):
                 tags={"category": ", ".join(wanted), "says": str(len(problem.outputs))},
             )
 
-    def open(self, task: Task, seed: int) -> AbstractAsyncContextManager[Session]:
-        return self.open_with(task, seed, {"user": FrankUser()})
-
     @asynccontextmanager
-    async def open_with(self, task: Task, seed: int, models: Mapping[str, Model]) -> AsyncGenerator[Session]:
+    async def open(self, task: Task, seed: int, models: Mapping[str, Model] = ROLES) -> AsyncGenerator[Session]:
         problem = msgspec.convert(task.data, Problem)
         yield Conversation(problem, self._desk(), self._solved(problem), models["user"])
 
@@ -158,7 +158,7 @@ BENCHMARK = Benchmark(
     limits=RolloutLimits(steps=30),
     score=PassHat(k=1),
     chance=0.38,  # of doing nothing: 19 of 50
-    roles={"user": FrankUser()},
+    roles=ROLES,
     data=(FILE,),
     defects=(
         Defect(

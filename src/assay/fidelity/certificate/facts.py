@@ -10,13 +10,12 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from assay.benchmark import Benchmark
+from assay.benchmark import Benchmark, has_no_state
 from assay.config import Member, ModelConfig, Suite, load_suite, suites
 from assay.digest import digest, prompts_digest
 from assay.fidelity.certificate.files import file_record, is_there
 from assay.fidelity.certificate.rollouts import look_through
 from assay.fidelity.certificate.schema import CertifiedBenchmark
-from assay.fidelity.rescore.retrace import has_no_state
 from assay.fidelity.schema.profile import Plan
 from assay.model.builtin.local import SHIPPED, WEIGHTS
 from assay.store import REGISTRY, RunRecord, Started, read_lines, read_record, read_registry, read_tasks

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import structs
 
 from assay.agent.loop import ToolLoop
-from assay.benchmark import Benchmark, Environment, Session
+from assay.benchmark import Benchmark, Session, has_no_state
 from assay.collect.plan import Planned
 from assay.collect.roll import roll_recorded
 from assay.digest import task_digest
@@ -120,12 +120,6 @@ def as_run(benchmark: Benchmark, record: RunRecord) -> Benchmark:
 
 def _named(record: RunRecord, role: str) -> bool:
     return role in record.roles and bool(record.roles[role].server)
-
-
-def has_no_state(environment: Environment) -> bool:
-    """Whether the environment's sessions hold nothing but the task: no tools, no replies."""
-    kind = type(environment)
-    return kind.open is Environment.open and kind.open_with is Environment.open_with
 
 
 def _roles(benchmark: Benchmark, made: Rollout, remembered: Collection[str]) -> dict[str, Model | None]:

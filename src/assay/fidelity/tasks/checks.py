@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import structs
 
-from assay.benchmark import Environment
+from assay.benchmark import Environment, has_no_state
 from assay.digest import digest, task_digest
 from assay.fidelity.schema.profile import Check, Verdict
 from assay.fidelity.tasks.alike import alike
@@ -74,8 +74,7 @@ def duplicate_check(environment: Environment, tasks: Sequence[Task], known: Know
     asked: dict[str, Task] = {}
     by_prompt: dict[str, Task] = {}
     # Where a session holds state, tasks may share their words and differ in what is behind them.
-    kind = type(environment)
-    one_answer = kind.open is Environment.open and kind.open_with is Environment.open_with
+    one_answer = has_no_state(environment)
     for task in tasks:
         copied = asked.setdefault(digest(structs.replace(task, id="", tags={})), task)
         other = by_prompt.setdefault(_words(prompt_of(task)), task)

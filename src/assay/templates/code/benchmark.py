@@ -7,7 +7,7 @@ solution  def middle(numbers): …
 tests     def check(candidate): assert candidate([3, 1, 2]) == 2 …
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -15,7 +15,6 @@ from msgspec import Struct
 
 from assay.benchmark import Benchmark, Environment
 from assay.benchmark.verify.code import check_code, code_in
-from assay.model import Model
 from assay.sandbox import SandboxConfig
 from assay.types import Message, Response, Score, Task
 
@@ -54,7 +53,7 @@ class MyBenchmark(Environment):
                 data={"function": row.function, "tests": row.tests},
             )
 
-    async def assess(self, task: Task, response: Response, models: Mapping[str, Model]) -> Score:
+    async def verify(self, task: Task, response: Response) -> Score:
         code = code_in(response.text, task.data["function"])
         if not code.strip():
             return Score(reward=0.0)

@@ -101,7 +101,7 @@ class MyBenchmark(Environment):
             ask = ASK.format(wanted=", ".join(facts), form=form)
             yield Task(id=name, input=[Message(role="user", content=ask)], data={"facts": facts})
 
-    def open_with(self, task: Task, seed: int, models: Mapping[str, Model]) -> AbstractAsyncContextManager[Session]:
+    def open(self, task: Task, seed: int, models: Mapping[str, Model]) -> AbstractAsyncContextManager[Session]:
         return Line(task, seed, models["user"])
 
     def solution(self, task: Task) -> Sequence[str]:

@@ -46,7 +46,7 @@ class MyBenchmark(Environment):
                 data={"question": row.question, "rubric": row.rubric},
             )
 
-    async def assess(self, task: Task, response: Response, models: Mapping[str, Model]) -> Score:
+    async def verify(self, task: Task, response: Response, models: Mapping[str, Model]) -> Score:
         answer = response.text.strip()
         if not answer:
             return Score(reward=0.0)
