@@ -322,6 +322,8 @@ def test_the_gate_asks_for_frozen_outputs_and_for_fresh_ones(runs: tuple[Path, P
         msgspec.json.encode(gate)
         if verdict == "fail":
             assert [(ref.model, ref.task, ref.repeat) for ref in gate.rollouts] == [("n", rows[0]["task"], 0)]
+    twice = parity_gate({"m": both, "n": both}, digests_of(BENCHMARK), 0.05, original=False)
+    assert twice.reason.startswith("m, n: ") and twice.reason.count(both.reason) == 1
     late = parity_gate({"m": both}, digests_of(BENCHMARK), None, original=False)
     assert late.verdict == "inconclusive" and "No margin was registered before the runs" in late.reason
     passed = parity_gate({"m": both}, digests_of(BENCHMARK), 0.05, original=False)

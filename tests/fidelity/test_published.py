@@ -294,6 +294,31 @@ def test_a_score_of_recorded_outputs_leaves_nothing_to_chance(tmp_path: Path):
     assert reproduced(made(tmp_path / "d", "50.5", recorded), claimed).verdict == "refused"
 
 
+def test_what_recorded_outputs_of_many_models_say_is_said_once(tmp_path: Path):
+    rewards = (np.arange(200) < 101).astype(float)[:, None]
+    recorded = 'repeats = 1\nsettings = { outputs = "recorded" }\n'
+    one = reproduced(made(tmp_path, "50.5", recorded), reference(rewards, written=True), run(rewards))
+    names = ("a", "b", "c")
+    here = {"a": 0.503, "b": 0.507}
+    many = [
+        msgspec.structs.replace(
+            one,
+            model=name,
+            here_score=here.get(name, one.score),
+            here_verdict="different" if name in here else "identical",
+        )
+        for name in names
+    ]
+    gate = reproduced_gate(many, 0.02, original=False)
+    assert gate.reason == (
+        "The original code gives 3 of 3 published scores to the digit. The runs here are apart on the same outputs, "
+        "where chance has no part, in points: a -0.20, b +0.20."
+    )
+    assert gate.verdict == "fail"
+    few = reproduced_gate(many[:2], 0.02, original=False).reason
+    assert few.startswith("a: ") and " b: " in few
+
+
 def test_there_is_nothing_to_reproduce():
     assert published_scores(Benchmark(environment=load("arithmetic").environment, repeats=1)) is None
     original, other = reproduced_gate([], None, original=True), reproduced_gate([], None, original=False)

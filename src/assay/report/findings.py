@@ -123,10 +123,13 @@ def original(profile: Profile) -> str:
     if profile.reproduced:
         got = sum(one.verdict in ("identical", "equivalent") for one in profile.reproduced)
         text.append(f"The original code gives {got} of {plural(len(profile.reproduced), 'published score')}.")
+    words = {"inconclusive": "neither shown to be the same nor to differ", "not run": "not compared"}
+    models: dict[str, list[str]] = {}
     for name, found in profile.parity.items():
-        words = {"inconclusive": "neither shown to be the same nor to differ", "not run": "not compared"}
-        what = words.get(found.verdict, found.verdict)
-        text.append(f"With {name}'s results of the original code, the benchmark here is {what}.")
+        models.setdefault(words.get(found.verdict, found.verdict), []).append(name)
+    for what, names in models.items():
+        whose = names[0] if len(names) == 1 else f"{len(names)} models"
+        text.append(f"With the original code's results of {whose}, the benchmark here is {what}.")
     return " ".join(text)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from assay.fidelity.gates.rule import SHOWN, GateRule
+from assay.fidelity.gates.rule import SHOWN, GateRule, by_reason
 from assay.fidelity.schema.evidence import Parity, RungName, RungResult
 from assay.fidelity.schema.profile import Gate, RolloutRef
 
@@ -32,7 +32,7 @@ def parity_gate(parities: Mapping[str, Parity], now: tuple[str, str], margin: fl
             f"{model}: its parity does not count: the benchmark's {changed} changed since. Run `assay parity` again."
         )
     numbers = _numbers(counted, [name for name in parities if name not in counted])
-    words = " ".join([*(f"{model}: {one.reason}" for model, one in counted.items()), *expired])
+    words = " ".join([*by_reason({model: one.reason for model, one in counted.items()}), *expired])
     if not counted:
         return Gate("parity", "not run", words, numbers)
     verdicts = {one.verdict for one in counted.values()}

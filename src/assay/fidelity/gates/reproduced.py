@@ -9,6 +9,8 @@ from assay.fidelity.schema.profile import Gate
 from assay.stats.published import CEILING, WIDEST_MARGIN, Pooled, pool
 
 Side = Literal["reference", "here"]
+FEW = 2
+"""Comparisons of recorded outputs of which each has sentences of its own."""
 
 
 def reproduced_gate(comparisons: Sequence[Reproduced], margin: float | None, *, original: bool) -> Gate:
@@ -25,7 +27,7 @@ def reproduced_gate(comparisons: Sequence[Reproduced], margin: float | None, *, 
             else "No score is published for any of these models: see `published` in the suite, and published.toml."
         )
         return Gate("reproduced", "not run", reason)
-    words = [f"{one.model}: {one.reason}" for one in comparisons]
+    words = _words(comparisons)
     there, here = _pooled(comparisons, "reference", margin), _pooled(comparisons, "here", margin)
     numbers = _numbers(comparisons, margin, there, here)
     apart = [one for one in comparisons if not one.whole and "different" in (one.verdict, one.here_verdict)]
@@ -57,6 +59,18 @@ def reproduced_gate(comparisons: Sequence[Reproduced], margin: float | None, *, 
     if there:
         unseen = f"It would have noticed, with 80 %, a difference of {100 * there.margin:g} points. {unseen}"
     return Gate("reproduced", verdict, " ".join(words), numbers, unseen=unseen, bound=bound, p_fail=p_fail)
+
+
+def _words(comparisons: Sequence[Reproduced]) -> list[str]:
+    """Returns what each comparison found. Those of recorded outputs that give the published digits share a sentence."""
+    alike = [one for one in comparisons if _exact(one, "reference") == "identical" and _exact(one, "here")]
+    if len(alike) <= FEW:
+        return [f"{one.model}: {one.reason}" for one in comparisons]
+    words = [f"The original code gives {len(alike)} of {len(comparisons)} published scores to the digit."]
+    if apart := [one for one in alike if _exact(one, "here") == "different"]:
+        points = ", ".join(f"{one.model} {100 * ((one.here_score or 0.0) - one.score):+.2f}" for one in apart)
+        words.append(f"The runs here are apart on the same outputs, where chance has no part, in points: {points}.")
+    return [*words, *(f"{one.model}: {one.reason}" for one in comparisons if one not in alike)]
 
 
 def _pooled(comparisons: Sequence[Reproduced], side: Side, margin: float | None) -> Pooled | None:

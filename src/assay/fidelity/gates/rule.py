@@ -75,3 +75,11 @@ class GateRule:
     """Whether it is inconclusive while rollouts are owed."""
     compares_with_original: bool = False
     """Whether it does not apply to a benchmark that is the original."""
+
+
+def by_reason(reasons: Mapping[str, str]) -> list[str]:
+    """Returns the reasons of models, each once, behind the names of the models that have it."""
+    models: dict[str, list[str]] = {}
+    for model, reason in reasons.items():
+        models.setdefault(reason, []).append(model)
+    return [f"{', '.join(names)}: {reason}" for reason, names in models.items()]
