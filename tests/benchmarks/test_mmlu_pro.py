@@ -105,7 +105,7 @@ def test_the_prompt_of_five_examples_is_the_originals_to_the_byte(tmp_path: Path
     test = dataclasses.replace(TEST, sha256=digests[0])
     five = made("mmlu-pro", 5, test, Source("https://example.org/validation.parquet", digests[1], None))
     take(five.name, five.data, asked)
-    with pytest.raises(UsageError, match="assay prepare mmlu-pro"):
+    with pytest.raises(UsageError, match=r"assay prepare mmlu-pro\n.*mmlu-pro-0-shot"):
         list(five.environment.tasks())
     take(five.name, five.data, file)
     [task] = five.environment.tasks()

@@ -113,7 +113,11 @@ class MMLUPro(Environment):
         """Returns the examples of each subject, as they stand in its prompts."""
         if not self._shots:
             return {}
-        rows = msgspec.convert([row.cells for row in read_rows([prepared(self.name, self._examples)])], list[Example])
+        try:
+            file = prepared(self.name, self._examples)
+        except UsageError as error:
+            raise UsageError(f"{error}\n  The questions without examples are mmlu-pro-0-shot.") from None
+        rows = msgspec.convert([row.cells for row in read_rows([file])], list[Example])
         by_subject: dict[str, list[Example]] = {}
         for row in rows:
             by_subject.setdefault(row.category, []).append(row)
