@@ -31,3 +31,15 @@ def test_another_file_is_refused_and_a_benchmark_of_the_package_needs_nothing(tm
     for words in ((), ("--from", "test.jsonl")):
         code, out, err = assay(tmp_path, "prepare", "arithmetic", *words)
         assert code == 0 and "needs nothing" in out, err
+
+
+def test_a_folder_is_looked_through_for_the_data_by_any_name(tmp_path: Path):
+    file = beside("gsm8k", "test.jsonl")
+    clone = tmp_path / "clone" / "data"
+    clone.mkdir(parents=True)
+    (clone / "README.md").write_text("none of the data")
+    code, _, err = assay(tmp_path, "prepare", "gsm8k", "--from", "clone")
+    assert code == 2 and "clone lacks data of gsm8k" in err and "test.jsonl" in err
+    (clone / "main-test.txt").write_bytes(file.read_bytes())
+    code, out, err = assay(tmp_path, "prepare", "gsm8k", "--from", "clone")
+    assert code == 0 and out.strip() == str(tmp_path / "data" / "gsm8k" / "test.jsonl"), err

@@ -289,7 +289,7 @@ def test_what_cannot_be_compared_is_refused(runs: tuple[Path, Path], rows: Rows,
     (tmp_path / "data").write_text("")
     for asked, words in (
         ({"margin": 0.0}, "the margin is 0 points"),
-        ({"data": tmp_path / "data"}, "states no data file"),
+        ({"data": [tmp_path / "data"]}, "states no data file"),
         ({"settings": {"reasoning": "always"}}, "expected one of auto, field, tags, none"),
         ({"benchmark": FRAGILE, "run": runs[1]}, "is no run of fragile as it is now"),
         ({"roles": {"judge": ModelConfig(dialect="local")}}, "judge"),
@@ -341,3 +341,32 @@ def test_results_that_were_changed_after_the_comparison_are_refused(rows: Rows, 
     kept.write_text("\n".join(lines[1:]) + "\n")
     with pytest.raises(UsageError, match="other results than parity"):
         read_stored(tmp_path / "p")
+
+
+def test_outputs_with_the_score_of_all_alone_are_never_identical(rows: Rows, tmp_path: Path):
+    score = 100 * np.mean([row["score"] for row in rows])
+    file = tmp_path / "original.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in without(rows, "score")))
+    with pytest.raises(UsageError, match="--aggregate where only the score of all results is known"):
+        read(file)
+    for given, verdict in ((f"{score:.2f}", "inconclusive"), (f"{score + 0.02:.2f}", "different")):
+        found = asyncio.run(compare(BENCHMARK, read(file, aggregate=given)))
+        rung = rungs(found)["verifiers"]
+        assert rung.verdict == found.verdict == verdict
+        assert f"only the score of all: {given} there, {score:.2f} here" in rung.reason
+
+
+def test_the_score_of_all_by_the_command(runs: tuple[Path, Path], rows: Rows, tmp_path: Path):
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in without(rows[::2], "score")))
+    (tmp_path / "b.jsonl").write_text("".join(json.dumps(row) + "\n" for row in without(rows[1::2], "score")))
+    command = ("parity", "arithmetic", "--reference", "*.jsonl", "--aggregate")
+    code, out, err = assay(*command, "1.00%", cwd=tmp_path)
+    assert code == 3 and "The original's judgements were not given, only the score of all: 1.00 there" in " ".join(
+        out.split()
+    ), err
+    code, _, err = assay(*command, "good", cwd=tmp_path)
+    assert code == 2 and "expected a score in per cent" in err
+    code, _, err = assay(*command, "1", "--run", str(runs[1]), cwd=tmp_path)
+    assert code == 2 and "compared task by task" in err
+    code, _, err = assay("parity", "arithmetic", "--reference", "none/*.jsonl", cwd=tmp_path)
+    assert code == 2 and "there is no file of results" in err

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from assay.benchmark.catalog import load
 from assay.errors import InputError, UsageError
 from assay.fidelity.original.reference import PromptMessage, Row, read, responses_of
 from assay.types import FunctionCall, Message, Task
+from tests.benchmarks.tables import parquet
 
 TASKS = [
     Task(id=f"t{i}", input=[Message(role="user", content=f"Question {i}: what is it?\nAnswer.")]) for i in range(9)
@@ -135,10 +137,11 @@ GOOD = b'{"task": "a", "score": 1}\n'
         ("r.csv", b"task,score\na,1\nb,\n", "line 3: the score is ''"),
         ("r.csv", b"task,score,score\na,1,1\n", "line 1: two columns with one name"),
         ("r.csv", b'task,score\na,1\nb,"1\n', "line 3: "),
-        ("r.csv", b"task,score\na,\xff\n", "utf-8"),
-        ("r.jsonl.gz", GOOD, "can't be read"),
-        ("r.jsonl.gz", gzip.compress(GOOD, mtime=0)[:-9], "can't be read"),
-        ("r.json", GOOD, "results are read from .jsonl and .csv"),
+        ("r.csv", b"task,score\na,\xff\n", "no UTF-8"),
+        ("r.jsonl.gz", GOOD, "can't be decompressed"),
+        ("r.jsonl.gz", gzip.compress(GOOD, mtime=0)[:-9], "can't be decompressed"),
+        ("r.txt", GOOD, "expected a file that ends in .jsonl"),
+        ("r.json", b'{"results": [{"task": "a"}]}', r'row 1: no column score(.|\n)*the row: {"task":"a"}'),
     ],
 )
 def test_a_row_that_cannot_be_read_is_told_with_its_line(tmp_path: Path, name: str, content: bytes, words: str):
@@ -155,7 +158,7 @@ def test_a_row_that_cannot_be_read_is_told_with_its_line(tmp_path: Path, name: s
         (lambda file: read(file, {"output": "solutoin"}), "line 1: no column solutoin"),
         (lambda file: read(file, {"output": "score.x"}), "line 1: no column score.x"),
         (lambda file: read(file, {"task": "id"}, match="q"), "not by both"),
-        (lambda file: read(file.with_name("none.jsonl")), "none.jsonl can't be read: No such file"),
+        (lambda file: read(file.with_name("none.jsonl")), "none.jsonl: No such file"),
     ],
 )
 def test_names_that_are_not_there(tmp_path: Path, call: Callable[[Path], object], words: str):
@@ -170,3 +173,70 @@ def test_a_hundred_thousand_rows_are_read_in_seconds(tmp_path: Path):
     (tmp_path / "r.jsonl").write_text("\n".join((lines * (100_000 // len(lines) + 1))[:100_000]))
     found = read(tmp_path / "r.jsonl", match="q", tasks=tasks)
     assert (found.record.rows, found.record.tasks) == (100_000, len(tasks))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("r.json", [{"task": "a", "score": 1}, {"task": "b", "score": 0}]),
+        ("r.json", {"a": {"score": 1}, "b": {"score": 0}}),
+        ("r.json", {"model": "m", "metrics": {"x": 1}, "results": {"a": {"score": 1}, "b": {"score": 0}}}),
+        ("r.json", {"config": {}, "samples": [{"task": "a", "score": 1}, {"task": "b", "score": 0}]}),
+    ],
+)
+def test_nested_json_holds_rows(tmp_path: Path, name: str, content: object):
+    (tmp_path / name).write_text(json.dumps(content))
+    assert read(tmp_path / name).rows == [Row("a", 0, 1.0), Row("b", 0, 0.0)]
+
+
+def test_many_files_and_archives_are_one_reference(tmp_path: Path):
+    jsonl(tmp_path / "a.jsonl", {"task": "a", "score": 1})
+    parquet(tmp_path / "b.parquet", {"task": "b", "score": 0})
+    with zipfile.ZipFile(tmp_path / "c.zip", "w") as archive:
+        archive.writestr("deep/c.jsonl", '{"task": "c", "score": 1}\n')
+        archive.writestr("deep/d.json", '{"task": "d", "score": 0}')
+        archive.writestr("README.md", "no rows")
+    files = [tmp_path / name for name in ("a.jsonl", "b.parquet", "c.zip")]
+    found = read(files)
+    assert [(row.task, row.score) for row in found.rows] == [("a", 1), ("b", 0), ("c", 1), ("d", 0)]
+    assert found.record.file == "a.jsonl, b.parquet, c.zip" and len(found.record.sha256) == 64
+
+
+def test_a_text_of_several_tasks_is_matched_by_gold_else_by_order_and_listed(tmp_path: Path):
+    said = [Message(role="user", content="Twice?")]
+    tasks = [
+        *TASKS,
+        Task(id="x", input=said, gold="1"),
+        Task(id="y", input=said, gold="2"),
+        Task(id="z", input=said, gold="2"),
+    ]
+    rows = [{"q": "Twice?", "g": gold, "score": gold == "1"} for gold in ("2", "2", "1", "2", "2")]
+    rows.append({"q": "Question 3", "g": "none", "score": 0})
+    found = read(jsonl(tmp_path / "r.jsonl", *rows), {"gold": "g"}, match="q", tasks=tasks)
+    assert [(row.task, row.repeat) for row in found.rows] == [
+        ("y", 0),
+        ("z", 0),
+        ("x", 0),
+        ("y", 1),
+        ("z", 1),
+        ("t3", 0),
+    ]
+    assert "x, y, z have one text, 'Twice?': their rows are matched by" in found.record.remarks[1]
+
+
+def test_rows_without_known_ids_are_matched_by_the_text_that_is_a_tasks(tmp_path: Path):
+    rows = [{"id": i, "doc": {"note": "a note", "q": f"Question {i}: what"}, "output": "x", "score": 1} for i in (4, 2)]
+    found = read(jsonl(tmp_path / "r.jsonl", *rows), tasks=TASKS)
+    assert [row.task for row in found.rows] == ["t4", "t2"]
+    assert found.record.remarks == ["Tasks are found by the text of doc.q."]
+
+
+def test_prompts_are_messages_whose_content_is_in_parts_or_json_in_a_text(tmp_path: Path):
+    parts = [{"role": "user", "content": [{"type": "text", "text": "hi"}, {"type": "text", "text": " you"}]}]
+    file = jsonl(
+        tmp_path / "r.jsonl",
+        {"task": "a", "score": 1, "prompt": parts},
+        {"task": "b", "score": 1, "prompt": json.dumps([{"role": "user", "content": "hi you"}])},
+        {"task": "c", "score": 1, "prompt": "[{no messages}]"},
+    )
+    assert [row.prompt for row in read(file).rows] == [*[[PromptMessage("user", "hi you")]] * 2, "[{no messages}]"]

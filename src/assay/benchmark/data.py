@@ -114,6 +114,36 @@ def take(name: str, sources: Iterable[Source], file: Path) -> Path:
     )
 
 
+def take_all(name: str, sources: Iterable[Source], folder: Path) -> list[Path]:
+    """Where the files of a folder are now kept, one for each source, whatever they are called there.
+
+    Raises UsageError where a source has none; the others are kept.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    kept: list[Path] = []
+    lacking: list[Source] = []
+    for source in sources:
+        ending = PurePosixPath(urlsplit(source.url).path).suffix
+        fitting = (
+            [folder, *(file for file in files if file.suffix == ending)]
+            if source.made
+            else [file for file in files if source.size in (None, file.stat().st_size)]
+        )
+        for file in fitting:
+            try:
+                kept.append(take(name, [source], file))
+                break
+            except AssayError:
+                continue
+        else:
+            lacking.append(source)
+    if lacking:
+        wanted = "\n".join(f"    {source}" for source in lacking)
+        taken = "\n  taken: " + ", ".join(path.name for path in kept) if kept else ""
+        raise UsageError(f"{folder} lacks data of {name}, by any name; expected:\n{wanted}{taken}")
+    return kept
+
+
 def _content(source: Source, file: Path) -> bytes:
     """Returns what a source's file holds, made of another where the source says how. Raises UsageError."""
     try:

@@ -35,6 +35,8 @@ BenchmarkName = Annotated[
 AgentName = Annotated[
     str, Parameter(help="An agent's name (see `assay list agents`, and [agents.NAME] in assay.toml).")
 ]
+Paths = Annotated[tuple[str, ...], Parameter(negative="", consume_multiple=True)]
+"""Files, folders and patterns; see `assay.gyms.rows.files_of`."""
 Assignments = Annotated[tuple[str, ...], Parameter(name="--set", negative="")]
 """`--set KEY=VALUE`, which may be given several times."""
 

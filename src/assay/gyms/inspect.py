@@ -283,7 +283,7 @@ class _Session:
             if number == 0 and len(values) != 1:
                 raise ValueError(f"the scorer {name} gave the values {', '.join(values)}; expected one, the reward")
             for key, value in values.items():
-                metrics[_unused(f"{name}.{key}" if key else name, metrics)] = _number(name, value)
+                metrics[_unused(f"{name}.{key}" if key else name, metrics)] = number_of(name, value)
         return Score(reward=next(iter(metrics.values())), metrics=metrics, answer=answer)
 
     async def _generate(self, state: Any, *_: Any, **__: Any) -> Any:
@@ -433,7 +433,7 @@ def _output(response: Response) -> Any:
     return model.ModelOutput(model=response.model or "assay/model", choices=[choice], usage=usage)
 
 
-def _number(scorer: str, value: Any) -> float:
+def number_of(scorer: str, value: Any) -> float:
     """A score's value as the library's own metrics count it. Raises ValueError where they would make a zero of it."""
     if isinstance(value, (int, float)):
         return float(value)

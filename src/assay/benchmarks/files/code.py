@@ -13,7 +13,7 @@ from msgspec import Struct
 from assay.benchmark import NO_MODELS, Benchmark
 from assay.benchmark.verify.code import LIMITS, check_code, code_in, defines
 from assay.benchmarks.files.family import Family
-from assay.benchmarks.files.rows import Row
+from assay.gyms.rows import Row
 from assay.model import Model
 from assay.types import Item, Message, Response, Score, Task
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from assay.benchmark import Benchmark
 from assay.benchmarks.files.hub import PREFIX, Reference, fetch
-from assay.benchmarks.files.rows import read_rows
 from assay.errors import InputError, UnknownName, UsageError
 from assay.gyms import divided, inspect, require
+from assay.gyms.rows import read_rows
 from assay.input import read_input
 
 PACKAGES = False

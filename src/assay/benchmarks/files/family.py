@@ -10,9 +10,9 @@ import msgspec
 from msgspec import Struct
 
 from assay.benchmark import NO_MODELS, Benchmark, Environment
-from assay.benchmarks.files.rows import Row, shown
 from assay.benchmarks.files.settings import open_set
 from assay.errors import InputError, UnknownName, UsageError
+from assay.gyms.rows import Row, shown
 from assay.model import Model
 from assay.types import Item, Message, Response, Score, Task
 

@@ -15,10 +15,10 @@ import msgspec
 from msgspec import Struct
 
 from assay.benchmark.data import folder, replacing
-from assay.benchmarks.files.rows import FORMATS, suffix_of
 from assay.digest import digest
 from assay.errors import UsageError
 from assay.gyms import require
+from assay.gyms.rows import FORMATS, suffix_of
 from assay.input import BROKEN, read_input
 
 PREFIX = "hf:"

@@ -13,7 +13,7 @@ from assay.benchmark.verify import maths
 from assay.benchmark.verify.integer import integer
 from assay.benchmark.verify.number import numeric
 from assay.benchmarks.files.family import Family
-from assay.benchmarks.files.rows import Row
+from assay.gyms.rows import Row
 from assay.model import Model
 from assay.types import Item, Message, Response, Score, Task
 

@@ -17,9 +17,9 @@ from msgspec import Struct
 from assay.benchmark import Benchmark
 from assay.benchmark.verify.choice import choice
 from assay.benchmarks.files.family import Family
-from assay.benchmarks.files.rows import Row
 from assay.digest import digest
 from assay.errors import UsageError
+from assay.gyms.rows import Row
 from assay.model import Model
 from assay.types import Item, Message, Response, Score, Task
 

@@ -13,7 +13,7 @@ from assay.benchmark import Benchmark
 from assay.benchmark.verify.judge import judge
 from assay.benchmark.verify.text import exact, normalised
 from assay.benchmarks.files.family import Family
-from assay.benchmarks.files.rows import Row
+from assay.gyms.rows import Row
 from assay.model import Model
 from assay.types import Item, Message, Response, Score, Task
 

@@ -18,9 +18,9 @@ from msgspec import Meta, Struct, structs
 
 from assay.benchmark.catalog import divide
 from assay.benchmarks.files.hub import PREFIX, fetch
-from assay.benchmarks.files.rows import FORMATS, Row, read_rows, stem_of, suffix_of
 from assay.config import read_toml
 from assay.errors import UnknownName, UsageError
+from assay.gyms.rows import FORMATS, Row, read_rows, stem_of, suffix_of
 from assay.score import Mean, ScoreRule
 from assay.types import RolloutLimits, Sampling
 

@@ -24,8 +24,8 @@ from msgspec import Struct
 from assay.benchmark import Benchmark, Defect, Environment
 from assay.benchmark.data import Source, prepared
 from assay.benchmark.verify.choice import choice
-from assay.benchmarks.files.rows import read_rows
 from assay.errors import UsageError
+from assay.gyms.rows import read_rows
 from assay.types import Message, Response, Sampling, Score, Task
 
 HUB = "https://huggingface.co/datasets/TIGER-Lab/MMLU-Pro/resolve"

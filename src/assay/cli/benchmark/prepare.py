@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from assay.benchmark.catalog import load
-from assay.benchmark.data import download, is_prepared, place, take
+from assay.benchmark.data import download, is_prepared, place, take, take_all
 
 
 def prepare(benchmark: str, /, *, file: Annotated[Path | None, Parameter(name="--from")] = None) -> None:
@@ -20,7 +20,8 @@ def prepare(benchmark: str, /, *, file: Annotated[Path | None, Parameter(name="-
     benchmark
         A benchmark's name (see `assay list benchmarks`), the path of its folder, or such as maths:hf:ORG/NAME.
     file
-        The data file, or where a benchmark's card says so a folder, if you have it already. Then nothing is downloaded.
+        The data file, or a folder that holds the data files by any names, if you have them already. Then nothing is
+        downloaded.
     """
     chosen = load(benchmark)
     if chosen.files:
@@ -30,7 +31,8 @@ def prepare(benchmark: str, /, *, file: Annotated[Path | None, Parameter(name="-
         print(f"{chosen.name} needs nothing: its tasks are in the package")
         return
     if file is not None:
-        print(take(chosen.name, chosen.data, file))
+        kept = take_all(chosen.name, chosen.data, file) if file.is_dir() else [take(chosen.name, chosen.data, file)]
+        print("\n".join(map(str, kept)))
         return
     for source in chosen.data:
         if is_prepared(chosen.name, source):

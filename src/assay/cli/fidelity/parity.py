@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from assay.benchmark import Benchmark
-from assay.cli.options import BenchmarkName, Code, Roles
+from assay.cli.options import BenchmarkName, Code, Paths, Roles
 from assay.collect.run import tasks_of
 from assay.errors import UsageError
 from assay.fidelity.original.parity import compare
@@ -21,6 +21,7 @@ from assay.fidelity.original.published import MARGIN
 from assay.fidelity.original.reference import OriginalResults, pairs, read, read_parity, toml_value
 from assay.fidelity.profile import read_plan
 from assay.fidelity.schema.evidence import Parity, SampleLook
+from assay.gyms.rows import files_of
 from assay.input import is_present
 from assay.report.words import legible
 from assay.score import PassAt, PassHat
@@ -43,10 +44,11 @@ console = Console(highlight=False)
 def parity(
     benchmark: BenchmarkName,
     *,
-    reference: Path,
-    column: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    reference: Paths,
+    column: Annotated[tuple[str, ...], Parameter(negative="", consume_multiple=True)] = (),
     match: str | None = None,
-    data: Path | None = None,
+    aggregate: str | None = None,
+    data: Paths = (),
     run: Path | None = None,
     margin: float | None = None,
     setting: Annotated[tuple[str, ...], Parameter(negative="")] = (),
@@ -64,15 +66,19 @@ def parity(
     Parameters
     ----------
     reference
-        The original code's results, .jsonl or .csv (.gz): one row per rollout, with the columns task and score, and
-        repeat, output, prompt and gold if there are any.
+        The original code's results: files, folders or patterns such as 'out/*.jsonl'. Rows in JSONL, JSON, CSV or
+        Parquet (.gz or .zip, too): one row per rollout, with the columns task and score, and repeat, output, prompt and
+        gold if there are any. Or the logs of lm-evaluation-harness (--log_samples), Inspect or NeMo Gym.
     column
         NAME=COLUMN if the file has another name for a column, such as --column score=is_correct; may be given several
         times. Dots lead into nested JSON.
     match
-        If the original has no task ids: the column whose text is part of exactly one task's prompt.
+        If the original has no task ids: the column whose text is part of exactly one task's prompt. Default: the
+        longest text of a row that is part of one.
+    aggregate
+        If outputs have no score each: the score of all of them in per cent, as it is printed, such as 56.25.
     data
-        The original's data file, whose SHA-256 is compared.
+        The original's data files, whose SHA-256 is compared.
     run
         The directory of a new run of the same model here. The result is written there.
     margin
@@ -93,12 +99,15 @@ def parity(
     chosen = code.load(benchmark)
     settings = {name: toml_value(text) for name, text in pairs(setting, "--setting", "temperature=0.7").items()}
     columns = pairs(column, "--column", "score=is_correct")
-    results = read(reference, columns, match=match, tasks=tasks_of(chosen) if match else (), settings=settings)
+    files = files_of(reference)
+    results = read(
+        files, columns, match=match, tasks=tasks_of(chosen), settings=settings, aggregate=_percent(aggregate)
+    )
     share = _registered(run) if margin is None else margin / 100
-    climb = partial(compare, chosen, results, run=run, data=data, margin=share, earlier=_looks(run))
+    climb = partial(compare, chosen, results, run=run, data=files_of(data), margin=share, earlier=_looks(run))
     with console.status(f"comparing {len(results.rows):,} results"):
         made = uvloop.run(climb(roles=roles.configs(), concurrency=concurrency))
-    _write(run or out or _folder(chosen.name, reference.name), results, made, chosen)
+    _write(run or out or _folder(chosen.name, files[0].name), results, made, chosen)
     return CODES[made.verdict]
 
 
@@ -111,6 +120,16 @@ def _show_attempts(benchmark: Benchmark, results: OriginalResults) -> None:
     rules = [structs.replace(score, k=k) for k in range(1, results.record.repeats + 1)]
     samples = [(rule, results.results(tasks, rule).sample) for rule in rules]
     print(", ".join(f"{rule} {sample.score:.2%}" for rule, sample in samples if sample))
+
+
+def _percent(score: str | None) -> str | None:
+    """Returns a score as it is printed, without its sign. Raises UsageError for what is none."""
+    if score is None:
+        return None
+    number = score.removesuffix("%").strip()
+    if not re.fullmatch(r"\d+(\.\d+)?", number) or float(number) > 100:
+        raise UsageError(f"--aggregate {score}: expected a score in per cent, such as 56.25")
+    return number
 
 
 def _looks(run: Path | None) -> list[SampleLook]:
@@ -146,6 +165,7 @@ def _show(made: Parity, path: Path) -> None:
         ladder.add_row(rung.name, Text(rung.verdict, style=STYLES[rung.verdict]), Text(legible(rung.reason)))
     console.print(ladder)
     found = [(rung.name, one) for rung in made.ladder for one in rung.disagreements]
+    found.sort(key=lambda one: one[1].there == "no result")  # the least telling last
     if found:
         places = Table(box=None, pad_edge=False)
         for column in ("rung", "task", "repeat", "there", "here", "why"):
@@ -156,5 +176,9 @@ def _show(made: Parity, path: Path) -> None:
         more = f"{len(found) - FIRST:,} more disagreements are" if len(found) > FIRST else "Disagreements are"
         console.print("", places, Text(f"{more} in {path}."))
     reference = made.reference
-    print(f"\n{reference.file}: score {reference.score:.2%} of {reference.rows:,} results on {reference.tasks:,} tasks")
+    print()
+    for remark in reference.remarks[: FIRST + 1]:
+        print(legible(remark))
+    of = f"{reference.rows:,} results on {reference.tasks:,} tasks"
+    print(f"{reference.file}: score {reference.score:.2%} of {of}{f' ({reference.log})' if reference.log else ''}")
     print(f"{made.verdict}: {legible(made.reason)}\n{path}")

@@ -42,8 +42,8 @@ from assay.collect.run import connect_roles, tasks_of
 from assay.config import ModelConfig
 from assay.digest import task_digest, tasks_digest
 from assay.errors import ModelError, UsageError
-from assay.fidelity.original.published import MARGIN, differing, run_settings
-from assay.fidelity.original.reference import OriginalResults, Row, is_replay, prompt_of, responses_of
+from assay.fidelity.original.published import FORGIVEN, MARGIN, differing, run_settings, step_of
+from assay.fidelity.original.reference import OriginalResults, Row, is_replay, matrix, prompt_of, responses_of
 from assay.fidelity.results.contender import LARGEST_GAP, RATE_LIMIT
 from assay.fidelity.results.results import Cell, Results, text_digest
 from assay.fidelity.results.results import read as read_results
@@ -68,18 +68,20 @@ async def compare(
     reference: OriginalResults,
     *,
     run: Path | None = None,
-    data: Path | None = None,
+    data: Sequence[Path] = (),
     margin: float = MARGIN,
     earlier: Sequence[SampleLook] = (),
     roles: Mapping[str, ModelConfig] | None = None,
     concurrency: int = 16,
 ) -> Parity:
-    """Returns the ladder for the original's results, a run directory with fresh samples, and the original's data file.
+    """Returns the ladder for the original's results, a run directory with fresh samples, and the original's data files.
 
     `margin` is a share, and `earlier` are the looks at this run before, which make this one's test stricter. At most
     `concurrency` outputs are verified at once. Raises UsageError where the run is not of this benchmark as it is now,
     or a role of the benchmark has no model.
     """
+    if run is not None and reference.record.aggregate is not None:
+        raise UsageError("fresh samples are compared task by task, and only the score of all results is known there")
     if not 0 < margin < 1:
         raise UsageError(f"the margin is {100 * margin:g} points; expected more than 0 and less than 100")
     tasks = {task.id: task for task in tasks_of(benchmark)}
@@ -131,14 +133,17 @@ def verdict_of(ladder: Sequence[Rung]) -> tuple[RungResult, str]:
     return "inconclusive", reason
 
 
-def _data(benchmark: Benchmark, tasks: Mapping[str, Task], reference: OriginalResults, file: Path | None) -> Rung:
-    """Are the tasks the same? By their ids, by their gold answers, and by the data file's digest."""
+def _data(benchmark: Benchmark, tasks: Mapping[str, Task], reference: OriginalResults, data: Sequence[Path]) -> Rung:
+    """Are the tasks the same? By their ids, by their gold answers, and by the data files' digests."""
     there = reference.rewards
     extra = [task for task in there if task not in tasks]
     missing = [task for task in tasks if task not in there and task not in benchmark.incomparable]
     golds = dict.fromkeys((row.task, row.gold) for row in _ordered(tasks, reference) if row.gold is not None)
     wrong = [(task, gold) for task, gold in golds if gold.strip() != (tasks[task].gold or "").strip()]
-    sha256, known = _file_digest(benchmark, file)
+    digests = {file: _file_digest(benchmark, file) for file in data}
+    ours = {source.sha256 for source in benchmark.data}
+    strange = [f"{file} has sha256 {sha256}" for file, sha256 in digests.items() if sha256 not in ours]
+    known = not strange if data else None
     compared = len({task for task, _ in golds})
     numbers = {
         "tasks_here": len(tasks),
@@ -147,7 +152,7 @@ def _data(benchmark: Benchmark, tasks: Mapping[str, Task], reference: OriginalRe
         "extra": len(extra),
         "gold_compared": compared,
         "gold_different": len({task for task, _ in wrong}),
-        "sha256": sha256,
+        "sha256": ", ".join(digests.values()) or None,
         "sha256_known": known,
     }
     disagreements = [Disagreement(task, None, "a task", "no such task") for task in extra]
@@ -157,7 +162,7 @@ def _data(benchmark: Benchmark, tasks: Mapping[str, Task], reference: OriginalRe
     words = [
         f"{len(extra):,} tasks that are not here, such as {extra[0]}" if extra else "",
         f"{len(wrong):,} gold answers differ, such as that of {wrong[0][0]}" if wrong else "",
-        f"{file} has sha256 {sha256}, which is no file of {benchmark.name}'s" if known is False else "",
+        f"{', '.join(strange)}, which is no file of {benchmark.name}'s" if strange else "",
     ]
     if not any(words) and missing:
         lacking = f"{len(missing):,} of the {len(tasks):,} tasks, such as {missing[0]}"
@@ -167,24 +172,21 @@ def _data(benchmark: Benchmark, tasks: Mapping[str, Task], reference: OriginalRe
         words = [
             f"the same {len(tasks):,} tasks",
             f"{compared:,} gold answers are the same" if golds else "gold answers were not given",
-            f"{file.name} is the file that is used here" if known and file else "",
+            *(f"{file.name} is the file that is used here" for file in data),
         ]
     text = "; ".join(filter(None, words))
     reason = f"{text[0].upper()}{text[1:]}."
     return Rung(name="data", verdict=verdict, reason=reason, numbers=numbers, disagreements=disagreements)
 
 
-def _file_digest(benchmark: Benchmark, file: Path | None) -> tuple[str | None, bool | None]:
-    """The file's SHA-256, and whether it is one of the benchmark's data files."""
-    if file is None:
-        return None, None
+def _file_digest(benchmark: Benchmark, file: Path) -> str:
+    """Returns the file's SHA-256. Raises UsageError where the benchmark states no data file."""
     if not benchmark.data:
         raise UsageError(f"benchmark {benchmark.name} states no data file that {file} could be compared with")
     try:
-        sha256 = hashlib.sha256(read_input(file)).hexdigest()
+        return hashlib.sha256(read_input(file)).hexdigest()
     except OSError as error:
         raise UsageError(f"{file} can't be read: {error.strerror}") from None
-    return sha256, sha256 in {source.sha256 for source in benchmark.data}
 
 
 def _prompts(tasks: Mapping[str, Task], reference: OriginalResults) -> Rung:
@@ -288,10 +290,12 @@ async def _verifiers(
         judged = [(row, ours, outcome) for (row, ours), outcome in zip(pairs, theirs, strict=True) if outcome]
         otherwise = sum(_reward(ours) != _reward(outcome) for _, ours, outcome in judged)
         pairs = [(row, outcome) for row, _, outcome in judged]
+    if reference.record.aggregate is not None:
+        return _aggregated(benchmark, tasks, pairs, reference.record.aggregate)
     differing = [
-        Disagreement(row.task, row.repeat, f"{row.score:g}", *_here(outcome))
+        Disagreement(row.task, row.repeat, f"{row.reward:g}", *_here(outcome))
         for row, outcome in pairs
-        if isinstance(outcome, Failure) or abs(outcome.reward - row.score) > SAME
+        if isinstance(outcome, Failure) or abs(outcome.reward - row.reward) > SAME
     ]
     failed = [outcome for _, outcome in pairs if isinstance(outcome, Failure)]
     lacking = len(known) - len(rows)
@@ -303,7 +307,7 @@ async def _verifiers(
         "without_output": lacking,
         "left_out": left_out + len(guessed),
         "guessed": len(guessed),
-        "guesses_add": sum(row.score for row in guessed) / len(reference.rows),
+        "guesses_add": sum(row.reward for row in guessed) / len(reference.rows),
         "tool_outputs": len(tools),
         "tool_outputs_differ": sum(there != here for there, here in tools),
         "reasoning": reasoning,
@@ -343,11 +347,39 @@ def _verified(
     )
 
 
+def _aggregated(
+    benchmark: Benchmark, tasks: Mapping[str, Task], pairs: Sequence[tuple[Row, Outcome]], aggregate: str
+) -> Rung:
+    """Do the same outputs come to the same score? Judgements may differ and cancel, so it is never `identical`."""
+    failed = [outcome for _, outcome in pairs if isinstance(outcome, Failure)]
+    rewards: dict[str, list[float]] = {}
+    for row, outcome in pairs:
+        rewards.setdefault(row.task, []).append(outcome.reward if isinstance(outcome, Score) else math.nan)
+    judged = [tasks[task] for task in rewards]
+    sample = Results(judged, matrix([*rewards.values()]), [], {}, 0.0, score=benchmark.score).sample
+    score = None if sample is None else sample.score
+    numbers = {"judged": len(pairs), "failed": len(failed), "score": score, "aggregate": float(aggregate)}
+    words = f"The original's judgements were not given, only the score of all: {aggregate} there"
+    if failed or score is None:
+        why = (
+            f"the verifier failed on {len(failed):,} outputs, the first time with: {failed[0].message}"
+            if failed
+            else ""
+        )
+        reason = f"{words}; here there is none: {why or 'a task lacks repeats'}."
+        return Rung(name="verifiers", verdict="inconclusive", reason=reason, numbers=numbers)
+    reason = f"{words}, {100 * score:.{len(aggregate.partition('.')[2])}f} here, of {len(pairs):,} outputs."
+    if abs(score - float(aggregate) / 100) > step_of(aggregate) / 2 + FORGIVEN:
+        return Rung(name="verifiers", verdict="different", reason=reason, numbers=numbers)
+    reason += " Equal scores may hide judgements that differ and cancel."
+    return Rung(name="verifiers", verdict="inconclusive", reason=reason, numbers=numbers)
+
+
 def _guesses(guessed: Sequence[Row], compared: int, reference: OriginalResults) -> str:
     """Returns how many outputs the original guesses on and what its guesses add to its score; "" for none."""
     if not guessed:
         return ""
-    right, score = sum(row.score for row in guessed), reference.record.score
+    right, score = sum(row.reward for row in guessed), reference.record.score
     added = right / len(reference.rows)
     return (
         f"{compared:,} of {compared:,} compared, {len(guessed):,} left out (the original guesses there). "
@@ -496,7 +528,7 @@ def _as_results(tasks: Sequence[Task], reference: OriginalResults, score: ScoreR
     cells: list[Cell] = []
     for row in _ordered({task.id: task for task in tasks}, reference):
         text = -1 - len(cells) if row.output is None else text_digest(responses_of(row))
-        cells.append(Cell(index[row.task], repeats[row.task], row.score, None, "completed", 0, text))
+        cells.append(Cell(index[row.task], repeats[row.task], row.reward, None, "completed", 0, text))
         repeats[row.task] += 1
     return Results(list(tasks), reference.rewards_TK([*index]), cells, {}, 0.0, score=score or Mean())
 

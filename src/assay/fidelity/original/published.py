@@ -63,6 +63,11 @@ FORGIVEN = 1e-9
 """The error of binary fractions in a rounding."""
 
 
+def step_of(score: str) -> float:
+    """Returns the step of the last digit of a score in per cent, as a share: .0001 for 39.04."""
+    return 10.0 ** -(len(score.strip().partition(".")[2]) + 2)
+
+
 class Origin(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the benchmark's original code is."""
 
@@ -123,8 +128,7 @@ class PublishedScore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """The unit as a share: .0001 for 39.04 %."""
         if self.unit is not None:
             return self.unit / 100
-        digits = str(self.score).strip().partition(".")[2]
-        return 10.0 ** -(len(digits) + 2)
+        return step_of(str(self.score))
 
     @property
     def recorded(self) -> bool:

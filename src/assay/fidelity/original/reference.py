@@ -1,26 +1,24 @@
 """The original code's results: rows of task, repeat and score, with outputs and prompts if they exist.
 
-A file is JSONL or CSV, by its name, perhaps with `.gz`. Each row has
+Rows come from JSONL, JSON, CSV and Parquet files, as they are, compressed by gzip or in a ZIP archive
+(`assay.gyms.rows`), or from the log of another harness (`assay.gyms.logs`). Each row has
 
-    task      the task's id; without it, `match` names a column whose text stands in one task's prompt
+    task      the task's id; without one that is known, the column whose text stands in one task's prompt is looked for
     repeat    from 0; without it, the rows of a task are its repeats in their order
-    score     a number, or true or false
-    output    the model's raw text; in JSONL also a list with each turn's answer, as for replay, or a whole conversation
-              as chat messages, with tool calls and what tools and a simulated user answered
-    prompt    the rendered prompt: a text, or in JSONL a list of {role, content}
+    score     a number, or true or false; none has one where only the score of all is known
+    output    the model's raw text; also a list with each turn's answer, as for replay, or a whole conversation as chat
+              messages, with tool calls and what tools and a simulated user answered
+    prompt    the rendered prompt: a text, or a list of {role, content}
     gold      the reference answer
 
 under these names or under others, given by `columns`. The last three may be missing. A row that can't be read is an
 error: without the row, the score would be wrong.
 """
 
-import csv
-import gzip
 import hashlib
-import io
 import math
 import tomllib
-import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,6 +35,8 @@ from assay.errors import InputError, UnknownName, UsageError
 from assay.fidelity.original.conversation import divide, is_conversation
 from assay.fidelity.results.results import Results, text_digest
 from assay.fidelity.schema.evidence import OriginalSource, Parity
+from assay.gyms import rows as files
+from assay.gyms.logs import read_log
 from assay.input import BROKEN, is_present, open_input, read_input
 from assay.model.builtin.scripted import answer
 from assay.score import ScoreRule
@@ -44,8 +44,8 @@ from assay.types import Item, Message, Response, Task
 
 NEEDED = ("task", "score")
 OPTIONAL = ("repeat", "output", "prompt", "gold")
-LONGEST_CELL = 2**31 - 1
-"""Characters of one CSV cell; Python's own limit of 131,072 is less than a long answer."""
+NO_QUESTION = ("output", "score", "gold", "target", "answer", "filtered_resps")
+"""Columns that no task is looked for by."""
 
 
 class PromptMessage(Struct, frozen=True):
@@ -60,7 +60,8 @@ class Row(Struct, frozen=True, omit_defaults=True):
 
     task: str
     repeat: Annotated[int, Meta(ge=0)]
-    score: float
+    score: float | None
+    """None where the score of all results alone is known."""
     output: str | list[str | list[Item]] | None = None
     """The model's raw text, which may be empty, or each turn's answer. None if it is not known."""
     prompt: str | list[PromptMessage] | None = None
@@ -69,6 +70,11 @@ class Row(Struct, frozen=True, omit_defaults=True):
     """What a simulated user said in a recorded conversation: it answers in the role `user`."""
     tools: list[str] = []
     """What tools answered in a recorded conversation."""
+
+    @property
+    def reward(self) -> float:
+        """The score; NaN where it is not known."""
+        return math.nan if self.score is None else self.score
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,7 @@ class OriginalResults:
 
     def rewards_TK(self, tasks: Sequence[str] | None = None) -> NDArray[np.float64]:
         """Returns scores [tasks, repeats] of these tasks, or of all tasks in order. NaN where there is no score."""
-        return _matrix([self.rewards.get(task, []) for task in (self.rewards if tasks is None else tasks)])
+        return matrix([self.rewards.get(task, []) for task in (self.rewards if tasks is None else tasks)])
 
     def results(self, tasks: Sequence[Task], score: ScoreRule) -> Results:
         """Returns the scores of these tasks as a run's, without outputs."""
@@ -93,45 +99,60 @@ class OriginalResults:
 
 
 def read(
-    file: Path,
+    paths: Path | Sequence[Path],
     columns: Mapping[str, str] | None = None,
     *,
     match: str | None = None,
     tasks: Sequence[Task] = (),
     settings: Mapping[str, Any] | None = None,
+    aggregate: str | None = None,
 ) -> OriginalResults:
-    """Returns the results in a file. `match` needs the benchmark's `tasks`.
+    """Returns the results in files. `match`, and rows without ids that are known, need the benchmark's `tasks`.
 
-    `columns` maps this module's names to the file's; a dotted one goes into nested JSON. Raises UsageError for a file
-    or a name that isn't there, and InputError with the line of a row that can't be read.
+    `columns` maps this module's names to the files'; a dotted one goes into nested JSON. `aggregate` is the score of
+    all results where none has its own. Raises UsageError for a file or a name that isn't there, and InputError with the
+    row that can't be read.
     """
+    paths = [paths] if isinstance(paths, Path) else list(paths)
     columns = dict(columns or {})
     for name in columns:
         if name not in (*NEEDED, *OPTIONAL):
             raise UnknownName("column of results", name, (*NEEDED, *OPTIONAL))
     if match is not None and "task" in columns:
         raise UsageError("tasks are known by a column of ids or by --match, not by both")
-    try:
-        data = read_input(file)
-        lines = _lines(file, gzip.decompress(data) if file.suffix == ".gz" else data)
-    except (OSError, EOFError, zlib.error) as error:
-        raise UsageError(f"{file} can't be read: {getattr(error, 'strerror', None) or error}") from None
-    ids = _Matched(file, tasks) if match is not None else None
+    log, every = read_log(paths)
+    given = list(every)
+    lines = [row for row in given if log is None or "failed" not in row.cells]
+    if not lines:
+        raise InputError(", ".join(map(str, paths)), None, "no results", "a row for each rollout of the original code")
+    remarks = [f"{len(given) - len(lines):,} rollouts failed there and are left out."] * (len(given) > len(lines))
+    ids = _Matched(tasks, match) if match else None if "task" in columns else _unknown(lines, tasks)
     rows: dict[tuple[str, int], Row] = {}
-    counted: dict[str, int] = {}
-    for line, raw in lines:
-        cells = _cells(raw, columns, file, line, matched=ids is not None)
+    counted = Counter[str]()
+    for line in lines:
+        cells = _cells(line, columns, matched=ids is not None, scored=aggregate is None)
         if ids is not None:
-            cells["task"] = ids.find(_value(raw, match or "", file, line, needed=True), match or "", line)
-        row = _row(cells, counted, file, line)
+            cells["task"] = ids.find(line, _text(cells.get("gold")))
+        row = _row(cells, counted, line, scored=aggregate is None)
         if (row.task, row.repeat) in rows:
-            got = f"a second result of task {row.task}, repeat {row.repeat}"
-            raise InputError(file, line, got, "each repeat of a task once")
+            raise line.error(f"a second result of task {row.task}, repeat {row.repeat}", "each repeat of a task once")
         rows[row.task, row.repeat] = row
-    if not rows:
-        raise InputError(file, None, "no results", "a row for each rollout of the original code")
-    sha256 = hashlib.sha256(data).hexdigest()
-    return OriginalResults(_record(file.name, sha256, list(rows.values()), settings or {}), list(rows.values()))
+    source = OriginalSource(
+        **_counts(list(rows.values()), aggregate),
+        file=", ".join(path.name for path in paths),
+        sha256=_digest(paths),
+        settings=dict(settings or {}),
+        aggregate=aggregate,
+        log=log and log.name,
+        remarks=remarks + (ids.remarks if ids else []),
+    )
+    return OriginalResults(source, list(rows.values()))
+
+
+def _digest(paths: Sequence[Path]) -> str:
+    """Returns the SHA-256 of a file; of several, that of the list of theirs."""
+    digests = [hashlib.sha256(read_input(path)).hexdigest() for path in paths]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
 def read_stored(folder: Path) -> OriginalResults | None:
@@ -151,7 +172,7 @@ def read_stored(folder: Path) -> OriginalResults | None:
                 rows.append(decoder.decode(line))
             except BROKEN as error:
                 raise InputError(path, number, str(error), "a row as `assay parity` writes it") from None
-    if not rows or _record(record.file, record.sha256, rows, record.settings) != record:
+    if not rows or msgspec.structs.replace(record, **_counts(rows, record.aggregate)) != record:
         raise InputError(path, None, "other results than parity.json speaks of", "both as `assay parity` wrote them")
     return OriginalResults(record, rows)
 
@@ -209,103 +230,115 @@ def toml_value(text: str) -> Any:
 def _rewards(rows: Iterable[Row]) -> dict[str, list[float]]:
     found: dict[str, dict[int, float]] = {}
     for row in rows:
-        found.setdefault(row.task, {})[row.repeat] = row.score
+        found.setdefault(row.task, {})[row.repeat] = row.reward
     return {task: [scores[repeat] for repeat in sorted(scores)] for task, scores in found.items()}
 
 
-def _matrix(scores: Sequence[Sequence[float]]) -> NDArray[np.float64]:
+def matrix(scores: Sequence[Sequence[float]]) -> NDArray[np.float64]:
+    """Returns scores [tasks, repeats], with NaN where a task has fewer repeats than another."""
     rewards_TK = np.full((len(scores), max((len(row) for row in scores), default=0)), np.nan)
     for index, row in enumerate(scores):
         rewards_TK[index, : len(row)] = row
     return rewards_TK
 
 
-def _record(name: str, sha256: str, rows: list[Row], settings: Mapping[str, Any]) -> OriginalSource:
+def _counts(rows: list[Row], aggregate: str | None) -> dict[str, Any]:
+    """Returns what the record of results says of their rows."""
     scores = list(_rewards(rows).values())
-    return OriginalSource(
-        file=name,
-        sha256=sha256,
-        rows=len(rows),
-        tasks=len(scores),
-        repeats=max(map(len, scores)),
-        score=float(np.nanmean(_matrix(scores), axis=1).mean()),
-        settings=dict(settings),
-    )
+    return {
+        "rows": len(rows),
+        "tasks": len(scores),
+        "repeats": max(map(len, scores)),
+        "score": float(aggregate) / 100 if aggregate else float(np.nanmean(matrix(scores), axis=1).mean()),
+    }
 
 
 class _Matched:
-    """Finds the task whose prompt holds a text."""
+    """Finds the task whose prompt holds the text in a column."""
 
-    def __init__(self, file: Path, tasks: Sequence[Task]) -> None:
-        self._file = file
+    def __init__(self, tasks: Sequence[Task], column: str) -> None:
+        self._column = column
+        self._tasks = {task.id: task for task in tasks}
         self._prompts = {task.id: prompt_of(task) for task in tasks}
-        self._found: dict[str, str] = {}
+        self._holding: dict[str, list[str]] = {}
         self._taken: dict[str, str] = {}
+        self._seen = Counter[tuple[str, str | None]]()
+        self._duplicates: dict[str, str] = {}
 
-    def find(self, text: Any, column: str, line: int) -> str:
-        """The task's id. Raises InputError unless the text is in one task's prompt, and it alone is."""
-        expected = f"a text in {column} that stands in exactly one task's prompt"
+    @property
+    def remarks(self) -> list[str]:
+        """How tasks were found."""
+        several = [
+            f"{', '.join(self._holding[text])} have one text, {_quoted(text)}: their rows are matched by {by}."
+            for text, by in self._duplicates.items()
+        ]
+        return [f"Tasks are found by the text of {self._column}.", *several]
+
+    def holding(self, text: str) -> list[str]:
+        """Returns the tasks whose prompts hold a text."""
+        if text not in self._holding:
+            self._holding[text] = [task for task, prompt in self._prompts.items() if text in prompt]
+        return self._holding[text]
+
+    def find(self, row: files.Row, gold: str | None) -> str:
+        """Returns the task's id; of tasks with one prompt, the one with this gold answer, else the next in order.
+
+        Raises InputError unless the text is in a task's prompt, and the task can be told.
+        """
+        text = _value(row, self._column, needed=True)
+        expected = f"a text in {self._column} that stands in exactly one task's prompt"
         if not isinstance(text, str) or not text.strip():
-            raise InputError(self._file, line, f"{column} is {_quoted(text)}", expected)
-        if text not in self._found:
-            holding = [task for task, prompt in self._prompts.items() if text in prompt]
-            if len(holding) != 1:
-                where = (
-                    f"in the prompts of {len(holding)} tasks, {', '.join(holding[:3])}" if holding else "in no prompt"
-                )
-                raise InputError(self._file, line, f"{_quoted(text)} is {where}", expected)
-            if holding[0] in self._taken:
-                other = _quoted(self._taken[holding[0]])
-                raise InputError(self._file, line, f"{_quoted(text)} and {other} are both {holding[0]}'s", expected)
-            self._found[text] = holding[0]
-            self._taken[holding[0]] = text
-        return self._found[text]
+            raise row.error(f"{self._column} is {_quoted(text)}", expected)
+        found = self.holding(text)
+        if len(found) > 1:
+            found = self._told_apart(text, found, gold)
+        if len(found) != 1:
+            where = f"in the prompts of {len(found)} tasks, {', '.join(found[:3])}" if found else "in no prompt"
+            raise row.error(f"{_quoted(text)} is {where}", expected)
+        if (other := self._taken.setdefault(found[0], text)) != text:
+            raise row.error(f"{_quoted(text)} and {_quoted(other)} are both {found[0]}'s", expected)
+        return found[0]
+
+    def _told_apart(self, text: str, found: list[str], gold: str | None) -> list[str]:
+        golds = [task for task in found if gold is not None and (self._tasks[task].gold or "").strip() == gold.strip()]
+        alike = golds or found
+        if len(alike) > 1 and len({self._prompts[task] for task in alike}) == 1:
+            place = self._seen[text, gold if golds else None]
+            self._seen[text, gold if golds else None] += 1
+            self._duplicates[text] = "order"
+            return [alike[place % len(alike)]]
+        if len(alike) == 1:
+            self._duplicates.setdefault(text, "gold")
+        return alike
 
 
-def _lines(file: Path, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line, row as it is written) of each row."""
-    kind = file.with_suffix("").suffix if file.suffix == ".gz" else file.suffix
-    if kind == ".csv":
-        yield from _csv(file, data)
-    elif kind != ".jsonl":
-        raise UsageError(f"{file}: results are read from .jsonl and .csv, perhaps with .gz; got '{file.name}'")
-    else:
-        decode = msgspec.json.Decoder(dict[str, Any]).decode
-        for number, line in enumerate(data.split(b"\n"), 1):
-            try:
-                if line.strip():
-                    yield number, decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                raise InputError(file, number, str(error), "one JSON object a line") from None
+def _unknown(rows: Sequence[files.Row], tasks: Sequence[Task]) -> _Matched | None:
+    """Returns what finds the tasks of rows of which none has a task's id. None where some have, or nothing does."""
+    known = {task.id for task in tasks}
+    if not tasks or any(_text(row.cells.get("task")) in known for row in rows):
+        return None
+    texts = sorted(_texts(rows[0].cells), key=lambda text: -len(text[1]))
+    found = ((_Matched(tasks, column), text) for column, text in texts)
+    return next((matched for matched, text in found if matched.holding(text)), None)
 
 
-def _csv(file: Path, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
-    csv.field_size_limit(LONGEST_CELL)
-    try:
-        reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
-    except UnicodeDecodeError as error:
-        raise InputError(file, None, str(error), "UTF-8 text") from None
-    try:
-        header = next(reader, list[str]())
-        if len(set(header)) < len(header):
-            raise InputError(file, 1, "two columns with one name", "each column's name once")
-        for cells in filter(None, reader):
-            if len(cells) != len(header):
-                got = f"a row of {len(cells)} cells"
-                raise InputError(file, reader.line_num, got, f"{len(header)}, as in the first line")
-            yield reader.line_num, dict(zip(header, cells, strict=True))
-    except csv.Error as error:
-        raise InputError(file, reader.line_num, str(error), "CSV") from None
+def _texts(cells: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    """Yields the column and the text of each cell that may be a question."""
+    for name, value in cells.items():
+        if isinstance(value, dict):
+            yield from _texts(value, f"{above}{name}.")  # pyright: ignore[reportUnknownArgumentType]
+        elif isinstance(value, str) and value.strip() and name not in NO_QUESTION:
+            yield f"{above}{name}", value
 
 
-def _cells(raw: dict[str, Any], columns: Mapping[str, str], file: Path, line: int, *, matched: bool) -> dict[str, Any]:
+def _cells(row: files.Row, columns: Mapping[str, str], *, matched: bool, scored: bool) -> dict[str, Any]:
     """Returns the row's values by this module's names. A needed column, or one that the user named, has to exist."""
     found: dict[str, Any] = {}
     for name in (*NEEDED, *OPTIONAL):
-        if name == "task" and matched:
+        if (name == "task" and matched) or (name == "score" and not scored):
             continue
-        value = _value(raw, columns.get(name, name), file, line, needed=name in NEEDED or name in columns)
-        if value is None and name == "output" and columns.get(name, name) in raw:
+        value = _value(row, columns.get(name, name), needed=name in NEEDED or name in columns)
+        if value is None and name == "output" and columns.get(name, name) in row.cells:
             value = ""  # The content of a message without text, as OpenAI's API writes it.
         # In CSV what was not kept is an empty cell. An output may be empty too; a prompt and a gold answer are not.
         if value is not None and not (value == "" and name in ("prompt", "gold")):
@@ -313,43 +346,79 @@ def _cells(raw: dict[str, Any], columns: Mapping[str, str], file: Path, line: in
     return found
 
 
-def _value(raw: dict[str, Any], column: str, file: Path, line: int, *, needed: bool) -> Any:
+def _value(row: files.Row, column: str, *, needed: bool) -> Any:
     """Returns the value in a column; None if there is none. Raises InputError if it is missing and `needed`."""
-    value: Any = raw
-    for part in [column] if column in raw else column.split("."):
+    value: Any = row.cells
+    for part in [column] if column in row.cells else column.split("."):
         if not isinstance(value, dict) or part not in value:
             if needed:
-                has = f"the columns {', '.join(map(str, raw))}"
-                expected = "the name that --column gives; or --match where tasks have no ids"
-                raise InputError(file, line, f"no column {column}; it has {has}", expected)
+                raise _missing(row, column)
             return None
         value = value[part]  # pyright: ignore[reportUnknownVariableType]
     return value  # pyright: ignore[reportUnknownVariableType]
 
 
-def _row(cells: dict[str, Any], counted: dict[str, int], file: Path, line: int) -> Row:
+def _missing(row: files.Row, column: str) -> InputError:
+    if column == "score" and "scores" in row.cells:
+        names = row.cells["scores"]
+        expected = f"one of them, such as --column score={names[0]}" if names else "samples that were scored"
+        return row.error(f"{len(names)} scores: {'; '.join(names) or 'none'}", expected)
+    expected = {
+        "score": "--column score=NAME, or --aggregate where only the score of all results is known",
+        "task": "--column task=NAME, or --match COLUMN where tasks have no ids",
+    }
+    has = f"it has the columns {', '.join(map(str, row.cells))}"
+    return row.error(f"no column {column}; {has}", expected.get(column, "the name of a column that is there"))
+
+
+def _row(cells: dict[str, Any], counted: Counter[str], line: files.Row, *, scored: bool) -> Row:
     task = _text(cells.get("task"))
     if not task:
-        raise InputError(file, line, f"the task is {_quoted(cells.get('task'))}", "the id of a task")
+        raise line.error(f"the task is {_quoted(cells.get('task'))}", "the id of a task")
     repeat: Any = cells.get("repeat")
     if "repeat" not in cells:
-        repeat = counted.get(task, 0)
-        counted[task] = repeat + 1
+        repeat = counted[task]
+        counted[task] += 1
     elif isinstance(repeat, str) and repeat.strip().isdecimal():
         repeat = int(repeat)
     if not isinstance(repeat, int) or isinstance(repeat, bool) or repeat < 0:
-        raise InputError(file, line, f"the repeat is {_quoted(repeat)}", "a whole number from 0")
-    found: dict[str, Any] = {"task": task, "repeat": repeat, "score": _score(cells.get("score"), file, line)}
+        raise line.error(f"the repeat is {_quoted(repeat)}", "a whole number from 0")
+    score = _score(cells.get("score"), line) if scored else None
+    found: dict[str, Any] = {"task": task, "repeat": repeat, "score": score}
     if "gold" in cells:
         found["gold"] = _text(cells["gold"])
-    found |= {name: cells[name] for name in ("output", "prompt") if name in cells}
+    if "output" in cells:
+        found["output"] = cells["output"]
+    if "prompt" in cells:
+        found["prompt"] = _prompt(cells["prompt"])
     try:
         if is_conversation(found.get("output")):
             found |= msgspec.to_builtins(divide(found["output"]))
         return msgspec.convert(found, Row)
     except msgspec.ValidationError as error:
         expected = "text, or a list: of answers or chat messages as output, of {role, content} as prompt"
-        raise InputError(file, line, str(error), expected) from None
+        raise line.error(str(error), expected) from None
+
+
+def _prompt(value: Any) -> Any:
+    """Returns a text, or messages with the text of their parts. Messages may be written as JSON in a text."""
+    if isinstance(value, str) and value.startswith("[{"):
+        try:
+            return _prompt(msgspec.json.decode(value, type=list[PromptMessage]))
+        except msgspec.DecodeError:
+            return value
+    if not isinstance(value, list):
+        return value
+    return [_message(one) if isinstance(one, dict) else one for one in value]  # pyright: ignore
+
+
+def _message(message: dict[str, Any]) -> dict[str, Any]:
+    parts = message.get("content")
+    match parts:
+        case [*_] if all(isinstance(part, dict) and isinstance(part.get("text"), str) for part in parts):  # pyright: ignore
+            return message | {"content": "".join(part["text"] for part in parts)}
+        case _:
+            return message
 
 
 def _text(value: Any) -> str | None:
@@ -357,7 +426,7 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) or value is None else msgspec.json.encode(value).decode()
 
 
-def _score(value: Any, file: Path, line: int) -> float:
+def _score(value: Any, line: files.Row) -> float:
     expected = "a number, or true or false; a rollout that failed has no score and no row"
     got = f"the score is {_quoted(value)}"
     if isinstance(value, str):
@@ -365,9 +434,9 @@ def _score(value: Any, file: Path, line: int) -> float:
     try:
         score = math.nan if isinstance(value, str) and "_" in value else float(value)  # Python reads 1_0 as 10
     except (TypeError, ValueError, OverflowError):
-        raise InputError(file, line, got, expected) from None
+        raise line.error(got, expected) from None
     if not math.isfinite(score):
-        raise InputError(file, line, got, expected)
+        raise line.error(got, expected)
     return score
 
 

@@ -234,6 +234,12 @@ class OriginalSource(Struct, frozen=True, kw_only=True):
     """The mean over tasks of a task's mean score, a share."""
     settings: dict[str, Any] = {}
     """The settings that were stated: model, temperature, repeats, subset, …"""
+    aggregate: str | None = None
+    """The score of all results in per cent, as it is printed, where no result has a score of its own."""
+    log: str | None = None
+    """The harness whose log it is."""
+    remarks: list[str] = []
+    """How rows were matched with tasks, and what was left out."""
 
 
 class SampleLook(Struct, frozen=True, kw_only=True):

@@ -47,7 +47,7 @@ FAILURE_CLASS = "_ng_failure_class"
 Row = dict[str, Any]
 _SAID_BY_GYM = {PARAMS, OWN, "response", "reward", "mask_sample", "failure_kind", "failure_reason"}
 _HELD_BY_TASK = {"input", "tools", "text", "instructions"}
-_IDS = ("id", "task_id", "uuid")
+IDS = ("id", "task_id", "uuid")
 
 
 class Own(Struct, frozen=True, omit_defaults=True):
@@ -202,7 +202,7 @@ def _lines(path: Path) -> Iterator[tuple[int, Row]]:
 
 
 def _ids(rows: list[Row]) -> list[str]:
-    for name in _IDS:
+    for name in IDS:
         ids = [str(row[name]) for row in rows if isinstance(row.get(name), str | int)]
         if len(ids) == len(rows) == len({*ids} - {""}):
             return ids
