@@ -1,6 +1,8 @@
 """`assay parity`."""
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -41,17 +43,44 @@ FIRST = 10
 console = Console(highlight=False)
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """What the original's results are like."""
+
+    column: Annotated[tuple[str, ...], Parameter(negative="", consume_multiple=True)] = ()
+    """NAME=COLUMN if the files have another name for a column, such as --column score=is_correct; may be given several
+    times. Dots lead into nested JSON."""
+    match: str | None = None
+    """If the original has no task ids: the column whose text is part of exactly one task's prompt. Default: the longest
+    text of a row that is part of one."""
+    aggregate: str | None = None
+    """If outputs have no score each: the score of all of them in per cent, as it is printed, such as 56.25."""
+    setting: Annotated[tuple[str, ...], Parameter(negative="")] = ()
+    """How the original's results were made, such as --setting temperature=0.7; may be given several times. `reasoning`
+    (auto, field, tags, none) says where their thinking stands."""
+
+    def read(self, files: Sequence[Path], benchmark: Benchmark) -> OriginalResults:
+        """Returns the results in files. Raises UsageError, and InputError with the row that can't be read."""
+        settings = pairs(self.setting, "--setting", "temperature=0.7")
+        return read(
+            files,
+            pairs(self.column, "--column", "score=is_correct"),
+            match=self.match,
+            tasks=tasks_of(benchmark),
+            settings={name: toml_value(text) for name, text in settings.items()},
+            aggregate=_percent(self.aggregate),
+        )
+
+
 def parity(
     benchmark: BenchmarkName,
     *,
     reference: Paths,
-    column: Annotated[tuple[str, ...], Parameter(negative="", consume_multiple=True)] = (),
-    match: str | None = None,
-    aggregate: str | None = None,
+    form: Form = Form(),
     data: Paths = (),
     run: Path | None = None,
     margin: float | None = None,
-    setting: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     out: Path | None = None,
     concurrency: int = 16,
     roles: Roles = Roles(),
@@ -69,14 +98,6 @@ def parity(
         The original code's results: files, folders or patterns such as 'out/*.jsonl'. Rows in JSONL, JSON, CSV or
         Parquet (.gz or .zip, too): one row per rollout, with the columns task and score, and repeat, output, prompt and
         gold if there are any. Or the logs of lm-evaluation-harness (--log_samples), Inspect or NeMo Gym.
-    column
-        NAME=COLUMN if the file has another name for a column, such as --column score=is_correct; may be given several
-        times. Dots lead into nested JSON.
-    match
-        If the original has no task ids: the column whose text is part of exactly one task's prompt. Default: the
-        longest text of a row that is part of one.
-    aggregate
-        If outputs have no score each: the score of all of them in per cent, as it is printed, such as 56.25.
     data
         The original's data files, whose SHA-256 is compared.
     run
@@ -84,9 +105,6 @@ def parity(
     margin
         Largest difference between the scores of fresh samples that counts as equivalent, in percentage points. Default:
         what the run's profile wrote into the registry before its first run, else 2.
-    setting
-        How the original's results were made, such as --setting temperature=0.7; may be given several
-        times. `reasoning` (auto, field, tags, none) says where their thinking stands.
     out
         Where to write, if there is no run. Default: parity/BENCHMARK-FILE.
     concurrency
@@ -97,12 +115,8 @@ def parity(
     if concurrency < 1:
         raise UsageError(f"--concurrency {concurrency}: expected at least 1")
     chosen = code.load(benchmark)
-    settings = {name: toml_value(text) for name, text in pairs(setting, "--setting", "temperature=0.7").items()}
-    columns = pairs(column, "--column", "score=is_correct")
     files = files_of(reference)
-    results = read(
-        files, columns, match=match, tasks=tasks_of(chosen), settings=settings, aggregate=_percent(aggregate)
-    )
+    results = form.read(files, chosen)
     share = _registered(run) if margin is None else margin / 100
     climb = partial(compare, chosen, results, run=run, data=files_of(data), margin=share, earlier=_looks(run))
     with console.status(f"comparing {len(results.rows):,} results"):

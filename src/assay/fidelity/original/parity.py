@@ -281,8 +281,7 @@ async def _verifiers(
         rollouts = await _rollouts(ready, tasks, rows, reasoning, concurrency)
     pairs: list[tuple[Row, Outcome]] = [(row, made.outcome) for row, made in zip(rows, rollouts, strict=True)]
     tools = [pair for row, made in zip(rows, rollouts, strict=True) for pair in _tool_outputs(row, made)]
-    otherwise: int | None = None
-    guessed: list[Row] = []
+    otherwise, guessed = None, list[Row]()
     if original := benchmark.original:
         settings = reference.record.settings
         theirs = [_originally(original, tasks[row.task], row, reasoning, settings) for row in rows]
@@ -298,13 +297,12 @@ async def _verifiers(
         if isinstance(outcome, Failure) or abs(outcome.reward - row.reward) > SAME
     ]
     failed = [outcome for _, outcome in pairs if isinstance(outcome, Failure)]
-    lacking = len(known) - len(rows)
     numbers = {
         "judged": len(pairs),
         "agree": len(pairs) - len(differing),
         "disagree": len(differing),
         "failed": len(failed),
-        "without_output": lacking,
+        "without_output": (lacking := len(known) - len(rows)),
         "left_out": left_out + len(guessed),
         "guessed": len(guessed),
         "guesses_add": sum(row.reward for row in guessed) / len(reference.rows),
