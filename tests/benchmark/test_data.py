@@ -172,10 +172,12 @@ def lines(path: Path) -> bytes:
 
 def test_a_file_may_be_made_of_another_or_of_a_folder(tmp_path: Path, cache: Path):
     with serving(("/raw.bin", http(b"head\n" + CONTENT)), ("/bad.bin", http(b"head\nother"))) as server:
-        source = Source(f"http://127.0.0.1:{server.port}/raw.bin", DIGEST, len(CONTENT), made=lines, name="rows.jsonl")
+        source = Source(
+            f"http://127.0.0.1:{server.port}/raw.bin", DIGEST, len(CONTENT), convert=lines, name="rows.jsonl"
+        )
         assert download("sums", source) == cache / "sums" / "rows.jsonl"
         assert prepared("sums", source).read_bytes() == CONTENT
-        bad = Source(f"http://127.0.0.1:{server.port}/bad.bin", DIGEST, None, made=lines, name="other.jsonl")
+        bad = Source(f"http://127.0.0.1:{server.port}/bad.bin", DIGEST, None, convert=lines, name="other.jsonl")
         with pytest.raises(AssayError, match="is not the data of sums: it has 5 bytes"):
             download("sums", bad)
     (tmp_path / "parts").mkdir()

@@ -12,7 +12,7 @@ import pytest
 from assay.benchmark import Benchmark
 from assay.benchmark.catalog import load
 from assay.benchmark.data import Source, take
-from assay.benchmarks.mmlu_pro.benchmark import TEST, made, original
+from assay.benchmarks.mmlu_pro.benchmark import TEST, benchmark_of, original
 from assay.errors import UsageError
 from assay.fidelity.check.check import check
 from assay.fidelity.gates.gold import gold_gate
@@ -51,11 +51,11 @@ def few(mmlu: Benchmark, tmp_path_factory: pytest.TempPathFactory) -> Benchmark:
     """The benchmark with each fortieth question alone."""
     folder = tmp_path_factory.mktemp("few")
     file = tables.jsonl(folder / "tasks.jsonl", *rows(beside("recorded", "mmlu-pro", "tasks.jsonl.gz"))[::40])
-    content = TEST.made(file) if TEST.made else b""
+    content = TEST.convert(file) if TEST.convert else b""
     test = dataclasses.replace(TEST, sha256=hashlib.sha256(content).hexdigest(), name="few.jsonl")
-    made_of_few = made("mmlu-pro-0-shot", 0, test)
-    take(made_of_few.name, made_of_few.data, file)
-    return made_of_few
+    chosen = benchmark_of("mmlu-pro-0-shot", 0, test)
+    take(chosen.name, chosen.data, file)
+    return chosen
 
 
 def part(few: Benchmark, model: str, to: Path) -> list[dict[str, object]]:
@@ -101,9 +101,9 @@ def test_the_prompt_of_five_examples_is_the_originals_to_the_byte(tmp_path: Path
     file = tables.parquet(tmp_path / "validation.parquet", *shown)
     row = {"question_id": 82, "question": "What is it?", "options": [" A", "B", "N/A"], "answer": "A", "src": "made"}
     asked = tables.jsonl(tmp_path / "test.jsonl.gz", row | {"category": "business"})
-    digests = [hashlib.sha256(content).hexdigest() for content in (TEST.made(asked), file.read_bytes())]  # type: ignore
+    digests = [hashlib.sha256(content).hexdigest() for content in (TEST.convert(asked), file.read_bytes())]  # type: ignore
     test = dataclasses.replace(TEST, sha256=digests[0])
-    five = made("mmlu-pro", 5, test, Source("https://example.org/validation.parquet", digests[1], None))
+    five = benchmark_of("mmlu-pro", 5, test, Source("https://example.org/validation.parquet", digests[1], None))
     take(five.name, five.data, asked)
     with pytest.raises(UsageError, match=r"assay prepare mmlu-pro\n.*mmlu-pro-0-shot"):
         list(five.environment.tasks())
@@ -128,7 +128,7 @@ def test_questions_are_the_same_from_parquet_and_others_are_refused(tmp_path: Pa
     columns = [row | {"cot_content": ""} for row in questions]
     lines = tables.jsonl(tmp_path / "test.jsonl", *reversed(questions))
     parquet = tables.parquet(tmp_path / "test.parquet", *columns)
-    assert TEST.made and TEST.made(lines) == TEST.made(parquet)
+    assert TEST.convert and TEST.convert(lines) == TEST.convert(parquet)
     for file, said in (
         (parquet, "is not the data"),
         (tables.jsonl(tmp_path / "a.jsonl", {"a": 1}), "has no questions"),

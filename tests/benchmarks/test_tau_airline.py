@@ -20,7 +20,7 @@ from assay.benchmark.catalog import load
 from assay.benchmark.data import take
 from assay.benchmarks.tau_airline.benchmark import FILE, IDLE
 from assay.benchmarks.tau_airline.desk import TRANSFER, Desk
-from assay.benchmarks.tau_airline.source import World, made, world
+from assay.benchmarks.tau_airline.source import World, read_world, world
 from assay.benchmarks.tau_airline.user import GREETING, STOP
 from assay.collect.plan import Planned
 from assay.collect.roll import roll
@@ -55,7 +55,7 @@ def conversations() -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def everything(airline: Benchmark, tmp_path_factory: pytest.TempPathFactory) -> World:
     file = tmp_path_factory.mktemp("world") / "airline.json"
-    file.write_bytes(made(recorded("wiki.md").parent))
+    file.write_bytes(read_world(recorded("wiki.md").parent))
     return world(file)
 
 
@@ -385,9 +385,9 @@ def clone(to: Path) -> Path:
 def test_a_clone_and_its_zip_hold_the_same_data_and_nothing_is_run(tmp_path: Path):
     repository = clone(tmp_path / "tau-bench")
     archive = shutil.make_archive(str(tmp_path / "archive"), "zip", tmp_path, "tau-bench")
-    expected = made(recorded("wiki.md").parent)
+    expected = read_world(recorded("wiki.md").parent)
     assert hashlib.sha256(expected).hexdigest() == FILE.sha256
-    assert made(repository) == made(Path(archive)) == made(recorded("tasks.json")) == expected
+    assert read_world(repository) == read_world(Path(archive)) == read_world(recorded("tasks.json")) == expected
 
 
 @pytest.mark.parametrize("file", ["tasks_test.py", "tools/__init__.py", "tools/think.py", "data/users.json", "wiki.md"])
@@ -395,7 +395,7 @@ def test_a_clone_that_lacks_something_is_refused_by_name(tmp_path: Path, file: s
     repository = clone(tmp_path / "tau-bench")
     (repository / "tau_bench/envs/airline" / file).unlink()
     with pytest.raises(UsageError, match="is no clone of tau-bench"):
-        made(repository)
+        read_world(repository)
 
 
 def test_other_data_make_another_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -35,7 +35,7 @@ class Source:
     sha256: str
     size: int | None
     """Bytes; None where nobody states them."""
-    made: Callable[[Path], bytes] | None = None
+    convert: Callable[[Path], bytes] | None = None
     """Makes the file of what is at the URL, or of another form of it that somebody has. `sha256` and `size` are of what
     this returns. It raises UsageError for what it can't read. None where the file is kept as it is."""
     name: str | None = None
@@ -92,7 +92,7 @@ def is_prepared(name: str, source: Source) -> bool:
 def take(name: str, sources: Iterable[Source], file: Path) -> Path:
     """Where a file that somebody has is now kept: its digest tells which it is. Raises UsageError where it is none.
 
-    A source that is made of something else takes what `made` reads, which may be a folder.
+    A source that is made of something else takes what `convert` reads, which may be a folder.
     """
     sources = list(sources)
     got: list[str] = []
@@ -147,14 +147,14 @@ def take_all(name: str, sources: Iterable[Source], folder: Path) -> list[Path]:
 def _content(source: Source, file: Path) -> bytes:
     """Returns what a source's file holds, made of another where the source says how. Raises UsageError."""
     try:
-        return source.made(file) if source.made else read_input(file)
+        return source.convert(file) if source.convert else read_input(file)
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}") from None
 
 
 def download(name: str, source: Source, *, within_s: float = WITHIN_S) -> Path:
     """Where the file is, once it was fetched and its digest is right. Raises AssayError; nothing is kept then."""
-    if source.made is None:
+    if source.convert is None:
         _fetch(name, source, place(name, source), within_s)
         return place(name, source)
     with tempfile.TemporaryDirectory() as folder:
@@ -165,7 +165,7 @@ def download(name: str, source: Source, *, within_s: float = WITHIN_S) -> Path:
 
 def _fetch(name: str, source: Source, path: Path, within_s: float) -> None:
     """Writes what is at the URL. Raises AssayError where a file that is kept as it is has another digest."""
-    most = MOST if source.made or source.size is None else source.size
+    most = MOST if source.convert or source.size is None else source.size
     client = (
         SyncClientBuilder()
         .timeout(timedelta(seconds=within_s))
@@ -187,7 +187,7 @@ def _fetch(name: str, source: Source, path: Path, within_s: float) -> None:
                     raise _failed(name, source, f"it has more than the {most:,} bytes expected")
                 digest.update(chunk)
                 kept.write(chunk)
-            if source.made is None and digest.hexdigest() != source.sha256:
+            if source.convert is None and digest.hexdigest() != source.sha256:
                 raise _failed(name, source, f"got {size:,} bytes with sha256 {digest.hexdigest()}; expected {source}")
     except PyreqwestError as error:
         causes: list[dict[str, str]] = getattr(error, "details", {}).get("causes") or []

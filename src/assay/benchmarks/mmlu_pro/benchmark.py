@@ -60,7 +60,7 @@ class Example(Struct, frozen=True):
     category: str
 
 
-def _rows(file: Path) -> bytes:
+def _questions(file: Path) -> bytes:
     """Returns the questions of a file as JSONL in the order of their ids, from Parquet or JSONL."""
     try:
         rows = msgspec.convert([row.cells for row in read_rows([file])], list[Row])
@@ -74,7 +74,7 @@ TEST = Source(
     url=f"{HUB}/3373e0b32277875b8db2aa555a333b78a08477ea/data/test-00000-of-00001.parquet",
     sha256="f5c9bc241093ed27dcb96962c6e7aa4b43442e7ff7b1284b5383309a0ab2ce3a",
     size=9_127_568,
-    made=_rows,
+    convert=_questions,
     name="test.jsonl",
 )
 EXAMPLES = Source(
@@ -97,19 +97,19 @@ class MMLUPro(Environment):
 
     def tasks(self) -> Iterable[Task]:
         lines = prepared(self.name, self._test).read_bytes().splitlines()
-        before = self._worked()
+        examples = self._example_texts()
         for row in (msgspec.json.decode(line, type=Row) for line in lines):
             options = [option for option in row.options if option != FILLER]
-            prompt = PROMPT.format(subject=row.category) + before.get(row.category, "")
+            prompt = PROMPT.format(subject=row.category) + examples.get(row.category, "")
             yield Task(
                 id=str(row.question_id),
-                input=[Message(role="user", content=prompt + asked(row.question, options))],
+                input=[Message(role="user", content=prompt + question_text(row.question, options))],
                 gold=row.answer,
                 data={"options": options},
                 tags={"category": row.category, "src": row.src},
             )
 
-    def _worked(self) -> dict[str, str]:
+    def _example_texts(self) -> dict[str, str]:
         """Returns the examples of each subject, as they stand in its prompts."""
         if not self._shots:
             return {}
@@ -123,7 +123,7 @@ class MMLUPro(Environment):
             by_subject.setdefault(row.category, []).append(row)
         return {
             subject: "".join(
-                asked(row.question, [option for option in row.options if option != FILLER], row.cot_content)
+                question_text(row.question, [option for option in row.options if option != FILLER], row.cot_content)
                 for row in rows[: self._shots]
             )
             for subject, rows in by_subject.items()
@@ -136,7 +136,7 @@ class MMLUPro(Environment):
         return f"The answer is ({rng.choice(ascii_uppercase[: len(task.data['options'])])})."
 
 
-def asked(question: str, options: Iterable[str], worked: str = "") -> str:
+def question_text(question: str, options: Iterable[str], worked: str = "") -> str:
     """Returns a question as it stands in the prompt, with what is worked out of its answer."""
     lettered = "".join(f"{letter}. {option}\n" for letter, option in zip(ascii_uppercase, options, strict=False))
     return f"Question: {question}\nOptions: {lettered}Answer: {worked.removeprefix('A: ') or THINK}\n\n"
@@ -205,7 +205,7 @@ DEFECTS = (
 
 
 @cache
-def made(name: str, shots: int, test: Source = TEST, examples: Source = EXAMPLES) -> Benchmark:
+def benchmark_of(name: str, shots: int, test: Source = TEST, examples: Source = EXAMPLES) -> Benchmark:
     """Returns the benchmark with so many examples before each question."""
     return Benchmark(
         environment=MMLUPro(name, shots, test, examples),
@@ -220,4 +220,4 @@ def made(name: str, shots: int, test: Source = TEST, examples: Source = EXAMPLES
     )
 
 
-BENCHMARK = made("mmlu-pro", shots=5)
+BENCHMARK = benchmark_of("mmlu-pro", shots=5)

@@ -17,7 +17,7 @@ import msgspec
 from assay.benchmark import Benchmark, Call, Defect, Ended, Environment, Session
 from assay.benchmark.data import Source, place, prepared
 from assay.benchmarks.tau_airline.desk import TRANSFER, Desk
-from assay.benchmarks.tau_airline.source import Problem, World, made, world
+from assay.benchmarks.tau_airline.source import Problem, World, read_world, world
 from assay.benchmarks.tau_airline.user import GREETING, STOP, FrankUser, persona
 from assay.model import Model
 from assay.score import PassHat
@@ -28,7 +28,7 @@ FILE = Source(
     url=f"https://github.com/sierra-research/tau-bench/archive/{COMMIT}.zip",
     sha256="5e32a4c5cbc91714a5bb829ec282a83fef92d6d754ce04c62fac9f72bd4248f3",
     size=3_114_584,
-    made=made,
+    convert=read_world,
     name="airline.json",
 )
 

@@ -106,7 +106,7 @@ class Desk:
     ) -> Record:
         user = self.user(user_id)
         taken = {*self._first["reservations"], *self._now["reservations"]}
-        made_id = next((one for one in IDS if one not in taken), IDS[-1])
+        reservation_id = next((one for one in IDS if one not in taken), IDS[-1])
         legs = [{**flight, **self._seat(flight, cabin, len(passengers))} for flight in flights]
         price = sum(leg["price"] for leg in legs) * len(passengers) + BAG * nonfree_baggages
         price += INSURANCE * len(passengers) if insurance == "yes" else 0
@@ -125,8 +125,8 @@ class Desk:
                 method["amount"] -= payment["amount"]
             elif method["source"] == "certificate":
                 user["payment_methods"].pop(payment["payment_id"])
-        made = {
-            "reservation_id": made_id,
+        reservation = {
+            "reservation_id": reservation_id,
             "user_id": user_id,
             "origin": origin,
             "destination": destination,
@@ -140,9 +140,9 @@ class Desk:
             "nonfree_baggages": nonfree_baggages,
             "insurance": insurance,
         }
-        self._now["reservations"][made_id] = made
-        user["reservations"].append(made_id)
-        return made
+        self._now["reservations"][reservation_id] = reservation
+        user["reservations"].append(reservation_id)
+        return reservation
 
     def cancel(self, reservation_id: str) -> Record:
         reservation = self.reservation(reservation_id)

@@ -57,7 +57,7 @@ class World(Struct, frozen=True):
     reservations: dict[str, dict[str, Any]]
 
 
-def made(place: Path) -> bytes:
+def read_world(place: Path) -> bytes:
     """Returns the world as JSON, from a clone, its zip, a folder of JSON files, or a file inside one of these.
 
     Raises UsageError, with what is missing.

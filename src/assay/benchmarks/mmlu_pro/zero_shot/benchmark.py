@@ -6,6 +6,6 @@ asks    The following are multiple choice questions (with answers) about enginee
 gold    C
 """
 
-from assay.benchmarks.mmlu_pro.benchmark import made
+from assay.benchmarks.mmlu_pro.benchmark import benchmark_of
 
-BENCHMARK = made("mmlu-pro-0-shot", shots=0)
+BENCHMARK = benchmark_of("mmlu-pro-0-shot", shots=0)
