@@ -151,7 +151,7 @@ COMMANDS = (
     (
         "import",
         "benchmark.interchange:import_",
-        "Make a benchmark's folder from another gym's tasks.",
+        "Make a benchmark's folder of another gym's tasks, or a run of another program's trajectories.",
         "assay import nemo-gym rows.jsonl --out my-benchmark",
     ),
     (

@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from assay.cli.options import Assignments
+from assay.errors import UsageError
 from assay.exports import KINDS, formats_for, write
+from assay.exports.from_atif import import_atif
 from assay.gyms.nemo_gym.interchange import import_nemo_gym
 
 
@@ -15,37 +17,45 @@ def _formats() -> str:
 
 
 def import_(
-    gym: Literal["nemo-gym"],
-    file: Path,
+    gym: Annotated[Literal["nemo-gym", "atif"], Parameter(name="format")],
     /,
-    *,
+    *files: Path,
     out: Path | None = None,
     url: str = "http://127.0.0.1:8000",
     gold_field: str | None = None,
 ) -> None:
-    """Make a benchmark's folder from another gym's tasks.
+    """Make a benchmark's folder of another gym's tasks, or a run of another program's trajectories.
 
-    Run it by its path: assay run ./FOLDER --model MODEL. Environments that can't be driven are refused by name:
-    gymnasium, aviary, OpenEnv, genrm_compare, and those that hand over a sandbox or an MCP server.
+    Run the benchmark by its path: assay run ./FOLDER --model MODEL. Environments that can't be driven are refused by
+    name: gymnasium, aviary, OpenEnv, genrm_compare, and those that hand over a sandbox or an MCP server.
 
     Parameters
     ----------
     gym
-        The gym: nemo-gym (a JSONL file of rows for a resources server).
-    file
-        The file of tasks.
+        nemo-gym (a JSONL file of rows for a resources server), or atif (trajectories of one run, such as Harbor's).
+    files
+        The file of tasks; or the files of trajectories, or a folder of them.
     out
-        The benchmark's folder. Default: the file's name without its ending, in this directory.
+        The folder of the benchmark or run. Default: the first file's name without its ending, in this directory.
     url
-        The URL of the resources server. It is written to benchmark.py; change it there. If it is up, it is asked which
-        routes it has.
+        For nemo-gym: the URL of the resources server. It is written to benchmark.py; change it there. If it is up, it
+        is asked which routes it has.
     gold_field
-        The rows' field that holds the reference answer, such as expected_answer or metadata.answer, for the gates that
-        need one. If the verifier wants more than the bare answer, change `gold` in benchmark.py.
+        For nemo-gym: the rows' field that holds the reference answer, such as expected_answer or metadata.answer, for
+        the gates that need one. If the verifier wants more than the bare answer, change `gold` in benchmark.py.
     """
-    folder = out or Path(file.stem)
-    made = import_nemo_gym(file, folder, url=url, gold_field=gold_field)
+    if not files:
+        raise UsageError(f"no files; expected assay import {gym} FILE")
+    first, *others = files
+    folder = out or Path(first.resolve().stem)
     shown = folder if folder.is_absolute() else f"./{folder}"
+    if gym == "atif":
+        rollouts, tasks = import_atif(files, folder)
+        print(f"{rollouts} rollouts of {tasks} tasks are in {folder}:\n  assay failures {shown}")
+        return
+    if others:
+        raise UsageError(f"{len(files)} files; expected one of NeMo Gym's rows")
+    made = import_nemo_gym(first, folder, url=url, gold_field=gold_field)
     print(f"{made.tasks} tasks are in {folder}. With the server at {url}:")
     print(f"  assay check {shown}\n  assay run {shown} --model MODEL")
     if made.dropped:
