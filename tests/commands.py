@@ -16,6 +16,7 @@ from pathlib import Path
 from assay.store import read_rollouts
 from assay.types import Score
 
+ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "OPENAI_API_KEY"} | {"COLUMNS": "120"}
 
 
@@ -52,7 +53,7 @@ class _Server:
         with other:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.forking", str(other.fileno())],
-                cwd=Path(__file__).parents[1],
+                cwd=ROOT,
                 env=ENVIRONMENT,
                 pass_fds=[other.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -75,7 +76,7 @@ _IDLE: list[_Server] = []
 
 def copy_package(folder: Path) -> Path:
     """Copies Assay, for `start` with the folder as PYTHONPATH. Bytecode comes along, but none that is being written."""
-    package = Path(__file__).parents[1] / "src/assay"
+    package = ROOT / "src/assay"
     return Path(shutil.copytree(package, folder / "assay", ignore=shutil.ignore_patterns("*.pyc.*")))
 
 

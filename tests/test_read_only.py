@@ -7,18 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import ENVIRONMENT, assay
+from tests.commands import ENVIRONMENT, ROOT, assay
 
 ALONE = ("unshare", "--map-root-user", "--mount")
 """Starts a command in a mount namespace of its own."""
 SCRIPT = """
 import json, subprocess, sys
+from tests.commands import assay
 place, commands = sys.argv[1], json.loads(sys.argv[2])
 subprocess.run(["mount", "--bind", place, place], check=True)
 subprocess.run(["mount", "-o", "remount,bind,ro", place], check=True)
 for command in commands:
-    ended = subprocess.run([sys.executable, "-m", "assay.cli", *command], cwd=place, capture_output=True, text=True)
-    print(json.dumps([ended.returncode, ended.stderr]))
+    code, _, err = assay(*command, cwd=place)
+    print(json.dumps([code, err]))
 """
 GOLD = ["run", "arithmetic", "--model", "gold", "--limit", "3", "--repeats", "1", "--out"]
 PROFILE = ["profile", "arithmetic", "--models", "gold,null", "--limit", "3", "--repeats", "1", "--out", "profiles/p"]
@@ -51,7 +52,7 @@ def test_a_command_that_can_write_nothing_says_so_in_a_line_and_one_that_only_re
     assert assay("certify", "profiles/p", cwd=tmp_path)[0] == 0
     commands = json.dumps([*COMMANDS.values(), ["verify", "profiles/p/certificate.json"]])
     command = [*ALONE, sys.executable, "-c", SCRIPT, str(tmp_path), commands]
-    ended = subprocess.run(command, check=True, env=ENVIRONMENT, capture_output=True, text=True, timeout=280)
+    ended = subprocess.run(command, cwd=ROOT, check=True, env=ENVIRONMENT, capture_output=True, text=True, timeout=280)
     *said, (verified, words) = map(json.loads, ended.stdout.splitlines())
     for path, (code, err) in zip(COMMANDS, said, strict=True):
         last = err.strip().splitlines()[-1]

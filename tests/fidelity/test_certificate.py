@@ -670,7 +670,7 @@ def test_parity_is_computed_again_and_becomes_the_record(tmp_path: Path):
 
 
 def test_a_rung_or_a_reason_that_is_not_what_the_results_give_is_found(tmp_path: Path):
-    arguments = ("--models", "gold", "--repeats", "1", "--out", "profiles/p")
+    arguments = ("--models", "gold", "--limit", "40", "--repeats", "1", "--out", "profiles/p")
     assert command("profile", "arithmetic", *arguments, cwd=tmp_path)[0] == 0
     run = tmp_path / "profiles/p/runs/gold"
     rows = [{"task": one.task, "score": 1, "gold": "no number"} for one in read_rollouts(run)]

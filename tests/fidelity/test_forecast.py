@@ -49,11 +49,10 @@ def of_size(tasks: int, scores: tuple[float, ...], chance: float = 0.0) -> Forec
 @pytest.mark.parametrize(
     ("tasks", "scores", "chance", "repeats", "rollouts"),
     [
-        (30, AIME, 0.0, (24, 48), (1_500, 3_500)),
-        (198, GPQA, 0.25, (4, 8), (2_400, 5_000)),
-        (541, IFEVAL, 0.0, (2, 3), (4_000, 7_600)),
+        pytest.param(30, AIME, 0.0, (24, 48), (1_500, 3_500), id="AIME", marks=pytest.mark.slow),
+        pytest.param(198, GPQA, 0.25, (4, 8), (2_400, 5_000), id="GPQA", marks=pytest.mark.slow),
+        pytest.param(541, IFEVAL, 0.0, (2, 3), (4_000, 7_600), id="IFEval"),
     ],
-    ids=["AIME", "GPQA", "IFEval"],
 )
 def test_a_sound_benchmark_of_a_common_size_passes_at_a_cost_that_can_be_paid(tasks, scores, chance, repeats, rollouts):
     made = of_size(tasks, scores, chance)
