@@ -10,8 +10,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from assay.benchmark.catalog import load
+from assay.fidelity.certificate.described import describe
+from assay.fidelity.certificate.facts import compare_files
 from assay.fidelity.gates.judge import judge_gate
 from assay.fidelity.gates.rule import Facts
+from assay.fidelity.profile import read_plan
 from assay.fidelity.review.judging import read_judging
 from assay.fidelity.schema.judging import Judging
 from assay.fidelity.schema.profile import Gate, Profile
@@ -185,6 +189,30 @@ def test_what_was_asked_counts_for_its_judge_and_its_rubric_alone(tmp_path: Path
     lost = judging(made)
     assert lost.lost == 1 and len(lost.panel.answers) == TASKS - 1
     assert judge_gate(Facts(**known | {"judging": None}, judge={"id": "x"})).verdict == "not run"
+
+
+@pytest.mark.timeout(300)
+def test_a_panel_that_was_chosen_is_not_the_one_that_the_rollouts_give(tmp_path: Path):
+    """Certify and `verify` draw the panel again: a hundred answers that suit a judge are no sample."""
+    with served(sound) as endpoint:
+        made = profiled(tmp_path, endpoint)
+        assert assay("judge", "made", cwd=tmp_path)[0] == 0
+    plan, path = read_plan(made), made / "judge.jsonl"
+    described = describe(load(f"qa:{tmp_path / 'quiz.jsonl'},verifier=judge"), plan)
+    assert compare_files(made, plan, described).wrong == []
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for change, expected in (
+        (lambda panel: panel["answers"].pop(), "its panel is not the one that the rollouts give"),
+        (lambda panel: panel.update(passing=60), "its panel is not the one that the rollouts give"),
+    ):
+        changed = json.loads(json.dumps(lines))
+        change(changed[0])
+        path.write_text("".join(json.dumps(line) + "\n" for line in changed))
+        assert [one for one in compare_files(made, plan, described).wrong if expected in one]
+    lines[0]["judged"] = 500
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = compare_files(made, plan, described)
+    assert not found.wrong and any("its panel is drawn from 500 judged answers" in one for one in found.doubts)
 
 
 def test_a_benchmark_without_a_judge_has_no_such_question(tmp_path: Path):

@@ -16,6 +16,7 @@ from assay.digest import digest, prompts_digest
 from assay.fidelity.certificate.files import file_record, is_there
 from assay.fidelity.certificate.rollouts import look_through
 from assay.fidelity.certificate.schema import CertifiedBenchmark
+from assay.fidelity.review.judging import draw, read_judging
 from assay.fidelity.schema.profile import Plan
 from assay.model.builtin.local import SHIPPED, WEIGHTS
 from assay.store import REGISTRY, RunRecord, Started, read_lines, read_record, read_registry, read_tasks
@@ -64,7 +65,8 @@ def compare_files(
         if record.id in ids:
             wrong.append(f"{place}: the id of runs/{ids[record.id]}")
         ids[record.id] = run.name
-    return Comparison(wrong, doubts)
+    of_panel = _of_panel(folder, plan)
+    return Comparison(wrong + of_panel.wrong, doubts + of_panel.doubts)
 
 
 def runs_of(folder: Path, plan: Plan) -> list[Path]:
@@ -83,6 +85,21 @@ def shown(value: Any) -> str:
     """Returns a value as a message shows it."""
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _of_panel(folder: Path, plan: Plan) -> Comparison:
+    """Whether the answers that a judge was asked again about are those that the rollouts give, and not chosen."""
+    runs = {run.name: run for run in runs_of(folder, plan)}
+    found = read_judging(folder, runs)
+    if found is None or found.lost:  # the gate says that answers are lost
+        return Comparison([], [])
+    answers, judged = draw(runs)
+    if len(judged) != found.panel.judged:
+        of = f"{found.panel.judged:,} judged answers, and the runs hold {len(judged):,}"
+        return Comparison([], [f"judge.jsonl: its panel is drawn from {of}: `assay judge` draws it again"])
+    drawn = ([(one.content, one.reward) for one in answers], sum(one.passes for one in judged))
+    panel = ([(one.content, one.reward) for one in found.panel.answers], found.panel.passing)
+    return Comparison([] if drawn == panel else ["judge.jsonl: its panel is not the one that the rollouts give"], [])
 
 
 def _of_suite(suite: Suite) -> Iterator[str]:
