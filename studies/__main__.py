@@ -16,6 +16,7 @@ from rich.table import Table
 from studies import (
     agreement,
     attempts,
+    audits,
     detectors,
     gate_detection,
     gates,
@@ -55,6 +56,7 @@ STUDIES: dict[str, Study] = {
         attempts.attempts,
         shifts.shifts,
         agreement.agreement,
+        audits.audits,
         reading.reading,
         detectors.detectors,
     )

@@ -49,7 +49,7 @@ def test_an_honest_record_is_consistent_and_the_audit_says_what_it_could_miss_an
     assert found["tokens"] and found["differs"] == []
     code, out, err = assay("audit", "profiles/p/certificate.json", "--model", "policy", "--seed", "1", cwd=place)
     assert code == 0 and "60 tasks drawn by seed 1" in out, err  # goes on with the same rollouts, so it asks nothing
-    assert "It would have seen, with 80 %, a forgery of" in out and "tokens in" in out
+    assert "It would have seen, with 80 % or more, a forgery of" in out and "tokens in" in out
 
 
 def inflate(place: Path, share: float) -> None:

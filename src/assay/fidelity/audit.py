@@ -70,7 +70,7 @@ class Audit(Struct, frozen=True, kw_only=True):
     p: float | None = None
     """Of "there is no shift", two-sided."""
     smallest: float | None = None
-    """The smallest forgery of the mean that it would have seen with 80 %."""
+    """A forgery of the mean that it would have seen with 80 % or more."""
     differs: list[str] = []
     """What of the model's settings is not as certified, a line each."""
     tokens: dict[str, int] = {}
@@ -129,7 +129,7 @@ def differences(certified: Mapping[str, Any], now: Mapping[str, Any]) -> list[st
 
 
 def smallest_forgery(se: float, tasks: int, span: float, alpha: float = ALPHA) -> float:
-    """Returns the smallest f such that rewards forged by the whole span on a share f of tasks are seen with 80 %.
+    """Returns an f such that rewards forged by the whole span on a share f of tasks are seen with 80 % or more.
 
     f span = (z(alpha / 2) + z(.8)) sqrt((s^2 + f (1 - f) span^2) / T), s being the spread of the differences without a
     forgery. Infinite where no share would be seen.
@@ -214,5 +214,6 @@ def judge(
     if p < 0.05:
         return "inconclusive", f"Chance does that in one audit of {1 / p:.0f}: draw more tasks by --sample."
     if smallest > LARGEST:
-        return "inconclusive", "It could have missed a forgery of any size that matters: draw more tasks by --sample."
+        size = f"{100 * smallest:.0f} points" if math.isfinite(smallest) else "any size"
+        return "inconclusive", f"It can miss a forgery of {size}: draw more tasks by --sample, or ask more --repeats."
     return "consistent", "Fresh scores are what is recorded, as far as so many tasks can tell."

@@ -167,7 +167,7 @@ def _show(result: Audit, folder: Path) -> None:
             f"{100 * result.shift:+.1f} points (95 %: {low} to {high})"
         )
         seen = "of no size" if result.smallest is None else f"of {100 * result.smallest:.1f} points"
-        print(f"  It would have seen, with 80 %, a forgery {seen} in the mean; a smaller one can be missed.")
+        print(f"  It would have seen, with 80 % or more, a forgery {seen} in the mean; a smaller one can be missed.")
     else:
         print(f"  {drawn}")
     if result.missing:
