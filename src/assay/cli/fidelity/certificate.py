@@ -222,6 +222,8 @@ def _show_made(made: Certificate) -> None:
     for line in made.missing:
         print(f"  {legible(line)}")
     print(f"  {order_of_events(made)}")
+    if made.sealed:
+        print("  sealed: publish these files, and keep seal.key and the rest of the profile to yourself")
     fates = Counter(run.fate for run in made.registry.runs)
     for fate in ("left out", "thrown away"):
         if count := fates[fate]:

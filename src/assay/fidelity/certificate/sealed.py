@@ -153,8 +153,10 @@ def make_seal(profile: Path, out: Path) -> bytes:
 
 
 def seal_rows(folder: Path, evidence: Evidence, key: bytes) -> list[Line]:
-    """Returns the lines of `sealed.jsonl`. Raises InputError for a damaged file."""
+    """Returns the lines of `sealed.jsonl`. Raises UsageError where no model has run, InputError for a damaged file."""
     plan, by_name = evidence.plan, {one.name: one for one in evidence.contenders}
+    if not by_name:
+        raise UsageError(f"{folder}: no model has run, so there is nothing to seal")
     servers = {url: number for number, url in enumerate({one.server: None for one in by_name.values()})}
     suite = plan.suite
     lines: list[Line] = [

@@ -246,7 +246,8 @@ def check_files(folder: Path, certificate: Certificate) -> Looked:
         return Looked("files", "forged", f"{some(forged)}.")
     if grown := grown + [f"{path} has come" for path in now if path not in then]:
         return Looked("files", "expired", f"{some(grown)} since. What was certified is still there, unchanged.")
-    return Looked("files", "ok", f"All {len(then)} files are those that were certified.")
+    what = f"All {len(then)} files are those that were" if len(then) > 1 else "Its file is the one that was"
+    return Looked("files", "ok", f"{what} certified.")
 
 
 def _registry(folder: Path, certificate: Certificate) -> Looked:
@@ -420,7 +421,10 @@ async def _sealed(folder: Path, certificate: Certificate, benchmark: Benchmark |
         said = f"Scores, intervals, the gates {gates} and what read counts follow from {rows:,} public rows."
         numbers = Looked("numbers", "ok", said)
     changed = changes(certificate.benchmark, now, [], benchmark) if now and benchmark else []
-    texts = "Prompts, answers and notes are withheld, so that rewards and marks are taken as said; ask to open rows."
+    done = {*sealed.OF_ROWS, "read", *(OF_BENCHMARK if same and not same.roles else ())}
+    taken = [one.name for one in certificate.gates if one.name not in done and one.verdict != "not run"]
+    gates = f" So are the verdicts of {', '.join(taken)}." if taken else ""
+    texts = f"Prompts, answers and notes are withheld: rewards and marks are taken as said; ask to open rows.{gates}"
     last = _of_benchmark(same, now, changed, unknown)
     return [numbers, last, Looked("texts", "not looked at", texts)]
 
