@@ -141,6 +141,14 @@ def test_it_says_the_same_as_the_open_certificate(folder: Path):
         assert model.by_repeat == whole.models[name].by_repeat
 
 
+def test_sealing_leaves_an_open_certificate_valid(folder: Path):
+    place = folder.parents[2]
+    for more in ((), ("--sealed",)):
+        assert assay("certify", "profiles/p", *more, cwd=place)[0] == 0
+    found = asyncio.run(verify(folder.parent / "certificate.json", renderings=renderings))
+    assert found.verdict == "valid", found.looked
+
+
 def test_no_text_and_no_digest_of_one_is_in_it(folder: Path):
     shown = b"".join(path.read_bytes() for path in folder.iterdir()).decode()
     profile = folder.parent

@@ -33,7 +33,7 @@ from assay.fidelity.certificate.sealed import FILE, by_repeat, seal_rows, sealed
 from assay.fidelity.gates import applicable
 from assay.fidelity.original import reference
 from assay.fidelity.original.parity import compare, verdict_of
-from assay.fidelity.profile import Evidence, contenders_of, gather, read_plan, source_of
+from assay.fidelity.profile import Evidence, contenders_of, gather, profile_of, read_plan, source_of
 from assay.fidelity.profile.build import known_gates, write
 from assay.fidelity.schema.evidence import Disagreement, Rung
 from assay.fidelity.schema.profile import Gate, ModelSummary, Profile
@@ -73,7 +73,8 @@ async def _certify(
     data = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
     files = {FILE: FileRecord(hashlib.sha256(data).hexdigest(), len(data))} if key else before
     known = await known_gates(folder, plan, benchmark, again=True, seed=probe_seed(files))
-    profile = write(folder, evidence, known)
+    # A sealed certificate has probes of its own, so that it leaves what an open one was made with as it is.
+    profile = profile_of(evidence, known) if key else write(folder, evidence, known)
     if flaws := await parity_flaws(folder, benchmark):
         raise UsageError(f"{flaws[0]}; run `assay parity` again")
     made = assemble(folder, evidence, profile, described, signed_by=signed_by)
