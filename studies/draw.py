@@ -36,6 +36,8 @@ class Kind:
 
     def rewards(self, generator: np.random.Generator, rates_T: Floats, repeats: int) -> Floats:
         """[..., repeats] from [...]."""
+        if self.parts == 1:
+            return (generator.random((*rates_T.shape, repeats)) < rates_T[..., None]).astype(np.float64)
         return generator.binomial(self.parts, rates_T[..., None], (*rates_T.shape, repeats)) / self.parts
 
 

@@ -13,7 +13,7 @@ from assay.fidelity.results.contender import Contender
 from assay.fidelity.results.results import Results
 from assay.fidelity.review.plants import FOUND, KINDS, REPORTED, Plant
 from assay.fidelity.review.review import Material, Progress, material, review
-from assay.fidelity.review.sample import SHORT_RULE, Spot
+from assay.fidelity.review.sample import MOST, SHORT_RULE, Spot, failing_quota
 from assay.fidelity.schema.evidence import Fault, Mark, Remark, Review
 from assay.stats.distributions import binomial_lower, binomial_tail, binomial_upper
 from assay.types import Message, Task
@@ -244,14 +244,20 @@ def _misread(trials: int) -> Iterator[Row]:
 
 
 def _one_model(trials: int) -> Iterator[Row]:
-    """One right answer in ten of one model of seven, which solves half of the tasks, is misread, so that it fails."""
-    generator = seeded("one model")
-    failing = 0.5 + 0.05
-    drawn = generator.binomial(generator.binomial(72, 1 / 7, trials), failing)
-    for quota in (0, 10, 20):
-        seen = generator.random(trials) < 1 - (1 - 0.05 / failing) ** np.maximum(drawn, quota)
-        where = f"with {quota} failing rollouts of each model" if quota else "with the main sample alone"
-        yield share(f"10 % of one model's right answers misread: found {where}", seen)
+    """One right answer in ten of one model of seven is misread, so that it fails."""
+    for solved in (0.3, 0.5, 0.6, 0.7, 0.8, 0.9):
+        generator = seeded(f"one model {solved}")
+        failing = 1 - 0.9 * solved
+        drawn = generator.binomial(generator.binomial(72, 1 / 7, trials), failing)
+        luck = generator.random(trials)
+        quota = failing_quota(round(1000 * failing), round(1000 * (1 - failing)))
+        what = f"10 % misread of the right answers of a model that solves {100 * solved:.0f} %: found with"
+        claim = at_least(0.95) if quota < MOST else UNCLAIMED
+        for count, claimed in ((0, UNCLAIMED), (10, UNCLAIMED), (quota, claim)):
+            how = "the main sample alone" if not count else f"10 failing rollouts{', for contrast'}"
+            how = f"the {quota} failing rollouts that are read" if count == quota else how
+            seen = luck < 1 - (1 - 0.1 * solved / failing) ** np.maximum(drawn, count)
+            yield share(f"{what} {how}", seen, claimed)
 
 
 def _readers() -> Iterator[Row]:

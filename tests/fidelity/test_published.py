@@ -17,7 +17,15 @@ from assay.config import ModelConfig
 from assay.digest import tasks_digest
 from assay.errors import InputError
 from assay.fidelity.gates.reproduced import reproduced_gate
-from assay.fidelity.original.published import planned_margins, published_scores, read, reproductions
+from assay.fidelity.original.published import (
+    Origin,
+    Published,
+    PublishedScore,
+    planned_margins,
+    published_scores,
+    read,
+    reproductions,
+)
 from assay.fidelity.original.reference import OriginalResults, Row
 from assay.fidelity.results.results import Cell, Results, text_digest
 from assay.fidelity.schema.evidence import OriginalSource, Reproduced
@@ -222,14 +230,28 @@ def test_the_differences_of_all_models_are_pooled(tmp_path: Path):
 
 def test_margins_are_planned_from_the_size_and_what_is_published(tmp_path: Path):
     stated = published_scores(made(tmp_path / "made", '"70.0"'))
-    few, many = (planned_margins(stated, n, n, ["m"], 4) for n in (30, 12_000))
+    few, many = (planned_margins(stated, n, n, [("m", 4)]) for n in (30, 12_000))
     assert few["reproduced"] > 0.05 == few["parity"]
     assert many == {"reproduced": 0.02, "parity": 0.02}
-    assert planned_margins(stated, 200, 200, [None], 4)["reproduced"] == 0.02
-    middle = planned_margins(stated, 500, 500, ["m"], 4)
+    assert planned_margins(stated, 200, 200, [(None, 4)])["reproduced"] == 0.02
+    middle = planned_margins(stated, 500, 500, [("m", 4)])
     assert 0.02 < middle["reproduced"] <= 0.06 and middle["reproduced"] * 200 == pytest.approx(
         round(middle["reproduced"] * 200)
     )
+
+
+def test_a_margin_counts_on_each_model_s_own_repeats_and_on_none_near_the_ceiling():
+    scores = [
+        PublishedScore(model=name, score=score, subset="test", repeats=1, source="s", date="2026-01", confidence="card")
+        for name, score in (("a", "90.0"), ("b", "91.0"), ("near", "96.9"))
+    ]
+    stated = Published(origin=Origin(repository="https://example.org", commit="c"), scores=scores)
+
+    def margin(**repeats: int) -> float:
+        return planned_margins(stated, 400, 400, list(repeats.items()))["reproduced"]
+
+    assert margin(a=1, b=1, near=1) == margin(a=1, b=1) < margin(a=1)
+    assert margin(a=1, b=1) > margin(a=1, b=8) > margin(a=8, b=8)
 
 
 def test_repeats_that_are_not_stated_are_bounded_and_impossible_numbers_flagged(tmp_path: Path):

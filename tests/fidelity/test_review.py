@@ -24,7 +24,7 @@ from assay.fidelity.review.plants import KINDS, Plant, plant
 from assay.fidelity.review.reader import prompt, read_rollouts
 from assay.fidelity.review.readings import OpenRollout
 from assay.fidelity.review.review import Material, Progress, material, review
-from assay.fidelity.review.sample import Spot, population
+from assay.fidelity.review.sample import Spot, failing_quota, population
 from assay.fidelity.review.transcript import attempt
 from assay.fidelity.schema.evidence import (
     Explanation,
@@ -231,14 +231,29 @@ def test_a_quota_of_failing_and_passing_rollouts_of_each_model_is_read_in_the_sa
     drawn = population({one.name: one.results for one in (weak, strong)})
     quota = drawn.quota(())
     assert Counter((spot.model, spot.failing) for spot in quota) == {
-        ("m", True): 10,
+        ("m", True): 20,
         ("m", False): 5,
         ("n", True): 3,
         ("n", False): 5,
     }
     failing = [spot for spot in drawn.spots if spot.model == "m" and spot.failing]
-    assert [spot for spot in quota if spot.model == "m" and spot.failing] == failing[:10]
+    assert [spot for spot in quota if spot.model == "m" and spot.failing] == failing[:20]
     assert all(spot.task.id != "t0" for spot in drawn.quota({"t0"}))
+
+
+def test_more_failing_rollouts_are_read_of_a_weak_model_so_that_misread_answers_are_seen_as_often():
+    assert [failing_quota(failing, 200 - failing) for failing in (200, 100, 80, 60, 40, 20, 0)] == [
+        20,
+        20,
+        17,
+        10,
+        8,
+        8,
+        8,
+    ]
+    for failing in (80, 60, 40):
+        misread = (200 - failing) / 9 / failing
+        assert 1 - (1 - misread) ** failing_quota(failing, 200 - failing) >= 0.95
 
 
 @pytest.mark.parametrize(

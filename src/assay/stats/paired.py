@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -45,12 +46,12 @@ class Spread:
     rare: Mapping[float, int] | None = None
     """Where few tasks differ from the rest: how many tasks have which difference."""
 
-    @property
+    @cached_property
     def lower(self) -> float:
         """Of the 95 % interval."""
         return max(-self.span, self.shift - self._reach(-1))
 
-    @property
+    @cached_property
     def upper(self) -> float:
         return min(self.span, self.shift + self._reach(1))
 
@@ -113,19 +114,29 @@ def _variance_at(counts: Mapping[float, int], span: float, bound: float, way: in
     gaps = [(-way * (value - bound), count) for value, count in counts.items()]
     tasks = sum(counts.values())
 
-    def excess(h: float) -> float:
-        return sum(count * gap / (1 + h * gap) for gap, count in gaps)
-
-    low, high = 0.0, 1 / room
-    most = high * (1 - 1e-12)
-    if excess(most) >= 0:
-        low = high = most
-    while high - low > 1e-9 * high:
-        middle = (low + high) / 2
-        low, high = (middle, high) if excess(middle) > 0 else (low, middle)
-    weights = [(gap, count / tasks / (1 + low * gap)) for gap, count in gaps]
+    low, high = 0.0, (1 - 1e-12) / room
+    h = high if _excess(gaps, high)[0] >= 0 else 0.0
+    while h < high:
+        # Newton's step, or half of the way where it leads out.
+        excess, slope = _excess(gaps, h)
+        low, high = (h, high) if excess > 0 else (low, h)
+        step = h + excess / slope if slope else high
+        h, before = step if low < step < high else (low + high) / 2, h
+        if abs(h - before) <= 1e-9 * high:
+            break
+    weights = [(gap, count / tasks / (1 + h * gap)) for gap, count in gaps]
     rest = max(0.0, 1 - sum(weight for _, weight in weights))
     return sum(weight * gap**2 for gap, weight in weights) + rest * room**2
+
+
+def _excess(gaps: Sequence[tuple[float, int]], h: float) -> tuple[float, float]:
+    """Returns by how much the weighted mean of the gaps is off at h, and how fast that falls with h."""
+    excess = slope = 0.0
+    for gap, count in gaps:
+        part = gap / (1 + h * gap)
+        excess += count * part
+        slope += count * part * part
+    return excess, slope
 
 
 @dataclass(frozen=True)

@@ -127,12 +127,12 @@ def pool_weights(ses_M: ArrayLike) -> Floats:
 
 
 def pool_margin(ses_M: ArrayLike) -> float:
-    """Returns the margin that a pool of these standard errors can show: 2.8 SE, rounded up to half a point, at least 2.
+    """Returns the margin that a pool of these standard errors can show: 3 SE, rounded up to half a point, at least 2.
 
-    With it, equal scores are shown to be equal in about 95 %. Above `WIDEST_MARGIN` nothing can be refuted.
+    With it, equal scores are shown to be equal in about 97 %. Above `WIDEST_MARGIN` nothing can be refuted.
     """
     se = float(np.sqrt(((pool_weights(ses_M) * np.asarray(ses_M)) ** 2).sum()))
-    return max(LEAST_MARGIN, math.ceil(2.8 * se * 200 - 1e-9) / 200)
+    return max(LEAST_MARGIN, math.ceil(3 * se * 200 - 1e-9) / 200)
 
 
 def pool(differences_M: ArrayLike, ses_M: ArrayLike, margin: float) -> Pooled:

@@ -6,7 +6,7 @@ The score is sum_i w_i x_i, x_i being the value of task i: its mean reward, or i
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Self
 
 import numpy as np
@@ -139,7 +139,7 @@ class Sample:
     @property
     def score(self) -> float:
         """sum_i w_i x_i, summed exactly, so that a run whose every value is 1 has the score 1."""
-        return math.fsum(self.weights_T * self.values_T) / math.fsum(self.weights_T)
+        return math.fsum((self.weights_T * self.values_T).tolist()) / math.fsum(self.weights_T.tolist())
 
     @property
     def weights_T(self) -> Floats:
@@ -184,6 +184,8 @@ class Sample:
 
     def at(self, keep_T: NDArray[np.bool_]) -> "Sample":
         """Returns the sample of some of its tasks."""
+        if keep_T.all():
+            return self
         scored_N = self.scored_N.copy()
         scored_N[scored_N] = keep_T
         return replace(
@@ -271,7 +273,7 @@ def _made(values_N: Floats, noise_N: Floats, counts_N: Ints, layout: Layout | No
     scored_N = ~np.isnan(values_N)
     if not scored_N.any():
         raise ValueError("no rollout has a score; expected at least one, so there is nothing to estimate")
-    layout = Layout.of(len(values_N)) if layout is None else layout
+    layout = _plain(len(values_N)) if layout is None else layout
     if len(layout.sizes_T) != len(values_N):
         raise ValueError(
             f"the layout has {len(layout.sizes_T)} tasks and the rewards {len(values_N)}; expected as many"
@@ -281,11 +283,17 @@ def _made(values_N: Floats, noise_N: Floats, counts_N: Ints, layout: Layout | No
         values_T,
         noise_N[scored_N],
         counts_N[scored_N],
-        layout.at(scored_N),
+        layout if scored_N.all() else layout.at(scored_N),
         scored_N,
         min(low, float(values_T.min())),
         max(high, float(values_T.max())),
     )
+
+
+@lru_cache(maxsize=64)
+def _plain(tasks: int) -> Layout:
+    """The layout of a plain mean: what follows from it is computed once."""
+    return Layout.of(tasks)
 
 
 def _numbers(labels: Sequence[Hashable]) -> Ints:

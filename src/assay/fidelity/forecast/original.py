@@ -16,13 +16,12 @@ from assay.stats.sample import sample
 
 
 def margins(expected: Mapping[str, Expected], tasks: int, repeats: Mapping[str, int]) -> dict[str, float]:
-    """Returns the margins that are registered before the runs, by the fewest repeats of a model with a number."""
+    """Returns the margins that are registered before the runs."""
     known = [(one.published, repeats[name]) for name, one in expected.items() if one.published]
     if not known:
         return {}
     stated = Published(original=True, scores=[score for score, _ in known])
-    names = [score.model for score, _ in known]
-    return planned_margins(stated, tasks, tasks, names, min(count for _, count in known))
+    return planned_margins(stated, tasks, tasks, [(score.model, count) for score, count in known])
 
 
 def reproduced(

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from assay.fidelity.forecast.simulated import Bools, Generator, Rollouts
 from assay.fidelity.review.plants import KINDS
 from assay.fidelity.review.review import reading_minutes
-from assay.fidelity.review.sample import FAILING, LONG, LONG_RULE, PASSING, SHORT_RULE
+from assay.fidelity.review.sample import LONG, LONG_RULE, PASSING, SHORT_RULE, failing_quota
 from assay.fidelity.schema.evidence import Mark, Reader, Review
 from assay.stats.distributions import binomial_lower, binomial_upper
 
@@ -73,9 +73,9 @@ def _quota(model_N: NDArray[np.int64], failing_N: Bools) -> Bools:
     """Returns which rollouts, in their order, are among the first failing and passing ones of their model."""
     read_N = np.zeros(model_N.size, np.bool_)
     for model in np.unique(model_N):
-        for failing, count in ((True, FAILING), (False, PASSING)):
-            places = np.flatnonzero((model_N == model) & (failing_N == failing))[:count]
-            read_N[places] = True
+        failing, passing = (np.flatnonzero((model_N == model) & (failing_N == one)) for one in (True, False))
+        read_N[failing[: failing_quota(failing.size, passing.size)]] = True
+        read_N[passing[:PASSING]] = True
     return read_N
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from assay.fidelity.gates.rule import FAILS, Facts, GateRule
@@ -20,7 +21,7 @@ FEWEST_TASKS = 10
 _Z80 = normal_quantile(0.8)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Comparison:
     """A stronger model and a weaker one."""
 
@@ -33,7 +34,7 @@ class Comparison:
     tests: int = 1
     """By which alpha is divided: the number of pairs, times that of models of which scores chose the weaker one."""
 
-    @property
+    @cached_property
     def p_fail(self) -> float:
         """The p-value of "the stronger model is no more than the margin below the weaker one", and not below it over
         other tasks."""

@@ -242,33 +242,31 @@ def reproductions(
 
 
 def planned_margins(
-    stated: Published | None, all_tasks: int, tasks: int, members: Iterable[str | None], repeats: int
+    stated: Published | None, all_tasks: int, tasks: int, members: Iterable[tuple[str | None, int]]
 ) -> dict[str, float]:
     """Returns the margins, as shares, of the gates that compare with the original, by what is known before any run.
 
-    W is taken to be half of p (1 - p), p being the published score, or .5 where none is. `tasks` are run `repeats`
-    times; `members` are the names under which the suite's models are published. The margin of parity is what one look
-    at as many repeats a side can show in 95 %, from two to five points; that of reproduced may be wider, and then
-    nothing can be refuted at this size.
+    W is taken to be half of p (1 - p), p being the published score, or .5 where none is. `members` are the suite's
+    models, by the name under which each is published and the repeats of its run of `tasks`. The margin of parity is
+    what one look at the fewest of these repeats a side can show in 95 %, from two to five points; that of reproduced
+    may be wider, and then nothing can be refuted at this size. A model whose run may come out above the ceiling of the
+    pool is not counted on.
     """
-    names = set(members)
-    pooled = [
-        score
-        for score in (stated.scores if stated else [])
-        if score.model in names and score.whole and score.share <= CEILING and not score.recorded
-    ]
-    within = [BETWEEN * score.share * (1 - score.share) for score in pooled]
-    ses = [
-        math.sqrt(
-            w / (tasks * repeats)
-            + w / (of * (score.repeats or fewest_repeats(score.share, score.step, of)))
-            + score.step**2 / 12
-        )
-        for score, w in zip(pooled, within, strict=True)
-        if (of := score.tasks or all_tasks)
-    ]
+    repeats = dict(members)
+    known = [count for name, count in repeats.items() if name] or [*repeats.values()]
+    within: list[float] = []
+    ses: list[float] = []
+    for score in stated.scores if stated else []:
+        if score.model not in repeats or not score.whole or score.share > CEILING or score.recorded:
+            continue
+        of, w = score.tasks or all_tasks, BETWEEN * score.share * (1 - score.share)
+        own = w / (tasks * repeats[score.model])
+        theirs = w / (of * (score.repeats or fewest_repeats(score.share, score.step, of))) + score.step**2 / 12
+        within.append(w)
+        if score.share + math.sqrt(own) <= CEILING:
+            ses.append(math.sqrt(own + theirs))
     widest = max(within, default=BETWEEN / 4)
-    parity = math.ceil(FIRST_LOOK * math.sqrt(2 * widest / (tasks * repeats)) * 200 - 1e-9) / 200
+    parity = math.ceil(FIRST_LOOK * math.sqrt(2 * widest / (tasks * min(known))) * 200 - 1e-9) / 200
     return {
         "reproduced": pool_margin(ses) if ses else LEAST_MARGIN,
         "parity": min(WIDEST_MARGIN, max(LEAST_MARGIN, parity)),

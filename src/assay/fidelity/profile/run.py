@@ -175,9 +175,10 @@ def _margins(asked: ProfilePlan, plan: Plan) -> dict[str, float]:
     stated = published_scores(benchmark)
     if stated is None or stated.original:
         return {}
-    members = [member.published for member in asked.suite.models.values()]
+    models = asked.suite.models.items()
+    members = [(one.published, repeats) for name, one in models if (repeats := plan.repeats_of(name))]
     tasks = plan.benchmark.tasks
-    margins = planned_margins(stated, plan.benchmark.all_tasks or tasks, tasks, members, _fewest(plan))
+    margins = planned_margins(stated, plan.benchmark.all_tasks or tasks, tasks, members)
     folder.mkdir(parents=True, exist_ok=True)
     registry = folder.resolve().parent / REGISTRY
     write_of_profile(registry, folder, Margins, benchmark=benchmark.name, margins=margins)
@@ -191,12 +192,6 @@ def _write_look(folder: Path, benchmark: str, rollouts: int) -> None:
     looks = [one.rollouts for one in known if isinstance(one, Look) and is_of(one, folder, registry)]
     if rollouts > max(looks, default=0):
         write_of_profile(registry, folder, Look, benchmark=benchmark, rollouts=rollouts)
-
-
-def _fewest(plan: Plan) -> int:
-    """The repeats of the models with a published score, at the fewest."""
-    counts = [plan.repeats_of(name) for name, member in plan.suite.models.items() if member.published]
-    return min(filter(None, counts), default=plan.repeats)
 
 
 async def _without_models(asked: ProfilePlan, tasks: list[Task]) -> list[Gate]:

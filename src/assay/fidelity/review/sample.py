@@ -4,6 +4,8 @@ The order is that of a hash of what was asked and answered. Rewards are not in i
 changes no draw, and new repeats only come in between.
 """
 
+import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,8 +18,12 @@ from assay.fidelity.results.results import Results
 from assay.fidelity.review.marks import Key, content_of
 from assay.types import Task
 
-FAILING, PASSING = 10, 5
-"""Rollouts of each model that are read, the main sample counted in."""
+PASSING = 5
+"""Passing rollouts of each model that are read, the main sample counted in."""
+FEWEST, MOST = 8, 20
+"""The same of failing ones, between which their number follows from the model's score."""
+MISREAD, SEEN = 0.1, 0.95
+"""If this share of a model's right answers is misread, its failing rollouts show one with this probability."""
 LONG = 8000
 """Output tokens of a rollout, on average, above which fewer are read."""
 
@@ -81,15 +87,28 @@ class Population:
 
     def quota(self, declared: Collection[str]) -> list[Spot]:
         """Returns the first failing and the first passing rollouts of each model, without those of declared tasks."""
-        room: dict[tuple[str, bool], int] = {}
+        open_ = [spot for spot in self.spots if spot.task.id not in declared]
+        made = Counter((spot.model, spot.failing) for spot in open_)
+        room = {
+            (model, failing): failing_quota(count, made[model, False]) if failing else PASSING
+            for (model, failing), count in made.items()
+        }
         chosen: list[Spot] = []
-        for spot in (spot for spot in self.spots if spot.task.id not in declared):
+        for spot in open_:
             group = spot.model, spot.failing
-            left = room.setdefault(group, FAILING if spot.failing else PASSING)
-            if left:
-                room[group] = left - 1
+            if room[group]:
+                room[group] -= 1
                 chosen.append(spot)
         return chosen
+
+
+def failing_quota(failing: int, passing: int) -> int:
+    """Returns how many failing rollouts of a model are read: more of a weak one, of whose failures few are misread."""
+    misread = min(1.0, MISREAD / (1 - MISREAD) * passing / max(1, failing))
+    if misread == 1:
+        return FEWEST
+    enough = math.log1p(-SEEN) / math.log1p(-misread) if misread else math.inf
+    return math.ceil(min(MOST, max(FEWEST, enough)))
 
 
 def population(results: Mapping[str, Results]) -> Population:
