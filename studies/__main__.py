@@ -23,6 +23,7 @@ from studies import (
     independence,
     intervals,
     parity,
+    pooled,
     published,
     reading,
     repeats,
@@ -32,7 +33,7 @@ from studies.row import Row
 
 PAGE = Path(__file__).parent.parent / "docs/statistics.md"
 COLUMNS = ("simulated", "claim", "measured", "trials", "holds")
-TRIALS, QUICK = 4000, 200
+TRIALS, QUICK = 2000, 100
 
 Study = Callable[[int], Iterator[Row]]
 STUDIES: dict[str, Study] = {
@@ -41,6 +42,7 @@ STUDIES: dict[str, Study] = {
         intervals.intervals,
         intervals.differences,
         independence.run_effects,
+        independence.siblings,
         repeats.repeats_asked_for,
         repeats.stopping,
         repeats.allocation,
@@ -49,6 +51,7 @@ STUDIES: dict[str, Study] = {
         parity.one_verifier_for_another,
         published.granularity,
         published.reproductions,
+        pooled.pooled,
         gates.order,
         gates.in_range,
         gates.many_tests,

@@ -21,7 +21,7 @@ def agreement(trials: int) -> Iterator[Row]:
     for count in (10, 20, 100):
         for name, shares in HABITS.items():
             for looks in (0.6, 0.95):
-                yield _covered(count, name, shares, looks, trials // 2)
+                yield _covered(count, name, shares, looks, trials)
 
 
 def _covered(count: int, name: str, shares: tuple[float, ...], looks: float, trials: int) -> Row:

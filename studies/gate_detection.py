@@ -18,7 +18,7 @@ from studies.draw import seeded
 from studies.faults import Fault, Made, cached, cut, dropped, misread, other_score, seed_locked, wrong_labels
 from studies.row import Claim, Row, at_least, computed, share
 
-QUICK = 200
+QUICK = 100
 """Trials up to which the repeats are not looked for, which takes minutes."""
 MODELS: tuple[str, ...] = (
     "policy",
@@ -104,7 +104,7 @@ FAULTS: Mapping[str, Fault] = {
 }
 """Those that simulated rollouts show. The others are in `studies.broken`."""
 SIMULATED = [rule for rule in GATES if rule.name in {"range", "order", "kinds", "repeats", "read", "reproduced"}]
-MOST_SCORES = 3_000_000
+MOST_SCORES = 20_000_000
 """Simulated rollouts of one line, about: MMLU-Pro has fewer profiles."""
 
 
@@ -129,11 +129,18 @@ def _of_size(size: Size, trials: int) -> list[Row]:
     rollouts, strongest = size.tasks * sum(repeats.values()), repeats[MODELS[-1]]
     least = at_least(0.75 if size.tasks < 100 else 0.85 if size.tasks < 150 else 0.95)
     return [
-        _measured(f"sound, all gates pass: {size}", size, None, repeats, trials // 20, at_least(0.95)),
+        _measured(f"sound, all gates pass: {size}", size, None, repeats, 3 * trials // 10, at_least(0.95)),
         computed(f"repeats of the strongest open model: {size}", strongest),
         computed(f"rollouts in all: {size}", rollouts),
         *(
-            _measured(f"{name}, some gate does not pass: {size}", size, fault, repeats, trials // 50, least)
+            _measured(
+                f"{name}, some gate does not pass: {size}",
+                size,
+                fault,
+                repeats,
+                trials // (4 if fault is misread else 10),
+                least,
+            )
             for name, fault in FAULTS.items()
         ),
     ]

@@ -25,11 +25,11 @@ def order(trials: int) -> Iterator[Row]:
     """The order gate, beside the literal rule that it replaces: the closed model's score is at least the open one's."""
     for tasks, k in ((30, 16), (198, 4)):
         for opened in (1, 3):
-            yield from _ordered(tasks, k, opened, 0.0, trials // 2, at_most(FAILS), UNCLAIMED)
-    yield from _ordered(198, 4, 1, 0.02, trials // 2, at_most(FAILS), at_least(0.9))
-    yield from _ordered(198, 4, 1, -MARGIN, trials // 2, at_most(FAILS), at_most(0.2))
-    yield from _ordered(198, 4, 1, -2 * MARGIN, trials // 2, UNCLAIMED, at_most(0.01))
-    yield _ceiling(trials // 2)
+            yield from _ordered(tasks, k, opened, 0.0, trials, at_most(FAILS), UNCLAIMED)
+    yield from _ordered(198, 4, 1, 0.02, trials, at_most(FAILS), at_least(0.9))
+    yield from _ordered(198, 4, 1, -MARGIN, trials, at_most(FAILS), at_most(0.2))
+    yield from _ordered(198, 4, 1, -2 * MARGIN, trials, UNCLAIMED, at_most(0.01))
+    yield _ceiling(trials)
 
 
 def _ordered(tasks: int, k: int, opened: int, ahead: float, trials: int, fails: Claim, passes: Claim) -> Iterator[Row]:
@@ -84,7 +84,7 @@ def in_range(trials: int) -> Iterator[Row]:
     ):
         generator = seeded(f"range {kind.name} {tasks} {opened}")
         passed, failed = [], []
-        for _ in range(trials // 2):
+        for _ in range(trials):
             rates_T = kind.rates(generator, tasks)
             models = [_contender(f"open {i}", "open", kind.rewards(generator, rates_T, k)) for i in range(opened)]
             models.append(_contender("weak", "open", kind.rewards(generator, 0 * rates_T, k)))

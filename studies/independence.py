@@ -1,27 +1,31 @@
 """Does the F test tell runs that drift from runs that vary by sampling alone?"""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
+from assay.fidelity.gates.repeats import alone, of_servers, within_shares
 from assay.fidelity.results.independence import DRIFT
 from assay.stats.estimates import estimate
 from assay.stats.repeats import run_effect
 from assay.stats.sample import sample
 from studies.draw import ENDS, EVEN, NEAR_ONE, Floats, moved, runs, seeded
-from studies.row import Row, at_least, at_most, ratio, share
+from studies.faults import Made, cached
+from studies.gate_detection import MODELS, SIZES, setting_of
+from studies.row import UNCLAIMED, Row, at_least, at_most, ratio, share
 
 
 def run_effects(trials: int) -> Iterator[Row]:
     """The F test of the run effect, at the level that the gate uses, .005."""
     for tasks, repeats, kind in ((30, 2, EVEN), (30, 8, EVEN), (198, 4, ENDS), (500, 2, ENDS), (198, 4, NEAR_ONE)):
         where = f"{tasks} tasks × {repeats}, {kind.name}"
-        effects = [run_effect(rewards_TK) for _, rewards_TK in runs(seeded(where), kind, tasks, repeats, trials // 2)]
+        effects = [run_effect(rewards_TK) for _, rewards_TK in runs(seeded(where), kind, tasks, repeats, trials)]
         found = [effect for effect in effects if effect]
         yield share(f"independent runs said to drift: {where}", [e.p_high < DRIFT for e in found], at_most(DRIFT))
         yield share(f"independent runs said to be tied: {where}", [e.p_low < DRIFT for e in found], at_most(DRIFT))
-    yield from _drifting(trials // 4)
-    yield from _tied(max(20, trials // 20))
+    yield from _drifting(trials // 2)
+    yield from _tied(max(20, trials // 4))
 
 
 def _drifting(trials: int) -> Iterator[Row]:
@@ -47,6 +51,30 @@ def _drifting(trials: int) -> Iterator[Row]:
                 yield share(f"for contrast, SE_run's interval covers: {where}", plain)
                 counted, true = zip(*squares, strict=True)
                 yield ratio(f"MS_run / (T k) over the true variance: {where}", counted, true, (0.9, 1.1))
+
+
+def siblings(trials: int) -> Iterator[Row]:
+    """What the repeats gate finds in the variance within tasks, model by model and server by server."""
+    for size in SIZES:
+        if size.tasks > 1000:
+            continue
+        repeats = dict.fromkeys(MODELS, 8 if size.tasks < 100 else 4)
+        setting = setting_of(size)
+        faults = {"no fault": None, "50 % of tasks cached": cached(0.5), "80 % of tasks cached": cached(0.8)}
+        for what, fault in faults.items():
+            generator, by_model, by_server = seeded(f"siblings {what} {size}"), [], []
+            for _ in range(trials // 4):
+                made = Made.sound(setting.draw(generator, repeats))
+                made = fault(made, generator) if fault else made
+                shown = setting.facts(made.rollouts, generator).contenders
+                shares = within_shares([replace(one, server=one.name.split("-")[0]) for one in shown])
+                by_model.append(bool(alone(shares)))
+                by_server.append(bool(of_servers(shares)))
+            where = f"{size}, {what} on the server of four of seven models"
+            claim = UNCLAIMED if fault else at_most(0.05)
+            where = where if fault else f"{size}, {what}"
+            yield share(f"a model varies far less than the others: {where}", by_model, claim)
+            yield share(f"a server's models vary far less than those elsewhere: {where}", by_server, claim)
 
 
 def _tied(trials: int) -> Iterator[Row]:

@@ -49,7 +49,7 @@ def _without_repeats(trials: int) -> Iterator[Row]:
             generator = seeded(f"{where} {margins}")
             verdicts: list[EquivalenceResult] = [
                 equivalence(sample(a_TK[:, :k_a]), sample(b_TK[:, :k_b]), margin).verdict
-                for a_TK, b_TK in _pairs(generator, kind, tasks, max(k_a, k_b), margins * margin, trials // 2)
+                for a_TK, b_TK in _pairs(generator, kind, tasks, max(k_a, k_b), margins * margin, trials)
             ]
             yield share(f"{what} apart, called equivalent: {where}", _are(verdicts, "equivalent"), claim)
             if margins == AT:
@@ -86,7 +86,7 @@ def one_verifier_for_another(trials: int) -> Iterator[Row]:
         for rate in (0.0, 0.001, 0.01):
             where = f"verifiers that differ on {100 * rate:g} % of items, {tasks:,} tasks × {k}"
             generator, seen, caught, passed = seeded(where), [], [], []
-            for a_TK, b_TK in _pairs(generator, ENDS, tasks, k, 0.0, trials // 2):
+            for a_TK, b_TK in _pairs(generator, ENDS, tasks, k, 0.0, trials):
                 frozen = "different" if (generator.random(a_TK.shape) < rate).any() else "identical"
                 fresh_TK = np.where(generator.random(b_TK.shape) < rate, 1 - b_TK, b_TK)
                 fresh = equivalence(sample(a_TK), sample(fresh_TK), MARGIN).verdict

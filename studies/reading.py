@@ -20,7 +20,7 @@ from assay.types import Message, Task
 from studies.draw import seeded
 from studies.row import UNCLAIMED, Row, at_least, at_most, computed, mean, share
 
-TASKS, REPEATS = 198, 2
+TASKS, REPEATS = 198, 1
 STRENGTHS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """The solve rates of seven models, on GPQA diamond's number of tasks."""
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -29,11 +29,11 @@ Judge = Callable[[Spot | Plant], Fault]
 
 def reading(trials: int) -> Iterator[Row]:
     """A reader who finds every fault, and benchmarks with faults of known size."""
-    few = max(2, trials // 40)
+    few = max(2, trials // 5)
     yield from _bounds(trials)
-    yield from _sound(few)
+    yield from _sound(max(2, trials // 2))
     for rate in (0.02, 0.05, 0.10):
-        yield from _wrong_labels(rate, few)
+        yield from _wrong_labels(rate, few if rate < 0.05 else few // 2)
     yield from _misread(few)
     yield from _one_model(trials)
     yield from _readers()

@@ -11,6 +11,7 @@ from assay.config import Suite
 from assay.errors import InputError, UnknownName, UsageError
 from assay.fidelity.forecast import TRIALS, Setting, expect, forecast, tasks_of_size
 from assay.fidelity.original.published import published_scores
+from assay.fidelity.review.judging import ROLE
 from assay.fidelity.schema.forecast import Forecast
 from assay.fidelity.schema.profile import Plan
 from assay.input import BROKEN, read_input
@@ -52,6 +53,8 @@ def forecast_of(
         benchmark=real.name if real else "",
         hard=real.hard if real else "",
         original=stated is not None and stated.original,
+        registers=real is None or stated is not None,
+        judged=real is not None and ROLE in real.roles,
     )
     return forecast(setting, trials=trials, repeats=repeats)
 

@@ -12,6 +12,8 @@ from assay.stats.sample import Sample
 
 SHUFFLES = 10_000
 """The most shuffles, this order among them, by which an F is called low."""
+AT_ONCE = 16
+"""Shuffles that are made together."""
 
 
 @dataclass(frozen=True)
@@ -159,26 +161,32 @@ def _share_as_alike(away_TK: Floats, seen_TK: NDArray[np.bool_], inverse_KK: Flo
     varied_T = np.ptp(away_TK, axis=1) > 0
     away_TK, seen_TK = away_TK[varied_T], seen_TK[varied_T]
     generator = np.random.default_rng(0)
-    places_TK = np.argsort(~seen_TK, axis=1, kind="stable")  # each task's scores first
+    whole_T = seen_TK.all(axis=1)
+    whole_STK = np.broadcast_to(away_TK[whole_T], (AT_ONCE, int(whole_T.sum()), away_TK.shape[1]))
+    partly_STK = np.broadcast_to(away_TK[~whole_T], (AT_ONCE, int((~whole_T).sum()), away_TK.shape[1]))
+    gaps_TK = ~seen_TK[~whole_T]
+    places_STK = np.broadcast_to(np.argsort(gaps_TK, axis=1, kind="stable"), partly_STK.shape)
 
-    def unlike(x_TK: Floats) -> float:
-        sums_K = x_TK.sum(axis=0)
-        return float(sums_K @ inverse_KK @ sums_K)
+    def unlike(sums_SK: Floats) -> Floats:
+        return ((sums_SK @ inverse_KK) * sums_SK).sum(axis=-1)
 
     def shuffled() -> Floats:
-        if seen_TK.all():
-            return generator.permuted(away_TK, axis=1)
-        order_TK = np.argsort(np.where(seen_TK, generator.random(away_TK.shape), np.inf), axis=1)
-        moved_TK = np.zeros_like(away_TK)
-        np.put_along_axis(moved_TK, places_TK, np.take_along_axis(away_TK, order_TK, axis=1), axis=1)
-        return moved_TK
+        """The sums of each repeat, of some shuffles."""
+        order_STK = np.argsort(np.where(gaps_TK, np.inf, generator.random(partly_STK.shape)), axis=2)
+        moved_STK = np.zeros_like(partly_STK)
+        # Each task's scores come first in the order, and go where scores are.
+        np.put_along_axis(moved_STK, places_STK, np.take_along_axis(partly_STK, order_STK, axis=2), axis=2)
+        return generator.permuted(whole_STK, axis=2).sum(axis=1) + moved_STK.sum(axis=1)
 
-    limit = unlike(away_TK) + 1e-9 * float((away_TK**2).sum())  # what rounding can make of a tie
-    alike = 0
-    for shuffles in range(1, SHUFFLES):
-        alike += unlike(shuffled()) <= limit
-        if alike == 10:
-            return alike / shuffles
+    limit = float(unlike(away_TK.sum(axis=0))) + 1e-9 * float((away_TK**2).sum())  # what rounding can make of a tie
+    alike = shuffles = 0
+    while shuffles < SHUFFLES - 1:
+        for is_alike in (unlike(shuffled()) <= limit).tolist():
+            shuffles, alike = shuffles + 1, alike + is_alike
+            if alike == 10:
+                return alike / shuffles
+            if shuffles == SHUFFLES - 1:
+                break
     return (1 + alike) / SHUFFLES
 
 

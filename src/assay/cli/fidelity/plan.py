@@ -15,6 +15,7 @@ from assay.cli.options import Code, names_of
 from assay.config import assay_toml
 from assay.errors import UsageError
 from assay.fidelity.forecast import TRIALS
+from assay.fidelity.review.review import WORDS_A_MINUTE
 from assay.fidelity.schema.forecast import Forecast, GateForecast
 from assay.library.forecast import forecast_of
 from assay.library.names import suite_named
@@ -132,7 +133,8 @@ def sums(made: Forecast) -> str:
     return (
         f"A sound benchmark of {plural(made.tasks, 'task')} passes all gates in {made.passes:.0%}: "
         f"{plural(made.rollouts, 'rollout')}, {short_count(made.tokens)} tokens, {dollars(made.usd)}, "
-        f"{duration(60 * made.minutes)} of reading ({plural(made.trials, 'simulated profile')})."
+        f"{duration(60 * made.minutes)} of reading at {WORDS_A_MINUTE} words a minute "
+        f"({plural(made.trials, 'simulated profile')})."
     )
 
 
@@ -140,7 +142,8 @@ def _cells(gate: GateForecast) -> list[str | Text]:
     passes = NONE if gate.passes is None else f"{gate.passes:.0%}"
     reading = duration(60 * gate.minutes) if gate.minutes else ""
     if not gate.rollouts:
-        return [gate.name, passes, "", "", "", "", reading]
+        labels = f"{plural(gate.labels, 'label')}" if gate.labels else ""
+        return [gate.name, passes, labels, "", "", "", reading]
     rollouts, tokens = count(gate.rollouts), short_count(gate.tokens)
     return [gate.name, passes, Text(_repeats(gate.repeats)), rollouts, tokens, dollars(gate.usd), reading]
 

@@ -11,9 +11,10 @@ import numpy as np
 from assay.config import Suite
 from assay.fidelity.forecast import original
 from assay.fidelity.forecast.expected import Expected
+from assay.fidelity.forecast.judged import COUNTS, JUDGE, judged_again, labelling_minutes
 from assay.fidelity.forecast.reading import read_through
 from assay.fidelity.forecast.simulated import Bools, Generator, Rollouts, contender, simulate
-from assay.fidelity.gates import GATES
+from assay.fidelity.gates import GATES, judge
 from assay.fidelity.gates.range import clears_floor
 from assay.fidelity.gates.rule import Facts, GateRule
 from assay.fidelity.results.contender import of_role, strongest
@@ -40,6 +41,8 @@ MOST_ROLLOUTS = 20_000
 TRIALS, QUICK_TRIALS = 100, 20
 UNLIKELY = 0.8
 """A gate that passes less often has a note that says why."""
+READ = ("read", "judge")
+"""The gates for which a person reads: they ask for no rollouts of their own."""
 SCORES = 2_000_000
 """Simulated rollouts of one number of repeats, about: a large benchmark has fewer trials, for its scores vary less."""
 
@@ -62,6 +65,14 @@ class Setting:
     benchmark: str = ""
     hard: str = ""
     original: bool = False
+    registers: bool = True
+    """Whether the benchmark names the original code, so that margins of the comparisons with it are registered."""
+    judged: bool = False
+    """Whether a judge scores answers."""
+    compared: str = ""
+    """The model that runs in the original code for `parity`; empty where none does."""
+    labels: int = 0
+    """The labels that a person gives for `judge`."""
 
     @cached_property
     def _listed(self) -> list[Task]:
@@ -100,7 +111,12 @@ class Setting:
                 for name in names
             ],
             review=read_through(generator, made, wrong),
-            reproduced=original.reproduced(generator, self.expected, made, margins.get("reproduced", 0.0), away=away),
+            reproduced=original.reproduced(generator, self.expected, made, margins["reproduced"], away=away),
+            parities={self.compared: original.parity(generator, made[self.compared], margins["parity"])}
+            if self.compared
+            else {},
+            judge=JUDGE if self.judged else None,
+            judging=judged_again(generator, made, self.labels) if self.labels else None,
             original=self.original,
             margins=margins,
             benchmark=self.benchmark,
@@ -184,20 +200,20 @@ def forecast(setting: Setting, *, repeats: int | None = None, trials: int = TRIA
     least = setting.score.attempts
     start = dict.fromkeys(setting.expected, least) | dict.fromkeys(looks_at["repeats"], max(2, least))
     alone = dict.fromkeys(looks_at, dict.fromkeys(setting.expected, repeats or least))
-    if repeats is None:
-        trials = trials_for(setting, start, trials)
+    fixed = repeats is not None
+    trials = trials_for(setting, alone["kinds"] if fixed else start, QUICK_TRIALS if fixed else trials)
+    if not fixed:
         alone = {rule.name: needs(setting, rule, looks_at[rule.name], start, trials, generator) for rule in rules}
-    else:
-        trials = trials_for(setting, alone["kinds"], QUICK_TRIALS)
-    planned, made = _together(setting, rules, alone, looks_at, trials, generator, fixed=repeats is not None)
+    setting, looks_at = _with_persons(setting, looks_at, alone, trials, generator, fixed=fixed)
+    rules = [rule for rule in GATES if looks_at.get(rule.name)]
+    planned, made = _together(setting, rules, alone, looks_at, trials, generator, fixed=fixed)
     models = {name: _model(one, planned[name], len(setting.tasks)) for name, one in setting.expected.items()}
     gates: list[GateForecast] = []
     for rule in GATES:
         if rule in rules:
-            # Reading asks for no rollouts of its own.
-            mine = {name: alone[rule.name][name] for name in looks_at[rule.name] if rule.name != "read"}
+            mine = {name: alone[rule.name][name] for name in looks_at[rule.name] if rule.name not in READ}
             sums = spent(models, mine, len(setting.tasks))
-            gates.append(_gate(rule.name, [one[rule.name] for one in made], mine, sums))
+            gates.append(_gate(rule, [one[rule.name] for one in made], mine, sums, setting))
         else:
             gates.append(_unsimulated(rule, setting))
     return Forecast(
@@ -209,6 +225,38 @@ def forecast(setting: Setting, *, repeats: int | None = None, trials: int = TRIA
         minutes=sum(gate.minutes for gate in gates),
         **spent(models, planned, len(setting.tasks)),
     )
+
+
+def _with_persons(
+    setting: Setting,
+    looks_at: dict[str, list[str]],
+    alone: dict[str, dict[str, int]],
+    trials: int,
+    generator: Generator,
+    *,
+    fixed: bool,
+) -> tuple[Setting, dict[str, list[str]]]:
+    """Returns the setting with what the original code runs for parity, and what a person labels for a judge.
+
+    `alone` gets the repeats of these gates: those of parity are the first look's, of one model.
+    """
+    if setting.registers and not setting.original:
+        planned = _most(alone, setting)
+        name, repeats = original.cheapest(setting.expected, len(setting.tasks), planned)
+        setting, looks_at = replace(setting, compared=name), {**looks_at, "parity": [name]}
+        alone["parity"] = planned if fixed else {**planned, name: max(repeats, setting.score.attempts)}
+    if setting.judged:
+        for labels in COUNTS:
+            setting = replace(setting, labels=labels)
+            if judged(setting, (judge.GATE,), _most(alone, setting), trials, generator, least=TARGET):
+                break
+        alone["judge"], looks_at = alone["kinds"], {**looks_at, "judge": [*setting.expected]}
+    return setting, looks_at
+
+
+def _most(alone: Mapping[str, Mapping[str, int]], setting: Setting) -> dict[str, int]:
+    """Returns each model's repeats, with which every gate has what it needs."""
+    return {name: max(needed[name] for needed in alone.values()) for name in setting.expected}
 
 
 def _together(
@@ -228,7 +276,7 @@ def _together(
     """
     best: tuple[float, dict[str, int], list[dict[str, Gate]]] | None = None
     while True:
-        planned = {name: max(needed[name] for needed in alone.values()) for name in setting.expected}
+        planned = _most(alone, setting)
         made = judged(setting, rules, planned, trials, generator)
         share = {rule.name: sum(one[rule.name].verdict == "pass" for one in made) / trials for rule in rules}
         likely = [name for name in share if share[name] > UNLIKELY]
@@ -236,7 +284,7 @@ def _together(
         if best is not None and all_pass < best[0] + HELPS:
             return best[1:]
         best = all_pass, planned, made
-        raised = [name for name in likely if share[name] < 1 and name != "read"]
+        raised = [name for name in likely if share[name] < 1 and name not in READ]
         if fixed or all_pass >= TOGETHER or not raised:
             return planned, made
         worst = min(raised, key=lambda name: share[name])
@@ -247,20 +295,29 @@ def _together(
         alone[worst] = {**planned} | {name: max(more, planned[name]) for name in names}
 
 
-def _gate(name: str, found: Sequence[Gate], repeats: dict[str, int], sums: dict[str, Any]) -> GateForecast:
+def _gate(
+    rule: GateRule, found: Sequence[Gate], repeats: dict[str, int], sums: dict[str, Any], setting: Setting
+) -> GateForecast:
     """Returns the forecast of a gate of which this was found on simulated profiles."""
     verdicts = Counter(gate.verdict for gate in found)
     passes = verdicts["pass"] / len(found)
     other = next((gate for gate in found if gate.verdict != "pass"), None)
+    labels, minutes = setting.labels if rule.name == "judge" else 0, 0.0
+    if rule.name in READ:
+        read = [float(gate.numbers["minutes"]) for gate in found] if not labels else []
+        minutes = labelling_minutes(setting.expected, labels) if labels else float(np.mean(read))
+    note = "" if other is None or passes > UNLIKELY else f"Not likely at this size. {other.verdict}: {other.reason}"
+    there = "The original code makes as many rollouts. " if rule.compares_with_original else ""
     return GateForecast(
-        name=name,
+        name=rule.name,
         passes=passes,
         fails=verdicts["fail"] / len(found),
         repeats=repeats,
         **sums,
-        minutes=float(np.mean([gate.numbers["minutes"] for gate in found])) if name == "read" else 0.0,
+        labels=labels,
+        minutes=minutes,
         unseen=found[-1].unseen,
-        note="" if other is None or passes > UNLIKELY else f"Not likely at this size. {other.verdict}: {other.reason}",
+        note=f"{there}{note}".strip(),
     )
 
 
@@ -273,7 +330,10 @@ def _unsimulated(rule: GateRule, setting: Setting) -> GateForecast:
     if rule.name == "reproduced":
         note = "Can't pass: no score is published for these models (`published` in the suite, and published.toml)."
         return GateForecast(name=rule.name, passes=0.0, note=note)
-    return GateForecast(name=rule.name, passes=None, note=f"Not simulated: it needs {rule.needs}.")
+    if rule.name == "parity":
+        note = "Can't pass: published.toml does not name the original code, so that no margin is registered."
+        return GateForecast(name=rule.name, passes=0.0, note=note)
+    return GateForecast(name=rule.name, passes=None, note="Does not apply: no judge is known to score answers.")
 
 
 def _model(one: Expected, repeats: int, tasks: int) -> ModelForecast:

@@ -1,4 +1,4 @@
-"""The original code's runs and the published scores of a sound benchmark, simulated."""
+"""The original code's runs, parity with them, and the published scores of a sound benchmark, simulated."""
 
 import math
 from collections.abc import Mapping
@@ -8,20 +8,80 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assay.fidelity.forecast.expected import Expected
-from assay.fidelity.forecast.simulated import Generator, Rollouts
+from assay.fidelity.forecast.rates import solve_rates_of
+from assay.fidelity.forecast.simulated import Generator, Rollouts, drawn
 from assay.fidelity.original.published import Published, PublishedScore, planned_margins
-from assay.fidelity.schema.evidence import Reproduced
+from assay.fidelity.schema.evidence import (
+    OriginalSource,
+    Parity,
+    Reproduced,
+    Rung,
+    RungName,
+    RungResult,
+    SampleLook,
+)
+from assay.stats.compare import equivalence, repeats_to_decide
 from assay.stats.published import fewest_repeats, reproduction
 from assay.stats.sample import sample
+
+LOOKS = 2
+"""Looks at fresh samples: a second one, with more repeats, where the first does not decide."""
 
 
 def margins(expected: Mapping[str, Expected], tasks: int, repeats: Mapping[str, int]) -> dict[str, float]:
     """Returns the margins that are registered before the runs."""
-    known = [(one.published, repeats[name]) for name, one in expected.items() if one.published]
-    if not known:
-        return {}
-    stated = Published(original=True, scores=[score for score, _ in known])
-    return planned_margins(stated, tasks, tasks, [(score.model, count) for score, count in known])
+    scores = [one.published for one in expected.values() if one.published]
+    members = [(one.published and one.published.model, repeats[name]) for name, one in expected.items()]
+    return planned_margins(Published(original=True, scores=scores), tasks, tasks, members)
+
+
+def cheapest(expected: Mapping[str, Expected], tasks: int, planned: Mapping[str, int]) -> tuple[str, int]:
+    """Returns the model whose parity takes the fewest tokens beside the repeats that are planned, and its repeats."""
+    margin = margins(expected, tasks, planned)["parity"]
+    repeats: dict[str, int] = {}
+    for name, one in expected.items():
+        rates_N = solve_rates_of(one.score, one.spread)
+        repeats[name] = repeats_to_decide(2 * float((rates_N * (1 - rates_N)).mean()), tasks, margin)
+
+    def tokens(name: str) -> tuple[float, float]:
+        a_rollout = expected[name].input_tokens + expected[name].output_tokens
+        return a_rollout * max(0, repeats[name] - planned[name]), a_rollout * repeats[name]
+
+    name = min(expected, key=tokens)
+    return name, repeats[name]
+
+
+def parity(generator: Generator, made: Rollouts, margin: float) -> Parity:
+    """Returns the parity of a model's rollouts here with as many fresh ones of the original code, which is the same.
+
+    Where they do not decide, both sides get the repeats that the first look asks for, and there is another look.
+    """
+    here_TK, there_TK = made.rewards_TK, drawn(generator, made.rates_T, made.rewards_TK.shape[1])
+    got = equivalence(sample(here_TK), sample(there_TK), margin)
+    looks, ses = 1, [got.se]
+    while got.verdict == "inconclusive" and looks < LOOKS and got.k_to_decide > here_TK.shape[1]:
+        more = got.k_to_decide - here_TK.shape[1]
+        here_TK, there_TK = (
+            np.hstack([side_TK, drawn(generator, made.rates_T, more)]) for side_TK in (here_TK, there_TK)
+        )
+        got = equivalence(sample(here_TK), sample(there_TK), margin, ses)
+        looks, ses = looks + 1, [*ses, got.se]
+    names: list[tuple[RungName, RungResult]] = [("verifiers", "identical"), ("samples", got.verdict)]
+    reason = f"The margin is {100 * margin:g} points, with {here_TK.shape[1]} repeats a side."
+    return Parity(
+        benchmark="",
+        version="",
+        tasks_digest="",
+        code="",
+        model=None,
+        reference=OriginalSource(file="", sha256="", rows=0, tasks=0, repeats=0, score=0.0),
+        margin=margin,
+        verdict=got.verdict,
+        reason=reason,
+        ladder=[Rung(name=name, verdict=verdict, reason=reason) for name, verdict in names],
+        looks=[SampleLook(at="", difference=got.difference, se=se, repeats_here=0, repeats_there=0) for se in ses],
+        at="",
+    )
 
 
 def reproduced(
@@ -41,9 +101,9 @@ def reproduced(
         stated = one.published
         if not is_sampled(stated):
             continue
-        rates_T, shape = made[name].rates_T, made[name].rewards_TK.shape
+        rates_T, repeats_here = made[name].rates_T, made[name].rewards_TK.shape[1]
         score, repeats = _published(generator, rates_T, stated, away)
-        again_TK = (generator.random(shape) < rates_T[:, None]).astype(np.float64)
+        again_TK = drawn(generator, rates_T, repeats_here)
         there, here = (
             reproduction(sample(rewards_TK), score, margin, unit=stated.step, repeats=repeats)
             for rewards_TK in (again_TK, made[name].rewards_TK)

@@ -86,7 +86,7 @@ def simulate(
 def simulate_model(generator: Generator, rates_T: Floats, repeats: int, expected: Expected) -> Rollouts:
     """Returns one model's rollouts. Those that are cut or without an answer are among the ones that score 0."""
     shape, rates = (len(rates_T), repeats), expected.rates
-    rewards_TK = (generator.random(shape) < rates_T[:, None]).astype(np.float64)
+    rewards_TK = drawn(generator, rates_T, repeats)
     unsolved = max(1e-9, 1 - float(rates_T.mean()))
     luck_TK = np.where(rewards_TK == 0, generator.random(shape) * unsolved, 1.0)
     capped_TK = luck_TK < rates.capped
@@ -94,6 +94,11 @@ def simulate_model(generator: Generator, rates_T: Floats, repeats: int, expected
     rewards_TK[generator.random(shape) < rates.failed] = np.nan
     texts_TK = np.arange(rewards_TK.size).reshape(shape)
     return Rollouts(rewards_TK, capped_TK, silent_TK, texts_TK, expected.output_tokens, rates_T)
+
+
+def drawn(generator: Generator, rates_T: Floats, repeats: int) -> Floats:
+    """Returns rewards of 0 and 1, [tasks, repeats], at these rates."""
+    return (generator.random((len(rates_T), repeats)) < rates_T[:, None]).astype(np.float64)
 
 
 def contender(

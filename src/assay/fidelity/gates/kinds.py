@@ -56,8 +56,8 @@ def rates_of(contender: Contender, explained: Sequence[Explanation] = (), models
     """Returns how often a model's rollouts failed, reached the token cap and gave no answer.
 
     The count is over the rollouts that were made; over each task's first one where repeats are not independent, as the
-    bounds need independent rollouts: tested at .005 over all `models`, as the repeats gate does. An explanation
-    counts for up to twice the share that it explained.
+    bounds need independent rollouts: tested at .005 over all `models` with repeats, as the repeats gate does. An
+    explanation counts for up to twice the share that it explained.
     """
     found: list[Rate] = []
     dependent = contender.results.independence_at(DRIFT / models).verdict == "dependent"
@@ -92,7 +92,8 @@ def kinds_gate(
     if not contenders:
         return Gate("kinds", "not run", "No instruct or thinking model has run.")
     scored = [one for one in contenders if one.results.scored]
-    rates = [rate for one in scored for rate in rates_of(one, (explained or {}).get(one.name, ()), len(scored))]
+    several = max(1, sum(one.results.repeats > 1 for one in scored))
+    rates = [rate for one in scored for rate in rates_of(one, (explained or {}).get(one.name, ()), several)]
     kinds = {one.kind for one in scored}
     numbers: dict[str, Any] = {"limit": RATE_LIMIT, "kinds": sorted(kinds), "rates": {}}
     for rate in rates:

@@ -1,6 +1,6 @@
 """The repeats gate: whether the score stands still when the same tasks are run again."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,7 +59,8 @@ def repeats_gate(contenders: Sequence[Contender], order: Pairs = ()) -> Gate:
         verdict = "fail"
     elif apart:
         verdict = "inconclusive"
-    words += [*shifts, *_findings(numbers["within_share"])]
+    shares = within_shares(several)
+    words += [*shifts, *alone(shares), *of_servers(shares)]
     return Gate("repeats", verdict, " ".join(words), numbers, unseen=unseen, p_fail=p_fail)
 
 
@@ -133,26 +134,47 @@ def _numbers(best: Contender, several: Sequence[Contender], found: dict[str, Ind
         }
         for name, one in found.items()
     }
-    # W / (p (1 - p)): 1 where tasks are equally hard, low where they are easy or hopeless, or where repeats are copies.
-    shares: dict[str, float] = {}
-    for one in several:
-        p = one.estimate.score
-        if (needed := one.needed) and 0 < p < 1:
-            shares[one.name] = needed.within / (p * (1 - p))
-    return numbers | {"within_share": shares}
+    shares = within_shares(several)
+    return numbers | {"within_share": {name: share for name, (_, share) in shares.items()}}
 
 
-def _findings(shares: dict[str, float]) -> list[str]:
-    """Models that vary within tasks far less than the others, which caching would do."""
+def within_shares(contenders: Sequence[Contender]) -> dict[str, tuple[str, float]]:
+    """Returns each model's server and its W / (p (1 - p)), by name.
+
+    That is 1 where tasks are equally hard, low where they are easy or hopeless, or where repeats are copies.
+    """
+    return {
+        one.name: (one.server, one.needed.within / (p * (1 - p)))
+        for one in contenders
+        if one.needed and 0 < (p := one.estimate.score) < 1
+    }
+
+
+def alone(shares: Mapping[str, tuple[str, float]]) -> list[str]:
+    """Returns what is found of models that vary within tasks far less than the others, which caching would do."""
     if len(shares) < 3:
         return []
     found: list[str] = []
-    for name, share in shares.items():
-        median = float(np.median([other for one, other in shares.items() if one != name]))
-        if share < FAR_LESS * median:
+    for name, (_, share) in shares.items():
+        others = float(np.median([other for one, (_, other) in shares.items() if one != name]))
+        if share < FAR_LESS * others:
             found.append(
-                f"Finding: within tasks, {name} varies by {share:.0%} of p (1 - p), the others by {median:.0%}."
+                f"Finding: within tasks, {name} varies by {share:.0%} of p (1 - p), the others by {others:.0%}."
             )
+    return found
+
+
+def of_servers(shares: Mapping[str, tuple[str, float]]) -> list[str]:
+    """Returns what is found of servers whose models together vary far less than those elsewhere."""
+    found: list[str] = []
+    for server in dict.fromkeys(server for server, _ in shares.values() if server):
+        here = [share for at, share in shares.values() if at == server]
+        elsewhere = [share for at, share in shares.values() if at != server]
+        if len(here) > 1 and len(elsewhere) > 1 and np.median(here) < FAR_LESS * np.median(elsewhere):
+            words = (
+                f"Finding: within tasks, the {len(here)} models at {server} vary by {np.median(here):.0%} of p (1 - p)"
+            )
+            found.append(f"{words}, those elsewhere by {np.median(elsewhere):.0%}.")
     return found
 
 

@@ -95,7 +95,15 @@ class Results:
 
     def independence_at(self, alpha: float) -> Independence:
         """Whether they are, by tests at `alpha`: less than usual where several runs are tested."""
-        return independence_of(self.rewards_TK, self.texts_KT, self.figures_TK("output_tokens").T, alpha)
+        if alpha not in self._independence:
+            tokens_KT = self.figures_TK("output_tokens").T
+            self._independence[alpha] = independence_of(self.rewards_TK, self.texts_KT, tokens_KT, alpha)
+        return self._independence[alpha]
+
+    @cached_property
+    def _independence(self) -> dict[float, Independence]:
+        """By alpha: several gates ask for the same."""
+        return {}
 
     @cached_property
     def copies(self) -> list[list[Cell]]:

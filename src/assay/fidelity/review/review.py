@@ -47,8 +47,12 @@ WHOSE: dict[Fault, str] = {
     "environment": "the environment's",
     "unclear": "unclear",
 }
-SECONDS, TOKENS_PER_SECOND = 25, 15
-"""About how long a rollout takes to read: so many seconds, and the time for its output tokens."""
+WORDS_A_MINUTE = 238
+"""How fast adults read English non-fiction, silently and with understanding: the mean of 190 studies (Brysbaert 2019,
+Journal of Memory and Language 109); most read 175 to 300."""
+WORDS_A_TOKEN = 0.75
+SECONDS = 25
+"""To judge a rollout that was read, and to press a key. Assumed."""
 PAUSE_S = 600
 """Seconds between two marks after which the reader did something else meanwhile."""
 
@@ -106,7 +110,14 @@ class Progress:
     def __post_init__(self) -> None:
         object.__setattr__(self, "marks", marks_of(self.remarks))
 
+    @cached_property
+    def asked(self) -> set[tuple[str, str]]:
+        """The (model, task) of all marks: the contents of other rollouts are not looked at."""
+        return {(mark.model, mark.task) for marks in self.marks.values() for mark in marks}
+
     def marks_on(self, spot: Spot) -> Sequence[Mark]:
+        if (spot.model, spot.task.id) not in self.asked:
+            return ()
         return self.marks.get((spot.model, spot.content), ())
 
     def word(self, spot: Spot) -> Mark | None:
@@ -119,14 +130,13 @@ class Progress:
     @cached_property
     def held(self) -> list[Spot]:
         """The real rollouts with a mark, those without a score included."""
-        asked = {(mark.model, mark.task) for marks in self.marks.values() for mark in marks}
         failed = (
             Spot(name, task, cell, prompt_digest(task))
             for name, results in self.material.results.items()
             for cell in results.failed
-            if (name, (task := results.tasks[cell.task]).id) in asked
+            if (name, (task := results.tasks[cell.task]).id) in self.asked
         )
-        scored = (spot for spot in self.material.population.spots if (spot.model, spot.task.id) in asked)
+        scored = (spot for spot in self.material.population.spots if (spot.model, spot.task.id) in self.asked)
         return [spot for spot in (*scored, *failed) if self.marks_on(spot)]
 
     @cached_property
@@ -283,8 +293,8 @@ def review(read: Progress) -> Review:
 
 
 def reading_minutes(output_tokens: Iterable[int]) -> float:
-    """Returns about how many minutes it takes to read rollouts, by the output tokens of each."""
-    return sum(SECONDS + tokens / TOKENS_PER_SECOND for tokens in output_tokens) / 60
+    """Returns about how many minutes it takes to read rollouts word for word, by the output tokens of each."""
+    return sum(SECONDS / 60 + WORDS_A_TOKEN * tokens / WORDS_A_MINUTE for tokens in output_tokens)
 
 
 def _words(read: Progress, spots: Iterable[Spot]) -> list[Mark]:

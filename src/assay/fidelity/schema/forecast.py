@@ -36,6 +36,8 @@ class GateForecast(Struct, frozen=True, kw_only=True):
     tokens: int = 0
     usd: float | None = None
     """US dollars, of the models that have prices. Null where none has."""
+    labels: int = 0
+    """Answers that a person labels."""
     minutes: float = 0.0
     """Minutes of a person's reading."""
     unseen: str = ""
