@@ -33,7 +33,7 @@ from studies.row import Row
 
 PAGE = Path(__file__).parent.parent / "docs/statistics.md"
 COLUMNS = ("simulated", "claim", "measured", "trials", "holds")
-TRIALS, QUICK = 2000, 100
+TRIALS, QUICK = 1000, 50
 
 Study = Callable[[int], Iterator[Row]]
 STUDIES: dict[str, Study] = {

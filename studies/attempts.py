@@ -24,7 +24,7 @@ def attempts(trials: int) -> Iterator[Row]:
         yield mean(f"bias of pass@k: {where}", pass_at_k(right, n, k).mean(axis=1) - truth, (0.0, 0.0))
         plain = (1 - (1 - right / n) ** k).mean(axis=1)
         yield mean(f"for contrast, bias of 1 - (1 - c/n)^k: {where}", plain - truth)
-    yield from _majority(max(100, trials // 2))
+    yield from _majority(max(100, trials))
 
 
 def _pass_off_by(largest: int) -> float:

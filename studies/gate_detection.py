@@ -18,7 +18,7 @@ from studies.draw import seeded
 from studies.faults import Fault, Made, cached, cut, dropped, misread, other_score, seed_locked, wrong_labels
 from studies.row import Claim, Row, at_least, computed, share
 
-QUICK = 100
+QUICK = 50
 """Trials up to which the repeats are not looked for, which takes minutes."""
 MODELS: tuple[str, ...] = (
     "policy",
@@ -129,7 +129,7 @@ def _of_size(size: Size, trials: int) -> list[Row]:
     rollouts, strongest = size.tasks * sum(repeats.values()), repeats[MODELS[-1]]
     least = at_least(0.75 if size.tasks < 100 else 0.85 if size.tasks < 150 else 0.95)
     return [
-        _measured(f"sound, all gates pass: {size}", size, None, repeats, 3 * trials // 10, at_least(0.95)),
+        _measured(f"sound, all gates pass: {size}", size, None, repeats, 3 * trials // 5, at_least(0.95)),
         computed(f"repeats of the strongest open model: {size}", strongest),
         computed(f"rollouts in all: {size}", rollouts),
         *(
@@ -138,7 +138,7 @@ def _of_size(size: Size, trials: int) -> list[Row]:
                 size,
                 fault,
                 repeats,
-                trials // (4 if fault is misread else 10),
+                trials // (2 if fault is misread else 5),
                 least,
             )
             for name, fault in FAULTS.items()

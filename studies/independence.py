@@ -20,12 +20,12 @@ def run_effects(trials: int) -> Iterator[Row]:
     """The F test of the run effect, at the level that the gate uses, .005."""
     for tasks, repeats, kind in ((30, 2, EVEN), (30, 8, EVEN), (198, 4, ENDS), (500, 2, ENDS), (198, 4, NEAR_ONE)):
         where = f"{tasks} tasks × {repeats}, {kind.name}"
-        effects = [run_effect(rewards_TK) for _, rewards_TK in runs(seeded(where), kind, tasks, repeats, trials)]
+        effects = [run_effect(rewards_TK) for _, rewards_TK in runs(seeded(where), kind, tasks, repeats, 2 * trials)]
         found = [effect for effect in effects if effect]
         yield share(f"independent runs said to drift: {where}", [e.p_high < DRIFT for e in found], at_most(DRIFT))
         yield share(f"independent runs said to be tied: {where}", [e.p_low < DRIFT for e in found], at_most(DRIFT))
-    yield from _drifting(trials // 2)
-    yield from _tied(max(20, trials // 4))
+    yield from _drifting(trials)
+    yield from _tied(max(20, trials // 2))
 
 
 def _drifting(trials: int) -> Iterator[Row]:
@@ -63,7 +63,7 @@ def siblings(trials: int) -> Iterator[Row]:
         faults = {"no fault": None, "50 % of tasks cached": cached(0.5), "80 % of tasks cached": cached(0.8)}
         for what, fault in faults.items():
             generator, by_model, by_server = seeded(f"siblings {what} {size}"), [], []
-            for _ in range(trials // 4):
+            for _ in range(trials // 2):
                 made = Made.sound(setting.draw(generator, repeats))
                 made = fault(made, generator) if fault else made
                 shown = setting.facts(made.rollouts, generator).contenders

@@ -19,7 +19,7 @@ def pooled(trials: int) -> Iterator[Row]:
     for size in SIZES:
         if size.name in REPEATS:
             for names in POOLS:
-                yield from _pool(size, setting_of(size).of(names), trials // 2)
+                yield from _pool(size, setting_of(size).of(names), trials)
 
 
 def _pool(size: Size, setting: Setting, trials: int) -> Iterator[Row]:

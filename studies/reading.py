@@ -29,13 +29,13 @@ Judge = Callable[[Spot | Plant], Fault]
 
 def reading(trials: int) -> Iterator[Row]:
     """A reader who finds every fault, and benchmarks with faults of known size."""
-    few = max(2, trials // 5)
-    yield from _bounds(trials)
-    yield from _sound(max(2, trials // 2))
+    few = max(2, 2 * trials // 5)
+    yield from _bounds(4 * trials)
+    yield from _sound(max(2, trials))
     for rate in (0.02, 0.05, 0.10):
         yield from _wrong_labels(rate, few if rate < 0.05 else few // 2)
     yield from _misread(few)
-    yield from _one_model(trials)
+    yield from _one_model(4 * trials)
     yield from _readers()
 
 

@@ -19,7 +19,7 @@ def repeats_asked_for(trials: int) -> Iterator[Row]:
         # Two scores that are sqrt(.2) apart have a variance of .1.
         needed = _needed(np.tile([0.0, math.sqrt(0.2)], (tasks, 1)))
         yield computed(f"k_star at W = .10, {tasks} tasks", needed.k_star, (k, k))
-    yield from _sd_at_k(2400 * trials)
+    yield from _sd_at_k(4800 * trials)
     for tasks, pilot, kind in (
         (30, 2, EVEN),
         (30, 4, EVEN),

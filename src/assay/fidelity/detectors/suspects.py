@@ -211,7 +211,8 @@ def _reason(
     said: list[str] = []
     if "label suspect" in signs:
         agreeing = [name for name, votes in zip(names, votes.other_TM[index], strict=True) if votes]
-        said.append(f"{', '.join(agreeing)} agree on {_short(consensus)}, gold is {_short(gold)}: see which is right.")
+        other = f"gold is {_short(gold)}" if gold is not None else "which is not rewarded"
+        said.append(f"{', '.join(agreeing)} agree on {_short(consensus)}, {other}: see which is right.")
     if "weak above strong" in signs:
         said.append("Weak models solve it more often than strong ones: the strong may read it in another way.")
     if "never solved" in signs and not said:

@@ -27,7 +27,7 @@ def read_gate(review: Review) -> Gate:
     """
     numbers = _numbers(review)
     if not review.made:
-        return Gate("read", "not run", "No model has run whose rollouts could be read.", numbers)
+        return Gate("read", "not run", "No rollout has a score, so there is nothing to read.", numbers)
     if not review.readers:
         reason = f"Nobody has read rollouts yet: {_left(review)} wait in `assay review`."
         return Gate("read", "not run", reason, numbers)

@@ -8,7 +8,7 @@ import numpy as np
 from assay.fidelity.gates.rule import FAILS, GateRule
 from assay.fidelity.results.contender import Contender, Pairs, of_role, strongest
 from assay.fidelity.results.independence import DRIFT, LONG_COPIES, Independence
-from assay.fidelity.results.repeats import TARGET_POINTS
+from assay.fidelity.results.repeats import TARGET_POINTS, without_estimate
 from assay.fidelity.schema.profile import Gate, Repeats
 from assay.stats.distributions import normal_quantile
 from assay.stats.repeats import RepeatsNeeded
@@ -39,7 +39,7 @@ def repeats_gate(contenders: Sequence[Contender], order: Pairs = ()) -> Gate:
     unseen = _unseen(best, found.get(best.name), one_instance=not shifts)
     words = [f"{name}: {found[name].reason}" for name in apart]
     if needed is None:
-        reason = f"{best.name} has no task with two scores: run 2 repeats or more."
+        reason = f"{best.name}: {without_estimate(best.results).reason}"
         return Gate("repeats", "inconclusive", " ".join([reason, *words]), numbers, unseen=unseen)
     p_fail = min([needed.p_above / 2, *(min(1.0, 10 * len(several) * _p(found[name])) for name in apart)])
     verdict = "inconclusive"

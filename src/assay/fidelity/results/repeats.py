@@ -105,13 +105,22 @@ def next_step(results: Results, target_points: float = TARGET_POINTS) -> Step:
         )
     if not results.scored:
         return Step(None, "No rollout has a score: nothing is known.")
-    if results.repeats == 1:
-        return Step(2, "One repeat says nothing of how the score moves: 2 are needed.")
     if needed is None:
-        return Step(None, "Fewer than two tasks have two scores, for rollouts failed: see to the failures first.")
+        return without_estimate(results)
     if found.identical:
         return Step(None, f"{found.reason} More repeats would not help.")
     return towards(needed, results.repeats)
+
+
+def without_estimate(results: Results) -> Step:
+    """Returns the step from results that don't show how the score moves: fewer than two tasks have two measurements."""
+    enough = 2 * results.score.attempts
+    if results.repeats < enough:
+        made = "1 repeat says" if results.repeats == 1 else f"{results.repeats} repeats say"
+        return Step(enough, f"{made} nothing of how the score moves: {enough} are needed.")
+    if len(results.tasks) == 1:
+        return Step(None, "One task alone says nothing of how the score moves: two are needed.")
+    return Step(None, "Fewer than two tasks have two scores, because rollouts failed: see to the failures first.")
 
 
 def towards(needed: RepeatsNeeded, repeats: int) -> Step:
