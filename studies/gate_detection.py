@@ -104,7 +104,7 @@ FAULTS: Mapping[str, Fault] = {
 }
 """Those that simulated rollouts show. The others are in `studies.broken`."""
 SIMULATED = [rule for rule in GATES if rule.name in {"range", "order", "kinds", "repeats", "read", "reproduced"}]
-MOST_SCORES = 20_000_000
+MOST_SCORES = 10_000_000
 """Simulated rollouts of one line, about: MMLU-Pro has fewer profiles."""
 
 
@@ -129,7 +129,7 @@ def _of_size(size: Size, trials: int) -> list[Row]:
     rollouts, strongest = size.tasks * sum(repeats.values()), repeats[MODELS[-1]]
     least = at_least(0.75 if size.tasks < 100 else 0.85 if size.tasks < 150 else 0.95)
     return [
-        _measured(f"sound, all gates pass: {size}", size, None, repeats, 3 * trials // 5, at_least(0.95)),
+        _measured(f"sound, all gates pass: {size}", size, None, repeats, trials // 2, at_least(0.95)),
         computed(f"repeats of the strongest open model: {size}", strongest),
         computed(f"rollouts in all: {size}", rollouts),
         *(
@@ -138,7 +138,7 @@ def _of_size(size: Size, trials: int) -> list[Row]:
                 size,
                 fault,
                 repeats,
-                trials // (2 if fault is misread else 5),
+                2 * trials // 5 if fault is misread else trials // 10,
                 least,
             )
             for name, fault in FAULTS.items()

@@ -1,5 +1,6 @@
 """The forecast of a profile: what is expected of models, simulated rollouts, and what gates need at common sizes."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ from assay.config import Suite, load_suite
 from assay.errors import InputError, UnknownName, UsageError
 from assay.fidelity.forecast import Setting, expect, forecast, tasks_of_size
 from assay.fidelity.forecast.expected import SOUND, Expected, Rates
+from assay.fidelity.forecast.judged import judged_again
+from assay.fidelity.forecast.original import parity
 from assay.fidelity.forecast.rates import solve_rates, spread_of
 from assay.fidelity.forecast.simulated import Rollouts, contender, simulate_model
 from assay.fidelity.original.published import Origin, Published, PublishedScore
@@ -46,6 +49,7 @@ def of_size(tasks: int, scores: tuple[float, ...], chance: float = 0.0) -> Forec
     return forecast(Setting(suite=suite, expected=expected, tasks=listed, chance=chance))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tasks", "scores", "chance", "repeats", "rollouts"),
     [
@@ -60,6 +64,47 @@ def test_a_sound_benchmark_of_a_common_size_passes_at_a_cost_that_can_be_paid(ta
     assert rollouts[0] <= made.rollouts <= rollouts[1] and made.rollouts < tasks * sum([made.repeats[BEST]] * 7)
     assert made.rollouts == sum(tasks * k for k in made.repeats.values())
     assert made.passes >= 0.9
+
+
+def test_parity_takes_the_model_that_costs_least_and_a_judge_takes_labels():
+    suite, tasks = shipped(), tasks_of_size(198)
+    expected = expect(suite, tasks, None, guesses=dict(zip(SEVEN, GPQA, strict=True)))
+    port = Setting(suite=suite, expected=expected, tasks=tasks, judged=True)
+    made = forecast(port, trials=20)
+    assert 4 <= made.repeats[BEST] <= 8 and 2_400 <= made.rollouts <= 5_000
+    gates = {gate.name: gate for gate in made.gates}
+    parity, judge = gates["parity"], gates["judge"]
+    # W is about .08: 2 W / T (3.605 / 5 points)^2 repeats a side show it at the first look in nine of ten.
+    assert list(parity.repeats) == [BEST] and 2 <= parity.repeats[BEST] <= 8
+    assert parity.passes is not None and parity.passes >= 0.9 and "original code makes as many" in parity.note
+    assert parity.rollouts == 198 * parity.repeats[BEST] and not parity.labels
+    assert judge.passes is not None and judge.passes >= 0.8 and 60 <= judge.labels <= 100 < judge.minutes
+    assert not judge.rollouts and judge.repeats == {}
+
+    gates = {
+        gate.name: gate for gate in forecast(dataclasses.replace(port, original=True, judged=False), repeats=1).gates
+    }
+    assert gates["parity"].passes is None and "original" in gates["parity"].note
+    assert gates["judge"].passes is None and "no judge" in gates["judge"].note
+    unnamed = dataclasses.replace(port, registers=False)
+    gates = {gate.name: gate for gate in forecast(unnamed, repeats=1).gates}
+    assert gates["parity"].passes == 0.0 and "published.toml" in gates["parity"].note
+
+
+def test_simulated_parity_and_judging_follow_what_is_true():
+    generator = np.random.default_rng(0)
+    member = shipped().models["policy"]
+    rates_T = generator.random(300)
+    made = simulate_model(generator, rates_T, 8, Expected(member=member, score=0.5))
+    verdicts = [parity(generator, made, 0.05).verdict for _ in range(20)]
+    assert verdicts.count("equivalent") >= 17 and "different" not in verdicts
+    elsewhere = dataclasses.replace(made, rates_T=rates_T * 0.8)
+    assert "equivalent" not in [parity(generator, elsewhere, 0.05).verdict for _ in range(10)]
+    judging = judged_again(generator, {"policy": made}, 80)
+    assert len(judging.panel.answers) == 100 and len(judging.labels) == 80
+    assert sum(one.passes for one in judging.panel.answers) == 50
+    agree = [judging.labels[one.content].right == one.passes for one in judging.panel.answers[:80]]
+    assert 0.8 < sum(agree) / 80 < 1
 
 
 def test_a_gate_that_cannot_pass_says_why():

@@ -24,6 +24,7 @@ from assay.fidelity.results.contender import Contender, strongest, weakest
 from assay.fidelity.results.results import Cell, Results
 from assay.fidelity.schema.evidence import Explanation
 from assay.fidelity.schema.profile import Gate
+from assay.score import PassAt
 from assay.stats.distributions import binomial_upper
 from assay.types import Message, Response, Score, Task
 
@@ -411,6 +412,30 @@ def test_repeats():
     assert repeats_gate([]).verdict == "not run"
 
 
+def attempts(name: str, repeats: int) -> Contender:
+    one = contender(name, 0.5, k=repeats)
+    return dataclasses.replace(one, results=dataclasses.replace(one.results, score=PassAt(k=4)))
+
+
+@pytest.mark.parametrize(
+    ("one", "verdict", "words"),
+    [
+        (contender("a", 0.5, k=1), "inconclusive", "a: 1 repeat says nothing of how the score moves: 2 are needed."),
+        (attempts("a", 4), "inconclusive", "a: 4 repeats say nothing of how the score moves: 8 are needed."),
+        (of("a", np.ones((1, 4))), "inconclusive", "a: One task alone says nothing"),
+        (of("a", np.array([[1, np.nan]] * 60)), "inconclusive", "because rollouts failed"),
+        (attempts("a", 2), "not run", "No task of a has the 4 scored attempts that the pass@4 takes."),
+        (of("a", np.full((60, 2), np.nan)), "not run", "No rollout of a has a score, only failures."),
+        (contender("a", 0.5, role="closed"), "not run", "No open model has run."),
+    ],
+)
+def test_repeats_say_why_they_show_nothing(one: Contender, verdict: str, words: str):
+    gate = repeats_gate([one])
+    assert gate.verdict == verdict and words in gate.reason
+    if verdict == "not run":
+        assert in_range(one).reason == gate.reason
+
+
 def test_repeats_prints_the_others_and_holds_no_wide_spread_against_them():
     still, loose = contender("a", 0.9, k=64), contender("b", 0.5, k=2, seed=1)
     gate = repeats_gate([still, loose])
@@ -466,6 +491,20 @@ def test_a_model_that_varies_far_less_than_the_others_is_a_finding():
     assert re.search(r"Finding: within tasks, a varies by \d+% of p \(1 - p\), the others by \d+%", gate.reason)
 
 
+def test_a_server_whose_models_vary_far_less_than_those_elsewhere_is_a_finding():
+    rates = 0.2 + 0.6 * np.random.default_rng(0).random(60)
+    certain = (rates > 0.5) * 0.9 + 0.05
+    models = [
+        dataclasses.replace(contender(name, of, k=16, seed=seed), server=f"http://{server}")
+        for seed, (name, of, server) in enumerate(
+            [("a", certain, "x"), ("b", certain, "x"), ("c", certain, "x"), ("d", rates, "y"), ("e", rates, "z")]
+        )
+    ]
+    reason = repeats_gate(models).reason
+    assert "the 3 models at http://x vary by" in reason and "those elsewhere by" in reason
+    assert "models at" not in repeats_gate([dataclasses.replace(one, server="http://x") for one in models]).reason
+
+
 def test_the_shift_between_two_starts_of_the_strongest_open_model_is_printed():
     first, second = (
         dataclasses.replace(contender(name, 0.9, k=64, seed=seed), id="m", server=f"http://{name}")
@@ -500,5 +539,8 @@ def test_repeats_without_any_difference_say_nothing_unless_the_protocol_is_greed
 def test_a_model_without_any_score_leaves_kinds_open():
     nothing = of("down", np.full((60, 2), np.nan))
     gate = kinds_gate([of("up", np.ones((60, 2))), nothing], {"instruct", "thinking"})
+    assert gate.verdict == "inconclusive"
+    assert "Nothing is known of down" in gate.reason
+    gate = kinds_gate([nothing], {"instruct", "thinking"})
     assert gate.verdict == "inconclusive"
     assert "Nothing is known of down" in gate.reason

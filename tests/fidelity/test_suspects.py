@@ -1,9 +1,11 @@
 """Tasks that may be wrong themselves, on models made of known strength."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from assay.fidelity.detectors.suspects import hypotheses, suspects, votes_of
 from assay.fidelity.results.results import Results
@@ -71,6 +73,14 @@ def test_the_consensus_and_who_holds_it_are_told():
     assert found.consensus != found.gold
     assert f"agree on {found.consensus}, gold is {found.gold}" in found.reason
     assert set(found.means) == set(world.results)
+
+
+def test_of_a_task_without_a_gold_text_only_the_consensus_is_told():
+    world = World(STRONG)
+    bare = [structs.replace(task, gold=None) for task in world.tasks]
+    results = {name: dataclasses.replace(one, tasks=bare) for name, one in world.results.items()}
+    found = next(one for one in suspects(results) if one.task == f"t{world.wrong[0]}")
+    assert f"agree on {found.consensus}, which is not rewarded: see which is right." in found.reason
 
 
 def test_sound_tasks_are_rarely_suspect():

@@ -103,7 +103,7 @@ def kinds_gate(
     unclear = [rate for rate in over if not rate.explained]
     used = [one for rate in over for one in rate.explained]
     shown = [ref for rate in over for ref in _rollouts(rate)][:SHOWN]
-    p_fail = min(1.0, len(rates) * min((rate.p_fail for rate in rates), default=1.0))
+    p_fail = min(1.0, max(1, len(rates)) * min((rate.p_fail for rate in rates), default=1.0))
     verdict, reason = _verdict(contenders, rates, unclear, kinds, suite_kinds, p_fail)
     if verdict == "pass" and used:
         reason += f" Explained: {'; '.join(rate.words for rate in over)}."

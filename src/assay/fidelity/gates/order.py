@@ -83,7 +83,7 @@ def order_gate(found: Sequence[Comparison], *, last_tier: bool = True) -> Gate:
     below -margin in one, and the 95 % bound of D over tasks below 0.
     """
     if not found:
-        reason = "There is no pair of models to compare: it takes a closed and an open one, or pairs in the suite."
+        reason = "There is no pair of models with a score: it takes a closed and an open one, or pairs in the suite."
         if not last_tier:
             reason += ' The climb ended before the last tier; tiers = "all" in the suite runs every model.'
         return Gate("order", "not run", reason)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from assay.fidelity.gates.rule import FAILS, GateRule
-from assay.fidelity.results.contender import Contender, Pairs, of_role, strongest, weakest
+from assay.fidelity.results.contender import Contender, Pairs, of_role, strongest, weakest, why_no_open_score
 from assay.fidelity.schema.profile import Gate
 from assay.stats.distributions import t_quantile
 from assay.stats.estimates import above_chance
@@ -41,7 +41,7 @@ def range_gate(
     """
     opened = strongest(of_role(contenders, "open"), order)
     if not opened:
-        return Gate("range", "not run", "No open model has a score.")
+        return Gate("range", "not run", why_no_open_score(contenders))
     best, found = opened[0], opened[0].estimate
     numbers: dict[str, Any] = {"model": best.name, "score": found.score, "tasks": found.tasks, "chance": chance}
     numbers |= {"floor": FLOOR, "above_chance": above_chance(found.score, chance), "se_task": found.se_task}

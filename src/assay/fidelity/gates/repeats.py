@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from assay.fidelity.gates.rule import FAILS, GateRule
-from assay.fidelity.results.contender import Contender, Pairs, of_role, strongest
+from assay.fidelity.results.contender import Contender, Pairs, of_role, strongest, why_no_open_score
 from assay.fidelity.results.independence import DRIFT, LONG_COPIES, Independence
 from assay.fidelity.results.repeats import TARGET_POINTS, without_estimate
 from assay.fidelity.schema.profile import Gate, Repeats
@@ -28,7 +28,7 @@ def repeats_gate(contenders: Sequence[Contender], order: Pairs = ()) -> Gate:
     """
     opened = strongest(of_role(contenders, "open"), order)
     if not opened:
-        return Gate("repeats", "not run", "No open model has a score.")
+        return Gate("repeats", "not run", why_no_open_score(contenders))
     best, needed = opened[0], opened[0].needed
     several = [one for one in contenders if one.results.repeats > 1 and one.results.scored]
     found = {one.name: one.results.independence_at(DRIFT / len(several)) for one in several}

@@ -84,6 +84,17 @@ def of_role(contenders: Iterable[Contender], *roles: str) -> list[Contender]:
     return [one for one in contenders if one.role in roles]
 
 
+def why_no_open_score(contenders: Iterable[Contender]) -> str:
+    """Returns why no open model has a score, where none has."""
+    opened = of_role(contenders, "open")
+    if not opened:
+        return "No open model has run."
+    if few := [one for one in opened if one.results.scored]:
+        score = few[0].results.score
+        return f"No task of {few[0].name} has the {score.attempts} scored attempts that the {score} takes."
+    return f"No rollout of {', '.join(one.name for one in opened)} has a score, only failures."
+
+
 def measured_models(suite: Suite, contenders: Iterable[Contender]) -> list[Contender]:
     """Returns all models but the built-in ones (gold, null, chance), which fail on purpose or never."""
     own = {name for name, member in suite.models.items() if member.role == "policy" and member.answers_tasks}
