@@ -658,7 +658,7 @@ READ = Review(
     ("changes", "expected", "words"),
     [
         ({}, "pass", "0 of 72 sampled rollouts are at fault: below 4.99 points. ada read 90 in 31 minutes"),
-        ({"made": 0}, "not run", "No model has run"),
+        ({"made": 0}, "not run", "No rollout has a score"),
         ({"readers": {}, "left": 100, "minutes": 44.0}, "not run", "100 rollouts (about 44 minutes) wait"),
         ({"left": 1, "minutes": 0.1}, "inconclusive", "Still to be read: 1 rollout (about 1 minutes)"),
         ({"bounds": (0.051, 0.2), "at_fault": 9}, "fail", "9 of 72 sampled rollouts are at fault: at least 5.1"),
