@@ -24,6 +24,8 @@ PAGE = (ROOT / "docs/adding-a-benchmark.md").read_text(encoding="utf-8")
 FENCE = re.compile(r"^```(\w+) ?(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LAST = "## To the end"
 """The heading of the part that walks on a benchmark of its own."""
+GROUPED = "## A mean of means"
+"""The heading of the part behind it."""
 READER = f"""
 assay() {{
   if [ "$1" = review ]; then shift; {shlex.quote(sys.executable)} -m tests.reader "$@"
@@ -82,7 +84,13 @@ def test_the_walk_on_gsm8k_is_as_the_page_says(tmp_path: Path):
 
 @pytest.mark.timeout(300)
 def test_the_walk_on_arithmetic_ends_in_a_verified_certificate(tmp_path: Path):
-    walk(PAGE.partition(LAST)[2], tmp_path)
+    walk(PAGE.partition(LAST)[2].partition(GROUPED)[0], tmp_path)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.slow
+def test_the_walk_on_27_subsets_reproduces_a_mean_of_means(tmp_path: Path):
+    walk(PAGE.partition(GROUPED)[2], tmp_path)
 
 
 def test_what_the_page_does_not_run_are_commands_that_exist():
