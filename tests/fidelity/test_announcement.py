@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from assay import sync
 from assay.errors import UsageError
 from assay.fidelity.certificate.announcement import read_announcement
 from assay.fidelity.certificate.certificate import certify
@@ -58,6 +59,12 @@ def test_a_profile_as_it_was_announced_is_valid_by_digest_and_by_file(folder: Pa
         assert code == 0 and "valid: " in out, err
         assert "as it was posted" in looked(folder, digest_of(folder))["announcement"][1]
     assert "Announced before the first run: " in (folder / "certificate.md").read_text()
+
+
+def test_the_same_from_python(folder: Path):
+    for given in (digest_of(folder), folder / "announcement.json"):
+        assert sync.verify(folder / "certificate.json", announcement=given).verdict == "valid"
+    assert sync.verify(folder / "certificate.json", announcement="0" * 64).verdict == "forged"
 
 
 def test_another_announcement_than_the_one_that_was_posted_is_forged(folder: Path):

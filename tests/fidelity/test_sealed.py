@@ -273,6 +273,17 @@ def test_numbers_that_do_not_follow_from_the_public_rows_are_forged(folder: Path
     assert answer == "forged" and "models.policy.summary.score" in reason
 
 
+@pytest.mark.parametrize("fields", [{"repeat": 10**9}, {"repeat": 9}, {"task": "nowhere"}, {"reward": "1"}])
+def test_rows_that_no_run_has_are_forged_and_fill_no_memory(folder: Path, fields: Line):
+    path = folder / FILE
+    *lines, last = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([*lines, json.dumps(json.loads(last) | fields).encode()]) + b"\n")
+    plain: dict[str, Any] = json.loads((folder / "certificate.json").read_bytes())
+    plain["evidence"][FILE] = msgspec.to_builtins(file_record(path))
+    (folder / "certificate.json").write_bytes(rendered(with_digest(msgspec.convert(plain, Certificate))))
+    assert looked(folder)["numbers"][0] == "forged"
+
+
 def test_marks_that_the_read_gate_does_not_count_are_forged(folder: Path):
     change_lines(folder / FILE, find_no_fault)
     seal_again(folder)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from assay.config import ModelConfig
+from assay.fidelity.certificate.announcement import read_announcement
 from assay.fidelity.certificate.validity import Validity
 from assay.fidelity.certificate.validity import verify as verify_certificate
 from assay.fidelity.check.check import check as check_benchmark
@@ -55,19 +56,22 @@ async def verify(
     profile: Folder | None = None,
     benchmark: str | Path | None = None,
     key: str | Path | None = None,
+    announcement: str | Path | None = None,
     rescored: bool = False,
 ) -> Validity:
     """Returns whether a certificate is true of its profile: valid, expired or forged, and what was looked at.
 
     `profile` is the folder of the evidence (by default the one that holds the certificate), `benchmark` says where the
-    benchmark is if it has no name here, `key` is the public key that must have signed, and `rescored` asks that every
-    reward is computed again. `unseen` names what could not be looked at. Raises UsageError for a file that is none.
+    benchmark is if it has no name here, `key` is the public key that must have signed, `announcement` the digest or the
+    file that was posted before the first call, and `rescored` asks that every reward is computed again. `unseen` names
+    what could not be looked at. Raises UsageError for a file that is none.
     """
     return await verify_certificate(
         Path(certificate),
         folder=None if profile is None else _folder(profile),
         name=None if benchmark is None else str(benchmark),
         key=None if key is None else Path(key),
+        announced=None if announcement is None else read_announcement(str(announcement)),
         rescored=rescored,
     )
 

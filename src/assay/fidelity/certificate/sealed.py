@@ -11,11 +11,11 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import msgspec
 import numpy as np
-from msgspec import Struct, structs
+from msgspec import Meta, Struct, structs
 from numpy.typing import NDArray
 
 from assay.config import Member, Reversal, Suite
@@ -39,7 +39,7 @@ from assay.fidelity.schema.profile import Gate, Summary
 from assay.input import BROKEN, is_present, read_input
 from assay.stats.distributions import binomial_lower, binomial_upper
 from assay.store import read_lines, read_rollouts, read_tasks
-from assay.types import Failure, Kind, Role, Rollout, Score, StopReason, Task
+from assay.types import MOST_REPEATS, Failure, Kind, Number, Role, Rollout, Score, StopReason, Task
 
 FILE, KEY = "sealed.jsonl", "seal.key"
 WITHHELD = "(withheld: the certificate is sealed)"
@@ -74,7 +74,7 @@ class SealedModel(Struct, frozen=True, kw_only=True, tag="model"):
     builtin: bool
     """Whether it answers from the tasks, as gold does."""
     greedy: bool
-    repeats: int
+    repeats: Annotated[int, Meta(ge=0, le=MOST_REPEATS)]
     """That were planned; 0 where it did not run."""
 
 
@@ -90,9 +90,9 @@ class SealedRow(Struct, frozen=True, kw_only=True, tag="row"):
 
     model: str
     task: str
-    repeat: int
+    repeat: Annotated[int, Meta(ge=0, lt=MOST_REPEATS)]
     attempt: int
-    reward: float | None
+    reward: Number | None
     """None where it failed."""
     failure: str
     """Where and how; empty where it has a score."""
@@ -312,7 +312,7 @@ def results_of(lines: Sequence[Line], described: CertifiedBenchmark) -> dict[str
             earlier = cells.get((row.task, row.repeat))
             if earlier is None or earlier.reward is None:
                 cells[row.task, row.repeat] = _cell(row, index[row.task])
-        rewards_TK = np.full((len(tasks), planned[name]), np.nan)
+        rewards_TK = np.full((len(tasks), max([planned[name], *(cell.repeat + 1 for cell in cells.values())])), np.nan)
         for cell in cells.values():
             rewards_TK[cell.task, cell.repeat] = np.nan if cell.reward is None else cell.reward
         found[name] = Results(tasks, rewards_TK, list(cells.values()), {}, 0.0, score=described.score)
