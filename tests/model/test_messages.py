@@ -99,29 +99,58 @@ def sent(request: Request, **config: Any) -> Any:
     return exchange(message_body(text("42")), request, **config)[0].json
 
 
+CONVERSATION: list[Item] = [
+    Message(role="system", content="Be brief."),
+    Message(role="developer", content=[InputText(text="Be kind.")]),
+    Message(role="user", content=[InputText(text="What?"), InputImage(image_url="data:image/png;base64,AA==")]),
+    Message(role="user", content=[InputImage(image_url="https://x/y.png"), InputImage(file_id="file_1")]),
+    Reasoning(content=[ReasoningText(text="hm")], encrypted_content="S", id="rs_1"),
+    Reasoning(encrypted_content="R"),
+    Reasoning(content=[ReasoningText(text="unsigned")]),
+    Message(role="assistant", content=[Text(text="Let me see. "), Text(text=" \n")], phase="commentary"),
+    FunctionCall(call_id="c1", name="add", arguments='{"a": 1.0}', id="fc_1"),
+    FunctionCall(call_id="c2", name="add", arguments=" "),
+    FunctionCallOutput(call_id="c1", output="1"),
+    Message(role="user", content="Go on."),
+    FunctionCallOutput(
+        call_id="c2", output=[InputText(text="two"), InputImage(image_url="data:image/png;base64,AA==")]
+    ),
+    Message(role="assistant", content=[Refusal(refusal="No.")]),
+    Message(role="user", content="Sure?"),
+]
+AS_SENT: list[Any] = [
+    {
+        "role": "user",
+        "content": [
+            text("What?"),
+            IMAGE,
+            {"type": "image", "source": {"type": "url", "url": "https://x/y.png"}},
+            {"type": "image", "source": {"type": "file", "file_id": "file_1"}},
+        ],
+    },
+    {
+        "role": "assistant",
+        "content": [
+            thought("hm", "S"),
+            {"type": "redacted_thinking", "data": "R"},
+            text("Let me see. "),
+            tool_use("c1", {"a": 1.0}),
+            tool_use("c2", {}),
+        ],
+    },
+    {
+        "role": "user",
+        "content": [tool_result("c1", "1"), tool_result("c2", [text("two"), IMAGE]), text("Go on.")],
+    },
+    {"role": "assistant", "content": [text("No.")]},
+    {"role": "user", "content": [text("Sure?")]},
+]
+
+
 def test_a_conversation_is_sent_as_the_api_wants_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CANARY_KEY", "sk-canary")
-    items: list[Item] = [
-        Message(role="system", content="Be brief."),
-        Message(role="developer", content=[InputText(text="Be kind.")]),
-        Message(role="user", content=[InputText(text="What?"), InputImage(image_url="data:image/png;base64,AA==")]),
-        Message(role="user", content=[InputImage(image_url="https://x/y.png"), InputImage(file_id="file_1")]),
-        Reasoning(content=[ReasoningText(text="hm")], encrypted_content="S", id="rs_1"),
-        Reasoning(encrypted_content="R"),
-        Reasoning(content=[ReasoningText(text="unsigned")]),
-        Message(role="assistant", content=[Text(text="Let me see. "), Text(text=" \n")], phase="commentary"),
-        FunctionCall(call_id="c1", name="add", arguments='{"a": 1.0}', id="fc_1"),
-        FunctionCall(call_id="c2", name="add", arguments=" "),
-        FunctionCallOutput(call_id="c1", output="1"),
-        Message(role="user", content="Go on."),
-        FunctionCallOutput(
-            call_id="c2", output=[InputText(text="two"), InputImage(image_url="data:image/png;base64,AA==")]
-        ),
-        Message(role="assistant", content=[Refusal(refusal="No.")]),
-        Message(role="user", content="Sure?"),
-    ]
     sampling = Sampling(temperature=0.6, top_p=0.9, top_k=20, stop=("END",), max_output_tokens=99)
-    request = Request(input=items, sampling=sampling, tools=[TOOL], seed=5, task="secret")
+    request = Request(input=CONVERSATION, sampling=sampling, tools=[TOOL], seed=5, task="secret")
     call, _ = exchange(message_body(text("42")), request, api_key_env="CANARY_KEY")
     assert call.path == "/v1/messages"
     assert (call.headers["x-api-key"], call.headers["anthropic-version"]) == ("sk-canary", "2023-06-01")
@@ -129,33 +158,7 @@ def test_a_conversation_is_sent_as_the_api_wants_it(monkeypatch: pytest.MonkeyPa
     assert call.json == {
         "model": "m",
         "system": "Be brief.\n\nBe kind.",
-        "messages": [
-            {
-                "role": "user",
-                "content": [
-                    text("What?"),
-                    IMAGE,
-                    {"type": "image", "source": {"type": "url", "url": "https://x/y.png"}},
-                    {"type": "image", "source": {"type": "file", "file_id": "file_1"}},
-                ],
-            },
-            {
-                "role": "assistant",
-                "content": [
-                    thought("hm", "S"),
-                    {"type": "redacted_thinking", "data": "R"},
-                    text("Let me see. "),
-                    tool_use("c1", {"a": 1.0}),
-                    tool_use("c2", {}),
-                ],
-            },
-            {
-                "role": "user",
-                "content": [tool_result("c1", "1"), tool_result("c2", [text("two"), IMAGE]), text("Go on.")],
-            },
-            {"role": "assistant", "content": [text("No.")]},
-            {"role": "user", "content": [text("Sure?")]},
-        ],
+        "messages": AS_SENT,
         "temperature": 0.6,
         "top_p": 0.9,
         "top_k": 20,

@@ -98,7 +98,7 @@ def hostile() -> tuple[Profile, dict[str, list[TaskRow]], list[Reading]]:
             versions={text: text},
             started=text,
             wall_s=1.0,
-            **_said(),
+            **_evidence(),
         ),
         tables,
         readings,
@@ -110,44 +110,14 @@ def encodable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def _said() -> dict[str, Any]:
+SETTINGS: dict[str, Any] = {text: [text, {text: text}] for text in TEXTS}
+
+
+def _evidence() -> dict[str, Any]:
     """Findings, suspects, marks, parities and published scores made of `TEXTS`."""
-    settings: dict[str, Any] = {text: [text, {text: text}] for text in TEXTS}
-    rungs = [
-        Rung(
-            name=name,
-            verdict="different",
-            reason=text,
-            numbers=settings | {"difference": 0.01, "se": 0.01, "margin": 0.02},
-            disagreements=[Disagreement(text, 0, text, text, text)],
-        )
-        for name, text in zip(("data", "prompts", "verifiers", "samples"), TEXTS, strict=False)
-    ]
     return {
-        "findings": [
-            Finding(
-                detector=text,
-                model=text,
-                suspect="verifier",
-                reason=text,
-                count=3,
-                of=4,
-                spotted=[Sighting(RolloutRef(text, encodable(text), repeat), text) for repeat in (0, 1)],
-            )
-            for text in TEXTS
-        ],
-        "suspects": [
-            SuspectTask(
-                task=text,
-                suspicion=0.9,
-                signs=[text],
-                reason=text,
-                means=dict.fromkeys(TEXTS, 0.5) | {text: None},
-                gold=text,
-                consensus=text,
-            )
-            for text in TEXTS
-        ],
+        "findings": [_finding(text) for text in TEXTS],
+        "suspects": [_suspect(text) for text in TEXTS],
         "review": Review(
             made=9,
             sample=2,
@@ -155,40 +125,74 @@ def _said() -> dict[str, Any]:
             readers={text: Reader(read=2, first=text, last=text, minutes=1.0, planted=1, found=1) for text in TEXTS},
             models={text: _reviewed(text) for text in TEXTS},
         ),
-        "parity": {
-            text: Parity(
-                benchmark=text,
-                version=text,
-                tasks_digest=text,
-                code=text,
-                model=text,
-                reference=OriginalSource(
-                    file=text, sha256=text, rows=1, tasks=1, repeats=1, score=0.5, settings=settings
-                ),
-                margin=0.02,
-                verdict="different",
-                reason=text,
-                ladder=rungs,
-                at=text,
-            )
-            for text in TEXTS
-        },
-        "reproduced": [
-            Reproduced(
-                model=text,
-                published_as=text,
-                score=0.5,
-                unit=0.001,
-                subset=text,
-                settings=settings,
-                source=text,
-                date=text,
-                verdict="refused",
-                reason=text,
-            )
-            for text in TEXTS
-        ],
+        "parity": {text: _parity(text) for text in TEXTS},
+        "reproduced": [_reproduced(text) for text in TEXTS],
     }
+
+
+def _finding(text: str) -> Finding:
+    return Finding(
+        detector=text,
+        model=text,
+        suspect="verifier",
+        reason=text,
+        count=3,
+        of=4,
+        spotted=[Sighting(RolloutRef(text, encodable(text), repeat), text) for repeat in (0, 1)],
+    )
+
+
+def _suspect(text: str) -> SuspectTask:
+    return SuspectTask(
+        task=text,
+        suspicion=0.9,
+        signs=[text],
+        reason=text,
+        means=dict.fromkeys(TEXTS, 0.5) | {text: None},
+        gold=text,
+        consensus=text,
+    )
+
+
+def _parity(text: str) -> Parity:
+    rungs = [
+        Rung(
+            name=name,
+            verdict="different",
+            reason=reason,
+            numbers=SETTINGS | {"difference": 0.01, "se": 0.01, "margin": 0.02},
+            disagreements=[Disagreement(reason, 0, reason, reason, reason)],
+        )
+        for name, reason in zip(("data", "prompts", "verifiers", "samples"), TEXTS, strict=False)
+    ]
+    return Parity(
+        benchmark=text,
+        version=text,
+        tasks_digest=text,
+        code=text,
+        model=text,
+        reference=OriginalSource(file=text, sha256=text, rows=1, tasks=1, repeats=1, score=0.5, settings=SETTINGS),
+        margin=0.02,
+        verdict="different",
+        reason=text,
+        ladder=rungs,
+        at=text,
+    )
+
+
+def _reproduced(text: str) -> Reproduced:
+    return Reproduced(
+        model=text,
+        published_as=text,
+        score=0.5,
+        unit=0.001,
+        subset=text,
+        settings=SETTINGS,
+        source=text,
+        date=text,
+        verdict="refused",
+        reason=text,
+    )
 
 
 def _reviewed(text: str) -> ModelReview:

@@ -74,11 +74,11 @@ def path_of(name: str) -> str:
 
 def load(name: str) -> Benchmark:
     """Returns a benchmark by its name, its folder's path, maths:FILE or GYM:NAME. Raises UsageError with near names."""
-    found, origin = _found(name)
+    found, origin = _find(name)
     return replace(found, origin=origin)
 
 
-def _found(name: str) -> tuple[Benchmark, Origin]:
+def _find(name: str) -> tuple[Benchmark, Origin]:
     own, colon, rest = name.partition(":")
     if not colon and (entry := plugins(BENCHMARKS).get(own)):
         module = _imported(entry.module, f"{own} ({entry.value})")

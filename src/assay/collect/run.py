@@ -180,7 +180,7 @@ async def open_run(asked: RunPlan) -> AsyncGenerator[OpenRun]:
 def budget_error(name: str, budget: Budget, owed: int) -> BudgetSpent:
     """Returns the error of a run that its budget ended."""
     return BudgetSpent(
-        f"{name}: the budget is reached: {budget.told()}; {owed:,} rollouts owed.\n"
+        f"{name}: the budget is reached: {budget.summary()}; {owed:,} rollouts owed.\n"
         "  The same command with a larger budget goes on from here."
     )
 

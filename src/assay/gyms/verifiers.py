@@ -55,7 +55,7 @@ def load(name: str) -> Benchmark:
         raise UsageError(
             f"verifiers {library.__version__} has no classic environments.\n  pip install 'assay[verifiers]'"
         )
-    with _signals_kept():
+    with _keep_signals():
         try:
             environment = library.load_environment(name)
         except Exception as error:
@@ -345,7 +345,7 @@ def _version(environment: Any) -> str:
 
 
 @contextmanager
-def _signals_kept() -> Generator[None]:
+def _keep_signals() -> Generator[None]:
     """Restore the signal handlers, which every environment of the library replaces when it is made."""
     kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

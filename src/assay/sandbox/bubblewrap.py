@@ -30,7 +30,7 @@ from assay.sandbox import WORK, Finished, Sandbox, SandboxConfig
 from assay.sandbox.folder import Folder
 from assay.sandbox.process import GRACE_S, carry_through
 from assay.sandbox.seccomp import seccomp_filter
-from assay.sandbox.watch import children_known, watch_tree
+from assay.sandbox.watch import can_see_children, watch_tree
 
 _TOOLS = ("bwrap", "unshare", "nsenter", "mount", "prlimit", "setpriv", "sh")
 _DISK = "/dev/shm"
@@ -82,7 +82,7 @@ class Bubblewrap(Sandbox):
     async def check(config: SandboxConfig) -> None:
         if missing := [tool for tool in _TOOLS if shutil.which(tool) is None]:
             raise UsageError(f"bubblewrap sandboxes need {', '.join(missing)}: apt install bubblewrap util-linux mount")
-        if not children_known():
+        if not can_see_children():
             raise UsageError("bubblewrap sandboxes need a kernel that tells children (CONFIG_PROC_CHILDREN)")
         await _try_out(msgspec.structs.replace(config, processes=8))
 
@@ -192,7 +192,7 @@ class Bubblewrap(Sandbox):
         return [
             *(*isolation.split(), "--die-with-parent", "--hostname", "sandbox"),
             *_system(),
-            *(part for path in self._config.readable for part in _shown(path)),
+            *(part for path in self._config.readable for part in _read_only(path)),
             *("--proc", "/proc", "--dev", "/dev", "--bind", f"{_DISK}/shm", "/dev/shm"),
             *("--bind", f"{_DISK}/tmp", "/tmp", "--bind", f"{_DISK}/work", WORK),
             *("--remount-ro", "/dev", "--remount-ro", "/", "--chdir", WORK, "--clearenv"),
@@ -285,13 +285,13 @@ def _system() -> Iterator[str]:
     readable = list(dict.fromkeys([*_READABLE, str(prefix / "bin"), str(prefix / "lib")]))
     for path in readable:
         if os.path.exists(path):
-            yield from _shown(path)
+            yield from _read_only(path)
     for folder in sorted({Path("/usr/lib"), Path("/usr/local/lib"), prefix / "lib"}):
         for packages in folder.glob("python3*/*-packages"):
             yield from ("--ro-bind", f"{_DISK}/empty", str(packages))
 
 
-def _shown(path: str) -> Iterator[str]:
+def _read_only(path: str) -> Iterator[str]:
     """What makes a path readable at its own place."""
     for parent in reversed(Path(path).parents[:-1]):  # bubblewrap makes them for root alone
         yield from ("--perms", "0755", "--dir", str(parent))

@@ -25,7 +25,7 @@ async def watch_tree(root: int, *, memory_bytes: int, cpu_s: float) -> None:
             raise LimitReached("cpu")
 
 
-def children_known() -> bool:
+def can_see_children() -> bool:
     """Whether this kernel tells the children of a process (CONFIG_PROC_CHILDREN), which the watch needs."""
     return Path(f"/proc/self/task/{os.getpid()}/children").exists()
 

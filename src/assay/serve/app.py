@@ -74,7 +74,7 @@ class Served:
         return _json({"object": "list", "data": [self._card()]})
 
     async def _model(self, request: Request) -> Response:
-        self._known(request.path_params["model"])
+        self._check_name(request.path_params["model"])
         return _json(self._card())
 
     def _card(self) -> dict[str, Any]:
@@ -90,7 +90,7 @@ class Served:
             recorded = self._rollouts().items(_rollout(request)) if "rollout" in request.path_params else None
             context = Context(self.name, self.config.sampling, request.headers, recorded)
             call = exchange(await read_body(request), context)
-            self._known(call.model)
+            self._check_name(call.model)
             answer = self._model_of(request).respond(call.request)
             if call.stream:
                 return await _stream(answer, call)
@@ -108,7 +108,7 @@ class Served:
             raise BadRequest(message, code="not_recording", status=404)
         return self.gateway
 
-    def _known(self, model: str | None) -> None:
+    def _check_name(self, model: str | None) -> None:
         if model not in (None, self.name, self.config.id):
             message = f"there is no model {model} here; there is {self.name}"
             raise BadRequest(message, param="model", code="model_not_found", status=404)

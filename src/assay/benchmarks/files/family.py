@@ -43,12 +43,12 @@ class Family(Environment):
         self._columns = {role: self._column(role, names) for role, names in {**self.roles, "id": IDS}.items()}
         self.verifier: Any = self._verifier()
         self.rows = self._selected()
-        self._tasks = list(self._made())
+        self._tasks = list(self._make_tasks())
 
     def tasks(self) -> Iterable[Task]:
         return self._tasks
 
-    def _made(self) -> Iterator[Task]:
+    def _make_tasks(self) -> Iterator[Task]:
         before: list[Item] = [Message(role="system", content=self.settings.system)] if self.settings.system else []
         for row in self.data.examples:
             before.append(Message(role="user", content=self.asks(row)))

@@ -90,7 +90,7 @@ def fetch(reference: str) -> tuple[dict[str, Path], str]:
     """
     asked = Reference.parse(reference)
     note = folder() / "hub" / f"{digest([os.environ.get('HF_ENDPOINT', ''), *asked])[:32]}.json"
-    known = _known(note)
+    known = _read_note(note)
     meant = known if known and asked.fixed else _ask(reference, asked, known)
     if meant is not known:
         with replacing(note) as file:
@@ -104,7 +104,7 @@ def _endpoint() -> str | None:
     return os.environ.get("HF_ENDPOINT") or None
 
 
-def _known(note: Path) -> Files | None:
+def _read_note(note: Path) -> Files | None:
     """What a reference meant, where its files are still there."""
     try:
         known = msgspec.json.decode(read_input(note), type=Files)

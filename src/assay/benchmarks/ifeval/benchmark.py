@@ -61,15 +61,15 @@ class IFEval(Environment):
 
     def solution(self, task: Task) -> Sequence[str] | None:
         """A text that follows the instructions and says nothing; None for the prompts that contradict themselves."""
-        text = text_for(_asked(task))
+        text = text_for(_instructions(task))
         return None if text is None else [text]
 
     def wrong(self, task: Task) -> Sequence[str]:
-        return texts_without(_asked(task))
+        return texts_without(_instructions(task))
 
     def verify(self, task: Task, response: Response) -> Score:
         text = response.text
-        asked = _asked(task)
+        asked = _instructions(task)
         strict = [follows(text, kind, arguments) for kind, arguments in asked]
         loose = [follows_loosely(text, kind, arguments) for kind, arguments in asked]
         metrics = {
@@ -82,7 +82,7 @@ class IFEval(Environment):
         return Score(reward=float(not missed), metrics=metrics, answer=followed if text.strip() else None)
 
 
-def _asked(task: Task) -> list[tuple[str, dict[str, Any]]]:
+def _instructions(task: Task) -> list[tuple[str, dict[str, Any]]]:
     return list(zip(task.data["instructions"], task.data["arguments"], strict=True))
 
 

@@ -69,7 +69,7 @@ def ping(
     """
     if timeout <= 0 or cap < 1:
         raise UsageError(f"--timeout {timeout:g} --cap {cap}: expected more than 0")
-    asked = _asked(target, base_url, assign)
+    asked = _targets(target, base_url, assign)
     found = _drive(asked, timeout_s=timeout, cap=cap)
     if found is None:
         return 130
@@ -86,7 +86,7 @@ class _One(Struct, frozen=True, forbid_unknown_fields=True):
     model: ModelConfig
 
 
-def _asked(target: str, base_url: str | None, assign: tuple[str, ...]) -> Mapping[str, ModelConfig]:
+def _targets(target: str, base_url: str | None, assign: tuple[str, ...]) -> Mapping[str, ModelConfig]:
     """The models to ask, by name. Raises UsageError."""
     if target in suites() or target.endswith(".toml"):
         if base_url is not None:
@@ -108,11 +108,11 @@ def _drive(asked: Mapping[str, ModelConfig], *, timeout_s: float, cap: int) -> l
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         ):
 
-            def known(found: Ping) -> None:
+            def note(found: Ping) -> None:
                 waiting.remove(found.model)
                 status.update(_waiting(waiting))
 
-            return runner.run(ping_all(asked, timeout_s=timeout_s, cap=cap, watch=known))
+            return runner.run(ping_all(asked, timeout_s=timeout_s, cap=cap, watch=note))
     except KeyboardInterrupt:
         return None
 

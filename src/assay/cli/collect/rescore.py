@@ -136,12 +136,12 @@ def _table(changes: list[Change]) -> Table:
     for column in ("task", "repeat", "before", "after"):
         table.add_column(column, overflow="fold", justify="right" if column == "repeat" else "left")
     for change in changes:
-        after = Text(change.reason or "not rescored") if change.after is None else _told(change.after)
-        table.add_row(Text(change.task), str(change.repeat), _told(change.before), after)
+        after = Text(change.reason or "not rescored") if change.after is None else _outcome(change.after)
+        table.add_row(Text(change.task), str(change.repeat), _outcome(change.before), after)
     return table
 
 
-def _told(outcome: Outcome) -> Text:
+def _outcome(outcome: Outcome) -> Text:
     if isinstance(outcome, Failure):
         return Text(f"failed in the {outcome.where}: {outcome.kind}: {outcome.message[:120]}")
     answer = "no answer" if outcome.answer is None else outcome.answer[:60]

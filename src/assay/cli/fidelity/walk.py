@@ -88,7 +88,7 @@ class Walk:
     _whole: bool = False
     _reasoning: bool = False
     _note: str = ""
-    _told: str = ""
+    _notice: str = ""
 
     def go(self) -> bool:
         at, before = self._next(-1), list[int]()
@@ -102,14 +102,14 @@ class Walk:
                 elif step == "back" and before:
                     at = before.pop()
                 elif step == "back":
-                    self._told = "This is the first one."
+                    self._notice = "This is the first one."
                 else:
                     before.append(at)
                     at = self._next(at)
         except KeyboardInterrupt:
             pass
-        if self._told:
-            self.console.print(Text(legible(self._told)))
+        if self._notice:
+            self.console.print(Text(legible(self._notice)))
         left = "." if at is not None else "; the rest was skipped." if self._skipped else "; nothing is left here."
         self.console.print(Text(f"{self.kept} kept{left}"))
         return at is None and not self._skipped
@@ -167,8 +167,8 @@ class Walk:
             step = self._rollout(screen.rollout, key) if screen.rollout else self._finding(screen, key)
             if step:
                 return step
-            draw = not self._told
-            if self._told:
+            draw = not self._notice
+            if self._notice:
                 self._say()
 
     def _rollout(self, one: OpenRollout, key: str) -> str:
@@ -188,7 +188,7 @@ class Walk:
         elif key == "a":
             self._whole = not self._whole
         else:
-            self._told = f"{_named(key)} is no key here; the last lines name the keys."
+            self._notice = f"{_key_name(key)} is no key here; the last lines name the keys."
         return ""
 
     def _finding(self, screen: Screen, key: str) -> str:
@@ -208,30 +208,30 @@ class Walk:
                     )
                 )
                 return "next"
-            self._told = "An explanation needs words."
+            self._notice = "An explanation needs words."
         elif key == "s":
             self._skipped.add(self._name(finding))
             return "next"
         elif key in ("\n", " "):
             return "next"
         else:
-            self._told = f"{_named(key)} is no key here; the last line names the keys."
+            self._notice = f"{_key_name(key)} is no key here; the last line names the keys."
         return ""
 
     def _mark(self, one: OpenRollout, fault: Fault, note: str) -> None:
         self._keep(one.mark(fault, by=self.by, note=note))
-        self._told = f"{one.rollout.task}, repeat {one.rollout.repeat}: {WHOSE[fault]}."
+        self._notice = f"{one.rollout.task}, repeat {one.rollout.repeat}: {WHOSE[fault]}."
 
     def _take_back(self, at: int) -> int:
         """Take back what this person said last and still stands, in this command or before. Returns where it was."""
         own = [one for one in self.said if one.by == self.by and self._stands(one)]
         if not own:
-            self._told = f"{self.by} has said nothing that could be taken back."
+            self._notice = f"{self.by} has said nothing that could be taken back."
             return at
         last = own[-1]
         self._keep(structs.replace(last, withdrawn=True, at=now()))
         about = f"{last.task}, repeat {last.repeat}" if isinstance(last, Mark) else f"{last.model}, {last.detector}"
-        self._told = f"Taken back: what was said of {about}."
+        self._notice = f"Taken back: what was said of {about}."
         places = (number for number, screen in enumerate(self.screens) if _is_about(last, screen))
         return next(places, at)
 
@@ -329,9 +329,9 @@ class Walk:
         self.console.print(Text(legible(text), style=style, overflow="fold"))
 
     def _say(self) -> None:
-        if self._told:
-            self._line(self._told, style="yellow")
-            self._told = ""
+        if self._notice:
+            self._line(self._notice, style="yellow")
+            self._notice = ""
 
 
 def _is_about(said: Remark, screen: Screen) -> bool:
@@ -340,5 +340,5 @@ def _is_about(said: Remark, screen: Screen) -> bool:
     return bool(screen.finding) and (screen.model, screen.finding.detector) == (said.model, said.detector)
 
 
-def _named(key: str) -> str:
+def _key_name(key: str) -> str:
     return "Enter" if key == "\n" else repr(key)

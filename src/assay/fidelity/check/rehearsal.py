@@ -118,9 +118,9 @@ class Found(Struct, frozen=True):
 
 def found_in(scenes: Scenes) -> Found:
     """Returns what some rollouts came to."""
-    outcomes = {_named(key): played.outcome for key, played in scenes.items()}
+    outcomes = {_label(key): played.outcome for key, played in scenes.items()}
     return Found(
-        {_named(key): played.digest for key, played in scenes.items() if played.digest},
+        {_label(key): played.digest for key, played in scenes.items() if played.digest},
         {name: f"{it.kind}: {it.message}" for name, it in outcomes.items() if isinstance(it, Failure)},
     )
 
@@ -154,7 +154,7 @@ def _compared(name: str, first: Found, others: Mapping[str, Found], said: str, r
     failures = dict(collections.ChainMap(first.failures, *(there.failures for there in others.values())))
     alike = [one for one in first.digests if all(one in there.digests for there in others.values())]
     if failures and not wrong:
-        return _unknown(name, failures, f"{len(alike)} rollouts, {said}." if alike else "No rollout was scored.")
+        return _inconclusive(name, failures, f"{len(alike)} rollouts, {said}." if alike else "No rollout was scored.")
     if not alike and not wrong:
         return Check(name, "inconclusive", "There was no time to play one rollout in each way.")
     return judged(name, wrong, f"{len(alike)} rollouts, {said}.", remedy)
@@ -173,14 +173,14 @@ def tool_check(tasks: Sequence[Task], first: Scenes) -> Check:
     count = len(played) - len(failures)
     said = f"Missing, mistyped, extreme and malformed arguments on {count} tasks: told to the model, no crash."
     if failures and not wrong:
-        return _unknown("tools", {task: f"{one.kind}: {one.message}" for task, one in failures.items()}, said)
+        return _inconclusive("tools", {task: f"{one.kind}: {one.message}" for task, one in failures.items()}, said)
     if not played:
         return Check("tools", "inconclusive", "There was no time to call a tool wrongly.")
     remedy = "Tell the model what is wrong with its arguments (raise Rejected from assay.benchmark.tools)."
     return judged("tools", wrong, said, remedy)
 
 
-def _unknown(name: str, failures: Mapping[str, str], said: str) -> Check:
+def _inconclusive(name: str, failures: Mapping[str, str], said: str) -> Check:
     one, why = next(iter(failures.items()))
     reason = f"{len(failures)} rollouts failed, which shows nothing. {one}: {why}. {said}"
     return Check(name, "inconclusive", reason, list(failures)[:SHOWN], "Mend what failed, and check again.")
@@ -282,5 +282,5 @@ _EXTREME: dict[str, Any] = {"string": "", "integer": -1, "number": 1e300, "boole
 _PLAIN: dict[str, Any] = {"string": "a", "integer": 1, "number": 1.5, "boolean": True, "array": [], "object": {}}
 
 
-def _named(key: tuple[str, str]) -> str:
+def _label(key: tuple[str, str]) -> str:
     return f"{key[0]} ({key[1]})"

@@ -50,7 +50,7 @@ def compare(
     Raises DigestMismatch, naming what differs, where the runs are of other tasks, another benchmark, verifier, sampling
     or limits, unless `across` compares the tasks that are the same; UsageError where there is nothing to compare.
     """
-    named, notes = _named(baseline, candidates)
+    named, notes = _find_pairs(baseline, candidates)
     runs = {
         folder: _Run(name, folder, read_record(folder), read(folder))
         for sides in named.values()
@@ -86,7 +86,7 @@ def side_by_side(comparison: Comparison, most: int = SHOWN) -> list[SideBySide]:
             if rollout.task in own and isinstance(rollout.outcome, Score):
                 scored.setdefault((folder, rollout.task), []).append((rollout.outcome.reward, place, rollout))
 
-    def shown(side: Side, task: str, *, best: bool) -> Reading:
+    def example(side: Side, task: str, *, best: bool) -> Reading:
         sign = -1 if best else 1
         *_, rollout = min(scored[side.folder, task], key=lambda one: (sign * one[0], one[1]))
         return reading(rollout, tasks[side.folder][task], side.name)
@@ -94,7 +94,7 @@ def side_by_side(comparison: Comparison, most: int = SHOWN) -> list[SideBySide]:
     pairs: list[SideBySide] = []
     for pair, moved_task in wanted:
         worse, task = moved_task.candidate < moved_task.baseline, moved_task.task
-        sides = shown(pair.baseline, task, best=worse), shown(pair.candidate, task, best=not worse)
+        sides = example(pair.baseline, task, best=worse), example(pair.candidate, task, best=not worse)
         pairs.append(SideBySide(pair.name, moved_task, *sides))
     return pairs
 
@@ -131,7 +131,7 @@ Named = dict[str, tuple[tuple[str, Path], tuple[str, Path]]]
 """By a pair's name, the names and run directories of baseline and candidate."""
 
 
-def _named(baseline: Path, candidates: Sequence[Path]) -> tuple[Named, list[str]]:
+def _find_pairs(baseline: Path, candidates: Sequence[Path]) -> tuple[Named, list[str]]:
     """Returns the pairs, and notes on models without a partner. Raises UsageError."""
     folders = [baseline, *candidates]
     if len({folder.resolve() for folder in folders}) < max(2, len(folders)):

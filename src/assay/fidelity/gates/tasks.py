@@ -74,12 +74,12 @@ def defect_check(benchmark: Benchmark, tasks: Sequence[str]) -> Check:
             wrong[f"a defect of a kind that no check has ({defect.what!r})"] = unknown
         if blind := [kind for kind in defect.probes if kind in BLIND]:
             wrong[f"a defect that can't be declared ({defect.what!r})"] = blind
-    said = [_said(defect.what, defect.tasks, defect.probes, defect.outputs) for defect in benchmark.defects]
+    said = [_in_words(defect.what, defect.tasks, defect.probes, defect.outputs) for defect in benchmark.defects]
     passed = f"Known defects, declared: {' '.join(said)}" if said else "No defect is declared."
     return judged("defects", wrong, passed, f"Kinds that can be declared: {', '.join(sorted(known - {*BLIND}))}.")
 
 
-def _said(what: str, tasks: Sequence[str], probes: Sequence[str], outputs: int | None) -> str:
+def _in_words(what: str, tasks: Sequence[str], probes: Sequence[str], outputs: int | None) -> str:
     parts = [f"{len(tasks)} {'task' if len(tasks) == 1 else 'tasks'}"] if tasks else []
     parts += [f"probes: {', '.join(probes)}"] if probes else []
     parts += [f"{outputs:,} recorded outputs"] if outputs is not None else []

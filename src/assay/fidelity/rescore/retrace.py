@@ -52,10 +52,10 @@ class Remembering:
         self._answers: defaultdict[bytes, deque[Response]] = defaultdict(deque)
         for index, turn in enumerate(turns):
             if turn.response.status == "completed":  # no answer otherwise: it failed the rollout
-                self._answers[_asked(conversation(turns, index))].append(turn.response)
+                self._answers[_key(conversation(turns, index))].append(turn.response)
 
     async def respond(self, request: Request) -> Response:
-        known = self._answers.get(_asked(request.input))
+        known = self._answers.get(_key(request.input))
         return known.popleft() if known else await self._other.respond(request)
 
 
@@ -113,12 +113,13 @@ def as_run(benchmark: Benchmark, record: RunRecord) -> Benchmark:
         benchmark,
         limits=structs.replace(record.limits, wall_s=None, tool_s=None),
         roles={
-            role: Nobody(role) if own is None or _named(record, role) else own for role, own in benchmark.roles.items()
+            role: Nobody(role) if own is None or _has_server(record, role) else own
+            for role, own in benchmark.roles.items()
         },
     )
 
 
-def _named(record: RunRecord, role: str) -> bool:
+def _has_server(record: RunRecord, role: str) -> bool:
     return role in record.roles and bool(record.roles[role].server)
 
 
@@ -211,7 +212,7 @@ def _text(item: Item) -> str:
     return repr(said if len(said) <= SHOWN else f"{said[:SHOWN]}…")
 
 
-def _asked(items: Sequence[Item]) -> bytes:
+def _key(items: Sequence[Item]) -> bytes:
     return msgspec.json.encode(items)
 
 

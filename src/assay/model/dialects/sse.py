@@ -61,7 +61,7 @@ def entries(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []  # pyright: ignore[reportUnknownVariableType]
 
 
-def given(value: Any) -> dict[str, Any]:
+def non_null(value: Any) -> dict[str, Any]:
     """Returns the fields that are not null."""
     return {name: held for name, held in fields(value).items() if held is not None}
 

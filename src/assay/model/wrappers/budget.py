@@ -116,9 +116,9 @@ class Budget:
             else:
                 self.reached = True
                 self._queue.popleft()
-                waiting.set_exception(BudgetReached(f"the budget is reached: {self.told()}"))
+                waiting.set_exception(BudgetReached(f"the budget is reached: {self.summary()}"))
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """What is spent of what may be, in words."""
         parts: list[str] = []
         if self._most_tokens < float("inf"):

@@ -79,7 +79,7 @@ class Judge:
                 return {"error": "gold", "message": f"the gold answer {gold[0][:200]!r} can't be read as maths"}
             got = self._parse(*said)
             found = [self._same(one, other) for one, other in itertools.product(expected, got)]
-            shown = self._shown(got)
+            shown = self._answer(got)
             right, undecided = True in found, None in found and True not in found
             if undecided and not any(self._same(one, one) for one in expected if not isinstance(one, str)):
                 return {"error": "gold", "message": f"the gold answer {gold[0][:200]!r} can't be compared with itself"}
@@ -144,14 +144,14 @@ class Judge:
             return True
         if not difference.is_number:
             return False
-        digits, unit = self._stated(gold)
+        digits, unit = self._precision(gold)
         enough = digits >= (ROUNDED if isinstance(gold, self._sympy.Float) else 2)
         if not gold.atoms(self._sympy.Float):
-            digits, unit = self._stated(got)
+            digits, unit = self._precision(got)
             enough = digits >= APPROXIMATE and unit * 10**APPROXIMATE <= 1
         return enough and bool(abs(difference) <= unit / 2)
 
-    def _stated(self, term: Any) -> tuple[int, Any]:
+    def _precision(self, term: Any) -> tuple[int, Any]:
         """How many digits a decimal states, and the value of a unit in the last one. (0, 0) where it is no decimal.
 
         Of 1.60 * 10^-19 these are 3 and 10^-21: that of the last zero, which sympy does not keep.
@@ -189,7 +189,7 @@ class Judge:
             return inverse.get(type(gold), type(gold)) is type(got)
         return bool(self._sympy.solve(gold, gold.free_symbols)) and self._solved_alike(gold, got, *precision)
 
-    def _shown(self, got: list[Any]) -> str | None:
+    def _answer(self, got: list[Any]) -> str | None:
         """The answer as it is shown and counted: a rational number always in the same way, else as it stands there."""
         said = next((part for part in got if isinstance(part, str)), None)
         value: Any = self._grader.unwrap_eq(got[0]) if got else said

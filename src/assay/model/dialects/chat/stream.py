@@ -71,7 +71,7 @@ def _add_detail(details: list[Any], piece: Any) -> None:
     if known is None or (known.get("id") and piece.get("id") and known["id"] != piece["id"]):
         details.append(piece)
         return
-    for name, value in sse.given(piece).items():
+    for name, value in sse.non_null(piece).items():
         grows = name in ("text", "summary", "data") and isinstance(known.get(name), str)
         known[name] = known[name] + value if grows else value
 

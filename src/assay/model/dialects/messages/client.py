@@ -245,8 +245,8 @@ def assemble(stream: bytes) -> bytes:
             case "content_block_delta":
                 _add_block(blocks[event["index"]], event["delta"], inputs, event["index"])
             case "message_delta":
-                usage = {**sse.fields(whole.get("usage")), **sse.given(event.get("usage"))}
-                whole = {**whole, **sse.given(event["delta"]), "usage": usage}
+                usage = {**sse.fields(whole.get("usage")), **sse.non_null(event.get("usage"))}
+                whole = {**whole, **sse.non_null(event["delta"]), "usage": usage}
             case "message_stop":
                 for index, text in inputs.items():
                     # Malformed input stays as the model wrote it: it is the model's mistake, and told to it.

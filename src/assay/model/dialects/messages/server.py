@@ -172,12 +172,12 @@ def _items(message: _User | _Assistant | _System) -> Iterator[Item]:
         return
     for is_result, row in groupby(content, lambda block: isinstance(block, ToolResultBlock)):
         if is_result:
-            yield from (FunctionCallOutput(call_id=block.tool_use_id, output=_said(block.content)) for block in row)
+            yield from (FunctionCallOutput(call_id=block.tool_use_id, output=_content(block.content)) for block in row)
         else:
-            yield Message(role=str(message.__struct_config__.tag), content=_said(list(row)))
+            yield Message(role=str(message.__struct_config__.tag), content=_content(list(row)))
 
 
-def _said(content: str | list[Said]) -> str | list[Content]:
+def _content(content: str | list[Said]) -> str | list[Content]:
     return content if isinstance(content, str) else [_part(block) for block in content]
 
 

@@ -188,7 +188,7 @@ def _input_item(item: dict[str, Any], place: str, recorded: Recorded | None) -> 
         raise BadRequest(message, param=place)
     try:
         # Messages without a type are what OpenAI's SDK calls easy input; null stands for what is not given.
-        return msgspec.convert(_given(item) | {"type": kind}, Item)
+        return msgspec.convert(_without_nulls(item) | {"type": kind}, Item)
     except msgspec.ValidationError as error:
         raise refused(error, place) from None
 
@@ -203,12 +203,12 @@ def _referred(name: str, place: str, recorded: Recorded | None) -> Item:
     return item
 
 
-def _given(value: Any) -> Any:
+def _without_nulls(value: Any) -> Any:
     """JSON without its nulls, at any depth."""
     if isinstance(value, dict):
-        return {name: _given(held) for name, held in value.items() if held is not None}  # pyright: ignore[reportUnknownVariableType]
+        return {name: _without_nulls(held) for name, held in value.items() if held is not None}  # pyright: ignore[reportUnknownVariableType]
     if isinstance(value, list):
-        return [_given(held) for held in value]  # pyright: ignore[reportUnknownVariableType]
+        return [_without_nulls(held) for held in value]  # pyright: ignore[reportUnknownVariableType]
     return value
 
 
