@@ -126,7 +126,7 @@ def take_all(name: str, sources: Iterable[Source], folder: Path) -> list[Path]:
         ending = PurePosixPath(urlsplit(source.url).path).suffix
         fitting = (
             [folder, *(file for file in files if file.suffix == ending)]
-            if source.made
+            if source.convert
             else [file for file in files if source.size in (None, file.stat().st_size)]
         )
         for file in fitting:
