@@ -10,6 +10,7 @@ tags    category parallel, group non_live
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
+from itertools import chain
 
 from assay.benchmark import Benchmark, Call, Defect, Environment, Session
 from assay.benchmark.data import Source
@@ -60,12 +61,13 @@ class BFCL(Environment):
         rows = self._package.rows.values()
         sizes = Counter(row.category if row.category in SHARES else "live" for row in rows)
         for row in rows:
+            held_back = {tool.name: int(turn) for turn, tools in row.added.items() for tool in tools}
             weight = SHARES[row.category] / sizes[row.category] if row.category in SHARES else LIVE / sizes["live"]
             yield Task(
                 id=row.id,
                 input=[Message(role=said.role, content=said.content) for said in row.turns[0]],
-                tools=row.tools,
-                data={"turns": row.turns[1:], "added": row.added},
+                tools=[*row.tools, *chain.from_iterable(row.added.values())],
+                data={"turns": row.turns[1:], "held_back": held_back},
                 tags={"category": row.category, "group": group(row.category), "weight": f"{weight:.9f}"},
             )
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from itertools import chain
 from typing import Any
 
 import msgspec
@@ -22,15 +21,14 @@ class Conversation:
         self._task = task
         self._package = package
         self._turns = msgspec.convert(task.data["turns"], list[list[Said]])
-        self._added = msgspec.convert(task.data["added"], dict[str, list[Tool]])
+        self._held_back = msgspec.convert(task.data["held_back"], dict[str, int])
         self._turn = 0
         self._calls: list[Called] = []
 
     @property
     def tools(self) -> list[Tool]:
-        """Those of the task, and those that are offered from this turn or an earlier one on."""
-        added = (tools for turn, tools in self._added.items() if int(turn) <= self._turn)
-        return [*self._task.tools, *chain.from_iterable(added)]
+        """Those of the task, without those that are held back until a later turn."""
+        return [tool for tool in self._task.tools if self._held_back.get(tool.name, 0) <= self._turn]
 
     async def call(self, name: str, arguments: dict[str, Any]) -> str:
         if not self._turns:
