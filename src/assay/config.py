@@ -47,6 +47,11 @@ class Prices(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
         fresh = max(0, usage.input_tokens - usage.cached_tokens)
         return (fresh * self.input + usage.cached_tokens * cached + usage.output_tokens * self.output) / 1e6
 
+    def halved(self) -> Self:
+        """Returns the prices of batch APIs."""
+        cached = None if self.cached_input is None else self.cached_input / 2
+        return structs.replace(self, input=self.input / 2, output=self.output / 2, cached_input=cached)
+
 
 class RateLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """How many requests a server gets at once. Below these limits, concurrency adapts to the server's refusals."""

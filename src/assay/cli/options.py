@@ -184,6 +184,9 @@ class Plan:
     """All randomness comes from this number, the task's id and the repeat."""
     early_stop: bool = True
     """Stop a model if it gives nothing but failures."""
+    batch: Annotated[bool, Parameter(negative="")] = False
+    """Ask models of the dialects responses and messages by their batch APIs: within a day, at half the price. For
+    benchmarks of one question a task."""
 
     def request(self) -> dict[str, Any]:
         """Returns these as a run's request has them. Raises UsageError."""

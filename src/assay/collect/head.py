@@ -76,6 +76,8 @@ async def distribute(
     count = _count(asked, processes or (cluster.room if cluster else 1))
     if count == 1 and cluster is None:
         return await collect_run(asked, interruption=interruption, watch=watch)
+    if asked.request.batch:
+        raise UsageError("--batch: one process waits for batches; expected no --processes and no --ray")
     with ExitStack() as held:
         head = Head(asked, cluster or Processes(count), held, interruption, watch, tell)
         held.callback(setattr, head.tally, "ended", True)

@@ -9,6 +9,7 @@ from msgspec import Struct, structs
 
 from assay.benchmark.catalog import BenchmarkRequest
 from assay.config import LOOP, AgentConfig, ModelConfig
+from assay.model.wrappers.batch import MOST_IN_FLIGHT, batched
 from assay.score import Selection
 
 
@@ -30,6 +31,8 @@ class RunRequest(Struct, frozen=True, kw_only=True):
     seed: int = 0
     concurrency: int = 64
     early_stop: bool = True
+    batch: bool = False
+    """Whether the model is asked by its provider's batch API."""
     sharing: int = 1
     """How many processes share the limits of the models."""
 
@@ -40,6 +43,12 @@ class RunRequest(Struct, frozen=True, kw_only=True):
     def share(self, index: int, count: int) -> Self:
         """Returns the part of worker `index` of `count`, from 1."""
         return structs.replace(self, concurrency=(self.concurrency + count - index) // count, sharing=count)
+
+    def batched(self) -> Self:
+        """Returns the request by which the model's batch API is asked, where `batch` says so. Raises UsageError."""
+        if not self.batch:
+            return self
+        return structs.replace(self, server=batched(self.server), concurrency=MOST_IN_FLIGHT)
 
     def secrets(self) -> list[str]:
         """Returns the environment variables that hold the models' keys."""

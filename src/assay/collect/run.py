@@ -28,6 +28,9 @@ from assay.digest import digest, tasks_digest
 from assay.errors import BudgetSpent, UnknownName, UsageError
 from assay.input import is_present
 from assay.model import DIALECTS, Model, connect, identity_of
+from assay.model.dialects.settings import settings
+from assay.model.wrappers.batch import FILE as BATCHES
+from assay.model.wrappers.batch import Batched
 from assay.model.wrappers.budget import Budget
 from assay.model.wrappers.guard import Guarded
 from assay.model.wrappers.limit import Limits
@@ -168,6 +171,11 @@ async def open_run(asked: RunPlan) -> AsyncGenerator[OpenRun]:
         if request.repeats < 1 or request.concurrency < 1:
             raise UsageError("nothing to do: --repeats and --concurrency have to be at least 1")
         bare = asked.model or model_of(request.server, benchmark)
+        if request.batch:
+            if asked.budget and not settings(request.server.sampling, benchmark.sampling).get("max_output_tokens"):
+                # Without it, the first answer has to come before a second request is sent.
+                raise UsageError("--batch: a budget needs an output cap: --set sampling.max_output_tokens=16384")
+            bare = Batched(bare, asked.folder / BATCHES)
         guarded = Guarded(bare, share_of(request.server), **guards)
         agent = asked.agent or make_agent(request.agent)
         try:

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
+from msgspec import structs
 
-from assay.benchmark import Benchmark
+from assay.benchmark import Benchmark, has_no_state
 from assay.collect.run import RunPlan, tasks_of
 from assay.config import Suite
 from assay.errors import InputError, UnknownName, UsageError
@@ -15,6 +16,7 @@ from assay.fidelity.review.judging import ROLE
 from assay.fidelity.schema.forecast import Forecast
 from assay.fidelity.schema.profile import Plan
 from assay.input import BROKEN, read_input
+from assay.model.wrappers.batch import DIALECTS
 from assay.score import EVERY, Maj, Mean, ScoreRule, Selection
 from assay.store import read_lines
 
@@ -56,7 +58,16 @@ def forecast_of(
         registers=real is None or stated is not None,
         judged=real is not None and ROLE in real.roles,
     )
-    return forecast(setting, trials=trials, repeats=repeats)
+    made = forecast(setting, trials=trials, repeats=repeats)
+    by_batch = _usd_by_batch(made, suite) if real is None or has_no_state(real.environment) else None
+    return structs.replace(made, usd_by_batch=by_batch)
+
+
+def _usd_by_batch(made: Forecast, suite: Suite) -> float | None:
+    """Returns what the rollouts cost where batch APIs make them if they can; None where none can."""
+    priced = {name: one.usd_a_rollout * one.rollouts for name, one in made.models.items() if one.usd_a_rollout}
+    halved = {name for name in priced if suite.models[name].dialect in DIALECTS}
+    return sum(usd / 2 if name in halved else usd for name, usd in priced.items()) if halved else None
 
 
 def _simulable(score: ScoreRule) -> ScoreRule:

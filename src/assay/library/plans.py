@@ -8,7 +8,7 @@ from typing import Any
 
 from assay.agent import Agent, needs_model
 from assay.agent.catalog import make_agent
-from assay.benchmark import Benchmark
+from assay.benchmark import Benchmark, has_no_state
 from assay.collect.run import RunPlan, count_spent
 from assay.config import LOOP, AgentConfig, AssayToml, ModelConfig, Settings, load_agent, override, path_name
 from assay.errors import UnknownName, UsageError
@@ -47,6 +47,10 @@ def plan_run(
     settings = Settings(model=server, sampling=sampling or benchmark.sampling, limits=limits or benchmark.limits)
     settings = override(settings, assign) if assign else settings
     folder = home / selected(benchmark.name, request) / joined(name, agent_name(agent))
+    if request.get("batch"):
+        if live:
+            raise UsageError("--batch: a model object has no batch API; expected the name of a model")
+        check_batch(benchmark, config)
     plan = RunPlan.of(
         dataclasses.replace(benchmark, sampling=settings.sampling, limits=settings.limits),
         folder=folder if out is None else Path(out),
@@ -56,8 +60,9 @@ def plan_run(
         agent=config,
         **request | {"repeats": repeats_of(benchmark, request)},
     )
+    plan = dataclasses.replace(plan, request=plan.request.batched())
     if budget:
-        count_spent(budget, plan.folder, settings.model, plan.request.roles)
+        count_spent(budget, plan.folder, plan.request.server, plan.request.roles)
     registry = (home if out is None else plan.folder.resolve().parent) / REGISTRY
     return dataclasses.replace(plan, shard=shard or Shard(), registry=registry, model=live, agent=driver)
 
@@ -94,6 +99,14 @@ def plan_sweep(
     if twice := [str(folder) for folder, count in folders.items() if count > 1]:
         raise UsageError(f"two runs would share the folder {twice[0]}; expected each benchmark and each model once")
     return plans
+
+
+def check_batch(benchmark: Benchmark, agent: AgentConfig) -> None:
+    """Raises UsageError where a rollout may be more than one request."""
+    if not has_no_state(benchmark.environment):
+        raise UsageError(f"--batch: {benchmark.name} has tools or several turns; expected one question a task")
+    if agent != LOOP:
+        raise UsageError(f"--batch: the agent {agent} may ask several times; expected the agent {LOOP}")
 
 
 def agent_of(agent: str | Agent | None, own: AssayToml) -> tuple[AgentConfig, Agent | None]:

@@ -23,7 +23,7 @@ from assay.fidelity.schema.profile import Profile as Record
 from assay.library.collecting import Roles, choice_of, nothing, warn
 from assay.library.forecast import begun_forecast
 from assay.library.names import TemporaryFolder, budget_of, load, roles_of, suite_named, toml_of
-from assay.library.plans import agent_name, agent_of, joined, repeats_of, selected
+from assay.library.plans import agent_name, agent_of, check_batch, joined, repeats_of, selected
 from assay.library.run import Run
 from assay.model.wrappers.budget import Budget
 
@@ -175,6 +175,8 @@ def plan_profile(
     of the forecast that `assay plan --json` wrote into this file.
     """
     config, driver = agent_of(agent, own)
+    if request.get("batch"):
+        check_batch(benchmark, config)
     folder = home / selected(joined(f"{benchmark.name}-{suite.name}", agent_name(agent)), request)
     run = RunPlan.of(
         benchmark,

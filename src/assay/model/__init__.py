@@ -29,6 +29,17 @@ class BudgetReached(ModelError):
         super().__init__("budget", message, retryable=False)
 
 
+class BatchError(ModelError):
+    """A row of a batch that has no answer. It may have one in the next batch."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(kind, message, retryable=True)
+
+
+BatchResults = dict[str, bytes | ModelError]
+"""The answer to each row of a batch as the API without batches gives it, or why there is none, by the row's id."""
+
+
 class Model(Protocol):
     """Answers requests. Raises ModelError where it can't, and ContextOverflow of these where they are too long.
 

@@ -12,11 +12,12 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import msgspec
 from pyreqwest.client import ClientBuilder
 from pyreqwest.exceptions import ConnectError, PyreqwestError, RequestTimeoutError
+from pyreqwest.request import RequestBuilder
 from pyreqwest.response import Response
 
 from assay.config import ModelConfig
@@ -25,6 +26,8 @@ from assay.model import ContextOverflow, secret
 
 LARGEST_BODY = 64 * 2**20
 """Bytes. A longer answer is no model's, and thousands of them in flight would fill the memory."""
+LARGEST_FILE = 2**30
+"""Bytes of a file that a server keeps, such as the answers of a batch."""
 T = TypeVar("T")
 LEAST_CAP = 16
 """Output tokens. Where not even these fit, it is the input that is too long."""
@@ -101,6 +104,15 @@ class ReportedAnswer(ModelError):
         """`max_output_tokens` or `malformed`, as in `dialects.ends`."""
         self.text = text
         """What the model wrote, if the server tells it."""
+
+
+def with_smaller_cap(body: dict[str, Any], cap: str, *, needed: bool) -> dict[str, Any] | None:
+    """Returns what to ask after input and output cap didn't fit together; None where the input alone is too long."""
+    most = body.get(cap)
+    if not isinstance(most, int) or most < 2 * LEAST_CAP:
+        return None
+    smaller = {name: value for name, value in body.items() if name != cap}
+    return smaller | {cap: most // 2} if needed else smaller
 
 
 Assemble = Callable[[bytes], bytes]
@@ -183,23 +195,33 @@ class Endpoint:
             try:
                 return await self.post(path, self._encode(body))
             except ContextOverflow:
-                most = body.get(cap)
-                if not isinstance(most, int) or most < 2 * LEAST_CAP:
+                if (smaller := with_smaller_cap(body, cap, needed=needed)) is None:
                     raise
-                body = {name: value for name, value in body.items() if name != cap}
-                if needed:
-                    body[cap] = most // 2
+                body = smaller
 
-    async def post(self, path: str, body: bytes) -> bytes:
-        """The body of a 200 answer. Raises ModelError for everything else, saying whether it may pass."""
+    async def post(self, path: str, body: bytes, kind: str | None = None) -> bytes:
+        """The body of a 200 answer. Raises ModelError for everything else, saying whether it may pass.
+
+        `kind` is the type of what is sent, where that is no JSON.
+        """
         url = self._urls.get(path) or self._url(path)
+        request = self._client.post(url).body_bytes(body)
+        return await self._send(request if kind is None else request.header("content-type", kind), url)
+
+    async def get(self, path: str, query: Mapping[str, str] = MappingProxyType({})) -> bytes:
+        """The body of a 200 answer, which may be large. Raises ModelError as `post` does."""
+        both = "&".join(filter(None, [self._base.query, urlencode(query)]))
+        url = urlunsplit(self._base._replace(path=self._base.path + path, query=both))
+        return await self._send(self._client.get(url), url, LARGEST_FILE)
+
+    async def _send(self, request: RequestBuilder, url: str, largest: int = LARGEST_BODY) -> bytes:
         try:
-            async with self._client.post(url).body_bytes(body).streamed_read_buffer_limit(0).build_streamed() as answer:
+            async with request.streamed_read_buffer_limit(0).build_streamed() as answer:
                 length = _header(answer, "content-length")
                 if length is None or not length.isdecimal():
-                    content = await _unmeasured(url, answer)
-                elif int(length) > LARGEST_BODY:
-                    raise _too_large(url, f"{length} bytes")
+                    content = await _unmeasured(url, answer, largest)
+                elif int(length) > largest:
+                    raise _too_large(url, f"{length} bytes", largest)
                 else:
                     content = bytes(await answer.bytes())
         except RequestTimeoutError:
@@ -212,7 +234,7 @@ class Endpoint:
         except PyreqwestError as error:
             raise ModelError("connection_lost", f"{url}: {cause(error)}", retryable=True) from None
         if answer.status != HTTPStatus.OK:
-            raise _status_error(url, answer.status, self.redacted(content), _header(answer, "retry-after"))
+            raise status_error(url, answer.status, self.redacted(content), _header(answer, "retry-after"))
         content = self.redacted(content, at_least=_REAL_KEY)
         kind = (_header(answer, "content-type") or "").lower()
         if self._assemble is not None and kind.startswith("text/event-stream"):
@@ -340,21 +362,21 @@ def _header(answer: Response, name: str) -> str | None:
         return None
 
 
-async def _unmeasured(url: str, answer: Response) -> bytes:
-    """A body whose length the server does not tell. Raises ModelError as soon as it is longer than LARGEST_BODY."""
+async def _unmeasured(url: str, answer: Response, largest: int) -> bytes:
+    """A body whose length the server does not tell. Raises ModelError as soon as it is longer than `largest`."""
     content = bytearray()
     while chunk := await answer.body_reader.read_chunk():
         content += chunk
-        if len(content) > LARGEST_BODY:
-            raise _too_large(url, "more and more")
+        if len(content) > largest:
+            raise _too_large(url, "more and more", largest)
     return bytes(content)
 
 
-def _too_large(url: str, size: str) -> ModelError:
-    return ModelError("too_large", f"{url} answered {size}; at most {LARGEST_BODY} bytes are read", retryable=False)
+def _too_large(url: str, size: str, largest: int) -> ModelError:
+    return ModelError("too_large", f"{url} answered {size}; at most {largest} bytes are read", retryable=False)
 
 
-def _status_error(url: str, status: int, content: bytes, retry_after: str | None) -> ModelError:
+def status_error(url: str, status: int, content: bytes, retry_after: str | None) -> ModelError:
     words = server_words(content)
     message = f"{url} answered {status}: {words}"
     if status == HTTPStatus.NOT_FOUND:

@@ -130,9 +130,10 @@ def table(made: Forecast) -> Group:
 
 def sums(made: Forecast) -> str:
     """Returns what a sound benchmark passes, and what that costs, in one sentence."""
+    by_batch = "" if made.usd_by_batch is None else f" ({dollars(made.usd_by_batch)} with --batch)"
     return (
         f"A sound benchmark of {plural(made.tasks, 'task')} passes all gates in {made.passes:.0%}: "
-        f"{plural(made.rollouts, 'rollout')}, {short_count(made.tokens)} tokens, {dollars(made.usd)}, "
+        f"{plural(made.rollouts, 'rollout')}, {short_count(made.tokens)} tokens, {dollars(made.usd)}{by_batch}, "
         f"{duration(60 * made.minutes)} of reading at {WORDS_A_MINUTE} words a minute "
         f"({plural(made.trials, 'simulated profile')})."
     )

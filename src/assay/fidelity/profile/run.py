@@ -10,6 +10,7 @@ from msgspec import structs
 
 from assay.collect.collect import Interruption, Tally
 from assay.collect.head import Collector, distribute
+from assay.collect.request import RunRequest
 from assay.collect.run import RunPlan, connect_roles, count_spent, hide_headers, model_of, tasks_of, versions
 from assay.config import Suite
 from assay.errors import BudgetSpent, NothingScored
@@ -33,6 +34,7 @@ from assay.fidelity.schema.forecast import Forecast
 from assay.fidelity.schema.profile import Gate, Plan, Profile
 from assay.input import is_present
 from assay.model import secret
+from assay.model.wrappers.batch import DIALECTS
 from assay.stats.published import WIDEST_MARGIN
 from assay.store import REGISTRY, Look, Margins, append_line, is_of, read_lines, read_registry, write_of_profile
 from assay.types import Task
@@ -133,7 +135,7 @@ def _check(asked: ProfilePlan) -> None:
             model_of(member, benchmark)
         if budget:
             budget.check(member)
-            count_spent(budget, asked.run.folder / "runs" / name, member, suite.roles)
+            count_spent(budget, asked.run.folder / "runs" / name, _request(asked, name).server, suite.roles)
     for member in (*suite.models.values(), *suite.roles.values()):
         for variable in member.secrets():
             secret(member, variable)
@@ -200,6 +202,13 @@ async def _without_models(asked: ProfilePlan, tasks: list[Task]) -> list[Gate]:
         return await judge_benchmark(ready, tasks)
 
 
+def _request(asked: ProfilePlan, name: str) -> RunRequest:
+    """Returns the request of one model's run."""
+    request, server = asked.run.request, asked.suite.models[name].server()
+    batch = request.batch and server.dialect in DIALECTS
+    return structs.replace(request, name=name, server=server, roles=asked.suite.roles, batch=batch).batched()
+
+
 async def _run(
     asked: ProfilePlan,
     name: str,
@@ -208,11 +217,10 @@ async def _run(
     tell: Callable[[str], None],
     repeats: int,
 ) -> Contender:
-    folder, request, suite = asked.run.folder, asked.run.request, asked.suite
-    server = suite.models[name].server()
+    folder, suite = asked.run.folder, asked.suite
     run = dataclasses.replace(
         asked.run,
-        request=structs.replace(request, name=name, server=server, roles=suite.roles, repeats=repeats),
+        request=structs.replace(_request(asked, name), repeats=repeats),
         folder=folder / "runs" / name,
         registry=folder.resolve().parent / REGISTRY,
     )

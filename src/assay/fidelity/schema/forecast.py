@@ -61,6 +61,8 @@ class Forecast(Struct, frozen=True, kw_only=True):
     tokens: int
     usd: float | None
     minutes: float
+    usd_by_batch: float | None = None
+    """The same with `--batch`; null where no model with prices can be asked by a batch API."""
 
     @property
     def repeats(self) -> dict[str, int]:

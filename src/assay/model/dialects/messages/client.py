@@ -10,6 +10,7 @@ from assay.config import ModelConfig
 from assay.errors import ModelError
 from assay.model.dialects import sse, thinking
 from assay.model.dialects.ends import INCOMPLETE, end_of
+from assay.model.dialects.messages.batches import MessagesBatches
 from assay.model.dialects.messages.wire import (
     Block,
     Sent,
@@ -59,6 +60,19 @@ class Messages:
 
     async def respond(self, request: Request) -> Response:
         """The server's message as Responses items. Raises ModelError, also for what this API has no words for."""
+        # The API insists on the cap, so a request that doesn't fit can't be asked again without one.
+        try:
+            content = await self._endpoint.ask("/messages", self.body(request), cap="max_tokens", needed=True)
+            return self.read(request, content)
+        except ReportedAnswer as answer:
+            return reported(answer, request)
+
+    def batches(self) -> MessagesBatches:
+        """Returns the batch API of the same server."""
+        return MessagesBatches(self._endpoint)
+
+    def body(self, request: Request) -> dict[str, Any]:
+        """Returns the JSON of a request. Raises ModelError for what this API has no words for."""
         config = self._config
         if config.logprobs:
             raise _unsupported("log-probabilities; set logprobs = false")
@@ -68,12 +82,7 @@ class Messages:
             message = "the Messages API wants an output limit, and neither the benchmark nor the model server sets one"
             hint = "set sampling.max_output_tokens, such as --set sampling.max_output_tokens=16384"
             raise ModelError("bad_request", f"{message}; {hint}", retryable=False)
-        # The API insists on the cap, so a request that doesn't fit can't be asked again without one.
-        try:
-            content = await self._endpoint.ask("/messages", body, cap="max_tokens", needed=True)
-            return self._response(self._endpoint.decode(self._decoder, content))
-        except ReportedAnswer as answer:
-            return reported(answer, request)
+        return body
 
     def _body(self, request: Request) -> dict[str, Any]:
         config = self._config
@@ -101,7 +110,9 @@ class Messages:
             body["output_config"] = output_config | config.extra_body["output_config"]
         return body
 
-    def _response(self, wire: "_WireMessage") -> Response:
+    def read(self, request: Request, content: bytes) -> Response:
+        """Returns the response in an answer to the request. Raises ModelError."""
+        wire = self._endpoint.decode(self._decoder, content)
         if wire.error is not None:
             raise error_of(wire.error)
         end = end_of(wire.stop_reason)

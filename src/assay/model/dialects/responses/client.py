@@ -7,6 +7,7 @@ from msgspec import Struct, structs
 
 from assay.config import ModelConfig
 from assay.model.dialects import sse, thinking
+from assay.model.dialects.responses.batches import ResponsesBatches
 from assay.model.dialects.responses.wire import WireUsage, read_usage, wire_items
 from assay.model.dialects.settings import settings, without
 from assay.model.http import Endpoint, error_of
@@ -30,6 +31,14 @@ class Responses:
 
     async def respond(self, request: Request) -> Response:
         """The server's response as it is; thinking in tags becomes reasoning. Raises ModelError."""
+        return self.read(request, await self._endpoint.ask("/responses", self.body(request), cap="max_output_tokens"))
+
+    def batches(self) -> ResponsesBatches:
+        """Returns the batch API of the same server."""
+        return ResponsesBatches(self._endpoint)
+
+    def body(self, request: Request) -> dict[str, Any]:
+        """Returns the JSON of a request."""
         config = self._config
         stored = bool(config.extra_body.get("store"))
         body: dict[str, Any] = {"model": config.id, "input": wire_items(request.input, stored=stored), "store": False}
@@ -51,10 +60,11 @@ class Responses:
         if included and "include" in config.extra_body:
             # Both are wanted: what `logprobs = true` asks for, and what extra_body does.
             body["include"] = list(dict.fromkeys([*included, *config.extra_body["include"]]))
-        content = await self._endpoint.ask("/responses", body, cap="max_output_tokens")
-        return self._response(self._endpoint.decode(self._decoder, content))
+        return body
 
-    def _response(self, wire: "_WireResponse") -> Response:
+    def read(self, request: Request, content: bytes) -> Response:
+        """Returns the response in an answer to the request. Raises ModelError."""
+        wire = self._endpoint.decode(self._decoder, content)
         if wire.error is not None or wire.status not in ("completed", "incomplete"):
             raise error_of(wire.error or {"message": f"status {wire.status}"})
         output = thinking.split_messages(wire.output, self._config, complete=wire.status == "completed")
