@@ -151,9 +151,8 @@ def test_judgements_agree_where_the_original_makes_one(few: Benchmark, model: st
 def test_every_judgement_agrees_and_the_command_says_what_guesses_add(mmlu: Benchmark, model: str, tmp_path: Path):
     file = beside("recorded", "mmlu-pro", f"{model}.jsonl.gz")
     expected = MODELS[model]
-    code, out, err = assay(
-        "parity", mmlu.name, "--reference", str(file), cwd=tmp_path, ASSAY_DATA=os.environ["ASSAY_DATA"]
-    )
+    command = ["parity", mmlu.name, "--reference", str(file)]
+    code, out, err = assay(*command, cwd=tmp_path, timeout=590, ASSAY_DATA=os.environ["ASSAY_DATA"])
     assert code == (0 if model.startswith("Meta") else 5), err  # 12 of Gemini's rows are missing
     stored = json.loads(next(tmp_path.glob("parity/*/parity.json")).read_text())
     rung = next(rung for rung in stored["ladder"] if rung["name"] == "verifiers")
@@ -220,6 +219,7 @@ def test_the_gates_of_the_verifier_pass(few: Benchmark):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_the_checks_pass(mmlu: Benchmark):
     found = asyncio.run(check(mmlu.name))
     assert {one.name: one.reason for one in found.checks if one.verdict == "fail"} == {}
