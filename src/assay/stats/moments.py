@@ -31,11 +31,6 @@ class Moments:
         return float(np.nanmax(self.highs_T))
 
     @property
-    def in_unit(self) -> bool:
-        """Whether all scores lie in [0, 1]."""
-        return self.low >= 0 and self.high <= 1
-
-    @property
     def within(self) -> float | None:
         """W, the mean of v_i over tasks with at least two scores; None where there is no such task."""
         known_T = self.variances_T[self.counts_T > 1]
