@@ -226,6 +226,10 @@ def test_the_differences_of_all_models_are_pooled(tmp_path: Path):
     off = msgspec.structs.replace(found[0], reference_score=0.62)
     alone = reproduced_gate([off, *found[1:]], 0.03, original=False)
     assert alone.verdict != "pass"
+    # Two sides at 5 % each would be a gate at 10 %: p = .04 of one side is .08 of the gate.
+    sides = {"reference_score": 0.5, "reference_se": 0.01, "here_score": 0.5 + 0.03 + 1.75 * 0.01, "here_se": 0.01}
+    near = reproduced_gate([msgspec.structs.replace(found[0], **sides)], 0.03, original=False)
+    assert near.p_fail == pytest.approx(0.08, abs=0.005) and near.verdict == "inconclusive"
 
 
 def test_margins_are_planned_from_the_size_and_what_is_published(tmp_path: Path):

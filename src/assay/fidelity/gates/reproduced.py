@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from assay.fidelity.gates.rule import GateRule
+from assay.fidelity.gates.rule import FAILS, GateRule
 from assay.fidelity.schema.evidence import Reproduced
 from assay.fidelity.schema.profile import Gate
 from assay.stats.published import CEILING, WIDEST_MARGIN, Pooled, pool
@@ -49,7 +49,8 @@ def reproduced_gate(comparisons: Sequence[Reproduced], margin: float | None, *, 
     elif margin is not None and margin > WIDEST_MARGIN:
         words.insert(0, f"Not refutable at this size: the margin is {100 * margin:g} points, above 5.")
     elif "different" in (there and there.verdict, here and here.verdict):
-        verdict = "fail"
+        # Each side is tested at 5 %, and the gate at 5 % over both.
+        verdict = "fail" if p_fail is not None and p_fail <= FAILS else "inconclusive"
     elif there and margin is not None:
         if there.verdict == "equivalent":
             verdict, bound = "pass", f"reproduced within {100 * margin:g}"
