@@ -33,7 +33,7 @@ def train(
     Training tasks share no problem with the test tasks. Needs the extra `trl`. Writes checkpoints (each a model,
     `local:FOLDER`), the runs on the test tasks, `training.json` and `training.html`, the page with the curves.
 
-    Exits 3 if the policy collapsed or seems to have found a hole in the verifier, 5 if the score did not rise.
+    Exits 3 if the policy got worse or seems to have found a hole in the verifier, 5 if the score did not rise.
 
     Parameters
     ----------

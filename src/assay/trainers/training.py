@@ -12,8 +12,8 @@ from assay.stats.estimates import estimate
 from assay.stats.paired import difference
 from assay.stats.sample import Sample, sample_of_attempts
 
-DROP = 0.1
-"""A held-out score that fell by this much, beyond four standard errors, ends a training."""
+DROP = 0.05
+"""A held-out score that fell by this much below its start, beyond four standard errors, ends a training."""
 RISE = 0.05
 """Share of rollouts by which a finding has to rise to be told."""
 
@@ -115,8 +115,8 @@ def collapse(looks: Sequence[Look]) -> str | None:
     if drop <= max(DROP, 4 * math.hypot(first.se, last.se)):
         return None
     return (
-        f"the held-out score fell from {first.score:.1%} to {last.score:.1%} by step {last.step}: the policy "
-        "collapsed. Try a lower --learning-rate"
+        f"the held-out score fell from {first.score:.1%} to {last.score:.1%} by step {last.step}: the policy is getting "
+        "worse. Try a lower --learning-rate"
     )
 
 
