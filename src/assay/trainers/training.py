@@ -115,8 +115,8 @@ def collapse(looks: Sequence[Look]) -> str | None:
     if drop <= max(DROP, 4 * math.hypot(first.se, last.se)):
         return None
     return (
-        f"the held-out score fell from {first.score:.1%} to {last.score:.1%} by step {last.step}: the policy is getting "
-        "worse. Try a lower --learning-rate"
+        f"the held-out score fell from {first.score:.1%} to {last.score:.1%} by step {last.step}: the policy is "
+        "getting worse. Try a lower --learning-rate"
     )
 
 
