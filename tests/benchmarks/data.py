@@ -48,7 +48,7 @@ def data_file(benchmark: str, folder: Path) -> Path:
         case "cruxeval":
             return zeroeval_file("crux", "question", CRUX, folder / "gpt-4o-2024-08-06.json")
         case "ifeval":
-            return _ifeval_file(folder / "input_data.jsonl")
+            return ifeval_file(folder / "input_data.jsonl")
         case "humaneval":
             return beside("humaneval", "HumanEval.jsonl.gz")
         case "mmlu-pro-0-shot":
@@ -59,7 +59,7 @@ def data_file(benchmark: str, folder: Path) -> Path:
             return beside("gsm8k", "test.jsonl")
 
 
-def _ifeval_file(to: Path) -> Path:
+def ifeval_file(to: Path) -> Path:
     """Writes the original's file, made from the recorded tasks: one prompt has changed since."""
     tasks = rows(beside("recorded", "ifeval", "tasks.jsonl.gz"))
     for task in tasks:

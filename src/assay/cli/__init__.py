@@ -76,6 +76,12 @@ COMMANDS = (
         "assay parity gsm8k --reference results.jsonl --column score=is_correct",
     ),
     (
+        "record",
+        "fidelity.record:record",
+        "Run the original's own code on a model, and make a reference of what it asked and scored.",
+        "assay record --benchmark gsm8k --model micro-instruct --scores 'out/*.jsonl' -- python evaluate.py",
+    ),
+    (
         "merge",
         "collect.merge:merge",
         "Make one run of the parts that several machines made.",

@@ -46,6 +46,8 @@ class Served:
     config: ModelConfig
     model: Model
     gateway: Gateway | None = None
+    any_name: bool = False
+    """Whether callers may call the model what they like."""
 
     def app(self, key: str | None = None) -> Starlette:
         """The routes. With a key, all but `/health` want it; without one, no page in a browser may call."""
@@ -109,7 +111,7 @@ class Served:
         return self.gateway
 
     def _check_name(self, model: str | None) -> None:
-        if model not in (None, self.name, self.config.id):
+        if not self.any_name and model not in (None, self.name, self.config.id):
             message = f"there is no model {model} here; there is {self.name}"
             raise BadRequest(message, param="model", code="model_not_found", status=404)
 

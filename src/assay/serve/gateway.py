@@ -98,6 +98,10 @@ class Gateway:
         self._path(rollout)
         return _Recorded(self, rollout)
 
+    def has(self, rollout: str) -> bool:
+        """Whether a call of a rollout has ended."""
+        return self._path(rollout).exists()
+
     def turns(self, rollout: str) -> list[Call]:
         """The calls of a rollout that have ended. Raises BadRequest (404) where there are none."""
         path = self._path(rollout)

@@ -3,6 +3,9 @@
 import asyncio
 import hmac
 import ipaddress
+import socket
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -144,3 +147,32 @@ def settings(app: ASGIApp) -> uvicorn.Config:
         timeout_graceful_shutdown=5,
         timeout_keep_alive=KEPT_S,
     )
+
+
+class _Quiet(uvicorn.Server):
+    """uvicorn, in this process's event loop, for which signals are another's business."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        super().__init__(settings(app))
+        self.listens = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listens.set()
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+
+@asynccontextmanager
+async def serving(app: ASGIApp, listener: socket.socket) -> AsyncGenerator[None]:
+    """Serves an app as long as the context lasts."""
+    server = _Quiet(app)
+    running = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        await server.listens.wait()
+        yield
+    finally:
+        server.should_exit = True
+        await running

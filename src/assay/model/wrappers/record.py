@@ -153,7 +153,7 @@ def conversation(turns: Sequence[Turn], index: int) -> list[Item]:
     They are what was sent up to what agents change on the way: reasoning, ids and status are as they were first said.
     """
     parts = [turns[index].input]
-    while (before := _followed(turns[index], index)) >= 0:
+    while (before := followed(turns[index], index)) >= 0:
         if before >= index:
             raise ValueError(f"turn {index} follows turn {before}; expected one before it")
         index = before
@@ -161,7 +161,8 @@ def conversation(turns: Sequence[Turn], index: int) -> list[Item]:
     return [item for part in reversed(parts) for item in part]
 
 
-def _followed(turn: Turn, index: int) -> int:
+def followed(turn: Turn, index: int) -> int:
+    """Returns the index of the turn whose conversation a turn goes on with; -1 where it begins one."""
     return index - 1 if turn.follows is None else turn.follows
 
 

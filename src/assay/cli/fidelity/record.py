@@ -1,0 +1,150 @@
+"""`assay record`."""
+
+import asyncio
+import os
+import socket
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import uvloop
+from cyclopts import Parameter
+
+from assay.benchmark.catalog import load
+from assay.cli.fidelity.parity import Form
+from assay.cli.options import BenchmarkName, Paths
+from assay.collect.run import tasks_of
+from assay.config import ModelConfig, assay_toml, load_model
+from assay.errors import UsageError
+from assay.fidelity.original.recorded import Recording, recording
+from assay.gyms.rows import files_of
+from assay.model import connect
+from assay.model.wrappers.guard import Guarded
+from assay.report.words import legible
+from assay.serve.app import Served
+from assay.serve.gateway import Answered, Asked, Call, Failed, Gateway
+from assay.serve.http import serving
+from assay.store import write_lines
+
+NAME = "calls"
+"""The rollout that all calls of the command are recorded as."""
+FIRST = 10
+"""Prompts and tasks of a kind that are printed."""
+STATED = ("temperature", "top_p", "top_k", "max_output_tokens")
+
+
+def record(
+    *command: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    benchmark: BenchmarkName,
+    model: str,
+    base_url: str | None = None,
+    scores: Paths = (),
+    form: Form = Form(),
+    out: Path | None = None,
+    concurrency: int = 64,
+) -> int:
+    """Run the original's own code on a model, and make a reference of what it asked and scored.
+
+    The command runs as it is, with OPENAI_BASE_URL, OPENAI_API_BASE and ANTHROPIC_BASE_URL set to a recorder before the
+    model, and keys that are none; {url} in it is the recorder's URL, up to and including /v1. Whatever the code calls
+    the model, the answers are this model's. Prompts are matched with the benchmark's tasks; others are listed.
+
+    Exits 4 if the command fails.
+
+    Parameters
+    ----------
+    command
+        The command and its arguments, after --.
+    benchmark
+        The benchmark whose tasks are asked.
+    model
+        A model's name (see `assay list models`), or PREFIX:ID such as chat:ID.
+    base_url
+        The URL of the model's server, up to and including /v1.
+    scores
+        What the original writes about each task: files, folders or patterns as `assay parity --reference` takes them,
+        logs of harnesses among them. Read once the command has ended.
+    out
+        A new folder for the calls and the reference. Default: recorded/BENCHMARK-MODEL.
+    concurrency
+        Requests in flight at the model at most.
+    """
+    if not command:
+        raise UsageError("there is no command; give it after --, such as: assay record … -- python evaluate.py")
+    chosen = load(benchmark)
+    short, config = load_model(model, base_url, own=assay_toml())
+    if config.answers_tasks:
+        raise UsageError(f"model {model} answers from a benchmark's tasks, so no other code can ask it")
+    folder = out or Path("recorded", f"{chosen.name}-{short}".replace("/", "--"))
+    if folder.exists() and any(folder.iterdir()):
+        raise UsageError(f"{folder} holds something already; choose another folder with --out")
+    code, calls = uvloop.run(_run(list(command), short, config, folder, concurrency))
+    tasks = tasks_of(chosen)
+    turns = [call.turn for call in calls if isinstance(call, Answered)]
+    # What the command wrote can't be known before it ran.
+    results = form.read(files_of(scores), chosen) if scores and turns else None
+    made = recording(turns, tasks, results)
+    _show(made, calls, results and results.record.remarks)
+    if made.rows:
+        write_lines(folder / "reference.jsonl", made.rows)
+        print(
+            f"\n{len(made.rows):,} results are in {folder / 'reference.jsonl'}. Compare them with the benchmark here:"
+        )
+        print(f"  assay parity {benchmark} --reference {folder / 'reference.jsonl'}{_settings(calls)}")
+    if code:
+        print(f"the command ended with exit code {code}")
+    return 4 if code or not made.rows else 0
+
+
+async def _run(
+    command: list[str], short: str, config: ModelConfig, folder: Path, concurrency: int
+) -> tuple[int, list[Call]]:
+    """Returns the command's exit code and the calls that it made."""
+    guarded = Guarded(connect(config), config, concurrency=concurrency)
+    with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/rollouts/{NAME}"
+        variables = {
+            "OPENAI_BASE_URL": f"{url}/v1",
+            "OPENAI_API_BASE": f"{url}/v1",
+            "OPENAI_API_KEY": "recorded",
+            "ANTHROPIC_BASE_URL": url,
+            "ANTHROPIC_API_KEY": "recorded",
+        }
+        words = [word.replace("{url}", f"{url}/v1") for word in command]
+        try:
+            gateway = Gateway(guarded, folder)
+            async with serving(Served(short, config, guarded, gateway, any_name=True).app(), listener):
+                process = await asyncio.create_subprocess_exec(*words, env=os.environ | variables)
+                code = await process.wait()
+            return code, gateway.turns(NAME) if gateway.has(NAME) else []
+        except FileNotFoundError:
+            raise UsageError(f"there is no command {words[0]}") from None
+        finally:
+            await guarded.aclose()
+
+
+def _show(made: Recording, calls: Sequence[Call], remarks: Sequence[str] | None) -> None:
+    failed = [call.failure.message for call in calls if isinstance(call, Failed)]
+    print(f"{len(calls):,} calls were recorded")
+    for remark in remarks or ():
+        print(legible(remark))
+    if failed:
+        print(legible(f"{len(failed):,} of them failed, the first with: {failed[0]}"))
+    for words, some in (
+        ("prompts are no task's", [" ".join(prompt.split())[-100:] for prompt in made.unmatched]),
+        ("conversations have no score and are left out", made.unscored),
+        ("scores have no conversation", made.unrecorded),
+    ):
+        if some:
+            print(f"{len(some):,} {words}:")
+            print("\n".join(legible(f"  {one}") for one in [*some[:FIRST], *["…"] * (len(some) > FIRST)]))
+
+
+def _settings(calls: Sequence[Call]) -> str:
+    """Returns the options that state the sampling which the code asked for most often."""
+    asked = [calls[call.asked].asked if isinstance(call.asked, int) else call.asked for call in calls]
+    encoded = Counter(msgspec.json.encode(one.sampling) for one in asked if isinstance(one, Asked))
+    sampling = msgspec.json.decode(encoded.most_common(1)[0][0])
+    return "".join(f" --setting {name}={sampling[name]}" for name in STATED if name in sampling)

@@ -1,0 +1,96 @@
+"""What the original's own code asked a model and scored, as its results: recorded calls, and the scores that it wrote.
+
+A prompt is a task's where it is the task's own, or holds a line that stands in this task's prompt alone; of several,
+the last one, since a question follows its examples. A score belongs to the call of its task whose output it was given
+for, else to the next one in order.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from assay.fidelity.original.reference import OriginalResults, PromptMessage, Row, prompt_of, responses_of
+from assay.model.wrappers.record import conversation, followed
+from assay.types import Item, Message, Response, Task, Turn
+
+SHORTEST = 12
+"""Characters of a line that says which task a prompt is."""
+
+
+@dataclass
+class Recording:
+    """The original's results, and what could not be put together."""
+
+    rows: list[Row] = field(default_factory=list[Row])
+    unmatched: list[str] = field(default_factory=list[str])
+    """The prompts of conversations that are no task's."""
+    unscored: list[str] = field(default_factory=list[str])
+    """The tasks of conversations without a score, where others have one."""
+    unrecorded: list[str] = field(default_factory=list[str])
+    """The tasks of scores without a conversation."""
+
+
+def recording(turns: Sequence[Turn], tasks: Sequence[Task], scores: OriginalResults | None) -> Recording:
+    """Returns the conversations as results of the original. Without `scores`, no row has a score."""
+    made, find = Recording(), _Prompts(tasks)
+    repeats = Counter[str]()
+    open_scores: dict[str, list[Row]] = defaultdict(list)
+    for row in scores.rows if scores else ():
+        open_scores[row.task].append(row)
+    for prompt, answers in _conversations(turns):
+        task = find.task("\n\n".join(message.content for message in prompt))
+        if task is None:
+            made.unmatched.append(prompt[-1].content if prompt else "")
+            continue
+        score = _taken(open_scores[task], answers)
+        if scores and score is None:
+            made.unscored.append(task)
+            continue
+        output: list[str | list[Item]] = [answer.output for answer in answers]
+        made.rows.append(Row(task, repeats[task], score and score.score, output, prompt, score and score.gold))
+        repeats[task] += 1
+    made.unrecorded = [task for task, rows in open_scores.items() for _ in rows]
+    return made
+
+
+def _conversations(turns: Sequence[Turn]) -> Iterable[tuple[list[PromptMessage], list[Response]]]:
+    """Yields the prompt and the answers of each conversation, which ends where no turn goes on with it."""
+    before = [followed(turn, index) for index, turn in enumerate(turns)]
+    for end in range(len(turns)):
+        if end in before:
+            continue
+        chain = [end]
+        while before[chain[-1]] >= 0:
+            chain.append(before[chain[-1]])
+        items = conversation(turns, chain[-1])
+        prompt = [PromptMessage(item.role, item.text) for item in items if isinstance(item, Message)]
+        yield prompt, [turns[index].response for index in reversed(chain)]
+
+
+class _Prompts:
+    """Finds the task that a prompt is."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        prompts = {task.id: prompt_of(task) for task in tasks}
+        self._whole = {prompt.strip(): task for task, prompt in prompts.items()}
+        lines = {task: {line.strip() for line in prompt.splitlines()} for task, prompt in prompts.items()}
+        counts = Counter(line for own in lines.values() for line in own)
+        self._lines = {
+            line: task for task, own in lines.items() for line in own if counts[line] == 1 and len(line) >= SHORTEST
+        }
+
+    def task(self, text: str) -> str | None:
+        """Returns the task's id; None where the text is no task's prompt."""
+        if own := self._whole.get(text.strip()):
+            return own
+        ends = [(text.rfind(line) + len(line), len(line), task) for line, task in self._lines.items() if line in text]
+        return max(ends)[2] if ends else None
+
+
+def _taken(rows: list[Row], answers: Sequence[Response]) -> Row | None:
+    """Takes the score of a conversation out of those of its task."""
+    text = answers[-1].text.strip()
+    last = [said[-1].text.strip() if (said := responses_of(row)) else None for row in rows]
+    fitting = [place for place, said in enumerate(last) if said == text]
+    fitting += [place for place, said in enumerate(last) if said is None]
+    return rows.pop(fitting[0]) if fitting else None

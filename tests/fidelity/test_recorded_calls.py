@@ -1,0 +1,171 @@
+"""`assay record`: the original's own code asks a recorder, and what it asked and scored becomes a reference."""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assay.benchmark.catalog import load
+from assay.fidelity.original.recorded import recording
+from assay.fidelity.original.reference import OriginalResults, read
+from assay.types import Message, Response, Task, Turn
+from tests.benchmarks.data import beside, ifeval_file
+from tests.commands import assay
+
+TASKS = [
+    Task(id=f"t{i}", input=[Message(role="user", content=f"How much is {i} + {i}, all in all?\n\nAnswer.")])
+    for i in range(3)
+]
+
+
+def turn(text: str, answer: str, follows: int | None = -1) -> Turn:
+    said = Response(output=[Message(role="assistant", content=answer)])
+    return Turn(input=[Message(role="user", content=text)], response=said, follows=follows)
+
+
+def results(tmp_path: Path, *rows: dict[str, Any]) -> OriginalResults:
+    (tmp_path / "s.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return read(tmp_path / "s.jsonl")
+
+
+def test_a_prompt_is_the_task_whose_line_it_holds_last():
+    shown = "How much is 1 + 1, all in all? 2\n"
+    turns = [
+        turn("How much is 0 + 0, all in all?\n\nAnswer.", "0"),
+        turn(f"{shown}Question: How much is 2 + 2, all in all?\nA:", "4"),
+        turn("Are you there?", "yes"),
+    ]
+    made = recording(turns, TASKS, None)
+    assert [(row.task, row.score) for row in made.rows] == [("t0", None), ("t2", None)]
+    assert made.unmatched == ["Are you there?"]
+
+
+def test_scores_go_to_the_output_that_they_were_given_for_else_in_order(tmp_path: Path):
+    asked = "How much is 1 + 1, all in all?"
+    turns = [turn(asked, "3"), turn(asked, "2"), turn(asked, "5"), turn("How much is 2 + 2, all in all?", "4")]
+    scores = results(
+        tmp_path,
+        {"task": "t1", "score": 1, "output": "2"},
+        {"task": "t1", "score": 0, "output": "3"},
+        {"task": "t1", "score": 0, "output": "17"},
+        {"task": "t2", "score": 0.5},
+    )
+    made = recording(turns, TASKS, scores)
+    assert [(row.task, row.repeat, row.score) for row in made.rows] == [("t1", 0, 0), ("t1", 1, 1), ("t2", 0, 0.5)]
+    assert (made.unscored, made.unrecorded) == (["t1"], ["t1"])
+
+
+def test_a_conversation_is_one_result_with_its_turns():
+    asked = "How much is 1 + 1, all in all?"
+    turns = [turn(asked, "Let me see."), turn("How much is 2 + 2, all in all?", "4"), turn("Well?", "2", follows=0)]
+    made = recording(turns, TASKS, None)
+    assert [(row.task, len(row.output or ())) for row in made.rows] == [("t2", 1), ("t1", 2)]
+
+
+ORIGINAL = """
+import json, sys
+import openai
+client = openai.OpenAI()
+with open("scores.jsonl", "w") as file:
+    for task in map(json.loads, open("tasks.jsonl")):
+        said = client.chat.completions.create(
+            model="gpt-4", temperature=0, messages=[{"role": "user", "content": task["question"]}]
+        ).choices[0].message.content
+        file.write(json.dumps({"question": task["question"], "score": task["gold"] in said}) + "\\n")
+client.chat.completions.create(model="gpt-4", messages=[{"role": "user", "content": "Is all done?"}])
+sys.exit(int(sys.argv[1]))
+"""
+
+
+def test_code_with_a_scorer_of_its_own(tmp_path: Path):
+    tasks = [*load("arithmetic").environment.tasks()][:6]
+    rows = [{"question": task.input[0].text, "gold": task.gold} for task in tasks]  # type: ignore
+    (tmp_path / "tasks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "original.py").write_text(ORIGINAL)
+    command = ("record", "--benchmark", "arithmetic", "--model", "nano-instruct", "--scores", "scores.jsonl")
+    code, out, err = assay(*command, "--", sys.executable, "original.py", "0", cwd=tmp_path)
+    assert code == 0, err
+    assert "7 calls were recorded" in out and "1 prompts are no task's:\n  Is all done?" in out
+    file = "recorded/arithmetic-nano-instruct/reference.jsonl"
+    assert f"assay parity arithmetic --reference {file} --setting temperature=0" in out
+    code, out, err = assay("parity", "arithmetic", "--reference", file, cwd=tmp_path)
+    assert code == 5 and "6 rendered prompts are the same" in " ".join(out.split()), err
+    assert "6 outputs are scored alike" in " ".join(out.split())
+
+    code, _, err = assay(*command, "--", sys.executable, "original.py", "0", cwd=tmp_path)
+    assert code == 2 and "holds something already" in err
+    code, out, _ = assay(*command, "--out", "again", "--", sys.executable, "original.py", "3", cwd=tmp_path)
+    assert code == 4 and "the command ended with exit code 3" in out
+    code, _, err = assay(*command, "--out", "none", "--", "./no-such-command", cwd=tmp_path)
+    assert code == 2 and "there is no command ./no-such-command" in err
+    code, _, err = assay(*command, "--out", "none", cwd=tmp_path)
+    assert code == 2 and "there is no command; give it after --" in err
+
+
+LM_TASK = """
+include: INSTALLED
+task: local
+dataset_path: json
+dataset_name: null
+dataset_kwargs: {data_files: {SPLIT: DATA}}
+training_split: null
+fewshot_split: null
+num_fewshot: 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "score"), [("gsm8k", "exact_match,flexible-extract"), ("ifeval", "prompt_level_strict_acc")]
+)
+def test_lm_evaluation_harness_is_recorded_and_judges_alike(benchmark: str, score: str, tmp_path: Path):
+    """On an embedded model, whose short outputs the harness and Assay judge alike; docs/real-data.md names the rest."""
+    pytest.importorskip("lm_eval", reason="lm_eval is not installed")
+    if benchmark == "ifeval":
+        pytest.importorskip("punkt", reason="the extra `ifeval` is not installed")
+        write_punkt(tmp_path / "nltk")
+    data, split = tmp_path / "data.jsonl", "train" if benchmark == "ifeval" else "test"
+    name = "input_data.jsonl" if benchmark == "ifeval" else "test.jsonl"
+    if benchmark == "ifeval":
+        ifeval_file(tmp_path / name)
+    else:
+        (tmp_path / name).write_bytes(beside("gsm8k", name).read_bytes())
+    data.write_bytes((tmp_path / name).read_bytes())
+    here = {"ASSAY_DATA": str(tmp_path / "prepared"), "NLTK_DATA": str(tmp_path / "nltk"), "HF_HUB_OFFLINE": "1"}
+    here["HF_DATASETS_CACHE"] = str(tmp_path / "cache")
+    code, _, err = assay("prepare", benchmark, "--from", name, cwd=tmp_path, **here)
+    assert code == 0, err
+    import lm_eval  # noqa: PLC0415
+
+    installed = Path(lm_eval.__file__).parent / "tasks" / benchmark / f"{benchmark}.yaml"
+    text = LM_TASK.replace("INSTALLED", str(installed)).replace("SPLIT", split).replace("DATA", str(data))
+    (tmp_path / "local.yaml").write_text(text)
+    where = "model=gpt-4,base_url={url}/chat/completions,num_concurrent=4"
+    harness = [sys.executable, "-m", "lm_eval", "run", "--model", "local-chat-completions", "--model_args", where]
+    more = ["--apply_chat_template", "--include_path", ".", "--tasks", "local", "--limit", "25", "--output_path", "o"]
+    command = ["record", "--benchmark", benchmark, "--model", "nano-instruct", "--scores", "o"]
+    command += ["--column", f"score={score}"]
+    code, out, err = assay(*command, "--", *harness, *more, "--log_samples", cwd=tmp_path, timeout=110, **here)
+    assert code == 0 and "25 calls were recorded" in out, err[-2000:]
+    file = f"recorded/{benchmark}-nano-instruct/reference.jsonl"
+    code, out, err = assay("parity", benchmark, "--reference", file, cwd=tmp_path, **here)
+    alike = re.search(r"(\d+) outputs are scored alike by both verifiers", " ".join(out.split()))
+    # Of ifeval's first 25 prompts two are among those whose judgement the original leaves to chance.
+    assert alike and int(alike[1]) == (23 if benchmark == "ifeval" else 25), out + err
+
+
+def write_punkt(folder: Path) -> None:
+    """Writes the sentence model that the harness looks for, of the package that Assay takes it from."""
+    from nltk.tokenize.punkt import PunktParameters, save_punkt_params  # noqa: PLC0415
+    from punkt.data import english  # noqa: PLC0415
+
+    (folder / "tokenizers" / "punkt_tab").mkdir(parents=True)
+    model = PunktParameters()
+    model.abbrev_types, model.sent_starters = set(english.ABBREV_TYPES), set(english.SENT_STARTERS)
+    model.collocations = {tuple(pair) for pair in english.COLLOCATIONS}
+    model.ortho_context.update(english.ORTHO_CONTEXT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nltk.data.path", [str(folder)])
+        save_punkt_params(model, dir=str(folder / "tokenizers" / "punkt_tab" / "english"))
