@@ -49,6 +49,7 @@ HOSTILE = [
     "judge file",
     "review nowhere",
     "parity arithmetic --reference folder",
+    "record --benchmark arithmetic --model gold -- true",
     "merge file folder",
     "rescore file",
     "check file",

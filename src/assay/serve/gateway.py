@@ -98,17 +98,13 @@ class Gateway:
         self._path(rollout)
         return _Recorded(self, rollout)
 
-    def has(self, rollout: str) -> bool:
-        """Whether a call of a rollout has ended."""
-        return self._path(rollout).exists()
-
     def turns(self, rollout: str) -> list[Call]:
         """The calls of a rollout that have ended. Raises BadRequest (404) where there are none."""
         path = self._path(rollout)
         if not path.exists():
             message = f"no call of rollout {rollout} is recorded here"
             raise BadRequest(message, param="rollout", code="rollout_not_found", status=404)
-        return list(_calls(path))
+        return list(calls_of(path))
 
     def items(self, rollout: str) -> Recorded:
         """Returns what gives the items of a rollout by their ids. Raises BadRequest for what is no rollout's name."""
@@ -116,7 +112,7 @@ class Gateway:
 
         @functools.cache
         def by_id() -> dict[str, Item]:
-            said = itertools.chain.from_iterable(_items(call) for call in _calls(path)) if path.exists() else ()
+            said = itertools.chain.from_iterable(_items(call) for call in calls_of(path)) if path.exists() else ()
             return {item.id: item for item in said if item.id}
 
         return lambda name: by_id().get(name)
@@ -171,7 +167,7 @@ class _Rollout:
         self._in_flight = 0
         self._used = time.monotonic()
         if path.exists():
-            self._restore(list(_calls(path)))
+            self._restore(list(calls_of(path)))
 
     def _restore(self, calls: list[Call]) -> None:
         turns = [call.turn for call in calls if isinstance(call, Answered)]
@@ -254,8 +250,8 @@ def _items(call: Call) -> list[Item]:
     return call.input if isinstance(call, Failed) else call.turn.input + call.turn.response.output
 
 
-def _calls(path: Path) -> Iterator[Call]:
-    """Those of a file, without a last line that has no end. Raises InputError for a damaged line."""
+def calls_of(path: Path) -> Iterator[Call]:
+    """Yields the calls of a rollout's file, without a last line that has no end. Raises InputError for a damaged line."""
     decode = msgspec.json.Decoder(Call).decode
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):

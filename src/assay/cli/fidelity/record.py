@@ -24,7 +24,7 @@ from assay.model import connect
 from assay.model.wrappers.guard import Guarded
 from assay.report.words import legible
 from assay.serve.app import Served
-from assay.serve.gateway import Answered, Asked, Call, Failed, Gateway
+from assay.serve.gateway import Answered, Asked, Call, Failed, Gateway, calls_of
 from assay.serve.http import serving
 from assay.store import write_lines
 
@@ -56,7 +56,7 @@ def record(
     Parameters
     ----------
     command
-        The command and its arguments, after --.
+        The command and its arguments, after --. Without one, the calls of an earlier one in --out are used.
     benchmark
         The benchmark whose tasks are asked.
     model
@@ -64,44 +64,40 @@ def record(
     base_url
         The URL of the model's server, up to and including /v1.
     scores
-        What the original writes about each task: files, folders or patterns as `assay parity --reference` takes them,
-        logs of harnesses among them. Read once the command has ended.
+        What the original writes about each task: files, folders or patterns as `assay parity --reference` takes them.
     out
         A new folder for the calls and the reference. Default: recorded/BENCHMARK-MODEL.
     concurrency
         Requests in flight at the model at most.
     """
-    if not command:
-        raise UsageError("there is no command; give it after --, such as: assay record … -- python evaluate.py")
     chosen = load(benchmark)
     short, config = load_model(model, base_url, own=assay_toml())
     if config.answers_tasks:
         raise UsageError(f"model {model} answers from a benchmark's tasks, so no other code can ask it")
     folder = out or Path("recorded", f"{chosen.name}-{short}".replace("/", "--"))
-    if folder.exists() and any(folder.iterdir()):
-        raise UsageError(f"{folder} holds something already; choose another folder with --out")
-    code, calls = uvloop.run(_run(list(command), short, config, folder, concurrency))
-    tasks = tasks_of(chosen)
+    file = folder / f"{NAME}.jsonl"
+    if command and file.exists():
+        raise UsageError(f"{folder} holds calls already; choose another folder with --out, or leave out the command")
+    if not command and not file.exists():
+        raise UsageError("there is no command; give it after --, such as: assay record … -- python evaluate.py")
+    code = uvloop.run(_run(list(command), short, config, folder, concurrency)) if command else 0
+    calls = list(calls_of(file)) if file.exists() else []
     turns = [call.turn for call in calls if isinstance(call, Answered)]
-    # What the command wrote can't be known before it ran.
+    # What the command writes is there once it has ended.
     results = form.read(files_of(scores), chosen) if scores and turns else None
-    made = recording(turns, tasks, results)
+    made = recording(turns, tasks_of(chosen), results)
     _show(made, calls, results and results.record.remarks)
     if made.rows:
         write_lines(folder / "reference.jsonl", made.rows)
-        print(
-            f"\n{len(made.rows):,} results are in {folder / 'reference.jsonl'}. Compare them with the benchmark here:"
-        )
-        print(f"  assay parity {benchmark} --reference {folder / 'reference.jsonl'}{_settings(calls)}")
+        print(f"\n{len(made.rows):,} results are in {folder}/reference.jsonl. Compare them with the benchmark here:")
+        print(f"  assay parity {benchmark} --reference {folder}/reference.jsonl{_settings(calls)}")
     if code:
         print(f"the command ended with exit code {code}")
     return 4 if code or not made.rows else 0
 
 
-async def _run(
-    command: list[str], short: str, config: ModelConfig, folder: Path, concurrency: int
-) -> tuple[int, list[Call]]:
-    """Returns the command's exit code and the calls that it made."""
+async def _run(command: list[str], short: str, config: ModelConfig, folder: Path, concurrency: int) -> int:
+    """Returns the command's exit code, once its calls are recorded in the folder."""
     guarded = Guarded(connect(config), config, concurrency=concurrency)
     with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/rollouts/{NAME}"
@@ -117,10 +113,9 @@ async def _run(
             gateway = Gateway(guarded, folder)
             async with serving(Served(short, config, guarded, gateway, any_name=True).app(), listener):
                 process = await asyncio.create_subprocess_exec(*words, env=os.environ | variables)
-                code = await process.wait()
-            return code, gateway.turns(NAME) if gateway.has(NAME) else []
-        except FileNotFoundError:
-            raise UsageError(f"there is no command {words[0]}") from None
+                return await process.wait()
+        except (FileNotFoundError, PermissionError) as error:
+            raise UsageError(f"{words[0]} can't be started: {error.strerror}") from None
         finally:
             await guarded.aclose()
 
