@@ -251,7 +251,7 @@ def _items(call: Call) -> list[Item]:
 
 
 def calls_of(path: Path) -> Iterator[Call]:
-    """Yields the calls of a rollout's file, without a last line that has no end. Raises InputError for a damaged line."""
+    """Yields the calls in a rollout's file, but a last line that has no end. Raises InputError for a damaged line."""
     decode = msgspec.json.Decoder(Call).decode
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
