@@ -6,7 +6,7 @@ from typing import Any, Literal
 from assay.fidelity.gates.rule import FAILS, GateRule
 from assay.fidelity.schema.evidence import Reproduced
 from assay.fidelity.schema.profile import Gate
-from assay.stats.published import CEILING, WIDEST_MARGIN, Pooled, pool
+from assay.stats.published import CEILING, LEAST_MARGIN, WIDEST_MARGIN, Pooled, pool
 
 Side = Literal["reference", "here"]
 FEW = 2
@@ -18,7 +18,8 @@ def reproduced_gate(comparisons: Sequence[Reproduced], margin: float | None, *, 
 
     The differences of all models are pooled (`assay.stats.published.pool`), and compared with the margin that was
     registered before the runs. Where recorded outputs are scored again, the digits have to be the published ones. It
-    passes if the original code gives them, and fails if the original code or the run here gives others.
+    passes if the original code gives them, and fails if the original code or the run here gives others. A verifier that
+    is better than the original's judges some of the same outputs otherwise: it may move a score within the margin.
     """
     if not comparisons:
         reason = (
@@ -31,7 +32,7 @@ def reproduced_gate(comparisons: Sequence[Reproduced], margin: float | None, *, 
     there, here = _pooled(comparisons, "reference", margin), _pooled(comparisons, "here", margin)
     numbers = _numbers(comparisons, margin, there, here)
     apart = [one for one in comparisons if not one.whole and "different" in (one.verdict, one.here_verdict)]
-    digits = [one for one in comparisons if "different" in (_exact(one, "reference"), _exact(one, "here"))]
+    digits = [one for one in comparisons if _is_off(one, margin)]
     if digits or apart:
         return Gate("reproduced", "fail", " ".join(words), numbers)
     p_fail = [side.p_fail for side in (there, here) if side]
@@ -70,7 +71,7 @@ def _words(comparisons: Sequence[Reproduced]) -> list[str]:
     words = [f"The original code gives {len(alike)} of {len(comparisons)} published scores to the digit."]
     if apart := [one for one in alike if _exact(one, "here") == "different"]:
         points = ", ".join(f"{one.model} {100 * ((one.here_score or 0.0) - one.score):+.2f}" for one in apart)
-        words.append(f"The runs here are apart on the same outputs, where chance has no part, in points: {points}.")
+        words.append(f"The verifier here gives others on the same outputs, in points: {points}.")
     return [*words, *(f"{one.model}: {one.reason}" for one in comparisons if one not in alike)]
 
 
@@ -100,6 +101,14 @@ def _exact(one: Reproduced, side: Side) -> str | None:
     """The result where recorded outputs were scored again, so that chance has no part."""
     _, se, verdict = _of(one, side)
     return verdict if se is None and verdict in ("identical", "different") else None
+
+
+def _is_off(one: Reproduced, margin: float | None) -> bool:
+    """Whether the same outputs give another score than the published one, on which no chance has a part."""
+    there, here = _exact(one, "reference"), _exact(one, "here")
+    if there == "identical" and here == "different":
+        return abs((one.here_score or 0.0) - one.score) > (LEAST_MARGIN if margin is None else margin)
+    return "different" in (there, here)
 
 
 def _numbers(
