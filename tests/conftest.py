@@ -3,6 +3,7 @@
 import os
 import sys
 
+import pytest
 from hypothesis import settings
 
 # Bytecode is kept: hundreds of processes are started, and compiling takes as long as all else in a short one.
@@ -12,6 +13,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 
+@pytest.hookimpl(optionalhook=True)  # where xdist is not loaded, there are no workers
 def pytest_xdist_auto_num_workers() -> int:
     """Returns one more than there are cores: with as many, the cores were idle for a quarter of the time (603 s for
     880 s of CPU time on two), because tests wait for servers, processes and browsers."""
