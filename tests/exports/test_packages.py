@@ -82,7 +82,10 @@ def data_of(name: str, folder: Path) -> Path:
     return file
 
 
-@pytest.fixture(scope="module", params=list(RECORDED))
+SETS = [name if name == "math-l5" else pytest.param(name, marks=pytest.mark.slow) for name in RECORDED]
+
+
+@pytest.fixture(scope="module", params=SETS)
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
     name, folder = request.param, tmp_path_factory.mktemp("data")
     recorded = rows(beside("recorded", *f"{RECORDED[name]}.jsonl.gz".split("/")))

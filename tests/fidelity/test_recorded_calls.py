@@ -123,7 +123,11 @@ num_fewshot: 0
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    ("benchmark", "score"), [("gsm8k", "exact_match,flexible-extract"), ("ifeval", "prompt_level_strict_acc")]
+    ("benchmark", "score"),
+    [
+        ("gsm8k", "exact_match,flexible-extract"),
+        pytest.param("ifeval", "prompt_level_strict_acc", marks=pytest.mark.slow),
+    ],
 )
 def test_lm_evaluation_harness_is_recorded_and_judges_alike(benchmark: str, score: str, tmp_path: Path):
     """On an embedded model, whose short outputs the harness and Assay judge alike; docs/real-data.md names the rest."""
