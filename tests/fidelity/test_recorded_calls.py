@@ -12,7 +12,7 @@ import pytest
 from assay.benchmark.catalog import load
 from assay.fidelity.original.recorded import recording
 from assay.fidelity.original.reference import OriginalResults, read
-from assay.types import Message, Response, Task, Turn
+from assay.types import Message, Response, Task, Tool, Turn
 from tests.benchmarks.data import beside, ifeval_file
 from tests.commands import assay
 
@@ -57,6 +57,22 @@ def test_scores_go_to_the_output_that_they_were_given_for_else_in_order(tmp_path
     made = recording(turns, TASKS, scores)
     assert [(row.task, row.repeat, row.score) for row in made.rows] == [("t1", 0, 0), ("t1", 1, 1), ("t2", 0, 0.5)]
     assert (made.unscored, made.unrecorded) == (["t1"], ["t1"])
+
+
+def test_of_tasks_with_one_prompt_the_tools_tell_which_it_is_else_the_scores(tmp_path: Path):
+    asked = "How much is it, all in all?"
+    with_tool = [Tool(name, {"type": "object"}) for name in ("add", "take")]
+    tasks = [
+        Task(id=f"t{i}", input=[Message(role="user", content=asked)], tools=[tool])
+        for i, tool in enumerate([*with_tool, with_tool[1]])
+    ]
+    turns = [turn(asked, answer) for answer in ("0", "1", "2")]
+    tools = [{"take"}, {"add"}, {"take"}]
+    made = recording(turns, tasks, None, tools)
+    assert [(row.task, row.repeat) for row in made.rows] == [("t1", 0), ("t0", 0), ("t2", 0)]
+    made = recording(turns[:1], tasks, results(tmp_path, {"task": "t2", "score": 1}), tools)
+    assert [(row.task, row.score) for row in made.rows] == [("t2", 1)]
+    assert (made.unscored, made.unrecorded) == ([], [])
 
 
 def test_a_conversation_is_one_result_with_its_turns():

@@ -192,3 +192,44 @@ def test_rows_of_another_kind_are_refused(tmp_path: Path):
     (tmp_path / "a.jsonl").write_text(json.dumps(sample) + '\n{"task": "a"}\n')
     with pytest.raises(UsageError, match=r"line 2: no row of lm-evaluation-harness(.|\n)*the row: {\"task\":\"a\"}"):
         read(tmp_path / "a.jsonl")
+
+
+RESULT = {"id": "t0", "result": [{"f": '{"x": 1}'}], "latency": 0.1}
+
+
+def bfcl(folder: Path, *scores: dict[str, Any], results: list[dict[str, Any]]) -> list[Path]:
+    """The files of one category, as bfcl-eval writes them; tests/fidelity/test_recorded_bfcl.py has the real ones."""
+    files = [folder / "BFCL_v4_c_result.json", folder / "BFCL_v4_c_score.json"]
+    for file, lines in zip(files, (results, scores), strict=True):
+        file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return files
+
+
+def test_bfcls_results_have_the_scores_that_stand_beside(tmp_path: Path):
+    conversation = {"id": "t1", "result": [[[{"f": "{}"}], "done"], ["bye"]], "latency": [[0.1]]}
+    failed = {"id": "t2", "result": "Error during inference: none", "traceback": "…"}
+    total = {"accuracy": 1 / 3, "correct_count": 1, "total_count": 3}
+    wrong = [{"id": id, "model_name": "m", "test_category": "c", "valid": False} for id in ("t1", "t2")]
+    reference = read(bfcl(tmp_path, total, *wrong, results=[RESULT, conversation, failed]))
+    assert [(row.task, row.score) for row in reference.rows] == [("t0", 1), ("t1", 0)]
+    assert reference.record.log == "bfcl-eval"
+    assert reference.record.remarks == ["1 rollouts failed there and are left out."]
+    [call], [first, *said] = (row.output for row in reference.rows)  # type: ignore
+    assert [(one.name, one.arguments) for one in (*call, *first)] == [("f", '{"x": 1}'), ("f", "{}")]  # type: ignore
+    assert said == ["done", "bye"]
+
+
+@pytest.mark.parametrize(
+    ("total", "results", "words"),
+    [
+        (2, [RESULT], "1 results, and scores of 2"),
+        (0, [RESULT], "1 results, and scores of 0"),
+        (2, [RESULT, RESULT], "a second result of t0"),
+        (1, [RESULT | {"result": [1]}], "a line as bfcl-eval writes it"),
+    ],
+)
+def test_bfcls_files_of_which_one_is_missing_or_broken(
+    tmp_path: Path, total: int, results: list[dict[str, Any]], words: str
+):
+    with pytest.raises(UsageError, match=words):
+        read(bfcl(tmp_path, {"accuracy": 1.0, "correct_count": total, "total_count": total}, results=results))

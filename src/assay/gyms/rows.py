@@ -9,6 +9,7 @@ import io
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from glob import glob, has_magic
 from io import TextIOWrapper
 from pathlib import Path
@@ -182,8 +183,14 @@ def _lines(place: str, file: BinaryIO) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _document(place: str, file: BinaryIO) -> Iterator[tuple[str, dict[str, Any]]]:
+    content = file.read()
+    first, _, more = content.partition(b"\n")
+    if more.strip():
+        with suppress(*BROKEN):
+            msgspec.json.decode(first, type=dict[str, Any])
+            return _lines(place, io.BytesIO(content))  # JSONL, whatever it is called
     expected = "a JSON list of objects, or an object that holds them"
-    found: Any = _decoded(file.read(), list[dict[str, Any]] | dict[str, Any], place, None, expected)
+    found: Any = _decoded(content, list[dict[str, Any]] | dict[str, Any], place, None, expected)
     return _numbered(place, _objects(found))
 
 

@@ -97,7 +97,7 @@ def parity(
     reference
         The original code's results: files, folders or patterns such as 'out/*.jsonl'. Rows in JSONL, JSON, CSV or
         Parquet (.gz or .zip, too): one row per rollout, with the columns task and score, and repeat, output, prompt and
-        gold if there are any. Or the logs of lm-evaluation-harness (--log_samples), Inspect or NeMo Gym.
+        gold if there are any. Or the logs of lm-evaluation-harness (--log_samples), Inspect, NeMo Gym or bfcl-eval.
     data
         The original's data files, whose SHA-256 is compared.
     run

@@ -83,9 +83,10 @@ def record(
     code = uvloop.run(_run(list(command), short, config, folder, concurrency)) if command else 0
     calls = list(calls_of(file)) if file.exists() else []
     turns = [call.turn for call in calls if isinstance(call, Answered)]
+    tools = [{tool.name for tool in _asked(calls, call).tools} for call in calls if isinstance(call, Answered)]
     # What the command writes is there once it has ended.
     results = form.read(files_of(scores), chosen) if scores and turns else None
-    made = recording(turns, tasks_of(chosen), results)
+    made = recording(turns, tasks_of(chosen), results, tools)
     _show(made, calls, results and results.record.remarks)
     if made.rows:
         write_lines(folder / "reference.jsonl", made.rows)
@@ -139,7 +140,13 @@ def _show(made: Recording, calls: Sequence[Call], remarks: Sequence[str] | None)
 
 def _settings(calls: Sequence[Call]) -> str:
     """Returns the options that state the sampling which the code asked for most often."""
-    asked = [calls[call.asked].asked if isinstance(call.asked, int) else call.asked for call in calls]
-    encoded = Counter(msgspec.json.encode(one.sampling) for one in asked if isinstance(one, Asked))
+    encoded = Counter(msgspec.json.encode(_asked(calls, call).sampling) for call in calls)
     sampling = msgspec.json.decode(encoded.most_common(1)[0][0])
     return "".join(f" --setting {name}={sampling[name]}" for name in STATED if name in sampling)
+
+
+def _asked(calls: Sequence[Call], call: Call) -> Asked:
+    """Returns what a call asked for, which stands in full at the first that did."""
+    while isinstance(call.asked, int):
+        call = calls[call.asked]
+    return call.asked

@@ -1,7 +1,8 @@
 """What the original's own code asked a model and scored, as its results: recorded calls, and the scores that it wrote.
 
 A prompt is a task's where it is the task's own, or holds a line that stands in this task's prompt alone; of several,
-the last one, since a question follows its examples. A score belongs to the call of its task whose output it was given
+the last one, since a question follows its examples. Of tasks with one prompt, it is that whose tools were offered, else
+the next one that has a score. A score belongs to the call of its task whose output it was given
 for, else to the next one in order.
 """
 
@@ -30,18 +31,27 @@ class Recording:
     """The tasks of scores without a conversation."""
 
 
-def recording(turns: Sequence[Turn], tasks: Sequence[Task], scores: OriginalResults | None) -> Recording:
-    """Returns the conversations as results of the original. Without `scores`, no row has a score."""
+def recording(
+    turns: Sequence[Turn],
+    tasks: Sequence[Task],
+    scores: OriginalResults | None,
+    tools: Sequence[set[str]] | None = None,
+) -> Recording:
+    """Returns the conversations as results of the original. Without `scores`, no row has a score.
+
+    `tools` are the names of those that each turn was offered.
+    """
     made, find = Recording(), _Prompts(tasks)
     repeats = Counter[str]()
     open_scores: dict[str, list[Row]] = defaultdict(list)
     for row in scores.rows if scores else ():
         open_scores[row.task].append(row)
-    for prompt, answers in _conversations(turns):
-        task = find.task("\n\n".join(message.content for message in prompt))
-        if task is None:
+    for end, prompt, answers in _conversations(turns):
+        found = find.tasks("\n\n".join(message.content for message in prompt), tools[end] if tools else set())
+        if not found:
             made.unmatched.append(prompt[-1].content if prompt else "")
             continue
+        task = min(found, key=lambda id: (not open_scores[id], repeats[id]))
         score = _taken(open_scores[task], answers)
         if scores and score is None:
             made.unscored.append(task)
@@ -53,8 +63,8 @@ def recording(turns: Sequence[Turn], tasks: Sequence[Task], scores: OriginalResu
     return made
 
 
-def _conversations(turns: Sequence[Turn]) -> Iterable[tuple[list[PromptMessage], list[Response]]]:
-    """Yields the prompt and the answers of each conversation, which ends where no turn goes on with it."""
+def _conversations(turns: Sequence[Turn]) -> Iterable[tuple[int, list[PromptMessage], list[Response]]]:
+    """Yields the last turn, the prompt and the answers of each conversation. It ends where no turn goes on with it."""
     before = [followed(turn, index) for index, turn in enumerate(turns)]
     for end in range(len(turns)):
         if end in before:
@@ -64,27 +74,30 @@ def _conversations(turns: Sequence[Turn]) -> Iterable[tuple[list[PromptMessage],
             chain.append(before[chain[-1]])
         items = conversation(turns, chain[-1])
         prompt = [PromptMessage(item.role, item.text) for item in items if isinstance(item, Message)]
-        yield prompt, [turns[index].response for index in reversed(chain)]
+        yield end, prompt, [turns[index].response for index in reversed(chain)]
 
 
 class _Prompts:
-    """Finds the task that a prompt is."""
+    """Finds the tasks that a prompt is."""
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         prompts = {task.id: prompt_of(task) for task in tasks}
-        self._whole = {prompt.strip(): task for task, prompt in prompts.items()}
+        self._tools = {task.id: {tool.name for tool in task.tools} for task in tasks}
+        self._whole: dict[str, list[str]] = defaultdict(list)
+        for task, prompt in prompts.items():
+            self._whole[prompt.strip()].append(task)
         lines = {task: {line.strip() for line in prompt.splitlines()} for task, prompt in prompts.items()}
         counts = Counter(line for own in lines.values() for line in own)
         self._lines = {
             line: task for task, own in lines.items() for line in own if counts[line] == 1 and len(line) >= SHORTEST
         }
 
-    def task(self, text: str) -> str | None:
-        """Returns the task's id; None where the text is no task's prompt."""
+    def tasks(self, text: str, tools: set[str]) -> list[str]:
+        """Returns the ids: several where prompt and tools are the same, none where the text is no task's prompt."""
         if own := self._whole.get(text.strip()):
-            return own
+            return [task for task in own if self._tools[task] == tools] or own
         ends = [(text.rfind(line) + len(line), len(line), task) for line, task in self._lines.items() if line in text]
-        return max(ends)[2] if ends else None
+        return [max(ends)[2]] if ends else []
 
 
 def _taken(rows: list[Row], answers: Sequence[Response]) -> Row | None:

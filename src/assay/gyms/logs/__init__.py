@@ -16,11 +16,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
-from assay.gyms.logs import inspect, lm_eval, nemo_gym
+from assay.gyms.logs import bfcl, inspect, lm_eval, nemo_gym
 from assay.gyms.logs.log import Log
 from assay.gyms.rows import Row, iterate_rows, with_rows
 
-LOGS = (lm_eval.LOG, inspect.LOG, nemo_gym.LOG)
+LOGS = (lm_eval.LOG, inspect.LOG, nemo_gym.LOG, bfcl.LOG)
 
 
 def read_log(paths: Sequence[Path]) -> tuple[Log | None, Iterator[Row]]:
