@@ -20,6 +20,8 @@ from assay.agent.loop import ToolLoop
 from assay.benchmark import Benchmark, Environment
 from assay.benchmark.catalog import load
 from assay.config import ModelConfig
+from assay.fidelity.original.parity import compare
+from assay.fidelity.original.reference import read
 from assay.gyms.nemo_gym.rows import row_of
 from assay.model import Model, connect
 from assay.serve.agent import ServedAgent
@@ -181,13 +183,20 @@ def test_nemo_gyms_own_collector(tmp_path: Path):
             return JSONResponse(json.dumps(config))
 
         rows = [row_of(task) | {"agent_ref": {"name": "mine"}} for task in load("arithmetic").environment.tasks()]
-        (tmp_path / "rows.json").write_text(json.dumps(rows[:40]))
+        (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:40]))
         with hosting(Starlette(routes=[Route("/global_config_dict_yaml", head)])) as url:
             port = url.rpartition(":")[2]
-            command = [PYTHON, str(COLLECT), port, str(tmp_path / "rows.json")]
+            command = [PYTHON, str(COLLECT), port, "rows.jsonl", "rollouts.jsonl"]
             done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, cwd=tmp_path)
         process.terminate()
     assert done.returncode == 0, done.stderr
-    made = json.loads(done.stdout.splitlines()[-1])
-    assert len(made) == 40
+    made = [json.loads(line) for line in (tmp_path / "rollouts.jsonl").read_text().splitlines()]
+    assert len(made) == 80
     assert all(row["reward"] in (0.0, 1.0) and row["response"]["output"][-1]["generation_token_ids"] for row in made)
+    benchmark = load("arithmetic")
+    reference = read(tmp_path / "rollouts.jsonl", tasks=[*benchmark.environment.tasks()])
+    assert (reference.record.log, reference.record.tasks, reference.record.repeats) == ("NeMo Gym", 40, 2)
+    assert [row.score for row in reference.rows] == [row["reward"] for row in made]
+    rungs = {rung.name: rung for rung in asyncio.run(compare(benchmark, reference)).ladder}
+    assert (rungs["prompts"].verdict, rungs["verifiers"].verdict) == ("identical", "identical")
+    assert rungs["verifiers"].numbers["judged"] == 80
