@@ -29,11 +29,11 @@ base_url = "{url}"
 
 
 async def judging(call: Call, writer: asyncio.StreamWriter) -> None:
-    """A judge that finds every criterion met where the answer holds the reference and does not deny it."""
+    """A judge that finds every criterion met where the answer is the reference and says nothing else of weight."""
     asked = msgspec.json.decode(call.prompt)
     before, found, after = asked["answer"].partition(asked["reference"])
-    is_denied = re.search(r"\bnot\b|n't", before + after) is not None
-    verdict = {"reason": "by the rule", "met": bool(found) and not is_denied}
+    rest = set(re.findall(r"\w+", (before + after).lower()))
+    verdict = {"reason": "by the rule", "met": bool(found) and rest <= {"that", "is", "all"}}
     await answering(msgspec.json.encode(dict.fromkeys(asked["criteria"], verdict)).decode())(call, writer)
 
 
