@@ -2,8 +2,12 @@
 
 import importlib.util
 import json
+import os
 import re
+import signal
+import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +18,8 @@ from assay.fidelity.original.recorded import recording
 from assay.fidelity.original.reference import OriginalResults, read
 from assay.types import Message, Response, Task, Tool, Turn
 from tests.benchmarks.data import beside, ifeval_file
-from tests.commands import assay
+from tests.commands import assay, start, until
+from tests.sandbox.available import needs_bubblewrap
 
 TASKS = [
     Task(id=f"t{i}", input=[Message(role="user", content=f"How much is {i} + {i}, all in all?\n\nAnswer.")])
@@ -123,6 +128,99 @@ def test_code_with_a_scorer_of_its_own(tmp_path: Path):
     assert code == 2 and "./no-such-command can't be started" in err
     code, _, err = assay(*command, "--out", "none", cwd=tmp_path)
     assert code == 2 and "there is no command; give it after --" in err
+
+
+CURIOUS = """
+import json, os, pathlib, socket, sys, urllib.request
+
+def tries(what, *arguments):
+    try:
+        return str(what(*arguments))
+    except OSError as error:
+        return type(error).__name__
+
+body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "Is anybody there?"}]}).encode()
+asked = urllib.request.Request(sys.argv[1] + "/chat/completions", body, {"content-type": "application/json"})
+print(urllib.request.urlopen(asked).status, "was the recorder's answer")
+seen = {
+    "reached": tries(socket.create_connection, ("127.0.0.1", int(sys.argv[2]))),
+    "outside": tries(open, sys.argv[3], "w"),
+    "kernel": tries(open, "/proc/sys/kernel/core_pattern", "r+"),
+    "calls": tries(open, "recorded/new", "w"),
+    "renamed": tries(os.rename, "recorded", "other"),
+    "inherited": [name for name in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{name}")],
+    "environment": "".join(file.read_text() for file in pathlib.Path("/proc").glob("[0-9]*/environ")),
+}
+pathlib.Path("seen.json").write_text(json.dumps(seen))
+sys.exit(3)
+"""
+
+
+@needs_bubblewrap
+def test_a_command_in_a_sandbox_reaches_the_recorder_and_its_folder_alone(tmp_path: Path):
+    (tmp_path / "curious.py").write_text(CURIOUS)
+    outside = Path(__file__).with_name("written-by-a-command")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        port = str(listener.getsockname()[1])
+        command = ["record", "--benchmark", "arithmetic", "--model", "nano-instruct", "--sandbox", "bubblewrap", "--"]
+        command += [sys.executable, "curious.py", "{url}", port, str(outside)]
+        code, out, err = assay(*command, cwd=tmp_path, OPENAI_API_KEY="sk-mine", OTHER_KEY="sk-other")
+        assert code == 4 and "the command ended with exit code 3" in out, err
+        assert "200 was the recorder's answer" in out and "1 calls were recorded" in out
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+    seen = json.loads((tmp_path / "seen.json").read_bytes())
+    assert seen["reached"] == "ConnectionRefusedError"
+    assert [seen[what] for what in ("outside", "kernel", "calls", "renamed")] == ["OSError"] * 4
+    assert not outside.exists()
+    assert set(seen["inherited"]) == {"0", "1", "2"}
+    assert "OPENAI_API_KEY=recorded" in seen["environment"] and "sk-" not in seen["environment"]
+
+
+@needs_bubblewrap
+def test_an_interrupt_ends_all_processes_of_the_sandbox(tmp_path: Path):
+    mark = f"interrupted-{os.getpid()}"
+    command = ["record", "--benchmark", "arithmetic", "--model", "nano-instruct", "--sandbox", "bubblewrap", "--"]
+    process = start(*command, "sh", "-c", f"sh -c 'sleep 600; : {mark}' & touch begun; wait", cwd=tmp_path)
+    try:
+        until((tmp_path / "begun").exists)
+        assert _running(mark)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+        until(lambda: not _running(mark))
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _running(mark: str) -> list[str]:
+    """Returns the processes with a mark in their command line."""
+    found: list[str] = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if mark in file.read_text(errors="replace"):
+                found.append(file.parent.name)
+    return found
+
+
+@needs_bubblewrap
+def test_a_sandbox_that_shuts_nothing_off_is_refused(tmp_path: Path):
+    command = ["record", "--benchmark", "arithmetic", "--model", "nano-instruct", "--sandbox"]
+    for sandbox, path, words in (
+        ("subprocess", os.environ["PATH"], "shuts nothing off"),
+        ("docker", os.environ["PATH"], "--sandbox docker: a recorded command runs in bubblewrap"),
+        ("bubblewrap", "/nowhere", "bubblewrap sandboxes need bwrap"),
+    ):
+        code, _, err = assay(*command, sandbox, "--", "touch", "ran", cwd=tmp_path, PATH=path)
+        assert code == 2 and words in err, err
+    code, _, err = assay(*command, "bubblewrap", "--out", ".", "--", "touch", "ran", cwd=tmp_path)
+    assert code == 2 and "choose another --out" in err
+    code, out, err = assay(*command, "bubblewrap", "--", "./no-such-command", cwd=tmp_path)
+    assert code == 4 and "./no-such-command can't be started: No such file" in err, out
+    assert not (tmp_path / "ran").exists()
+    code, _, err = assay(*command, "subprocess", "--unsafe", "--", "touch", "ran", cwd=tmp_path)
+    assert (tmp_path / "ran").exists(), err
 
 
 LM_TASK = """

@@ -114,7 +114,7 @@ class Bubblewrap(Sandbox):
     async def exec(self, command: Sequence[str], *, timeout_s: float, stdin: bytes = b"") -> Finished:
         self._opened.unlock()
         memory, cpu_s = self._config.memory_mb * 2**20, self._config.cpu_s
-        with _StatusPipe() as status, _pipe_of(seccomp_filter()) as filtered:
+        with _StatusPipe() as status, pipe_of(seccomp_filter()) as filtered:
 
             async def watch(process: Process) -> None:
                 if (root := await status.child(process)) is not None:
@@ -265,7 +265,7 @@ async def _ended(first: int) -> None:
         os.close(descriptor)
 
 
-def _pipe_of(content: bytes) -> FileIO:
+def pipe_of(content: bytes) -> FileIO:
     """An open pipe that holds so few bytes that it takes them all at once."""
     reader, writer = os.pipe()
     os.write(writer, content)

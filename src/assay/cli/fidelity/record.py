@@ -3,8 +3,10 @@
 import asyncio
 import os
 import socket
+from asyncio.subprocess import Process
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +25,8 @@ from assay.gyms.rows import files_of
 from assay.model import connect
 from assay.model.wrappers.guard import Guarded
 from assay.report.words import legible
+from assay.sandbox import Place
+from assay.sandbox.command import PORT, start_shut_off
 from assay.serve.app import Served
 from assay.serve.gateway import Answered, Asked, Call, Failed, Gateway, calls_of
 from assay.serve.http import serving
@@ -35,6 +39,27 @@ FIRST = 10
 STATED = ("temperature", "top_p", "top_k", "max_output_tokens")
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Where:
+    """Where the command runs."""
+
+    sandbox: str | None = None
+    """bubblewrap: the command reaches the recorder alone, and writes to the working directory alone. Default: it runs
+    as you do."""
+    unsafe: Annotated[bool, Parameter(negative="")] = False
+    """Allow --sandbox subprocess, which is the default's name."""
+
+    def is_shut_off(self) -> bool:
+        """Returns whether the command runs in bubblewrap. Raises UsageError."""
+        provider = Place.parse(self.sandbox, unsafe=self.unsafe).provider if self.sandbox else "subprocess"
+        if provider not in ("bubblewrap", "subprocess"):
+            raise UsageError(
+                f"--sandbox {provider}: a recorded command runs in bubblewrap, or as you do without --sandbox"
+            )
+        return provider == "bubblewrap"
+
+
 def record(
     *command: Annotated[str, Parameter(allow_leading_hyphen=True)],
     benchmark: BenchmarkName,
@@ -44,6 +69,7 @@ def record(
     form: Form = Form(),
     out: Path | None = None,
     concurrency: int = 64,
+    where: Where = Where(),
 ) -> int:
     """Run the original's own code on a model, and make a reference of what it asked and scored.
 
@@ -80,12 +106,11 @@ def record(
         raise UsageError(f"{folder} holds calls already; choose another folder with --out, or leave out the command")
     if not command and not file.exists():
         raise UsageError("there is no command; give it after --, such as: assay record … -- python evaluate.py")
-    code = uvloop.run(_run(list(command), short, config, folder, concurrency)) if command else 0
+    code = uvloop.run(_run(list(command), short, config, folder, concurrency, where.is_shut_off())) if command else 0
     calls = list(calls_of(file)) if file.exists() else []
     turns = [call.turn for call in calls if isinstance(call, Answered)]
     tools = [{tool.name for tool in _asked(calls, call).tools} for call in calls if isinstance(call, Answered)]
-    # What the command writes is there once it has ended.
-    results = form.read(files_of(scores), chosen) if scores and turns else None
+    results = form.read(files_of(scores), chosen) if scores and turns else None  # once the command has written them
     made = recording(turns, tasks_of(chosen), results, tools)
     _show(made, calls, results and results.record.remarks)
     if made.rows:
@@ -97,28 +122,48 @@ def record(
     return 4 if code or not made.rows else 0
 
 
-async def _run(command: list[str], short: str, config: ModelConfig, folder: Path, concurrency: int) -> int:
+async def _run(
+    command: list[str], short: str, config: ModelConfig, folder: Path, concurrency: int, shut_off: bool
+) -> int:
     """Returns the command's exit code, once its calls are recorded in the folder."""
     guarded = Guarded(connect(config), config, concurrency=concurrency)
-    with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}/rollouts/{NAME}"
-        variables = {
-            "OPENAI_BASE_URL": f"{url}/v1",
-            "OPENAI_API_BASE": f"{url}/v1",
-            "OPENAI_API_KEY": "recorded",
-            "ANTHROPIC_BASE_URL": url,
-            "ANTHROPIC_API_KEY": "recorded",
-        }
-        words = [word.replace("{url}", f"{url}/v1") for word in command]
-        try:
-            gateway = Gateway(guarded, folder)
-            async with serving(Served(short, config, guarded, gateway, any_name=True).app(), listener):
-                process = await asyncio.create_subprocess_exec(*words, env=os.environ | variables)
+    try:
+        app = Served(short, config, guarded, Gateway(guarded, folder), any_name=True).app()
+        process, listener = await (_start_shut_off(command, folder) if shut_off else _start(command))
+        with listener:
+            async with serving(app, listener):
                 return await process.wait()
-        except (FileNotFoundError, PermissionError) as error:
-            raise UsageError(f"{words[0]} can't be started: {error.strerror}") from None
-        finally:
-            await guarded.aclose()
+    finally:
+        await guarded.aclose()
+
+
+async def _start_shut_off(command: list[str], folder: Path) -> tuple[Process, socket.socket]:
+    words, variables = _pointed(command, PORT)
+    return await start_shut_off(words, variables, read_only=folder)
+
+
+async def _start(command: list[str]) -> tuple[Process, socket.socket]:
+    """Returns the command's process and the socket that it may call already."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
+    words, variables = _pointed(command, listener.getsockname()[1])
+    try:
+        return await asyncio.create_subprocess_exec(*words, env=os.environ | variables), listener
+    except (FileNotFoundError, PermissionError) as error:
+        listener.close()
+        raise UsageError(f"{words[0]} can't be started: {error.strerror}") from None
+
+
+def _pointed(command: list[str], port: int) -> tuple[list[str], dict[str, str]]:
+    """Returns the command and its variables, with the recorder's URL in them."""
+    url = f"http://127.0.0.1:{port}/rollouts/{NAME}"
+    variables = {
+        "OPENAI_BASE_URL": f"{url}/v1",
+        "OPENAI_API_BASE": f"{url}/v1",
+        "OPENAI_API_KEY": "recorded",
+        "ANTHROPIC_BASE_URL": url,
+        "ANTHROPIC_API_KEY": "recorded",
+    }
+    return [word.replace("{url}", f"{url}/v1") for word in command], variables
 
 
 def _show(made: Recording, calls: Sequence[Call], remarks: Sequence[str] | None) -> None:
