@@ -35,13 +35,16 @@ def python() -> str:
     pytest.skip("nobody can run no Python here that has Assay's packages")
 
 
-def running(mark: str) -> list[str]:
-    """The command lines of this machine's processes that hold a mark."""
+def running(mark: str, parent: int | None = None) -> list[str]:
+    """The command lines of this machine's processes that hold a mark: all, or those that `parent` started itself."""
     found: list[str] = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             line = (folder / "cmdline").read_bytes().decode(errors="replace")
+            started = int((folder / "stat").read_text().rpartition(") ")[2].split()[1])
         except OSError:
+            continue
+        if parent is not None and started != parent:
             continue
         if mark in line and int(folder.name) != os.getpid():
             found.append(line)

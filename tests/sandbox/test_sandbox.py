@@ -176,7 +176,7 @@ def test_fifty_at_once_leave_nothing_behind(loop: Callable[[], asyncio.AbstractE
         before = left()
         assert runner.run(fifty()) == [f"{number}\n".encode() for number in range(50)]
         assert left() == before
-    assert running(mark) == [] and running("assay /dev/shm") == []
+    assert running(mark) == [] and running("assay /dev/shm", parent=os.getpid()) == []
 
 
 @bubblewrap
