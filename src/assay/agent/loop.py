@@ -72,14 +72,14 @@ async def _call(session: Session, name: str, arguments: dict[str, Any]) -> str:
 
 
 async def _begin(session: Session) -> list[Item]:
-    return await _said(session.begin()) if begins(session) else []
+    return await _answered(session.begin()) if begins(session) else []
 
 
 async def _reply(session: Replies, response: Response) -> list[Item] | None:
-    return await _said(session.reply(response))
+    return await _answered(session.reply(response))
 
 
-async def _said(reply: Awaitable[T]) -> T:
+async def _answered(reply: Awaitable[T]) -> T:
     try:
         return await reply
     except (SandboxError, ToolError, RemoteError, RoleError, BudgetReached):

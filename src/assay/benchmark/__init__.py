@@ -134,7 +134,7 @@ class Environment(ABC):
         return ()
 
     def training(self, rng: Random) -> Iterator[Task]:
-        """Yields tasks to train a model on, without end, which share no problem with `tasks`. None by default."""
+        """Yields tasks to train a model on, without end, sharing no problem with `tasks`. By default none."""
         return iter(())
 
     def guess(self, task: Task, rng: Random) -> str | None:

@@ -209,9 +209,9 @@ def steps_of(turns: Sequence[Turn], began: datetime) -> list[Step]:
             if isinstance(item, FunctionCallOutput) and (step := called.get(item.call_id)):
                 step.observation = step.observation or Observation([])
                 step.observation.results.append(Result(item.call_id, _content(item.output)))
-            elif shown := _shown(len(steps) + 1, item):
+            elif shown := _step(len(steps) + 1, item):
                 steps.append(shown)
-        steps.append(_said(len(steps) + 1, turn, began))
+        steps.append(_agent_step(len(steps) + 1, turn, began))
     calls = [step for step in steps if step.is_call]
     for turn, rebuilt, step in zip(turns, turns_of(steps), calls, strict=True):
         if rebuilt != turn:
@@ -219,7 +219,7 @@ def steps_of(turns: Sequence[Turn], began: datetime) -> list[Step]:
     return steps
 
 
-def _shown(number: int, item: Item) -> Step | None:
+def _step(number: int, item: Item) -> Step | None:
     """What a model was shown before it was called; None for reasoning, which ATIF has in calls of the model alone."""
     match item:
         case Message(role="assistant"):
@@ -236,7 +236,7 @@ def _shown(number: int, item: Item) -> Step | None:
             return None
 
 
-def _said(number: int, turn: Turn, began: datetime) -> Step:
+def _agent_step(number: int, turn: Turn, began: datetime) -> Step:
     response, usage = turn.response, turn.response.usage
     metrics = Metrics(usage.input_tokens, usage.output_tokens, usage.cached_tokens)
     if response.tokens:

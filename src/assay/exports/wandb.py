@@ -31,7 +31,7 @@ class Options(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def _run(folder: Path, place: Path, options: Options) -> str:
-    return _said([_log_run(folder, place, options, group=None)], place)
+    return _summary([_log_run(folder, place, options, group=None)], place)
 
 
 def _profile(folder: Path, place: Path, options: Options) -> str:
@@ -49,7 +49,7 @@ def _profile(folder: Path, place: Path, options: Options) -> str:
         artifact.add_file(str(file))
     run.log_artifact(artifact)
     run.finish()
-    return _said([*made, run], place) + f"; {', '.join(file.name for file in files)} are its artifacts"
+    return _summary([*made, run], place) + f"; {', '.join(file.name for file in files)} are its artifacts"
 
 
 def _log_run(folder: Path, place: Path, options: Options, group: str | None) -> Any:
@@ -74,7 +74,7 @@ def _begun(place: Path, options: Options, **more: Any) -> Any:
     return wandb.init(dir=str(place), project=options.project, reinit="finish_previous", settings=settings, **more)
 
 
-def _said(runs: list[Any], place: Path) -> str:
+def _summary(runs: list[Any], place: Path) -> str:
     where = [run.url for run in runs if run.url] or [
         f"{place}/wandb; to send them: wandb sync {place}/wandb/offline-run-*"
     ]

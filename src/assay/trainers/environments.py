@@ -4,7 +4,9 @@
 import asyncio
 import inspect
 import threading
+import warnings
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +20,8 @@ from assay.trainers.policy import answer_text
 from assay.types import Score, Task, Tool, Turn
 
 T = TypeVar("T")
+DEADLINE_S = 600.0
+"""What opening a session, a tool's call and a score may take, each."""
 _TYPES: Mapping[str, type] = {
     "string": str,
     "integer": int,
@@ -46,8 +50,9 @@ def environment(benchmark: str | Path | Benchmark, *, seed: int = 0) -> Callable
 
 
 async def rewards(environments: Sequence[Any], completions: Sequence[Any], **_: Any) -> list[float | None]:
-    """The reward function that belongs to `environment`: None where a tool or the verifier failed."""
-    return [one._score(completion) for one, completion in zip(environments, completions, strict=True)]
+    """The reward function that belongs to `environment`: None where a tool or the verifier failed, with a warning."""
+    pairs = zip(environments, completions, strict=True)
+    return await asyncio.gather(*(one._score(completion) for one, completion in pairs))
 
 
 class _Environment:
@@ -82,7 +87,9 @@ class _Environment:
                 opened.set_result(session)
                 await end.wait()
         except Exception as error:
-            if not opened.done():
+            if opened.done():
+                warnings.warn(f"the session of task {task.id} ended with an error: {error}", stacklevel=2)
+            else:
                 opened.set_exception(error)
 
     def _close(self) -> None:
@@ -99,15 +106,16 @@ class _Environment:
             self._broken = True
             raise
 
-    def _score(self, completion: Any) -> float | None:
-        """The score of the session after the last message of a completion; None where it can't be known."""
+    async def _score(self, completion: Any) -> float | None:
+        """Returns the score of the session after the last message of a completion; None where it can't be known."""
         if self._session is None or self._broken:
             return None
-        said = completion[-1].get("content") if isinstance(completion, list) and completion else completion
-        turns = [Turn(input=[], response=answer_text(str(said or "")))]
+        text = completion[-1].get("content") if isinstance(completion, list) and completion else completion
+        turns = [Turn(input=[], response=answer_text(str(text or "")))]
         try:
-            score = _LOOP.wait(self._session.score(turns))
-        except Exception:
+            score = await asyncio.wrap_future(_LOOP.begin(self._session.score(turns)))
+        except Exception as error:
+            warnings.warn(f"the verifier failed, so a rollout has no reward: {error}", stacklevel=2)
             return None
         return score.reward if isinstance(score, Score) else None
 
@@ -141,8 +149,12 @@ class _Loop:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
 
+    def begin(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
+        """Begin a piece of work, which raises TimeoutError after DEADLINE_S."""
+        return asyncio.run_coroutine_threadsafe(asyncio.wait_for(work, DEADLINE_S), self._running())
+
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._running()).result()
+        return self.begin(work).result()
 
     def call(self, function: Callable[[], Any]) -> None:
         self._running().call_soon_threadsafe(function)

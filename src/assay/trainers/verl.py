@@ -6,6 +6,7 @@ Import this module where verl imports agent loops. The rows are those of `rows`:
 `extra_info.benchmark` names the benchmark, and `extra_info.task` holds the task as JSON.
 """
 
+from contextlib import closing
 from functools import cache
 from typing import Any
 from uuid import uuid4
@@ -15,6 +16,7 @@ from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetr
 
 from assay.agent.loop import ToolLoop
 from assay.benchmark import Benchmark
+from assay.collect.deadline import Deadline
 from assay.collect.plan import Planned
 from assay.collect.roll import roll
 from assay.collect.tokens import Tokens, tokens_of
@@ -25,6 +27,8 @@ from assay.trainers.policy import TokenModel
 from assay.trainers.tasks import training_tasks
 from assay.types import Request, Rollout, Score, Task
 
+DEADLINE_S = 7200.0
+"""What one rollout may take."""
 TRIES = 3
 """Rollouts of one row at most: a failure of a sandbox or a server may pass."""
 
@@ -65,7 +69,8 @@ class AssayAgentLoop(AgentLoopBase):
         for attempt in range(TRIES):
             item = Planned(task, task_digest(task), 0, attempt, int(request_id[:7], 16))
             model = TokenModel(sample, self.tokenizer)
-            rollout = await roll(_benchmark(info["benchmark"]), ToolLoop(), model, item)
+            with closing(Deadline(DEADLINE_S)) as deadline:
+                rollout = await roll(_benchmark(info["benchmark"]), ToolLoop(), model, item, deadline=deadline)
             tokens = tokens_of(rollout)
             if tokens is not None and isinstance(rollout.outcome, Score):
                 return _output(tokens, rollout, rollout.outcome.reward)

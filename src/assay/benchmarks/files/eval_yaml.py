@@ -40,8 +40,8 @@ def load(request: str) -> Benchmark:
     solvers, scorers = require("inspect_ai.solver", "inspect"), require("inspect_ai.scorer", "inspect")
     task = library.Task(
         dataset=dataset,
-        solver=[_made(path, solvers, one) for one in stated.solvers],
-        scorer=[_made(path, scorers, one) for one in stated.scorers],
+        solver=[_task_of(path, solvers, one) for one in stated.solvers],
+        scorer=[_task_of(path, scorers, one) for one in stated.scorers],
         epochs=library.Epochs(stated.epochs, stated.epoch_reducer),
     )
     made = inspect.benchmark_of(name, task, commit[:12], gold)
@@ -73,7 +73,7 @@ def _sample(forms: Any, place: str, cells: Mapping[str, Any], fields: Any) -> An
         raise InputError(place, None, f"no {error}", f"for {FILE}, one of {', '.join(cells)}") from None
 
 
-def _made(path: Path, module: Any, stated: Any) -> Any:
+def _task_of(path: Path, module: Any, stated: Any) -> Any:
     try:
         return getattr(module, stated.name)(**stated.args)
     except (TypeError, ValueError) as error:

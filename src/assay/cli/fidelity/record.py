@@ -109,7 +109,7 @@ def record(
     code = uvloop.run(_run(list(command), short, config, folder, concurrency, where.is_shut_off())) if command else 0
     calls = list(calls_of(file)) if file.exists() else []
     turns = [call.turn for call in calls if isinstance(call, Answered)]
-    tools = [{tool.name for tool in _asked(calls, call).tools} for call in calls if isinstance(call, Answered)]
+    tools = [{tool.name for tool in _request_of(calls, call).tools} for call in calls if isinstance(call, Answered)]
     results = form.read(files_of(scores), chosen) if scores and turns else None  # once the command has written them
     made = recording(turns, tasks_of(chosen), results, tools)
     _show(made, calls, results and results.record.remarks)
@@ -185,12 +185,12 @@ def _show(made: Recording, calls: Sequence[Call], remarks: Sequence[str] | None)
 
 def _settings(calls: Sequence[Call]) -> str:
     """Returns the options that state the sampling which the code asked for most often."""
-    encoded = Counter(msgspec.json.encode(_asked(calls, call).sampling) for call in calls)
+    encoded = Counter(msgspec.json.encode(_request_of(calls, call).sampling) for call in calls)
     sampling = msgspec.json.decode(encoded.most_common(1)[0][0])
     return "".join(f" --setting {name}={sampling[name]}" for name in STATED if name in sampling)
 
 
-def _asked(calls: Sequence[Call], call: Call) -> Asked:
+def _request_of(calls: Sequence[Call], call: Call) -> Asked:
     """Returns what a call asked for, which stands in full at the first that did."""
     while isinstance(call.asked, int):
         call = calls[call.asked]

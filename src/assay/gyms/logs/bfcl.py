@@ -61,14 +61,14 @@ def _plain(row: Row) -> Row:
 def _output(result: Any) -> Any:
     match result:
         case [[*_], *_]:
-            return [_said(response) for turn in result for response in turn]
+            return [_text_of(response) for turn in result for response in turn]
         case [*_]:
-            return [_said(result)]
+            return [_text_of(result)]
         case _:
             return result
 
 
-def _said(response: Any) -> Any:
+def _text_of(response: Any) -> Any:
     """Returns a response: its text, or its calls as items."""
     if isinstance(response, str):
         return response
