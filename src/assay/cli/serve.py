@@ -6,10 +6,12 @@ import signal
 import socket
 from collections.abc import AsyncGenerator, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
 import uvloop
+from cyclopts import Parameter
 from msgspec import structs
 from starlette.applications import Starlette
 
@@ -34,13 +36,37 @@ PATIENCE_S = 1.0
 Retry-After: below the time that a stream waits for its status, and callers have a patience of their own."""
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """Where a server listens, and who may call it."""
+
+    host: str = "127.0.0.1"
+    """The address to listen on. Any address but loopback needs --api-key-env."""
+    port: int = 8000
+    """The port to listen on; 0 takes a free one."""
+    api_key_env: str | None = None
+    """The environment variable that holds the key that callers have to send."""
+
+    def key(self) -> str | None:
+        """Returns the key that callers have to send. Raises UsageError where other machines could call without one."""
+        if self.api_key_env is None:
+            if not is_loopback(self.host):
+                raise UsageError(
+                    f"--host {self.host} is open to other machines: name the variable of a key with --api-key-env"
+                )
+            return None
+        key = os.environ.get(self.api_key_env)
+        if not key:
+            raise UsageError(f"--api-key-env {self.api_key_env}: the environment variable is not set, or empty")
+        return key
+
+
 def model(
     name: str,
     *,
     base_url: str | None = None,
-    host: str = "127.0.0.1",
-    port: int = 8000,
-    api_key_env: str | None = None,
+    address: Address = Address(),
     record: Path | None = None,
     concurrency: int = 1024,
 ) -> None:
@@ -54,12 +80,6 @@ def model(
         A model's name (see `assay list models`), or PREFIX:ID such as chat:ID.
     base_url
         The URL of the server that requests are passed on to, up to and including /v1.
-    host
-        The address to listen on. Any address but loopback needs --api-key-env.
-    port
-        The port to listen on; 0 takes a free one.
-    api_key_env
-        The environment variable that holds the key that callers have to send.
     record
         A directory. Calls under /rollouts/ID/v1/… are recorded in its file ID.jsonl.
     concurrency
@@ -70,7 +90,7 @@ def model(
         raise UsageError(f"model {name} answers from a benchmark's tasks, so it can't be served alone")
     if concurrency < 1:
         raise UsageError("nothing would be answered: --concurrency has to be at least 1")
-    key = _key(api_key_env, host)
+    key = address.key()
     limits = structs.replace(config.limits, patience_s=min(PATIENCE_S, config.limits.patience_s))
     config = structs.replace(config, limits=limits)
     greeting = f"{short} is at {{url}}/v1" + (", recording under {url}/rollouts/ID/v1" if record else "")
@@ -83,15 +103,13 @@ def model(
         finally:
             await guarded.aclose()
 
-    _serve(app(), greeting, host, port)
+    _serve(app(), greeting, address)
 
 
 def environment(
     name: str,
     *,
-    host: str = "127.0.0.1",
-    port: int = 8000,
-    api_key_env: str | None = None,
+    address: Address = Address(),
     roles: Roles = Roles(),
     idle_s: float = IDLE_S,
     deadline_s: float = DEADLINE_S,
@@ -105,12 +123,6 @@ def environment(
     ----------
     name
         A benchmark's name (see `assay list benchmarks`) or the path of its folder.
-    host
-        The address to listen on. Any address but loopback needs --api-key-env.
-    port
-        The port to listen on; 0 takes a free one.
-    api_key_env
-        The environment variable that holds the key that callers have to send.
     idle_s
         Seconds without a call after which a session is ended; as sessions get many, down to 600.
     deadline_s
@@ -120,14 +132,14 @@ def environment(
     """
     if most_sessions is not None and most_sessions < 1:
         raise UsageError("no session could open: --most-sessions has to be at least 1")
-    benchmark, models, key = load(name), roles.configs(), _key(api_key_env, host)
+    benchmark, models, key = load(name), roles.configs(), address.key()
 
     @asynccontextmanager
     async def app() -> AsyncGenerator[Starlette]:
         async with connect_roles(benchmark, models) as ready:
             yield ServedEnvironment(ready, idle_s=idle_s, deadline_s=deadline_s, most_sessions=most_sessions).app(key)
 
-    _serve(app(), f"the environment of {name} is at {{url}}", host, port)
+    _serve(app(), f"the environment of {name} is at {{url}}", address)
 
 
 def agent(
@@ -136,9 +148,7 @@ def agent(
     benchmark: BenchmarkName,
     model: str,
     base_url: str | None = None,
-    host: str = "127.0.0.1",
-    port: int = 8000,
-    api_key_env: str | None = None,
+    address: Address = Address(),
     concurrency: int = 4096,
     deadline_s: float = AGENT_DEADLINE_S,
     roles: Roles = Roles(),
@@ -159,12 +169,6 @@ def agent(
         The policy's name (see `assay list models`), or PREFIX:ID such as chat:ID.
     base_url
         The URL of the policy's server, up to and including /v1.
-    host
-        The address to listen on. Any address but loopback needs --api-key-env.
-    port
-        The port to listen on; 0 takes a free one.
-    api_key_env
-        The environment variable that holds the key that callers have to send.
     concurrency
         Requests in flight at the model at most.
     deadline_s
@@ -172,7 +176,7 @@ def agent(
     """
     own = assay_toml()
     short, config = load_model(model, base_url, own=own)
-    asked, models, key = code.load(benchmark), roles.configs(), _key(api_key_env, host)
+    asked, models, key = code.load(benchmark), roles.configs(), address.key()
     chosen = make_agent(load_agent(name, own=own))
 
     @asynccontextmanager
@@ -184,10 +188,10 @@ def agent(
             finally:
                 await guarded.aclose()
 
-    _serve(app(), f"the agent {name} of {asked.name} is at {{url}}", host, port)
+    _serve(app(), f"the agent {name} of {asked.name} is at {{url}}", address)
 
 
-def _serve(app: AbstractAsyncContextManager[Starlette], greeting: str, host: str, port: int) -> None:
+def _serve(app: AbstractAsyncContextManager[Starlette], greeting: str, address: Address) -> None:
     """Serve until a signal ends it. `{url}` in the greeting stands for the address, told once the server listens."""
 
     async def main(listener: socket.socket) -> None:
@@ -196,7 +200,10 @@ def _serve(app: AbstractAsyncContextManager[Starlette], greeting: str, host: str
         async with app as served:
             await _Server(settings(served), greeting.replace("{url}", url)).serve(sockets=[listener])
 
-    with _listening(host, port) as listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with (
+        _listening(address.host, address.port) as listener,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
         runner.run(main(listener))
 
 
@@ -220,18 +227,6 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         console.print(self._greeting, soft_wrap=True)
-
-
-def _key(variable: str | None, host: str) -> str | None:
-    """The key that callers have to send. Raises UsageError where other machines could call without one."""
-    if variable is None:
-        if not is_loopback(host):
-            raise UsageError(f"--host {host} is open to other machines: name the variable of a key with --api-key-env")
-        return None
-    key = os.environ.get(variable)
-    if not key:
-        raise UsageError(f"--api-key-env {variable}: the environment variable is not set, or empty")
-    return key
 
 
 def _listening(host: str, port: int) -> socket.socket:
