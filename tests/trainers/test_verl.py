@@ -22,12 +22,13 @@ pytestmark = [
 class Server:
     """Samples as verl's servers do: token ids in, token ids and log-probabilities out."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, mute: bool = False) -> None:
+        self._mute = mute
         self._engine = Engine.load(WEIGHTS / "policy")
 
     async def generate(self, request_id: str, *, prompt_ids: list[int], sampling_params: dict[str, Any]) -> Any:
         made = await self._engine.generate(prompt_ids, seed=int(request_id[:6], 16), max_tokens=64)
-        return SimpleNamespace(token_ids=made.output_ids, log_probs=made.output_logprobs)
+        return SimpleNamespace(token_ids=made.output_ids, log_probs=None if self._mute else made.output_logprobs)
 
 
 def test_rollouts_are_verls():
@@ -51,3 +52,5 @@ def test_rollouts_are_verls():
         assert set(output.response_mask) == {1} and all(
             prob <= 0 and math.isfinite(prob) for prob in output.response_logprobs
         )
+    loop.server_manager = Server(mute=True)
+    assert asyncio.run(loop.run({}, **rows[0])).response_logprobs is None  # none are made up

@@ -28,8 +28,7 @@ from assay.exports.package import Package
 from assay.trainers.tasks import training_tasks
 
 PACKAGE = Package(Path(__file__).parent)
-TASKS = dict(PACKAGE.tasks)
-"""By id: the test tasks, and the training tasks that were drawn."""
+TEST_TASKS = list(PACKAGE.tasks.values())
 
 
 async def reward(completion: Any, info: dict[str, Any], state: vf.State) -> float:
@@ -48,7 +47,7 @@ def load_environment(count: int = 0, seed: int = 0) -> vf.Environment:
     PACKAGE.tasks.update({task.id: task for task in drawn})
     return vf.SingleTurnEnv(
         dataset=_rows(drawn) if drawn else None,
-        eval_dataset=_rows(TASKS.values()),
+        eval_dataset=_rows(TEST_TASKS),
         rubric=vf.Rubric([reward]),
         sampling_args=SAMPLING,
     )

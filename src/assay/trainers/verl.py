@@ -60,10 +60,14 @@ class AssayAgentLoop(AgentLoopBase):
         task = msgspec.json.decode(info["task"], type=Task)
         request_id = uuid4().hex
 
+        has_logprobs = True
+
         async def sample(prompt: list[int], request: Request) -> tuple[list[int], list[float]]:
+            nonlocal has_logprobs
             made = await self.server_manager.generate(
                 request_id=request_id, prompt_ids=prompt, sampling_params=sampling_params
             )
+            has_logprobs = has_logprobs and made.log_probs is not None
             return list(made.token_ids), list(made.log_probs or [0.0] * len(made.token_ids))
 
         for attempt in range(TRIES):
@@ -73,16 +77,16 @@ class AssayAgentLoop(AgentLoopBase):
                 rollout = await roll(_benchmark(info["benchmark"]), ToolLoop(), model, item, deadline=deadline)
             tokens = tokens_of(rollout)
             if tokens is not None and isinstance(rollout.outcome, Score):
-                return _output(tokens, rollout, rollout.outcome.reward)
+                return _output(tokens, rollout, rollout.outcome.reward, has_logprobs=has_logprobs)
         raise RuntimeError(f"task {task.id} can't be trained on, tried {TRIES} times: {rollout.outcome}")
 
 
-def _output(tokens: Tokens, rollout: Rollout, reward: float) -> AgentLoopOutput:
+def _output(tokens: Tokens, rollout: Rollout, reward: float, *, has_logprobs: bool) -> AgentLoopOutput:
     return AgentLoopOutput(
         prompt_ids=tokens.prompt,
         response_ids=tokens.completion,
         response_mask=tokens.mask,
-        response_logprobs=tokens.logprobs,
+        response_logprobs=tokens.logprobs if has_logprobs else None,
         reward_score=reward,
         num_turns=2 * len(rollout.turns),
         metrics=AgentLoopMetrics(),
