@@ -51,7 +51,8 @@ def train(
     torch.set_num_threads(1)
     count = settings.steps * settings.prompts
     drawn = training_tasks(benchmark, count + settings.held_out, seed=settings.seed, on_test=on_test)
-    held_out, tasks = drawn[: settings.held_out], drawn[settings.held_out :] or drawn
+    kept = len(drawn) // 5 if on_test else settings.held_out  # of test tasks there are as many as there are
+    held_out, tasks = drawn[:kept], drawn[kept:]
     record = Training(
         benchmark=benchmark.name,
         version=benchmark.version,
@@ -63,7 +64,7 @@ def train(
     )
     run = _Run(benchmark, server, out, settings)
     run.test(weights, "before")
-    trainer = _trainer(benchmark, weights, server, settings, tasks, _Course(record, run, held_out, watch))
+    trainer = _trainer(benchmark, weights, server, out, settings, tasks, _Course(record, run, held_out, watch))
     trainer.train()
     if record.stopped is None:
         run.test(out / "checkpoints" / str(settings.steps), "after")
@@ -154,13 +155,14 @@ def _trainer(
     benchmark: Benchmark,
     weights: Path,
     server: ModelConfig,
+    out: Path,
     settings: Settings,
     tasks: list[Task],
     course: TrainerCallback,
 ) -> GRPOTrainer:
     rows = trl.dataset(benchmark, tasks=tasks)
     config = GRPOConfig(
-        output_dir=tempfile.mkdtemp(prefix="assay-train-"),
+        output_dir=str(out),
         use_cpu=True,
         bf16=False,
         activation_checkpointing=False,
