@@ -206,7 +206,7 @@ DEFECTS = (
 
 @cache
 def benchmark_of(name: str, shots: int, test: Source = TEST, examples: Source = EXAMPLES) -> Benchmark:
-    """Returns the benchmark with so many examples before each question."""
+    """Returns the benchmark with this number of examples before each question."""
     return Benchmark(
         environment=MMLUPro(name, shots, test, examples),
         repeats=2,
