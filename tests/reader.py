@@ -58,9 +58,7 @@ class Terminal:
         """Wait until one of the texts is on the screen, and give back all since the last time."""
         deadline = time.monotonic() + 60
         while not (found := [text for text in texts if text in self.seen]):
-            ready = select.select([self.file], [], [], max(0.0, deadline - time.monotonic()))[0]
-            assert ready, f"{texts} never came; there was {self.seen!r}"
-            self.seen += os.read(self.file, 65536).decode()
+            assert self._take(max(0.0, deadline - time.monotonic())), f"{texts} never came; there was {self.seen!r}"
         first = min(found, key=self.seen.index)
         before, _, self.seen = self.seen.partition(first)
         return before + first
@@ -69,9 +67,21 @@ class Terminal:
         os.write(self.file, keys.encode())
 
     def end(self) -> int:
-        code = self.process.wait(60)
+        """Wait until the command has ended, and keep what it prints until then."""
+        deadline = time.monotonic() + 100
+        while (code := self.process.poll()) is None:  # who doesn't read fills the terminal, and the command waits
+            assert time.monotonic() < deadline, f"the command didn't end; its last words: {self.seen!r}"
+            self._take(0.02)
+        while self._take(0):
+            pass
         self.after = termios.tcgetattr(self.inside)
         return code
+
+    def _take(self, seconds: float) -> bool:
+        if not select.select([self.file], [], [], seconds)[0]:
+            return False
+        self.seen += os.read(self.file, 65536).decode()
+        return True
 
 
 @contextlib.contextmanager
@@ -145,9 +155,6 @@ def read(opened: Terminal, key: Callable[[str], str] = truth) -> str:
         if screen.endswith(END):
             rest = opened.expect("read: ")
             opened.end()
-            with contextlib.suppress(OSError):  # the terminal is gone once all is read
-                while select.select([opened.file], [], [], 0)[0] and (more := os.read(opened.file, 65536)):
-                    opened.seen += more.decode()
             return "".join([*shown, rest, opened.seen])
         opened.press(key(screen))
 

@@ -1,5 +1,7 @@
 import asyncio
 import inspect
+import subprocess
+import sys
 from typing import Any
 
 import msgspec
@@ -86,6 +88,22 @@ def test_a_tool_that_breaks_is_no_zero():
     with pytest.raises(RuntimeError, match="the till is stuck"):
         one.put(coins=-1)
     assert scored([one], [SAID]) == [None]
+
+
+LEFT_OPEN = """
+import warnings, msgspec
+from assay.benchmark.catalog import load
+from assay.trainers.environments import environment
+warnings.simplefilter("error")
+office = load("office")
+one = environment("office")()
+one.reset(task=msgspec.json.encode(next(iter(office.environment.tasks()))).decode())
+"""
+
+
+def test_a_session_that_is_open_when_python_ends_is_closed():
+    done = subprocess.run([sys.executable, "-X", "dev", "-c", LEFT_OPEN], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_benchmark_without_tools_is_refused():

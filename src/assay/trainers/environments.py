@@ -2,6 +2,7 @@
 """Environments for TRL's `environment_factory`: a benchmark's tools as methods, for templates that can call tools."""
 
 import asyncio
+import atexit
 import inspect
 import threading
 import warnings
@@ -22,6 +23,8 @@ from assay.types import Score, Task, Tool, Turn
 T = TypeVar("T")
 DEADLINE_S = 600.0
 """What opening a session, a tool's call and a score may take, each."""
+CLOSE_S = 10.0
+"""What closing the sessions that are open when Python ends may take."""
 _TYPES: Mapping[str, type] = {
     "string": str,
     "integer": int,
@@ -164,7 +167,20 @@ class _Loop:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 threading.Thread(target=self._loop.run_forever, name="assay-environments", daemon=True).start()
+                atexit.register(self._end, self._loop)
             return self._loop
+
+    @staticmethod
+    def _end(loop: asyncio.AbstractEventLoop) -> None:
+        """Close the sessions that are open when Python ends, so that their processes and folders go."""
+
+        async def cancel() -> None:
+            held = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in held:
+                task.cancel()
+            await asyncio.wait(held, timeout=CLOSE_S) if held else None
+
+        asyncio.run_coroutine_threadsafe(cancel(), loop).result()
 
 
 _LOOP = _Loop()
