@@ -1,3 +1,5 @@
+import os
+import py_compile
 import subprocess
 import sys
 import zipfile
@@ -40,6 +42,19 @@ def test_a_folder_is_a_benchmark_by_its_path(tmp_path: Path):
     (tmp_path / "gold.py").write_text('GOLD = "42"')
     found = load(str(tmp_path))
     assert [task.gold for task in found.environment.tasks()] == ["42"]
+
+
+def test_files_that_were_written_again_are_what_is_loaded_however_fast(tmp_path: Path):
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    for path, text in ((inner / "__init__.py", ""), (tmp_path / "benchmark.py", MINE.replace(".gold", ".inner.gold"))):
+        path.write_text(text)
+    for gold in ("42", "43"):
+        (inner / "gold.py").write_text(f'GOLD = "{gold}"')
+        os.utime(inner / "gold.py", (1, 1))
+        py_compile.compile(str(inner / "gold.py")) if gold == "42" else None
+        assert [task.gold for task in load(str(tmp_path)).environment.tasks()] == [gold]
+    assert type(load(str(tmp_path)).environment) is type(load(str(tmp_path)).environment)
 
 
 def test_a_folder_that_is_none_says_what_it_lacks(tmp_path: Path):

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
@@ -505,8 +504,6 @@ def test_the_commands_go_the_whole_way(tmp_path: Path):
     with command("arithmetic", cwd=tmp_path) as url:
         file = tmp_path / "there/benchmark.py"
         file.write_text(re.sub(r"http://[^\"]+", url, file.read_text()))
-        # Python takes the bytecode of a file of the same size and second for its own.
-        shutil.rmtree(file.with_name("__pycache__"), ignore_errors=True)
         code, _, err = assay("run", "./there", "--model", "nano-instruct", "--limit", "20", "--out", "r", cwd=tmp_path)
         assert code == 0, err
     code, _, err = assay(

@@ -1,17 +1,28 @@
 """Finding benchmarks: those that ship, those that installed packages bring, and any folder named by its path."""
 
+import hashlib
 import importlib
 import re
 import sys
 import traceback
+from collections.abc import Mapping
 from dataclasses import replace
+from importlib.machinery import (
+    EXTENSION_SUFFIXES,
+    SOURCE_SUFFIXES,
+    ExtensionFileLoader,
+    FileFinder,
+    ModuleSpec,
+    SourceFileLoader,
+)
 from pathlib import Path
 from types import ModuleType
-from typing import Self
+from typing import Any, Self
 
 from msgspec import Struct
 
 from assay.benchmark import Benchmark, Origin
+from assay.benchmark.code import tree
 from assay.errors import UnknownName, UsageError
 from assay.input import is_present
 from assay.plugins import find, plugins
@@ -119,12 +130,45 @@ def _module_at(folder: Path) -> ModuleType:
             "it has no benchmark.py" if folder.is_dir() else "give its folder" if folder.exists() else "it is not there"
         )
         raise UsageError(f"{folder} is not a benchmark: {why}")
-    # The folder becomes a package of its own, so that its files may import each other.
-    package = f"assay_benchmark_{abs(hash(str(file.parent))):x}"
-    parent = ModuleType(package)
-    parent.__path__ = [str(file.parent)]
-    sys.modules[package] = parent
+    # The folder becomes a package of its own, so that its files may import each other. Its name follows from what they
+    # hold: files that were edited since, as from a notebook, are another package.
+    try:
+        sources = {str(path): path.read_bytes() for path in tree(file.parent) if path.suffix == ".py"}
+    except OSError as error:
+        raise UsageError(f"{folder} can't be read: {error}") from None
+    package = f"assay_benchmark_{hashlib.sha256(repr(sorted(sources.items())).encode()).hexdigest()[:16]}"
+    if package not in sys.modules:
+        parent = ModuleType(package)
+        parent.__path__ = [str(file.parent)]
+        sys.modules[package] = parent
+        _find_sources(str(file.parent))
     return _imported(f"{package}.benchmark", str(file))
+
+
+class _Source(SourceFileLoader):
+    """Compiles a file at each import.
+
+    Python takes the bytecode of a file that was written again within a second, with as many bytes, for its own: the
+    old verifier would score under the digest of the new one.
+    """
+
+    def path_stats(self, path: str) -> Mapping[str, Any]:
+        raise OSError  # a file whose time and size are not known has no bytecode, and none is written
+
+
+class _Sources(FileFinder):
+    """Finds the modules of a folder, and of the folders below."""
+
+    def find_spec(self, fullname: str, target: ModuleType | None = None) -> ModuleSpec | None:
+        spec = super().find_spec(fullname, target)
+        for place in (spec.submodule_search_locations or ()) if spec else ():
+            _find_sources(place)
+        return spec
+
+
+def _find_sources(folder: str) -> None:
+    extensions = (ExtensionFileLoader, EXTENSION_SUFFIXES)
+    sys.path_importer_cache[folder] = _Sources(folder, extensions, (_Source, SOURCE_SUFFIXES))
 
 
 def _imported(module: str, place: str) -> ModuleType:

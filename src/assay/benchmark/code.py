@@ -55,21 +55,22 @@ def score_code(benchmark: Benchmark) -> dict[str, str]:
 def _own_files(benchmark: Benchmark) -> list[Path]:
     """The files of the benchmark's folder, at any depth; the file of its class where it has no folder."""
     if benchmark.folder:
-        return sorted(_tree(benchmark.folder))
+        return sorted(tree(benchmark.folder))
     try:
         return [Path(inspect.getfile(type(benchmark.environment))).resolve()]
     except (TypeError, OSError):  # its class was typed into a notebook
         return []
 
 
-def _tree(folder: Path) -> Iterator[Path]:
+def tree(folder: Path) -> Iterator[Path]:
+    """Yields the files of a benchmark's folder, at any depth."""
     for path in folder.iterdir():
         if LEFT_OUT.fullmatch(path.name):
             continue
         if not path.is_dir():
             yield path
         elif not any((path / made).exists() for made in ("run.json", "plan.jsonl", "started.jsonl", "pyvenv.cfg")):
-            yield from _tree(path)  # what a run or a profile wrote here is none of the benchmark's files
+            yield from tree(path)  # what a run or a profile wrote here is none of the benchmark's files
 
 
 class _Code:
