@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from assay.benchmarks.arithmetic import problems
+from assay.fidelity.profile import load_material
+from assay.fidelity.review.screens import Screens
 from tests.commands import ENVIRONMENT, assay
 from tests.endpoint import Call, Endpoint, answer_body, answering, http
 from tests.reader import ANSWERS, read, terminal
@@ -125,6 +127,23 @@ def test_a_mark_is_taken_back_in_this_command_or_a_later_one(profile: Path):
     assert code == 0 and "ada has said nothing that could be taken back." in out, err
     assert read_of(out, "nano-instruct").startswith("0/") and read_of(out, "policy").startswith("0/")
     assert review(profile, "--by", "eve", lines="z\n")[1].count("Taken back") == 0
+
+
+def test_what_a_reader_marks_in_a_terminal_and_elsewhere_at_once_is_all_kept_and_shown_once(profile: Path):
+    with terminal("p", "--by", "ada", "--model", "policy", cwd=profile.parent) as screen:
+        first = screen.expect("q quit")
+        elsewhere = Screens(profile, load_material(profile), ["policy"], "ada")
+        shown = [one.rollout for one in elsewhere.all if one.rollout]
+        elsewhere.mark(shown[1], "model")
+        screen.press("m")
+        screen.expect("the model's.")
+        second = screen.expect("q quit")
+        assert f"{shown[2].rollout.task} · repeat {shown[2].rollout.repeat}" in second
+        counts = [int(re.findall(r"· (\d+) to read", text)[-1]) for text in (first, second)]
+        assert counts[1] == counts[0] - 2
+        assert elsewhere.next() == elsewhere.all.index(next(s for s in elsewhere.all if s.rollout is shown[2]))
+        screen.press("q")
+    assert [m["content"] for m in marks(profile)] == [shown[1].content, shown[0].content]
 
 
 def test_marks_survive_kill_9_between_two_keys(profile: Path):

@@ -14,16 +14,17 @@ from rich.text import Text
 
 from assay.cli.collect.profile import STYLES
 from assay.cli.fidelity.keys import keys
-from assay.cli.fidelity.walk import Screen, Walk, screens
+from assay.cli.fidelity.walk import Walk
 from assay.config import assay_toml, load_model
 from assay.errors import UnknownName, UsageError
 from assay.fidelity.gates.read import read_gate
 from assay.fidelity.profile import compute_with_results, load_material
-from assay.fidelity.review.marks import Place, bring, keep, last_word, marks_of, read_remarks
+from assay.fidelity.review.marks import Place, bring, keep, read_remarks
 from assay.fidelity.review.reader import PREFIX, Answers, read_rollouts
 from assay.fidelity.review.readings import OpenRollout
 from assay.fidelity.review.review import WHOSE, Material, Progress
 from assay.fidelity.review.review import review as review_of
+from assay.fidelity.review.screens import Screens
 from assay.fidelity.schema.evidence import Explanation, Mark, Remark, Review
 from assay.model import connect
 from assay.model.wrappers.guard import Guarded
@@ -82,32 +83,16 @@ def review(
     elif reader is not None:
         _let_read(folder, reader, material, names)
     elif not summary:
-        _walk(folder, material, names, by or _who(), console)
+        screens, pressed = Screens(folder, material, names, by or _who()), keys()
+        # More may be due once something is read.
+        while Walk(screens, pressed, console).go() and screens.draw_more():
+            pass
     said = read_remarks(folder)
     _show(console, review_of(Progress(material, said)))
     if said != before:
         made, results = asyncio.run(compute_with_results(folder))
         publish(folder, made, results=results)
     return 0
-
-
-def _walk(folder: Path, material: Material, names: Sequence[str], by: str, console: Console) -> None:
-    """Walk until nothing is left, or the reader stops: more may be due once something is read."""
-    chosen, pressed = _screens(folder, material, names, by), keys()
-    while Walk(folder, chosen, read_remarks(folder), by, pressed, console).go():
-        more = _screens(folder, material, names, by)
-        if not _is_new(more, chosen):
-            break
-        chosen = more
-
-
-def _is_new(screens: Sequence[Screen], before: Sequence[Screen]) -> bool:
-    known = {one.rollout.place for one in before if one.rollout}
-    return any(one.rollout and one.rollout.place not in known for one in screens)
-
-
-def _screens(folder: Path, material: Material, names: Sequence[str], by: str) -> list[Screen]:
-    return screens(folder, Progress(material, read_remarks(folder)), by, names)
 
 
 def _who() -> str:
@@ -144,7 +129,7 @@ def _let_read(folder: Path, name: str, material: Material, names: Sequence[str])
         finally:
             await model.aclose()
 
-    while waiting := _unread(_screens(folder, material, names, by), read_remarks(folder), by, asked):
+    while waiting := _unread(Screens(folder, material, names, by), asked):
         asked |= {one.place for one in waiting}
         print(f"{by} reads {plural(len(waiting), 'rollout')} …", flush=True)
         try:
@@ -157,15 +142,10 @@ def _let_read(folder: Path, name: str, material: Material, names: Sequence[str])
             print(f"{plural(found.failed, 'call')} failed, the last: {legible(found.error)}")
 
 
-def _unread(screens: Sequence[Screen], said: Sequence[Remark], by: str, asked: set[Place]) -> list[OpenRollout]:
+def _unread(screens: Screens, asked: set[Place]) -> list[OpenRollout]:
     """The rollouts of these screens that a reader has not marked and was not asked for, each once."""
-    own = marks_of(one for one in said if one.by == by)
-    rollouts = {one.rollout.place: one.rollout for one in screens if one.rollout}
-    return [
-        one
-        for place, one in rollouts.items()
-        if place not in asked and not last_word(own.get(place, ()), one.rollout.task_digest, one.reward)
-    ]
+    rollouts = {one.rollout.place: one.rollout for one in screens.all if one.rollout}
+    return [one for place, one in rollouts.items() if place not in asked and screens.own(one) is None]
 
 
 def _show(console: Console, read: Review) -> None:

@@ -1,27 +1,21 @@
-"""A walk through rollouts: one a screen, a key to say whether its reward is right. What is said is kept at once."""
+"""A walk through rollouts: one a screen, a key to say whether its reward is right."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
-from msgspec import structs
 from rich.console import Console
 from rich.text import Text
 
 from assay.cli.fidelity.keys import Keys
-from assay.fidelity.review.findings import is_settled, rollouts_to_read
-from assay.fidelity.review.marks import Key, Place, Standing, explanations, keep, last_word, marks_of, standing
-from assay.fidelity.review.plants import Plant
-from assay.fidelity.review.readings import OpenRollout, now, open_rollouts
-from assay.fidelity.review.review import WHOSE, Progress, reading_minutes
-from assay.fidelity.review.sample import Spot
+from assay.fidelity.review.findings import rollouts_to_read
+from assay.fidelity.review.readings import OpenRollout
+from assay.fidelity.review.review import WHOSE
+from assay.fidelity.review.screens import KEYS, Screen, Screens, about
 from assay.fidelity.review.transcript import attempt, prompt_pieces
-from assay.fidelity.schema.evidence import Explanation, Fault, Finding, Mark, Remark
+from assay.fidelity.schema.evidence import Fault, Finding, Mark
 from assay.fidelity.schema.profile import Piece, Voice
 from assay.report.words import clip, legible
 from assay.types import Failure
 
-KEYS: dict[str, Fault] = {"m": "model", "v": "verifier", "t": "task", "e": "environment", "u": "unclear"}
 SIZES: dict[Voice, int] = {"prompt": 1500, "reasoning": 3000, "message": 2000, "call": 500, "output": 500}
 """Characters that are shown at first of each piece; 600 of others."""
 STEPS = {"b": "back", "z": "undo"}
@@ -30,71 +24,23 @@ PIECES = 12
 """Pieces of an attempt that are shown at first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Screen:
-    """One thing to look at: a rollout, or a finding before and after its rollouts were read."""
-
-    model: str
-    rollout: OpenRollout | None = None
-    finding: Finding | None = None
-    """What the rollout is shown for, where it is not drawn at random."""
-    evidence: str = ""
-
-
-def screens(folder: Path, progress: Progress, by: str, models: Sequence[str]) -> list[Screen]:
-    """All that a reader has to look at: each finding with its rollouts, and then what is drawn, all models mixed."""
-    queue = [one for one in progress.queue(by) if _model(one) in models]
-    first, drawn = list[Screen](), dict[Place, OpenRollout]()
-    for name in models:
-        findings = [one for one in progress.material.findings if one.model == name]
-        shown = [(s.rollout.task, s.rollout.repeat) for finding in findings for s in rollouts_to_read(finding)]
-        spots = [one for one in queue if isinstance(one, Spot) and one.model == name]
-        plants = [one for one in queue if isinstance(one, Plant) and one.base.model == name]
-        tasks = progress.material.results[name].tasks
-        keys = [*shown, *(spot.key for spot in spots)]
-        there, planted = open_rollouts(folder / "runs" / name, name, tasks, keys, plants)
-        first += _of_findings(name, findings, there)
-        drawn |= {(name, spot.content): there[spot.key] for spot in spots}
-        drawn |= {(name, content): one for content, one in planted.items()}
-    return first + [Screen(_model(one), drawn[_model(one), one.content]) for one in queue]
-
-
-def _model(one: Spot | Plant) -> str:
-    return one.model if isinstance(one, Spot) else one.base.model
-
-
-def _of_findings(model: str, findings: Iterable[Finding], there: Mapping[Key, OpenRollout]) -> list[Screen]:
-    made: list[Screen] = []
-    for finding in findings:
-        about = Screen(model, finding=finding)
-        examples = [(there.get((s.rollout.task, s.rollout.repeat)), s.evidence) for s in rollouts_to_read(finding)]
-        read = [Screen(model, one, finding, evidence) for one, evidence in examples if one]
-        made += [about, *read, about] if read else [about]
-    return made
-
-
 @dataclass(slots=True)
 class Walk:
     """Takes a reader through the screens that are not done. `go` gives back whether the end was reached."""
 
-    folder: Path
-    screens: Sequence[Screen]
-    said: list[Remark]
-    by: str
+    screens: Screens
     keys: Keys
     console: Console
-    kept: int = 0
-    _skipped: set[Place] = field(default_factory=set[Place])
     _whole: bool = False
     _reasoning: bool = False
     _note: str = ""
     _notice: str = ""
 
     def go(self) -> bool:
-        at, before = self._next(-1), list[int]()
+        at, before = self.screens.next(), list[int]()
         try:
             while at is not None:
-                step = self._visit(self.screens[at])
+                step = self._visit(self.screens.all[at])
                 if step == "quit":
                     break
                 if step == "undo":
@@ -105,51 +51,15 @@ class Walk:
                     self._notice = "This is the first one."
                 else:
                     before.append(at)
-                    at = self._next(at)
+                    at = self.screens.next(at)
         except KeyboardInterrupt:
             pass
         if self._notice:
             self.console.print(Text(legible(self._notice)))
-        left = "." if at is not None else "; the rest was skipped." if self._skipped else "; nothing is left here."
-        self.console.print(Text(f"{self.kept} kept{left}"))
-        return at is None and not self._skipped
-
-    def _next(self, at: int) -> int | None:
-        return next((i for i in range(at + 1, len(self.screens)) if not self._done(self.screens[i])), None)
-
-    def _done(self, screen: Screen) -> bool:
-        if screen.finding and (self._name(screen.finding) in self._skipped or self._settled(screen.finding)):
-            return True
-        one = screen.rollout
-        if one is None:
-            return False
-        # A rollout of a finding is read once, by whomever; what was drawn is here because this reader has to read it.
-        return one.place in self._skipped or (self._word(one) if screen.finding else self._own(one)) is not None
-
-    def _settled(self, finding: Finding) -> bool:
-        read = [s.rollout for s in self.screens if s.rollout and s.finding is finding]
-        standings: dict[Key, Standing | None] = {
-            one.rollout.key: standing(mark, one.rollout.task_digest, one.reward)
-            for one in read
-            if (mark := self._word(one))
-        }
-        return is_settled(finding, standings, explanations(self.said, finding.model).values())
-
-    def _marks(self, one: OpenRollout) -> list[Mark]:
-        about = (said for said in self.said if isinstance(said, Mark) and said.content == one.content)
-        return marks_of(about).get(one.place, [])
-
-    def _word(self, one: OpenRollout) -> Mark | None:
-        return last_word(self._marks(one), one.rollout.task_digest, one.reward)
-
-    def _own(self, one: OpenRollout) -> Mark | None:
-        """What this reader said of the rollout as it is now."""
-        own = [mark for mark in self._marks(one) if mark.by == self.by]
-        return last_word(own, one.rollout.task_digest, one.reward)
-
-    @staticmethod
-    def _name(finding: Finding) -> Place:
-        return finding.model, finding.detector
+        skipped = self.screens.skipped
+        left = "." if at is not None else "; the rest was skipped." if skipped else "; nothing is left here."
+        self.console.print(Text(f"{self.screens.kept} kept{left}"))
+        return at is None and not skipped
 
     def _visit(self, screen: Screen) -> str:
         """Show a screen until it is left: `next`, `back`, `undo` or `quit`."""
@@ -177,11 +87,11 @@ class Walk:
             self._mark(one, KEYS[key], self.keys.rest() or self._note)
             return "next"
         if key == "s":
-            self._skipped.add(one.place)
+            self.screens.skipped.add(one.place)
             return "next"
         if key == "n":
             self._note = self.keys.text("note: ")
-            if earlier := self._own(one):
+            if earlier := self.screens.own(one):
                 self._mark(one, earlier.fault, self._note)
         elif key == "r":
             self._reasoning = not self._reasoning
@@ -197,20 +107,11 @@ class Walk:
         assert finding is not None
         if key == "x":
             if note := self.keys.text("why it may stand: "):
-                self._keep(
-                    Explanation(
-                        model=finding.model,
-                        detector=finding.detector,
-                        note=note,
-                        by=self.by,
-                        at=now(),
-                        share=finding.share,
-                    )
-                )
+                self.screens.explain(finding, note)
                 return "next"
             self._notice = "An explanation needs words."
         elif key == "s":
-            self._skipped.add(self._name(finding))
+            self.screens.skipped.add(screen.place)
             return "next"
         elif key in ("\n", " "):
             return "next"
@@ -219,39 +120,26 @@ class Walk:
         return ""
 
     def _mark(self, one: OpenRollout, fault: Fault, note: str) -> None:
-        self._keep(one.mark(fault, by=self.by, note=note))
+        self.screens.mark(one, fault, note)
         self._notice = f"{one.rollout.task}, repeat {one.rollout.repeat}: {WHOSE[fault]}."
 
     def _take_back(self, at: int) -> int:
         """Take back what this person said last and still stands, in this command or before. Returns where it was."""
-        own = [one for one in self.said if one.by == self.by and self._stands(one)]
-        if not own:
-            self._notice = f"{self.by} has said nothing that could be taken back."
+        last = self.screens.undo()
+        if last is None:
+            self._notice = f"{self.screens.by} has said nothing that could be taken back."
             return at
-        last = own[-1]
-        self._keep(structs.replace(last, withdrawn=True, at=now()))
-        about = f"{last.task}, repeat {last.repeat}" if isinstance(last, Mark) else f"{last.model}, {last.detector}"
-        self._notice = f"Taken back: what was said of {about}."
-        places = (number for number, screen in enumerate(self.screens) if _is_about(last, screen))
-        return next(places, at)
-
-    def _stands(self, one: Remark) -> bool:
-        if isinstance(one, Mark):
-            return any(one is mark for marks in marks_of(self.said).values() for mark in marks)
-        return one is explanations(self.said, one.model).get(one.detector)
-
-    def _keep(self, said: Remark) -> None:
-        keep(self.folder, said)
-        self.said.append(said)
-        self.kept += 1
+        where = f"{last.task}, repeat {last.repeat}" if isinstance(last, Mark) else f"{last.model}, {last.detector}"
+        self._notice = f"Taken back: what was said of {where}."
+        place = self.screens.find(about(last))
+        return at if place is None else place
 
     def _draw(self, screen: Screen) -> None:
         if self.console.is_terminal:
             self.console.clear()
         self._say()
-        left = [one.rollout for one in self.screens if one.rollout and not self._done(one)]
-        about = reading_minutes(one.output_tokens for one in left)
-        self._line(f"{screen.model} · {len(left):,} to read, about {max(1, round(about))} min", style="reverse")
+        left, minutes = len(self.screens.left), self.screens.minutes
+        self._line(f"{screen.model} · {left:,} to read, about {minutes} min", style="reverse")
         if screen.rollout:
             self._draw_rollout(screen.rollout, screen)
         elif screen.finding:
@@ -287,7 +175,7 @@ class Walk:
         if not isinstance(outcome, Failure):
             ended = "" if one.rollout.stop == "completed" else f" · ended by {one.rollout.stop.replace('_', ' ')}"
             self._line(f"reward: {outcome.reward:g}{ended}")
-        if mark := self._own(one):
+        if mark := self.screens.own(one):
             self._line(f"marked: {WHOSE[mark.fault]}{f' ({mark.note})' if mark.note else ''}", style="green")
         elif self._note:
             self._line(f"note: {self._note}", style="green")
@@ -332,12 +220,6 @@ class Walk:
         if self._notice:
             self._line(self._notice, style="yellow")
             self._notice = ""
-
-
-def _is_about(said: Remark, screen: Screen) -> bool:
-    if isinstance(said, Mark):
-        return bool(screen.rollout) and screen.rollout.place == (said.model, said.content)
-    return bool(screen.finding) and (screen.model, screen.finding.detector) == (said.model, said.detector)
 
 
 def _key_name(key: str) -> str:
