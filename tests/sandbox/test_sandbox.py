@@ -341,3 +341,27 @@ def test_signals_are_told_as_a_shell_tells_them() -> None:
     within(BARE, use)
     if not BUBBLEWRAP_MISSING:
         within(BUBBLEWRAP, use)
+
+
+@bubblewrap
+def test_programs_reach_the_socket_that_is_listened_on_and_nothing_else() -> None:
+    call = "import socket; s = socket.create_connection(('127.0.0.1', {})); print(s.recv(9).decode())"
+    out = "import socket; socket.create_connection(('192.0.2.1', 80), 5)"
+
+    async def use(sandbox: Sandbox) -> None:
+        with await sandbox.listen() as listener:
+            port = listener.getsockname()[1]
+
+            async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                writer.write(b"served")
+                await writer.drain()
+                writer.close()
+
+            async with await asyncio.start_server(answer, sock=listener):
+                for _ in range(2):  # programs share one network
+                    finished = await sandbox.exec(["python3", "-c", call.format(port)], timeout_s=20.0)
+                    assert (finished.stdout, finished.stderr) == (b"served\n", b"")
+                finished = await sandbox.exec(["python3", "-c", out], timeout_s=20.0)
+                assert b"unreachable" in finished.stderr
+
+    within(BUBBLEWRAP, use)

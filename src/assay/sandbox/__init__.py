@@ -1,5 +1,6 @@
 """Sandboxes: where code that nobody has read runs, and can harm nothing but itself."""
 
+import socket
 from collections.abc import Sequence
 from typing import Annotated, Literal, Protocol, Self
 
@@ -78,6 +79,13 @@ class Sandbox(Protocol):
     async def exec(self, command: Sequence[str], *, timeout_s: float, stdin: bytes = b"") -> Finished:
         """What came of a command, run in the working directory; everything that it left running is killed."""
         ...
+
+    async def listen(self) -> socket.socket:
+        """Returns a socket that listens on 127.0.0.1 within the sandbox, for this process to serve on.
+
+        It is all that later commands reach. Called once at most. Raises UsageError where the provider has none.
+        """
+        raise UsageError(f"a sandbox of {type(self).__name__} reaches no server of this process; use bubblewrap")
 
     async def read(self, path: str) -> bytes:
         """A regular file's content. Paths are relative to the working directory.

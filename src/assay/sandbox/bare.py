@@ -8,6 +8,7 @@ import asyncio
 import os
 import shutil
 import signal
+import socket
 import tempfile
 from asyncio.subprocess import Process
 from collections.abc import Sequence
@@ -57,6 +58,9 @@ class Bare(Sandbox):
         if finished.stopped_by is None and finished.exit_code == 128 + signal.SIGXCPU:
             return msgspec.structs.replace(finished, stopped_by="cpu")
         return finished
+
+    async def listen(self) -> socket.socket:
+        return socket.create_server(("127.0.0.1", 0), backlog=2048)
 
     async def read(self, path: str) -> bytes:
         return await asyncio.to_thread(self._read, path)

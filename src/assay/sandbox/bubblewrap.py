@@ -14,6 +14,7 @@ import secrets
 import select
 import shutil
 import signal
+import socket
 import sys
 from asyncio.subprocess import Process
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,7 @@ import msgspec
 from assay.errors import SandboxError, UsageError
 from assay.sandbox import WORK, Finished, Sandbox, SandboxConfig
 from assay.sandbox.folder import Folder
+from assay.sandbox.listener import listening, received
 from assay.sandbox.process import GRACE_S, carry_through
 from assay.sandbox.seccomp import seccomp_filter
 from assay.sandbox.watch import can_see_children, watch_tree
@@ -76,6 +78,8 @@ class Bubblewrap(Sandbox):
         # 2^30 user ids above all that systems give out, so that no two sandboxes share one.
         self._uid = 2**30 + secrets.randbelow(2**30) if self._root else 0
         self._keeper: Process | None = None
+        self._network: Process | None = None
+        """Holds the network namespace that programs share, once a server of ours listens in it."""
         self._folder: Folder | None = None
 
     @staticmethod
@@ -141,6 +145,21 @@ class Bubblewrap(Sandbox):
             )
             return _checked_result(finished, status.read().exit_code)
 
+    async def listen(self) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            self._network = await asyncio.create_subprocess_exec(
+                *(*self._enter, "unshare", "--net", "--", *listening(theirs, ["cat"], up=True)),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.DEVNULL,
+                env=_environment(),
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+            )
+            theirs.close()
+            return await received(ours, GRACE_S)
+
     async def read(self, path: str) -> bytes:
         return await asyncio.to_thread(self._opened.read, path, self._config.disk_mb * 2**20)
 
@@ -151,8 +170,8 @@ class Bubblewrap(Sandbox):
         if self._folder is not None:
             self._folder.close()
             self._folder = None
-        if self._keeper is not None:
-            keeper, self._keeper = self._keeper, None
+        keepers, self._keeper, self._network = (self._network, self._keeper), None, None
+        for keeper in filter(None, keepers):
             if keeper.returncode is None:
                 keeper.kill()
             await keeper.communicate()
@@ -165,11 +184,12 @@ class Bubblewrap(Sandbox):
 
     @property
     def _enter(self) -> list[str]:
-        """Into the keeper's mount namespace, where the disk is."""
+        """Into the keeper's mount namespace, where the disk is, and the network, where there is one."""
         if self._keeper is None:
             raise SandboxError("the sandbox was not started, or is stopped")
         user = [] if self._root else ["--user", "--preserve-credentials"]
-        return ["nsenter", "--target", str(self._keeper.pid), "--mount", *user, "--"]
+        network = [f"--net=/proc/{self._network.pid}/ns/net"] if self._network else []
+        return ["nsenter", "--target", str(self._keeper.pid), "--mount", *user, *network, "--"]
 
     def _wrap(self, status: int, filtered: int) -> list[str]:
         identity = (
@@ -182,13 +202,13 @@ class Bubblewrap(Sandbox):
             # Bubblewrap's own first process would have the program's user, who can open all that it holds.
             identity = [*identity, "--as-pid-1"]
         return [
-            *("bwrap", *identity, *self._mounts),
+            *("bwrap", *identity, *([] if self._network else ["--unshare-net"]), *self._mounts),
             *("--json-status-fd", str(status), "--seccomp", str(filtered), "--"),
         ]
 
     @cached_property
     def _mounts(self) -> list[str]:
-        isolation = "--unshare-ipc --unshare-pid --unshare-net --unshare-uts --unshare-cgroup-try --new-session"
+        isolation = "--unshare-ipc --unshare-pid --unshare-uts --unshare-cgroup-try --new-session"
         return [
             *(*isolation.split(), "--die-with-parent", "--hostname", "sandbox"),
             *_system(),

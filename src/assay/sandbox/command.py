@@ -8,25 +8,13 @@ from asyncio.subprocess import Process
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from assay.errors import UsageError
+from assay.errors import SandboxError, UsageError
 from assay.sandbox import SandboxConfig
 from assay.sandbox.bubblewrap import Bubblewrap, pipe_of
+from assay.sandbox.listener import listening, received
+from assay.sandbox.process import GRACE_S
 from assay.sandbox.seccomp import seccomp_filter
 
-PORT = 38080
-"""Where the server listens in the sandbox, on 127.0.0.1: no port that the command is likely to want itself."""
-_LISTEN = """
-import os, socket, sys
-listener = socket.create_server(("127.0.0.1", int(sys.argv[2])), backlog=2048)
-outside = socket.socket(fileno=int(sys.argv[1]))
-socket.send_fds(outside, [b"."], [listener.fileno()])
-os.closerange(3, 2**31 - 1)
-try:
-    os.execvp(sys.argv[3], sys.argv[3:])
-except OSError as error:
-    sys.exit(f"{sys.argv[3]} can't be started: {error.strerror}")
-"""
-"""Listens in the sandbox's network, hands the socket to us, closes what else was open, and becomes the command."""
 _KEPT = ("PATH", "HOME", "LANG")
 _ISOLATION = "--unshare-ipc --unshare-pid --unshare-net --unshare-uts --unshare-cgroup-try --new-session --cap-drop ALL"
 
@@ -54,15 +42,16 @@ async def start_shut_off(
     with ours, theirs, pipe_of(seccomp_filter()) as filtered:
         process = await asyncio.create_subprocess_exec(
             *("bwrap", *_ISOLATION.split(), "--die-with-parent", "--seccomp", str(filtered.fileno()), *binds, "--"),
-            *(sys.executable, "-I", "-c", _LISTEN, str(theirs.fileno()), str(PORT), *command),
+            *listening(theirs, command),
             env=environment | variables,
             pass_fds=(theirs.fileno(), filtered.fileno()),
         )
         theirs.close()
-        _, listeners, *_ = socket.recv_fds(ours, 1, 1)
-    if not listeners:
-        raise UsageError(f"bubblewrap could not start the command (exit code {await process.wait()}); see above")
-    return process, socket.socket(fileno=listeners[0])
+        try:
+            return process, await received(ours, GRACE_S)
+        except SandboxError:
+            message = f"bubblewrap could not start the command (exit code {await process.wait()}); see above"
+            raise UsageError(message) from None
 
 
 def _binds(read_only: Path) -> Iterator[str]:

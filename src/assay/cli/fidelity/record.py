@@ -26,7 +26,8 @@ from assay.model import connect
 from assay.model.wrappers.guard import Guarded
 from assay.report.words import legible
 from assay.sandbox import Place
-from assay.sandbox.command import PORT, start_shut_off
+from assay.sandbox.command import start_shut_off
+from assay.sandbox.listener import PORT
 from assay.serve.app import Served
 from assay.serve.gateway import Answered, Asked, Call, Failed, Gateway, calls_of
 from assay.serve.http import serving
