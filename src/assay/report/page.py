@@ -23,7 +23,7 @@ from assay.report.cards import Positions, candidates, cards, choose, lay_out, pl
 from assay.report.charts import Tables
 from assay.report.looks import looks, tiers
 
-_HERE = Path(__file__).parent
+HERE = Path(__file__).parent
 
 QUESTIONS = {rule.name: rule.question for rule in GATES}
 
@@ -156,10 +156,13 @@ def _cleaned(value: Any) -> Any:
     return value
 
 
-def templates() -> Environment:
-    """Returns the templates. Every printed value is made legible, then escaped."""
+def templates(*first: Path) -> Environment:
+    """Returns the templates, those of the folders `first` in place of the report's of the same name.
+
+    Every printed value is made legible, then escaped.
+    """
     environment = Environment(
-        loader=FileSystemLoader(_HERE / "templates"),
+        loader=FileSystemLoader([*first, HERE / "templates"]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -179,15 +182,15 @@ def scripts() -> dict[str, Markup]:
     """Returns the style, the scripts, and the policy with which a browser runs only these scripts and fetches nothing.
 
     Vega compiles its expressions, hence `unsafe-eval`."""
-    vendor = _HERE / "vendor"
+    vendor = HERE / "vendor"
     parts: list[str] = []
     for name in ("vega", "vega-lite"):
         code = (vendor / f"{name}.min.js").read_text(encoding="utf-8").partition("//# sourceMappingURL")[0]
         parts += [f"/*! {name}\n{(vendor / f'LICENSE.{name}').read_text(encoding='utf-8')}*/", code.rstrip()]
     drawing = "\n".join(parts) + "\n"
-    own = (_HERE / "templates" / "page.js").read_text(encoding="utf-8")
+    own = (HERE / "templates" / "page.js").read_text(encoding="utf-8")
     digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in (drawing, own))
     hashes = " ".join(f"'sha256-{digest}'" for digest in digests)
     policy = f"default-src 'none'; script-src {hashes} 'unsafe-eval'; style-src 'unsafe-inline'; base-uri 'none'"
-    style = (_HERE / "templates" / "page.css").read_text(encoding="utf-8")
+    style = (HERE / "templates" / "page.css").read_text(encoding="utf-8")
     return {"drawing": Markup(drawing), "own": Markup(own), "policy": Markup(policy), "style": Markup(style)}

@@ -1,0 +1,54 @@
+"""The viewer's app: all pages, behind the guard."""
+
+import secrets
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
+
+from assay.errors import AssayError, of_system
+from assay.report import page as report
+from assay.view import guard
+from assay.view.catalog import Catalog, NotThere
+from assay.view.frame import HERE, View, templates
+from assay.view.pages import comparison, export, home, matrix, profile, review, rollout, rollouts
+
+PAGES = (home, matrix, profile, comparison, rollouts, rollout, review, export)
+
+
+def make_app(folder: Path, key: str | None = None, *, read_only: bool = False) -> Starlette:
+    """Returns the app over a folder. With a key, who has not signed in with it sees nothing."""
+    token = secrets.token_urlsafe(32)
+    keeper = guard.Guard(key, read_only, token)
+    app = Starlette(
+        routes=[
+            Mount("/static/report", StaticFiles(directory=report.HERE / "templates")),
+            Mount("/static/vendor", StaticFiles(directory=report.HERE / "vendor")),
+            Mount("/static", StaticFiles(directory=HERE / "static")),
+            *guard.routes(keeper),
+            *(route for page in PAGES for route in page.routes),
+        ],
+        middleware=[Middleware(guard.Guarded, guard=keeper)],
+        exception_handlers={404: _nothing, 405: _nothing, AssayError: _refused, OSError: _unreadable},
+    )
+    app.state.view = View(Catalog(folder), read_only, token, templates())
+    return app
+
+
+async def _nothing(request: Request, _: Exception) -> Response:
+    return guard.refusal(request, NotThere(f"There is no page at {request.url.path}."), 404)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, AssayError)
+    return guard.refusal(request, error, 404 if isinstance(error, NotThere) else 422)
+
+
+async def _unreadable(request: Request, error: Exception) -> Response:
+    assert isinstance(error, OSError)
+    known = of_system(error) or NotThere(f"{error.filename}: {error.strerror}")
+    return guard.refusal(request, known, 422)
