@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncGenerator, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import uvicorn
@@ -29,7 +30,8 @@ from assay.serve.agent import ServedAgent
 from assay.serve.app import Served
 from assay.serve.environment import DEADLINE_S, IDLE_S, ServedEnvironment
 from assay.serve.gateway import Gateway
-from assay.serve.http import is_loopback, settings
+from assay.serve.http import Sockets, is_loopback, settings
+from assay.trainers.tasks import training_tasks, with_tasks
 
 PATIENCE_S = 1.0
 """How long a served model waits while the server behind turns requests away. Then the caller gets the 429 and its
@@ -114,10 +116,13 @@ def environment(
     idle_s: float = IDLE_S,
     deadline_s: float = DEADLINE_S,
     most_sessions: int | None = None,
+    training: int | None = None,
+    seed: int = 0,
 ) -> None:
-    """Serve a benchmark's environment over HTTP, as a resources server of NeMo Gym.
+    """Serve a benchmark's environment over HTTP, as a resources server of NeMo Gym, and of OpenEnv under /openenv.
 
-    Give its agents and trainers the rows that `assay export NAME --format nemo-gym` writes. Ctrl-C ends it.
+    Give NeMo Gym's agents and trainers the rows that `assay export NAME --format nemo-gym` writes. OpenEnv's clients
+    use WebSockets, for which the extra `openenv` is needed. Ctrl-C ends it.
 
     Parameters
     ----------
@@ -129,17 +134,26 @@ def environment(
         Seconds that a tool call, opening a session and a verification may take at most, each.
     most_sessions
         Sessions that may be open at once; as many as a quarter of the memory holds, at 128 kB each, if not given.
+    training
+        Serve this many of the benchmark's training tasks in place of the test tasks.
+    seed
+        What training tasks are drawn from.
     """
     if most_sessions is not None and most_sessions < 1:
         raise UsageError("no session could open: --most-sessions has to be at least 1")
     benchmark, models, key = load(name), roles.configs(), address.key()
+    if training is not None:
+        benchmark = with_tasks(benchmark, training_tasks(benchmark, training, seed=seed))
 
     @asynccontextmanager
     async def app() -> AsyncGenerator[Starlette]:
         async with connect_roles(benchmark, models) as ready:
             yield ServedEnvironment(ready, idle_s=idle_s, deadline_s=deadline_s, most_sessions=most_sessions).app(key)
 
-    _serve(app(), f"the environment of {name} is at {{url}}", address)
+    greeting = f"the environment of {name} is at {{url}}"
+    if has_sockets := find_spec("websockets") is not None:
+        greeting += " (for OpenEnv: {url}/openenv )"
+    _serve(app(), greeting, address, ws="websockets-sansio" if has_sockets else "none")
 
 
 def agent(
@@ -191,14 +205,16 @@ def agent(
     _serve(app(), f"the agent {name} of {asked.name} is at {{url}}", address)
 
 
-def _serve(app: AbstractAsyncContextManager[Starlette], greeting: str, address: Address) -> None:
+def _serve(
+    app: AbstractAsyncContextManager[Starlette], greeting: str, address: Address, *, ws: Sockets = "none"
+) -> None:
     """Serve until a signal ends it. `{url}` in the greeting stands for the address, told once the server listens."""
 
     async def main(listener: socket.socket) -> None:
         host, port = listener.getsockname()[:2]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         async with app as served:
-            await _Server(settings(served), greeting.replace("{url}", url)).serve(sockets=[listener])
+            await _Server(settings(served, ws=ws), greeting.replace("{url}", url)).serve(sockets=[listener])
 
     with (
         _listening(address.host, address.port) as listener,

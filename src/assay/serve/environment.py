@@ -5,6 +5,7 @@ POST /TOOL               a call's arguments; the answer's text is what the model
 POST /verify             the row and the `response`; answers both with the `reward`, and ends the session
 POST /aggregate_metrics  answers of `/verify`; statistics over tasks and repeats
 GET  /reverify_mode      whether `/verify` needs a session before it
+     /openenv/…          the same environment by OpenEnv's routes: `assay.serve.openenv`
 """
 
 import asyncio
@@ -29,7 +30,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from assay.benchmark import Benchmark, Session, has_no_state, replies, session_of
 from assay.collect.plan import seed_of
@@ -38,6 +39,7 @@ from assay.gyms.nemo_gym.rows import OWN, ROLLOUT_INDEX, Row, score_fields, turn
 from assay.model.dialects.serving import BadRequest
 from assay.model.wrappers.role import InRole
 from assay.serve.http import Callers, read_body
+from assay.serve.openenv import OpenEnv
 from assay.serve.rows import aggregate, health, row_in, task_in, unprocessable
 from assay.types import Score, Task
 
@@ -100,6 +102,7 @@ class ServedEnvironment:
         self._secret = secrets.token_bytes(32)
         self._cookie = "assay_" + re.sub(r"[^A-Za-z0-9_-]", "_", environment.name)
         self._sessions: dict[str, _Open] = {}
+        self._openenv = OpenEnv(benchmark, self._tasks, most=self._most)
 
     def app(self, key: str | None = None) -> Starlette:
         """The routes. With a key, all but `/health` want it; without one, no page in a browser may call."""
@@ -113,6 +116,7 @@ class ServedEnvironment:
             Route("/health", health),
             Route("/aggregate_metrics", aggregate, methods=["POST"]),
             Route("/reverify_mode", self._reverify_mode),
+            Mount("/openenv", routes=self._openenv.routes()),
         ]
         # Agents that are observed name the rollout in the path.
         for prefix in ("", "/ng-rollout/{rollout}"):

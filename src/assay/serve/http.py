@@ -6,7 +6,7 @@ import ipaddress
 import socket
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -25,6 +25,9 @@ REQUEST_S = 60.0
 KEPT_S = 75
 """How long an idle connection is kept. Longer than callers keep one (aiohttp: 15 s), so that none sends while it
 closes."""
+
+Sockets = Literal["none", "websockets-sansio"]
+"""How uvicorn speaks WebSocket; the second needs the package websockets, an extra."""
 
 
 def is_loopback(host: str | None) -> bool:
@@ -63,9 +66,12 @@ class Callers:
         self._key = key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refused = self._refused(scope) if scope["type"] == "http" and scope["path"] != "/health" else None
+        asks = scope["type"] in ("http", "websocket") and scope["path"] != "/health"
+        refused = self._refused(scope) if asks else None
         if refused is None:
             await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008, "reason": refused.message})  # before it is open: a 403
         else:
             await refusal(scope["path"], refused)(scope, receive, send)
 
@@ -86,7 +92,7 @@ class Callers:
                     return BadRequest(f"{message}; {remedy}", code=f"foreign_{name}", status=403)
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         empty = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
-        if scope["method"] == "POST" and not empty and not kind.endswith(("/json", "+json")):
+        if scope.get("method") == "POST" and not empty and not kind.endswith(("/json", "+json")):
             message = f"the body's content-type is {kind or 'missing'}; expected application/json"
             return BadRequest(message, code="unsupported_media_type", status=415)
         return None
@@ -136,12 +142,12 @@ class _Prompt(HttpToolsProtocol):
             self._late = None
 
 
-def settings(app: ASGIApp) -> uvicorn.Config:
+def settings(app: ASGIApp, *, ws: Sockets = "none") -> uvicorn.Config:
     """How uvicorn serves an app here."""
     return uvicorn.Config(
         app,
         http=_Prompt,
-        ws="none",
+        ws=ws,
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=5,
