@@ -145,7 +145,7 @@ COMMANDS = (
     (
         "serve environment",
         "serve:environment",
-        "Serve a benchmark's environment over HTTP, as a resources server of NeMo Gym.",
+        "Serve a benchmark's environment over HTTP, as a resources server of NeMo Gym, and of OpenEnv under /openenv.",
         "assay serve environment office --port 8000",
     ),
     (
