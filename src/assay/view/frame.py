@@ -62,10 +62,11 @@ def templates() -> Environment:
 def draw(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
     """Returns a page. Its template extends `frame.html`.
 
-    `crumbs` among the values are the pages above it, (title, address) each; `tab` is the main page that it belongs to.
+    `crumbs` among the values are the pages above it, (title, address) each; `tab` is the main page that it belongs to;
+    `scripts` and `styles` are files of `static/`.
     """
     view = view_of(request)
-    values = {"crumbs": (), "tab": "", "scripts": ()} | values
+    values = {"crumbs": (), "tab": "", "scripts": (), "styles": ()} | values
     drawn = view.templates.get_template(template).render(**values, read_only=view.read_only, token=view.token)
     return HTMLResponse(strict(drawn), status)
 

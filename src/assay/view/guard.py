@@ -127,11 +127,16 @@ def routes(guard: Guard) -> list[Route]:
         to = form.get("to", "/")
         if (session := guard.sign_in(form.get("key", ""))) is None:
             return draw(request, "sign_in.html", status=401, to=to, wrong=True)
-        answer = RedirectResponse(to if re.match(r"/(?![/\\])", to) else "/", 303)
+        answer = RedirectResponse(to if is_local(to) else "/", 303)
         answer.set_cookie(COOKIE, session, httponly=True, samesite="strict", secure=request.url.scheme == "https")
         return answer
 
     return [Route(SIGN_IN, sign_in, methods=["POST"])]
+
+
+def is_local(address: str) -> bool:
+    """Whether an address is of these pages, so that a form may lead on to it."""
+    return re.match(r"/(?![/\\])", address) is not None
 
 
 async def _body(request: Request) -> bytes:

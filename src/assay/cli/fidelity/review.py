@@ -1,8 +1,6 @@
 """`assay review`."""
 
 import asyncio
-import getpass
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -24,7 +22,7 @@ from assay.fidelity.review.reader import PREFIX, Answers, read_rollouts
 from assay.fidelity.review.readings import OpenRollout
 from assay.fidelity.review.review import WHOSE, Material, Progress
 from assay.fidelity.review.review import review as review_of
-from assay.fidelity.review.screens import Screens
+from assay.fidelity.review.screens import Screens, who
 from assay.fidelity.schema.evidence import Explanation, Mark, Remark, Review
 from assay.model import connect
 from assay.model.wrappers.guard import Guarded
@@ -83,7 +81,7 @@ def review(
     elif reader is not None:
         _let_read(folder, reader, material, names)
     elif not summary:
-        screens, pressed = Screens(folder, material, names, by or _who()), keys()
+        screens, pressed = Screens(folder, material, names, by or who()), keys()
         # More may be due once something is read.
         while Walk(screens, pressed, console).go() and screens.draw_more():
             pass
@@ -93,16 +91,6 @@ def review(
         made, results = asyncio.run(compute_with_results(folder))
         publish(folder, made, results=results)
     return 0
-
-
-def _who() -> str:
-    try:
-        asked = subprocess.run(
-            ["git", "config", "user.name"], capture_output=True, text=True, errors="replace", timeout=5, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return getpass.getuser()
-    return asked.stdout.strip() or getpass.getuser()
 
 
 def _tell_added(added: Sequence[Remark], material: Material) -> None:

@@ -1,5 +1,7 @@
 """What a reader looks at, one thing after the other, in a terminal or a browser. What is said is kept at once."""
 
+import getpass
+import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -177,6 +179,17 @@ class Screens:
 def about(said: Remark) -> Place:
     """Returns the place of the screen that a remark is about."""
     return (said.model, said.content if isinstance(said, Mark) else said.detector)
+
+
+def who() -> str:
+    """Returns the name of who uses this machine: git's, else the login."""
+    try:
+        asked = subprocess.run(
+            ["git", "config", "user.name"], capture_output=True, text=True, errors="replace", timeout=5, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return getpass.getuser()
+    return asked.stdout.strip() or getpass.getuser()
 
 
 def _model(one: Spot | Plant) -> str:

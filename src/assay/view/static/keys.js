@@ -1,0 +1,16 @@
+"use strict";
+// A key does what the element with its data-key does: a field is entered, anything else is clicked. Escape leaves a field.
+addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || event.repeat) return;
+  const field = event.target.closest?.("input, textarea, select");
+  if (field) {
+    if (event.key === "Escape") field.blur();
+    return;
+  }
+  if (event.key === "Enter" && event.target.closest?.("a, button, summary")) return;
+  const one = document.querySelector(`[data-key="${CSS.escape(event.key.toLowerCase())}"]`);
+  if (!one) return;
+  event.preventDefault();
+  if (one.matches("textarea, input")) one.focus();
+  else one.click();
+});
