@@ -47,6 +47,7 @@ HOSTILE = [
     "serve agent nobody --benchmark arithmetic --model policy",
     "failures file",
     "judge file",
+    "view file",
     "review nowhere",
     "parity arithmetic --reference folder",
     "record --benchmark arithmetic --model gold -- true",

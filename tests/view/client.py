@@ -1,5 +1,6 @@
 """A client of a viewer, as a browser without JavaScript is one."""
 
+import html
 import re
 import urllib.error
 import urllib.parse
@@ -21,7 +22,7 @@ class Answer:
     def words(self) -> str:
         """The text between the tags of its main part, with single spaces."""
         main = re.sub(r"(?s).*<main|</main>.*", "", self.text)
-        return " ".join(re.sub(r"<[^>]*>", " ", "<" + main).split())
+        return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", "<" + main)).split())
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,13 @@ PROFILE = "profiles~arithmetic"
 def folder(made: Path, tmp_path: Path) -> Path:
     """A copy of `made`, to change."""
     return Path(shutil.copytree(made, tmp_path / "view"))
+
+
+@pytest.fixture
+def served() -> Iterator[Callable[[Path], Client]]:
+    """Begins a viewer over a folder, and returns a client of it."""
+    with ExitStack() as stack:
+        yield lambda folder: Client(stack.enter_context(Viewer(folder)).url)
 
 
 @pytest.fixture

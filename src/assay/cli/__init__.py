@@ -58,6 +58,12 @@ COMMANDS = (
         "assay failures profiles/arithmetic-embedded --model micro-instruct",
     ),
     (
+        "view",
+        "view:view",
+        "Look at runs, profiles and comparisons in a browser, while they are made and after.",
+        "assay view runs",
+    ),
+    (
         "review",
         "fidelity.review:review",
         "Read rollouts one by one, failing and passing, and say with a key whether the reward is right.",

@@ -211,13 +211,12 @@ def _serve(
     """Serve until a signal ends it. `{url}` in the greeting stands for the address, told once the server listens."""
 
     async def main(listener: socket.socket) -> None:
-        host, port = listener.getsockname()[:2]
-        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         async with app as served:
-            await _Server(settings(served, ws=ws), greeting.replace("{url}", url)).serve(sockets=[listener])
+            greeted = _Server(settings(served, ws=ws), greeting.replace("{url}", url_of(listener)))
+            await greeted.serve(sockets=[listener])
 
     with (
-        _listening(address.host, address.port) as listener,
+        listening(address.host, address.port) as listener,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
         runner.run(main(listener))
@@ -245,7 +244,14 @@ class _Server(uvicorn.Server):
         console.print(self._greeting, soft_wrap=True)
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def url_of(listener: socket.socket) -> str:
+    """Returns the address of who listens."""
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """Returns a socket that listens. Raises UsageError where the address can't be had."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=2048)

@@ -15,9 +15,10 @@ from assay.report import page as report
 from assay.view import guard
 from assay.view.catalog import Catalog, NotThere
 from assay.view.frame import HERE, View, templates
-from assay.view.pages import comparison, export, home, matrix, profile, review, rollout, rollouts
+from assay.view.pages import comparison, export, home, live, matrix, profile, review, rollout, rollouts
+from assay.view.progress import Watch
 
-PAGES = (home, matrix, profile, comparison, rollouts, rollout, review, export)
+PAGES = (home, live, matrix, profile, comparison, rollouts, rollout, review, export)
 
 
 def make_app(folder: Path, key: str | None = None, *, read_only: bool = False) -> Starlette:
@@ -35,7 +36,7 @@ def make_app(folder: Path, key: str | None = None, *, read_only: bool = False) -
         middleware=[Middleware(guard.Guarded, guard=keeper)],
         exception_handlers={404: _nothing, 405: _nothing, AssayError: _refused, OSError: _unreadable},
     )
-    app.state.view = View(Catalog(folder), read_only, token, templates())
+    app.state.view = View(catalog := Catalog(folder), Watch(catalog), read_only, token, templates())
     return app
 
 

@@ -1,6 +1,7 @@
 """What there is in a folder: runs, profiles and comparisons, each with the name that its addresses have."""
 
 import hashlib
+import math
 import os
 import threading
 import time
@@ -18,7 +19,9 @@ from assay.input import BROKEN, read_input
 from assay.store import RunRecord, read_record
 
 FRESH_S = 1.0
-"""How long the folder is not looked through again."""
+"""How long the folder is not looked through again, or longer:"""
+SPARE = 20
+"""this many times what looking through it took."""
 DEEPEST = 8
 """Folders within folders that are looked into."""
 MOST_FOLDERS = 20_000
@@ -60,9 +63,10 @@ class Catalog:
 
     folder: Path
     _entries: dict[tuple[Kind, str], Entry] = field(default_factory=dict[tuple[Kind, str], Entry])
-    _looked: float = -FRESH_S
+    _due: float = -math.inf
     _kept: dict[object, _Kept] = field(default_factory=dict[object, _Kept])
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _looking: threading.Lock = field(default_factory=threading.Lock)
     _locks: dict[object, threading.Lock] = field(default_factory=dict[object, threading.Lock])
 
     def entries(self, kind: Kind) -> list[Entry]:
@@ -116,10 +120,10 @@ class Catalog:
         return cast(T, kept.value)
 
     def _look(self) -> None:
-        with self._lock:
-            if time.monotonic() - self._looked >= FRESH_S:
+        with self._looking:
+            if (began := time.monotonic()) >= self._due:
                 self._entries = {(entry.kind, entry.name): entry for entry in self._search()}
-                self._looked = time.monotonic()
+                self._due = (now := time.monotonic()) + max(FRESH_S, SPARE * (now - began))
 
     def _search(self) -> Iterator[Entry]:
         top, profiles = self.folder, dict[Path, str]()

@@ -1,7 +1,8 @@
 """Drawing a page: the templates, the frame that all pages share, and addresses."""
 
+import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
 from urllib.parse import quote, urlencode
@@ -13,6 +14,7 @@ from starlette.responses import HTMLResponse
 
 from assay.report import page as report
 from assay.view.catalog import Catalog
+from assay.view.progress import Watch
 
 HERE = Path(__file__).parent
 T = TypeVar("T")
@@ -23,11 +25,14 @@ class View:
     """What all pages work with."""
 
     catalog: Catalog
+    watch: Watch
     read_only: bool
     """Whether nothing may be written."""
     token: str
     """What each form has to send."""
     templates: Environment
+    ending: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the server is to end: an answer that goes on until then ends."""
 
 
 def view_of(request: Request) -> View:

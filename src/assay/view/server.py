@@ -30,14 +30,14 @@ class Viewer:
         """
         self._listener = socket.create_server(("127.0.0.1", port))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}{path}"
-        self._loop, self._ended = asyncio.new_event_loop(), asyncio.Event()
         app = make_app(folder, key, read_only=read_only)
+        self._loop, self._ending = asyncio.new_event_loop(), app.state.view.ending
         listens = threading.Event()
 
         async def main() -> None:
             async with serving(app, self._listener):
                 listens.set()
-                await self._ended.wait()
+                await self._ending.wait()
 
         def serve() -> None:
             with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
@@ -55,7 +55,7 @@ class Viewer:
     def close(self) -> None:
         """End it."""
         if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._ended.set)
+            self._loop.call_soon_threadsafe(self._ending.set)
             self._thread.join()
         self._listener.close()
 
