@@ -1,6 +1,7 @@
 """Drawing a page: the templates, the frame that all pages share, and addresses."""
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,6 +56,11 @@ def url(*parts: object, **query: Any) -> str:
     path = "/" + "/".join(quote(str(part), safe="~:@,") for part in parts)
     given = {name: value for name, value in query.items() if value not in (None, "", [])}
     return path + (f"?{urlencode(given, doseq=True)}" if given else "")
+
+
+def is_local(address: str) -> bool:
+    """Whether an address is of these pages, so that a form may lead on to it."""
+    return re.match(r"/(?![/\\])", address) is not None
 
 
 def templates() -> Environment:

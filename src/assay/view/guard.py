@@ -1,7 +1,6 @@
 """Who may see the viewer's pages, and who may write: host, key, origin and token of each request."""
 
 import hmac
-import re
 import secrets
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, urlsplit
@@ -14,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from assay.errors import AssayError
 from assay.serve.http import is_loopback
-from assay.view.frame import draw, form_of
+from assay.view.frame import draw, form_of, is_local
 
 POLICY = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
@@ -132,11 +131,6 @@ def routes(guard: Guard) -> list[Route]:
         return answer
 
     return [Route(SIGN_IN, sign_in, methods=["POST"])]
-
-
-def is_local(address: str) -> bool:
-    """Whether an address is of these pages, so that a form may lead on to it."""
-    return re.match(r"/(?![/\\])", address) is not None
 
 
 async def _body(request: Request) -> bytes:

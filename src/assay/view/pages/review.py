@@ -24,8 +24,7 @@ from assay.fidelity.schema.evidence import Fault, Mark, Remark
 from assay.report.page import publish
 from assay.store import read_tasks, rollout_files
 from assay.view.catalog import Catalog, Entry, NotThere
-from assay.view.frame import catalog_of, draw, form_of, in_thread, url
-from assay.view.guard import is_local
+from assay.view.frame import catalog_of, draw, form_of, in_thread, is_local, url
 
 READER = "reader"
 """The cookie with the reader's name."""
