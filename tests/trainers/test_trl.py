@@ -4,6 +4,7 @@ import asyncio
 import importlib
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from assay.errors import UsageError
 from assay.model.builtin.local import WEIGHTS
 from assay.types import Message, Response, Score, Task
 from tests.commands import assay
+from tests.nemo_gym import hosting
+from tests.trainers.loopback import Loopback
 
 pytestmark = [
     pytest.mark.torch,
@@ -175,6 +178,62 @@ def test_trl_takes_a_step_with_either_way(trl: Any, tokenizer: Any, tmp_path: Pa
         made = trainer(trl, model, tokenizer, rows, tmp_path, **way)
         made.train()
         assert 0 <= made.state.log_history[0]["reward"] <= 1
+
+
+def test_a_vllm_server_is_fed_with_each_steps_weights_and_asked_by_ids(trl: Any, tokenizer: Any, tmp_path: Path):
+    """vLLM sends weights by NCCL, which needs a GPU: here the trainer's own call of `sync_weights` sends them."""
+    library, torch = importlib.import_module("transformers"), importlib.import_module("torch")
+    model = library.AutoModelForCausalLM.from_pretrained(FOLDER, dtype=torch.float32)
+    rows, server = trl.dataset("arithmetic", count=32), Loopback(FOLDER)
+    with hosting(server.app()) as url:
+        made = trainer(
+            trl,
+            model,
+            tokenizer,
+            rows,
+            tmp_path,
+            reward_funcs=trl.rewards(),
+            rollout_func=trl.rollout("arithmetic", rows),
+        )
+        made.args.max_steps, made.args.learning_rate = 3, 1e-3
+        made.use_vllm = made.args.use_vllm = True
+        made.args.vllm_mode, made.args.vllm_server_base_url = "server", f"{url}/"
+
+        def feed() -> None:
+            server.feed(trl.embedded(made.model, tokenizer)._engine)
+
+        made.vllm_generation, made._last_loaded_step = SimpleNamespace(sync_weights=feed), -1
+        made.train()
+        answers = _their_client(url).generate([[1, 2, 3], [4, 5]], n=2, max_tokens=4)
+    assert server.fed == 3 and len(server.prompts) == 3 * 8 + 2
+    log = made.state.log_history[:3]
+    # The sampled log-probabilities are the trainer's own, though each step moved the weights.
+    assert all(step["sampling/sampling_logp_difference/max"] < 2e-3 for step in log), log
+    assert [len(column) for column in answers.values()] == [2, 4, 4, 4]
+
+
+def _their_client(url: str) -> Any:
+    """TRL's client of vLLM, without the check that vLLM is installed, and with httpx for requests, which vLLM brings."""
+    library = importlib.import_module("trl.generation.vllm_client")
+    client = library.VLLMClient.__new__(library.VLLMClient)
+    client.session, client.base_url = importlib.import_module("httpx").Client(), url
+    client.model = client._get(f"{url}/v1/models")["data"][0]["id"]
+    return client
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [("vllm_mode", "colocate", 'expected vllm_mode = "server"'), ("repetition_penalty", 1.1, "expected 1.0")],
+)
+def test_what_rollouts_can_not_be_sampled_with_is_refused(
+    setting: str, value: Any, said: str, trl: Any, model: Any, tokenizer: Any, tmp_path: Path
+):
+    rows = trl.dataset("arithmetic", count=2)
+    made = trainer(trl, model, tokenizer, rows, tmp_path, reward_funcs=trl.rewards())
+    made.args.use_vllm, made.args.vllm_mode = True, "server"
+    setattr(made.args, setting, value)
+    with pytest.raises(UsageError, match=said):
+        trl.rollout("arithmetic", rows)([rows[0]["prompt"]], made)
 
 
 def test_a_training_in_short(tmp_path: Path):

@@ -35,26 +35,25 @@ class TokenModel:
 
     async def respond(self, request: Request) -> Response:
         """Raises ModelError where the chat template refuses the messages."""
-        prompt = self._prompt(request)
+        prompt, text = self._prompt(request)
         output, logprobs = await self._sample(prompt, request)
-        self._ids = prompt + output
+        self._ids, self._text = prompt + output, text  # only now: a request that fails is asked again
         return answer(output, self._tokenizer, self._server, self._ends, prompt=prompt, logprobs=logprobs)
 
-    def _prompt(self, request: Request) -> list[int]:
-        """Returns the prompt's ids.
+    def _prompt(self, request: Request) -> tuple[list[int], str]:
+        """Returns the prompt's ids, and its text as the chat template has it.
 
         What the model said is not rendered again, for a template may write it otherwise than the model did.
         """
         said = messages(request.input)
-        text, before = self._render(request, said), self._text
-        self._text = text
+        text = self._render(request, said)
         at = max((place for place, one in enumerate(said) if one["role"] == "assistant"), default=0)
-        if self._ids and at and self._render(request, said[:at]) == before:
+        if self._ids and at and self._render(request, said[:at]) == self._text:
             through = self._render(request, said[: at + 1], ends=True)
             if text.startswith(through):
                 new = through.rpartition(self._tokenizer.eos_token)[2] + text[len(through) :]
-                return self._ids + self._tokenizer.encode(new, add_special_tokens=False)
-        return self._tokenizer.encode(text, add_special_tokens=False)
+                return self._ids + self._tokenizer.encode(new, add_special_tokens=False), text
+        return self._tokenizer.encode(text, add_special_tokens=False), text
 
     def _render(self, request: Request, said: list[dict[str, Any]], *, ends: bool = False) -> str:
         tools = [{"type": "function", "function": _schema(tool)} for tool in request.tools]

@@ -28,12 +28,14 @@ from assay.digest import digest
 from assay.errors import UsageError
 from assay.library.collecting import Roles, rollouts
 from assay.library.names import AnyModel, load
+from assay.model import Model
 from assay.model.builtin.engine import Engine
 from assay.model.builtin.engine.llama import Llama, Shape
 from assay.model.builtin.local import Embedded
 from assay.model.dialects.chat.client import messages
 from assay.trainers.policy import POLICY, answer
 from assay.trainers.tasks import training_tasks, with_tasks
+from assay.trainers.vllm import ServedPolicy
 from assay.types import Request, Response, Rollout, Sampling, Score, Task
 
 AnyBenchmark = str | Path | Benchmark
@@ -90,10 +92,10 @@ def rollout(
 ) -> RolloutFunc:
     """Returns a `rollout_func`: rollouts of an agent with the trainer's present weights, tools and replies included.
 
-    Without `model`, the weights run in Assay's own engine, which knows small Llamas. `model` names a server that the
-    trainer feeds and that gives token ids, such as vLLM. The rewards come with the rollouts: give the trainer
-    `rewards()`. A failure, and a rollout whose tokens don't follow each other, is None there and has no token to train
-    on.
+    With `use_vllm=True, vllm_mode="server"`, the trainer's vLLM server samples, which TRL feeds with the weights of
+    each step. Without vLLM, they run in Assay's own engine, which knows small Llamas. `model` names another server that
+    somebody feeds and that gives token ids. The rewards come with the rollouts: give the trainer `rewards()`. A
+    failure, and a rollout whose tokens don't follow each other, is None there and has no token to train on.
     """
     given = load(benchmark)
     tasks = {digest(row["prompt"]): msgspec.json.decode(row["task"], type=Task) for row in _rows(rows)}
@@ -107,7 +109,7 @@ def rollout(
         counts = Counter(task.id for task in wanted)
         made = sync.rollouts(
             with_tasks(given, list({task.id: task for task in wanted}.values())),
-            model=model or weights.model(trainer),
+            model=model or _policy(trainer, weights),
             base_url=base_url,
             agent=agent,
             roles=roles,
@@ -184,7 +186,7 @@ class _Weights:
     """The trainer's weights as a model, taken anew after each step."""
 
     def __init__(self, server: ModelConfig) -> None:
-        self._server = server
+        self.server = server
         self._step: int | None = None
         self._model: Embedded | None = None
 
@@ -192,9 +194,24 @@ class _Weights:
         if self._model is None or self._step != trainer.state.global_step:
             self._step = trainer.state.global_step
             self._model = embedded(
-                trainer.accelerator.unwrap_model(trainer.model), trainer.processing_class, self._server
+                trainer.accelerator.unwrap_model(trainer.model), trainer.processing_class, self.server
             )
         return self._model
+
+
+def _policy(trainer: Any, weights: _Weights) -> Model:
+    """Returns the model that samples. Raises UsageError for vLLM in the trainer's own process."""
+    args = trainer.args
+    if not args.use_vllm:
+        return weights.model(trainer)
+    if args.vllm_mode != "server":
+        raise UsageError(
+            f"vllm_mode = {args.vllm_mode}: vLLM in the trainer's process generates batch by batch, and rollouts ask "
+            'one by one; expected vllm_mode = "server". For one answer a task, leave rollout_func out and give the '
+            "trainer reward()"
+        )
+    url = args.vllm_server_base_url or f"http://{args.vllm_server_host}:{args.vllm_server_port}"
+    return ServedPolicy(f"{url.rstrip('/')}/v1", trainer.processing_class, weights.server, trainer.eos_token_ids)
 
 
 def embedded(model: Any, tokenizer: Any, server: ModelConfig = POLICY) -> Embedded:
@@ -239,12 +256,13 @@ def _part(score: Score | None, part: str | None) -> float | None:
 
 
 def _sampling(args: Any) -> Sampling:
-    """Returns how the trainer wants answers sampled. Raises UsageError for a temperature other than 1."""
-    if args.temperature != 1.0:
-        raise UsageError(
-            f"temperature = {args.temperature}; expected 1.0: the log-probabilities of rollouts are those of the model "
-            "itself, at temperature 1, and would be compared with others"
-        )
+    """Returns how the trainer wants answers sampled. Raises UsageError for settings that change log-probabilities."""
+    for name, expected in (("temperature", 1.0), ("repetition_penalty", 1.0), ("min_p", None)):
+        if (value := getattr(args, name)) != expected:
+            raise UsageError(
+                f"{name} = {value}; expected {expected}: the log-probabilities of rollouts are those of the model "
+                "itself, at temperature 1, and would be compared with others"
+            )
     return Sampling(
         temperature=1.0,
         top_p=args.top_p,
