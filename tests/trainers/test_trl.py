@@ -213,7 +213,7 @@ def test_a_vllm_server_is_fed_with_each_steps_weights_and_asked_by_ids(trl: Any,
 
 
 def _their_client(url: str) -> Any:
-    """TRL's client of vLLM, without the check that vLLM is installed, and with httpx for requests, which vLLM brings."""
+    """TRL's client of vLLM, without the check that vLLM is installed, by httpx in place of requests."""
     library = importlib.import_module("trl.generation.vllm_client")
     client = library.VLLMClient.__new__(library.VLLMClient)
     client.session, client.base_url = importlib.import_module("httpx").Client(), url
