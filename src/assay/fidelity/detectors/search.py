@@ -116,7 +116,7 @@ def read_with_findings(
     With `cached`, the findings of a large run are written beside it, as its columns are, and used later.
     Raises InputError where the file is damaged.
     """
-    path, code = folder / "findings.json", _code()
+    path, code = folder / "findings.json", detectors_digest()
     made_of = stamp(folder) if cached else None
     if made_of:
         with suppress(OSError, *BROKEN):
@@ -146,7 +146,7 @@ def find(model: str, tasks: Sequence[Task], rollouts: Iterable[Rollout]) -> list
     return search.findings(of_rollouts(tasks, rollouts, see=search.see))
 
 
-def _code() -> str:
+def detectors_digest() -> str:
     """Returns the digest of this folder's files and of the files of other packages' detectors."""
     files = set(Path(__file__).parent.rglob("*.py"))
     for one in installed():

@@ -1,0 +1,208 @@
+"""What a table of rollouts shows: filters, order and place, as the query of an address has them, and as SQL."""
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from msgspec import Struct, structs
+
+from assay.errors import UsageError
+from assay.view.index.tables import COLUMNS, Kind, spaced
+
+SORTS = {
+    "order": "r.id",
+    "task": "r.task",
+    "repeat": "r.repeat",
+    "reward": "ifnull(r.reward, 1e999)",
+    "answer": "ifnull(r.answer, '')",
+    "tokens": "r.tokens",
+    "time": "r.wall_s",
+}
+"""What a table can be sorted by. A rollout without a reward comes after all others."""
+RANGES = {"repeat": "r.repeat", "reward": "r.reward", "tokens": "r.tokens", "time": "r.wall_s", "turns": "r.turns"}
+"""Filters of numbers: `5`, `2..8`, `2..`, `..8`."""
+TEXTS = {"task": "t.id", "answer": "r.answer", "gold": "t.gold"}
+"""Filters of texts: what contains the words, or with `=` before it, is it."""
+FACETS = ("outcome", "stop", "failure", "finding", "mark")
+"""Filters of which each value is offered with its count; `tag.NAME` is one more for each tag."""
+TAG = "tag."
+PLACES = ("everything", *COLUMNS, "prompt")
+"""What a search can be limited to."""
+_LIKE = re.compile(r"([!%_])")
+_WORDS = re.compile(r'(-?)(?:"([^"]*)"?|(\S+))')
+
+
+class Query(Struct, frozen=True, kw_only=True):
+    """What a table shows. Values of one filter are alternatives; filters narrow each other."""
+
+    search: tuple[str, ...] = ()
+    """Each is a search within the results of those before it."""
+    within: str = "everything"
+    """What is searched."""
+    chosen: dict[str, tuple[str, ...]] = {}
+    """The values of filters that are offered as lists."""
+    ranges: dict[str, str] = {}
+    texts: dict[str, str] = {}
+    sort: str = "order"
+    descending: bool = False
+
+    @classmethod
+    def parse(cls, given: Iterable[tuple[str, str]]) -> "Query":
+        """Returns the query of an address. Raises UsageError for a filter that does not exist or a wrong value."""
+        search, chosen, ranges, texts = list[str](), dict[str, list[str]](), dict[str, str](), dict[str, str]()
+        fields: dict[str, Any] = {}
+        for name, value in given:
+            if not value or name in ("after", "view", "format"):
+                continue
+            if name == "q":
+                search.append(value)
+            elif name == "in":
+                fields["within"] = _one_of(name, value, PLACES)
+            elif name == "sort":
+                fields["sort"] = _one_of(name, value.removeprefix("-"), SORTS)
+                fields["descending"] = value.startswith("-")
+            elif name in FACETS or name.startswith(TAG):
+                chosen.setdefault(name, []).append(value)
+            elif name in RANGES:
+                bounds(name, value)
+                ranges[name] = value
+            elif name in TEXTS:
+                texts[name] = value
+            else:
+                raise UsageError(f"there is no filter '{name}'; expected one of {', '.join(_known())}")
+        lists = {name: tuple(dict.fromkeys(values)) for name, values in chosen.items()}
+        return cls(search=tuple(search), chosen=lists, ranges=ranges, texts=texts, **fields)
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """Returns the query of the address that shows this."""
+        found = [("q", text) for text in self.search]
+        found += [("in", self.within)] if self.within != "everything" else []
+        found += [(name, value) for name, values in self.chosen.items() for value in values]
+        found += [*self.ranges.items(), *self.texts.items()]
+        if self.sort != "order" or self.descending:
+            found.append(("sort", f"{'-' if self.descending else ''}{self.sort}"))
+        return found
+
+    def toggled(self, facet: str, value: str) -> "Query":
+        """Returns the query with a value of a list chosen, or not chosen any more."""
+        values = self.chosen.get(facet, ())
+        left = tuple(one for one in values if one != value) if value in values else (*values, value)
+        chosen = {name: found for name, found in (self.chosen | {facet: left}).items() if found}
+        return structs.replace(self, chosen=chosen)
+
+    def without(self, name: str, value: str) -> "Query":
+        """Returns the query without one filter of those in `pairs`."""
+        return Query.parse(pair for pair in self.pairs() if pair != (name, value))
+
+    def sorted_by(self, name: str) -> "Query":
+        """Returns the query in the order of a column; the other way round where it is in that order."""
+        descending = not self.descending if self.sort == name else name in ("tokens", "time")
+        return structs.replace(self, sort=name, descending=descending)
+
+    def admits(self, kind: Kind, but: str = "") -> bool:
+        """Whether rollouts of a kind are shown, as far as lists say. `but` is a list that is left aside.
+
+        What was tried again is shown where that is chosen."""
+        if kind.outcome == "tried again" and "outcome" not in self.chosen and but != "outcome":
+            return False
+        return all(
+            name in (but, "mark") or any(value in wanted for value in values_of(kind, name))
+            for name, wanted in self.chosen.items()
+        )
+
+
+def values_of(kind: Kind, facet: str) -> Sequence[str]:
+    """Returns a kind's values in one list. A kind without any has the value `none`."""
+    match facet:
+        case "outcome":
+            return (kind.outcome,)
+        case "stop":
+            return (kind.stop,)
+        case "failure":
+            return (kind.failure or "none",)
+        case "finding":
+            return kind.findings or ("none",)
+        case _:
+            return (kind.tags.get(facet.removeprefix(TAG), "none"),)
+
+
+def conditions(query: Query, tags: Iterable[str]) -> Iterator[tuple[str, Sequence[object]]]:
+    """Yields SQL conditions with their parameters for all but the lists. `tags` are those that have lists."""
+    for text in query.search:
+        yield _search(text, query.within)
+    for name, value in query.ranges.items():
+        low, high = bounds(name, value)
+        yield f"{RANGES[name]} between ? and ?", (low, high)
+    for name, value in query.texts.items():
+        yield _text(TEXTS[name], value)
+    for name, values in query.chosen.items():
+        if name.startswith(TAG) and (tag := name.removeprefix(TAG)) not in tags:
+            places = ", ".join("?" * len(values))
+            condition = f"+r.task in (select no from tasks where json_extract(tags, ?) in ({places}))"
+            yield condition, (f'$."{tag}"', *values)
+
+
+def bounds(name: str, value: str) -> tuple[float, float]:
+    """Returns the bounds of a filter of numbers. Raises UsageError where it is none."""
+    low, to, high = (part.strip().replace(",", "") for part in value.partition(".."))
+    try:
+        if low or high:
+            return float(low or -math.inf), float(high or math.inf) if to else float(low)
+    except ValueError:
+        pass
+    raise UsageError(f"{name}={value}: expected a number, or two with .. between them, such as 0.5 or 100..2000")
+
+
+def words(text: str) -> list[tuple[bool, str]]:
+    """Returns the words and the phrases in quotation marks of a search, each with whether it is wanted."""
+    found = [(not sign, phrase or word) for sign, phrase, word in _WORDS.findall(text)]
+    return [(wanted, word) for wanted, word in found if any(c.isalnum() for c in word)]
+
+
+def _search(text: str, within: str) -> tuple[str, Sequence[object]]:
+    """The condition of one search: all wanted words stand in a rollout or in its prompt, and no unwanted one."""
+    wanted = [_phrase(word) for is_wanted, word in words(text) if is_wanted]
+    unwanted = [_phrase(word) for is_wanted, word in words(text) if not is_wanted]
+    conditions, parameters = list[str](), list[object]()
+    for match, sign in ((" AND ".join(wanted), ""), (" OR ".join(unwanted), "not ")):
+        if match:
+            condition, more = _matches(match, within)
+            conditions.append(f"{sign}({condition})")
+            parameters += more
+    return " and ".join(conditions) or "0", parameters
+
+
+def _matches(match: str, within: str) -> tuple[str, list[object]]:
+    in_texts = "+r.id in (select rowid from texts where texts match ?)"
+    in_prompts = "+r.task in (select rowid from prompts where prompts match ?)"
+    if within == "everything":
+        return f"{in_texts} or {in_prompts}", [match, match]
+    return (in_prompts, [match]) if within == "prompt" else (in_texts, [f"{{{within}}} : ({match})"])
+
+
+def _phrase(word: str) -> str:
+    """A word or phrase as FTS5 takes it. The last word may go on."""
+    text = spaced(word).replace('"', " ").replace("\0", " ").strip()
+    return f'"{text}"*'
+
+
+def _text(column: str, value: str) -> tuple[str, Sequence[object]]:
+    if value.startswith("="):
+        condition, parameter = f"{column} = ?", value[1:]
+    else:
+        condition, parameter = f"{column} like ? escape '!'", "%" + _LIKE.sub(r"!\1", value) + "%"
+    table, _, name = column.partition(".")
+    if table == "r":
+        return condition, (parameter,)
+    return f"+r.task in (select no from tasks where {condition.replace(column, name)})", (parameter,)
+
+
+def _known() -> list[str]:
+    return ["q", "in", "sort", *FACETS, f"{TAG}NAME", *RANGES, *TEXTS]
+
+
+def _one_of(name: str, value: str, known: Iterable[str]) -> str:
+    if value not in known:
+        raise UsageError(f"{name}={value}: expected one of {', '.join(known)}")
+    return value
