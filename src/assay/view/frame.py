@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse
 from assay.report import page as report
 from assay.view.catalog import Catalog
 from assay.view.progress import Watch
+from assay.view.index.indexing import Indexing
 
 HERE = Path(__file__).parent
 T = TypeVar("T")
@@ -34,6 +35,7 @@ class View:
     templates: Environment
     ending: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the server is to end: an answer that goes on until then ends."""
+    indexing: Indexing = field(default_factory=Indexing)
 
 
 def view_of(request: Request) -> View:

@@ -61,6 +61,18 @@ def build(folder: Path, *, stay_s: float = 0.0) -> Path:
     Returns its path. Raises AssayError where the run can't be read, and sqlite3.Error where the index can't be written.
     """
     path = writable_place(folder)
+    try:
+        _build(folder, path, stay_s)
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError:  # it is no database, or a damaged one; all of it can be made again
+        for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+            path.with_name(name).unlink(missing_ok=True)
+        _build(folder, path, stay_s)
+    return path
+
+
+def _build(folder: Path, path: Path, stay_s: float) -> None:
     parent, idle_since = os.getppid(), time.monotonic()
     builder = Builder(folder, path)
     try:
@@ -68,7 +80,7 @@ def build(folder: Path, *, stay_s: float = 0.0) -> Path:
             if builder.step():
                 idle_since = time.monotonic()
             elif time.monotonic() - idle_since >= stay_s or os.getppid() != parent:
-                return path
+                return
             else:
                 time.sleep(WAIT_S)
     finally:
@@ -80,7 +92,7 @@ class Builder:
 
     def __init__(self, folder: Path, path: Path) -> None:
         self._folder = folder
-        self._connection = _open(path)
+        self._connection = _opened(path)
         self._made_of: object = None
         self._last = -1
         self._rows: _Rows | None = None
@@ -193,7 +205,7 @@ class _Rows:
         answer = score.answer[:LONGEST] if score and score.answer is not None else None
         tokens = sum(turn.response.usage.output_tokens for turn in rollout.turns)
         content = content_number(content_of(prompted, text_digest(turn.response for turn in rollout.turns)))
-        row = (self._last, *key, rollout.attempt, self._kind(kind), score and score.reward, answer and spaced(answer))
+        row = (self._last, *key, rollout.attempt, self._kind(kind), score and score.reward, answer)
         self._values.append((*row, tokens, rollout.wall_s, len(rollout.turns), content, *place))
         items = [item for turn in rollout.turns for item in turn.input if item not in task.input]
         turns = [*rollout.turns, *(turn for turns in rollout.roles.values() for turn in turns)]
@@ -239,19 +251,8 @@ def _prompt(task: Task) -> str:
     return "\n".join(item.text for item in task.input if isinstance(item, Message))
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    """Returns a connection that writes. A file that is no database is removed first: an index can be made again."""
-    try:
-        return _prepared(path)
-    except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.OperationalError):
-            raise
-        for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
-            path.with_name(name).unlink(missing_ok=True)
-        return _prepared(path)
-
-
-def _prepared(path: Path) -> sqlite3.Connection:
+def _opened(path: Path) -> sqlite3.Connection:
+    """Returns a connection that writes."""
     connection = sqlite3.connect(path, timeout=60, isolation_level=None)
     for setting in ("journal_mode = wal", "synchronous = normal", "secure_delete = off", "cache_size = -64000"):
         connection.execute(f"pragma {setting}").fetchall()

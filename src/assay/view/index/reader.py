@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from assay.errors import InputError
 from assay.input import BROKEN, open_input
@@ -96,6 +96,10 @@ class Index:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the file."""
         self._connection.close()
 
     def state(self, paths: Sequence[Path]) -> State:
@@ -122,6 +126,14 @@ class Index:
         rows = [row for row, _ in found[:limit]]
         return rows, [found[limit - 1][1], rows[-1].id] if len(found) > limit else None
 
+    def beside(self, query: Query, marks: Marks, row: Row) -> tuple[Row | None, Row | None]:
+        """Returns the rows before and after one in a query's order, whether or not the query shows that one."""
+        column = SORTS[query.sort]
+        (value,) = self._connection.execute(f"select {column} from rollouts r where r.id = ?", [row.id]).fetchone()
+        back = structs.replace(query, descending=not query.descending)
+        before, after = (self.rows(one, marks, 1, [value, row.id])[0] for one in (back, query))
+        return (before or [None])[0], (after or [None])[0]
+
     def selected(self, query: Query, marks: Marks) -> Iterator[Row]:
         """Yields all rows of a query, in order."""
         after: Sequence[Any] | None = None
@@ -136,7 +148,7 @@ class Index:
         pairs = list(conditions(query, self.tags))
         where, parameters = [condition for condition, _ in pairs], [value for _, values in pairs for value in values]
         free = self._by_kind(where, parameters)
-        marked = self._with_mark(query, marks)
+        marked, query = self._with_mark(query, marks), self._listed(query)
         numbers = free if marked is None else self._by_kind([*where, marked[0]], [*parameters, *marked[1]])
         lists = {name: Counter[str]() for name in (*FACETS, *(f"{TAG}{tag}" for tag in self.tags))}
         for no, number in numbers.items():
@@ -188,28 +200,22 @@ class Index:
             file.seek(row[0])
             return _decode_task(file.read(row[1]))
 
-    def neighbours(self, task: str) -> tuple[str | None, str | None]:
-        """Returns the ids of the tasks before and after one that have rollouts."""
-        found: list[str | None] = []
-        for sign, way in (("<", "desc"), (">", "asc")):
-            statement = (
-                f"select (select id from tasks where no = r.task) from rollouts r where r.task {sign} "
-                f"(select no from tasks where id = ?) order by r.task {way} limit 1"
-            )
-            row = self._connection.execute(statement, [task]).fetchone()
-            found.append(row and row[0])
-        return found[0], found[1]
-
     def _where(self, query: Query, marks: Marks) -> tuple[list[str], list[Any]]:
         pairs = list(conditions(query, self.tags))
         where, parameters = [condition for condition, _ in pairs], [value for _, values in pairs for value in values]
-        kinds = [no for no, kind in self._kinds.items() if query.admits(kind)]
+        listed = self._listed(query)
+        kinds = [no for no, kind in self._kinds.items() if listed.admits(kind)]
         if len(kinds) < len(self._kinds):
             where.append(f"+r.kind in ({', '.join(map(str, kinds))})")
         if marked := self._with_mark(query, marks):
             where.append(marked[0])
             parameters += marked[1]
         return where, parameters
+
+    def _listed(self, query: Query) -> Query:
+        """The query without the tags that have no list."""
+        names = {*FACETS, *(f"{TAG}{tag}" for tag in self.tags)}
+        return structs.replace(query, chosen={name: found for name, found in query.chosen.items() if name in names})
 
     def _with_mark(self, query: Query, marks: Marks) -> tuple[str, list[Any]] | None:
         """The condition on marks; None where the query has none."""

@@ -1,16 +1,242 @@
-"""The rollouts of a run."""
+"""The rollouts of a run: a table that is filtered, searched and sorted by its address."""
 
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from msgspec import structs
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from assay.view.frame import catalog_of, draw
+from assay.errors import InputError, UsageError
+from assay.fidelity.review.review import WHOSE
+from assay.fidelity.schema.evidence import Mark
+from assay.types import Rollout
+from assay.view.catalog import Catalog, Entry
+from assay.view.frame import View, catalog_of, draw, in_thread, url, view_of
+from assay.view.index.indexing import Progress
+from assay.view.index.query import COLUMNS, PLACES, RANGES, SORTS, TAG, TEXTS, Query, words
+from assay.view.index.reader import Counts, Index, Row
+from assay.view.index.tables import searched
+from assay.view.marks import faults, marks_on, word_on
+
+PAGE = 100
+"""The rows that are sent at once."""
+VALUES = 8
+"""The values of a list that are shown; the others are folded."""
+EXCERPT = 70
+"""Characters on both sides of what a search found."""
+LONGEST_LINE = 2**19
+"""Bytes of the longest rollout of which a table shows what was found."""
+TITLES = {"outcome": "Outcome", "stop": "Ended by", "failure": "Failure", "finding": "Finding", "mark": "Mark"}
+HEADS = {
+    "task": ("task", "Task"),
+    "repeat": ("repeat", "Repeat"),
+    "reward": ("reward", "Reward"),
+    "answer": ("answer", "Answer"),
+    "gold": ("", "Gold"),
+    "stop": ("", "Ended by"),
+    "tokens": ("tokens", "Tokens"),
+    "time": ("time", "Time"),
+    "tags": ("", "Tags"),
+    "remarks": ("", "Findings and marks"),
+}
+"""By column, what it is sorted by, and its title."""
+SAMPLES = {"reward": "0..0.5", "tokens": "1000..", "time": "..30", "repeat": "0", "turns": "2..", "task": "part of its name"}
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A value of a list beside the table."""
+
+    value: str
+    number: int
+    href: str
+    chosen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A row of the table."""
+
+    row: Row
+    href: str
+    mark: Mark | None
+    excerpt: tuple[str, str, str] | None
+    """What the search found, with the text before and after it."""
 
 
 async def page(request: Request) -> Response:
-    """Returns the page."""
-    subject = str(catalog_of(request).run(request.path_params["run"]).path)
-    return draw(request, "soon.html", heading="The rollouts of a run.", subject=subject)
+    """Returns the page; with `view=rows` more rows of it, with `view=state` how far its index is."""
+    view, wanted = view_of(request), request.query_params
+    run = view.catalog.run(request.path_params["run"])
+    if wanted.get("view") == "state":
+        return JSONResponse(await in_thread(lambda: _state(view, run)))
+    query = Query.parse(wanted.multi_items())
+    values = await in_thread(lambda: _values(view, run, query, wanted))
+    if wanted.get("view") == "rows":
+        return draw(request, "rollout_rows.html", **values)
+    return draw(
+        request,
+        "rollouts.html",
+        scripts=("rollouts.js",),
+        styles=("rollouts.css",),
+        crumbs=crumbs(view.catalog, run)[:-1],
+        **values,
+        **_filters(query, values["counts"], run),
+    )
+
+
+def selected(catalog: Catalog, view: View, run: Entry, pairs: Iterable[tuple[str, str]]) -> list[Row]:
+    """Returns the rows that a table with this query shows, all of them, in order. Raises UsageError.
+
+    What the index lacks while a run goes on is left out.
+    """
+    index, _ = view.indexing.opened(run.path)
+    if index is None:
+        raise UsageError("The index of this run is not there yet. Open its table, and wait until it is.")
+    with index:
+        return [*index.selected(Query.parse(pairs), faults(marks_on(catalog, run)))]
+
+
+def crumbs(catalog: Catalog, run: Entry) -> list[tuple[str, str]]:
+    """Returns the pages above a run's and its own, each with its address."""
+    found = [(run.path.name if run.profile else run.name.replace("~", "/"), url("runs", run.name))]
+    return [(run.profile.replace("~", "/"), url("profiles", run.profile)), *found] if run.profile else found
+
+
+def address(run: str, query: Query, **more: Any) -> str:
+    """Returns the address of a run's table."""
+    pairs = [*query.pairs(), *((name, value) for name, value in more.items() if value is not None)]
+    return url("runs", run) + (f"?{urlencode(pairs)}" if pairs else "")
+
+
+def rollout_address(run: str, task: str, repeat: int, query: Query | None = None, **more: Any) -> str:
+    """Returns the address of a rollout, in the table of a query where there is one."""
+    pairs = [*(query.pairs() if query else ()), *((name, value) for name, value in more.items() if value is not None)]
+    return url("runs", run, "rollouts", task, repeat) + (f"?{urlencode(pairs)}" if pairs else "")
+
+
+def _state(view: View, run: Entry) -> dict[str, Any]:
+    index, progress = view.indexing.opened(run.path)
+    if index:
+        index.close()
+    return {"share": progress.share, "read": progress.read, "runs": progress.runs, "error": progress.error}
+
+
+def _values(view: View, run: Entry, query: Query, wanted: QueryParams) -> dict[str, Any]:
+    """What both templates draw."""
+    index, progress = view.indexing.opened(run.path)
+    values: dict[str, Any] = {"run": run, "query": query, "progress": progress, "counts": None, "lines": [], "next": None}
+    values |= {"faults_in_words": WHOSE, "page_size": PAGE}
+    values["record"] = view.catalog.record(run)
+    if index is None:
+        return values
+    marks = marks_on(view.catalog, run)
+    with index:
+        rows, after = index.rows(query, faults(marks), PAGE, _after(wanted.get("after")))
+        if wanted.get("view") != "rows":
+            values["counts"] = index.counts(query, faults(marks))
+        values["lines"] = [_line(index, row, run.name, query, word_on(row, marks)) for row in rows]
+    values["next"] = address(run.name, query, after=json.dumps(after)) if after else None
+    return values
+
+
+def _after(text: str | None) -> list[Any] | None:
+    """The place in a table that an address has."""
+    try:
+        found = json.loads(text) if text else None
+    except ValueError:
+        found = ()
+    if found is None or (isinstance(found, list) and len(found) == 2 and isinstance(found[1], int)):  # pyright: ignore[reportUnknownArgumentType]
+        return found  # pyright: ignore[reportUnknownVariableType]
+    raise UsageError(f"after={text}: expected the place at which a page of this table ended")
+
+
+def _line(index: Index, row: Row, run: str, query: Query, mark: Mark | None) -> Line:
+    repeated = row.attempt if row.kind.outcome == "tried again" else None
+    href = rollout_address(run, row.task, row.repeat, query, attempt=repeated)
+    return Line(row, href, mark, _excerpt(index, row, query) if query.search else None)
+
+
+def _excerpt(index: Index, row: Row, query: Query) -> tuple[str, str, str] | None:
+    """Where a rollout has what was searched last, with some of the text around it."""
+    pattern = search_pattern(query)
+    if pattern is None or row.length > LONGEST_LINE:
+        return None
+    try:
+        texts = _texts(index.rollout(row))
+    except InputError:
+        return None
+    for column in COLUMNS if query.within not in COLUMNS else (query.within,):
+        for text in texts[column]:
+            if found := pattern.search(text):
+                start, end = found.span()
+                before = ("…" if start > EXCERPT else "") + text[max(0, start - EXCERPT) : start]
+                return before, found[0], text[end : end + EXCERPT] + ("…" if end + EXCERPT < len(text) else "")
+    return None
+
+
+def _texts(rollout: Rollout) -> dict[str, list[str]]:
+    turns = [*rollout.turns, *(turn for turns in rollout.roles.values() for turn in turns)]
+    said = [item for turn in turns for item in turn.response.output]
+    return searched([*said, *(item for turn in rollout.turns[1:] for item in turn.input)])
+
+
+def search_pattern(query: Query) -> re.Pattern[str] | None:
+    """Returns what finds the words of a query's searches in a text; None where it has none."""
+    wanted = [word for text in query.search for is_wanted, word in words(text) if is_wanted]
+    parts = ["\\W+".join(re.escape(part) for part in re.findall(r"\w+", word)) for word in wanted]
+    return re.compile(rf"(?<!\w)(?:{'|'.join(sorted(parts, key=len, reverse=True))})", re.IGNORECASE) if parts else None
+
+
+def _filters(query: Query, counts: Counts | None, run: Entry) -> dict[str, Any]:
+    """What stands beside the table."""
+    lists: list[tuple[str, str, Sequence[Choice]]] = []
+    for name, values in (counts.lists if counts else {}).items():
+        chosen = query.chosen.get(name, ())
+        missing = [(value, 0) for value in chosen if value not in dict(values)]
+        if [value for value, _ in values] in ([], ["none"]) and not chosen:
+            continue
+        found = [Choice(v, n, address(run.name, query.toggled(name, v)), v in chosen) for v, n in [*values, *missing]]
+        lists.append((name, TITLES.get(name, name.removeprefix(TAG)), found))
+    lists.sort(key=lambda one: not one[0].startswith((TAG, "outcome", "stop")))
+    chips = [(_chip(name, value), address(run.name, query.without(name, value))) for name, value in query.pairs()]
+    return {
+        "lists": lists,
+        "values_shown": VALUES,
+        "chips": [chip for chip in chips if chip[0]],
+        "clear": address(run.name, Query(sort=query.sort, descending=query.descending)),
+        "heads": [
+            (name, title, address(run.name, query.sorted_by(sort)) if sort else None, sort == query.sort)
+            for name, (sort, title) in HEADS.items()
+        ],
+        "fields": [(name, query.ranges.get(name, query.texts.get(name, "")), SAMPLES.get(name, "")) for name in _FIELDS],
+        "kept": [(name, value) for name, value in query.pairs() if name not in _FIELDS],
+        "searched": [(name, value) for name, value in query.pairs() if name not in ("q", "in")],
+        "places": PLACES,
+        "exports": [
+            (title, url("runs", run.name, "export") + "?" + urlencode([("format", name), *query.pairs()]))
+            for name, title in (("jsonl", "JSONL"), ("markdown", "Markdown"), ("page", "offline page"))
+        ],
+    }
+
+
+_FIELDS = (*(name for name in TEXTS), *RANGES)
+
+
+def _chip(name: str, value: str) -> str:
+    """A filter in words; empty for what is none."""
+    if name in ("sort", "in"):
+        return ""
+    if name == "q":
+        return f"“{value}”"
+    return f"{TITLES.get(name, name.removeprefix(TAG)).lower()}: {value.replace('_', ' ') if name == 'stop' else value}"
 
 
 routes = [Route("/runs/{run}", page)]

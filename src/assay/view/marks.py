@@ -1,0 +1,44 @@
+"""The marks of readers on the rollouts of one run, as the viewer shows them."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from assay.fidelity.review.marks import last_word, marks_of, read_remarks
+from assay.fidelity.schema.evidence import Mark
+from assay.view.catalog import Catalog, Entry
+from assay.view.index.reader import Row
+from assay.view.index.tables import content_number
+
+
+def marks_folder(catalog: Catalog, run: Entry) -> Path | None:
+    """Returns the folder with the marks of a run's rollouts: its profile's. None where it is part of none."""
+    return catalog.entry("profile", run.profile).path if run.profile else None
+
+
+def marks_on(catalog: Catalog, run: Entry) -> dict[int, list[Mark]]:
+    """Returns the marks that stand on a run's rollouts, by the number of their content. Raises InputError."""
+    folder = marks_folder(catalog, run)
+    if folder is None:
+        return {}
+    model, path = run.path.name, folder / "marks.jsonl"
+    return catalog.cached(f"marks on {model}", [path], lambda: _of_model(folder, model))
+
+
+def _of_model(folder: Path, model: str) -> dict[int, list[Mark]]:
+    found = marks_of(read_remarks(folder))
+    return {content_number(content): marks for (of, content), marks in found.items() if of == model}
+
+
+def word_on(row: Row, marks: dict[int, list[Mark]]) -> Mark | None:
+    """Returns the mark that decides on a rollout; None where there is none."""
+    return last_word(marks.get(row.content, ()), row.task_digest, row.reward)
+
+
+def faults(marks: dict[int, list[Mark]]) -> dict[int, str]:
+    """Returns what the last reader of each content said is at fault, for a filter."""
+    return {content: _last(found).fault for content, found in marks.items()}
+
+
+def _last(marks: Iterable[Mark]) -> Mark:
+    *_, last = marks
+    return last
