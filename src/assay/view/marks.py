@@ -10,18 +10,14 @@ from assay.view.index.reader import Row
 from assay.view.index.tables import content_number
 
 
-def marks_folder(catalog: Catalog, run: Entry) -> Path | None:
-    """Returns the folder with the marks of a run's rollouts: its profile's. None where it is part of none."""
-    return catalog.entry("profile", run.profile).path if run.profile else None
-
-
 def marks_on(catalog: Catalog, run: Entry) -> dict[int, list[Mark]]:
-    """Returns the marks that stand on a run's rollouts, by the number of their content. Raises InputError."""
-    folder = marks_folder(catalog, run)
-    if folder is None:
-        return {}
-    model, path = run.path.name, folder / "marks.jsonl"
-    return catalog.cached(f"marks on {model}", [path], lambda: _of_model(folder, model))
+    """Returns the marks that stand on a run's rollouts, by the number of their content. Raises InputError.
+
+    They are in the profile that the run is a part of, or else in the run's own folder.
+    """
+    folder = catalog.entry("profile", run.profile).path if run.profile else run.path
+    model = run.path.name if run.profile else catalog.record(run).model
+    return catalog.cached(f"marks on {model}", [folder / "marks.jsonl"], lambda: _of_model(folder, model))
 
 
 def _of_model(folder: Path, model: str) -> dict[int, list[Mark]]:

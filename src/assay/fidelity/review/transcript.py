@@ -8,7 +8,7 @@ from assay.types import FunctionCall, FunctionCallOutput, InputImage, Item, Mess
 
 def prompt_pieces(task: Task) -> list[Piece]:
     """Returns the pieces of the task's prompt."""
-    return [piece for item in task.input for piece in _of(item, "")]
+    return [piece for item in task.input for piece in pieces_of(item)]
 
 
 def attempt(rollout: Rollout, task: Task) -> list[Piece]:
@@ -18,7 +18,7 @@ def attempt(rollout: Rollout, task: Task) -> list[Piece]:
     for number, turn in enumerate(rollout.turns, 1):
         where = f"turn {number}: " if many else ""
         given = turn.input if number > 1 else [item for item in turn.input if item not in task.input]
-        pieces += [piece for item in (*given, *turn.response.output) for piece in _of(item, where)]
+        pieces += [piece for item in (*given, *turn.response.output) for piece in pieces_of(item, where)]
         if not turn.response.output:
             pieces.append(Piece("message", f"{where}message", ""))
         if turn.response.status == "incomplete":
@@ -28,7 +28,8 @@ def attempt(rollout: Rollout, task: Task) -> list[Piece]:
     return pieces
 
 
-def _of(item: Item, where: str) -> Iterator[Piece]:
+def pieces_of(item: Item, where: str = "") -> Iterator[Piece]:
+    """Yields the pieces of one item. `where` begins their titles."""
     match item:
         case Reasoning():
             if item.text:

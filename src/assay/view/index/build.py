@@ -284,7 +284,9 @@ def _begin_anew(connection: sqlite3.Connection, folder: Path, made: str) -> None
             if len(values[name]) <= MOST_VALUES:
                 values[name].add(value)
     if digest(digests) != record.tasks_digest:
-        raise InputError(folder / "tasks.jsonl", None, "these are not the tasks in run.json's digest", "unchanged tasks")
+        raise InputError(
+            folder / "tasks.jsonl", None, "these are not the tasks in run.json's digest", "unchanged tasks"
+        )
     tags = sorted(name for name, found in values.items() if len(found) <= MOST_VALUES)
     meta = {"made by": made, "full marks": str(record.score.range[1]), "tags": json.dumps(tags), "errors": "[]"}
     connection.executemany("insert into meta values (?, ?)", meta.items())

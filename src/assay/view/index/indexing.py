@@ -12,6 +12,7 @@ from msgspec import Struct
 from assay.store import rollout_files
 from assay.view.index.build import build
 from assay.view.index.reader import Index, NoIndex, State
+from assay.view.index.tables import places
 
 AT_ONCE = 4 * 2**20
 """Bytes of rollouts that are read while a page waits: half a second's work."""
@@ -65,6 +66,13 @@ class Indexing:
             index = None
         error = "" if self._runs(folder) else self._errors.pop(folder, "")
         return index, Progress(state.read if index else 0, state.of, self._runs(folder), error, state.errors)
+
+    def forget(self, folder: Path) -> None:
+        """Remove a run's index, because it is damaged. It is made again when the run is next opened."""
+        with self._lock:
+            for path in places(folder):
+                for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+                    path.with_name(name).unlink(missing_ok=True)
 
     def close(self) -> None:
         """End the processes. What they have read is kept."""

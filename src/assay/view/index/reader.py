@@ -26,7 +26,7 @@ Marks = Mapping[int, str]
 """By the number of a content, what the last reader said is at fault."""
 
 
-class Row(Struct, frozen=True):
+class Row(Struct, frozen=True, array_like=True):
     """A rollout in a table."""
 
     id: int
@@ -187,7 +187,10 @@ class Index:
                 return rollout
         except BROKEN:
             pass
-        path, expected = self._folder / self._files[row.file].name, "the file as it was; reload the page to read it anew"
+        path, expected = (
+            self._folder / self._files[row.file].name,
+            "the file as it was; reload the page to read it anew",
+        )
         raise InputError(path, None, "the file has changed while it was read", expected)
 
     def task(self, id: str) -> Task:
@@ -233,9 +236,7 @@ class Index:
         statement = f"select r.kind, count(*) from rollouts r where {_and(where)} group by r.kind"
         return dict(self._connection.execute(statement, parameters))
 
-    def _mark_counts(
-        self, query: Query, marks: Marks, where: Sequence[str], parameters: Sequence[Any]
-    ) -> Counter[str]:
+    def _mark_counts(self, query: Query, marks: Marks, where: Sequence[str], parameters: Sequence[Any]) -> Counter[str]:
         condition = f"r.content in ({', '.join(map(str, marks))})"
         statement = f"select r.content, r.kind from rollouts r where {_and([*where, condition])}"
         found = self._connection.execute(statement, parameters) if marks else ()
@@ -244,7 +245,10 @@ class Index:
     def _select(self, where: str, parameters: Sequence[Any], more: str = ", 0") -> list[tuple[Row, Any]]:
         statement = f"select {_COLUMNS}{more} from rollouts r cross join tasks t on t.no = r.task where {where}"
         return [
-            (Row(*row[:4], self._kinds[row[4]], *row[5:13], json.loads(row[13]), *row[14:17]), row[17])
+            (
+                msgspec.convert([*row[:4], self._kinds[row[4]], *row[5:13], json.loads(row[13]), *row[14:17]], Row),
+                row[17],
+            )
             for row in self._connection.execute(statement, parameters)
         ]
 

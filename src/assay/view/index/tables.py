@@ -1,7 +1,7 @@
 """The tables of an index, where its file is, and which state of the run it was made of.
 
-All that a filter offers as a list of values (tags, stop reason, outcome, findings) is one number in a rollout's row: its
-*kind*. A run has few kinds, so counting by any of these values is one pass over an index, and Python does the rest.
+All that a filter offers as a list of values (tags, stop reason, outcome, findings) is one number in a rollout's row:
+its *kind*. A run has few kinds, so counting by any of these values is one pass over an index; Python does the rest.
 """
 
 import hashlib
@@ -150,7 +150,7 @@ def made_by(folder: Path, detectors: str) -> str:
 
 
 def spaced(text: str) -> str:
-    """Returns a text in which each Chinese, Japanese and Korean character is a word, as they are written without spaces."""
+    """Returns a text in which each Chinese, Japanese and Korean character is a word: none is written between them."""
     if text.isascii():
         return text
     return _WIDE.sub(r" \1 ", text).encode("utf-8", "replace").decode()

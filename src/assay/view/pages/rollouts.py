@@ -2,12 +2,12 @@
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-from msgspec import structs
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -18,15 +18,15 @@ from assay.fidelity.review.review import WHOSE
 from assay.fidelity.schema.evidence import Mark
 from assay.types import Rollout
 from assay.view.catalog import Catalog, Entry
-from assay.view.frame import View, catalog_of, draw, in_thread, url, view_of
-from assay.view.index.indexing import Progress
-from assay.view.index.query import COLUMNS, PLACES, RANGES, SORTS, TAG, TEXTS, Query, words
+from assay.view.frame import View, draw, in_thread, url, view_of
+from assay.view.index.query import COLUMNS, PLACES, RANGES, TAG, TEXTS, Query, words
 from assay.view.index.reader import Counts, Index, Row
 from assay.view.index.tables import searched
 from assay.view.marks import faults, marks_on, word_on
 
 PAGE = 100
 """The rows that are sent at once."""
+T = TypeVar("T")
 VALUES = 8
 """The values of a list that are shown; the others are folded."""
 EXCERPT = 70
@@ -47,7 +47,14 @@ HEADS = {
     "remarks": ("", "Findings and marks"),
 }
 """By column, what it is sorted by, and its title."""
-SAMPLES = {"reward": "0..0.5", "tokens": "1000..", "time": "..30", "repeat": "0", "turns": "2..", "task": "part of its name"}
+SAMPLES = {
+    "reward": "0..0.5",
+    "tokens": "1000..",
+    "time": "..30",
+    "repeat": "0",
+    "turns": "2..",
+    "task": "part of its id",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +85,7 @@ async def page(request: Request) -> Response:
     if wanted.get("view") == "state":
         return JSONResponse(await in_thread(lambda: _state(view, run)))
     query = Query.parse(wanted.multi_items())
-    values = await in_thread(lambda: _values(view, run, query, wanted))
+    values = await in_thread(lambda: mended(view, run, lambda: _values(view, run, query, wanted)))
     if wanted.get("view") == "rows":
         return draw(request, "rollout_rows.html", **values)
     return draw(
@@ -92,7 +99,7 @@ async def page(request: Request) -> Response:
     )
 
 
-def selected(catalog: Catalog, view: View, run: Entry, pairs: Iterable[tuple[str, str]]) -> list[Row]:
+def selected(view: View, run: Entry, pairs: Iterable[tuple[str, str]]) -> list[Row]:
     """Returns the rows that a table with this query shows, all of them, in order. Raises UsageError.
 
     What the index lacks while a run goes on is left out.
@@ -101,7 +108,16 @@ def selected(catalog: Catalog, view: View, run: Entry, pairs: Iterable[tuple[str
     if index is None:
         raise UsageError("The index of this run is not there yet. Open its table, and wait until it is.")
     with index:
-        return [*index.selected(Query.parse(pairs), faults(marks_on(catalog, run)))]
+        return [*index.selected(Query.parse(pairs), faults(marks_on(view.catalog, run)))]
+
+
+def mended(view: View, run: Entry, make: Callable[[], T]) -> T:
+    """Returns what a function makes from a run's index; where that is damaged, from one that is made again."""
+    try:
+        return make()
+    except sqlite3.DatabaseError:
+        view.indexing.forget(run.path)
+        return make()
 
 
 def crumbs(catalog: Catalog, run: Entry) -> list[tuple[str, str]]:
@@ -132,7 +148,14 @@ def _state(view: View, run: Entry) -> dict[str, Any]:
 def _values(view: View, run: Entry, query: Query, wanted: QueryParams) -> dict[str, Any]:
     """What both templates draw."""
     index, progress = view.indexing.opened(run.path)
-    values: dict[str, Any] = {"run": run, "query": query, "progress": progress, "counts": None, "lines": [], "next": None}
+    values: dict[str, Any] = {
+        "run": run,
+        "query": query,
+        "progress": progress,
+        "counts": None,
+        "lines": [],
+        "next": None,
+    }
     values |= {"faults_in_words": WHOSE, "page_size": PAGE}
     values["record"] = view.catalog.record(run)
     if index is None:
@@ -192,31 +215,37 @@ def search_pattern(query: Query) -> re.Pattern[str] | None:
     """Returns what finds the words of a query's searches in a text; None where it has none."""
     wanted = [word for text in query.search for is_wanted, word in words(text) if is_wanted]
     parts = ["\\W+".join(re.escape(part) for part in re.findall(r"\w+", word)) for word in wanted]
-    return re.compile(rf"(?<!\w)(?:{'|'.join(sorted(parts, key=len, reverse=True))})", re.IGNORECASE) if parts else None
+    return (
+        re.compile(rf"(?<!\w)(?:{'|'.join(sorted(parts, key=len, reverse=True))})\w*", re.IGNORECASE) if parts else None
+    )
 
 
 def _filters(query: Query, counts: Counts | None, run: Entry) -> dict[str, Any]:
     """What stands beside the table."""
-    lists: list[tuple[str, str, Sequence[Choice]]] = []
+    lists: list[tuple[str, str, Sequence[Choice], Sequence[Choice]]] = []
     for name, values in (counts.lists if counts else {}).items():
         chosen = query.chosen.get(name, ())
         missing = [(value, 0) for value in chosen if value not in dict(values)]
         if [value for value, _ in values] in ([], ["none"]) and not chosen:
             continue
         found = [Choice(v, n, address(run.name, query.toggled(name, v)), v in chosen) for v, n in [*values, *missing]]
-        lists.append((name, TITLES.get(name, name.removeprefix(TAG)), found))
+        first = found if len(found) <= VALUES + 1 else [one for n, one in enumerate(found) if n < VALUES or one.chosen]
+        lists.append(
+            (name, TITLES.get(name, name.removeprefix(TAG)), first, [one for one in found if one not in first])
+        )
     lists.sort(key=lambda one: not one[0].startswith((TAG, "outcome", "stop")))
     chips = [(_chip(name, value), address(run.name, query.without(name, value))) for name, value in query.pairs()]
     return {
         "lists": lists,
-        "values_shown": VALUES,
         "chips": [chip for chip in chips if chip[0]],
         "clear": address(run.name, Query(sort=query.sort, descending=query.descending)),
         "heads": [
             (name, title, address(run.name, query.sorted_by(sort)) if sort else None, sort == query.sort)
             for name, (sort, title) in HEADS.items()
         ],
-        "fields": [(name, query.ranges.get(name, query.texts.get(name, "")), SAMPLES.get(name, "")) for name in _FIELDS],
+        "fields": [
+            (name, query.ranges.get(name, query.texts.get(name, "")), SAMPLES.get(name, "")) for name in _FIELDS
+        ],
         "kept": [(name, value) for name, value in query.pairs() if name not in _FIELDS],
         "searched": [(name, value) for name, value in query.pairs() if name not in ("q", "in")],
         "places": PLACES,
