@@ -15,8 +15,8 @@ from starlette.responses import HTMLResponse
 
 from assay.report import page as report
 from assay.view.catalog import Catalog
-from assay.view.progress import Watch
 from assay.view.index.indexing import Indexing
+from assay.view.progress import Watch
 
 HERE = Path(__file__).parent
 T = TypeVar("T")
