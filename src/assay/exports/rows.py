@@ -1,7 +1,7 @@
 """A selection of a run's rollouts: rows for a notebook (jsonl), or text for an issue (markdown)."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from msgspec import Struct
 from assay.errors import UsageError
 from assay.exports import Export
 from assay.fidelity.review.transcript import attempt, prompt_pieces
-from assay.store import read_record, read_rollouts, read_tasks, write_bytes, write_lines
+from assay.store import RunRecord, read_record, read_rollouts, read_tasks, write_bytes, write_lines
 from assay.types import Failure, Rollout, Score, Task
 
 SHOWN = 10
@@ -78,6 +78,15 @@ def row_of(task: Task, rollout: Rollout) -> dict[str, Any]:
     }
 
 
+def markdown(record: RunRecord, found: Iterable[tuple[Task, Rollout]], shown: int, of: int) -> str:
+    """Returns rollouts as text for an issue. `shown` of the `of` that were selected are there."""
+    title = f"{record.model} on {record.benchmark} {record.version}"
+    lines = [f"# {title}", "", f"{shown:,} of {of:,} rollouts that were selected."]
+    for task, rollout in found:
+        lines += ["", *_section(task, rollout)]
+    return "\n".join(lines) + "\n"
+
+
 def _jsonl(folder: Path, file: Path, options: Selected) -> str:
     rows = [row_of(task, rollout) for task, rollout in selected(folder, options)]
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -86,14 +95,10 @@ def _jsonl(folder: Path, file: Path, options: Selected) -> str:
 
 
 def _markdown(folder: Path, file: Path, options: Selected) -> str:
-    record, found = read_record(folder), selected(folder, options)
+    found = selected(folder, options)
     shown = found if options.limit is not None else found[:SHOWN]
-    of = f"{record.model} on {record.benchmark} {record.version}"
-    lines = [f"# {of}", "", f"{len(shown)} of {len(found)} rollouts that were selected."]
-    for task, rollout in shown:
-        lines += ["", *_section(task, rollout)]
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(file, ("\n".join(lines) + "\n").encode())
+    write_bytes(file, markdown(read_record(folder), shown, len(shown), len(found)).encode())
     return f"{len(shown)} of {len(found)} rollouts are in {file}"
 
 
