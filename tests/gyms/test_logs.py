@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 import zipfile
 from pathlib import Path
@@ -12,9 +13,12 @@ import pytest
 
 from assay.benchmark.catalog import load
 from assay.errors import UsageError
+from assay.exports.from_log import import_log
 from assay.fidelity.original.parity import compare
 from assay.fidelity.original.reference import read
 from assay.gyms.logs import read_log
+from assay.store import read_record, read_rollouts, read_tasks
+from assay.types import Failure, FunctionCall, FunctionCallOutput, Rollout, Score
 from tests.commands import assay
 from tests.endpoint import Call, Endpoint, chat_body, http
 
@@ -233,3 +237,144 @@ def test_bfcls_files_of_which_one_is_missing_or_broken(
 ):
     with pytest.raises(UsageError, match=words):
         read(bfcl(tmp_path, {"accuracy": 1.0, "correct_count": total, "total_count": total}, results=results))
+
+
+def imported(folder: Path, *arguments: str) -> list[Rollout]:
+    """The rollouts of a run that `assay import` made, which summary and detectors read."""
+    code, out, err = assay("import", *arguments, "--out", "made", cwd=folder)
+    assert code == 0 and "rollouts of" in out, err
+    assert assay("failures", "made", cwd=folder)[0] in (0, 3)
+    return sorted(read_rollouts(folder / "made"), key=lambda one: one.key)
+
+
+def rewards(rollouts: list[Rollout]) -> list[tuple[str, int, float | str]]:
+    return [
+        (one.task, one.repeat, one.outcome.reward if isinstance(one.outcome, Score) else one.outcome.message)
+        for one in rollouts
+    ]
+
+
+@pytest.mark.parametrize("format", ["eval", "json"])
+def test_inspects_logs_become_a_run(by_inspect: Path, tmp_path: Path, format: str):
+    [file] = (by_inspect / f"sums-{format}").iterdir()
+    made = imported(tmp_path, str(file), "--score", "match")
+    assert rewards(made) == [(f"q{n}", repeat, n != 3) for n in (2, 3, 4) for repeat in (0, 1)]
+    first = made[0]
+    assert isinstance(first.outcome, Score) and first.outcome.metrics == {"includes": 1.0}
+    assert first.turns[0].response.text == SUMS["2 + 2?"] and first.turns[0].response.usage.output_tokens > 0
+    task = next(iter(read_tasks(tmp_path / "made")))
+    assert [(one.role, one.text) for one in task.input] == [("system", "Add."), ("user", "2 + 2?")]  # type: ignore
+    assert (task.gold, read_record(tmp_path / "made").model) == ("4", "m")
+    code, _, err = assay("import", str(file), "--out", "again", "--score", "mach", cwd=tmp_path)
+    assert code == 2 and "Did you mean match?" in err
+
+
+def test_what_a_tool_answered_is_in_the_run(by_inspect: Path, tmp_path: Path):
+    [made] = imported(tmp_path, str(next((by_inspect / "looking-eval").iterdir())))
+    call, _ = made.turns[0].response.output[-1], made.turns[1]
+    assert isinstance(call, FunctionCall) and (call.name, call.arguments) == ("look", '{"place":"there"}')
+    [output] = made.turns[1].input
+    assert isinstance(output, FunctionCallOutput) and output.text == "nothing" and output.call_id == call.call_id
+    assert made.turns[1].response.text == "The sum is 4"
+
+
+def test_lm_evals_samples_become_a_run(by_lm_eval: Path, tmp_path: Path):
+    made = imported(tmp_path, str(by_lm_eval / "out"), "--score", "exact_match,number")
+    assert [reward for *_, reward in rewards(made)] == [1, 0, 1]
+    assert [one.turns[0].response.text for one in made] == list(SUMS.values())
+    assert [one.turns[0].input[0].text for one in made] == list(SUMS)  # type: ignore
+
+
+def test_verifiers_results_become_a_run_and_a_reference(tmp_path: Path):
+    pytest.importorskip("verifiers", reason="the extra `verifiers` is not installed")
+    script = """
+import sys
+import verifiers as vf
+from datasets import Dataset
+
+def look(place: str) -> str:
+    '''Look at a place.
+
+    Args:
+        place: Where.
+    '''
+    return "nothing"
+
+async def exact(completion, answer):
+    text = completion[-1].content if hasattr(completion[-1], "content") else completion[-1]["content"]
+    if "7" in text:
+        raise vf.Error("the judge is down")
+    return float(answer in text)
+
+rows = [{"prompt": [{"role": "user", "content": f"{i} + {i}?"}], "answer": str(2 * i)} for i in (2, 3, 4)]
+environment = vf.ToolEnv(eval_dataset=Dataset.from_list(rows), rubric=vf.Rubric([exact]), tools=[look])
+client = vf.ClientConfig(api_base_url=sys.argv[1], api_key_var="NO_KEY")
+environment.evaluate_sync(client=client, model="m", num_examples=3, rollouts_per_example=2, save_results=True,
+                          results_path=__import__("pathlib").Path("saved"))
+"""
+    with Endpoint(behave) as endpoint:
+        environment = os.environ | {"NO_KEY": "none", "HF_HOME": str(tmp_path)}
+        run([sys.executable, "-c", script, endpoint.url], cwd=tmp_path, env=environment, check=True, timeout=100)
+    made = imported(tmp_path, "saved/results.jsonl")
+    assert [(task, repeat) for task, repeat, _ in rewards(made)] == [(str(n), r) for n in range(3) for r in (0, 1)]
+    scores = [reward for *_, reward in rewards(made)]
+    assert scores[0] == scores[1] == scores[4] == scores[5] == 1 and 0 not in scores[:2]
+    call = made[0].turns[0].response.output[-1]
+    assert isinstance(call, FunctionCall) and (call.name, call.arguments) == ("look", '{"place": "there"}')
+    assert [one.text for one in made[0].turns[1].input] == ["nothing"]  # type: ignore
+    assert made[0].turns[1].response.text == "The sum is 4"
+    reference = read(tmp_path / "saved/results.jsonl")
+    assert reference.record.log == "verifiers" and {one.gold for one in reference.rows} == {"4", "6", "8"}
+
+
+def test_a_run_of_ours_comes_back_from_nemo_gyms_rows(tmp_path: Path):
+    assert assay("run", "arithmetic", "--model", "nano-thinking", "--limit", "4", "--out", "r", cwd=tmp_path)[0] == 0
+    assert assay("export", "r", "--format", "nemo-gym", "--out", "rows.jsonl", cwd=tmp_path)[0] == 0
+    ours = sorted(read_rollouts(tmp_path / "r"), key=lambda one: one.key)
+    made = imported(tmp_path, "rows.jsonl")
+    assert rewards(made) == rewards(ours)
+    for one, other in zip(made, ours, strict=True):
+        assert one.turns[-1].response.text == other.turns[-1].response.text
+        assert one.turns[-1].response.reasoning == other.turns[-1].response.reasoning
+        assert one.turns[-1].response.usage == other.turns[-1].response.usage
+    assert {task.id: task.gold for task in read_tasks(tmp_path / "made")} == {
+        task.id: task.gold for task in read_tasks(tmp_path / "r")
+    }
+
+
+def test_failures_of_a_log_are_no_zeros_and_a_cut_output_is_said(tmp_path: Path):
+    row = {"example_id": 0, "prompt": [{"role": "user", "content": "?"}], "completion": [], "reward": 0.0}
+    said = [{"role": "assistant", "content": [{"type": "text", "text": "so"}], "tool_calls": []}]
+    rows = [
+        row | {"error": {"error": "Error", "error_chain_repr": "Error: down"}},
+        row | {"completion": said, "is_truncated": True},
+    ]
+    (tmp_path / "results.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+    failed, cut = imported(tmp_path, "results.jsonl")
+    assert isinstance(failed.outcome, Failure) and failed.outcome.message == "Error: down"
+    assert (cut.stop, cut.turns[-1].response.status) == ("token_cap", "incomplete") and isinstance(cut.outcome, Score)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"a": 1}', "no log that Assay knows; expected a log of lm-evaluation-harness, Inspect, NeMo Gym, verifiers"),
+        ("", "no log that Assay knows"),
+        ('{"example_id": 0, "prompt": [1], "completion": [], "reward": 1}', "a sample as verifiers writes it"),
+        ('{"example_id": 0, "prompt": [], "completion": [{}], "reward": 1}', "line 1: KeyError: 'role'"),
+        ('{"example_id": 0, "prompt": [], "completion": [], "reward": 1e300}', "a sample as verifiers writes it"),
+    ],
+)
+def test_what_is_no_log_is_refused_and_nothing_is_written(tmp_path: Path, text: str, words: str):
+    (tmp_path / "a.jsonl").write_text(text)
+    code, _, err = assay("import", "a.jsonl", "--out", "made", cwd=tmp_path)
+    assert (code, words in err, (tmp_path / "made").exists()) == (2, True, False), err
+
+
+def test_a_member_that_unpacks_to_more_than_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("assay.gyms.rows.LARGEST_MEMBER", 1000)
+    with zipfile.ZipFile(tmp_path / "a.eval", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("header.json", "{}")
+        archive.writestr("samples/q2_epoch_1.json", json.dumps({"id": "q2", "input": "a" * 2000}))
+    with pytest.raises(UsageError, match="more than 1,000 bytes"):
+        import_log([tmp_path / "a.eval"], tmp_path / "made")

@@ -163,8 +163,8 @@ COMMANDS = (
     (
         "import",
         "benchmark.interchange:import_",
-        "Make a benchmark's folder of another gym's tasks, or a run of another program's trajectories.",
-        "assay import nemo-gym rows.jsonl --out my-benchmark",
+        "Make a run of another program's rollouts, or a benchmark's folder of NeMo Gym's tasks.",
+        "assay import logs/2026-02-01_sums.eval --out runs/theirs",
     ),
     (
         "export",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-from msgspec import structs
+from msgspec import Struct, structs
 
 from assay.config import AgentConfig
 from assay.digest import digest, task_digest, tasks_digest
@@ -25,8 +25,6 @@ def import_atif(files: Sequence[Path], folder: Path) -> tuple[int, int]:
 
     Those of others state no reward, so they are failures that say so. Raises UsageError and InputError.
     """
-    if is_present(folder) and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} is there already, and not empty; choose another with --out")
     paths = [path for file in files for path in (sorted(file.glob("*.json")) if file.is_dir() else [file])]
     if not paths:
         raise UsageError("no trajectories; expected files of ATIF, or a folder of .json files")
@@ -42,17 +40,36 @@ def import_atif(files: Sequence[Path], folder: Path) -> tuple[int, int]:
         records.append(record)
     if len({(one.benchmark, one.model, one.code, one.id) for one in records}) > 1:
         raise UsageError(f"the {len(paths)} trajectories are of several runs; import those of each run by themselves")
-    record = structs.replace(
-        records[0],
-        tasks=len(tasks),
-        tasks_digest=tasks_digest(tasks.values()),
-        repeats=max(rollout.repeat for rollout in rollouts) + 1,
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "run.json", record)
-    write_lines(folder / "tasks.jsonl", list(tasks.values()))
-    write_lines(folder / "rollouts.jsonl", rollouts)
+    write_run(folder, records[0], list(tasks.values()), rollouts)
     return len(rollouts), len(tasks)
+
+
+def write_run(folder: Path, record: RunRecord, tasks: Sequence[Task], rollouts: Sequence[Rollout]) -> None:
+    """Writes a run directory. Raises UsageError where the folder is not empty."""
+    if is_present(folder) and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} is there already, and not empty; choose another with --out")
+    repeats = max(rollout.repeat for rollout in rollouts) + 1
+    counts = {"tasks": len(tasks), "tasks_digest": tasks_digest(tasks), "repeats": repeats}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "run.json", structs.replace(record, **counts))
+    write_lines(folder / "tasks.jsonl", tasks)
+    write_lines(folder / "rollouts.jsonl", rollouts)
+
+
+def is_trajectory(path: Path) -> bool:
+    """Whether a file, or the first in a folder, says that it is of ATIF."""
+    first = next(iter(sorted(path.glob("*.json"))), path) if path.is_dir() else path
+    if first.suffix != ".json" or not first.is_file():
+        return False
+    try:
+        stated = msgspec.json.decode(read_input(first), type=_Version).schema_version
+    except BROKEN:
+        return False
+    return stated.startswith("ATIF-")
+
+
+class _Version(Struct):
+    schema_version: str = ""
 
 
 def _read(path: Path, repeats: Counter[str]) -> tuple[Task, Rollout, RunRecord]:

@@ -1,15 +1,18 @@
 """`assay import` and `assay export`."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from assay.cli.options import Assignments
 from assay.errors import UsageError
 from assay.exports import KINDS, formats_for, write
-from assay.exports.from_atif import import_atif
+from assay.exports.from_atif import import_atif, is_trajectory
+from assay.exports.from_log import Imported, import_log
 from assay.gyms.nemo_gym.interchange import import_nemo_gym
+from assay.gyms.rows import files_of
 
 
 def _formats() -> str:
@@ -17,26 +20,29 @@ def _formats() -> str:
 
 
 def import_(
-    gym: Annotated[Literal["nemo-gym", "atif"], Parameter(name="format")],
-    /,
-    *files: Path,
+    *what: Annotated[str, Parameter(name="what")],
     out: Path | None = None,
+    score: str | None = None,
     url: str = "http://127.0.0.1:8000",
     gold_field: str | None = None,
 ) -> None:
-    """Make a benchmark's folder of another gym's tasks, or a run of another program's trajectories.
+    """Make a run of another program's rollouts, or a benchmark's folder of NeMo Gym's tasks.
 
-    Run the benchmark by its path: assay run ./FOLDER --model MODEL. Environments that can't be driven are refused by
-    name: gymnasium, aviary, OpenEnv, genrm_compare, and those that hand over a sandbox or an MCP server.
+    A run can be read in `assay view`, and detectors look at it (`assay failures`). Files are known by their content:
+    logs of Inspect (.eval and JSON), lm-evaluation-harness (--log_samples), NeMo Gym, verifiers (--save-results) and
+    bfcl-eval, and trajectories in ATIF, such as Harbor's.
+
+    With nemo-gym before the file, its tasks become a benchmark; run it by its path. Environments that can't be driven
+    are refused by name: gymnasium, aviary, OpenEnv, genrm_compare, and those that hand over a sandbox or an MCP server.
 
     Parameters
     ----------
-    gym
-        nemo-gym (a JSONL file of rows for a resources server), or atif (trajectories of one run, such as Harbor's).
-    files
-        The file of tasks; or the files of trajectories, or a folder of them.
+    what
+        The files of one run, or their folder; or nemo-gym and the file of rows for a resources server.
     out
-        The folder of the benchmark or run. Default: the first file's name without its ending, in this directory.
+        The folder of the run or benchmark. Default: the first file's name without its ending, in this directory.
+    score
+        The score that is the reward, where a sample of the log has several. Default: the first. The others are metrics.
     url
         For nemo-gym: the URL of the resources server. It is written to benchmark.py; change it there. If it is up, it
         is asked which routes it has.
@@ -44,22 +50,39 @@ def import_(
         For nemo-gym: the rows' field that holds the reference answer, such as expected_answer or metadata.answer, for
         the gates that need one. If the verifier wants more than the bare answer, change `gold` in benchmark.py.
     """
+    kind, files = (what[0], what[1:]) if what and what[0] in ("nemo-gym", "atif") else ("", what)
     if not files:
-        raise UsageError(f"no files; expected assay import {gym} FILE")
-    first, *others = files
-    folder = out or Path(first.resolve().stem)
-    shown = folder if folder.is_absolute() else f"./{folder}"
-    if gym == "atif":
+        raise UsageError(f"no files; expected assay import{f' {kind}' if kind else ''} FILE")
+    folder = out or Path(Path(files[0]).resolve().stem)
+    if kind == "nemo-gym":
+        _import_tasks(files, folder, url, gold_field)
+    else:
+        _import_run([*map(Path, files)], folder, score, is_atif=kind == "atif")
+
+
+def _import_run(files: Sequence[Path], folder: Path, score: str | None, *, is_atif: bool) -> None:
+    if is_atif or is_trajectory(files[0]):
         rollouts, tasks = import_atif(files, folder)
-        print(f"{rollouts} rollouts of {tasks} tasks are in {folder}:\n  assay failures {shown}")
-        return
-    if others:
+        made = Imported("ATIF", rollouts, tasks, None)
+    else:
+        made = import_log(files_of(map(str, files)), folder, score)
+    chosen = f" The reward is {made.score} (--score chooses another)." if made.score else ""
+    print(f"{made.rollouts} rollouts of {made.tasks} tasks of {made.harness} are in {folder}.{chosen}")
+    print(f"  assay view {_shown(folder)}\n  assay failures {_shown(folder)}")
+
+
+def _import_tasks(files: Sequence[str], folder: Path, url: str, gold_field: str | None) -> None:
+    if len(files) > 1:
         raise UsageError(f"{len(files)} files; expected one of NeMo Gym's rows")
-    made = import_nemo_gym(first, folder, url=url, gold_field=gold_field)
+    made = import_nemo_gym(Path(files[0]), folder, url=url, gold_field=gold_field)
     print(f"{made.tasks} tasks are in {folder}. With the server at {url}:")
-    print(f"  assay check {shown}\n  assay run {shown} --model MODEL")
+    print(f"  assay check {_shown(folder)}\n  assay run {_shown(folder)} --model MODEL")
     if made.dropped:
         print(f"Not carried over, since a run here doesn't send it: {', '.join(made.dropped)}")
+
+
+def _shown(folder: Path) -> str:
+    return str(folder) if folder.is_absolute() else f"./{folder}"
 
 
 def export(

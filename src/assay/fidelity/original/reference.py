@@ -44,7 +44,7 @@ from assay.types import Item, Message, Response, Task
 
 NEEDED = ("task", "score")
 OPTIONAL = ("repeat", "output", "prompt", "gold")
-NO_QUESTION = ("output", "score", "gold", "target", "answer", "filtered_resps")
+NO_QUESTION = ("output", "score", "gold", "target", "answer", "filtered_resps", "model")
 """Columns that no task is looked for by."""
 
 

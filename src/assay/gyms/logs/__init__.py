@@ -8,6 +8,10 @@ A reader makes plain rows, in whose cells stand, where the harness has written t
     output   the model's text, or the items of each turn
     score    a number, where there is one score; with several, each stands under its name, and `scores` has the names
     failed   why there is no score
+    items    all that followed the prompt: also what tools and users answered
+    is_cut   whether the last output reached its limit of tokens
+    usage    the tokens, as `input_tokens` and `output_tokens`
+    model    its name
 
 beside what else the harness wrote.
 """
@@ -16,11 +20,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
-from assay.gyms.logs import bfcl, inspect, lm_eval, nemo_gym
+from assay.gyms.logs import bfcl, inspect, lm_eval, nemo_gym, verifiers
 from assay.gyms.logs.log import Log
 from assay.gyms.rows import Row, iterate_rows, with_rows
 
-LOGS = (lm_eval.LOG, inspect.LOG, nemo_gym.LOG, bfcl.LOG)
+LOGS = (lm_eval.LOG, inspect.LOG, nemo_gym.LOG, verifiers.LOG, bfcl.LOG)
 
 
 def read_log(paths: Sequence[Path]) -> tuple[Log | None, Iterator[Row]]:

@@ -11,12 +11,10 @@ Nothing but JSON is read: the library writes no other content.
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import msgspec
-
 from assay.gyms.inspect import number_of
+from assay.gyms.logs import chat
 from assay.gyms.logs.log import Log, scored
 from assay.gyms.rows import Row
-from assay.types import FunctionCall, Item, Message, Reasoning, ReasoningText
 
 
 def samples(names: list[str]) -> list[str]:
@@ -40,13 +38,17 @@ def _read(rows: Iterable[Row]) -> Iterator[Row]:
 def _cells(sample: dict[str, Any]) -> dict[str, Any]:
     messages = sample["messages"]
     begin = next((i for i, message in enumerate(messages) if _is_generated(message)), len(messages))
-    cells = {
+    cells: dict[str, Any] = {
         "task": str(sample["id"]),
         "repeat": sample["epoch"] - 1,
         "prompt": [{"role": message["role"], "content": message["content"]} for message in messages[:begin]],
         "target": sample.get("target"),
         "metadata": sample.get("metadata"),
         "output": _output([message for message in messages[begin:] if message["role"] == "assistant"], sample),
+        "items": chat.plain(item for message in messages[begin:] for item in chat.items(message)),
+        "is_cut": any(one.get("stop_reason") == "max_tokens" for one in sample["output"].get("choices") or ()),
+        "model": sample["output"].get("model"),
+        "usage": sample["output"].get("usage") or {},
     }
     if sample.get("error"):
         return cells | {"failed": sample["error"].get("message", "an error")}
@@ -72,19 +74,7 @@ def _output(said: list[dict[str, Any]], sample: dict[str, Any]) -> Any:
     """Returns the text of one turn without thinking or calls, else the items of each turn."""
     if len(said) <= 1 and all(isinstance(one["content"], str) and not one.get("tool_calls") for one in said):
         return said[0]["content"] if said else sample["output"].get("completion", "")
-    return [msgspec.to_builtins(list(_items(message))) for message in said]
-
-
-def _items(message: dict[str, Any]) -> Iterator[Item]:
-    content = message["content"]
-    for part in [{"type": "text", "text": content}] if isinstance(content, str) else content:
-        if part["type"] == "reasoning":
-            yield Reasoning(content=[ReasoningText(part["reasoning"])])
-        elif part["type"] == "text":
-            yield Message(role="assistant", content=part["text"])
-    for call in message.get("tool_calls") or ():
-        arguments = msgspec.json.encode(call["arguments"]).decode()
-        yield FunctionCall(call_id=call["id"], name=call["function"], arguments=arguments)
+    return [chat.plain(chat.items(message)) for message in said]
 
 
 LOG = Log("Inspect", _fits, _read)

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from assay.gyms.logs import chat
 from assay.gyms.logs.log import Log
 from assay.gyms.nemo_gym.rows import FAILURE_CLASS, IDS, OWN, PARAMS, ROLLOUT_INDEX, TASK_INDEX, turns_of
 from assay.gyms.rows import Row
@@ -32,8 +33,18 @@ def _cells(row: dict[str, Any]) -> dict[str, Any]:
     if FAILURE_CLASS in row or row.get("mask_sample"):
         return cells | {"failed": str(row.get("failure_reason") or row.get(FAILURE_CLASS))}
     turns = turns_of(Task(id="", input=[]), row["response"])
-    output = [msgspec.to_builtins(turn.response.output) for turn in turns]
-    return cells | {"prompt": _prompt(row[PARAMS]), "output": output, "score": row.get("reward")}
+    last = turns[-1].response
+    return cells | {
+        "prompt": _prompt(row[PARAMS]),
+        "output": [msgspec.to_builtins(turn.response.output) for turn in turns],
+        "items": chat.plain(item for turn in turns for item in (*turn.input, *turn.response.output)),
+        "score": row.get("reward"),
+        "gold": own.get("gold"),
+        "answer": row.get("extracted_answer"),
+        "is_cut": last.incomplete_reason == "max_output_tokens",
+        "model": last.model,
+        "usage": msgspec.to_builtins(last.usage),
+    }
 
 
 def _prompt(params: dict[str, Any]) -> Any:

@@ -9,7 +9,7 @@ All but `responses_create_params` is for the verifier. Rows that Assay writes ho
 name for, so that the task can be read back.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -332,15 +332,7 @@ def turns_of(task: Task, response: Any) -> list[Turn]:
     ValidationError.
     """
     wire = msgspec.convert(response, _WireResponse)
-    items = msgspec.convert([_item(item) for item in wire.output], list[Item])
-    turns = [(list(task.input), list[Item]())]
-    for item in items:
-        if isinstance(item, FunctionCallOutput) or (isinstance(item, Message) and item.role != "assistant"):
-            if turns[-1][1]:
-                turns.append(([], []))
-            turns[-1][0].append(item)
-        else:
-            turns[-1][1].append(item)
+    turns = divided(task.input, msgspec.convert([_item(item) for item in wire.output], list[Item]))
     last = Response(
         output=turns[-1][1],
         status="incomplete" if wire.incomplete_details or wire.status == "incomplete" else "completed",
@@ -351,3 +343,16 @@ def turns_of(task: Task, response: Any) -> list[Turn]:
     )
     before = [Turn(input=asked, response=Response(output=said)) for asked, said in turns[:-1]]
     return [*before, Turn(input=turns[-1][0], response=last)]
+
+
+def divided(asked: Sequence[Item], items: Iterable[Item]) -> list[tuple[list[Item], list[Item]]]:
+    """Returns what was new to the model and what it said, turn by turn, of all items that followed what was asked."""
+    turns = [(list(asked), list[Item]())]
+    for item in items:
+        if isinstance(item, FunctionCallOutput) or (isinstance(item, Message) and item.role != "assistant"):
+            if turns[-1][1]:
+                turns.append(([], []))
+            turns[-1][0].append(item)
+        else:
+            turns[-1][1].append(item)
+    return turns
