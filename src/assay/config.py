@@ -255,10 +255,13 @@ class AgentConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     """An entry point of `assay.agents` (see `assay list agents`)."""
     settings: dict[str, Any] = {}
     """Passed to the agent's class as keyword arguments."""
+    version: str = ""
+    """Of an agent that is a program, the version that it says. In assay.toml it is the one that has to be here."""
 
     def __str__(self) -> str:
+        name = f"{self.agent} {self.version}".strip()
         settings = ", ".join(f"{name}={value!r}" for name, value in self.settings.items())
-        return f"{self.agent} ({settings})" if settings else self.agent
+        return f"{name} ({settings})" if settings else name
 
 
 LOOP = AgentConfig(agent="loop")

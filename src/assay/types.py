@@ -306,6 +306,16 @@ class Failure(Struct, frozen=True, tag="failure"):
 Outcome = Score | Failure
 
 
+class Program(Struct, frozen=True, omit_defaults=True):
+    """How an agent that is a program ended."""
+
+    exit_code: int | None = None
+    """None where it was killed before it ended."""
+    stdout: str = ""
+    """The end of what it wrote, as `stderr`."""
+    stderr: str = ""
+
+
 class Rollout(Struct, frozen=True):
     """One attempt at one task: a row of `rollouts.jsonl`."""
 
@@ -320,6 +330,8 @@ class Rollout(Struct, frozen=True):
     wall_s: float = 0.0
     roles: dict[str, list[Turn]] = {}
     """By role, the turns of other models that the environment used, such as a judge or a user."""
+    program: Program | None = None
+    """Of an agent that is a program, how it ended the last time that it ran."""
 
     @property
     def key(self) -> tuple[str, int]:

@@ -365,3 +365,21 @@ def test_programs_reach_the_socket_that_is_listened_on_and_nothing_else() -> Non
                 assert b"unreachable" in finished.stderr
 
     within(BUBBLEWRAP, use)
+
+
+@bubblewrap
+def test_a_program_that_is_given_up_as_it_starts_is_gone() -> None:
+    mark = "assay-given-up-4713"
+
+    async def use(sandbox: Sandbox) -> None:
+        with await sandbox.listen():
+            for wait_s in (0, 0.001, 0.002, 0.004):
+                started = asyncio.ensure_future(sandbox.exec(["sh", "-c", "sleep 60; :", mark], timeout_s=60.0))
+                await asyncio.sleep(wait_s)
+                started.cancel()
+                await asyncio.wait({started})
+                assert started.cancelled()
+            await asyncio.sleep(0.2)
+            assert not running(mark)
+
+    within(BUBBLEWRAP, use)

@@ -1,10 +1,19 @@
-"""Agents: the loop that drives a model through a session."""
+"""Agents: the loop that drives a model through a session, and programs that do."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from assay.benchmark import Session
 from assay.model import Model
-from assay.types import StopReason, Task
+from assay.types import Program, StopReason, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """Why a rollout ended whose agent is a program, and how that ended."""
+
+    stop: StopReason
+    program: Program
 
 
 class Agent(Protocol):
@@ -14,7 +23,7 @@ class Agent(Protocol):
     From any other one a rollout without a single answer of the model is a failure of the agent, never a score.
     """
 
-    async def run(self, task: Task, model: Model, session: Session) -> StopReason: ...
+    async def run(self, task: Task, model: Model, session: Session) -> StopReason | Ran: ...
 
 
 def needs_model(agent: Agent) -> bool:

@@ -1,6 +1,9 @@
 """Finding agents: Assay's own and those of installed packages, by entry point."""
 
+import inspect
+
 from assay.agent import Agent
+from assay.agent.door import Door
 from assay.config import AgentConfig
 from assay.errors import UsageError
 from assay.plugins import describe, find
@@ -13,11 +16,15 @@ def agents() -> dict[str, str]:
     return describe(GROUP)
 
 
-def make_agent(config: AgentConfig) -> Agent:
-    """Returns the agent behind a configuration. Raises UsageError where it does not take the settings."""
+def make_agent(config: AgentConfig, door: Door | None = None) -> Agent:
+    """Returns the agent behind a configuration, with the door if it takes one.
+
+    Raises UsageError where it does not take the settings.
+    """
     kind = find(GROUP, config.agent)
     try:
-        agent = kind(**config.settings)
+        more = {"door": door} if "door" in inspect.signature(kind).parameters else {}
+        agent = kind(**config.settings, **more)
     except (TypeError, ValueError) as error:
         raise UsageError(f"agent {config}: {error}") from error
     if not callable(getattr(agent, "run", None)):

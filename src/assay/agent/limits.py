@@ -6,11 +6,12 @@ either is a failure. So they belong well above or below the limits.
 """
 
 import asyncio
+import dataclasses
 import math
 import time
 from typing import Any
 
-from assay.agent import Agent
+from assay.agent import Agent, Ran
 from assay.benchmark import Session
 from assay.errors import AssayError
 from assay.model import Model
@@ -18,7 +19,7 @@ from assay.types import Request, Response, RolloutLimits, StopReason, Task
 
 
 class LimitReached(AssayError):
-    """What the agent asked for next is past a limit. It never leaves this module."""
+    """What the agent asked for next is past a limit. It never leaves the rollout."""
 
 
 class Limited:
@@ -28,15 +29,17 @@ class Limited:
         self._agent = agent
         self._limits = limits
 
-    async def run(self, task: Task, model: Model, session: Session) -> StopReason:
+    async def run(self, task: Task, model: Model, session: Session) -> StopReason | Ran:
         """The limit that was reached, else why the agent ended. Raises what the agent raises."""
         meter = _Meter(self._limits)
         try:
             ended = await self._agent.run(task, _MeteredModel(model, meter), _metered(session, meter))
         except Exception:
-            if meter.reached:
+            if meter.reached and not meter.failing:
                 return meter.reached
             raise
+        if meter.reached and isinstance(ended, Ran):
+            return dataclasses.replace(ended, stop=meter.reached)
         return meter.reached or ended
 
 
@@ -49,6 +52,8 @@ class _Meter:
         self.output_tokens = 0
         self.tool_s = 0.0
         self.reached: StopReason | None = None
+        self.failing = False
+        """Whether the model's last call failed: a limit that is reached by trying again is no doing of the model's."""
         self._until = math.inf if limits.wall_s is None else time.monotonic() + limits.wall_s
 
     @property
@@ -75,6 +80,11 @@ class _MeteredModel:
         self._model = model
         self._meter = meter
 
+    @property
+    def wall_left_s(self) -> float:
+        """Seconds until the limit, for an agent that does more than calls of the model and of tools."""
+        return self._meter.wall_left_s
+
     async def respond(self, request: Request) -> Response:
         meter, limits = self._meter, self._meter.limits
         if meter.steps >= limits.steps:
@@ -84,7 +94,13 @@ class _MeteredModel:
         if limits.wall_s is not None and not meter.wall_left_s:
             raise meter.stop("wall_time")
         meter.steps += 1
-        response = await self._model.respond(request)
+        try:
+            response = await self._model.respond(request)
+        except BaseException:
+            meter.steps -= 1
+            meter.failing = True
+            raise
+        meter.failing = False
         meter.output_tokens += response.usage.output_tokens
         return response
 

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from assay.agent.limits import LimitReached
 from assay.benchmark import Ended, Replies, Session, begins, offered, replies
 from assay.errors import RemoteError, SandboxError, ToolError
 from assay.model import BudgetReached, Model
@@ -19,7 +20,7 @@ class ToolLoop:
 
     async def run(self, task: Task, model: Model, session: Session) -> StopReason:
         """Why the rollout ended. Raises what the model or the session raises."""
-        items: list[Item] = [*task.input, *await _begin(session)]
+        items: list[Item] = [*task.input, *await begin(session)]
         while True:
             response = await model.respond(Request(input=items, tools=offered(session, task), format=task.format))
             end = stop_after(response)
@@ -31,7 +32,7 @@ class ToolLoop:
                 except Ended:
                     return "completed"
             elif response.status == "completed" and replies(session):
-                said = await _reply(session, response)
+                said = await reply(session, response)
             if said is None:
                 return end or "completed"
             items = items + response.output + said
@@ -55,14 +56,15 @@ async def _carry_out(call: FunctionCall, session: Session) -> FunctionCallOutput
     if not isinstance(arguments, dict):
         output = f"error: the arguments of {call.name} are not a JSON object ({arguments})"
     else:
-        output = await _call(session, call.name, arguments)  # pyright: ignore[reportUnknownArgumentType]
+        output = await call_tool(session, call.name, arguments)  # pyright: ignore[reportUnknownArgumentType]
     return FunctionCallOutput(call_id=call.call_id, output=output)
 
 
-async def _call(session: Session, name: str, arguments: dict[str, Any]) -> str:
+async def call_tool(session: Session, name: str, arguments: dict[str, Any]) -> str:
+    """Returns what a tool answers. Raises Ended, LimitReached, ToolError and what is nobody's fault here."""
     try:
         output = await session.call(name, arguments)
-    except (Ended, SandboxError, ToolError, RemoteError, RoleError, BudgetReached):
+    except (Ended, LimitReached, SandboxError, ToolError, RemoteError, RoleError, BudgetReached):
         raise
     except Exception as error:
         raise ToolError(f"the tool {name} raised {type(error).__name__}: {error}") from error
@@ -71,11 +73,13 @@ async def _call(session: Session, name: str, arguments: dict[str, Any]) -> str:
     return output
 
 
-async def _begin(session: Session) -> list[Item]:
+async def begin(session: Session) -> list[Item]:
+    """Returns what somebody else says to the model first."""
     return await _answered(session.begin()) if begins(session) else []
 
 
-async def _reply(session: Replies, response: Response) -> list[Item] | None:
+async def reply(session: Replies, response: Response) -> list[Item] | None:
+    """Returns what is said to the model after its answer; None where the rollout ends."""
     return await _answered(session.reply(response))
 
 

@@ -28,6 +28,7 @@ from assay.model.wrappers.guard import Guarded
 from assay.serve.agent import DEADLINE_S as AGENT_DEADLINE_S
 from assay.serve.agent import ServedAgent
 from assay.serve.app import Served
+from assay.serve.door import HttpDoor
 from assay.serve.environment import DEADLINE_S, IDLE_S, ServedEnvironment
 from assay.serve.gateway import Gateway
 from assay.serve.http import Sockets, is_loopback, settings
@@ -191,7 +192,7 @@ def agent(
     own = assay_toml()
     short, config = load_model(model, base_url, own=own)
     asked, models, key = code.load(benchmark), roles.configs(), address.key()
-    chosen = make_agent(load_agent(name, own=own))
+    chosen = make_agent(load_agent(name, own=own), HttpDoor(short))
 
     @asynccontextmanager
     async def app() -> AsyncGenerator[Starlette]:

@@ -33,6 +33,8 @@ class RunRequest(Struct, frozen=True, kw_only=True):
     early_stop: bool = True
     batch: bool = False
     """Whether the model is asked by its provider's batch API."""
+    door: str = ""
+    """`module:Class` of the Door for agents that are programs; empty where none is served."""
     sharing: int = 1
     """How many processes share the limits of the models."""
 

@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, SupportsFloat, get_args
 
-from assay.agent import Agent, needs_model
+from assay.agent import Agent, Ran, needs_model
 from assay.agent.limits import Limited
 from assay.benchmark import Benchmark, Session, session_of
 from assay.collect.deadline import Deadline, Stalled
@@ -22,7 +22,7 @@ from assay.errors import (
 from assay.model import BudgetReached, Model
 from assay.model.wrappers.record import Recorder
 from assay.model.wrappers.role import InRole, RoleError
-from assay.types import LARGEST, Failure, Rollout, Score, StopReason, Turn, Where
+from assay.types import LARGEST, Failure, Program, Rollout, Score, StopReason, Turn, Where
 
 ENDS: tuple[str, ...] = tuple(reason for reason in get_args(StopReason) if reason != "failed")
 """What an agent may return."""
@@ -75,6 +75,7 @@ async def roll_recorded(
         outcome=outcome,
         wall_s=round(time.monotonic() - started, 6),
         roles={role: model.turns for role, model in roles.items() if model.turns},
+        program=stage.program,
     )
 
 
@@ -83,6 +84,7 @@ class _Stage:
     """What a rollout is doing, which says whose an error is."""
 
     where: Where = "environment"
+    program: Program | None = None
 
 
 async def _play(
@@ -96,7 +98,10 @@ async def _play(
     """Returns why the rollout ended and its score. Raises whatever the environment, agent or verifier raises."""
     async with _session(benchmark, item, roles) as session:
         stage.where = "agent"
-        stop = _checked_stop(agent, await Limited(agent, benchmark.limits).run(item.task, recorder, session), recorder)
+        ended = await Limited(agent, benchmark.limits).run(item.task, recorder, session)
+        if isinstance(ended, Ran):
+            stage.program, ended = ended.program, ended.stop
+        stop = _checked_stop(agent, ended, recorder)
         stage.where = "verifier"
         score = _checked_score(await session.score(recorder.turns))
         stage.where = "environment"  # what still can raise is the session's end

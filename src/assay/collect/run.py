@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import pkgutil
 import platform
 import secrets
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
@@ -23,7 +24,7 @@ from assay.benchmark.code import score_code
 from assay.collect.collect import Interruption, Tally, collect
 from assay.collect.plan import Planned, owed, plan
 from assay.collect.request import RunRequest
-from assay.config import ModelConfig
+from assay.config import AgentConfig, ModelConfig
 from assay.digest import digest, tasks_digest
 from assay.errors import BudgetSpent, UnknownName, UsageError
 from assay.input import is_present
@@ -177,12 +178,28 @@ async def open_run(asked: RunPlan) -> AsyncGenerator[OpenRun]:
                 raise UsageError("--batch: a budget needs an output cap: --set sampling.max_output_tokens=16384")
             bare = Batched(bare, asked.folder / BATCHES)
         guarded = Guarded(bare, share_of(request.server), **guards)
-        agent = asked.agent or make_agent(request.agent)
         try:
-            yield OpenRun(benchmark, tasks, guarded, agent, record_of(request, benchmark, guarded, tasks), request)
+            door = pkgutil.resolve_name(request.door)(request.name) if request.door else None
+            agent = asked.agent or make_agent(request.agent, door)
+            record = record_of(request, benchmark, guarded, tasks)
+            driver = structs.replace(request.agent, version=await version_of(agent, benchmark, request.agent))
+            record = structs.replace(record, agent=driver)
+            yield OpenRun(benchmark, tasks, guarded, agent, record, request)
         finally:
             if asked.model is None:  # one that was handed in belongs to the caller
                 await guarded.aclose()
+
+
+async def version_of(agent: Agent, benchmark: Benchmark, config: AgentConfig) -> str:
+    """Returns the version of an agent that is a program, else that of its configuration.
+
+    Raises UsageError where the program can't run here, or is of another version than its configuration says.
+    """
+    ready = getattr(agent, "ready", None)
+    version = await ready(benchmark.environment) if ready else config.version
+    if config.version and version != config.version:
+        raise UsageError(f"agent {config}: the program here is version {version or 'unknown'}")
+    return version
 
 
 def budget_error(name: str, budget: Budget, owed: int) -> BudgetSpent:

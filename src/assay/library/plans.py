@@ -17,6 +17,8 @@ from assay.model.wrappers.budget import Budget
 from assay.store import REGISTRY, Shard
 from assay.types import RolloutLimits, Sampling
 
+DOOR = "assay.serve.door:HttpDoor"
+
 
 def plan_run(
     benchmark: Benchmark,
@@ -58,6 +60,7 @@ def plan_run(
         name=name,
         server=settings.model,
         agent=config,
+        door=DOOR,
         **request | {"repeats": repeats_of(benchmark, request)},
     )
     plan = dataclasses.replace(plan, request=plan.request.batched())

@@ -5,6 +5,7 @@ import time
 from asyncio.subprocess import Process
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from typing import Any
 
 from assay.errors import SandboxError
 from assay.sandbox import Finished, Limit
@@ -49,16 +50,7 @@ async def carry_through(
     """
     started = time.monotonic()
     try:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=environment,
-            cwd=cwd,
-            pass_fds=descriptors,
-            start_new_session=True,
-        )
+        process = await _start(command, kill, env=environment, cwd=cwd, pass_fds=descriptors)
     except (ValueError, OSError) as error:  # a NUL in an argument, or arguments that are too long
         return Finished(exit_code=126, stdout=b"", stderr=f"{error}".encode())
     kept = Output(output_bytes)
@@ -88,6 +80,20 @@ async def carry_through(
         stopped_by=stopped_by,
         wall_s=round(time.monotonic() - started, 6),
     )
+
+
+async def _start(command: Sequence[str], kill: Kill, **options: Any) -> Process:
+    """The process, which is killed as `kill` does it where this is cancelled: asyncio knows nothing of what it began."""
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), asyncio.subprocess.PIPE)
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(*command, **pipes, **options, start_new_session=True)
+    )
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        with suppress(ValueError, OSError):
+            await _end(await starting, kill)
+        raise
 
 
 class Output:

@@ -4,7 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from starlette.applications import Starlette
@@ -20,8 +20,8 @@ from assay.model import Model
 from assay.model.dialects.chat import server as chat
 from assay.model.dialects.messages import server as messages
 from assay.model.dialects.responses import server as responses
-from assay.model.dialects.serving import BadRequest, Context, Exchange, error_object
-from assay.serve.gateway import Gateway
+from assay.model.dialects.serving import BadRequest, Context, Exchange, Recorded, error_object
+from assay.serve.gateway import Call
 from assay.serve.http import Callers, read_body, refusal
 from assay.types import Response as ModelResponse
 
@@ -38,14 +38,25 @@ T = TypeVar("T")
 _encode = msgspec.json.Encoder().encode
 
 
+class Rollouts(Protocol):
+    """Rollouts by name, whose calls of the model are recorded. Raises BadRequest for what is no rollout here."""
+
+    def model(self, rollout: str) -> Model: ...
+
+    def items(self, rollout: str) -> Recorded: ...
+
+    def turns(self, rollout: str) -> list[Call]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Served:
     """One model on HTTP."""
 
     name: str
     config: ModelConfig
-    model: Model
-    gateway: Gateway | None = None
+    model: Model | None
+    """None where it is served within rollouts alone."""
+    gateway: Rollouts | None = None
     any_name: bool = False
     """Whether callers may call the model what they like."""
 
@@ -57,7 +68,7 @@ class Served:
             *((path, self._endpoint(exchange), "POST") for path, exchange in _FORMATS.items()),
         ]
         routes = [Route("/health", _health)]
-        for prefix in ("/v1", "/rollouts/{rollout}/v1"):
+        for prefix in ("/rollouts/{rollout}/v1", *(["/v1"] if self.model else [])):
             routes += [Route(prefix + path, endpoint, methods=[method]) for path, endpoint, method in api]
         routes.append(Route("/rollouts/{rollout}", self._recorded))
         return Starlette(
@@ -93,18 +104,16 @@ class Served:
             context = Context(self.name, self.config.sampling, request.headers, recorded)
             call = exchange(await read_body(request), context)
             self._check_name(call.model)
-            answer = self._model_of(request).respond(call.request)
+            model = self._rollouts().model(_rollout(request)) if recorded else self.model
+            assert model is not None
+            answer = model.respond(call.request)
             if call.stream:
                 return await _stream(answer, call)
             return _json(call.whole(await _unless_gone(request, answer)))
 
         return endpoint
 
-    def _model_of(self, request: Request) -> Model:
-        """The model, within the rollout that the route names."""
-        return self._rollouts().model(_rollout(request)) if "rollout" in request.path_params else self.model
-
-    def _rollouts(self) -> Gateway:
+    def _rollouts(self) -> Rollouts:
         if self.gateway is None:
             message = "nothing is recorded here: start the server with --record DIR"
             raise BadRequest(message, code="not_recording", status=404)
@@ -203,6 +212,7 @@ async def _model_error(request: Request, error: Exception) -> Response:
 
 
 _STATUSES = {
+    "budget": (403, "budget_reached"),
     "context_overflow": (400, "context_length_exceeded"),
     "bad_request": (400, "bad_request"),
     "unsupported": (400, "unsupported"),

@@ -14,6 +14,7 @@ import msgspec
 import uvloop
 from cyclopts import Parameter
 
+from assay.agent.door import variables
 from assay.benchmark.catalog import load
 from assay.cli.fidelity.parity import Form
 from assay.cli.options import BenchmarkName, Paths
@@ -157,14 +158,7 @@ async def _start(command: list[str]) -> tuple[Process, socket.socket]:
 def _pointed(command: list[str], port: int) -> tuple[list[str], dict[str, str]]:
     """Returns the command and its variables, with the recorder's URL in them."""
     url = f"http://127.0.0.1:{port}/rollouts/{NAME}"
-    variables = {
-        "OPENAI_BASE_URL": f"{url}/v1",
-        "OPENAI_API_BASE": f"{url}/v1",
-        "OPENAI_API_KEY": "recorded",
-        "ANTHROPIC_BASE_URL": url,
-        "ANTHROPIC_API_KEY": "recorded",
-    }
-    return [word.replace("{url}", f"{url}/v1") for word in command], variables
+    return [word.replace("{url}", f"{url}/v1") for word in command], variables(url)
 
 
 def _show(made: Recording, calls: Sequence[Call], remarks: Sequence[str] | None) -> None:

@@ -1,0 +1,242 @@
+"""An agent that is a program: it runs in a sandbox and asks the model through the rollout's door."""
+
+import asyncio
+import json
+import math
+import re
+from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from assay.agent import Ran
+from assay.agent.door import Door, Opening, variables
+from assay.agent.loop import begin, reply, stop_after
+from assay.benchmark import Environment, Session, offered, replies
+from assay.config import LONGEST_S
+from assay.errors import AgentError, UsageError
+from assay.model import Model
+from assay.sandbox import Finished, SandboxConfig, check_sandbox, open_sandbox
+from assay.types import InputImage, Item, Message, Program, StopReason, Task, Tool
+
+WALL_S = 3600.0
+GRACE_S = 10.0
+"""How long a program may go on once no call is answered any more."""
+VERSION_S = 60.0
+SHOWN = 4000
+"""Characters at the end of what a program printed that are kept."""
+ROOM = SandboxConfig(memory_mb=4096, processes=512, cpu_s=86_400, disk_mb=1024, output_bytes=16 * 2**20)
+"""What a program may use in a sandbox of its own, where its settings do not say."""
+BRIDGE = Path(__file__).with_name("task_tools.py")
+"""Calls tools from a shell. It is put into the sandbox."""
+_TOOLS = """
+
+The task's tools are called from a shell, with the arguments as a JSON object:
+
+python3 ~/{bridge} NAME '{{"argument": "value"}}'
+
+The tools, with the JSON schema of their arguments:
+
+{tools}
+"""
+
+
+class Command:
+    """Runs a program in a sandbox; it asks the model at a URL, and its calls are the rollout's turns."""
+
+    def __init__(
+        self,
+        *,
+        argv: Sequence[str],
+        env: Mapping[str, str] | None = None,
+        mounts: Sequence[str] = (),
+        cwd: str | None = None,
+        wall_s: float = WALL_S,
+        exit_codes: Sequence[int] = (0,),
+        version: Sequence[str] = (),
+        sandbox: Mapping[str, Any] | None = None,
+        door: Door | None = None,
+    ) -> None:
+        """Raises UsageError, ValueError and TypeError for settings that can't be.
+
+        Parameters
+        ----------
+        argv
+            The program and its arguments. In these and in `env`, `{instruction}` stands for the task's text, `{url}`
+            for the model's URL up to and including /v1, `{base}` for it without /v1, `{model}` for the model's name,
+            `{mcp}` for the URL of an MCP server with the task's tools. Without `{mcp}`, tools are called from a shell.
+        env
+            Environment variables, beside OPENAI_BASE_URL, ANTHROPIC_BASE_URL and keys that are none.
+        mounts
+            Files and folders of this machine that the program may read, at their own place.
+        cwd
+            The folder where it starts; the sandbox's own where None.
+        wall_s
+            Seconds until it is ended; the rollout is then scored as it is.
+        exit_codes
+            Those with which it ends when all went well. With any other the rollout failed.
+        version
+            A command on this machine that prints the program's version.
+        sandbox
+            Settings of the SandboxConfig of its own sandbox.
+        """
+        if not argv or not wall_s > 0:
+            raise ValueError("expected argv with a program, and wall_s above 0")
+        try:
+            own = msgspec.convert({**msgspec.to_builtins(ROOM), **(sandbox or {})}, SandboxConfig)
+        except msgspec.ValidationError as error:
+            raise ValueError(f"sandbox: {error}") from None
+        self._argv, self._env, self._mounts = list(argv), dict(env or {}), tuple(mounts)
+        self._cwd, self._wall_s, self._exit_codes = cwd, wall_s, tuple(exit_codes)
+        self._version = list(version)
+        self._config = msgspec.structs.replace(own, readable=(*own.readable, *self._mounts))
+        self._has_mcp = any("{mcp}" in text for text in (*self._argv, *self._env.values()))
+        self._door = door
+
+    async def ready(self, environment: Environment) -> str:
+        """Returns the program's version, empty where none is known. Raises UsageError where it can't run here."""
+        if not getattr(environment, "has_machine", False):
+            await check_sandbox(self._config)
+        if not self._version:
+            return ""
+        try:
+            process = await asyncio.create_subprocess_exec(*self._version, stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL)
+            async with asyncio.timeout(VERSION_S):
+                said, _ = await process.communicate()
+        except (OSError, TimeoutError) as error:
+            raise UsageError(f"{' '.join(self._version)} told no version: {error or 'no end'}") from None
+        return (said.decode(errors="replace").strip().splitlines() or [""])[-1]
+
+    async def run(self, task: Task, model: Model, session: Session) -> Ran:
+        """Raises what the model or a tool raised last, and AgentError where the program did not do its work."""
+        if self._door is None:
+            raise UsageError("an agent that is a program runs in a run; it has no door here")
+        async with AsyncExitStack() as stack:
+            machine: Any = getattr(session, "machine", None)
+            place = machine or await stack.enter_async_context(open_sandbox(self._config))
+            if machine and self._mounts:
+                await machine.share(self._mounts)
+            listener = await place.listen()
+            door = self._door(task, model, session, listener, mcp=self._has_mcp and not machine)
+            opening = await stack.enter_async_context(door)
+            said: list[Item] = [*task.input, *await begin(session)]
+            while True:
+                text = instruction(said)
+                if not machine and not self._has_mcp and (tools := offered(session, task)):
+                    await place.write(BRIDGE.name, BRIDGE.read_bytes())
+                    text += described(tools)
+                limits_s = (self._wall_s, getattr(model, "wall_left_s", math.inf), getattr(session, "timeout_s", None))
+                words = self._words(text, opening)
+                left_s = min(limit for limit in limits_s if limit is not None)
+                finished, late = await _run_until(place, words, left_s, opening)
+                stop = self._stop(finished, opening, late=late)
+                ended, last = Ran(stop, _program(finished)), opening.last
+                if stop != "completed" or last is None or opening.over.is_set() or not replies(session):
+                    return ended
+                if (more := await reply(session, last)) is None:
+                    return ended
+                # A program that ended has forgotten all but what lies in its machine.
+                said = more if machine else [*said, *last.output, *more]
+
+    def _words(self, text: str, opening: Opening) -> list[str]:
+        """The command line, its environment included."""
+        assert self._door is not None
+        values = {
+            "{instruction}": text,
+            "{url}": f"{opening.url}/v1",
+            "{base}": opening.url,
+            "{mcp}": f"{opening.url}/mcp",
+            "{model}": self._door.model,
+        }
+        env = {**variables(opening.url), "ASSAY_TOOLS": f"{opening.url}/tools", **self._env}
+        words = [f"{name}={_filled(value, values)}" for name, value in env.items()]
+        move = ["sh", "-c", 'cd "$0" && exec "$@"', self._cwd] if self._cwd else []
+        return ["env", *words, *move, *(_filled(word, values) for word in self._argv)]
+
+    def _stop(self, finished: Finished | None, opening: Opening, *, late: bool) -> StopReason:
+        """Why the rollout ended, once the program has. Raises AgentError, and what the last call raised."""
+        if error := opening.broken or opening.error:
+            raise error
+        if opening.last is None:
+            what = f"its calls were refused, the last: {opening.refused}" if opening.refused else "it called no model"
+            raise AgentError("no_model_call", f"{_ended(finished)}; {what}")
+        if late:
+            return "wall_time"
+        if opening.over.is_set() or finished is None:
+            return "completed"  # or the limit that was reached
+        if finished.stopped_by:
+            raise AgentError("stopped", f"the sandbox's limit of {finished.stopped_by} was reached; {_ended(finished)}")
+        if finished.exit_code not in self._exit_codes:
+            refused = f"; the last call that was refused: {opening.refused}" if opening.refused else ""
+            raise AgentError("exit_code", _ended(finished) + refused)
+        return stop_after(opening.last) or "completed"
+
+
+async def _run_until(place: Any, words: list[str], left_s: float, opening: Opening) -> tuple[Finished | None, bool]:
+    """How the program ended, None where it was killed, and whether that was at its time.
+
+    It has a grace once no call is answered any more. A call that waits for its answer is not given up: what keeps the
+    model may be the server's trouble, which is a failure.
+    """
+    running = asyncio.ensure_future(place.exec(words, timeout_s=LONGEST_S))
+    over = asyncio.ensure_future(opening.over.wait())
+    try:
+        done, _ = await asyncio.wait({running, over}, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+        if over in done:
+            await asyncio.wait({running}, timeout=GRACE_S)
+        elif not done:
+            opening.close()
+        while opening.in_flight and not running.done():
+            await asyncio.wait({running}, timeout=0.1)
+        return running.result() if running.done() else None, not done
+    finally:
+        running.cancel()
+        over.cancel()
+        await asyncio.wait({running, over})
+
+
+def instruction(items: Sequence[Item]) -> str:
+    """Returns the text of what a model would be sent. Raises AgentError for what is no text.
+
+    A conversation that has begun is written out, with who said what.
+    """
+    messages = [item for item in items if isinstance(item, Message)]
+    if any(isinstance(part, InputImage) for message in messages for part in message.content):
+        raise AgentError("no_text", "the task has an image, which an agent that is a program is not handed")
+    spoken = [message for message in messages if message.role in ("user", "assistant")]
+    if len(spoken) <= 1:
+        return "\n\n".join(message.text for message in messages)
+    head = [message.text for message in messages if message not in spoken]
+    said = [f"{message.role.capitalize()}: {message.text}" for message in spoken if message.text]
+    return "\n\n".join([*head, "The conversation so far:", *said, "Your final message is your answer to the user."])
+
+
+def described(tools: Sequence[Tool]) -> str:
+    """Returns what an agent is told about tools that are called from a shell."""
+    lines = [f"{tool.name}: {tool.description or ''} {json.dumps(tool.parameters)}" for tool in tools]
+    return _TOOLS.format(bridge=BRIDGE.name, tools="\n".join(lines))
+
+
+def _filled(text: str, values: Mapping[str, str]) -> str:
+    return re.sub("|".join(map(re.escape, values)), lambda match: values[match[0]], text)
+
+
+def _program(finished: Finished | None) -> Program:
+    if finished is None:
+        return Program()
+    return Program(finished.exit_code, _end_of(finished.stdout), _end_of(finished.stderr))
+
+
+def _end_of(printed: bytes) -> str:
+    return printed.decode(errors="replace")[-SHOWN:]
+
+
+def _ended(finished: Finished | None) -> str:
+    """How a program ended, in words."""
+    if finished is None:
+        return "the program was killed"
+    printed = _end_of(finished.stderr.strip() or finished.stdout.strip())[-1000:]
+    return f"the program ended with exit code {finished.exit_code}" + (f" and printed: {printed}" if printed else "")
