@@ -83,7 +83,7 @@ async def carry_through(
 
 
 async def _start(command: Sequence[str], kill: Kill, **options: Any) -> Process:
-    """The process, which is killed as `kill` does it where this is cancelled: asyncio knows nothing of what it began."""
+    """The process, ended by `kill` where this is cancelled: asyncio knows nothing of what the process began."""
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), asyncio.subprocess.PIPE)
     starting = asyncio.ensure_future(
         asyncio.create_subprocess_exec(*command, **pipes, **options, start_new_session=True)
