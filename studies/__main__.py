@@ -28,6 +28,7 @@ from studies import (
     reading,
     repeats,
     shifts,
+    training,
 )
 from studies.row import Row
 
@@ -62,6 +63,7 @@ STUDIES: dict[str, Study] = {
         audits.audits,
         reading.reading,
         detectors.detectors,
+        training.alarms,
     )
 }
 

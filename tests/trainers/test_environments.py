@@ -1,7 +1,10 @@
 import asyncio
+import gc
 import inspect
 import subprocess
 import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -13,6 +16,7 @@ from assay.benchmark.tools import ToolEnvironment, ToolSession, tool
 from assay.errors import UsageError
 from assay.trainers.environments import environment, rewards
 from assay.types import Message, Score, Task
+from tests.commands import until
 
 
 class Till(ToolSession):
@@ -45,6 +49,18 @@ class Tills(ToolEnvironment):
 
     def tasks(self):
         return [Task(id=f"t{n}", input=[Message("user", f"Put {n}.")], gold=str(n), tools=self.tools) for n in (3, 5)]
+
+
+open_tills: list[str] = []
+
+
+class Watched(Tills):
+    @asynccontextmanager
+    async def open(self, task: Task, seed: int) -> AsyncGenerator[Any]:  # pyright: ignore
+        async with super().open(task, seed) as session:
+            open_tills.append(task.id)
+            yield session
+        open_tills.remove(task.id)
 
 
 TASKS = [msgspec.json.encode(task).decode() for task in Tills().tasks()]
@@ -88,6 +104,17 @@ def test_a_tool_that_breaks_is_no_zero():
     with pytest.raises(RuntimeError, match="the till is stuck"):
         one.put(coins=-1)
     assert scored([one], [SAID]) == [None]
+
+
+def test_a_session_whose_environment_is_dropped_is_closed():
+    one = environment(Benchmark(environment=Watched(), repeats=1))()
+    one.reset(task=TASKS[0])
+    gc.collect()
+    assert open_tills == ["t3"]
+    assert one.put(coins=3) == "3 euro"
+    del one
+    gc.collect()
+    until(lambda: not open_tills)
 
 
 LEFT_OPEN = """

@@ -1,5 +1,8 @@
+import asyncio
 import dataclasses
+import time
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -47,13 +50,17 @@ class Mute:
         return Response(output=[Message(role="assistant", content=[Text(text="-1")])])
 
 
+def pilot(*arguments: Any, **given: Any) -> list[Check]:
+    return asyncio.run(fitness(*arguments, **given))
+
+
 def verdicts(checks: list[Check]) -> dict[str, str]:
     return {check.name.removeprefix("training "): check.verdict for check in checks}
 
 
 def test_an_environment_that_is_fit():
     tokenizer = Tokenizer.load(WEIGHTS / "policy/tokenizer.json")
-    checks = fitness(load("arithmetic"), "policy", tasks=64, tokenizer=tokenizer)
+    checks = pilot(load("arithmetic"), "policy", tasks=64, tokenizer=tokenizer)
     assert set(verdicts(checks).values()) == {"pass"}
     by_name = {check.name: check.reason for check in checks}
     assert "Tokenised again from text, 0 of 512 answers" in by_name["training tokens"]
@@ -61,23 +68,49 @@ def test_an_environment_that_is_fit():
 
 
 def test_what_is_rewarded_by_mistake_is_found():
-    checks = fitness(Benchmark(environment=Sums("hole"), repeats=1), "policy", tasks=32)
-    assert verdicts(checks)["rewards"] == "fail"
+    checks = pilot(Benchmark(environment=Sums("hole"), repeats=1), "policy", tasks=32)
+    found = verdicts(checks)
+    assert (found["rewards"], found["probes"]) == ("fail", "fail")
     assert "gold nowhere" in checks[-1].reason and checks[-1].tasks
 
 
+class Moody(Sums):
+    """Judges the answer -1 slowly, and from its ninth judgement on otherwise."""
+
+    judged = 0
+
+    def verify(self, task: Task, response: Response) -> Score:
+        if response.text != "-1":
+            return super().verify(task, response)
+        time.sleep(0.15)
+        self.judged += 1
+        return Score(reward=float(self.judged > 8))
+
+
+def test_a_verifier_that_is_slow_and_of_two_minds():
+    checks = pilot(Benchmark(environment=Moody(""), repeats=1), Mute(), tasks=1)
+    found = verdicts(checks)
+    assert (found["speed"], found["determinism"]) == ("fail", "fail")
+    by_name = {check.name: check.reason for check in checks}
+    assert "needs 8.5 a second" in by_name["training speed"]
+    assert "Of 8 rollouts, 8 have another reward" in by_name["training determinism"]
+
+
 def test_failures_are_told_and_no_zeros():
-    found = verdicts(fitness(Benchmark(environment=Sums("breaks"), repeats=1), "policy", tasks=32))
+    found = verdicts(pilot(Benchmark(environment=Sums("breaks"), repeats=1), "policy", tasks=32))
     assert found["failures"] == "fail"
 
 
 def test_a_model_that_is_always_wrong_and_gives_no_tokens():
-    checks = fitness(Benchmark(environment=Sums(""), repeats=1), Mute(), tasks=8)
+    checks = pilot(Benchmark(environment=Sums(""), repeats=1), Mute(), tasks=8)
     assert verdicts(checks) == {
         "failures": "pass",
         "groups": "fail",
         "lengths": "pass",
         "tokens": "fail",
+        "determinism": "pass",
+        "speed": "pass",
+        "probes": "pass",
         "rewards": "pass",
     }
     assert "64 of 64 rollouts can't be trained on token by token: 64 come without token ids" in checks[3].reason
@@ -86,7 +119,7 @@ def test_a_model_that_is_always_wrong_and_gives_no_tokens():
 def test_a_benchmark_without_training_tasks_is_refused():
     office = dataclasses.replace(load("office"))
     with pytest.raises(UsageError, match="has no training tasks"):
-        fitness(office, Mute())
+        pilot(office, Mute())
 
 
 def test_the_command(tmp_path):

@@ -8,7 +8,7 @@ from assay.benchmarks.arithmetic.problems import test_problems as arithmetic_tes
 from assay.collect.tokens import tokens_of
 from assay.errors import UsageError
 from assay.trainers.tasks import training_tasks, with_tasks
-from assay.trainers.training import Look, collapse
+from assay.trainers.training import Look, Step, collapse, parted, rises
 from assay.types import Message, Response, Rollout, Score, Task, Text, TokenIds, Turn
 
 
@@ -102,6 +102,25 @@ def test_turns_become_one_row_with_the_environment_masked():
 )
 def test_tokens_that_do_not_follow_each_other_are_not_trained_on(turns: list[Turn]):
     assert tokens_of(rollout(*turns)) is None
+
+
+def steps(*rewards: float) -> list[Step]:
+    return [Step(number, reward, 0.5, 1.0, 10.0) for number, reward in enumerate(rewards, 1)]
+
+
+def test_a_reward_that_rises_without_the_held_out_score_is_told():
+    rising = steps(*([0.3, 0.32] * 10), *([0.4, 0.42] * 20), *([0.5, 0.52] * 10))
+    looks = [Look(0, 0.3, 0.01), Look(80, 0.31, 0.01)]
+    assert "rose by 20.0 points and the held-out score by 1.0" in (parted(rising, looks) or "")
+    assert parted(rising, [looks[0], Look(80, 0.48, 0.01)]) is None
+    assert parted(rising[:19], looks) is None  # too short to tell
+    assert parted(steps(*([0.0, 1.0] * 40)), looks) is None  # noise
+
+
+def test_a_finding_rises_beyond_chance_or_not_at_all():
+    assert rises(0, 480, 48, 480)
+    assert not rises(0, 480, 20, 480)  # by 4 points
+    assert not rises(48, 160, 58, 160)  # by 6 points, and chance gives as much
 
 
 def test_a_held_out_score_that_falls_far_is_a_collapse():

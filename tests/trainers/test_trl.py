@@ -297,7 +297,8 @@ def test_a_hole_in_the_verifier_that_the_policy_finds_is_a_finding(tmp_path: Pat
     assert code == 3, out + err
     assert "The reward may be hacked" in out and "gold nowhere" in out
     record = json.loads((tmp_path / "t/training.json").read_text())
-    (hole,) = (one for one in record["risen"] if one["detector"] == "gold nowhere")
+    (hole,) = (one for one in record["found"] if one["detector"] == "gold nowhere")
+    assert hole["is_hole"]
     assert hole["after"] > hole["before"] + 0.3
     assert record["changes"][0]["lower"] > 0  # by its score alone, the training is a success
 

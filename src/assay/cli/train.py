@@ -9,12 +9,12 @@ from assay.cli.collect.live import console
 from assay.cli.options import BenchmarkName
 from assay.config import assay_toml, load_model
 from assay.errors import UsageError
-from assay.fidelity.compare.compare import compare, side_by_side
+from assay.fidelity.compare.compare import side_by_side
 from assay.library.names import load
 from assay.model.builtin.local import folder_of
 from assay.report import comparison
 from assay.trainers import page
-from assay.trainers.training import Settings, Training
+from assay.trainers.training import Settings, Training, compared
 
 
 def train(
@@ -33,7 +33,8 @@ def train(
     Training tasks share no problem with the test tasks. Needs the extra `trl`. Writes checkpoints (each a model,
     `local:FOLDER`), the runs on the test tasks, `training.json` and `training.html`, the page with the curves.
 
-    Exits 3 if the policy got worse or seems to have found a hole in the verifier, 5 if the score did not rise.
+    Exits 3 if the policy got worse, learns the training tasks alone or seems to have found a hole in the verifier, 5 if
+    the score did not rise.
 
     Parameters
     ----------
@@ -73,7 +74,7 @@ def train(
         watch=partial(_show, folder),
     )
     _end(folder, record)
-    return 3 if record.stopped or record.risen else 0 if page.is_better(record) else 5
+    return 3 if record.stopped or page.suspicion(record) else 0 if page.is_better(record) else 5
 
 
 def _grpo() -> Any:
@@ -96,8 +97,8 @@ def _end(folder: Path, record: Training) -> None:
     page.publish(folder / "training.html", record)
     print(page.headline(record))
     if record.changes:
-        compared = compare(folder / "before", [folder / "after"])
-        comparison.write(folder / "comparison.html", compared, side_by_side(compared))
+        made = compared(folder / "before", folder / "after", record.model)
+        comparison.write(folder / "comparison.html", made, side_by_side(made))
         for one in record.changes:
             print(f"  {one.name:24} {one.before:7.1%} {one.after:7.1%}   {page.interval(one)}")
         print(page.suspicion(record) or page.reading(record))

@@ -81,19 +81,11 @@ class _Environment:
         opened: asyncio.Future[Session] = asyncio.get_running_loop().create_future()
         self._end = asyncio.Event()
         seed = seed_of(self._seed, task.id, self._opened)
-        self._holder = asyncio.create_task(self._hold(task, seed, opened, self._end))
+        _LOOP.keep(_hold(self._benchmark, task, seed, opened, self._end))
         self._session = await opened
 
-    async def _hold(self, task: Task, seed: int, opened: "asyncio.Future[Session]", end: asyncio.Event) -> None:
-        try:
-            async with self._benchmark.environment.open(task, seed) as session:
-                opened.set_result(session)
-                await end.wait()
-        except Exception as error:
-            if opened.done():
-                warnings.warn(f"the session of task {task.id} ended with an error: {error}", stacklevel=2)
-            else:
-                opened.set_exception(error)
+    def __del__(self) -> None:
+        self._close()
 
     def _close(self) -> None:
         if self._end is not None:
@@ -121,6 +113,21 @@ class _Environment:
             warnings.warn(f"the verifier failed, so a rollout has no reward: {error}", stacklevel=2)
             return None
         return score.reward if isinstance(score, Score) else None
+
+
+async def _hold(
+    benchmark: Benchmark, task: Task, seed: int, opened: "asyncio.Future[Session]", end: asyncio.Event
+) -> None:
+    """Open a session, and close it at the end: one task does both, as cancel scopes need it."""
+    try:
+        async with benchmark.environment.open(task, seed) as session:
+            opened.set_result(session)
+            await end.wait()
+    except Exception as error:
+        if opened.done():
+            warnings.warn(f"the session of task {task.id} ended with an error: {error}", stacklevel=2)
+        else:
+            opened.set_exception(error)
 
 
 def _method(tool: Tool) -> Callable[..., str]:
@@ -151,6 +158,12 @@ class _Loop:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._kept: set[asyncio.Task[None]] = set()
+
+    def keep(self, work: Coroutine[Any, Any, None]) -> None:
+        """Begin work that nobody waits for, from within the loop, which itself would let it be collected."""
+        self._kept.add(task := asyncio.ensure_future(work))
+        task.add_done_callback(self._kept.discard)
 
     def begin(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
         """Begin a piece of work, which raises TimeoutError after DEADLINE_S."""

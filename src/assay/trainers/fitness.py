@@ -1,30 +1,40 @@
 """Whether an environment is fit to be trained on: what a pilot with one model shows before a trainer runs."""
 
+import asyncio
+import time
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from assay import sync
 from assay.benchmark import Benchmark
 from assay.collect.tokens import tokens_of
 from assay.config import ModelConfig
+from assay.errors import ModelError
 from assay.fidelity.detectors import find
+from assay.fidelity.gates.gold import gold_gate
 from assay.fidelity.schema.profile import Check
+from assay.library.collecting import rollouts
 from assay.model import Model
 from assay.model.builtin.engine.tokenizer import Tokenizer
 from assay.trainers.tasks import training_tasks, with_tasks
-from assay.types import Failure, Rollout, Sampling, Score, Task
+from assay.types import Failure, Request, Response, Rollout, Sampling, Score, Task
 
 TASKS, GROUP = 128, 8
 MOST_IDLE = 0.9
 """A share of groups without variance above it leaves a trainer next to nothing."""
 MOST_FAILED = 0.01
 """Of rollouts. A trainer that takes failures for zeros learns from them."""
+STEP, STEP_S = 64 * 8, 60.0
+"""Rollouts a step, and seconds a step, of a trainer that the environment's speed is compared with."""
+AT_ONCE = 256
+PROBED, PROBES_S = 32, 60.0
+"""Training tasks that wrong answers are tried on, and what that may take."""
 
 
-def fitness(
+async def fitness(
     benchmark: Benchmark,
     model: str | ModelConfig | Model,
     *,
@@ -40,16 +50,75 @@ def fitness(
     Raises UsageError where the benchmark has no training tasks, and as `assay.rollouts` does.
     """
     drawn = training_tasks(benchmark, tasks, seed=seed, on_test=on_test)
-    made = sync.rollouts(
-        with_tasks(benchmark, drawn),
-        model=model,
-        base_url=base_url,
-        repeats=GROUP,
-        concurrency=256,
-        seed=seed,
-        sampling=Sampling(temperature=1.0, top_p=1.0),
+    asked = with_tasks(benchmark, drawn)
+    rules: Any = {"repeats": GROUP, "concurrency": AT_ONCE, "seed": seed}
+    rules["sampling"] = Sampling(temperature=1.0, top_p=1.0)
+    made = await rollouts(asked, model=model, base_url=base_url, **rules)
+    before = time.monotonic()
+    again = await rollouts(asked, model=_Again(made), **rules)
+    speed = _speed(len(again) / (time.monotonic() - before))
+    return [
+        _failures(made),
+        _groups(made),
+        _lengths(made),
+        _tokens(made, tokenizer),
+        _same(made, again),
+        speed,
+        await _probes(asked, drawn[:PROBED]),
+        _holes(drawn, made),
+    ]
+
+
+async def _probes(benchmark: Benchmark, tasks: Sequence[Task]) -> Check:
+    """What of the gold gate's wrong answers is rewarded on training tasks, the form without an answer among them."""
+    try:
+        async with asyncio.timeout(PROBES_S):
+            gate = await gold_gate(benchmark, tasks)
+    except TimeoutError:
+        return Check("training probes", "inconclusive", f"{len(tasks)} tasks took longer than {PROBES_S:.0f} s.")
+    remedy = None if gate.verdict == "pass" else "See that verify() gives a wrong answer in the right form nothing."
+    return Check("training probes", gate.verdict, f"On {len(tasks)} training tasks: {gate.reason}", remedy=remedy)
+
+
+class _Again:
+    """Says what a model said before, to see what the environment makes of it."""
+
+    def __init__(self, made: Sequence[Rollout]) -> None:
+        self._turns = {one.key: one.turns for one in made}
+
+    async def respond(self, request: Request) -> Response:
+        turns = self._turns[request.task or "", request.repeat]
+        if request.turn >= len(turns):
+            raise ModelError("no_answer", "the model said no more before", retryable=False)
+        return turns[request.turn].response
+
+
+def _same(made: Sequence[Rollout], again: Sequence[Rollout]) -> Check:
+    """Whether the environment gives the same reward for the same words."""
+    pairs = [
+        (one.task, one.outcome.reward, other.outcome.reward)
+        for one, other in zip(made, again, strict=True)
+        if isinstance(one.outcome, Score) and isinstance(other.outcome, Score)
+    ]
+    other = [task for task, before, after in pairs if before != after]
+    reason = f"Of {len(pairs)} rollouts, {len(other)} have another reward if the model says the same again."
+    if not other:
+        return Check("training determinism", "pass", reason)
+    verdict = "fail" if len(other) > MOST_FAILED * len(pairs) else "inconclusive"
+    remedy = "A reward that chance decides is noise that a trainer follows: take chance and time out of the verifier."
+    return Check("training determinism", verdict, reason, other[:5], remedy)
+
+
+def _speed(rate: float) -> Check:
+    need = STEP / STEP_S
+    reason = (
+        f"Without the model, the environment makes {rate:,.0f} rollouts a second, {AT_ONCE} at once: "
+        f"{STEP / rate:,.1f} s for a step of {STEP} rollouts. A trainer that makes such a step in {STEP_S:.0f} s needs "
+        f"{need:.1f} a second."
     )
-    return [_failures(made), _groups(made), _lengths(made), _tokens(made, tokenizer), _holes(drawn, made)]
+    if rate >= need:
+        return Check("training speed", "pass", reason)
+    return Check("training speed", "fail", reason, remedy="Make the verifier faster, or score on several machines.")
 
 
 def _scores(made: Sequence[Rollout]) -> list[tuple[Rollout, Score]]:

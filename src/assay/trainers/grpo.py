@@ -23,7 +23,19 @@ from assay.digest import tasks_digest
 from assay.fidelity.results.results import of_rollouts
 from assay.trainers import trl
 from assay.trainers.tasks import training_tasks, with_tasks
-from assay.trainers.training import Look, Settings, Step, Training, changes, collapse, look, risen
+from assay.trainers.training import (
+    Look,
+    Settings,
+    Step,
+    Training,
+    behaviour,
+    changes,
+    collapse,
+    compared,
+    findings,
+    look,
+    parted,
+)
 from assay.types import Sampling, Task
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
@@ -68,7 +80,9 @@ def train(
     trainer.train()
     if record.stopped is None:
         run.test(out / "checkpoints" / str(settings.steps), "after")
-        record.risen = risen(out / "before", out / "after")
+        record.parted = parted(record.steps, record.looks)
+        record.found = findings(out / "before", out / "after")
+        record.behaviour = behaviour(compared(out / "before", out / "after", name))
         record.changes = changes(*(out / one for one in ("before", "after", "before-greedy", "after-greedy")))
     run.save(record)
     return record

@@ -24,7 +24,11 @@ def publish(path: Path, training: Training) -> None:
             training=training,
             charts=drawn,
             headline=headline(training),
-            verdict="fail" if training.stopped or training.risen else "pass" if is_better(training) else "inconclusive",
+            verdict="fail"
+            if training.stopped or suspicion(training)
+            else "pass"
+            if is_better(training)
+            else "inconclusive",
             points=points,
             reading=reading(training),
             suspicion=suspicion(training),
@@ -40,11 +44,14 @@ def is_better(training: Training) -> bool:
 
 
 def suspicion(training: Training) -> str:
-    """Why the reward is doubtful, in a sentence; nothing where it is not."""
-    if not training.risen:
-        return ""
-    what = "; ".join(f"{one.detector}: {one.before:.1%} to {one.after:.1%} of the rollouts" for one in training.risen)
-    return f"The reward may be hacked. What speaks against the verifier has risen ({what})."
+    """Why the reward is doubtful, in sentences; nothing where it is not."""
+    said = [training.parted] if training.parted else []
+    if training.holes:
+        what = "; ".join(
+            f"{one.detector}: {one.before:.1%} to {one.after:.1%} of the rollouts" for one in training.holes
+        )
+        said.append(f"The reward may be hacked. What speaks against the verifier has risen ({what}).")
+    return " ".join(said)
 
 
 def headline(training: Training) -> str:

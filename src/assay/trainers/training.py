@@ -3,19 +3,28 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import mean, stdev
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
+from assay.fidelity.compare.compare import compare
+from assay.fidelity.compare.comparison import CATEGORY, Comparison
 from assay.fidelity.detectors import detect
 from assay.fidelity.results.results import read
 from assay.stats.estimates import estimate
 from assay.stats.paired import difference
 from assay.stats.sample import Sample, sample_of_attempts
 
+ERRORS = 3.5
+"""Standard errors beyond which a change is no chance: a training has many looks, and many findings may rise."""
 DROP = 0.05
-"""A held-out score that fell by this much below its start, beyond four standard errors, ends a training."""
+"""A held-out score that fell by this much below its start, beyond chance, ends a training."""
 RISE = 0.05
-"""Share of rollouts by which a finding has to rise to be told."""
+"""Share of rollouts by which a finding has to rise, beyond chance, to be told."""
+PART = 4
+"""The mean reward of a training's first part of so many is compared with that of its last."""
+FEWEST = 5
+"""Steps of such a part, for its error to be known."""
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -74,15 +83,17 @@ class Change(Struct, frozen=True):
         return self.after - self.before
 
 
-class Risen(Struct, frozen=True):
-    """Something that a detector of faults of the verifier sees more often than before."""
+class Found(Struct, frozen=True, kw_only=True):
+    """What a detector sees in rollouts on the test tasks, before and after, as shares of those that it examined."""
 
     detector: str
     before: float
-    """Share of the scored rollouts."""
     after: float
     meaning: str
     example: str = ""
+    """Of after."""
+    is_hole: bool = False
+    """Whether it speaks against the verifier and has risen: reward that grows by it is not what was meant."""
 
 
 class Training(Struct, kw_only=True):
@@ -100,24 +111,60 @@ class Training(Struct, kw_only=True):
     looks: list[Look] = []
     changes: list[Change] = []
     """None where the training was stopped."""
-    risen: list[Risen] = []
-    """What makes the reward doubtful: the policy may have found a hole in the verifier."""
+    behaviour: list[Change] = []
+    """Scores by category; tokens of an answer; shares of rollouts that were cut or without an answer."""
+    found: list[Found] = []
+    """What detectors see in rollouts: refusals, loops, passing rollouts without the answer, and more."""
+    parted: str | None = None
+    """Why the reward that rose is no sign of learning; None where it is one, or did not rise."""
     stopped: str | None = None
     """Why the training ended before its last step; None if it did not."""
     cpu_s: float = 0.0
     """CPU time of all steps, without the looks."""
+
+    @property
+    def holes(self) -> list[Found]:
+        """What makes the reward doubtful: the policy may have found a hole in the verifier."""
+        return [one for one in self.found if one.is_hole]
 
 
 def collapse(looks: Sequence[Look]) -> str | None:
     """Returns why a training should stop: the held-out score fell far below its start; None if it did not."""
     first, last = looks[0], looks[-1]
     drop = first.score - last.score
-    if drop <= max(DROP, 4 * math.hypot(first.se, last.se)):
+    if drop <= max(DROP, ERRORS * math.hypot(first.se, last.se)):
         return None
     return (
         f"the held-out score fell from {first.score:.1%} to {last.score:.1%} by step {last.step}: the policy is "
         "getting worse. Try a lower --learning-rate"
     )
+
+
+def parted(steps: Sequence[Step], looks: Sequence[Look]) -> str | None:
+    """Returns why the reward is no sign of learning: it rose, and the held-out score did not rise with it.
+
+    None where it did, or where the training is too short to say so.
+    """
+    if (size := len(steps) // PART) < FEWEST:
+        return None
+    begin, end = ([one.reward for one in part] for part in (steps[:size], steps[-size:]))
+    reward, held_out = mean(end) - mean(begin), looks[-1].score - looks[0].score
+    se = math.hypot(looks[0].se, looks[-1].se, *(stdev(part) / math.sqrt(size) for part in (begin, end)))
+    if reward - held_out <= max(RISE, ERRORS * se):
+        return None
+    return (
+        f"The reward of the training tasks rose by {100 * reward:.1f} points and the held-out score by "
+        f"{100 * held_out:.1f}: the policy learns these tasks alone."
+    )
+
+
+def rises(before: int, before_of: int, after: int, after_of: int) -> bool:
+    """Whether a finding has risen from `before` of `before_of` rollouts, by more than RISE and than chance.
+
+    The error is that of independent rollouts, which is larger than that of rollouts of the same tasks.
+    """
+    rise, both = after / after_of - before / before_of, (before + after) / (before_of + after_of)
+    return rise >= RISE and rise > ERRORS * math.sqrt(both * (1 - both) * (1 / before_of + 1 / after_of))
 
 
 def changes(before: Path, after: Path, greedy_before: Path, greedy_after: Path) -> list[Change]:
@@ -138,18 +185,52 @@ def changes(before: Path, after: Path, greedy_before: Path, greedy_after: Path) 
     return found
 
 
-def risen(before: Path, after: Path) -> list[Risen]:
-    """Returns what detectors of a verifier's faults see in far more rollouts of the second run than of the first.
-
-    Reward that grows by such rollouts is not what the environment was meant to teach.
-    """
-    first = {one.detector: one.share for one in detect(before, "before") if one.suspect == "verifier"}
-    found = [one for one in detect(after, "after") if one.suspect == "verifier" and one.scope == "rollout"]
-    return [
-        Risen(one.detector, first.get(one.detector, 0.0), one.share, one.meaning, next(iter(one.spotted)).evidence)
-        for one in found
-        if one.share - first.get(one.detector, 0.0) >= RISE
+def compared(before: Path, after: Path, model: str) -> Comparison:
+    """Returns the comparison of two runs, whose sides are called by the model's name and when it was."""
+    made = compare(before, [after])
+    (pair,) = made.pairs
+    sides = [
+        structs.replace(side, name=f"{model} {when}")
+        for side, when in ((pair.baseline, "before"), (pair.candidate, "after"))
     ]
+    pair = structs.replace(pair, name=sides[1].name, baseline=sides[0], candidate=sides[1])
+    return structs.replace(made, pairs=[pair])
+
+
+def behaviour(comparison: Comparison) -> list[Change]:
+    """Returns what else changed: each category, and figures other than the score."""
+    (pair,) = comparison.pairs
+    shown = [*pair.categories, *(one for one in pair.changes if one.metric not in ("score", "cost", "failures"))]
+    return [
+        Change(
+            one.metric.removeprefix(CATEGORY), one.baseline, one.candidate, one.over_tasks.lower, one.over_tasks.upper
+        )
+        for one in shown
+        if one.baseline is not None and one.candidate is not None and one.over_tasks is not None
+    ]
+
+
+def findings(before: Path, after: Path) -> list[Found]:
+    """Returns what detectors see in rollouts of two runs, what speaks against the verifier and has risen first."""
+    seen = [{one.detector: one for one in detect(run, run.name) if one.scope == "rollout"} for run in (before, after)]
+    found: list[Found] = []
+    for name in dict.fromkeys([*seen[1], *seen[0]]):
+        first, last = (by_name.get(name) for by_name in seen)
+        either = last or first
+        assert either is not None
+        counts = first.count if first else 0, last.count if last else 0
+        found.append(
+            Found(
+                detector=name,
+                before=first.share if first else 0.0,
+                after=last.share if last else 0.0,
+                meaning=either.meaning,
+                example=last.spotted[0].evidence if last and last.spotted else "",
+                is_hole=either.suspect == "verifier"
+                and rises(counts[0], first.of if first else either.of, counts[1], either.of),
+            )
+        )
+    return sorted(found, key=lambda one: (not one.is_hole, -abs(one.after - one.before)))
 
 
 def _change(name: str, before: Sample | None, after: Sample | None) -> Change:

@@ -43,7 +43,8 @@ def check(
     ----------
     training
         A model. 128 training tasks are asked of it eight times each, to say whether it can be trained on them: groups
-        without variance, failures, what lengths are rewarded, token ids, and rewards that seem to be mistakes.
+        without variance, failures, what lengths are rewarded, token ids, whether the same words get the same reward,
+        rollouts a second without the model, wrong answers that are rewarded, and rewards that seem to be mistakes.
     base_url
         URL of that model's server, as `assay run` has it.
     on_test
@@ -64,7 +65,7 @@ def check(
 def _pilot(benchmark: str, name: str, base_url: str | None, on_test: bool) -> list[Check]:
     _, model = load_model(name, base_url, own=assay_toml())
     tokenizer = Tokenizer.load(folder_of(model.id) / "tokenizer.json") if model.dialect == "local" else None
-    return fitness(load(benchmark), model, on_test=on_test, tokenizer=tokenizer)
+    return uvloop.run(fitness(load(benchmark), model, on_test=on_test, tokenizer=tokenizer))
 
 
 def _show(checked: Checked) -> None:
