@@ -181,7 +181,7 @@ def _shown(request: Request, entry: Entry, by: str) -> Response:
 
 
 def _draw(request: Request, entry: Entry, template: str, **values: Any) -> Response:
-    crumbs = [(entry.name, url("profiles", entry.name))]
+    crumbs = [(entry.name.replace("~", "/"), url("profiles", entry.name))]
     return draw(request, template, crumbs=crumbs, scripts=("keys.js",), styles=("review.css",), entry=entry, **values)
 
 
