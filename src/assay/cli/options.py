@@ -88,9 +88,19 @@ class Code:
     """Where code that a model wrote runs: bubblewrap (the default), docker, docker:IMAGE or subprocess."""
     unsafe: Annotated[bool, Parameter(negative="")] = False
     """Allow --sandbox subprocess, which isolates nothing."""
+    network: str | None = None
+    """none or public: what tasks of harbor:DIR get that state a network. It is recorded."""
+    image: Annotated[tuple[str, ...], Parameter(negative="")] = ()
+    """NAME=BASE: what stands for an image that can't be had here, such as python:3.11=debian:bookworm or
+    NAME=ROOT.tar. It is recorded, as it may change results. For harbor:DIR; may be given several times."""
 
     def load(self, name: str) -> Benchmark:
         """Returns the benchmark, with its sandbox there, and prints its remark. Raises UsageError."""
+        settings = {"network": self.network, "image": "+".join(self.image)}
+        stated = "".join(f",{key}={value}" for key, value in settings.items() if value)
+        if stated and name.partition(":")[0] not in plugins(GYMS):
+            raise UsageError(f"--network and --image: {name} has no machine of an image; expected such as harbor:DIR")
+        name += stated
         found = load(name, sandbox=self.sandbox, unsafe=self.unsafe)
         if found.environment.remark:
             print(legible(f"{found.name}: {found.environment.remark}"), file=sys.stderr)

@@ -1,0 +1,166 @@
+"""Tasks of Harbor as benchmarks: an instruction, a machine, and tests over what an agent left in it.
+
+Each rollout has a machine of the task's image. The tests run in it afterwards, or in one of their own. Before an agent
+works at a task, its solution is played under the same image and network: where it does not get full reward, the tests
+don't work here, and the task's rollouts are failures and no zeros.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from assay.benchmark import Benchmark, Call, Environment
+from assay.benchmark.catalog import divide
+from assay.benchmark.reference import DONE
+from assay.digest import digest
+from assay.errors import UsageError, VerifierError
+from assay.gyms import UNLIMITED
+from assay.gyms.harbor.oracle import Oracle
+from assay.gyms.harbor.session import BASH, HarborSession
+from assay.gyms.harbor.task import HarborTask, Source, tasks_in
+from assay.sandbox import SandboxConfig
+from assay.sandbox.machine import Machine, Network, build_image, check_image, check_machine
+from assay.types import Message, Task
+
+PACKAGES = False
+FULL = 1.0
+"""The reward of a solution that shows that the tests work."""
+NETWORKS = ("none", "public")
+TAGS = ("category", "difficulty")
+"""Texts of a task's metadata that scores are grouped by."""
+
+
+def load(name: str) -> Benchmark:
+    """The Harbor task in a folder, or the tasks in its folders. Raises UsageError for what can't be run here.
+
+    One repeat, and no limit but each task's own time for its agent.
+    """
+    name, stated = divide(name)
+    bases = dict(pair.split("=", 1) for pair in stated.pop("image", "").split("+") if "=" in pair)
+    network = stated.pop("network", None)
+    if stated or network not in (None, *NETWORKS):
+        raise UsageError(f"harbor:{name}: expected network=none or network=public, and image=NAME=BASE, after it")
+    folder = Path(name)
+    tasks = tasks_in(folder)
+    files = {f"{id}/{file.relative_to(task.folder)}": file for id, task in tasks.items() for file in task.files()}
+    environment = Harbor(folder.resolve().name, tasks, network, bases)
+    return Benchmark(environment=environment, repeats=1, limits=UNLIMITED, files=files)
+
+
+class Harbor(Environment):
+    """Tasks whose rollouts each have a machine."""
+
+    has_machine = True
+
+    def __init__(
+        self, name: str, tasks: dict[str, HarborTask], network: Network | None, bases: Mapping[str, str]
+    ) -> None:
+        """`network` is what the tasks get that state one; `bases` says what stands for the name of an image."""
+        self.name = f"harbor:{name}"
+        self.version = ", ".join(["1", f"network {network or 'none'}", *(f"{old}={new}" for old, new in bases.items())])
+        self._network: Network | None = network
+        self._bases = bases
+        self.remark = " ".join(_remarks(tasks))
+        self._tasks = tasks
+        self._digests = {id: _digest(task) for id, task in tasks.items()}
+        self._proofs: dict[str, asyncio.Task[None]] = {}
+
+    def tasks(self) -> Iterable[Task]:
+        for id, one in self._tasks.items():
+            metadata = one.config.metadata
+            yield Task(
+                id=id,
+                input=[Message("user", one.stages[0].instruction)],
+                tools=[BASH],
+                data={"files": self._digests[id]},
+                tags={key: metadata[key] for key in TAGS if isinstance(metadata.get(key), str)},
+            )
+
+    def solution(self, task: Task) -> Sequence[Call | str] | None:
+        """Returns a call that plays the task's solution, and a message, for each of its steps.
+
+        No model can make the call: its name holds the digest of the solution and the tests.
+        """
+        stages = self._tasks[task.id].stages
+        if any(stage.solution is None for stage in stages):
+            return None
+        return [step for _ in stages for step in (Call(self._solve(task.id)), DONE)]
+
+    @asynccontextmanager
+    async def open(self, task: Task, seed: int) -> AsyncGenerator[HarborSession]:
+        one = self._tasks[task.id]
+        async with self._opened(one.source) as machine:
+            prove, solve = lambda: self._proved(task), self._solve(task.id)
+            session = HarborSession(one, machine, self._opened, solve=solve, prove=prove)
+            await session.begin()
+            yield session
+
+    def _solve(self, id: str) -> str:
+        return f"play-solution-{self._digests[id]}"
+
+    async def ready(self) -> None:
+        """Raises UsageError for an image that can't be built here, and where the network is to be chosen."""
+        check_machine()
+        for id, task in self._tasks.items():
+            stated = task.stated - {"no-network"}
+            if stated and self._network is None:
+                remedy = "--network public, or --network none, which the run records"
+                raise UsageError(f"{self.name}: task {id} states the network {stated.pop()}; say {remedy}")
+            if "allowlist" in stated and self._network == "public":
+                remedy = "which can't be enforced here; say --network none"
+                raise UsageError(f"{self.name}: task {id} allows some hosts alone, {remedy}")
+            for source in (task.source, *(stage.separate for stage in task.stages if stage.separate)):
+                check_image(source.image or source.folder, self._bases)
+
+    @asynccontextmanager
+    async def _opened(self, source: Source) -> AsyncGenerator[Machine]:
+        """Yields a machine of an image, with what the task may use."""
+        settings = source.settings
+        image = await build_image(source.image or source.folder, self._bases, timeout_s=settings.build_timeout_sec)
+        config = SandboxConfig(
+            memory_mb=settings.memory_limit_mb or 4096,
+            disk_mb=settings.storage_limit_mb or 2048,
+            processes=4096,
+            cpu_s=86_400,
+        )
+        public = self._network == "public" and settings.network == "public"
+        async with Machine(image, config, network="public" if public else "none") as machine:
+            yield machine
+
+    async def _proved(self, task: Task) -> None:
+        """Returns once the solution got full reward here, or where there is none. Raises VerifierError."""
+        if self.solution(task) is None:
+            return
+        proof = self._proofs.get(task.id)
+        if proof is None or proof.cancelled() or proof.get_loop() is not asyncio.get_running_loop():
+            proof = self._proofs[task.id] = asyncio.ensure_future(self._prove(task))
+        await asyncio.shield(proof)  # whoever waits may be cancelled, and others wait too
+
+    async def _prove(self, task: Task) -> None:
+        try:
+            async with self.open(task, 0) as session:
+                await Oracle().run(task, None, session)
+                reward, said = (await session.score([])).reward, session.said
+        except VerifierError as error:
+            raise VerifierError("unusable", f"verifier unusable here: after the task's solution, {error}") from None
+        if reward < FULL:
+            why = f"the task's solution gets {reward:g}; expected {FULL:g} or more"
+            raise VerifierError("unusable", f"verifier unusable here: {why}\n{said}")
+
+
+def _remarks(tasks: dict[str, HarborTask]) -> Iterator[str]:
+    """Yields what is to be known of the tasks' scores."""
+    shared = [id for id, task in tasks.items() if any(stage.separate is None for stage in task.stages)]
+    unproved = [id for id, task in tasks.items() if any(stage.solution is None for stage in task.stages)]
+    if shared:
+        yield f"The tests of {len(shared)} of {len(tasks)} tasks run in the machine that the agent leaves."
+    if unproved:
+        yield f"{len(unproved)} tasks, such as {unproved[0]}, have no solution, so nothing shows that their tests work."
+
+
+def _digest(task: HarborTask) -> str:
+    """Returns the digest of all files that decide what is asked and how it is judged."""
+    files = {file.relative_to(task.folder).as_posix(): file.read_bytes() for file in task.files()}
+    return digest({name: hashlib.sha256(content).hexdigest() for name, content in files.items()})[:16]

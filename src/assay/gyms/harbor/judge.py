@@ -1,0 +1,74 @@
+"""The tests of a Harbor task: run over what an agent left, in its machine or in one of their own."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+
+from assay.errors import VerifierError
+from assay.gyms.harbor.config import User
+from assay.gyms.harbor.rewards import Rewards, read_rewards
+from assay.gyms.harbor.task import Source, Stage
+from assay.sandbox import Finished
+from assay.sandbox.machine import Machine
+
+VERIFIER = "/logs/verifier"
+TESTS = "/tests"
+OUTPUT = f"{VERIFIER}/test-stdout.txt"
+"""Where the script's output goes, as in Harbor."""
+MOST_BYTES = 2**20
+"""Of a file of rewards, and of the output that is looked at."""
+TAIL = 2000
+"""Characters of the output's end that a failure shows."""
+
+
+async def run_shell(
+    machine: Machine,
+    command: str,
+    *,
+    timeout_s: float,
+    user: User = None,
+    env: Mapping[str, str] | None = None,
+    cwd: str | None = None,
+) -> Finished:
+    """Returns how a shell's command ended."""
+    return await machine.exec(["sh", "-c", command], timeout_s=timeout_s, user=user, env=env or {}, cwd=cwd)
+
+
+async def judge(machine: Machine, stage: Stage, source: Source) -> tuple[Rewards, str]:
+    """Returns the rewards that the tests write, and their output's end. Raises VerifierError where they write none.
+
+    Whatever stands where the tests or their results will is removed first, so that an agent has left neither.
+    """
+    try:
+        await machine.remove(VERIFIER)
+        await machine.mkdir(VERIFIER, stage.verifier_user)
+        if not stage.bundled:
+            await machine.remove(TESTS)
+            for folder in stage.tests:
+                await machine.put(folder, TESTS)
+    except OSError as error:
+        raise VerifierError("no_place", f"the tests could not be put into the machine: {error}") from None
+    finished = await run_shell(
+        machine,
+        f"chmod +x {TESTS}/test.sh 2>/dev/null; ({TESTS}/test.sh) >{OUTPUT} 2>&1",
+        timeout_s=stage.verifier_s,
+        user=stage.verifier_user,
+        env={**source.env, **stage.env},
+        cwd=source.settings.workdir,
+    )
+    said = ((await content_of(machine, OUTPUT)) or b"").decode(errors="replace")[-TAIL:].strip()
+    if finished.stopped_by:
+        why = f"the tests were stopped by the limit of {finished.stopped_by} (timeout_sec = {stage.verifier_s:g})"
+        raise VerifierError("stopped", f"{why}\n{said}")
+    json = await content_of(machine, f"{VERIFIER}/reward.json")
+    text = await content_of(machine, f"{VERIFIER}/reward.txt")
+    try:
+        return read_rewards(json, text), said
+    except VerifierError as error:
+        raise VerifierError(error.kind, f"{error}\n{said}") from None
+
+
+async def content_of(machine: Machine, path: str) -> bytes | None:
+    """Returns a file's content; None where there is none. A link, a pipe or an endless file is none either."""
+    with suppress(OSError):
+        return await machine.read(path, MOST_BYTES)
+    return None

@@ -1,0 +1,242 @@
+"""Images: roots for machines, built of a Dockerfile, a tar or a Debian release, in layers that are kept by digest."""
+
+import asyncio
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import tarfile
+import tempfile
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import IO
+
+from assay.digest import digest
+from assay.errors import InputError, SandboxError, UsageError
+from assay.sandbox import SandboxConfig
+from assay.sandbox.machine.dockerfile import Stage, Step, read_dockerfile
+from assay.sandbox.machine.machine import Image, Machine, Network
+
+BUILDING = SandboxConfig(memory_mb=8192, processes=4096, cpu_s=86_400, output_bytes=2**26)
+DEBIAN = re.compile(r"debian:(?P<release>bookworm|trixie|bullseye)(-slim)?")
+TAIL = 2000
+"""Characters of a command's output that an error shows."""
+
+
+def cache() -> Path:
+    """Returns the folder that layers are kept in."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "assay/images"
+
+
+def check_image(source: Path | str, bases: Mapping[str, str]) -> None:
+    """Raises UsageError for what can't be built: an instruction, by file and line, or a base that nothing stands for.
+
+    `source` is a folder with a Dockerfile, or an image's name. `bases` says what stands for a name: another name, a tar
+    or a folder.
+    """
+    if isinstance(source, str):
+        _base(source, bases, source)
+        return
+    path = source / "Dockerfile"
+    if (source / ".dockerignore").exists():
+        raise InputError(source / ".dockerignore", None, "it is not supported here", "a folder without it")
+    stages = read_dockerfile(path)
+    for number, stage in enumerate(stages):
+        if stage.base not in [one.name for one in stages[:number]]:
+            _base(stage.base, bases, f"{path}, line {stage.line}")
+
+
+async def build_image(
+    source: Path | str, bases: Mapping[str, str], *, network: Network = "public", timeout_s: float = 600.0
+) -> Image:
+    """Returns the image of a folder with a Dockerfile, or of a name. What was built before is taken from the cache.
+
+    Raises UsageError where it can't be built.
+    """
+    check_image(source, bases)
+    async with asyncio.timeout(timeout_s):
+        if isinstance(source, str):
+            return await _pulled(source, bases)
+        built: dict[str, Image] = {}
+        for number, stage in enumerate(stages := read_dockerfile(source / "Dockerfile")):
+            built[str(number)] = built[stage.name] = await _build(source, stage, built, bases, network)
+        return built[stages[-1].name]
+
+
+async def _build(
+    source: Path, stage: Stage, built: Mapping[str, Image], bases: Mapping[str, str], network: Network
+) -> Image:
+    image = built.get(stage.base) or await _pulled(stage.base, bases)
+    for step in stage.steps:
+        if step.stage:
+            files = [str(layer) for layer in built[step.stage].layers]
+        else:
+            files = _digests(source, step.words[:-1]) if step.name == "COPY" else []
+        described = (step.name, step.words, dict(step.env), step.user, step.workdir, step.owner, step.mode, files)
+        key = digest([image.layers[-1].name if image.layers else "", described])
+        async with _layer(key) as made:
+            if made is not None:
+                await _make(source, step, image, built, made, network)
+        image = replace(image, layers=(*image.layers, cache() / key))
+    env, workdir = {**image.env, **stage.env}, stage.workdir or image.workdir
+    return replace(image, env=env, workdir=workdir, user=stage.user or image.user)
+
+
+@asynccontextmanager
+async def _layer(key: str) -> AsyncGenerator[Path | None]:
+    """Yields a folder to write a layer into, which is kept where nothing is raised; None where it is there already."""
+    kept = cache() / key
+    cache().mkdir(parents=True, exist_ok=True)
+    with await asyncio.to_thread(_locked, cache() / f"{key}.lock"):
+        if kept.exists():
+            yield None
+            return
+        made = Path(tempfile.mkdtemp(dir=cache(), prefix="new-"))
+        try:
+            yield made
+            (made / "upper").rename(kept)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+
+
+def _locked(file: Path) -> IO[str]:
+    """Returns the file, open, once nobody else holds it."""
+    lock = open(file, "w")  # noqa: SIM115
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
+
+
+async def _make(
+    source: Path, step: Step, image: Image, built: Mapping[str, Image], made: Path, network: Network
+) -> None:
+    """Carries out one instruction; what it changes is in `made/upper` then."""
+    async with Machine(image, BUILDING, network=network, keep=made) as machine:
+        if step.name == "DIR":
+            await machine.mkdir(step.words[0], "0")
+        elif step.name == "COPY":
+            await _copy(source, step, machine, built)
+        else:
+            ran = await machine.exec(
+                step.words,
+                timeout_s=86_400,
+                env={**step.env, "DEBIAN_FRONTEND": "noninteractive"},
+                cwd=step.workdir,
+                user=step.user or None,
+            )
+            if ran.exit_code or ran.stopped_by:
+                said = (ran.stdout + ran.stderr).decode(errors="replace")[-TAIL:].strip()
+                how = f"stopped by the limit of {ran.stopped_by}" if ran.stopped_by else f"exit code {ran.exit_code}"
+                raise InputError(source / "Dockerfile", step.line, f"RUN ended with {how}: {said}", "exit code 0")
+
+
+async def _copy(source: Path, step: Step, machine: Machine, built: Mapping[str, Image]) -> None:
+    *sources, target = step.words
+    target = target if target.startswith("/") else f"{step.workdir.rstrip('/')}/{target}"
+    with tempfile.TemporaryDirectory(prefix="assay-copy-") as scratch:
+        found: list[Path] = []
+        if step.stage:
+            async with Machine(built[step.stage], BUILDING) as other:
+                for number, name in enumerate(sources):
+                    found.append(Path(scratch, str(number), Path(name).name or "root"))
+                    await other.take(name, found[-1], at_most=2**33)
+        else:
+            found = [path for name in sources for path in _sources(source, name)]
+        if not found:
+            raise InputError(source / "Dockerfile", step.line, f"COPY {' '.join(sources)}: no such file", "files")
+        into = target.endswith(("/", "/.")) or len(found) > 1
+        for path in found:
+            place = target if path.is_dir() or not into else f"{target.rstrip('/.')}/{path.name}"
+            await machine.put(path, place)
+            for command in _owned(step, place):
+                await machine.exec(command, timeout_s=600, user="root")
+
+
+def _owned(step: Step, place: str) -> list[list[str]]:
+    commands = [["chown", "-R", step.owner, place]] if step.owner else []
+    return commands + ([["chmod", "-R", step.mode, place]] if step.mode else [])
+
+
+def _sources(source: Path, name: str) -> list[Path]:
+    """The files that a pattern names in the folder. Raises InputError for one outside of it."""
+    pattern = name.lstrip("/").removeprefix("./").rstrip("/")
+    if pattern in ("", "."):
+        return [source]
+    found = sorted(source.glob(pattern)) if re.search(r"[*?\[]", pattern) else [source / pattern]
+    for path in found:
+        if not path.resolve().is_relative_to(source.resolve()) or not path.exists():
+            raise InputError(source / "Dockerfile", None, f"COPY {name}: no such file in the folder", "a file of it")
+    return found
+
+
+def _digests(source: Path, names: tuple[str, ...]) -> list[tuple[str, str]]:
+    found = [path for name in names for path in _sources(source, name)]
+    files = [file for path in found for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+    return [
+        (
+            file.relative_to(source).as_posix(),
+            f"{file.stat().st_mode:o} {_sum(file)}",
+        )
+        for file in files
+        if file.is_file()
+    ]
+
+
+def _base(name: str, bases: Mapping[str, str], where: str) -> str:
+    """Returns what a base is had from: `scratch`, a Debian release, a tar or a folder. Raises UsageError."""
+    stands = bases.get(name, name)
+    if stands == "scratch" or DEBIAN.fullmatch(stands) or Path(stands).is_file():
+        return stands
+    raise UsageError(
+        f"{where}: the image {stands} can't be had here; expected debian:RELEASE, or what stands for it:\n"
+        f"  --image {name}=debian:bookworm, or --image {name}=ROOT.tar (which is recorded, and may change results)"
+    )
+
+
+async def _pulled(name: str, bases: Mapping[str, str]) -> Image:
+    """Returns the image of a base."""
+    stands = _base(name, bases, name)
+    if stands == "scratch":
+        return Image(())
+    release = DEBIAN.fullmatch(stands)
+    file = Path(stands)
+    key = digest(["debian", release["release"]]) if release else await asyncio.to_thread(_sum, file)
+    async with _layer(key) as made:
+        if made is not None and release:
+            await _debian(release["release"], made / "upper")
+        elif made is not None:
+            await asyncio.to_thread(_unpack, file, made / "upper")
+    return Image((cache() / key,), name=stands)
+
+
+def _sum(file: Path) -> str:
+    with open(file, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _inside(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo:
+    """Returns a member that lies in the folder, with the mode that it has. Raises FilterError for one that doesn't."""
+    return tarfile.tar_filter(member, folder).replace(mode=member.mode, deep=False)
+
+
+def _unpack(file: Path, folder: Path) -> None:
+    try:
+        with tarfile.open(file) as tar:
+            tar.extractall(folder, filter=_inside, numeric_owner=True)
+    except (tarfile.TarError, OSError) as error:
+        raise UsageError(f"{file}: no tar of a root ({error})") from None
+
+
+async def _debian(release: str, folder: Path) -> None:
+    if shutil.which("mmdebstrap") is None:
+        raise UsageError(f"a root of debian:{release} needs mmdebstrap: apt install mmdebstrap")
+    process = await asyncio.create_subprocess_exec(
+        *("mmdebstrap", "--variant=minbase", "--include=ca-certificates", release, str(folder)),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, said = await process.communicate()
+    if process.returncode:
+        raise SandboxError(f"mmdebstrap {release} failed: {said.decode(errors='replace')[-TAIL:]}")

@@ -1,0 +1,265 @@
+"""The first process of a machine: it mounts the root, and starts what it is asked to start there.
+
+It is run by its path, in new namespaces, and imports nothing but the standard library. It answers on a socket: a
+message is JSON, with descriptors beside it. It stays outside of the root that its programs see, and has capabilities
+that they have not, so that none of them can look into it.
+"""
+
+import contextlib
+import ctypes
+import fcntl
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import struct
+import sys
+from typing import Any
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+KEPT = (0, 1, 3, 4, 5, 6, 7, 10, 18)
+"""What root may do: CAP_CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID, NET_BIND_SERVICE and SYS_CHROOT."""
+DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+READ_ONLY = ("sys", "sysrq-trigger", "irq", "bus", "fs")
+NO_NEW_PRIVS, SECCOMP, CAPBSET_DROP, AMBIENT = 38, 22, 24, 47
+READ, BIND, REMOUNT, RECURSIVE, NO_DEV, NO_SUID = 1, 4096, 32, 16384, 4, 2
+DETACH = 2
+
+
+def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str = "") -> None:
+    if LIBC.mount(source.encode(), target.encode(), kind.encode() or None, flags, options.encode() or None):
+        code = ctypes.get_errno()
+        raise OSError(code, f"mount {kind or 'bind'}: {os.strerror(code)}", target)
+
+
+def set_up(asked: dict[str, Any]) -> None:
+    """Mounts the root with all that a program expects in it."""
+    work, root = asked["work"], asked["root"]
+    if asked["disk_mb"]:
+        mount("assay", work, "tmpfs", NO_DEV, f"size={asked['disk_mb']}m,nr_inodes={asked['files']},mode=755")
+    for name in ("upper", "work", "root"):
+        os.makedirs(f"{work}/{name}", exist_ok=True)
+    lower = ":".join(reversed(asked["layers"]))
+    mount("overlay", root, "overlay", 0, f"lowerdir={lower},upperdir={work}/upper,workdir={work}/work")
+    for name in ("proc", "dev", "tmp", "etc"):
+        if not os.path.isdir(f"{root}/{name}"):
+            os.mkdir(f"{root}/{name}", 0o755)
+    mount_proc(root)
+    mount_dev(root)
+    if asked["hosts"]:
+        bind("/etc/resolv.conf", f"{root}/etc/resolv.conf")
+    else:
+        fcntl.ioctl(socket.socket(), 0x8914, struct.pack("16sH14x", b"lo", 0x41))
+    with contextlib.suppress(OSError), open("/proc/sys/kernel/pid_max", "w") as file:
+        file.write(str(max(asked["processes"], 400)))
+    socket.sethostname("machine")
+
+
+def mount_proc(root: str) -> None:
+    mount("proc", f"{root}/proc", "proc", NO_DEV | NO_SUID)
+    for name in READ_ONLY:
+        if os.path.exists(place := f"{root}/proc/{name}"):
+            mount(place, place, flags=BIND | RECURSIVE)
+            mount(place, place, flags=BIND | REMOUNT | READ)
+    for name in ("kcore", "keys", "timer_list"):
+        if os.path.exists(place := f"{root}/proc/{name}"):
+            mount("/dev/null", place, flags=BIND)
+
+
+def mount_dev(root: str) -> None:
+    mount("dev", f"{root}/dev", "tmpfs", NO_SUID, "size=1m,mode=755")
+    for name in DEVICES:
+        open(f"{root}/dev/{name}", "w").close()
+        mount(f"/dev/{name}", f"{root}/dev/{name}", flags=BIND)
+    for name in ("shm", "pts"):
+        os.mkdir(f"{root}/dev/{name}")
+    mount("shm", f"{root}/dev/shm", "tmpfs", NO_DEV | NO_SUID, "size=64m,mode=1777")
+    mount("devpts", f"{root}/dev/pts", "devpts", NO_SUID, "newinstance,ptmxmode=0666,mode=620")
+    os.symlink("pts/ptmx", f"{root}/dev/ptmx")
+    for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
+        os.symlink(f"/proc/self/fd{target}", f"{root}/dev/{name}")
+
+
+def bind(source: str, target: str) -> None:
+    """Shows a file or folder, read-only. Whatever the root has at its place is hidden."""
+    if os.path.isdir(source):
+        os.makedirs(target, exist_ok=True)
+    else:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        with contextlib.suppress(OSError):
+            if os.path.islink(target):
+                os.unlink(target)
+        os.close(os.open(target, os.O_CREAT | os.O_RDONLY | os.O_NOFOLLOW, 0o644))
+    mount(source, target, flags=BIND | RECURSIVE)
+    mount(source, target, flags=BIND | REMOUNT | READ)
+
+
+def identity(root: str, user: str) -> tuple[int, int, list[int], str]:
+    """Returns a user's number, group, groups and home by the root's own files. Raises KeyError."""
+    name, _, group = user.partition(":")
+    uid, gid, home = None, 0, "/"
+    for entry in table(f"{root}/etc/passwd"):
+        if len(entry) > 5 and name in (entry[0], entry[2]):
+            uid, gid, home, name = int(entry[2]), int(entry[3]), entry[5] or "/", entry[0]
+            break
+    if uid is None:
+        if not name.isdigit():
+            raise KeyError(f"there is no user {name} in the image")
+        uid = int(name)
+    groups = [int(entry[2]) for entry in table(f"{root}/etc/group") if len(entry) > 3 and name in entry[3].split(",")]
+    if group:
+        found = [
+            int(entry[2]) for entry in table(f"{root}/etc/group") if len(entry) > 2 and group in (entry[0], entry[2])
+        ]
+        gid = found[0] if found else int(group)
+    return uid, gid, [gid, *groups], home
+
+
+def table(path: str) -> list[list[str]]:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open(descriptor, errors="replace") as file:
+            return [line.strip().split(":") for line in file.read(2**20).splitlines()]
+    except OSError:
+        return []
+
+
+def confine(asked: dict[str, Any], uid: int, gid: int, groups: list[int]) -> None:
+    """Gives up all that a program may not have."""
+    for capability in range(64):
+        if capability not in KEPT:
+            LIBC.prctl(CAPBSET_DROP, capability, 0, 0, 0)
+    memory, cpu_s = asked["memory"], asked["cpu_s"]
+    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NPROC, (asked["processes"], asked["processes"]))
+    os.setgroups(groups)
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+    kept = sum(1 << capability for capability in KEPT) if uid == 0 else 0
+    header = struct.pack("Ii", 0x20080522, 0)
+    data = struct.pack("6I", kept, kept, 0, 0, 0, 0)
+    if LIBC.capset(header, data) or LIBC.prctl(NO_NEW_PRIVS, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "capabilities could not be given up")
+    program = bytes.fromhex(asked["seccomp"])
+    held = ctypes.create_string_buffer(program, len(program))
+    described = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(held))
+    if LIBC.prctl(SECCOMP, 2, described, 0, 0):
+        raise OSError(ctypes.get_errno(), "the filter of system calls could not be set")
+
+
+def start(machine: dict[str, Any], asked: dict[str, Any], streams: list[int]) -> int:
+    """Returns the process that became the command."""
+    if child := os.fork():
+        return child
+    code = 126
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        os.setsid()
+        root = machine["root"]
+        uid, gid, groups, home = identity(root, asked["user"] or "0")
+        for number, descriptor in enumerate(streams):
+            os.dup2(descriptor, number)
+        os.closerange(3, 2**31 - 1)
+        os.chroot(root)
+        os.chdir("/")
+        os.chdir(asked["cwd"] or "/")
+        confine(machine, uid, gid, groups)
+        env = {"HOME": home, "PATH": machine["path"]} | asked["env"]
+        os.umask(0o022)
+        code = 127
+        os.execvpe(asked["argv"][0], asked["argv"], env)
+    except BaseException as error:
+        os.write(2, f"{asked['argv'][0]} can't be started: {error}\n".encode())
+    os._exit(code)
+
+
+def wake_up(*_: object) -> None:
+    """Handles SIGCHLD: a signal that is ignored would not write to the pipe that is waited for."""
+
+
+def serve(outside: socket.socket, machine: dict[str, Any]) -> None:
+    """Does what is asked, and tells how each command ended, until nobody asks any more."""
+    running: dict[int, int] = {}
+    wake, waking = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(waking)
+    signal.signal(signal.SIGCHLD, wake_up)
+    while True:
+        ready, _, _ = select.select([outside, wake], [], [])
+        if wake in ready:
+            with contextlib.suppress(BlockingIOError):
+                os.read(wake, 4096)
+            with contextlib.suppress(ChildProcessError):
+                while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                    if (id := running.pop(ended[0], None)) is not None:
+                        outside.send(json.dumps({"id": id, "code": os.waitstatus_to_exitcode(ended[1])}).encode())
+        if outside in ready:
+            message, descriptors, _, _ = socket.recv_fds(outside, 2**22, 3)
+            if not message:
+                return
+            asked = json.loads(message)
+            answer(outside, machine, asked, descriptors, running)
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+
+def answer(
+    outside: socket.socket,
+    machine: dict[str, Any],
+    asked: dict[str, Any],
+    descriptors: list[int],
+    running: dict[int, int],
+) -> None:
+    match asked["do"]:
+        case "exec":
+            try:
+                running[start(machine, asked, descriptors)] = asked["id"]
+            except OSError as error:  # the machine has as many processes as it may
+                os.write(descriptors[2], f"{asked['argv'][0]} can't be started: {error}\n".encode())
+                outside.send(json.dumps({"id": asked["id"], "code": 126}).encode())
+        case "kill":
+            with contextlib.suppress(OSError):
+                if asked["all"]:
+                    os.kill(-1, signal.SIGKILL)  # all processes of the namespace but this one
+                for pid in [pid for pid, id in running.items() if id == asked["id"]]:
+                    os.killpg(pid, signal.SIGKILL)
+        case "share":
+            said = ""
+            try:
+                for path in asked["paths"]:
+                    bind(path, machine["root"] + path)
+            except OSError as error:
+                said = str(error)
+            outside.send(json.dumps({"id": asked["id"], "error": said}).encode())
+        case _:
+            listener = socket.create_server(("127.0.0.1", asked["port"]), backlog=2048)
+            socket.send_fds(outside, [json.dumps({"id": asked["id"], "error": ""}).encode()], [listener.fileno()])
+            listener.close()
+
+
+def main() -> None:
+    outside = socket.socket(fileno=int(sys.argv[1]))
+    machine = json.loads(outside.recv(2**20))
+    try:
+        set_up(machine)
+    except OSError as error:
+        outside.send(json.dumps({"id": 0, "error": f"{error}"}).encode())
+    else:
+        outside.send(json.dumps({"id": 0, "error": ""}).encode())
+        serve(outside, machine)
+    # Whoever asked may have been killed: nothing of the machine stays.
+    for name in (machine["root"], machine["work"]):
+        LIBC.umount2(name.encode(), DETACH)
+    for name in machine["folders"]:
+        with contextlib.suppress(OSError):
+            os.rmdir(name)
+
+
+if __name__ == "__main__":
+    main()

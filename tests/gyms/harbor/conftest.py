@@ -1,0 +1,24 @@
+"""A benchmark of one Harbor task, in a small root of this machine's programs."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from assay.benchmark import Benchmark
+from assay.benchmark.catalog import load
+from tests.gyms.harbor.made import write_task
+from tests.roots import small_root
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_root(tmp_path_factory.mktemp("root") / "small.tar")
+
+
+@pytest.fixture
+def make(tmp_path: Path, root: Path) -> Callable[..., Benchmark]:
+    def made(toml: str = "", **files: str) -> Benchmark:
+        return load(f"harbor:{write_task(tmp_path / 'task', toml, **files)},image=small={root}")
+
+    return made

@@ -1,0 +1,2 @@
+#!/bin/bash
+printf '3\n7\n20\n' > skip.txt

@@ -1,0 +1,2 @@
+#!/bin/bash
+seq 20 > /app/numbers.txt

@@ -1,0 +1,262 @@
+"""Machines with a root of their own: what programs can do there and what they can't, and their images."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from assay.errors import InputError, SandboxError, UsageError
+from assay.sandbox import Finished, SandboxConfig
+from assay.sandbox.machine import Image, Machine, build_image, check_image
+from tests.commands import until
+from tests.roots import small_root
+
+T = TypeVar("T")
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for overlayfs")
+CONFIG = SandboxConfig(memory_mb=256, processes=64, disk_mb=32, output_bytes=100_000)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tar with a small root; images are kept in a folder of these tests."""
+    folder = tmp_path_factory.mktemp("machine")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        yield str(small_root(folder / "root.tar"))
+
+
+def within(base: str, use: Callable[[Machine], Awaitable[T]], config: SandboxConfig = CONFIG) -> T:
+    async def opened() -> T:
+        async with Machine(await build_image(base, {}), config) as machine:
+            return await use(machine)
+
+    return asyncio.run(opened())
+
+
+def shell(base: str, *commands: str, user: str | None = None, timeout_s: float = 20) -> list[Finished]:
+    async def run(machine: Machine) -> list[Finished]:
+        return [await machine.exec(["sh", "-c", one], timeout_s=timeout_s, user=user) for one in commands]
+
+    return within(base, run)
+
+
+def test_a_command_has_its_user_folder_variables_and_streams(base: str):
+    async def run(machine: Machine) -> Finished:
+        script = 'id -un; pwd; echo "$A"; cat; echo no >&2; exit 7'
+        settings = {"user": "worker", "cwd": "/tmp", "env": {"A": "b c"}}
+        return await machine.exec(["sh", "-c", script], timeout_s=9, stdin=b"in\n" * 30_000, **settings)
+
+    ran = within(base, run, SandboxConfig())
+    assert ran.stdout[:20] == b"worker\n/tmp\nb c\nin\ni" and len(ran.stdout) == 16 + 90_000
+    assert (ran.stderr, ran.exit_code, ran.stopped_by) == (b"no\n", 7, None)
+
+
+def test_what_is_written_and_what_runs_is_there_for_the_next_command(base: str):
+    first, second = shell(
+        base, "echo x > /file; (sleep 1000 &) ; echo began", "cat /file; ps ax | grep -c '[s]leep 1000'"
+    )
+    assert first.stdout == b"began\n" and second.stdout == b"x\n1\n"
+
+
+def test_root_in_the_machine_is_root_of_nothing_else(base: str):
+    tries = {
+        "cat /proc/1/environ": "",
+        "ls /proc/1/root/": "",
+        "echo 1 > /proc/sys/kernel/sysrq": "",
+        "echo b > /proc/sysrq-trigger": "",
+        "mount -t tmpfs x /tmp": "",
+        "mknod /x b 8 0": "",
+        "chroot /proc/1/cwd true": "",
+        "kill -9 1; echo lives": "lives",
+        "ls /sys /root/.ssh 2>/dev/null": "",
+        "cat /dev/kmsg": "",
+    }
+    for ran, (tried, said) in zip(shell(base, *tries), tries.items(), strict=True):
+        assert ran.stdout.decode().strip() == said, (tried, ran)
+        assert ran.exit_code or said, tried
+
+
+def test_a_machine_reaches_no_network_but_what_listens_for_it(base: str):
+    async def run(machine: Machine) -> tuple[bytes, bytes]:
+        listener = await machine.listen()
+        port = listener.getsockname()[1]
+        listener.settimeout(9)
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(b"hello\n")
+
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            away = f"(exec 3<>/dev/tcp/127.0.0.1/{other.getsockname()[1]}) 2>/dev/null || echo refused"
+            refused = await machine.exec(["bash", "-c", away], timeout_s=9)
+        waiting = asyncio.create_task(asyncio.to_thread(answer))
+        heard = await machine.exec(["bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{port}; cat <&3"], timeout_s=9)
+        await waiting
+        listener.close()
+        return refused.stdout, heard.stdout
+
+    assert within(base, run) == (b"refused\n", b"hello\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "limit"),
+    [
+        ("sleep 60", "time"),
+        ("while :; do echo yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy; done", "output"),
+        (
+            "for i in 1 2 3 4 5 6 7 8 9; do (x=$(head -c 40000000 /dev/zero | tr '\\0' x); sleep 19) & done; wait",
+            "memory",
+        ),
+    ],
+)
+def test_a_limit_ends_a_command_and_the_machine_goes_on(base: str, command: str, limit: str):
+    ran, after = shell(base, command, "ps ax | grep -c '[s]leep'", timeout_s=1.5 if limit == "time" else 20)
+    assert ran.stopped_by == limit
+    assert after.stdout == b"0\n"
+
+
+def test_a_full_disk_and_a_fork_bomb_stay_inside(base: str):
+    full, after = shell(base, "head -c 100000000 /dev/zero > /big", "rm /big; echo x > /y; cat /y")
+    assert b"No space left" in full.stderr and after.stdout == b"x\n"
+    shell(base, "f() { f | f & }; f; sleep 0.5")
+    assert shell(base, "echo fine")[0].stdout == b"fine\n"
+
+
+def test_files_go_in_and_out_and_no_link_leads_out(base: str, tmp_path: Path):
+    (tmp_path / "in/deep").mkdir(parents=True)
+    (tmp_path / "in/run.sh").write_text("#!/bin/sh\necho ran\n")
+    (tmp_path / "in/run.sh").chmod(0o755)
+    (tmp_path / "in/deep/file").write_text("text")
+
+    async def run(machine: Machine) -> None:
+        await machine.exec(
+            ["sh", "-c", "mkdir /real; ln -s /real /link; ln -s / /up; ln -s /etc/passwd /pw"], timeout_s=9
+        )
+        await machine.put(tmp_path / "in", "/link/put")
+        assert (await machine.exec(["/real/put/run.sh"], timeout_s=9)).stdout == b"ran\n"
+        assert await machine.read("/up/up/real/put/deep/file", 99) == b"text"
+        for path in ("/pw", "/nothing", "/dev/zero", "/real"):
+            with pytest.raises(OSError):  # noqa: PT011
+                await machine.read(path, 99)
+        with pytest.raises(PermissionError):
+            await machine.read("/real/put/deep/file", 3)
+        await machine.exec(["sh", "-c", "ln -s /etc/shadow /real/put/stolen"], timeout_s=9)
+        await machine.take("/real/put", tmp_path / "out")
+        await machine.remove("/link")
+        await machine.remove("/real/put")
+        await machine.mkdir("/of/worker", "worker")
+        left = await machine.exec(
+            ["sh", "-c", "ls /real; ls -d /link; stat -c %U /of/worker || ls -ld /of/worker"], timeout_s=9
+        )
+        assert b"put" not in left.stdout and b"worker" in left.stdout
+
+    within(base, run)
+    assert {path.name for path in (tmp_path / "out").rglob("*")} == {"run.sh", "deep", "file"}
+    assert os.access(tmp_path / "out/run.sh", os.X_OK)
+
+
+def test_shared_files_are_read_alone(base: str, tmp_path: Path):
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared/file").write_text("here")
+
+    async def run(machine: Machine) -> Finished:
+        await machine.share([str(tmp_path / "shared")])
+        return await machine.exec(
+            ["sh", "-c", f"cat {tmp_path}/shared/file; echo x > {tmp_path}/shared/file"], timeout_s=9
+        )
+
+    ran = within(base, run)
+    assert ran.stdout == b"here" and ran.exit_code and (tmp_path / "shared/file").read_text() == "here"
+
+
+def test_a_machine_that_dies_is_an_error(base: str):
+    async def run(machine: Machine) -> None:
+        waiting = asyncio.ensure_future(machine.exec(["sleep", "60"], timeout_s=60))
+        await asyncio.sleep(0.3)
+        os.kill(machine._child, signal.SIGKILL)  # pyright: ignore
+        with pytest.raises(SandboxError, match="died"):
+            await waiting
+
+    within(base, run)
+
+
+ALONE = """
+import asyncio, sys
+from assay.sandbox import SandboxConfig
+from assay.sandbox.machine import Machine, build_image
+async def main():
+    async with Machine(await build_image(sys.argv[1], {}), SandboxConfig()) as machine:
+        await machine.exec(["sh", "-c", "(sleep 4321 &)"], timeout_s=9)
+        print(machine._made, machine._child, flush=True)
+        await asyncio.sleep(60)
+asyncio.run(main())
+"""
+
+
+def test_nothing_of_a_machine_outlives_the_process_that_made_it(base: str):
+    process = subprocess.Popen([sys.executable, "-c", ALONE, base], stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    folder, child = process.stdout.readline().split()
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    until(lambda: not Path("/proc", child).exists() and not Path(folder).exists())
+    assert folder not in Path("/proc/mounts").read_text()
+
+
+def test_a_dockerfile_becomes_layers_that_are_kept(base: str, tmp_path: Path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/a.txt").write_text("a")
+    (tmp_path / "Dockerfile").write_text(
+        "ARG BASE=small\nFROM $BASE AS first\nRUN echo made > /made\n\n"
+        "FROM first\nENV GREETING='hello you' \\\n    OTHER=$GREETING\nWORKDIR /app\nWORKDIR sub\n"
+        'COPY data ./data\nCOPY --from=first /made /app/\nRUN ["sh", "-c", "echo $GREETING; rm /made; chown 1000 ."]\n'
+        'USER worker\nCMD ["ignored"]\n'
+    )
+
+    async def run() -> tuple[Image, Finished]:
+        image = await build_image(tmp_path, {"small": base})
+        assert await build_image(tmp_path, {"small": base}) == image
+        async with Machine(image, CONFIG) as machine:
+            script = "echo $GREETING; pwd; id -un; cat data/a.txt /app/made; ls /made; touch mine"
+            return image, await machine.exec(["sh", "-c", script], timeout_s=9)
+
+    image, ran = asyncio.run(run())
+    assert ran.stdout == b"hello you\n/app/sub\nworker\namade\n" and b"/made" in ran.stderr
+    before = image.layers
+    (tmp_path / "data/a.txt").write_text("b")
+    after = asyncio.run(build_image(tmp_path, {"small": base})).layers
+    assert [one == other for one, other in zip(before, after, strict=True)].count(False) == 3  # from COPY data on
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("FROM python:3.12", "line 1: the image python:3.12 can't be had here"),
+        ("FROM scratch\nONBUILD RUN true", "line 2: ONBUILD can't be built here"),
+        ("FROM scratch\n\nADD https://x.org/a /a", "line 3: ADD https://x.org/a /a"),
+        ("FROM scratch\nCOPY --from=ghcr.io/x /uv /uv", "line 2: COPY --from=ghcr.io/x"),
+        ("FROM scratch\nADD a.tar.gz /", "line 2: ADD a.tar.gz /"),
+        ("RUN true", "line 1: RUN before FROM"),
+        ("", "it has no FROM"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_by_line(text: str, says: str, tmp_path: Path):
+    (tmp_path / "Dockerfile").write_text(text)
+    with pytest.raises(UsageError) as error:
+        check_image(tmp_path, {})
+    assert says in str(error.value)
+
+
+def test_a_command_that_fails_names_its_line(base: str, tmp_path: Path):
+    (tmp_path / "Dockerfile").write_text("FROM small\nRUN echo why && exit 3\n")
+    with pytest.raises(InputError, match=r"line 2: RUN ended with exit code 3: why"):
+        asyncio.run(build_image(tmp_path, {"small": base}))
