@@ -432,7 +432,7 @@ def test_writing_gives_the_rendered_page(tmp_path: Path, html: str, parts: tuple
     assert path.read_text(encoding="utf-8") == html
 
 
-@pytest.mark.parametrize("name", ["vega.min.js", "vega-lite.min.js"])
+@pytest.mark.parametrize("name", [f"{name}.min.js" for name in page.DRAWING])
 def test_vendored_files_are_the_ones_named(name: str) -> None:
     assert hashlib.sha256((VENDOR / name).read_bytes()).hexdigest() in (VENDOR / "README.md").read_text()
 

@@ -102,18 +102,25 @@ def cards(readings: Iterable[Reading], profile: Profile) -> list[Card]:
 
 
 class Positions:
-    """The position of each rollout in the page."""
+    """The address of each rollout in the page."""
 
-    def __init__(self, readings: Sequence[Reading]) -> None:
-        self.places = {place(one): index for index, one in enumerate(readings)}
-        self.tasks: dict[str, int] = {}
-        """By task, the first of its rollouts."""
-        for index, one in enumerate(readings):
-            self.tasks.setdefault(one.task, index)
+    def __init__(self, readings: Sequence[Reading] = ()) -> None:
+        self._places = {place(one): f"#reading-{index}" for index, one in enumerate(readings)}
+        self._tasks: dict[str, str] = {}
+        for one in readings:
+            self._tasks.setdefault(one.task, self._places[place(one)])
 
-    def links(self, refs: Iterable[RolloutRef]) -> tuple[list[tuple[RolloutRef, int]], list[RolloutRef]]:
-        """Returns the rollouts that are in the page, with their place among the cards, and those that are not."""
-        known = [(ref, self.places.get(place(ref))) for ref in refs]
+    def of(self, ref: RolloutRef | Mark) -> str | None:
+        """Returns the address of a rollout; None where it is not in the page."""
+        return self._places.get(place(ref))
+
+    def of_task(self, task: str) -> str | None:
+        """Returns the address of a task's rollouts: here the first; None where none is in the page."""
+        return self._tasks.get(task)
+
+    def links(self, refs: Iterable[RolloutRef]) -> tuple[list[tuple[RolloutRef, str]], list[RolloutRef]]:
+        """Returns the rollouts that are in the page, with their addresses, and those that are not."""
+        known = [(ref, self.of(ref)) for ref in refs]
         return [(ref, at) for ref, at in known if at is not None], [ref for ref, at in known if at is None]
 
 

@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
 from assay.fidelity.compare.comparison import BEYOND, CATEGORY, RELATIVE, Change, Comparison, Interval, Pair, SideBySide
 from assay.fidelity.compare.policy import MetricRuling
 from assay.report.charts import (
@@ -25,7 +23,7 @@ from assay.report.charts import (
     tip,
 )
 from assay.report.looks import HUES
-from assay.report.page import embed, pack, scripts, templates
+from assay.report.page import scripts, specs_of, templates
 from assay.report.words import NONE, THIN, count, dollars, join, markdown_table, percent, plain, plural, points
 
 TABLE = 40
@@ -41,40 +39,41 @@ def write(path: Path, comparison: Comparison, read: Sequence[SideBySide], *, com
 
 def render(comparison: Comparison, read: Sequence[SideBySide], *, command: str | None = None) -> str:
     """The whole page; `read` are the tasks whose outputs are laid side by side."""
+    values = values_of(comparison, read, command=command)
+    return templates().get_template("comparison.html").render(**values, **scripts())
+
+
+def values_of(comparison: Comparison, read: Sequence[SideBySide], *, command: str | None = None) -> dict[str, Any]:
+    """Returns the values of the template `comparison.html`, from what `render` takes."""
     hues = {pair.name: f"var(--hue-{place % HUES}-thinking)" for place, pair in enumerate(comparison.pairs)}
     drawn = {"shifts": shifts_chart(comparison, hues)}
     drawn |= {f"tasks-{place}": tasks_chart(pair, hues[pair.name]) for place, pair in enumerate(comparison.pairs)}
     ways = ["worse" if one.moved.candidate < one.moved.baseline else "better" for one in read]
-    return (
-        templates()
-        .get_template("comparison.html")
-        .render(
-            comparison=comparison,
-            headline=headline(comparison),
-            verdict=comparison.verdict or "not run",
-            pairs=comparison.pairs,
-            sides={side.name: side for pair in comparison.pairs for side in (pair.baseline, pair.candidate)},
-            read=list(zip(read, ways, strict=True)),
-            counts={"model": Counter(one.pair for one in read), "category": Counter(ways)},
-            hues=hues,
-            charts=drawn,
-            looks={},
-            profile=None,
-            metric_name=metric_name,
-            figure=figure,
-            shift=shift,
-            interval=interval,
-            p_value=p_value,
-            lead=lead,
-            notes=notes,
-            moves=moves,
-            beyond=BEYOND,
-            table=TABLE,
-            specs=Markup(embed({name: pack(spec) for name, spec in drawn.items() if not isinstance(spec, str)})),
-            command=command,
-            **scripts(),
-        )
-    )
+    return {
+        "comparison": comparison,
+        "headline": headline(comparison),
+        "verdict": comparison.verdict or "not run",
+        "pairs": comparison.pairs,
+        "sides": {side.name: side for pair in comparison.pairs for side in (pair.baseline, pair.candidate)},
+        "read": list(zip(read, ways, strict=True)),
+        "counts": {"model": Counter(one.pair for one in read), "category": Counter(ways)},
+        "hues": hues,
+        "charts": drawn,
+        "looks": {},
+        "profile": None,
+        "metric_name": metric_name,
+        "figure": figure,
+        "shift": shift,
+        "interval": interval,
+        "p_value": p_value,
+        "lead": lead,
+        "notes": notes,
+        "moves": moves,
+        "beyond": BEYOND,
+        "table": TABLE,
+        "specs": specs_of(drawn),
+        "command": command,
+    }
 
 
 def headline(comparison: Comparison) -> str:

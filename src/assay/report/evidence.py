@@ -58,8 +58,8 @@ class FindingView:
     explained: Explanation | None
     settled: bool
     """Whether a person explained it, or the rewards of all shown rollouts were found right."""
-    spotted: list[tuple[Sighting, int | None]]
-    """Some of its rollouts, with their position among the page's cards."""
+    spotted: list[tuple[Sighting, str | None]]
+    """Some of its rollouts, with their addresses in the page."""
 
     @property
     def more(self) -> int:
@@ -86,9 +86,9 @@ def standing(profile: Profile) -> int:
 _UNREAD = ModelReview(made=0, failing=0, sample=0, marked=0)
 
 
-def _spotted(finding: Finding, positions: Positions) -> list[tuple[Sighting, int | None]]:
+def _spotted(finding: Finding, positions: Positions) -> list[tuple[Sighting, str | None]]:
     first = {place(one.rollout) for one in rollouts_to_read(finding)}
-    at = [(one, positions.places.get(place(one.rollout))) for one in finding.spotted]
+    at = [(one, positions.of(one.rollout)) for one in finding.spotted]
     ranked = sorted(at, key=lambda pair: (place(pair[0].rollout) not in first, pair[1] is None))
     return ranked[:SHOWN]
 

@@ -25,6 +25,8 @@ from assay.report.looks import looks, tiers
 
 HERE = Path(__file__).parent
 
+DRAWING = ("vega", "vega-lite", "vega-interpreter")
+"""What draws the charts, in `vendor/`."""
 QUESTIONS = {rule.name: rule.question for rule in GATES}
 
 
@@ -78,8 +80,26 @@ def render(
     `tables` are the models' tables of tasks; models without one are left out of the charts of tasks. `readings` are the
     rollouts to show, in order; `failing` is the number of all failing rollouts. `costs` are the precision and cost of
     each number of repeats. `command` makes this profile again; the footer shows it."""
+    values = values_of(profile, tables, readings, failing=failing, costs=costs, command=command)
+    return templates().get_template("page.html").render(**values, **scripts())
+
+
+def values_of(
+    profile: Profile,
+    tables: Tables,
+    readings: Sequence[Reading],
+    *,
+    positions: Positions | None = None,
+    failing: int | None = None,
+    costs: Sequence[Cost] = (),
+    command: str | None = None,
+) -> dict[str, Any]:
+    """Returns the values of the template `page.html`, from what `render` takes.
+
+    `positions` are the addresses of rollouts, where they are not in the page itself.
+    """
     look = looks(profile.models)
-    positions = Positions(readings)
+    positions = positions or Positions(readings)
     at_k = [values for model in profile.models.values() for values in (model.pass_at_k, model.maj_at_k)]
     ks = {max(map(int, values)) for values in at_k if values}
     drawn = {
@@ -90,38 +110,38 @@ def render(
         "length": charts.length(tables, look),
         "tokens": charts.tokens(profile.models, look),
     }
-    return (
-        templates()
-        .get_template("page.html")
-        .render(
-            profile=profile,
-            verdict=findings.verdict(profile.gates, original=profile.original),
-            gates=applicable(profile.gates, original=False),
-            needed={gate.name for gate in applicable(profile.gates, original=profile.original)},
-            questions=QUESTIONS,
-            looks=look,
-            tiers=tiers(profile.models, look),
-            charts=drawn,
-            findings=findings,
-            evidence=evidence,
-            machines=evidence.finding_views(profile, positions, [*look]),
-            standing=evidence.standing(profile),
-            positions=positions,
-            absence=charts.absence,
-            common_k=ks.pop() if len(ks) == 1 else None,
-            priced=any(model.cost_usd is not None for model in profile.models.values()),
-            token_kinds=charts.TOKEN_KINDS,
-            per_column=charts.tasks_per_column(len({row.task for rows in tables.values() for row in rows})),
-            tables=tables,
-            cards=cards(readings, profile),
-            failing=len(readings) if failing is None else failing,
-            costs=costs,
-            counts={field: Counter(getattr(reading, field) for reading in readings) for field in ("model", "category")},
-            specs=Markup(embed({name: pack(spec) for name, spec in drawn.items() if not isinstance(spec, str)})),
-            command=command,
-            **scripts(),
-        )
-    )
+    return {
+        "profile": profile,
+        "verdict": findings.verdict(profile.gates, original=profile.original),
+        "gates": applicable(profile.gates, original=False),
+        "needed": {gate.name for gate in applicable(profile.gates, original=profile.original)},
+        "questions": QUESTIONS,
+        "looks": look,
+        "tiers": tiers(profile.models, look),
+        "charts": drawn,
+        "findings": findings,
+        "evidence": evidence,
+        "machines": evidence.finding_views(profile, positions, [*look]),
+        "standing": evidence.standing(profile),
+        "positions": positions,
+        "absence": charts.absence,
+        "common_k": ks.pop() if len(ks) == 1 else None,
+        "priced": any(model.cost_usd is not None for model in profile.models.values()),
+        "token_kinds": charts.TOKEN_KINDS,
+        "per_column": charts.tasks_per_column(len({row.task for rows in tables.values() for row in rows})),
+        "tables": tables,
+        "cards": cards(readings, profile),
+        "failing": len(readings) if failing is None else failing,
+        "costs": costs,
+        "counts": {field: Counter(getattr(reading, field) for reading in readings) for field in ("model", "category")},
+        "specs": specs_of(drawn),
+        "command": command,
+    }
+
+
+def specs_of(drawn: Mapping[str, charts.Spec | str]) -> Markup:
+    """Returns what `page.js` draws the charts from; a chart that is a text is none."""
+    return Markup(embed({name: pack(spec) for name, spec in drawn.items() if not isinstance(spec, str)}))
 
 
 def pack(spec: charts.Spec) -> charts.Spec:
@@ -179,18 +199,17 @@ def _printed(value: Any) -> Any:
 
 
 def scripts() -> dict[str, Markup]:
-    """Returns the style, the scripts, and the policy with which a browser runs only these scripts and fetches nothing.
-
-    Vega compiles its expressions, hence `unsafe-eval`."""
+    """Returns the style, the scripts, and the policy by which a browser runs only these scripts and fetches nothing."""
     vendor = HERE / "vendor"
     parts: list[str] = []
-    for name in ("vega", "vega-lite"):
+    for name in DRAWING:
         code = (vendor / f"{name}.min.js").read_text(encoding="utf-8").partition("//# sourceMappingURL")[0]
-        parts += [f"/*! {name}\n{(vendor / f'LICENSE.{name}').read_text(encoding='utf-8')}*/", code.rstrip()]
+        licence = (vendor / f"LICENSE.{name.removesuffix('-interpreter')}").read_text(encoding="utf-8")
+        parts += [f"/*! {name}\n{licence}*/", code.rstrip()]
     drawing = "\n".join(parts) + "\n"
     own = (HERE / "templates" / "page.js").read_text(encoding="utf-8")
     digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in (drawing, own))
     hashes = " ".join(f"'sha256-{digest}'" for digest in digests)
-    policy = f"default-src 'none'; script-src {hashes} 'unsafe-eval'; style-src 'unsafe-inline'; base-uri 'none'"
+    policy = f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; base-uri 'none'"
     style = (HERE / "templates" / "page.css").read_text(encoding="utf-8")
     return {"drawing": Markup(drawing), "own": Markup(own), "policy": Markup(policy), "style": Markup(style)}

@@ -52,7 +52,9 @@
       const chart = themed(specs[box.dataset.chart], style);
       for (const param of chart.params ?? []) param.value = narrow.matches;
       const { spec } = vegaLite.compile({ ...chart, config: themed(config(), style) });
-      const view = new vega.View(vega.parse(spec), { renderer: "svg", container: box, hover: false, logLevel: vega.Warn });
+      const view = new vega.View(vega.parse(spec, null, { ast: true }), {
+        renderer: "svg", container: box, hover: false, logLevel: vega.Warn, expr: vega.expressionInterpreter,
+      });
       view.tooltip(showTip).run();
       views.push(view);
     }
