@@ -1,11 +1,21 @@
 """A comparison as a page of its own and as Markdown for a pull request."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from assay.fidelity.compare.comparison import BEYOND, CATEGORY, RELATIVE, Change, Comparison, Interval, Pair, SideBySide
+from assay.fidelity.compare.comparison import (
+    BEYOND,
+    CATEGORY,
+    RELATIVE,
+    Change,
+    Comparison,
+    Interval,
+    Pair,
+    Side,
+    SideBySide,
+)
 from assay.fidelity.compare.policy import MetricRuling
 from assay.report.charts import (
     NAMES,
@@ -43,8 +53,17 @@ def render(comparison: Comparison, read: Sequence[SideBySide], *, command: str |
     return templates().get_template("comparison.html").render(**values, **scripts())
 
 
-def values_of(comparison: Comparison, read: Sequence[SideBySide], *, command: str | None = None) -> dict[str, Any]:
-    """Returns the values of the template `comparison.html`, from what `render` takes."""
+def values_of(
+    comparison: Comparison,
+    read: Sequence[SideBySide],
+    *,
+    command: str | None = None,
+    address_of: Callable[[Side, str], str | None] = lambda side, task: None,
+) -> dict[str, Any]:
+    """Returns the values of the template `comparison.html`, from what `render` takes.
+
+    `address_of` gives the address of a side's rollouts of a task, where another page shows them.
+    """
     hues = {pair.name: f"var(--hue-{place % HUES}-thinking)" for place, pair in enumerate(comparison.pairs)}
     drawn = {"shifts": shifts_chart(comparison, hues)}
     drawn |= {f"tasks-{place}": tasks_chart(pair, hues[pair.name]) for place, pair in enumerate(comparison.pairs)}
@@ -73,6 +92,7 @@ def values_of(comparison: Comparison, read: Sequence[SideBySide], *, command: st
         "table": TABLE,
         "specs": specs_of(drawn),
         "command": command,
+        "address_of": address_of,
     }
 
 

@@ -1,16 +1,73 @@
-"""A comparison."""
+"""Runs compared with a baseline: one that `assay compare --json` wrote, or one of the runs that were ticked."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from assay.view.frame import catalog_of, draw
+from assay.errors import DigestMismatch, UsageError
+from assay.fidelity.compare.compare import compare, side_by_side
+from assay.fidelity.compare.comparison import Comparison, Side, SideBySide
+from assay.report import comparison as report
+from assay.store import rollout_files
+from assay.view.catalog import Catalog, Entry
+from assay.view.frame import draw, in_thread, url, view_of
+from assay.view.pages.profile import CHARTS
 
 
-async def page(request: Request) -> Response:
-    """Returns the page."""
-    subject = str(catalog_of(request).entry("comparison", request.path_params["comparison"]).path)
-    return draw(request, "soon.html", heading="A comparison.", subject=subject)
+def _values(catalog: Catalog, made: Comparison, read: Sequence[SideBySide]) -> dict[str, Any]:
+    names = {run.path.resolve(): run.name for run in catalog.entries("run")}
+
+    def address_of(side: Side, task: str) -> str | None:
+        run = names.get(Path(side.folder).resolve())
+        return run and url("runs", run, "rollouts", task, 0)
+
+    return report.values_of(made, read, address_of=address_of)
 
 
-routes = [Route("/comparisons/{comparison}", page)]
+def _compared(catalog: Catalog, runs: Sequence[Entry], *, across: bool) -> tuple[Comparison, list[SideBySide]]:
+    baseline, *candidates = (run.path for run in runs)
+    files = [file for run in runs for file in (run.path / "run.json", *rollout_files(run.path))]
+
+    def make() -> tuple[Comparison, list[SideBySide]]:
+        made = compare(baseline, candidates, across=across)
+        return made, side_by_side(made)
+
+    return catalog.cached(f"compared {across}", files, make)
+
+
+async def ticked(request: Request) -> Response:
+    """Returns the page of the runs that `run` names, the first of which is the baseline."""
+    view, query = view_of(request), request.query_params
+    runs = [view.catalog.run(name) for name in query.getlist("run")]
+    if len(runs) < 2:
+        raise UsageError("Tick two runs or more: the first is the baseline, the others are compared with it.")
+    across = "across" in query
+    try:
+        made, read = await in_thread(lambda: _compared(view.catalog, runs, across=across))
+    except DigestMismatch as error:
+        names = [run.name for run in runs]
+        return draw(request, "not_alike.html", status=422, message=str(error), runs=names, across=across)
+    values = await in_thread(lambda: _values(view.catalog, made, read))
+    return draw(request, "comparison.html", scripts=CHARTS, **values)
+
+
+async def written(request: Request) -> Response:
+    """Returns the page of a comparison that was written."""
+    view = view_of(request)
+    entry = view.catalog.entry("comparison", request.path_params["comparison"])
+    made = await in_thread(lambda: view.catalog.comparison(entry))
+
+    def values() -> dict[str, Any]:
+        try:
+            return _values(view.catalog, made, side_by_side(made))
+        except (UsageError, OSError):  # the runs are elsewhere
+            return _values(view.catalog, made, [])
+
+    return draw(request, "comparison.html", scripts=CHARTS, **await in_thread(values))
+
+
+routes = [Route("/compare", ticked), Route("/comparisons/{comparison}", written)]

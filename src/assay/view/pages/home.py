@@ -111,6 +111,7 @@ async def home(request: Request) -> Response:
         tab="home",
         scripts=("home.js",),
         query=query,
+        ticks=True,
         rows=select(rows, query),
         all_rows=len(rows),
         profiles=sorted(profiles, key=lambda one: one.record.started if one.record else "", reverse=True),
