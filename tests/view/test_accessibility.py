@@ -24,6 +24,7 @@ PAGES = {
     "rollout": f"/runs/{IN_PROFILE}/rollouts/TASK/0",
     "hostile rollout": f"/runs/{RUN}/rollouts/TASK/0",
     "profile": f"/profiles/{PROFILE}",
+    "compare": f"/compare?run={IN_PROFILE}&run={PROFILE}~runs~nano-instruct",
     "who reads": f"/profiles/{PROFILE}/review?name=1",
     "review": f"/profiles/{PROFILE}/review",
     "end of review": f"/profiles/{PROFILE}/review?end=1",
