@@ -243,7 +243,6 @@ def test_what_is_unknown_and_harmless_is_ignored():
 
 HOSTED: list[Any] = [
     {"type": "web_search"},
-    {"type": "namespace", "name": "multi_agent", "tools": [{"type": "function", "name": "inner"}]},
     {"type": "custom", "name": "apply_patch", "format": {"type": "grammar"}},
     TOOL,
 ]
@@ -267,7 +266,28 @@ def test_tools_that_are_no_functions_are_left_out_where_the_model_need_not_call_
     assert [[tool.name for tool in request.tools] for request in asked] == [["add"], ["add"]]
     assert "type web_search are left out: only functions are served" in refused["error"]["message"]
     told = [record.getMessage().split(" ")[3] for record in caplog.records if "left out" in record.getMessage()]
-    assert sorted(told) == ["custom", "namespace", "web_search"]
+    assert sorted(told) == ["custom", "web_search"]
+
+
+def test_functions_of_a_namespace_are_offered_and_called_by_both_names():
+    asked: list[Request] = []
+
+    def answer(request: Request) -> Response:
+        asked.append(request)
+        return Response(output=[FunctionCall(call_id="c", name="mcp__task__find", arguments="{}")])
+
+    inner = {"type": "function", "name": "find", "description": "Find.", "parameters": {"type": "object"}}
+    tools = [{"type": "namespace", "name": "mcp__task", "tools": [inner]}]
+    with serving(answer) as url:
+        _, body = post(url, json.dumps({"input": "x", "tools": tools}).encode())
+        [call] = body["output"]
+        assert (call["namespace"], call["name"]) == ("mcp__task", "find")
+        result = {"type": "function_call_output", "call_id": "c", "output": "none"}
+        code, _ = post(url, json.dumps({"input": [call, result], "tools": tools}).encode())
+    assert code == 200
+    assert [tool.name for tool in asked[0].tools] == ["mcp__task__find"]
+    said = asked[1].input[0]
+    assert isinstance(said, FunctionCall) and said.name == "mcp__task__find"
 
 
 def test_an_item_is_resolved_by_its_id_within_a_rollout_that_is_recorded(tmp_path: Path):

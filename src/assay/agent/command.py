@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 import re
+import sys
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -92,7 +93,9 @@ class Command:
         self._argv, self._env, self._mounts = list(argv), dict(env or {}), tuple(mounts)
         self._cwd, self._wall_s, self._exit_codes = cwd, wall_s, tuple(exit_codes)
         self._version = list(version)
-        self._config = msgspec.structs.replace(own, readable=(*own.readable, *self._mounts))
+        # Python's own files are there already, without its packages, which may hold the answers.
+        readable = [path for path in self._mounts if Path(path) != Path(sys.base_prefix)]
+        self._config = msgspec.structs.replace(own, readable=(*own.readable, *readable))
         self._has_mcp = any("{mcp}" in text for text in (*self._argv, *self._env.values()))
         self._door = door
 

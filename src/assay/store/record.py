@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from assay.config import LOOP, AgentConfig, convert
 from assay.digest import changed_files, digest
@@ -90,7 +90,10 @@ class RunRecord(Struct, frozen=True, kw_only=True):
             "score",
             "seed",
         )
-        pairs = [(name, getattr(self, name), getattr(other, name)) for name in (*names, "agent")]
+        pairs = [(name, getattr(self, name), getattr(other, name)) for name in names]
+        mine, theirs = self.agent, other.agent
+        pairs.append(("agent", structs.replace(mine, version=""), structs.replace(theirs, version="")))
+        pairs.append(("the agent's version", mine.version, theirs.version))
         for role in sorted(self.roles.keys() | other.roles.keys()):
             mine, theirs = self.roles.get(role), other.roles.get(role)
             pairs.append((f"the {role}", mine and mine.identity, theirs and theirs.identity))

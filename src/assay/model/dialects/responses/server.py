@@ -44,6 +44,9 @@ from assay.types import (
 VERSION = "openresponses-version"
 """The header by which a client says that it speaks the Open Responses specification, and not OpenAI's API alone."""
 
+JOINT = "__"
+"""Between a namespace and the name of a function in it, as models are told it."""
+
 
 class _Tool(Struct):
     name: str | None = None
@@ -51,6 +54,8 @@ class _Tool(Struct):
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
+    tools: "list[_Tool] | None" = None
+    """Of a namespace, such as those that Codex makes of MCP servers: its functions."""
 
 
 class _Plain(Struct, tag="text"):
@@ -103,6 +108,8 @@ class ResponsesCall(Struct, frozen=True):
     return_token_ids: bool
     echo: dict[str, Any]
     """The fields of the response object that repeat the request."""
+    namespaces: dict[str, tuple[str, str]] = {}
+    """By the name that the model calls it by: the namespace and the name of a function in one."""
 
 
 def parse(content: bytes, recorded: Recorded | None = None) -> ResponsesCall:
@@ -131,6 +138,7 @@ def parse(content: bytes, recorded: Recorded | None = None) -> ResponsesCall:
         # Log-probabilities come beside the ids of their tokens: by themselves they would need the tokens' texts.
         return_token_ids=bool(body.return_token_ids) or "message.output_text.logprobs" in (body.include or ()),
         echo=_echo(body, tools),
+        namespaces={_joined(tool, one): (tool.name or "", one.name or "") for tool, one in _inner(body.tools)},
     )
 
 
@@ -186,6 +194,8 @@ def _input_item(item: dict[str, Any], place: str, recorded: Recorded | None) -> 
     if kind not in _ITEM_TYPES:
         message = f"{place}: items of type {kind} are not known here; known: {', '.join(_ITEM_TYPES)}"
         raise BadRequest(message, param=place)
+    if kind == "function_call" and item.get("namespace"):
+        item = item | {"name": f"{item['namespace']}{JOINT}{item.get('name')}"}
     try:
         # Messages without a type are what OpenAI's SDK calls easy input; null stands for what is not given.
         return msgspec.convert(_without_nulls(item) | {"type": kind}, Item)
@@ -220,11 +230,24 @@ def _tools(body: _Body) -> tuple[list[Tool], ToolChoice]:
             if tool.name is None:
                 raise BadRequest(f"tools[{index}]: missing required field `name`", param=f"tools[{index}]")
             tools.append(Tool(tool.name, tool.parameters or {}, tool.description, tool.strict))
-    left_out = {tool.type for tool in offered if tool.type != "function"}
+    tools += [
+        Tool(_joined(tool, one), one.parameters or {}, one.description, one.strict) for tool, one in _inner(offered)
+    ]
+    left_out = {tool.type for tool in offered if tool.type not in ("function", "namespace")}
     if isinstance(body.tool_choice, _Allowed):
         allowed = {tool.name for tool in body.tool_choice.tools if tool.name}
         return choose_tools(tools, body.tool_choice.mode, allowed=allowed, left_out=left_out)
     return choose_tools(tools, body.tool_choice or "auto", left_out=left_out)
+
+
+def _inner(offered: list[_Tool] | None) -> Iterator[tuple[_Tool, _Tool]]:
+    """Yields the functions of namespaces, each after its namespace."""
+    for tool in offered or ():
+        yield from ((tool, one) for one in tool.tools or () if tool.type == "namespace" and one.type == "function")
+
+
+def _joined(namespace: _Tool, tool: _Tool) -> str:
+    return f"{namespace.name}{JOINT}{tool.name}"
 
 
 def _echo(body: _Body, tools: list[Tool]) -> dict[str, Any]:
@@ -282,7 +305,7 @@ def completed(call: ResponsesCall, begun: dict[str, Any], response: Response) ->
         "status": response.status,
         "completed_at": int(time.time()) if response.status == "completed" else None,
         "model": response.model or begun["model"],
-        "output": [_item(with_id(item), response.status) for item in response.output],
+        "output": [_apart(_item(with_id(item), response.status), call.namespaces) for item in response.output],
         "usage": wire_usage(response.usage),
     }
     if response.status == "incomplete":
@@ -292,6 +315,14 @@ def completed(call: ResponsesCall, begun: dict[str, Any], response: Response) ->
         done["generation_token_ids"] = response.tokens.output
         done["generation_log_probs"] = response.tokens.output_logprobs
     return done
+
+
+def _apart(item: dict[str, Any], namespaces: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
+    """An output item, whose function is named within its namespace if it has one."""
+    if item["type"] != "function_call" or item["name"] not in namespaces:
+        return item
+    namespace, name = namespaces[item["name"]]
+    return item | {"namespace": namespace, "name": name}
 
 
 def _item(item: Item, status: str) -> dict[str, Any]:
