@@ -114,6 +114,20 @@ def test_what_can_not_be_trained_on_is_masked(model: Model, reason: str):
     assert row["mask_sample"] is True and reason in row["failure_reason"]
 
 
+class Wordy:
+    """Gives no token ids."""
+
+    async def respond(self, request: Request) -> Response:
+        return Response(output=[Message("assistant", [Text("done")])])
+
+
+def test_a_policy_without_token_ids_is_told_once(caplog: pytest.LogCaptureFixture):
+    rewards = [row["reward"] for _, row in run(ADDING, Wordy(), ROWS)]
+    assert rewards == [1.0] * 3
+    (said,) = [record.message for record in caplog.records if "token ids" in record.message]
+    assert "return_token_ids = true" in said
+
+
 def test_rows_that_are_none_of_the_benchmarks_are_refused():
     changed = ROWS[0] | {"assay": ROWS[0]["assay"] | {"digest": "0" * 16}}
     unknown = ROWS[0] | {"assay": ROWS[0]["assay"] | {"id": "t9"}}

@@ -40,6 +40,10 @@ from assay.types import Rollout, Sampling, Score, Task
 SAMPLED = ("temperature", "top_p", "max_output_tokens")
 """What a row may say of sampling."""
 DEADLINE_S = 7200.0
+_NO_TOKENS = (
+    "the policy's server gives no token ids, so NeMo RL can train on no rollout; to evaluate, that is no matter. "
+    "For vLLM, say logprobs = true and extra_body = { return_token_ids = true } in the model's table of assay.toml"
+)
 _log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
 
@@ -52,6 +56,7 @@ class ServedAgent:
     ) -> None:
         self._benchmark, self._agent, self._model, self._name = benchmark, agent, model, name
         self._deadline_s = deadline_s
+        self._gives_tokens = True
         self._tasks = {task.id: task for task in benchmark.environment.tasks()}
 
     def app(self, key: str | None = None) -> Starlette:
@@ -103,6 +108,9 @@ class ServedAgent:
         if bad := [name for name, value in numbers.items() if not math.isfinite(value)]:
             raise ValueError(f"the verifier returned the {bad[0]} {numbers[bad[0]]!r}; expected a finite number")
         made |= row | {"reward_components": dict(outcome.metrics)} if outcome.metrics else row
+        if self._gives_tokens and rollout.turns and not any(turn.response.tokens for turn in rollout.turns):
+            self._gives_tokens = False
+            _log.warning(_NO_TOKENS)
         if any(turn.response.tokens for turn in rollout.turns) and tokens_of(rollout) is None:
             reason = "a prompt does not begin with the tokens that came before it"
             made |= {"mask_sample": True, FAILURE_CLASS: "tokens", "failure_reason": reason}
