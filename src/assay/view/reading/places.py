@@ -1,0 +1,107 @@
+"""Where a rollout's texts have what detectors, the verifier and a search found."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from assay.fidelity.detectors import installed
+from assay.fidelity.detectors.detector import RolloutDetector, ScoredRollout
+from assay.report.words import legible
+from assay.types import Message, Rollout, Score, Task
+from assay.view.reading.blocks import Block, Rendering, Span
+
+LEAST = 4
+"""The fewest characters of evidence that are looked for in a text."""
+MOST_FOUND = 2000
+"""The most places of a search that are marked in one text."""
+_QUOTED = re.compile(r"'([^']+)'|\"([^\"]+)\"")
+_ORDER = ("message", "refusal", "reasoning", "call", "output")
+
+
+@dataclass(frozen=True, slots=True)
+class FindingView:
+    """What a detector found in a rollout, and the block where it stands."""
+
+    name: str
+    evidence: str
+    meaning: str
+    block: int | None
+
+
+def findings(rollout: Rollout, task: Task, rendering: Rendering, names: Sequence[str]) -> list[FindingView]:
+    """Returns the findings of these detectors in a rollout. Where a text has the evidence, it is marked there."""
+    if not isinstance(rollout.outcome, Score):
+        return []
+    prompt = "\n".join(item.text for item in task.input if isinstance(item, Message))
+    one, found = ScoredRollout(rollout, rollout.outcome, task, prompt), list[FindingView]()
+    for detector in installed():
+        if not isinstance(detector, RolloutDetector) or detector.name not in names:
+            continue
+        try:
+            evidence = detector.spot(one)
+        except Exception as error:  # somebody else's code; the index names it, too
+            evidence = f"it raised {error!r}"
+        if evidence is not None:
+            block = _mark(rendering, legible(evidence), detector.name)
+            found.append(FindingView(detector.name, evidence, detector.meaning, block))
+    return found
+
+
+def mark_answer(rollout: Rollout, rendering: Rendering) -> None:
+    """Marks the last place at which the last messages have the answer that was read."""
+    answer = rollout.outcome.answer if isinstance(rollout.outcome, Score) else None
+    if not answer or not answer.strip():
+        return
+    pattern = _pattern(legible(answer))
+    for block in reversed(_said(rendering, ("message",))):
+        if found := _last(pattern, block.text):
+            block.spans.insert(0, Span(*found, "answer", "read as the answer"))
+            return
+
+
+def mark_search(rendering: Rendering, pattern: re.Pattern[str] | None) -> None:
+    """Marks all places that a search finds."""
+    if pattern is None:
+        return
+    for block in rendering.blocks():
+        for number, found in enumerate(pattern.finditer(block.text)):
+            if number < MOST_FOUND:
+                block.spans.append(Span(*found.span(), "search"))
+
+
+def _mark(rendering: Rendering, evidence: str, name: str) -> int | None:
+    """Marks the last text that has the evidence, or a part of it. Returns its block's number."""
+    for part in _parts(evidence):
+        pattern = _pattern(part)
+        for voice in _ORDER:
+            for block in reversed(_said(rendering, (voice,))):
+                if found := _last(pattern, block.text):
+                    block.spans.append(Span(*found, "finding", name))
+                    return block.number
+    return None
+
+
+def _parts(evidence: str) -> list[str]:
+    """What may be quoted from a text, the most telling first: what is in quotation marks, then ends after a colon."""
+    quoted = [one or other for one, other in _QUOTED.findall(evidence)]
+    ends = [evidence.split(": ", n)[-1] for n in range(1, evidence.count(": ") + 1)]
+    parts = [part.strip("… ") for part in (*ends, *quoted, evidence)]
+    return [part for part in dict.fromkeys(parts) if len(part) >= LEAST]
+
+
+def _said(rendering: Rendering, voices: Iterable[str]) -> list[Block]:
+    """The blocks of the model itself and its tools."""
+    turns = [turn for conversation in rendering.conversations for turn in conversation.turns]
+    turns.sort(key=lambda turn: turn.number)
+    return [block for turn in turns for block in (*turn.given, *turn.said) if block.voice in voices]
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    """What finds a text, whatever space there is between its words."""
+    before, after = (r"(?<!\w)" if text[:1].isalnum() else "", r"(?!\w)" if text[-1:].isalnum() else "")
+    return re.compile(before + r"\s+".join(map(re.escape, text.split())) + after)
+
+
+def _last(pattern: re.Pattern[str], text: str) -> tuple[int, int] | None:
+    spans = [found.span() for found in pattern.finditer(text)]
+    return spans[-1] if spans else None
