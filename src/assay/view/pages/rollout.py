@@ -113,6 +113,8 @@ def _values(view: View, run: Entry, key: tuple[str, int], wanted: QueryParams) -
         "attempts": [own, *others],
         "beside": beside,
         "pairs": _pairs(shown, beside[1]) if beside else None,
+        "beside_texts": beside
+        and rollout_address(beside[0].name, row.task, beside[1].row.repeat, view="text") + "&block=",
         "other": _other(repeats, others, row),
         "keys": {
             "k": _href(run, before, query),
@@ -121,7 +123,7 @@ def _values(view: View, run: Entry, key: tuple[str, int], wanted: QueryParams) -
             "]": repeats[place + 1].href if place + 1 < len(repeats) else None,
         },
         "table": address(run.name, query),
-        "own": lambda **more: rollout_address(
+        "own": lambda **more: rollout_address(  # pyright: ignore[reportUnknownLambdaType]
             run.name, row.task, row.repeat, query, **({"attempt": _again(row)} | more)
         ),
         "kept": query.pairs(),

@@ -60,17 +60,20 @@ class Block:
     shown: int = SHOWN
 
     @property
+    def seen(self) -> list[tuple[int, int]]:
+        """The places between which the text is shown at first: all of it, or its beginning and its end."""
+        half, length = self.shown // 2, len(self.text)
+        return [(0, half), (length - half, length)] if self.is_long else [(0, length)]
+
+    @property
     def segments(self) -> list[Segment]:
         """The text, in parts. Of a long one the middle is left out."""
-        cuts = [(0, len(self.text))]
-        if self.is_long:
-            half = self.shown // 2
-            cuts = [(0, half), (len(self.text) - half, len(self.text))]
-        found = list[Segment]()
-        for start, end in cuts:
-            if start:
-                found.append(Segment("", "gap", left_out=start - cuts[0][1]))
+        found, before = list[Segment](), 0
+        for start, end in self.seen:
+            if start > before:
+                found.append(Segment("", "gap", left_out=start - before))
             found += _marked(self.text, start, end, self.spans)
+            before = end
         return found
 
     @property

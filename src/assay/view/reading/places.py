@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from assay.fidelity.detectors import installed
 from assay.fidelity.detectors.detector import RolloutDetector, ScoredRollout
@@ -54,7 +55,7 @@ def mark_answer(rollout: Rollout, rendering: Rendering) -> None:
         return
     pattern = _pattern(legible(answer))
     for block in reversed(_said(rendering, ("message",))):
-        if found := _last(pattern, block.text):
+        if found := _last(pattern, block):
             block.spans.insert(0, Span(*found, "answer", "read as the answer"))
             return
 
@@ -64,9 +65,8 @@ def mark_search(rendering: Rendering, pattern: re.Pattern[str] | None) -> None:
     if pattern is None:
         return
     for block in rendering.blocks():
-        for number, found in enumerate(pattern.finditer(block.text)):
-            if number < MOST_FOUND:
-                block.spans.append(Span(*found.span(), "search"))
+        found = (one for start, end in block.seen for one in pattern.finditer(block.text, start, end))
+        block.spans += [Span(*one.span(), "search") for one in islice(found, MOST_FOUND)]
 
 
 def _mark(rendering: Rendering, evidence: str, name: str) -> int | None:
@@ -75,7 +75,7 @@ def _mark(rendering: Rendering, evidence: str, name: str) -> int | None:
         pattern = _pattern(part)
         for voice in _ORDER:
             for block in reversed(_said(rendering, (voice,))):
-                if found := _last(pattern, block.text):
+                if found := _last(pattern, block):
                     block.spans.append(Span(*found, "finding", name))
                     return block.number
     return None
@@ -102,6 +102,6 @@ def _pattern(text: str) -> re.Pattern[str]:
     return re.compile(before + r"\s+".join(map(re.escape, text.split())) + after)
 
 
-def _last(pattern: re.Pattern[str], text: str) -> tuple[int, int] | None:
-    spans = [found.span() for found in pattern.finditer(text)]
+def _last(pattern: re.Pattern[str], block: Block) -> tuple[int, int] | None:
+    spans = [found.span() for start, end in block.seen for found in pattern.finditer(block.text, start, end)]
     return spans[-1] if spans else None
