@@ -38,7 +38,7 @@ TASKS = [
     Task("long", [Message("user", "At length.")], "x"),
     *(Task(encodable(text), [Message("user", encodable(text))], encodable(text)) for text in TEXTS),
 ]
-LONG = "".join(f"line {number} of an answer that goes on\n" for number in range(280_000))
+LONG = "".join(f"line {number} of an answer that goes on\n" for number in range(30_000))
 
 
 def answer(text: str) -> Response:
@@ -49,11 +49,12 @@ def told(repeat: int, right: bool) -> Rollout:
     """A rollout of the first task with a tool, a subagent and a judge."""
     task, number = TASKS[0], "4" if right else "3"
     thought = Reasoning(content=[ReasoningText("First the pond, then the river.")])
+    call, output = FunctionCall("a", "look", '{"at":"pond"}'), FunctionCallOutput("a", "Error: nobody looks")
     turns = [
-        Turn([*task.input], Response([thought, FunctionCall("a", "look", '{"at":"pond"}')], usage=Usage(9, 7, 3, 5)), 0, 2),
+        Turn([*task.input], Response([thought, call], usage=Usage(9, 7, 3, 5)), 0, 2),
         Turn([Message("user", "Count for me.")], answer("The subagent counts."), 0.5, 1, follows=-1),
-        Turn([FunctionCallOutput("a", "Error: nobody looks")], answer(f"There are eels.\n\nAnswer: {number}"), 2, 3, follows=0),
-    ]  # fmt: skip
+        Turn([output], answer(f"There are eels.\n\nAnswer: {number}"), 2, 3, follows=0),
+    ]
     judge = [Turn([Message("user", "Is it so?")], answer("yes, it is so"), 5, 1)]
     score = Score(float(right), {"grounded": 0.25}, number)
     return Rollout(task.id, task_digest(task), repeat, 0, 7, turns, "completed", score, 6.0, {"judge": judge})
@@ -88,11 +89,7 @@ def viewer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     write_run(top / "heron", TASKS, rollouts(0), 3)
     write_run(top / "egret", TASKS, rollouts(1), 3)
     with Viewer(top) as viewer:
-        client = Client(viewer.url)
-        for run in ("heron", "egret"):  # more than is read at once
-            while "Reading the rollouts" in client.get(f"/runs/{run}").text:
-                pass
-        yield client
+        yield Client(viewer.url)
 
 
 def test_it_shows_what_was_asked_said_called_and_how_it_was_judged(viewer: Client):
@@ -100,7 +97,7 @@ def test_it_shows_what_was_asked_said_called_and_how_it_was_judged(viewer: Clien
     for words in (
         "How many eels?",
         "First the pond, then the river.",
-        "Call of look".lower(),
+        "call of look",
         "Error: nobody looks",
         "There are eels.",
         "yes, it is so",
@@ -108,7 +105,7 @@ def test_it_shows_what_was_asked_said_called_and_how_it_was_judged(viewer: Clien
         "9 tokens in (3 cached), 7 out (5 reasoning)",
         "The judge",
     ):
-        assert words in unescape(page.words).replace("C", "c") or words in unescape(page.words), words
+        assert words in unescape(page.words), words
     assert f'<img src="{PIXEL}"' in page.text
     assert '<mark class="is-answer" title="read as the answer">3</mark>' in page.text
     assert '<mark class="is-finding" title="tool error">Error: nobody looks</mark>' in page.text
@@ -123,8 +120,8 @@ def test_conversations_are_kept_apart(viewer: Client):
 
 def test_the_other_repeats_and_models_are_a_link_away(viewer: Client):
     page = viewer.get("/runs/heron/rollouts/mail/1/1?outcome=failing").text
-    assert '/runs/egret/rollouts/mail/1/2?outcome=failing"' in page
-    for key, href in (("[", "mail/1/0"), ("]", "mail/1/2"), ("b", "/runs/heron?outcome=failing")):
+    assert '/runs/egret/rollouts/mail%2F1/2?outcome=failing"' in page
+    for key, href in (("[", "mail%2F1/0"), ("]", "mail%2F1/2"), ("b", "/runs/heron?outcome=failing")):
         assert re.search(rf'href="[^"]*{re.escape(href)}[^"]*"[^>]* data-key="{re.escape(key)}"', page), key
 
 
@@ -140,14 +137,20 @@ def test_a_failing_one_stands_beside_a_passing_one_with_what_differs_marked(view
 def test_the_next_one_of_a_table_is_a_key_away(viewer: Client):
     page = viewer.get("/runs/heron/rollouts/mail/1/0?task=mail&sort=-repeat").text
     previous = re.search(r'href="([^"]*)" data-key="k"', page)
-    assert previous and "/mail/1/1?" in previous[1]
+    assert previous and "/mail%2F1/1?" in previous[1]
     assert not re.search(r'href="[^"]*" data-key="j"', page)
 
 
 @pytest.mark.parametrize(
     ("path", "status"),
-    [("mail/1/9", 404), ("nothing/0", 422), ("mail/1/1?with=x", 422), ("mail/1/1?attempt=7", 404), ("mail/1/1?view=text&block=99", 404)],
-)  # fmt: skip
+    [
+        ("mail/1/9", 404),
+        ("nothing/0", 404),
+        ("mail/1/1?with=x", 422),
+        ("mail/1/1?attempt=7", 404),
+        ("mail/1/1?view=text&block=99", 404),
+    ],
+)
 def test_what_is_not_there_is_said(viewer: Client, path: str, status: int):
     answer = viewer.get(f"/runs/heron/rollouts/{path}")
     assert (answer.status, "Traceback" in answer.text) == (status, False)
@@ -161,8 +164,8 @@ def test_a_failure_is_no_zero(viewer: Client):
 
 def test_a_long_text_is_shown_by_its_ends_and_whole_when_asked_for(viewer: Client):
     page = viewer.get("/runs/heron/rollouts/long/0")
-    assert len(LONG) > 10_000_000 > 100_000 > len(page.text)
-    assert "line 0 of" in page.text and "line 279999 of" in page.text and "line 140000 of" not in page.text
+    assert len(LONG) > 25 * len(page.text)
+    assert "line 0 of" in page.text and "line 29999 of" in page.text and "line 15000 of" not in page.text
     found = re.search(r'<a class="gap" href="([^"]*)"', page.text)
     assert found
     whole = viewer.get(unescape(found[1]))
@@ -191,12 +194,12 @@ def test_hostile_texts_stay_texts(viewer: Client, number: int):
 
 def test_keys_walk_and_the_whole_text_is_laid_out(viewer: Client, tab: Callable[..., Page]):
     page = tab(f"{viewer.url}runs/heron/rollouts/mail/1/0")
-    for key, address in (("]", "**/mail/1/1"), ("c", "**/mail/1/1?with=*"), ("c", "**/mail/1/1"), ("j", "**/mail/1/2")):
+    for key, address in (("]", "**/mail%2F1/1"), ("c", "**/1?with=*"), ("c", "**/mail%2F1/1"), ("j", "**/mail%2F1/2")):
         page.keyboard.press(key)
         page.wait_for_url(address)
     page.goto(f"{viewer.url}runs/heron/rollouts/long/0")
     page.locator("a[data-whole]").click()
-    page.locator(".chunk").nth(100).wait_for(state="attached")
+    page.locator(".chunk").nth(10).wait_for(state="attached")
     assert page.evaluate("document.querySelector('pre:has(.chunk)').textContent.length") == len(LONG)
 
 

@@ -1,6 +1,8 @@
 """The viewer's app: all pages, behind the guard."""
 
 import secrets
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -14,7 +16,7 @@ from assay.errors import AssayError, of_system
 from assay.report import page as report
 from assay.view import guard
 from assay.view.catalog import Catalog, NotThere
-from assay.view.frame import HERE, View, templates
+from assay.view.frame import HERE, View, in_thread, templates
 from assay.view.pages import comparison, export, home, live, matrix, profile, review, rollout, rollouts
 from assay.view.progress import Watch
 
@@ -25,7 +27,15 @@ def make_app(folder: Path, key: str | None = None, *, read_only: bool = False) -
     """Returns the app over a folder. With a key, who has not signed in with it sees nothing."""
     token = secrets.token_urlsafe(32)
     keeper = guard.Guard(key, read_only, token)
+    view = View(catalog := Catalog(folder), Watch(catalog), read_only, token, templates())
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncGenerator[None]:
+        yield
+        await in_thread(view.indexing.close)
+
     app = Starlette(
+        lifespan=lifespan,
         routes=[
             Mount("/static/report", StaticFiles(directory=report.HERE / "templates")),
             Mount("/static/vendor", StaticFiles(directory=report.HERE / "vendor")),
@@ -36,7 +46,7 @@ def make_app(folder: Path, key: str | None = None, *, read_only: bool = False) -
         middleware=[Middleware(guard.Guarded, guard=keeper)],
         exception_handlers={404: _nothing, 405: _nothing, AssayError: _refused, OSError: _unreadable},
     )
-    app.state.view = View(catalog := Catalog(folder), Watch(catalog), read_only, token, templates())
+    app.state.view = view
     return app
 
 

@@ -82,10 +82,10 @@ def _mark(rendering: Rendering, evidence: str, name: str) -> int | None:
 
 
 def _parts(evidence: str) -> list[str]:
-    """What may be quoted from a text, the most telling first: what is in quotation marks, then ends after a colon."""
+    """What may be quoted from a text, the longest first: all of it, what is after a colon, what is in quotation marks."""
     quoted = [one or other for one, other in _QUOTED.findall(evidence)]
     ends = [evidence.split(": ", n)[-1] for n in range(1, evidence.count(": ") + 1)]
-    parts = [part.strip("… ") for part in (*ends, *quoted, evidence)]
+    parts = [part.strip("… ") for part in (evidence, *ends, *quoted)]
     return [part for part in dict.fromkeys(parts) if len(part) >= LEAST]
 
 
