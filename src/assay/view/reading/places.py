@@ -82,7 +82,7 @@ def _mark(rendering: Rendering, evidence: str, name: str) -> int | None:
 
 
 def _parts(evidence: str) -> list[str]:
-    """What may be quoted from a text, the longest first: all of it, what is after a colon, what is in quotation marks."""
+    """What may be quoted from a text, the longest first: all of it, what follows a colon, what is in quotes."""
     quoted = [one or other for one, other in _QUOTED.findall(evidence)]
     ends = [evidence.split(": ", n)[-1] for n in range(1, evidence.count(": ") + 1)]
     parts = [part.strip("… ") for part in (evidence, *ends, *quoted)]
