@@ -29,6 +29,7 @@ from assay.model.wrappers.budget import Budget
 
 if TYPE_CHECKING:
     from assay.fidelity.results.results import Results
+    from assay.view.server import Viewer
 
 
 class Profile:
@@ -73,6 +74,14 @@ class Profile:
     def report(self) -> Path:
         """Writes the report, one HTML page that opens offline, into the profile's folder. Returns its path."""
         return importlib.import_module("assay.report.page").publish(self.folder, self.record, results=self._results)
+
+    def view(self, *, show: bool = True) -> "Viewer":
+        """Opens the profile in a browser, as `assay view` does, until the program ends or `close` is called.
+
+        Without `show` it is served and not opened; `url` of what is returned is its address.
+        """
+        server = importlib.import_module("assay.view.server")
+        return server.Viewer.of("profile", self.folder, show=show, keep=self)
 
     def __repr__(self) -> str:
         verdicts = ", ".join(f"{name} {gate.verdict}" for name, gate in self.gates.items())

@@ -12,6 +12,7 @@ from assay.types import Failure, Rollout, Score, Task
 
 if TYPE_CHECKING:
     from assay.fidelity.schema.profile import Summary
+    from assay.view.server import Viewer
 
 
 class Run:
@@ -81,6 +82,14 @@ class Run:
         except ImportError:
             raise UsageError("frame() needs pandas; install it with: pip install pandas, or use rows()") from None
         return pandas.DataFrame(self.rows())
+
+    def view(self, *, show: bool = True) -> "Viewer":
+        """Opens the run's rollouts in a browser, as `assay view` does, until the program ends or `close` is called.
+
+        Without `show` they are served and not opened; `url` of what is returned is their address.
+        """
+        server = importlib.import_module("assay.view.server")
+        return server.Viewer.of("run", self.folder, show=show, keep=self)
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r}: {self._text()})"

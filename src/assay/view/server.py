@@ -10,6 +10,8 @@ from typing import Self
 
 from assay.serve.http import serving
 from assay.view.app import make_app
+from assay.view.catalog import Catalog, Kind
+from assay.view.frame import url
 
 
 class Viewer:
@@ -22,12 +24,20 @@ class Viewer:
     """
 
     def __init__(
-        self, folder: Path, *, path: str = "/", port: int = 0, key: str | None = None, read_only: bool = False
+        self,
+        folder: Path,
+        *,
+        path: str = "/",
+        port: int = 0,
+        key: str | None = None,
+        read_only: bool = False,
+        _keep: object = None,
     ) -> None:
         """Serve the folder on loopback, on a free port where `port` is 0. `path` is that of the page to open.
 
         `key` is what one has to sign in with; None lets everybody on this machine see the pages.
         """
+        self._keep = _keep
         self._listener = socket.create_server(("127.0.0.1", port))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}{path}"
         app = make_app(folder, key, read_only=read_only)
@@ -47,10 +57,17 @@ class Viewer:
         self._thread.start()
         listens.wait()
 
-    def show(self) -> Self:
-        """Open the page in this machine's browser, if it has one."""
-        webbrowser.open(self.url)
-        return self
+    @classmethod
+    def of(cls, kind: Kind, folder: Path, *, show: bool, keep: object) -> Self:
+        """Returns a viewer of one run or profile. `show` opens its page in this machine's browser, if it has one.
+
+        `keep` lives as long as the viewer.
+        """
+        (entry,) = (one for one in Catalog(folder).entries(kind) if one.path == folder)
+        viewer = cls(folder, path=url(f"{kind}s", entry.name), _keep=keep)
+        if show:
+            webbrowser.open(viewer.url)
+        return viewer
 
     def close(self) -> None:
         """End it."""

@@ -89,8 +89,9 @@ def select(rows: Sequence[Row], query: dict[str, str]) -> list[Row]:
         and state(row)
         and all(query.get(name) in (None, "", SORTS[name](row)) for name in ("benchmark", "model"))
     ]
-    sort = query.get("sort", "-when")
-    key = SORTS.get(sort.removeprefix("-"), SORTS["when"])
+    sort = query.get("sort", "")
+    if (key := SORTS.get(sort.removeprefix("-"))) is None:
+        sort, key = "-when", SORTS["when"]
     return sorted(found, key=key, reverse=sort.startswith("-"))
 
 

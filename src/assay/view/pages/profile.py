@@ -58,9 +58,10 @@ class Pages(Positions):
         return run and url("runs", run.name, "rollouts", task, 0)
 
 
-def runs_of(catalog: Catalog, profile: Entry) -> dict[str, Entry]:
-    """Returns the runs of a profile, by model."""
-    return {run.path.name: run for run in catalog.entries("run") if run.profile == profile.name}
+def runs_of(catalog: Catalog, entry: Entry, profile: Profile | None) -> dict[str, Entry]:
+    """Returns the runs of a profile by model, in the profile's order."""
+    found = {run.path.name: run for run in catalog.entries("run") if run.profile == entry.name}
+    return {name: found[name] for name in (profile.models if profile else found) if name in found}
 
 
 def certificate_of(catalog: Catalog, folder: Path) -> CertificateState:
@@ -114,7 +115,7 @@ def _cost(rows: list[Row], profile: Profile | None) -> str:
 
 def _standing(view: View, entry: Entry, profile: Profile | None) -> dict[str, Any]:
     """What the viewer shows of a profile beside its report."""
-    runs, until = runs_of(view.catalog, entry), time.monotonic() + READ_S
+    runs, until = runs_of(view.catalog, entry, profile), time.monotonic() + READ_S
     rows = [row(view, run, until) for run in runs.values()]
     plan, no_plan = None, ""
     try:
@@ -137,12 +138,9 @@ def _standing(view: View, entry: Entry, profile: Profile | None) -> dict[str, An
 
 
 def _whole(view: View, entry: Entry, profile: Profile) -> dict[str, Any]:
-    runs = runs_of(view.catalog, entry)
-    ordered = {name: runs[name] for name in profile.models if name in runs}
+    runs = runs_of(view.catalog, entry, profile)
     tables, costs = _tables(profile, entry.path), _costs(view.catalog, profile, runs)
-    return report.values_of(profile, tables, [], positions=Pages(ordered), costs=costs) | _standing(
-        view, entry, profile
-    )
+    return report.values_of(profile, tables, [], positions=Pages(runs), costs=costs) | _standing(view, entry, profile)
 
 
 async def page(request: Request) -> Response:
