@@ -235,14 +235,14 @@ def test_what_cannot_be_asked_is_a_value_error(folder: Path, change: dict[str, A
 def test_the_chat_template_makes_the_prompt_and_tags_stay_in_the_text(folder: Path) -> None:
     engine = Engine.load(folder)
     messages = [{"role": "system", "content": "Be <think>."}, {"role": "user", "content": "1 é"}]
-    ids = engine.encode_chat(messages)
+    ids = engine.tokenizer.encode(engine.template.render(messages))
     assert engine.tokenizer.decode(ids, skip_special_tokens=False) == (
         "<|system|>Be <think>.<|end|><|user|>1 é<|end|><|assistant|>"
     )
     assert (ids[0], ids[-1], 5 in ids) == (2, 4, True)
     assert engine.tokenizer.decode([5, 9, 6, 1]) == "<think>" + engine.tokenizer.decode([9]) + "</think>"
     with pytest.raises(ValueError, match="no tools here"):
-        engine.encode_chat([{"role": "tool", "content": "4"}])
+        engine.template.render([{"role": "tool", "content": "4"}])
 
 
 def until(true: Callable[[], bool]) -> Any:

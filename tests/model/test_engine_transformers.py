@@ -67,7 +67,7 @@ def test_logits_agree_to_a_thousandth(folder: Path, theirs: Any) -> None:
 def test_greedy_text_is_identical(folder: Path, theirs: Any) -> None:
     async def ours() -> list[Generation]:
         async with aclosing(Engine.load(folder)) as engine:
-            prompts = [engine.encode_chat(chat) for chat in CHATS]
+            prompts = [engine.tokenizer.encode(engine.template.render(chat)) for chat in CHATS]
             return await asyncio.gather(
                 *(engine.generate(p, temperature=0, max_tokens=60, seed=0, prompt_logprobs=True) for p in prompts)
             )
@@ -86,7 +86,7 @@ def test_prompts_and_texts_are_identical(folder: Path) -> None:
     engine, tokenizer = Engine.load(folder), transformers.AutoTokenizer.from_pretrained(folder)
     for chat in CHATS:
         ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
-        assert engine.encode_chat(chat) == ids
+        assert engine.tokenizer.encode(engine.template.render(chat)) == ids
         assert engine.tokenizer.decode(ids) == tokenizer.decode(ids, skip_special_tokens=True)
 
 

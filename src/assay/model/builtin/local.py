@@ -2,17 +2,23 @@
 
 import hashlib
 import secrets
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from assay.config import ModelConfig
 from assay.errors import ModelError, UnknownName
 from assay.input import read_input
 from assay.model import ContextOverflow
 from assay.model.builtin.engine import Engine
-from assay.model.dialects import thinking
+from assay.model.dialects.calls import items_of
+from assay.model.dialects.carried import Carried
 from assay.model.dialects.chat.client import messages
 from assay.model.dialects.settings import settings
-from assay.types import Item, Message, Request, Response, TokenIds, Usage
+from assay.types import Item, Message, Request, Response, TokenIds, Tool, Usage
 
 WEIGHTS = Path(__file__).parent / "weights"
 SHIPPED = tuple(path.parent.name for path in sorted(WEIGHTS.glob("*/config.json")))
@@ -25,16 +31,18 @@ class Embedded:
         self._config = config
         self._engine = engine
         self._close = engine.tokenizer.token_to_id("</think>")
+        self._carried = Carried(engine.tokenizer.encode, engine.end)
 
     async def respond(self, request: Request) -> Response:
-        """One sample, with its token ids and log-probabilities.
+        """One sample, with its token ids and log-probabilities; ids are carried from turn to turn.
 
         Raises ContextOverflow for a prompt that fills the context, ModelError for messages that the chat template
         refuses and sampling that the engine does.
         """
         sampling = settings(self._config.sampling, request.sampling)
         try:
-            prompt = self._engine.encode_chat([_plain(message) for message in messages(request.input)])
+            render, scope = partial(self._render, request.tools), (request.task, request.repeat)
+            prompt = self._carried.prompt(_plain(request.input), render, scope)
             if len(prompt) >= self._engine.context:
                 message = f"the prompt has {len(prompt)} tokens, and the context of {self._config.id} is"
                 raise ContextOverflow(f"{message} {self._engine.context}")
@@ -48,12 +56,17 @@ class Embedded:
                 seed=secrets.randbits(31) if request.seed is None else request.seed,
                 prompt_logprobs=self._config.logprobs,
             )
+            complete = made.finish == "stop"
+            output = items_of(made.text, self._config, complete=complete, scope=(made.prompt_ids, made.output_ids))
+            self._carried.keep(
+                _plain([*request.input, *output]),
+                render,
+                made.prompt_ids + made.output_ids,
+                ended=complete,
+                scope=scope,
+            )
         except ValueError as error:
             raise ModelError("bad_request", str(error), retryable=False) from None
-        complete = made.finish == "stop"
-        output = thinking.items(
-            made.text, complete=complete, opened=self._config.reasoning == "tags", tags=self._config.thinking_tags
-        )
         return Response(
             output=output,
             status="completed" if complete else "incomplete",
@@ -71,6 +84,10 @@ class Embedded:
                 prompt_logprobs=made.prompt_logprobs or [],
             ),
         )
+
+    def _render(self, tools: Sequence[Tool], said: list[dict[str, Any]], begun: bool) -> str:
+        functions = [{"type": "function", "function": msgspec.to_builtins(tool)} for tool in tools]
+        return self._engine.template.render(said, {"tools": functions or None, "add_generation_prompt": begun})
 
     def _reasoning_tokens(self, output_ids: list[int], output: list[Item]) -> int:
         """Tokens up to the closing tag; all of them where a block was left open, so that no message came."""
@@ -102,7 +119,8 @@ def folder_of(name: str) -> Path:
     raise UnknownName("local weights", name, SHIPPED, "; or a folder with config.json and model.safetensors")
 
 
-def _plain(message: dict[str, object]) -> dict[str, str]:
-    if isinstance(message["content"], list):
+def _plain(items: list[Item]) -> list[dict[str, Any]]:
+    said = messages(items)
+    if any(isinstance(message["content"], list) for message in said):
         raise ModelError("unsupported", "the embedded models read text alone, so images can't be sent", retryable=False)
-    return {"role": str(message["role"]), "content": str(message["content"] or "")}
+    return [message | {"content": message["content"] or ""} for message in said]

@@ -90,12 +90,10 @@ class Engine:
         """Tokens that prompt and output may have together."""
         return self._shape.context
 
-    def encode_chat(self, messages: list[dict[str, str]]) -> list[int]:
-        """The prompt's token ids: chat template with its generation prompt, then tokenizer.
-
-        ValueError where the template refuses the messages.
-        """
-        return self.tokenizer.encode(self.template.render(messages))
+    @property
+    def end(self) -> str:
+        """The text of the token that ends an answer."""
+        return self.tokenizer.decode(sorted(self._shape.end_ids)[:1], skip_special_tokens=False)
 
     async def generate(
         self,
