@@ -94,7 +94,7 @@ class Harbor(Environment):
         async with self._opened(one.source) as machine:
             prove, solve = lambda: self._proved(task), self._solve(task.id)
             session = HarborSession(one, machine, self._opened, solve=solve, prove=prove)
-            await session.begin()
+            await session.prepare()
             yield session
 
     def _solve(self, id: str) -> str:

@@ -68,7 +68,7 @@ class HarborSession:
     def _stage(self) -> Stage:
         return self._task.stages[len(self._rewards)]
 
-    async def begin(self) -> None:
+    async def prepare(self) -> None:
         """Makes the machine ready for the present instruction. Raises SandboxError where it does not become so."""
         stage = self._stage
         for place in ("/logs/agent", "/logs/artifacts"):
@@ -107,7 +107,7 @@ class HarborSession:
         self._rewards.append(rewards)
         if self._over:
             return None
-        await self.begin()
+        await self.prepare()
         return [Message("user", self._stage.instruction)]
 
     async def score(self, turns: Sequence[Turn]) -> Score:
