@@ -260,3 +260,37 @@ def test_much_is_read_by_a_process_while_pages_are_shown(tmp_path: Path, monkeyp
             assert index.counts(Query(), {}).shown == 800
     finally:
         indexing.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_pages_of_a_long_run_take_no_more_work_than_those_of_a_short_one(tmp_path: Path):
+    """Work is what SQLite's machine does, in thousands of steps. `python -m assay.view.index.build` is measured too."""
+    short, long = long_run(tmp_path / "short", 500), long_run(tmp_path / "long", 10_000)
+    work: dict[tuple[str, str], tuple[int, int]] = {}
+    for folder in (short, long):
+        command = ["from assay.view.index.build import build", "import resource, sys", "from pathlib import Path"]
+        command += ["build(Path(sys.argv[1]))", "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"]
+        made = subprocess.run([sys.executable, "-c", "\n".join(command), str(folder)], check=True, capture_output=True)
+        assert int(made.stdout) < 400_000  # kilobytes
+        for address in ("", "sort=-tokens", "sort=reward&outcome=failing", "stop=token_cap&tag.category=law", "q=eels"):
+            query = Query.parse([tuple(pair.split("=", 1)) for pair in address.split("&") if pair])
+            work[folder.name, address] = counted(folder, query)
+    for (name, address), (first, _) in work.items():
+        assert first <= 3 * work["short", address][0] + 40 or address == "q=eels", (name, address, work)
+        assert work["long", address][1] < 2000
+
+
+def counted(folder: Path, query: Query) -> tuple[int, int]:
+    """The work of a page in the middle of a table, and of the counts beside it."""
+    steps = [0, 0]
+    with Index(folder) as index:
+        middle = index.rows(query, {}, 200)[1]
+
+        def count(at: int) -> None:
+            steps[at] += 1
+
+        for at, make in ((0, lambda: index.rows(query, {}, 100, middle)), (1, lambda: index.counts(query, {}))):
+            index._connection.set_progress_handler(lambda at=at: count(at), 1000)
+            make()
+    return steps[0], steps[1]

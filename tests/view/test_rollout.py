@@ -17,6 +17,7 @@ from assay.types import (
     InputImage,
     InputText,
     Message,
+    Program,
     Reasoning,
     ReasoningText,
     Response,
@@ -57,7 +58,8 @@ def told(repeat: int, right: bool) -> Rollout:
     ]
     judge = [Turn([Message("user", "Is it so?")], answer("yes, it is so"), 5, 1)]
     score = Score(float(right), {"grounded": 0.25}, number)
-    return Rollout(task.id, task_digest(task), repeat, 0, 7, turns, "completed", score, 6.0, {"judge": judge})
+    ended = Program(3, "two eels counted", "")
+    return Rollout(task.id, task_digest(task), repeat, 0, 7, turns, "completed", score, 6.0, {"judge": judge}, ended)
 
 
 def hostile(task: Task) -> Rollout:
@@ -104,6 +106,8 @@ def test_it_shows_what_was_asked_said_called_and_how_it_was_judged(viewer: Clien
         "grounded 0.25",
         "9 tokens in (3 cached), 7 out (5 reasoning)",
         "The judge",
+        "exit code 3",
+        "two eels counted",
     ):
         assert words in unescape(page.words), words
     assert f'<img src="{PIXEL}"' in page.text

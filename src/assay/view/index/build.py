@@ -210,6 +210,8 @@ class _Rows:
         items = [item for turn in rollout.turns for item in turn.input if item not in task.input]
         turns = [*rollout.turns, *(turn for turns in rollout.roles.values() for turn in turns)]
         texts = searched([*items, *(item for turn in turns for item in turn.response.output)])
+        if rollout.program:
+            texts["outputs"] += [rollout.program.stdout, rollout.program.stderr]
         self._texts.append((self._last, *(spaced("\n".join(texts[column])) for column in COLUMNS)))
 
     def _kind(self, kind: Kind) -> int:

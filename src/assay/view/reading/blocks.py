@@ -107,6 +107,8 @@ class Rendering:
     conversations: list[Conversation]
     roles: dict[str, list[Conversation]]
     """By role, those of other models, such as a judge."""
+    program: list[Block]
+    """What the agent's program wrote, where that is one."""
 
     def blocks(self) -> Iterator[Block]:
         """Yields all blocks, in order."""
@@ -115,6 +117,7 @@ class Rendering:
             for turn in conversation.turns:
                 yield from turn.given
                 yield from turn.said
+        yield from self.program
 
 
 def render(rollout: Rollout, task: Task) -> Rendering:
@@ -123,7 +126,9 @@ def render(rollout: Rollout, task: Task) -> Rendering:
     prompt = _blocks(task.input, numbers)
     conversations = _conversations(rollout.turns, task.input, numbers)
     roles = {role: _conversations(turns, (), numbers) for role, turns in rollout.roles.items()}
-    rendering = Rendering(prompt, conversations, roles)
+    written = (("stdout", rollout.program.stdout), ("stderr", rollout.program.stderr)) if rollout.program else ()
+    program = [Block(next(numbers), "output", name, legible(text)) for name, text in written if text]
+    rendering = Rendering(prompt, conversations, roles, program)
     shown = min(SHOWN, max(LEAST_SHOWN, ALL_SHOWN // max(1, next(numbers))))
     for block in rendering.blocks():
         block.shown = shown
