@@ -80,6 +80,8 @@ async def retrace(benchmark: Benchmark, task: Task, made: Rollout, remembered: C
     stateless = has_no_state(benchmark.environment)
     if made.stop in TIMED and not stateless:
         return _failed(made, task, f"it ended in {made.stop}: how far its last tool came is not recorded")
+    if made.program and not stateless:
+        return _failed(made, task, "its agent is a program, whose calls of tools can't be made again")
     # Without a state all that the session does is score, whoever the agent was.
     told = stateless and made.stop != "failed"
     recorder = _Told(made) if told else _Retracing(made)
