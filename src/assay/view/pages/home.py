@@ -110,7 +110,7 @@ async def home(request: Request) -> Response:
         request,
         "home.html",
         tab="home",
-        scripts=("home.js",),
+        scripts=("keys.js", "home.js"),
         query=query,
         ticks=True,
         rows=select(rows, query),
