@@ -236,6 +236,7 @@ def test_the_command_lists_what_there_is_and_refuses_what_is_not():
     assert refused.returncode == 2 and "there is no sigle-64; there are single-64, " in refused.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not endpoint.available(), reason="there is no nginx with its echo module here")
 def test_a_quick_measurement_of_resuming_leaves_the_run_as_it_was_and_keeps_nothing():
     before = kept()

@@ -83,6 +83,7 @@ def test_the_walk_on_gsm8k_is_as_the_page_says(tmp_path: Path):
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.slow
 def test_the_walk_on_arithmetic_ends_in_a_verified_certificate(tmp_path: Path):
     walk(PAGE.partition(LAST)[2].partition(GROUPED)[0], tmp_path)
 

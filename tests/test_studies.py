@@ -55,8 +55,8 @@ def test_stopping_once_the_score_stands_still_moves_neither_score_nor_coverage_a
 
 @pytest.mark.parametrize(
     "name",
-    # That one runs the embedded models, as the detectors' own test does.
-    [pytest.param(name, marks=[pytest.mark.slow] * (name == "detectors")) for name in STUDIES],
+    # These run the embedded models and the planner.
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in ("detectors", "gate-detection"))) for name in STUDIES],
 )
 def test_the_page_has_the_lines_of_the_code(name):
     """What was simulated and what is claimed; the figures take `python -m studies`."""
