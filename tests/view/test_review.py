@@ -64,7 +64,7 @@ def test_the_name_is_asked_for_once_and_kept(client: Client, folder: Path):
     answer = client.post(REVIEW, does="name", by=" Ada  Lovelace ", follow=False)
     cookie = answer.headers["set-cookie"]
     assert cookie.startswith("reader=Ada%20Lovelace;") and "HttpOnly" in cookie and "SameSite=strict" in cookie
-    assert "You are Ada Lovelace" in named(client, "Ada Lovelace").get(REVIEW).words
+    assert "0 read by Ada Lovelace" in named(client, "Ada Lovelace").get(REVIEW).words
     assert "Nobody has said who reads" in client.post(REVIEW, fault="model").words
     assert lines(folder / "profiles/arithmetic/marks.jsonl") == []
 

@@ -307,15 +307,20 @@ def _readers(read: Progress) -> list[str]:
     return list(dict.fromkeys(mark.by for mark in read.remarks if isinstance(mark, Mark)))
 
 
+def minutes_between(marks: Sequence[Mark]) -> float:
+    """Returns how many minutes a reader took for these marks of theirs, without pauses."""
+    times = [datetime.fromisoformat(mark.at) for mark in marks]
+    gaps = [(later - earlier).total_seconds() for earlier, later in pairwise(times)]
+    return sum(gap for gap in gaps if 0 <= gap <= PAUSE_S) / 60
+
+
 def _reader(read: Progress, by: str, finished: bool) -> Reader:
     made = [one for one in read.remarks if isinstance(one, Mark) and one.by == by]
-    times = [datetime.fromisoformat(mark.at) for mark in made]
-    gaps = [(later - earlier).total_seconds() for earlier, later in pairwise(times)]
     own = Reader(
         read=len({(mark.model, mark.content) for mark in made if not mark.withdrawn}),
         first=made[0].at,
         last=made[-1].at,
-        minutes=sum(gap for gap in gaps if 0 <= gap <= PAUSE_S) / 60,
+        minutes=minutes_between(made),
     )
     if not finished:
         return own

@@ -17,7 +17,7 @@ from assay.fidelity.review.findings import rollouts_to_read
 from assay.fidelity.review.marks import keep, marks_of, read_remarks
 from assay.fidelity.review.reader import PREFIX
 from assay.fidelity.review.readings import now, open_rollouts, reading
-from assay.fidelity.review.review import WHOSE, Material, Progress
+from assay.fidelity.review.review import WHOSE, Material, Progress, minutes_between
 from assay.fidelity.review.review import review as review_of
 from assay.fidelity.review.screens import Screens, about, who
 from assay.fidelity.schema.evidence import Fault, Mark, Remark
@@ -157,8 +157,9 @@ def _shown(request: Request, entry: Entry, by: str) -> Response:
     if following is None and screens.draw_more():
         following = screens.next()
     at = _at(screens, query) if "about" in query else None if "end" in query else following
-    values = _progress(catalog_of(request), entry, screens) | {"by": by, "only": query.get("only")}
+    values = _own_progress(screens) | {"by": by, "only": query.get("only")}
     if at is None:
+        values |= _progress(catalog_of(request), entry)
         return _draw(request, entry, "review_end.html", **values, goes_on=_address(request, screens, following))
     screen = screens.all[at]
     values |= {
@@ -185,23 +186,22 @@ def _draw(request: Request, entry: Entry, template: str, **values: Any) -> Respo
     return draw(request, template, crumbs=crumbs, scripts=("keys.js",), styles=("review.css",), entry=entry, **values)
 
 
-def _progress(catalog: Catalog, entry: Entry, screens: Screens) -> dict[str, Any]:
-    """Returns how far the reading is, of all readers and of this one."""
+def _own_progress(screens: Screens) -> dict[str, Any]:
+    """Returns how far this reader is. How far all are takes seconds to compute for 200,000 rollouts."""
+    own = [one for one in screens.said if isinstance(one, Mark) and one.by == screens.by]
+    read = len({(mark.model, mark.content) for mark in own if not mark.withdrawn})
+    left = len(screens.left)
+    values = {"left": left, "minutes": screens.minutes, "read_by_me": read, "took": round(minutes_between(own))}
+    return values | {"limit_at_fault": screens.material.population.rule.limit}
+
+
+def _progress(catalog: Catalog, entry: Entry) -> dict[str, Any]:
+    """Returns how far the reading is, of all readers."""
     material, files = _material(catalog, entry)
-    marks = entry.path / "marks.jsonl"
+    marks, page = entry.path / "marks.jsonl", entry.path / "profile.json"
     found = catalog.cached("read", [marks, *files], lambda: review_of(Progress(material, read_remarks(entry.path))))
-    page = entry.path / "profile.json"
     newer = marks.exists() and not (page.exists() and page.stat().st_mtime >= marks.stat().st_mtime)
-    return {
-        "found": found,
-        "gate": read_gate(found),
-        "left": len(screens.left),
-        "minutes": screens.minutes,
-        "done": sum(one.marked for one in found.models.values()),
-        "all": sum(one.sample for one in found.models.values()),
-        "is_newer": newer,
-        "waiting": len(found.waiting),
-    }
+    return {"found": found, "gate": read_gate(found), "is_newer": newer, "waiting": len(found.waiting)}
 
 
 def _last(screens: Screens, by: str) -> tuple[str, str, str] | None:
