@@ -1,0 +1,82 @@
+"""Programs as agents in the machines of Harbor tasks, which have no network beside the model's address."""
+
+import json
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from assay.agent.command import Command
+from assay.benchmark import Benchmark
+from assay.serve.door import HttpDoor
+from assay.store import read_rollouts
+from assay.types import Score
+from tests.commands import assay, start
+from tests.gyms.harbor.made import play
+
+TASKS = Path(__file__).parent / "tasks"
+ASKS = """
+body='{"model": "m", "messages": [{"role": "user", "content": "Go."}]}'
+rest=${OPENAI_BASE_URL#http://}
+exec 3<>/dev/tcp/127.0.0.1/$(echo ${rest%%/*} | cut -d: -f2)
+for line in "POST /${rest#*/}/chat/completions HTTP/1.1" "Host: 127.0.0.1" "Content-Type: application/json" \\
+    "Connection: close" "Content-Length: ${#body}" ""; do printf '%s\\r\\n' "$line" >&3; done
+printf %s "$body" >&3
+cat <&3
+"""
+"""Asks the model, with nothing but bash."""
+
+
+def test_a_program_works_in_the_tasks_machine(make: Callable[..., Benchmark]):
+    agent = Command(argv=["bash", "-c", f"{ASKS}\ntouch /app/done"], door=HttpDoor("m"))
+    assert play(make(), agent) == Score(reward=1.0)
+    idle = Command(argv=["bash", "-c", ASKS], door=HttpDoor("m"))
+    assert play(make(), idle) == Score(reward=0.0)
+
+
+@pytest.mark.agents
+@pytest.mark.timeout(600)
+def test_mini_swe_agent_solves_three_tasks_though_it_is_killed_in_the_middle(tmp_path: Path):
+    program = shutil.which("mini", path=os.environ.get("ASSAY_AGENTS", ""))
+    if program is None:
+        pytest.skip("mini is not in ASSAY_AGENTS")
+    for name in ("data", "edit", "service"):
+        shutil.copytree(TASKS / name, tmp_path / "tasks" / name)
+    solutions = {"server.conf": "edit", "sales.csv": "data", "": "service"}
+    text = "".join(f"if [ -e /app/{file} ]; then\n{_solution(name)}\nexit 0; fi\n" for file, name in solutions.items())
+    commands = [text, "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"]
+    script = [
+        [{"type": "function_call", "call_id": f"c{number}", "name": "bash", "arguments": json.dumps({"command": text})}]
+        for number, text in enumerate(commands)
+    ]
+    (tmp_path / "assay.toml").write_text(
+        f'[agents.mini]\nagent = "mini-swe-agent"\nsettings = {{ program = "{program}" }}\n'
+        f'[models.m]\ndialect = "scripted"\nscript = {_toml(script)}\n'
+    )
+    options = {"--agent": "mini", "--model": "m", "--repeats": "1", "--concurrency": "1", "--network": "none"}
+    run = ["run", "harbor:tasks", "--out", "run", *(word for pair in options.items() for word in pair)]
+    command, rollouts = start(*run, cwd=tmp_path), tmp_path / "run/rollouts.jsonl"
+    while command.poll() is None and not (rollouts.exists() and rollouts.stat().st_size):
+        time.sleep(0.2)
+    command.kill()
+    said, errors = command.communicate()
+    assert 0 < sum(1 for _ in read_rollouts(tmp_path / "run")) < 3, (said, errors)
+    code, said, errors = assay(*run, cwd=tmp_path, timeout=500)
+    assert code == 0, errors
+    made = list(read_rollouts(tmp_path / "run"))
+    scored = Counter(rollout.task for rollout in made if isinstance(rollout.outcome, Score))
+    assert len(scored) == 3 and set(scored.values()) == {1}, made
+    assert [rollout.outcome for rollout in made] == [Score(reward=1.0)] * 3
+
+
+def _solution(task: str) -> str:
+    return (TASKS / task / "solution/solve.sh").read_text().removeprefix("#!/bin/bash\n")
+
+
+def _toml(script: list[list[dict[str, str]]]) -> str:
+    items = [", ".join(f"{name} = {json.dumps(value)}" for name, value in items[0].items()) for items in script]
+    return f"[{', '.join(f'[{{ {item} }}]' for item in items)}]"
