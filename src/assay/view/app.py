@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
-from assay.errors import AssayError, of_system
+from assay.errors import AssayError, UsageError, of_system
 from assay.report import page as report
 from assay.view import guard
 from assay.view.catalog import Catalog, NotThere
@@ -44,7 +44,13 @@ def make_app(folder: Path, key: str | None = None, *, read_only: bool = False) -
             *(route for page in PAGES for route in page.routes),
         ],
         middleware=[Middleware(guard.Guarded, guard=keeper)],
-        exception_handlers={404: _nothing, 405: _nothing, AssayError: _refused, OSError: _unreadable},
+        exception_handlers={
+            404: _nothing,
+            405: _nothing,
+            AssayError: _refused,
+            OSError: _unreadable,
+            Exception: _failed,
+        },
     )
     app.state.view = view
     return app
@@ -63,3 +69,11 @@ async def _unreadable(request: Request, error: Exception) -> Response:
     assert isinstance(error, OSError)
     known = of_system(error) or NotThere(f"{error.filename}: {error.strerror}")
     return guard.refusal(request, known, 422)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    """The page for what nobody thought of. It is drawn outside of the guard; the traceback goes to the terminal."""
+    words = f"This page could not be made: {type(error).__name__}: {error}. The terminal of the viewer says where."
+    answer = guard.refusal(request, UsageError(words), 500)
+    answer.headers.update(guard.HEADERS)
+    return answer

@@ -1,6 +1,7 @@
 """Server-sent events: how far the runs are that are being made, once a second."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncGenerator
 from contextlib import suppress
@@ -20,6 +21,8 @@ from assay.view.frame import View, in_thread, view_of
 from assay.view.progress import Progress
 
 EVERY_S = 1.0
+IDLE = 10
+"""A run that is not being made is looked at each so many times."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +67,17 @@ def words(progress: Progress) -> dict[str, str]:
     }
 
 
-def events_of(view: View, names: list[str], before: dict[str, Any]) -> dict[str, Any]:
-    """Returns what changed since `before`, by the run's name, and brings `before` up to date."""
+def events_of(view: View, names: list[str], before: dict[str, Any], look: int = 0) -> dict[str, Any]:
+    """Returns what changed since `before`, by the run's name, and brings `before` up to date.
+
+    `look` counts the looks: at each one, some of the runs that are not being made are left out.
+    """
     until, changed = time.monotonic() + EVERY_S, dict[str, Any]()
-    for run in view.catalog.entries("run"):
+    for place, run in enumerate(view.catalog.entries("run")):
         if names and run.name not in names:
+            continue
+        known = before.get(run.name)
+        if known and not names and not (known.get("state") == "live" or known["problem"]) and (place + look) % IDLE:
             continue
         found = row(view, run, until)
         now = found.words | {"share": _share(found.progress), "problem": found.problem}
@@ -86,9 +95,9 @@ async def live(request: Request) -> StreamingResponse:
     view, names = view_of(request), request.query_params.getlist("run")
 
     async def events() -> AsyncGenerator[bytes]:
-        before = dict[str, Any]()
+        before, looks = dict[str, Any](), itertools.count()
         while not view.ending.is_set():
-            changed = await in_thread(lambda: events_of(view, names, before))
+            changed = await in_thread(lambda: events_of(view, names, before, next(looks)))
             yield b"data: " + msgspec.json.encode(changed) + b"\n\n" if changed else b": nothing new\n\n"
             with suppress(TimeoutError):
                 await asyncio.wait_for(view.ending.wait(), EVERY_S)

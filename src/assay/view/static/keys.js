@@ -2,7 +2,7 @@
 // A key does what the element with its data-key does: a field is entered, anything else is clicked. Escape leaves a field.
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || event.repeat) return;
-  const field = event.target.closest?.("input, textarea, select");
+  const field = event.target.closest?.("input:not([type=checkbox], [type=radio]), textarea, select");
   if (field) {
     if (event.key === "Escape") field.blur();
     return;

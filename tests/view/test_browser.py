@@ -1,0 +1,69 @@
+"""The first page and the profile's in a real browser: live, by keyboard alone, under the pages' own policy."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page
+
+from assay.store import Store
+from tests import runs
+from tests.view.client import Client
+
+Tab = Callable[..., Page]
+PROFILE = "profiles~arithmetic"
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1400, "light"), (420, "dark")])
+def test_a_profile_draws_its_charts_and_fits(shown: Client, tab: Tab, width: int, scheme: str):
+    page = tab(f"{shown.url}profiles/{PROFILE}", width, scheme)
+    page.wait_for_selector(".chart svg .role-mark path")
+    charts = page.evaluate("""Object.fromEntries([...document.querySelectorAll("[data-chart]")].map((box) =>
+        [box.dataset.chart, box.querySelectorAll("svg .role-mark path, svg .role-mark line").length]))""")
+    assert {"scores", "difficulty", "tokens"} <= charts.keys()
+    assert min(charts.values()) > 0
+    color = page.evaluate("getComputedStyle(document.querySelector('.model svg')).color")
+    assert color != page.evaluate("getComputedStyle(document.body).color")  # its style travelled as data
+    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
+    with page.expect_navigation():
+        page.get_by_role("link", name="all rollouts").first.click()
+    assert "/runs/" in page.url
+
+
+def test_runs_are_found_ticked_and_compared_by_keyboard(shown: Client, tab: Tab):
+    page = tab(shown.url)
+    page.keyboard.press("/")
+    page.keyboard.type("profiles")
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+    assert page.locator("tr[data-run]").count() == 2
+    page.locator("h1").click()
+    ticked = 0
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.type") == "checkbox":
+            page.keyboard.press("Space")
+            ticked += 1
+        if ticked == 2:
+            break
+    assert page.get_by_role("button", name="Compare 2 runs").is_enabled()
+    with page.expect_navigation():
+        page.keyboard.press("c")
+    assert "/compare?run=" in page.url
+    assert page.locator("h1").inner_text()
+
+
+def test_a_run_goes_on_while_the_page_is_open(folder: Path, client: Client, tab: Tab):
+    with Store(folder / "slow", runs.record(), runs.TASKS) as store:
+        store.append(runs.rollout(0, 0))
+        store.flush()
+        page = tab(client.url)
+        row = page.locator("tr[data-run=slow]")
+        assert "1 of 6" in row.inner_text()
+        store.append(runs.rollout(1, 0, failed=True))
+        store.flush()
+        row.filter(has_text="2 of 6").wait_for()
+        assert "live" in row.inner_text()
+        assert "t1, repeat 0: model: timeout: no answer" in page.locator("tr[data-more=slow]").inner_text()
+        with Store(folder / "new", runs.record(), runs.TASKS):
+            page.get_by_role("button", name="A run began").wait_for()
