@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from assay.agent import Agent
 from assay.agent.loop import ToolLoop
 from assay.benchmark import Benchmark, Session
 from assay.benchmark.catalog import load
@@ -35,9 +36,12 @@ from assay.fidelity.original.reference import read, read_parity
 from assay.model import Model
 from assay.model.builtin.fixed import Fixed
 from assay.types import Failure, FunctionCall, Message, Request, Response, Rollout, Score, StopReason, Task, Text
+from tests.agent.programs import program
 from tests.benchmarks.data import beside, prepare, rows
 from tests.commands import assay
+from tests.sandbox.available import needs_bubblewrap
 
+LOOP = ToolLoop()
 COLUMNS = {"output": "traj", "repeat": "trial"}
 
 
@@ -204,7 +208,7 @@ def test_a_conversation_that_goes_on_otherwise_is_a_difference(
         assert rung.verdict == "different" and said in rung.disagreements[0].why
 
 
-def play(airline: Benchmark, task: str, *answers: Response | str) -> Rollout:
+def play(airline: Benchmark, task: str, *answers: Response | str, agent: Agent = LOOP) -> Rollout:
     """A rollout with these answers and the built-in user."""
     chosen = next(one for one in airline.environment.tasks() if one.id == task)
 
@@ -215,7 +219,7 @@ def play(airline: Benchmark, task: str, *answers: Response | str) -> Rollout:
         )
 
     planned = Planned(chosen, task_digest(chosen), repeat=0, attempt=0, seed=0)
-    return asyncio.run(roll(airline, ToolLoop(), Fixed(answer), planned))
+    return asyncio.run(roll(airline, agent, Fixed(answer), planned))
 
 
 def call(name: str, **arguments: Any) -> Response:
@@ -251,6 +255,18 @@ def test_the_end_of_a_conversation_is_scored(airline: Benchmark, task: str, answ
     assert first.text == instruction
     heard = rollout.roles["user"][0].input
     assert [item.text for item in heard if isinstance(item, Message)][1] == GREETING
+
+
+@needs_bubblewrap
+def test_a_program_that_runs_again_for_each_answer_of_the_user_is_scored_as_the_loop_is(airline: Benchmark):
+    text = """
+if "Assistant: " in sys.argv[1]:
+    tool("cancel_reservation", reservation_id="Z7GOZK")
+ask(sys.argv[1])
+"""
+    rollout = play(airline, "1", "Shall I cancel it?", "It is cancelled.", agent=program(text, "{instruction}"))
+    assert isinstance(rollout.outcome, Score), rollout.outcome
+    assert (rollout.outcome.reward, len(rollout.turns), len(rollout.roles["user"])) == (1.0, 2, 3)
 
 
 def test_a_transfer_ends_the_conversation_and_the_model_is_not_asked_again(airline: Benchmark):
