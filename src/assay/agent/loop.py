@@ -7,7 +7,7 @@ import msgspec
 
 from assay.agent.limits import LimitReached
 from assay.benchmark import Ended, Replies, Session, begins, offered, replies
-from assay.errors import RemoteError, SandboxError, ToolError
+from assay.errors import RemoteError, SandboxError, ToolError, VerifierError
 from assay.model import BudgetReached, Model
 from assay.model.wrappers.role import RoleError
 from assay.types import FunctionCall, FunctionCallOutput, Item, Message, Refusal, Request, Response, StopReason, Task
@@ -64,7 +64,7 @@ async def call_tool(session: Session, name: str, arguments: dict[str, Any]) -> s
     """Returns what a tool answers. Raises Ended, LimitReached, ToolError and what is nobody's fault here."""
     try:
         output = await session.call(name, arguments)
-    except (Ended, LimitReached, SandboxError, ToolError, RemoteError, RoleError, BudgetReached):
+    except (Ended, LimitReached, SandboxError, ToolError, VerifierError, RemoteError, RoleError, BudgetReached):
         raise
     except Exception as error:
         raise ToolError(f"the tool {name} raised {type(error).__name__}: {error}") from error
@@ -86,7 +86,7 @@ async def reply(session: Replies, response: Response) -> list[Item] | None:
 async def _answered(reply: Awaitable[T]) -> T:
     try:
         return await reply
-    except (SandboxError, ToolError, RemoteError, RoleError, BudgetReached):
+    except (SandboxError, ToolError, VerifierError, RemoteError, RoleError, BudgetReached):
         raise
     except Exception as error:
         raise ToolError(f"the environment's reply raised {type(error).__name__}: {error}") from error

@@ -122,7 +122,7 @@ class Harbor(Environment):
         config = SandboxConfig(
             memory_mb=settings.memory_limit_mb or 4096,
             disk_mb=settings.storage_limit_mb or 2048,
-            processes=4096,
+            processes=1024,
             cpu_s=86_400,
         )
         public = self._network == "public" and settings.network == "public"

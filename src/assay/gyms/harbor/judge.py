@@ -14,6 +14,7 @@ VERIFIER = "/logs/verifier"
 TESTS = "/tests"
 OUTPUT = f"{VERIFIER}/test-stdout.txt"
 """Where the script's output goes, as in Harbor."""
+CHMOD_S = 60.0
 MOST_BYTES = 2**20
 """Of a file of rewards, and of the output that is looked at."""
 TAIL = 2000
@@ -47,9 +48,10 @@ async def judge(machine: Machine, stage: Stage, source: Source) -> tuple[Rewards
                 await machine.put(folder, TESTS)
     except OSError as error:
         raise VerifierError("no_place", f"the tests could not be put into the machine: {error}") from None
+    await run_shell(machine, f"chmod +x {TESTS}/test.sh", timeout_s=CHMOD_S, user="root")
     finished = await run_shell(
         machine,
-        f"chmod +x {TESTS}/test.sh 2>/dev/null; ({TESTS}/test.sh) >{OUTPUT} 2>&1",
+        f"({TESTS}/test.sh) >{OUTPUT} 2>&1",
         timeout_s=stage.verifier_s,
         user=stage.verifier_user,
         env={**source.env, **stage.env},

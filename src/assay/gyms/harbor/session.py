@@ -9,10 +9,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from msgspec.structs import replace
+
 from assay.benchmark import Ended
 from assay.errors import SandboxError, VerifierError
 from assay.gyms.harbor.config import Healthcheck, resolved
-from assay.gyms.harbor.judge import judge, run_shell
+from assay.gyms.harbor.judge import CHMOD_S, judge, run_shell
 from assay.gyms.harbor.rewards import Rewards, score_of, too_low
 from assay.gyms.harbor.task import HarborTask, Source, Stage
 from assay.sandbox import Finished
@@ -34,6 +36,8 @@ BASH_S = 600.0
 """How long one command of the tool may take."""
 UNTIMED_S = 3600.0
 """How long a solution may take where the task gives its agent no time."""
+AS_ROOT = "judged_where_agent_is_root"
+"""The metric of a score whose tests ran where the agent could replace any program."""
 NO_VARIABLES: Mapping[str, str] = {}
 
 Opener = Callable[[Source], AbstractAsyncContextManager[Machine]]
@@ -56,6 +60,7 @@ class HarborSession:
         self._rewards: list[Rewards] = []
         self._over = False
         """Whether a step fell short of what the next one needs."""
+        self._as_root = False
         self._solved = False
         self._began = time.monotonic()
 
@@ -79,6 +84,7 @@ class HarborSession:
                 ran = await self._run("bash ./setup.sh", UNTIMED_S)
                 if ran.exit_code:
                     raise SandboxError(f"setup.sh of step {stage.name} ended with {_shown(ran)}")
+        self._as_root |= stage.separate is None and self._machine.identity(stage.agent_user)[0] == 0
         for check in (None if self._rewards else self._task.config.environment.healthcheck, stage.healthcheck):
             if check:
                 await self._wait_until_healthy(check)
@@ -116,7 +122,8 @@ class HarborSession:
         if not self._over:
             rewards = [*rewards, await self._judge()]
             rewards += [dict.fromkeys(rewards[-1], 0.0)] * (len(self._task.stages) - len(rewards))
-        return score_of(rewards, self._task.config.multi_step_reward_strategy)
+        score = score_of(rewards, self._task.config.multi_step_reward_strategy)
+        return replace(score, metrics={**score.metrics, AS_ROOT: 1.0}) if self._as_root else score
 
     async def solve(self) -> None:
         """Plays the present step's solution. Raises VerifierError where there is none."""
@@ -125,8 +132,9 @@ class HarborSession:
         if stage.solution is None:
             raise VerifierError("no_solution", f"task {self._task.id} has no solution/solve.sh to play")
         await self._machine.put(stage.solution, "/solution")
+        await run_shell(self._machine, "chmod +x /solution/solve.sh", timeout_s=CHMOD_S, user="root")
         await self._run(
-            "chmod +x /solution/solve.sh; (/solution/solve.sh) >/logs/agent/oracle.txt 2>&1",
+            "(/solution/solve.sh) >/logs/agent/oracle.txt 2>&1",
             self.timeout_s or UNTIMED_S,
             {**resolved(self._task.config.solution.env), "DEBIAN_FRONTEND": "noninteractive"},
         )

@@ -224,11 +224,15 @@ class Machine:
 
     async def mkdir(self, path: str, user: str | int | None = None) -> None:
         """Makes a folder that belongs to a user. Raises UsageError for one that the image has not."""
+        await asyncio.to_thread(tree.make_folder, self._root, path, owner=self.identity(user))
+
+    def identity(self, user: str | int | None = None) -> tuple[int, int]:
+        """Returns the numbers of a user and its group. Raises UsageError for one that the image has not."""
         try:
             uid, gid, *_ = keeper.identity(self._root, str(self.image.user if user is None else user) or "0")
         except (KeyError, ValueError) as error:
-            raise UsageError(f"{error}") from None
-        await asyncio.to_thread(tree.make_folder, self._root, path, owner=(uid, gid))
+            raise UsageError(f"the image has no user {user}: {error}") from None
+        return uid, gid
 
     async def stop(self) -> None:
         """Ends all that runs in the machine, and leaves nothing of it. Safe to call again."""

@@ -1,0 +1,99 @@
+"""Agents that want a reward without doing the task: what each gets, by where the tests run and who the agent is."""
+
+from collections.abc import Callable
+
+import pytest
+
+from assay.benchmark import Benchmark
+from assay.gyms.harbor.session import AS_ROOT
+from assay.types import Failure, Outcome, Score
+from tests.gyms.harbor.made import BASE, Shell, play
+
+Make = Callable[..., Benchmark]
+ENVIRONMENT = '[environment]\nnetwork_mode = "no-network"\nstorage_mb = 24\n'
+PLACES = {
+    "root": ENVIRONMENT,
+    "worker": f'{ENVIRONMENT}[agent]\nuser = "worker"\n',
+    "separate": f'artifacts = ["/app/done"]\n{ENVIRONMENT}[verifier]\nenvironment_mode = "separate"\n',
+}
+"""Where the tests run: with an agent that was root, with one that was another user, in a machine of their own."""
+OWNED = f"{BASE}RUN chown worker /app\n"
+PLANT = """
+mkdir -p /logs/verifier /tests
+echo 1 > /logs/verifier/reward.txt
+echo '{"reward": 1}' > /logs/verifier/reward.json
+"""
+LINK = """
+mkdir -p /tmp/away; echo 1 > /tmp/away/reward.txt; cp /tmp/away/reward.txt /tmp/away/test.sh
+rm -rf /logs/verifier /tests; ln -s /tmp/away /logs/verifier; ln -s /tmp/away /tests
+"""
+REPLACE = """
+cat > /tmp/sh <<'END'
+#!/bin/bash
+echo 1 > /logs/verifier/reward.txt
+END
+chmod 755 /tmp/sh; mv /tmp/sh /bin/sh
+"""
+REWRITE = """
+cat > /tmp/rewrite <<'END'
+while :; do echo 1 > /logs/verifier/reward.txt; done 2>/dev/null
+END
+setsid bash /tmp/rewrite > /dev/null 2>&1 < /dev/null &
+"""
+FILL = "cat /dev/zero > /tmp/big"
+BOMB = "f() { f | f & }; f; sleep 0.5"
+
+
+def attacked(make: Make, place: str, *commands: str) -> Outcome:
+    return play(make(PLACES[place], environment__Dockerfile=OWNED), Shell(*commands))
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("attack", [PLANT, LINK], ids=["planted", "linked"])
+def test_a_reward_that_was_there_before_does_not_count(make: Make, place: str, attack: str):
+    outcome = attacked(make, place, attack)
+    assert isinstance(outcome, Score) and outcome.reward == 0
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_tests_are_nowhere_while_the_agent_works(make: Make, place: str):
+    agent = Shell("find / -name 'test.sh' -o -name 'solve.sh' -o -name 'task.toml' 2>/dev/null | grep -v ^/proc")
+    play(make(PLACES[place], environment__Dockerfile=OWNED), agent)
+    assert agent.said == ["\n(exit code 1)"]
+
+
+@pytest.mark.parametrize(("place", "reward"), [("root", 1), ("worker", 0), ("separate", 0)])
+def test_who_is_root_can_replace_what_judges_and_the_score_says_so(make: Make, place: str, reward: int):
+    outcome = attacked(make, place, REPLACE)
+    assert isinstance(outcome, Score)
+    assert (outcome.reward, AS_ROOT in outcome.metrics) == (reward, place == "root")
+
+
+def test_a_process_of_roots_that_rewrites_rewards_is_a_failure_or_a_score_that_says_so(make: Make):
+    outcome = attacked(make, "root", REWRITE)
+    assert isinstance(outcome, Failure) or AS_ROOT in outcome.metrics
+
+
+@pytest.mark.parametrize("place", ["worker", "separate"])
+def test_a_process_that_may_not_write_rewards_changes_none(make: Make, place: str):
+    outcome = attacked(make, place, REWRITE)
+    assert isinstance(outcome, Score) and outcome.reward == 0 and AS_ROOT not in outcome.metrics
+
+
+@pytest.mark.parametrize("place", ["root", "worker"])
+def test_a_full_disk_on_which_nothing_can_be_judged_is_a_failure(make: Make, place: str):
+    outcome = attacked(make, place, FILL)
+    assert isinstance(outcome, Failure) and outcome.where == "verifier" and outcome.kind in ("no_reward", "no_place")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["root", "worker"])
+def test_a_fork_bomb_gets_no_reward(make: Make, place: str):
+    outcome = attacked(make, place, BOMB)
+    assert isinstance(outcome, Failure) or outcome.reward == 0
+
+
+@pytest.mark.parametrize("attack", [FILL, pytest.param(BOMB, marks=pytest.mark.slow)], ids=["full", "bomb"])
+def test_a_verifier_of_its_own_judges_whatever_the_agent_did_to_its_machine(make: Make, attack: str):
+    outcome = attacked(make, "separate", "touch done", attack)
+    assert isinstance(outcome, Score) and outcome.reward == 1
