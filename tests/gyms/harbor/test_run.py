@@ -14,7 +14,9 @@ from tests.gyms.harbor.made import write_task
 @pytest.fixture
 def tasks(tmp_path: Path) -> Path:
     for number in range(4):
-        write_task(tmp_path / f"tasks/t{number}", solution__solve__sh="#!/bin/sh\nsleep 0.3; touch /app/done\n")
+        slow = "#!/bin/sh\nsleep 0.3; touch /app/done\n"
+        files = {"instruction.md": f"Do number {number}.", "solution/solve.sh": slow}
+        write_task(tmp_path / f"tasks/t{number}", **files)
     return tmp_path
 
 
@@ -29,9 +31,8 @@ def test_solutions_get_1_and_nothing_gets_0_and_both_need_no_model(root: Path, t
     code, out, err = run(root, tasks, "--agent", "nop", "--limit", "2")
     assert code == 0 and "score 0.0%" in out, err
     [record] = tasks.glob("runs/*/*oracle/run.json")
-    assert (
-        f"small={root}" in (found := json.loads(record.read_text()))["version"] and "network none" in found["version"]
-    )
+    found = json.loads(record.read_text())
+    assert f"small={root}" in found["version"] and "network none" in found["version"]
     names = [name for name in found["sources"] if name.startswith("t0/")]
     assert sorted(names) == [
         "t0/environment/Dockerfile",
@@ -78,11 +79,11 @@ def test_what_cannot_be_built_is_refused_before_the_run(tmp_path: Path):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_the_gates_play_the_solution_and_nothing(root: Path, tasks: Path):
     code, out, err = assay("check", f"harbor:tasks,image=small={root}", cwd=tasks, timeout=110)
-    assert "gold" in out.lower(), err
-    print(out)
-    assert code in (0, 3)
+    assert code in (0, 5), out + err
+    assert "gold answers score 1" in err and "kinds of wrong answers" in err and " fail " not in err
 
 
 def test_the_loop_works_with_a_tool_in_the_machine(root: Path, tasks: Path):

@@ -1,10 +1,13 @@
 """Rollouts of Harbor tasks in machines: solutions, tests, steps, users, and what is a failure."""
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
 
 from assay.benchmark import Benchmark
+from assay.benchmark.reference import DONE, responses
+from assay.fidelity.probes.played import reward_of
 from assay.types import Failure, Outcome, Score
 from tests.gyms.harbor.made import NOP, ORACLE, Shell, play
 
@@ -35,6 +38,15 @@ def test_the_solution_gets_1_and_nothing_gets_0(make: Make, toml: str):
     assert reward(play(benchmark, ORACLE)) == 1
     assert reward(play(benchmark, NOP)) == 0
     assert reward(play(benchmark, Shell("pwd", "touch done"))) == 1
+
+
+def test_the_gates_play_the_solution_by_a_call_that_no_model_knows(make: Make):
+    benchmark = make()
+    [task] = benchmark.environment.tasks()
+    solution = benchmark.environment.solution(task)
+    assert solution is not None and all(tool.name not in str(solution) for tool in task.tools)
+    assert asyncio.run(reward_of(benchmark, task, responses(solution))) == 1
+    assert asyncio.run(reward_of(benchmark, task, responses([DONE]))) == 0
 
 
 def test_tests_and_solution_are_not_there_while_the_agent_works(make: Make):

@@ -42,7 +42,8 @@ def set_up(asked: dict[str, Any]) -> None:
     for name in ("upper", "work", "root"):
         os.makedirs(f"{work}/{name}", exist_ok=True)
     lower = ":".join(reversed(asked["layers"]))
-    mount("overlay", root, "overlay", 0, f"lowerdir={lower},upperdir={work}/upper,workdir={work}/work")
+    # Device files that an image brings open nothing.
+    mount("overlay", root, "overlay", NO_DEV, f"lowerdir={lower},upperdir={work}/upper,workdir={work}/work")
     for name in ("proc", "dev", "tmp", "etc"):
         if not os.path.isdir(f"{root}/{name}"):
             os.mkdir(f"{root}/{name}", 0o755)
