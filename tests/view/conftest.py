@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Page
 import assay
 from assay.view.server import Viewer
 from tests.browser import browser
+from tests.commands import assay as command
 from tests.view.client import Client
 
 __all__ = ["browser"]
@@ -29,6 +30,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 RUN = "runs~arithmetic~nano-thinking"
 PROFILE = "profiles~arithmetic"
+
+
+def capped(out: Path) -> None:
+    """Makes a profile of a model whose answers are cut, so that there is a finding to explain."""
+    models, cap = ("--models", "nano-instruct"), "models.nano-instruct.sampling.max_output_tokens=2"
+    code, _, err = command(
+        "profile", "arithmetic", *models, "--limit", "8", "--set", cap, "--out", str(out), cwd=out.parent
+    )
+    assert code == 0, err
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page
 
 from assay.view.index.build import build
 from assay.view.server import Viewer
-from tests.view.conftest import PROFILE, RUN
+from tests.view.conftest import PROFILE, RUN, capped
 from tests.view.hostile import made_hostile
 
 pytestmark = pytest.mark.axe
@@ -24,9 +24,11 @@ PAGES = {
     "rollout": f"/runs/{IN_PROFILE}/rollouts/TASK/0",
     "hostile rollout": f"/runs/{RUN}/rollouts/TASK/0",
     "profile": f"/profiles/{PROFILE}",
+    "side by side": f"/runs/{IN_PROFILE}/rollouts/TASK/0?with=1@{IN_PROFILE}",
     "compare": f"/compare?run={IN_PROFILE}&run={PROFILE}~runs~nano-instruct",
     "who reads": f"/profiles/{PROFILE}/review?name=1",
     "review": f"/profiles/{PROFILE}/review",
+    "finding": "/profiles/profiles~capped/review",
     "end of review": f"/profiles/{PROFILE}/review?end=1",
     "not there": "/runs/gone",
 }
@@ -37,6 +39,7 @@ def viewer(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
     """The address of a viewer over runs of which one is hostile, and the id of a task."""
     folder = tmp_path_factory.mktemp("axe") / "view"
     task = made_hostile(made, folder)
+    capped(folder / "profiles/capped")
     for run in folder.rglob("run.json"):
         build(run.parent)
     with Viewer(folder) as viewer:

@@ -14,7 +14,7 @@ from assay.fidelity.profile import load_material
 from assay.fidelity.review.screens import Screens
 from tests.commands import assay
 from tests.view.client import Answer, Client
-from tests.view.conftest import PROFILE, RUN
+from tests.view.conftest import PROFILE, RUN, capped
 
 REVIEW = f"/profiles/{PROFILE}/review"
 ANSWERS = {problem.question: str(problem.answer) for problem in problems()}
@@ -129,6 +129,24 @@ def test_who_reads_all_rightly_finds_what_is_planted_and_the_gates_are_those_of_
     code, out, err = assay("review", str(profile), "--by", "ada", cwd=folder, stdin="m\n")
     assert code == 0 and f"read: {gate['verdict']}. {gate['reason'][:30]}" in " ".join(out.split()), err
     assert gate["verdict"] in ada.get(REVIEW).words
+
+
+def test_a_finding_is_explained_in_words_or_its_rollouts_are_read(client: Client, folder: Path):
+    capped(folder / "profiles/capped")
+    review, path = "/profiles/profiles~capped/review", folder / "profiles/capped/marks.jsonl"
+    ada = named(client, "ada")
+    first = ada.get(review)
+    assert first.words.startswith("token cap ") and "rollouts of nano-instruct" in first.words
+    on = re.search(r'<a href="([^"]+)" data-key="enter">', first.text)
+    assert on
+    rollout = ada.get(html.unescape(on[1]))
+    assert fact(rollout, "shown for").startswith("token cap: ") and "Is the reward right?" in rollout.words
+    assert "An explanation needs words" in ada.post(review, **fields(first), does="explain", note=" ").words
+    after = ada.post(review, **fields(first), does="explain", note="the cap is part of the protocol")
+    [said] = lines(path)
+    assert (said["type"], said["detector"], said["by"]) == ("explanation", "token cap", "ada")
+    assert fields(after)["about"] != "token cap" and fields(ada.get(review))["about"] != "token cap"
+    assert fields(ada.post(review, **fields(after), does="undo"))["about"] == "token cap"
 
 
 def test_one_rollout_of_a_run_is_marked_in_its_profile_or_beside_it(client: Client, folder: Path):
