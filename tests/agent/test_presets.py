@@ -14,6 +14,7 @@ from assay.agent.catalog import make_agent
 from assay.benchmark import Call
 from assay.config import AgentConfig, ModelConfig
 from assay.errors import UsageError
+from assay.serve.door import HttpDoor
 from assay.types import FunctionCall, Item, Score
 
 PLACES = os.environ.get("ASSAY_AGENTS", "")
@@ -58,7 +59,7 @@ def test_an_agent_solves_a_task_with_its_own_tools(name: str, tmp_path: Path):
         [FunctionCall(f"c{number}", tool, json.dumps(arguments))] for number, (tool, arguments) in enumerate(calls)
     ]
     model = ModelConfig(dialect="scripted", script=[*script, last])
-    agent = make_agent(AgentConfig(agent=name, settings={"program": path}))
+    agent = make_agent(AgentConfig(agent=name, settings={"program": path}), HttpDoor("m"))
     version = asyncio.run(agent.ready(environment))  # type: ignore[attr-defined]
     assert version[-1:].isdigit() or "." in version
     config = tmp_path / "assay.toml"

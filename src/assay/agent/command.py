@@ -101,6 +101,7 @@ class Command:
 
     async def ready(self, environment: Environment) -> str:
         """Returns the program's version, empty where none is known. Raises UsageError where it can't run here."""
+        self._given_door()
         if not getattr(environment, "has_machine", False):
             await check_sandbox(self._config)
         if not self._version:
@@ -115,15 +116,13 @@ class Command:
 
     async def run(self, task: Task, model: Model, session: Session) -> Ran:
         """Raises what the model or a tool raised last, and AgentError where the program did not do its work."""
-        if self._door is None:
-            raise UsageError("an agent that is a program runs in a run; it has no door here")
         async with AsyncExitStack() as stack:
             machine: Any = getattr(session, "machine", None)
             place = machine or await stack.enter_async_context(open_sandbox(self._config))
             if machine and self._mounts:
                 await machine.share(self._mounts)
             listener = await place.listen()
-            door = self._door(task, model, session, listener, mcp=self._has_mcp and not machine)
+            door = self._given_door()(task, model, session, listener, mcp=self._has_mcp and not machine)
             opening = await stack.enter_async_context(door)
             said: list[Item] = [*task.input, *await begin(session)]
             while True:
@@ -144,15 +143,19 @@ class Command:
                 # A program that ended has forgotten all but what lies in its machine.
                 said = more if machine else [*said, *last.output, *more]
 
+    def _given_door(self) -> Door:
+        if self._door is None:
+            raise UsageError("an agent that is a program needs a door to the model, and is given none here")
+        return self._door
+
     def _words(self, text: str, opening: Opening) -> list[str]:
         """The command line, its environment included."""
-        assert self._door is not None
         values = {
             "{instruction}": text,
             "{url}": f"{opening.url}/v1",
             "{base}": opening.url,
             "{mcp}": f"{opening.url}/mcp",
-            "{model}": self._door.model,
+            "{model}": self._given_door().model,
         }
         env = {**variables(opening.url), "ASSAY_TOOLS": f"{opening.url}/tools", **self._env}
         words = [f"{name}={_filled(value, values)}" for name, value in env.items()]

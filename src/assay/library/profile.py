@@ -23,7 +23,7 @@ from assay.fidelity.schema.profile import Profile as Record
 from assay.library.collecting import Roles, choice_of, nothing, warn
 from assay.library.forecast import begun_forecast
 from assay.library.names import TemporaryFolder, budget_of, load, roles_of, suite_named, toml_of
-from assay.library.plans import agent_name, agent_of, check_batch, joined, repeats_of, selected
+from assay.library.plans import DOOR, agent_name, agent_of, check_batch, joined, repeats_of, selected
 from assay.library.run import Run
 from assay.model.wrappers.budget import Budget
 
@@ -192,6 +192,7 @@ def plan_profile(
         folder=folder if out is None else Path(out),
         budget=budget,
         agent=config,
+        door=DOOR,
         **request | {"repeats": repeats_of(benchmark, request)},
     )
     follows = follow_plan is not False
