@@ -14,7 +14,7 @@ from assay.agent.command import Command
 from assay.benchmark import Benchmark
 from assay.serve.door import HttpDoor
 from assay.store import read_rollouts
-from assay.types import Score
+from assay.types import Outcome, Score
 from tests.commands import assay, start
 from tests.gyms.harbor.made import play
 
@@ -33,9 +33,9 @@ cat <&3
 
 def test_a_program_works_in_the_tasks_machine(make: Callable[..., Benchmark]):
     agent = Command(argv=["bash", "-c", f"{ASKS}\ntouch /app/done"], door=HttpDoor("m"))
-    assert play(make(), agent) == Score(reward=1.0)
+    assert rewards(play(make(), agent)) == [1]
     idle = Command(argv=["bash", "-c", ASKS], door=HttpDoor("m"))
-    assert play(make(), idle) == Score(reward=0.0)
+    assert rewards(play(make(), idle)) == [0]
 
 
 @pytest.mark.agents
@@ -70,7 +70,11 @@ def test_mini_swe_agent_solves_three_tasks_though_it_is_killed_in_the_middle(tmp
     made = list(read_rollouts(tmp_path / "run"))
     scored = Counter(rollout.task for rollout in made if isinstance(rollout.outcome, Score))
     assert len(scored) == 3 and set(scored.values()) == {1}, made
-    assert [rollout.outcome for rollout in made] == [Score(reward=1.0)] * 3
+    assert rewards(*(rollout.outcome for rollout in made)) == [1] * 3
+
+
+def rewards(*outcomes: Outcome) -> list[float | str]:
+    return [one.reward if isinstance(one, Score) else one.message for one in outcomes]
 
 
 def _solution(task: str) -> str:
