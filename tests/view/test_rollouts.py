@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Page
 
 from assay.view.index.tables import NAME
+from assay.view.pages import rollouts as table_page
 from assay.view.server import Viewer
 from tests.view.client import Client
 from tests.view.long_run import long_run
@@ -83,6 +84,48 @@ def test_a_wrong_address_is_answered_with_what_is_expected(viewer: Client, query
     answer = viewer.get("/runs/long", **query)
     assert answer.status == 422
     assert "expected" in answer.words
+
+
+@pytest.mark.parametrize("sort", ["", "-reward", "tokens", "-order", "task"])
+def test_the_rollouts_of_a_profile_are_in_one_table(shown: Client, sort: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(table_page, "PAGE", 7)
+    page = shown.get("/profiles/profiles~arithmetic/rollouts", sort=sort).text
+    assert "48</b> rollouts" in page
+    found, rewards = list[str](), list[str]()
+    while True:
+        found += re.findall(r'<th scope="row"><a href="([^"?]*)', page)
+        rewards += re.findall(r'"outcome is-[a-z]+">(\d)<', page)
+        if 'rel="next"' not in page:
+            break
+        page = shown.get(link(page, "Next 7")).text
+    assert len(found) == len(set(found)) == 48
+    if sort == "-reward":
+        assert rewards == sorted(rewards, reverse=True)
+
+
+def test_one_model_of_a_profile_is_a_click_away(shown: Client):
+    page = shown.get("/profiles/profiles~arithmetic/rollouts").text
+    one = shown.get(link(page, "nano-instruct")).text
+    assert "24</b> of 48 rollouts" in one
+    assert set(re.findall(r"/runs/[^/]*~runs~([^/]*)/rollouts/", one)) == {"nano-instruct"}
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"q": " ".join(f"w{number}" for number in range(1500))},
+        {"q": '"" * ^ NEAR(a b) col: {x} \0'},
+        {"tag.\"'": "x"},
+        {"task": "%_!", "answer": "'; drop table rollouts; --"},
+        {"after": '["x", 0, 1]', "sort": "reward"},
+        {"mark": ["none", "'"]},
+        {"reward": "nan..inf"},
+    ],
+)
+def test_no_address_breaks_the_table(viewer: Client, query: dict[str, object]):
+    answer = viewer.get("/runs/long", **query)
+    assert answer.status in (200, 422)
+    assert "300 rollouts" in answer.words or "The index" in answer.words or "expected" in answer.words
 
 
 def test_nothing_found_says_so(viewer: Client):

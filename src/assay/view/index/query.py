@@ -24,11 +24,13 @@ RANGES = {"repeat": "r.repeat", "reward": "r.reward", "tokens": "r.tokens", "tim
 """Filters of numbers: `5`, `2..8`, `2..`, `..8`."""
 TEXTS = {"task": "t.id", "answer": "r.answer", "gold": "t.gold"}
 """Filters of texts: what contains the words, or with `=` before it, is it."""
-FACETS = ("outcome", "stop", "failure", "finding", "mark")
+FACETS = ("outcome", "stop", "failure", "finding", "mark", "model")
 """Filters of which each value is offered with its count; `tag.NAME` is one more for each tag."""
 TAG = "tag."
 PLACES = ("everything", *COLUMNS, "prompt")
 """What a search can be limited to."""
+MOST_WORDS = 64
+"""Of all searches together: each is a search of its own in the index."""
 _LIKE = re.compile(r"([!%_])")
 _WORDS = re.compile(r'(-?)(?:"([^"]*)"?|(\S+))')
 
@@ -56,6 +58,8 @@ class Query(Struct, frozen=True, kw_only=True):
             if not value or name in ("after", "view", "format"):
                 continue
             if name == "q":
+                if sum(len(words(text)) for text in (*search, value)) > MOST_WORDS:
+                    raise UsageError(f"a search of more than {MOST_WORDS} words; expected fewer")
                 search.append(value)
             elif name == "in":
                 fields["within"] = _one_of(name, value, PLACES)
@@ -107,7 +111,7 @@ class Query(Struct, frozen=True, kw_only=True):
         if kind.outcome == "tried again" and "outcome" not in self.chosen and but != "outcome":
             return False
         return all(
-            name in (but, "mark") or any(value in wanted for value in values_of(kind, name))
+            name in (but, "mark", "model") or any(value in wanted for value in values_of(kind, name))
             for name, wanted in self.chosen.items()
         )
 
@@ -139,8 +143,8 @@ def conditions(query: Query, tags: Iterable[str]) -> Iterator[tuple[str, Sequenc
     for name, values in query.chosen.items():
         if name.startswith(TAG) and (tag := name.removeprefix(TAG)) not in tags:
             places = ", ".join("?" * len(values))
-            condition = f"+r.task in (select no from tasks where json_extract(tags, ?) in ({places}))"
-            yield condition, (f'$."{tag}"', *values)
+            given = f"exists (select 1 from json_each(tags) where key = ? and value in ({places}))"
+            yield f"+r.task in (select no from tasks where {given})", (tag, *values)
 
 
 def bounds(name: str, value: str) -> tuple[float, float]:

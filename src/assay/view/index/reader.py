@@ -12,7 +12,7 @@ from msgspec import Struct, structs
 
 from assay.errors import InputError
 from assay.input import BROKEN, open_input
-from assay.types import Rollout, Task
+from assay.types import Rollout, Score, Task
 from assay.view.index.query import FACETS, SORTS, TAG, Query, conditions, values_of
 from assay.view.index.tables import Kind, connect, places, reaches
 
@@ -116,15 +116,24 @@ class Index:
 
         `after` is where the rows before these ended.
         """
+        found = self.ranked(query, marks, limit + 1, after)
+        rows = [row for row, _ in found[:limit]]
+        return rows, [found[limit - 1][1], rows[-1].id] if len(found) > limit else None
+
+    def ranked(
+        self, query: Query, marks: Marks, limit: int, after: Sequence[Any] | None = None
+    ) -> list[tuple[Row, Any]]:
+        """Returns rows in order, each with its value in the column of the order.
+
+        `after` is such a value and the id of a row, behind which they begin.
+        """
         where, parameters = self._where(query, marks)
         column, way = SORTS[query.sort], "desc" if query.descending else "asc"
         if after is not None:
             where.append(f"({column}, r.id) {'<' if query.descending else '>'} (?, ?)")
             parameters += after
         order = f"{column} {way}" if column == "r.id" else f"{column} {way}, r.id {way}"
-        found = self._select(f"{_and(where)} order by {order} limit ?", [*parameters, limit + 1], f", {column}")
-        rows = [row for row, _ in found[:limit]]
-        return rows, [found[limit - 1][1], rows[-1].id] if len(found) > limit else None
+        return self._select(f"{_and(where)} order by {order} limit ?", [*parameters, limit], f", {column}")
 
     def beside(self, query: Query, marks: Marks, row: Row) -> tuple[Row | None, Row | None]:
         """Returns the rows before and after one in a query's order, whether or not the query shows that one."""
@@ -154,7 +163,7 @@ class Index:
         for no, number in numbers.items():
             kind = self._kinds[no]
             for name, found in lists.items():
-                if name != "mark" and query.admits(kind, but=name):
+                if name not in ("mark", "model") and query.admits(kind, but=name):
                     for value in values_of(kind, name):
                         found[value] += number
         lists["mark"] = self._mark_counts(query, marks, where, parameters)
@@ -183,7 +192,13 @@ class Index:
         """Returns a rollout. Raises InputError where its file has changed since the index was made."""
         try:
             rollout = _decode(self.line(row))
-            if (rollout.task, rollout.repeat, rollout.attempt) == (row.task, row.repeat, row.attempt):
+            reward = rollout.outcome.reward if isinstance(rollout.outcome, Score) else None
+            if (rollout.task, rollout.repeat, rollout.attempt, reward) == (
+                row.task,
+                row.repeat,
+                row.attempt,
+                row.reward,
+            ):
                 return rollout
         except BROKEN:
             pass
@@ -201,7 +216,13 @@ class Index:
             raise InputError(path, None, f"there is no task {id}", "the id of one of the run's tasks")
         with open_input(path) as file:
             file.seek(row[0])
-            return _decode_task(file.read(row[1]))
+            line = file.read(row[1])
+        try:
+            if (task := _decode_task(line)).id == id:
+                return task
+        except BROKEN:
+            pass
+        raise InputError(path, None, "the file has changed since it was read", "the file as it was; reload the page")
 
     def _where(self, query: Query, marks: Marks) -> tuple[list[str], list[Any]]:
         pairs = list(conditions(query, self.tags))

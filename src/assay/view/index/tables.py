@@ -94,6 +94,7 @@ def connect(path: Path) -> sqlite3.Connection:
     uri = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if alone else ''}"
     connection = sqlite3.connect(uri, uri=True, timeout=10, check_same_thread=False)
     connection.execute("pragma cache_size = -32000")
+    connection.execute("pragma trusted_schema = off")  # the file may have come with the run
     return connection
 
 

@@ -16,7 +16,7 @@ from assay.fidelity.review.review import WHOSE
 from assay.input import BROKEN
 from assay.types import Rollout, Task
 from assay.view.catalog import Catalog, Entry, NotThere
-from assay.view.frame import View, draw, in_thread, view_of
+from assay.view.frame import View, draw, in_thread, url, view_of
 from assay.view.index.query import Query
 from assay.view.index.reader import Index, Row
 from assay.view.marks import faults, marks_on, word_on
@@ -71,7 +71,7 @@ async def page(request: Request) -> Response:
     if wanted.get("view") == "text":
         text = await in_thread(lambda: _text(view, run, key, wanted))
         return Response(text, media_type="text/plain; charset=utf-8")
-    values = await in_thread(lambda: mended(view, run, lambda: _values(view, run, key, wanted)))
+    values = await in_thread(lambda: mended(view, [run], lambda: _values(view, run, key, wanted)))
     return draw(
         request,
         "rollout.html",
@@ -122,7 +122,7 @@ def _values(view: View, run: Entry, key: tuple[str, int], wanted: QueryParams) -
             "[": repeats[place - 1].href if place else None,
             "]": repeats[place + 1].href if place + 1 < len(repeats) else None,
         },
-        "table": address(run.name, query),
+        "table": address(url("runs", run.name), query),
         "own": lambda **more: rollout_address(  # pyright: ignore[reportUnknownLambdaType]
             run.name, row.task, row.repeat, query, **({"attempt": _again(row)} | more)
         ),

@@ -3,7 +3,7 @@
 import json
 import re
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -16,6 +16,7 @@ from starlette.routing import Route
 from assay.errors import InputError, UsageError
 from assay.fidelity.review.review import WHOSE
 from assay.fidelity.schema.evidence import Mark
+from assay.report.words import plural
 from assay.types import Rollout
 from assay.view.catalog import Catalog, Entry
 from assay.view.frame import View, draw, in_thread, url, view_of
@@ -23,6 +24,7 @@ from assay.view.index.query import COLUMNS, PLACES, RANGES, TAG, TEXTS, Query, w
 from assay.view.index.reader import Counts, Index, Row
 from assay.view.index.tables import searched
 from assay.view.marks import faults, marks_on, word_on
+from assay.view.table import Member, opened
 
 PAGE = 100
 """The rows that are sent at once."""
@@ -33,9 +35,17 @@ EXCERPT = 70
 """Characters on both sides of what a search found."""
 LONGEST_LINE = 2**19
 """Bytes of the longest rollout of which a table shows what was found."""
-TITLES = {"outcome": "Outcome", "stop": "Ended by", "failure": "Failure", "finding": "Finding", "mark": "Mark"}
+TITLES = {
+    "outcome": "Outcome",
+    "stop": "Ended by",
+    "failure": "Failure",
+    "finding": "Finding",
+    "mark": "Mark",
+    "model": "Model",
+}
 HEADS = {
     "task": ("task", "Task"),
+    "model": ("", "Model"),
     "repeat": ("repeat", "Repeat"),
     "reward": ("reward", "Reward"),
     "answer": ("answer", "Answer"),
@@ -58,6 +68,19 @@ SAMPLES = {
 
 
 @dataclass(frozen=True, slots=True)
+class Subject:
+    """What a table is of: a run, or all runs of a profile."""
+
+    runs: list[Entry]
+    href: str
+    title: str
+    of: str
+    crumbs: list[tuple[str, str]]
+    exports: str | None
+    """The address that exports a selection."""
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """A value of a list beside the table."""
 
@@ -72,6 +95,7 @@ class Line:
     """A row of the table."""
 
     row: Row
+    model: str
     href: str
     mark: Mark | None
     excerpt: tuple[str, str, str] | None
@@ -81,11 +105,11 @@ class Line:
 async def page(request: Request) -> Response:
     """Returns the page; with `view=rows` more rows of it, with `view=state` how far its index is."""
     view, wanted = view_of(request), request.query_params
-    run = view.catalog.run(request.path_params["run"])
+    subject = _subject(view.catalog, request.path_params)
     if wanted.get("view") == "state":
-        return JSONResponse(await in_thread(lambda: _state(view, run)))
+        return JSONResponse(await in_thread(lambda: _state(view, subject)))
     query = Query.parse(wanted.multi_items())
-    values = await in_thread(lambda: mended(view, run, lambda: _values(view, run, query, wanted)))
+    values = await in_thread(lambda: mended(view, subject.runs, lambda: _values(view, subject, query, wanted)))
     if wanted.get("view") == "rows":
         return draw(request, "rollout_rows.html", **values)
     return draw(
@@ -93,9 +117,9 @@ async def page(request: Request) -> Response:
         "rollouts.html",
         scripts=("rollouts.js",),
         styles=("rollouts.css",),
-        crumbs=crumbs(view.catalog, run)[:-1],
+        crumbs=subject.crumbs,
         **values,
-        **_filters(query, values["counts"], run),
+        **_filters(query, values["counts"], subject),
     )
 
 
@@ -111,12 +135,18 @@ def selected(view: View, run: Entry, pairs: Iterable[tuple[str, str]]) -> list[R
         return [*index.selected(Query.parse(pairs), faults(marks_on(view.catalog, run)))]
 
 
-def mended(view: View, run: Entry, make: Callable[[], T]) -> T:
-    """Returns what a function makes from a run's index; where that is damaged, from one that is made again."""
+def mended(view: View, runs: Iterable[Entry], make: Callable[[], T]) -> T:
+    """Returns what a function makes from runs' indexes; where one is damaged, from those that are made again.
+
+    Raises UsageError where SQLite can't do what an address wants.
+    """
     try:
         return make()
+    except sqlite3.OperationalError as error:
+        raise UsageError(f"The index can't be searched like this: {error}") from None
     except sqlite3.DatabaseError:
-        view.indexing.forget(run.path)
+        for run in runs:
+            view.indexing.forget(run.path)
         return make()
 
 
@@ -126,10 +156,10 @@ def crumbs(catalog: Catalog, run: Entry) -> list[tuple[str, str]]:
     return [(run.profile.replace("~", "/"), url("profiles", run.profile)), *found] if run.profile else found
 
 
-def address(run: str, query: Query, **more: Any) -> str:
-    """Returns the address of a run's table."""
+def address(table: str, query: Query, **more: Any) -> str:
+    """Returns the address of a query in the table at an address."""
     pairs = [*query.pairs(), *((name, value) for name, value in more.items() if value is not None)]
-    return url("runs", run) + (f"?{urlencode(pairs)}" if pairs else "")
+    return table + (f"?{urlencode(pairs)}" if pairs else "")
 
 
 def rollout_address(run: str, task: str, repeat: int, query: Query | None = None, **more: Any) -> str:
@@ -138,36 +168,37 @@ def rollout_address(run: str, task: str, repeat: int, query: Query | None = None
     return url("runs", run, "rollouts", task, repeat) + (f"?{urlencode(pairs)}" if pairs else "")
 
 
-def _state(view: View, run: Entry) -> dict[str, Any]:
-    index, progress = view.indexing.opened(run.path)
-    if index:
-        index.close()
+def _subject(catalog: Catalog, named: Mapping[str, str]) -> Subject:
+    """The run or the profile that an address names. Raises NotThere."""
+    if "run" in named:
+        run = catalog.run(named["run"])
+        record, exports = catalog.record(run), url("runs", run.name, "export")
+        names = (record.model, f"{record.benchmark} {record.version}")
+        return Subject([run], url("runs", run.name), *names, crumbs(catalog, run)[:-1], exports)
+    profile = catalog.entry("profile", named["profile"])
+    runs = [run for run in catalog.entries("run") if run.profile == profile.name]
+    title, above = profile.name.replace("~", "/"), url("profiles", profile.name)
+    return Subject(runs, f"{above}/rollouts", title, plural(len(runs), "model"), [(title, above)], None)
+
+
+def _state(view: View, subject: Subject) -> dict[str, Any]:
+    with opened(view, subject.runs) as table:
+        progress = table.progress
     return {"share": progress.share, "read": progress.read, "runs": progress.runs, "error": progress.error}
 
 
-def _values(view: View, run: Entry, query: Query, wanted: QueryParams) -> dict[str, Any]:
+def _values(view: View, subject: Subject, query: Query, wanted: QueryParams) -> dict[str, Any]:
     """What both templates draw."""
-    index, progress = view.indexing.opened(run.path)
-    values: dict[str, Any] = {
-        "run": run,
-        "query": query,
-        "progress": progress,
-        "counts": None,
-        "lines": [],
-        "next": None,
-    }
-    values |= {"faults_in_words": WHOSE, "page_size": PAGE}
-    values["record"] = view.catalog.record(run)
-    if index is None:
-        return values
-    marks = marks_on(view.catalog, run)
-    with index:
-        rows, after = index.rows(query, faults(marks), PAGE, _after(wanted.get("after")))
-        if wanted.get("view") != "rows":
-            values["counts"] = index.counts(query, faults(marks))
-        values["lines"] = [_line(index, row, run.name, query, word_on(row, marks)) for row in rows]
-    values["next"] = address(run.name, query, after=json.dumps(after)) if after else None
-    return values
+    values: dict[str, Any] = {"faults_in_words": WHOSE, "page_size": PAGE, "subject": subject, "query": query}
+    with opened(view, subject.runs) as table:
+        rows, after = table.rows(query, PAGE, _after(wanted.get("after")))
+        counted = table.members and wanted.get("view") != "rows"
+        return values | {
+            "progress": table.progress,
+            "counts": table.counts(query) if counted else None,
+            "lines": [_line(member, row, query) for member, row in rows],
+            "next": address(subject.href, query, after=json.dumps(after)) if after else None,
+        }
 
 
 def _after(text: str | None) -> list[Any] | None:
@@ -176,15 +207,16 @@ def _after(text: str | None) -> list[Any] | None:
         found = json.loads(text) if text else None
     except ValueError:
         found = ()
-    if found is None or (isinstance(found, list) and len(found) == 2 and isinstance(found[1], int)):  # pyright: ignore[reportUnknownArgumentType]
+    if found is None or (isinstance(found, list) and [*map(type, found)][1:] == [int, int]):  # pyright: ignore[reportUnknownArgumentType]
         return found  # pyright: ignore[reportUnknownVariableType]
     raise UsageError(f"after={text}: expected the place at which a page of this table ended")
 
 
-def _line(index: Index, row: Row, run: str, query: Query, mark: Mark | None) -> Line:
-    repeated = row.attempt if row.kind.outcome == "tried again" else None
-    href = rollout_address(run, row.task, row.repeat, query, attempt=repeated)
-    return Line(row, href, mark, _excerpt(index, row, query) if query.search else None)
+def _line(member: Member, row: Row, query: Query) -> Line:
+    again = row.attempt if row.kind.outcome == "tried again" else None
+    href = rollout_address(member.run.name, row.task, row.repeat, query, attempt=again)
+    excerpt = _excerpt(member.index, row, query) if query.search else None
+    return Line(row, member.model, href, word_on(row, member.marks), excerpt)
 
 
 def _excerpt(index: Index, row: Row, query: Query) -> tuple[str, str, str] | None:
@@ -220,7 +252,7 @@ def search_pattern(query: Query) -> re.Pattern[str] | None:
     )
 
 
-def _filters(query: Query, counts: Counts | None, run: Entry) -> dict[str, Any]:
+def _filters(query: Query, counts: Counts | None, subject: Subject) -> dict[str, Any]:
     """What stands beside the table."""
     lists: list[tuple[str, str, Sequence[Choice], Sequence[Choice]]] = []
     for name, values in (counts.lists if counts else {}).items():
@@ -228,20 +260,23 @@ def _filters(query: Query, counts: Counts | None, run: Entry) -> dict[str, Any]:
         missing = [(value, 0) for value in chosen if value not in dict(values)]
         if [value for value, _ in values] in ([], ["none"]) and not chosen:
             continue
-        found = [Choice(v, n, address(run.name, query.toggled(name, v)), v in chosen) for v, n in [*values, *missing]]
+        found = [
+            Choice(v, n, address(subject.href, query.toggled(name, v)), v in chosen) for v, n in [*values, *missing]
+        ]
         first = found if len(found) <= VALUES + 1 else [one for n, one in enumerate(found) if n < VALUES or one.chosen]
         lists.append(
             (name, TITLES.get(name, name.removeprefix(TAG)), first, [one for one in found if one not in first])
         )
-    lists.sort(key=lambda one: not one[0].startswith((TAG, "outcome", "stop")))
-    chips = [(_chip(name, value), address(run.name, query.without(name, value))) for name, value in query.pairs()]
+    lists.sort(key=lambda one: not one[0].startswith(("model", TAG, "outcome", "stop")))
+    chips = [(_chip(name, value), address(subject.href, query.without(name, value))) for name, value in query.pairs()]
     return {
         "lists": lists,
         "chips": [chip for chip in chips if chip[0]],
-        "clear": address(run.name, Query(sort=query.sort, descending=query.descending)),
+        "clear": address(subject.href, Query(sort=query.sort, descending=query.descending)),
         "heads": [
-            (name, title, address(run.name, query.sorted_by(sort)) if sort else None, sort == query.sort)
+            (name, title, address(subject.href, query.sorted_by(sort)) if sort else None, sort == query.sort)
             for name, (sort, title) in HEADS.items()
+            if name != "model" or len(subject.runs) > 1
         ],
         "fields": [
             (name, query.ranges.get(name, query.texts.get(name, "")), SAMPLES.get(name, "")) for name in _FIELDS
@@ -250,8 +285,9 @@ def _filters(query: Query, counts: Counts | None, run: Entry) -> dict[str, Any]:
         "searched": [(name, value) for name, value in query.pairs() if name not in ("q", "in")],
         "places": PLACES,
         "exports": [
-            (title, url("runs", run.name, "export") + "?" + urlencode([("format", name), *query.pairs()]))
+            (title, subject.exports + "?" + urlencode([("format", name), *query.pairs()]))
             for name, title in (("jsonl", "JSONL"), ("markdown", "Markdown"), ("page", "offline page"))
+            if subject.exports
         ],
     }
 
@@ -268,4 +304,4 @@ def _chip(name: str, value: str) -> str:
     return f"{TITLES.get(name, name.removeprefix(TAG)).lower()}: {value.replace('_', ' ') if name == 'stop' else value}"
 
 
-routes = [Route("/runs/{run}", page)]
+routes = [Route("/runs/{run}", page), Route("/profiles/{profile}/rollouts", page)]

@@ -47,16 +47,19 @@ def _pair(left: Block | None, right: Block | None) -> Pair:
 
 
 def _differences(left: str, right: str) -> tuple[list[Segment], list[Segment]]:
-    """Both texts, with what only one of them has marked as `different`."""
-    words = [re.findall(r"\w+|\s+|[^\w\s]", text) for text in (left, right)]
+    """Both texts, with what only one of them has marked as `different`. The space between words makes no difference."""
+    words = [re.findall(r"\s*(?:\w+|[^\w\s]|\Z)", text) for text in (left, right)]
     if max(map(len, words)) > MOST_WORDS:
         words = [text.splitlines(keepends=True) for text in (left, right)]
-    matcher = SequenceMatcher(None, words[0], words[1])
+    mine, theirs = ([word.strip() for word in side] for side in words)
+    matcher = SequenceMatcher(None, mine, theirs)
     if matcher.quick_ratio() < LEAST_ALIKE or matcher.ratio() < LEAST_ALIKE:
         return [Segment(left)], [Segment(right)]
     found: tuple[list[Segment], list[Segment]] = ([], [])
     for name, a, b, c, d in matcher.get_opcodes():
         for side, text in ((0, "".join(words[0][a:b])), (1, "".join(words[1][c:d]))):
-            if text:
-                found[side].append(Segment(text, "" if name == "equal" else "different"))
+            said = text.lstrip()
+            found[side].append(Segment(text[: len(text) - len(said)]))
+            if said:
+                found[side].append(Segment(said, "" if name == "equal" else "different"))
     return found
