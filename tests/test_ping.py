@@ -273,6 +273,11 @@ def test_the_embedded_models_are_what_their_suite_says():
         assert says(each) | {"thinking": ""} == ALL | {"thinking": "", "tools": "no"}
 
 
+def test_an_embedded_model_calls_tools():
+    (found,) = asyncio.run(ping_all(load_suite("tools").models))
+    assert says(found) | {"thinking": ""} == ALL | {"thinking": ""} and found.tools.good
+
+
 def test_the_table_of_a_suite_by_name_and_by_file(tmp_path: Path):
     path = Path(__file__).parents[1] / "src/assay/suites/embedded.toml"
     for target in ("embedded", str(path)):

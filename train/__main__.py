@@ -8,9 +8,11 @@ import argparse
 import json
 import math
 import shutil
+import tempfile
 import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,16 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
+from assay import sync
+from assay.benchmark.catalog import load
 from assay.benchmarks.arithmetic.problems import Problem, test_problems
-from train import tokens
+from assay.trainers import trl
+from assay.trainers.tasks import training_tasks, with_tasks
+from train import notes, tokens
 from train.data import completion, held_out, training_problems
+from train.notes import Conversation
 
 HERE = Path(__file__).parent
 WEIGHTS = HERE.parent / "src/assay/model/builtin/weights"
@@ -60,12 +67,10 @@ def train(name: str, recipe: dict[str, Any], *, until: int | None = None) -> Non
     ships = entry.get("publish", steps)
     last = until or ships
     torch.manual_seed(seed)
-    test = frozenset(p.identity for p in test_problems())
-    measured = held_out(test)
-    excluded = test | {p.identity for p in measured}
-    tokenizer = tokens.build(seed, excluded)
+    course = _notes(seed) if entry.get("tools") else _arithmetic(seed, thinking=entry["thinking"])
+    tokenizer, size = course.tokenizer, entry.get("batch", recipe["batch"])
     model = LlamaForCausalLM(_config(recipe["sizes"][entry["size"]], tokenizer))
-    data = batches(training_problems(seed, excluded), tokenizer, recipe["batch"], thinking=entry["thinking"], seed=seed)
+    data = batches(course.conversations, tokenizer, size, seed=seed)
     hidden = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
     # Muon on the matrices learns this data in about half the steps of AdamW alone.
@@ -87,11 +92,11 @@ def train(name: str, recipe: dict[str, Any], *, until: int | None = None) -> Non
             schedule.step()
             optimizer.zero_grad()
         losses.append(loss.item())
-        if step % recipe["eval_every"] == 0 or step == last:
-            accuracy = evaluate(model, tokenizer, measured, seed=seed)
+        if step % entry.get("eval_every", recipe["eval_every"]) == 0 or step == last:
+            accuracy = course.evaluate(model)
             row = {
                 "step": step,
-                "examples": step * recipe["batch"],
+                "examples": step * size,
                 "loss": round(float(np.mean(losses)), 4),
                 "held_out_accuracy": round(float(np.mean(list(accuracy.values()))), 4),
                 "by_cell": accuracy,
@@ -100,29 +105,68 @@ def train(name: str, recipe: dict[str, Any], *, until: int | None = None) -> Non
             losses = []
             log.append(json.dumps(row))
             print(name, json.dumps(row), flush=True)
-            save(model, tokenizer, HERE / "checkpoints" / name / str(step), log)
+            save(model, course, HERE / "checkpoints" / name / str(step), log)
     if last == ships:
         publish(HERE / "checkpoints" / name / str(last), name)
 
 
+@dataclass
+class Course:
+    """What a model is trained on, and how it is measured."""
+
+    tokenizer: Tokenizer
+    template: str
+    conversations: Iterator[Conversation]
+    evaluate: Callable[[LlamaForCausalLM], dict[str, float]]
+
+
+def _arithmetic(seed: int, *, thinking: bool) -> Course:
+    test = frozenset(p.identity for p in test_problems())
+    measured = held_out(test)
+    excluded = test | {p.identity for p in measured}
+    tokenizer = tokens.of_arithmetic(seed, excluded)
+    answered = (
+        [(_prompt(problem), False), (f"{completion(problem, thinking=thinking)}<|end|>", True)]
+        for problem in training_problems(seed, excluded)
+    )
+    return Course(tokenizer, tokens.CHAT_TEMPLATE, answered, lambda m: evaluate(m, tokenizer, measured, seed=seed))
+
+
+def _notes(seed: int) -> Course:
+    tokenizer = tokens.of_notes(seed)
+    return Course(tokenizer, notes.CHAT_TEMPLATE, notes.conversations(seed), lambda m: play(m, tokenizer, seed=seed))
+
+
+def play(model: LlamaForCausalLM, tokenizer: Tokenizer, *, seed: int) -> dict[str, float]:
+    """The share of requests of each kind that are carried out, one rollout each at temperature 1."""
+    tasks = training_tasks(load("notepad"), 192, seed=notes.HELD_OUT_SEED)
+    with tempfile.TemporaryDirectory() as folder:
+        tokens.save(tokenizer, Path(folder), notes.CHAT_TEMPLATE)
+        engine = trl.embedded(model, AutoTokenizer.from_pretrained(folder))
+    made = sync.rollouts(with_tasks(load("notepad"), tasks), model=engine, seed=seed, repeats=1, concurrency=64)
+    right: dict[str, list[float]] = {}
+    for task, rollout in zip(tasks, made, strict=True):
+        right.setdefault(task.tags["category"], []).append(getattr(rollout.outcome, "reward", 0.0))
+    return {kind: round(sum(marks) / len(marks), 3) for kind, marks in sorted(right.items())}
+
+
 def batches(
-    problems: Iterator[Problem], tokenizer: Tokenizer, size: int, *, thinking: bool, seed: int
+    conversations: Iterator[Conversation], tokenizer: Tokenizer, size: int, *, seed: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Inputs and labels, both [size, longest], right-padded. Loss falls on the completion alone.
+    """Inputs and labels, both [size, longest], right-padded. Loss falls on what the model says alone.
 
     Examples of like length share a batch, 32 batches being sorted at a time: padding is then about 5 % of all tokens.
     """
     rng = np.random.default_rng(seed)
     pad = tokenizer.token_to_id("<|pad|>")
     while True:
-        examples = sorted((_example(next(problems), tokenizer, thinking) for _ in range(32 * size)), key=_length)
+        examples = sorted((_example(next(conversations), tokenizer) for _ in range(32 * size)), key=len)
         for start in rng.permutation(32) * size:
             chunk = examples[start : start + size]
-            inputs = np.full((size, _length(chunk[-1])), pad)
+            inputs = np.full((size, len(chunk[-1])), pad)
             labels = np.full_like(inputs, IGNORED)
-            for row, (prompt, answer) in enumerate(chunk):
-                inputs[row, : len(prompt) + len(answer)] = prompt + answer
-                labels[row, len(prompt) : len(prompt) + len(answer)] = answer
+            for row, example in enumerate(chunk):
+                inputs[row, : len(example)], labels[row, : len(example)] = zip(*example, strict=True)
             yield torch.from_numpy(inputs), torch.from_numpy(labels)
 
 
@@ -153,14 +197,14 @@ def evaluate(model: LlamaForCausalLM, tokenizer: Tokenizer, measured: list[Probl
     return {cell: round(sum(marks) / len(marks), 3) for cell, marks in right.items()}
 
 
-def save(model: LlamaForCausalLM, tokenizer: Tokenizer, folder: Path, log: list[str]) -> None:
+def save(model: LlamaForCausalLM, course: Course, folder: Path, log: list[str]) -> None:
     """Write the model in half precision as transformers reads it, with the log so far."""
     folder.mkdir(parents=True, exist_ok=True)
     model.config.architectures = [type(model).__name__]  # what servers choose the model's class by
     model.config.save_pretrained(folder)
     state = {n: p.detach().to(torch.float16) for n, p in model.state_dict().items() if n != "lm_head.weight"}
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    tokens.save(tokenizer, folder)
+    tokens.save(course.tokenizer, folder, course.template)
     (folder / "log.jsonl").write_text("\n".join(log) + "\n")
 
 
@@ -173,17 +217,17 @@ def publish(checkpoint: Path, name: str) -> None:
     shutil.copy(checkpoint / "log.jsonl", HERE / "logs" / f"{name}.jsonl")
 
 
-def _example(problem: Problem, tokenizer: Tokenizer, thinking: bool) -> tuple[list[int], list[int]]:
-    answer = f"{completion(problem, thinking=thinking)}<|end|>"
-    return tokenizer.encode(_prompt(problem)).ids, tokenizer.encode(answer).ids
+def _example(conversation: Conversation, tokenizer: Tokenizer) -> list[tuple[int, int]]:
+    """The token ids and their labels."""
+    return [
+        (number, number if learned else IGNORED)
+        for text, learned in conversation
+        for number in tokenizer.encode(text).ids
+    ]
 
 
 def _prompt(problem: Problem) -> str:
     return f"<|user|>{problem.question}<|end|><|assistant|>"
-
-
-def _length(example: tuple[list[int], list[int]]) -> int:
-    return len(example[0]) + len(example[1])
 
 
 def _rate(step: int, warmup: int, steps: int) -> float:

@@ -407,7 +407,7 @@ def suite_of(names: Sequence[str], assignments: Sequence[str] = (), *, own: Assa
 
     An embedded model keeps its place, the gates' own are compared with nobody, and any other stands as an open one.
     """
-    embedded = load_suite("embedded").models
+    embedded = _embedded()
     members: dict[str, Member] = {}
     for name, server in (load_model(name, own=own) for name in names):
         role: Role = "policy" if server.answers_tasks else "open"
@@ -424,10 +424,15 @@ def suites() -> dict[str, Path]:
     return {path.stem: path for path in sorted(SUITES.glob("*.toml"))}
 
 
+def _embedded() -> dict[str, Member]:
+    """Returns the models in the package."""
+    return {**load_suite("embedded").models, **load_suite("tools").models}
+
+
 def models(own: AssayToml = NO_FILE) -> dict[str, ModelConfig]:
     """Returns every model that has a name: those of `own`, the embedded ones, and the gates' own."""
     named: dict[str, ModelConfig] = {name: ModelConfig(dialect=name) for name in FROM_TASKS}
-    named |= {name: member.server() for name, member in load_suite("embedded").models.items()}
+    named |= {name: member.server() for name, member in _embedded().items()}
     return named | own.models
 
 

@@ -5,17 +5,25 @@ from collections import Counter
 from itertools import islice
 from random import Random
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assay import sync
 from assay.benchmark import Call
 from assay.benchmarks.notepad import benchmark
 from assay.benchmarks.notepad.benchmark import BENCHMARK, DIGEST
 from assay.benchmarks.notepad.problems import KINDS, calculated, draw
 from assay.benchmarks.notepad.problems import test_problems as problems_of_the_test
+from assay.collect.tokens import tokens_of
+from assay.config import ModelConfig
 from assay.digest import tasks_digest
-from assay.types import Score, Task
+from assay.model.builtin.engine import Engine
+from assay.model.builtin.local import WEIGHTS
+from assay.model.dialects.calls import items_of
+from assay.model.dialects.chat.client import messages
+from assay.types import FunctionCall, FunctionCallOutput, Score, Task, TokenIds
 
 TASKS = {task.id: task for task in BENCHMARK.environment.tasks()}
 ONE = TASKS["change-01"]
@@ -97,3 +105,45 @@ def test_training_shares_no_problem_with_the_test():
     assert not {content(task) for task in training} & tests
     # The generator itself meets the test's problems: what keeps them out is not luck.
     assert {draw(Random(20260401), KINDS[0]).identity} <= {problem.identity for problem in problems_of_the_test()}
+
+
+def test_the_embedded_model_plays_it_over_many_turns_with_ids_that_are_carried():
+    engine = Engine.load(WEIGHTS / "nano-tools")
+    made = sync.rollouts("notepad", model="nano-tools", tasks=list(TASKS)[::2], repeats=2, seed=5, concurrency=64)
+    scores = [one.outcome.reward for one in made if isinstance(one.outcome, Score)]
+    assert len(scores) == 120 and 0.3 <= sum(scores) / 120 <= 0.8
+    turns = Counter(len(one.turns) for one in made)
+    assert sum(count for length, count in turns.items() if length >= 3) > 60
+    for one in made:
+        tokens = tokens_of(one)
+        assert tokens is not None and len(tokens.mask) == len(tokens.completion)
+        said = [number for turn in one.turns for number in (turn.response.tokens or TokenIds()).output]
+        assert [number for number, mine in zip(tokens.completion, tokens.mask, strict=True) if mine] == said
+        # What the model did not say is what the tools answered, and the marks around it.
+        others = [number for number, mine in zip(tokens.completion, tokens.mask, strict=True) if not mine]
+        answers = [item.text for turn in one.turns for item in turn.input if isinstance(item, FunctionCallOutput)]
+        between = "".join(f"<|tool|>{answer}<|end|><|assistant|>" for answer in answers)
+        assert engine.tokenizer.decode(others, skip_special_tokens=False) == between
+
+
+def test_what_the_model_learns_to_say_is_what_its_chat_template_writes_again():
+    template, tokenizer = (engine := Engine.load(WEIGHTS / "nano-tools")).template, engine.tokenizer
+    call = FunctionCall("c", "write", '{"note": "total", "number": 12}')
+    said = messages([*ONE.input, call, FunctionCallOutput("c", "written")])
+    tools = [{"type": "function", "function": msgspec.to_builtins(tool)} for tool in ONE.tools]
+    text = template.render(said, {"tools": tools})
+    assert text == (
+        "<|system|>read(note) write(note, number) calculate(expression) <|end|>"
+        "<|user|>Notes: apples, cups, pears, toys. 69 toys come in. Correct the note.<|end|>"
+        '<|assistant|><tool_call>{"name": "write", "arguments": {"note": "total", "number": 12}}</tool_call><|end|>'
+        "<|tool|>written<|end|><|assistant|>"
+    )
+    arguments = {"note": "total", "number": 12}
+    said[1]["tool_calls"][0]["function"]["arguments"] = arguments  # as transformers and TRL give them
+    assert template.render(said, {"tools": tools}) == text
+    (again,) = items_of(
+        text.split("<|assistant|>")[1].removesuffix("<|end|>"), ModelConfig(dialect="local"), complete=True, scope=0
+    )
+    assert isinstance(again, FunctionCall) and (again.name, again.arguments) == (call.name, call.arguments)
+    assert tokenizer.decode(tokenizer.encode(text), skip_special_tokens=False) == text
+    assert len(tokenizer.encode(text)) < 90

@@ -11,6 +11,7 @@ import pytest
 
 from assay import sync
 from assay.benchmark import Benchmark, Environment
+from assay.config import load_model
 from assay.errors import UsageError
 from assay.model.builtin.local import WEIGHTS
 from assay.types import Message, Response, Score, Task
@@ -256,6 +257,7 @@ def test_a_training_in_short(tmp_path: Path):
 HOLE = """
 from random import Random
 from assay.benchmark import Benchmark, Environment
+from assay.config import load_model
 from assay.benchmark.verify.integer import read_integer
 from assay.types import Message, Sampling, Score, Task
 
@@ -307,6 +309,33 @@ def test_a_hole_in_the_verifier_that_the_policy_finds_is_a_finding(tmp_path: Pat
 @pytest.mark.timeout(3000)
 def test_the_policy_learns(tmp_path: Path):
     code, out, err = assay("train", "arithmetic", "--out", "t", cwd=tmp_path, timeout=2900)
+    assert code == 0, out + err
+
+
+def test_what_tools_answered_is_not_trained_on(trl: Any, tmp_path: Path):
+    library, torch = importlib.import_module("transformers"), importlib.import_module("torch")
+    folder = WEIGHTS / "nano-tools"
+    model = library.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    tokenizer = library.AutoTokenizer.from_pretrained(folder)
+    rows = trl.dataset("notepad", count=4)
+    roll = trl.rollout("notepad", rows, server=load_model("nano-tools")[1])
+    prompts = [row["prompt"] for row in rows for _ in range(4)]
+    made = roll(prompts, trainer(trl, model, tokenizer, rows, tmp_path, reward_funcs=trl.rewards()))
+    assert "null" not in made["outcome"]
+    for prompt, completion, logprobs, mask in zip(*list(made.values())[:4], strict=True):
+        ids = torch.tensor([prompt + completion])
+        with torch.no_grad():
+            expected = torch.log_softmax(model(ids).logits[0, len(prompt) - 1 : -1].float(), -1)
+        expected = expected.gather(1, torch.tensor(completion)[:, None])[:, 0] * torch.tensor(mask)
+        assert logprobs == pytest.approx(expected.tolist(), abs=2e-3)
+    assert sum(0 in mask for mask in made["env_mask"]) > 12
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_a_policy_learns_over_many_turns(tmp_path: Path):
+    options = ["--model", "nano-tools", "--steps", "40", "--attempts", "8"]
+    code, out, err = assay("train", "notepad", *options, "--out", "t", cwd=tmp_path, timeout=2900)
     assert code == 0, out + err
 
 
