@@ -90,3 +90,47 @@ def test_no_page_has_a_violation(name: str, opened: Callable[[str], Page], axe: 
     ]
     assert not told, "\n".join(told)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it is wider than the window"
+
+
+def tab_to(page: Page, text: str) -> None:
+    """Press Tab until what has the focus begins with a text."""
+    for _ in range(150):
+        page.keyboard.press("Tab")
+        seen: str = page.evaluate("(document.activeElement.innerText || document.activeElement.ariaLabel || '').trim()")
+        if seen.startswith(text):
+            return
+    pytest.fail(f"Tab never leads to {text!r} on {page.url}")
+
+
+def test_by_keyboard_alone(opened: Callable[[str], Page], viewer: tuple[str, str]):
+    page = opened("/")
+    tab_to(page, "Skip to the content")
+    with page.expect_navigation():
+        tab_to(page, "arithmetic")
+        page.keyboard.press("Enter")
+    page.goto(f"{viewer[0]}/runs/{PROFILE}~runs~nano-instruct")
+    if not page.get_by_role("link", name="failing").is_visible():
+        tab_to(page, "Filters")
+        page.keyboard.press("Enter")
+    tab_to(page, "failing")
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+    page.wait_for_selector("table.rows")
+    with page.expect_navigation():
+        page.keyboard.press("j")
+        page.keyboard.press("Enter")
+    with page.expect_navigation():
+        page.keyboard.press("j")
+    task = page.url
+    page.keyboard.press("n")
+    page.keyboard.type("by keys")
+    page.keyboard.press("Escape")
+    with page.expect_navigation():
+        page.keyboard.press("u")
+    assert page.get_by_text("by keys").first.is_visible() and page.url.partition("?")[0] == task.partition("?")[0]
+    with page.expect_navigation():
+        page.keyboard.press("z")
+    assert not page.get_by_text("by keys").count()
+    with page.expect_navigation():
+        page.keyboard.press("b")
+    assert "outcome=failing" in page.url

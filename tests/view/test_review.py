@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import pytest
-
 from assay.benchmarks.arithmetic.problems import test_problems as problems
 from assay.fidelity.profile import load_material
 from assay.fidelity.review.screens import Screens
@@ -182,9 +180,8 @@ def press(page: Any, key: str, then: str) -> None:
     page.wait_for_selector(then)
 
 
-@pytest.mark.parametrize("width", [1400, 420])
-def test_keys_alone(client: Client, folder: Path, tab: Any, width: int):
-    page, path = tab(client.url.rstrip("/") + REVIEW, width), folder / "profiles/arithmetic/marks.jsonl"
+def test_keys_alone(client: Client, folder: Path, tab: Any):
+    page, path = tab(client.url.rstrip("/") + REVIEW), folder / "profiles/arithmetic/marks.jsonl"
     page.get_by_label("Your name").fill("Ada")
     press(page, "Enter", "text=Is the reward right?")
     page.keyboard.press("n")
@@ -201,4 +198,3 @@ def test_keys_alone(client: Client, folder: Path, tab: Any, width: int):
         ("model", False, "Ada"),
         ("model", True, "Ada"),
     ]
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
