@@ -7,10 +7,12 @@ import msgspec
 
 import assay
 from assay.fidelity.compare.compare import compare
+from assay.fidelity.schema.evidence import Finding, RolloutRef, Sighting
 from assay.fidelity.schema.profile import Profile as Record
 from assay.library.profile import Profile
 from assay.library.run import Run
-from assay.store import write_json
+from assay.store import Store, write_json
+from tests import runs
 from tests.commands import assay as command
 from tests.view.client import Client
 
@@ -98,3 +100,19 @@ def test_a_run_and_a_profile_show_themselves_from_python(folder: Path):
     record = msgspec.json.decode((profile / "profile.json").read_bytes(), type=Record)
     with Profile(profile, record).view(show=False) as viewer:
         assert "fidelity profile" in Client(viewer.url).get(viewer.url).words
+
+
+def test_failures_and_findings_lead_to_the_table_of_their_rollouts(folder: Path, client: Client):
+    with Store(folder / "r", runs.record(), runs.TASKS) as store:
+        store.append(runs.rollout(1, 0, failed=True))
+    assert 'href="/runs/r?outcome=no+score"' in client.get("/").text
+    path = folder / "profiles/arithmetic/profile.json"
+    record = msgspec.json.decode(path.read_bytes(), type=Record)
+    sighting = Sighting(RolloutRef("nano-instruct", "sums-easy-00", 1), "26")
+    finding = Finding(
+        model="nano-instruct", detector="refusal", suspect="model", count=1, of=24, reason="", spotted=[sighting]
+    )
+    path.write_bytes(msgspec.json.encode(msgspec.structs.replace(record, findings=[finding])))
+    page = client.get(f"/profiles/{PROFILE}").text
+    assert f'href="/runs/{OTHER}?finding=refusal"' in page
+    assert f'href="/runs/{OTHER}/rollouts/sums-easy-00/1"' in page

