@@ -68,7 +68,7 @@ class Gym:
         answer = await self.behave[name](request, body) if name in self.behave else None
         session_id = self._session(request.cookies.get(COOKIE))
         try:
-            answer = answer or _ROUTES[name](self, session_id, body)
+            answer = answer or getattr(self, name)(session_id, body)
         except KeyError as error:
             detail = [{"type": "missing", "loc": ["body", error.args[0]], "msg": "Field required", "input": body}]
             answer = JSONResponse({"detail": detail}, 422)
@@ -105,13 +105,7 @@ class Gym:
         return JSONResponse({**body, "reward": float(body["expected_count"] == count), "count": count})
 
 
-_ROUTES = {
-    "seed_session": Gym.seed_session,
-    "increment_counter": Gym.increment_counter,
-    "get_counter_value": Gym.get_counter_value,
-    "crash": Gym.crash,
-    "verify": Gym.verify,
-}
+_ROUTES = ("seed_session", "increment_counter", "get_counter_value", "crash", "verify")
 
 
 def answering(body: Any, status: int = 200) -> Behave:

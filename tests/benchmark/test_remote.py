@@ -11,7 +11,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mcp.server.lowlevel import Server
+from mcp.types import CallToolRequestParams, CallToolResult, ListToolsResult, TextContent
+from mcp.types import Tool as McpTool
 from openai.types.responses import Response as SdkResponse
+from starlette.applications import Starlette
 from starlette.requests import Request as Call
 from starlette.responses import JSONResponse
 from starlette.responses import Response as Answer
@@ -26,10 +30,12 @@ from assay.digest import task_digest
 from assay.errors import UsageError
 from assay.gyms.nemo_gym.remote import RemoteEnvironment, RemoteError, read_score
 from assay.model import Model, connect
+from assay.model.builtin.fixed import Fixed
 from assay.types import (
     Failure,
     FunctionCall,
     FunctionCallOutput,
+    Item,
     Message,
     Request,
     Response,
@@ -288,7 +294,7 @@ def test_an_address_that_is_none_is_told(tmp_path: Path):
 
 
 HANDED_OVER = [
-    ({"mcp": {"url_path": "/mcp", "headers": {}}}, "mcp (the address of an MCP server for its tools)"),
+    ({"mcp": "/mcp"}, "mcp"),
     ({"sandbox_handle": "a1"}, "sandbox_handle (a sandbox)"),
     ({"observation": "You stand before a door."}, "observation"),
     ("welcome", "(no JSON object)"),
@@ -304,6 +310,48 @@ def test_what_a_session_hands_over_and_nobody_uses_is_refused_and_never_a_zero(s
         assert f"answers /seed_session with {words}, which a session here does not use" in outcome.message
         with pytest.raises(UsageError, match=rf"environment counter: .*{re.escape(words)}.*not supported yet"):
             asyncio.run(benchmark(url, rows).environment.ready())
+
+
+class McpGym(Gym):
+    """One whose tools are an MCP server's, which knows the session by a header."""
+
+    def app(self) -> Starlette:
+        async def list_tools(context: Any, params: Any) -> ListToolsResult:
+            schema = {"type": "object", "properties": {"count": {"type": "integer"}}}
+            return ListToolsResult(tools=[McpTool(name="add", description="Add.", input_schema=schema)])
+
+        async def call_tool(context: Any, params: CallToolRequestParams) -> CallToolResult:
+            session = context.request.headers["x-session"]
+            self.counters[session] += (params.arguments or {})["count"]
+            return CallToolResult(content=[TextContent(type="text", text=str(self.counters[session]))])
+
+        server = Server("counter", on_list_tools=list_tools, on_call_tool=call_tool)
+        app = server.streamable_http_app(json_response=True, stateless_http=True)
+        app.routes.extend(super().app().routes)
+        return app
+
+    def seed_session(self, session_id: str, body: dict[str, Any]) -> Answer:
+        super().seed_session(session_id, body)
+        return JSONResponse({"mcp": {"server_name": "counter", "headers": {"x-session": session_id}}})
+
+
+def test_tools_of_an_mcp_server_are_offered_and_called(tmp_path: Path):
+    asked: list[Request] = []
+    script: list[list[Item]] = [[call("add", '{"count": 2}')], [Message("assistant", [Text("It is done.")])]]
+
+    def answer(request: Request) -> Response:
+        asked.append(request)
+        return Response(output=[*script[request.turn]])
+
+    bare = row(0, initial=3, expected=5)
+    bare["responses_create_params"]["tools"] = []
+    with McpGym()() as url:
+        made = benchmark(url, written(tmp_path, bare))
+        asyncio.run(made.environment.ready())
+        rollout = asyncio.run(rolled(made, next(iter(made.environment.tasks())), Fixed(answer)))
+    assert rollout.outcome == Score(reward=1.0, metrics={"count": 5.0})
+    assert [tool.name for tool in asked[0].tools] == ["add"]
+    assert isinstance(said := asked[1].input[-1], FunctionCallOutput) and said.text == "5"
 
 
 ROUTES = [

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from assay.gyms.nemo_gym.rows import AGENT, Row
 from assay.input import BROKEN
@@ -28,7 +29,7 @@ _AGENTS = {
     "genrm": r"genrm",
     "sandbox": r"sandbox|deepswe|anyswe|swe_?bench|swe_agents?|anyterminal",
 }
-_ANSWERS = {"mcp": "the address of an MCP server for its tools", "sandbox_handle": "a sandbox"}
+_ANSWERS = {"sandbox_handle": "a sandbox"}
 """What `/seed_session` may hand over, by field."""
 
 
@@ -52,13 +53,33 @@ def of_routes(paths: Collection[str], tools: Iterable[str]) -> str | None:
     return f"has no route for the tools that its rows promise: {', '.join(missing)}" if missing else None
 
 
+class McpServer(Struct, frozen=True):
+    """Where `/seed_session` says that a session's tools are, by streamable HTTP."""
+
+    headers: dict[str, str]
+    """What names the session."""
+    url_path: str = "/mcp"
+
+
+class _Seeded(Struct, frozen=True):
+    mcp: McpServer | None = None
+
+
+def mcp_of_seed(content: bytes) -> McpServer | None:
+    """Returns the MCP server that `/seed_session` handed over; None where there is none."""
+    try:
+        return msgspec.json.decode(content, type=_Seeded).mcp if content.strip() else None
+    except BROKEN:
+        return None
+
+
 def of_seed(content: bytes) -> str | None:
     """Returns what `/seed_session` handed over that a session here does not use; None for `{}`."""
     try:
         said = list(msgspec.json.decode(content, type=dict[str, Any] | None) or ()) if content.strip() else []
     except BROKEN:
         said = ["(no JSON object)"]
-    if not said:
+    if not said or (said == ["mcp"] and mcp_of_seed(content)):
         return None
     fields = [f"{name} ({_ANSWERS[name]})" if name in _ANSWERS else name for name in said]
     return f"answers /seed_session with {', '.join(fields)}, which a session here does not use"

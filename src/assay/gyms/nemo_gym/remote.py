@@ -6,12 +6,13 @@ state by a cookie, which it renews with every answer.
 
 import asyncio
 import binascii
+import importlib
 import math
 import os
 import time
 from base64 import urlsafe_b64decode
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import timedelta
 from functools import cached_property
 from http import HTTPStatus
@@ -97,7 +98,11 @@ class RemoteEnvironment(Environment):
         status, content, _ = await self._server.post("seed_session", row, {})
         if status in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED):
             return "has no route /seed_session"
-        return kinds.of_seed(content) if status < HTTPStatus.BAD_REQUEST else None
+        if status >= HTTPStatus.BAD_REQUEST:
+            return None
+        if kinds.mcp_of_seed(content):
+            mcp_client()
+        return kinds.of_seed(content)
 
     @cached_property
     def _read(self) -> dict[str, tuple[Task, Row]]:
@@ -129,6 +134,10 @@ class _RemoteSession:
         self._tools = {tool.name for tool in task.tools}
         self._cookies: dict[str, str] = {}
         self._identity: dict[str, str] = {}
+        self._stack = AsyncExitStack()
+        self._mcp: Any = None
+        self.tools = task.tools
+        """Those that the model may call: a server's MCP tools are known once the session is open."""
 
     async def __aenter__(self) -> Self:
         status, content = await self._post("seed_session", self._row)
@@ -136,13 +145,20 @@ class _RemoteSession:
             raise self._refused("seed_session", status, content)
         if reason := kinds.of_seed(content):
             raise RemoteError(f"{self._server.url} {reason}; not supported yet", retryable=False)
+        if server := kinds.mcp_of_seed(content):
+            url = f"{self._server.url}{server.url_path}"
+            connected = mcp_client().connected(url, server.headers, self._server.timeout_s)
+            self._mcp = await self._stack.enter_async_context(connected)
+            self.tools = [*self._task.tools, *self._mcp.tools]
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None):
-        return None
+        await self._stack.aclose()
 
     async def call(self, name: str, arguments: dict[str, Any]) -> str:
         """Returns the server's text, also of an error. Raises RemoteError and TimeoutError where there is none."""
+        if self._mcp and name in {tool.name for tool in self._mcp.tools}:
+            return await self._mcp.call(name, arguments)
         if name not in self._tools:
             # The server has routes that are no tools: /verify would tell the model its reward.
             return f"there is no tool '{name}' here"
@@ -172,6 +188,14 @@ class _RemoteSession:
     def _refused(self, path: str, status: int, content: bytes) -> RemoteError:
         said = f"{self._server.url}/{path} answered {status}: {server_words(content)}"
         return RemoteError(said, retryable=status >= 500 or status in PASSING)
+
+
+def mcp_client() -> Any:
+    """Returns the module of MCP's client. Raises UsageError where the package mcp is not installed."""
+    try:
+        return importlib.import_module("assay.gyms.nemo_gym.mcp")
+    except ImportError as error:
+        raise UsageError(f"tools over MCP need the package mcp: pip install 'assay[mcp]' ({error})") from None
 
 
 def read_score(content: bytes, row: Row) -> Score:
@@ -217,7 +241,7 @@ class _Server:
 
     def __init__(self, url: str, timeout_s: float, key: str | None) -> None:
         self.url = url
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._key = key.encode() if key else None
         headers = {"content-type": "application/json", **({"authorization": f"Bearer {key}"} if key else {})}
         self._client = (
@@ -252,7 +276,7 @@ class _Server:
             async with request.build_streamed() as answer:
                 content = await _content(url, answer)
         except RequestTimeoutError:
-            raise TimeoutError(f"no complete answer from {url} (timeout_s {self._timeout_s:g})") from None
+            raise TimeoutError(f"no complete answer from {url} (timeout_s {self.timeout_s:g})") from None
         except ConnectError as error:
             raise RemoteError(f"{url}: no connection ({cause(error)}); is the server running?") from None
         except PyreqwestError as error:
