@@ -16,6 +16,14 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return small_root(tmp_path_factory.mktemp("root") / "small.tar")
 
 
+@pytest.fixture(autouse=True)
+def images(request: pytest.FixtureRequest, root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder where the images of these tests are kept, and which solutions were played."""
+    if "slow" not in request.keywords:  # a Debian root is kept for the next time
+        monkeypatch.setenv("XDG_CACHE_HOME", str(root.parent))
+    return root.parent
+
+
 @pytest.fixture
 def make(tmp_path: Path, root: Path) -> Callable[..., Benchmark]:
     def made(toml: str = "", **files: str) -> Benchmark:

@@ -38,6 +38,15 @@ def test_a_program_works_in_the_tasks_machine(make: Callable[..., Benchmark]):
     assert rewards(play(make(), idle)) == [0]
 
 
+def test_a_program_is_run_again_for_each_step(make: Callable[..., Benchmark]):
+    toml = '[environment]\nnetwork_mode = "no-network"\n[[steps]]\nname = "one"\n[[steps]]\nname = "two"\n'
+    files = {f"steps/{name}/instruction.md": f"touch /app/{name}" for name in ("one", "two")}
+    check = "#!/bin/sh\n[ -e /app/{} ]; echo $((1 - $?)) > /logs/verifier/reward.txt\n"
+    files |= {f"steps/{name}/tests/test.sh": check.format(name) for name in ("one", "two")}
+    agent = Command(argv=["bash", "-c", f"{ASKS}\n{{instruction}}"], door=HttpDoor("m"))
+    assert rewards(play(make(toml, solution__solve__sh="touch /app/one /app/two", **files), agent)) == [1]
+
+
 @pytest.mark.agents
 @pytest.mark.timeout(600)
 def test_mini_swe_agent_solves_three_tasks_though_it_is_killed_in_the_middle(tmp_path: Path):

@@ -21,7 +21,8 @@ def tasks(tmp_path: Path) -> Path:
 
 
 def run(root: Path, tasks: Path, *arguments: str) -> tuple[int, str, str]:
-    return assay("run", "harbor:tasks", "--image", f"small={root}", *arguments, cwd=tasks)
+    words = ["run", "harbor:tasks", "--image", f"small={root}", *arguments]
+    return assay(*words, cwd=tasks, XDG_CACHE_HOME=str(root.parent))
 
 
 def test_solutions_get_1_and_nothing_gets_0_and_both_need_no_model(root: Path, tasks: Path):
@@ -45,13 +46,13 @@ def test_solutions_get_1_and_nothing_gets_0_and_both_need_no_model(root: Path, t
 
 def test_a_killed_run_scores_each_rollout_once(root: Path, tasks: Path):
     words = ["run", "harbor:tasks", "--image", f"small={root}", "--agent", "oracle", "--out", "r", "--concurrency", "1"]
-    process = start(*words, cwd=tasks)
+    process = start(*words, cwd=tasks, XDG_CACHE_HOME=str(root.parent))
     until(lambda: written(tasks / "r/rollouts.jsonl"))
     process.kill()
     process.communicate()
     before = scored(tasks / "r")
     assert 0 < len(before) < 4
-    code, _, err = assay(*words, cwd=tasks)
+    code, _, err = assay(*words, cwd=tasks, XDG_CACHE_HOME=str(root.parent))
     assert code == 0, err
     assert scored(tasks / "r") == Counter({(f"t{number}", 0): 1 for number in range(4)})
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -91,6 +92,23 @@ def test_where_the_solution_fails_every_rollout_is_a_failure(make: Make):
     for agent in (NOP, Shell("true")):
         failed(play(benchmark, agent), "unusable", "Could not resolve host")
     assert reward(play(benchmark, ORACLE)) == 0
+
+
+def test_a_solution_is_played_once_for_the_same_task(make: Make, images: Path):
+    plays = "#!/bin/sh\n: 1\ntouch /app/done\n"
+    before = len(proofs(images))
+    assert reward(play(make(solution__solve__sh=plays), NOP)) == 0
+    made = proofs(images)
+    assert len(made) == before + 1
+    times = [path.stat().st_mtime_ns for path in made]
+    assert reward(play(make(solution__solve__sh=plays), NOP)) == 0
+    assert [path.stat().st_mtime_ns for path in proofs(images)] == times
+    assert reward(play(make(solution__solve__sh=plays.replace("1", "2")), NOP)) == 0
+    assert len(proofs(images)) == before + 2
+
+
+def proofs(images: Path) -> list[Path]:
+    return sorted((images / "assay/proofs").glob("*"))
 
 
 def test_users_are_the_tasks(make: Make):

@@ -21,7 +21,8 @@ from assay.gyms.harbor.oracle import Oracle
 from assay.gyms.harbor.session import BASH, HarborSession
 from assay.gyms.harbor.task import HarborTask, Source, tasks_in
 from assay.sandbox import SandboxConfig
-from assay.sandbox.machine import Machine, Network, build_image, check_image, check_machine
+from assay.sandbox.machine import Image, Machine, Network, build_image, check_image, check_machine
+from assay.sandbox.machine.image import cache
 from assay.types import Message, Task
 
 PACKAGES = False
@@ -111,14 +112,13 @@ class Harbor(Environment):
             if "allowlist" in stated and self._network == "public":
                 remedy = "which can't be enforced here; say --network none"
                 raise UsageError(f"{self.name}: task {id} allows some hosts alone, {remedy}")
-            for source in (task.source, *(stage.separate for stage in task.stages if stage.separate)):
+            for source in self._sources(task):
                 check_image(source.image or source.folder, self._bases)
 
     @asynccontextmanager
     async def _opened(self, source: Source) -> AsyncGenerator[Machine]:
         """Yields a machine of an image, with what the task may use."""
         settings = source.settings
-        image = await build_image(source.image or source.folder, self._bases, timeout_s=settings.build_timeout_sec)
         config = SandboxConfig(
             memory_mb=settings.memory_limit_mb or 4096,
             disk_mb=settings.storage_limit_mb or 2048,
@@ -126,7 +126,7 @@ class Harbor(Environment):
             cpu_s=86_400,
         )
         public = self._network == "public" and settings.network == "public"
-        async with Machine(image, config, network="public" if public else "none") as machine:
+        async with Machine(await self._image(source), config, network="public" if public else "none") as machine:
             yield machine
 
     async def _proved(self, task: Task) -> None:
@@ -139,6 +139,12 @@ class Harbor(Environment):
         await asyncio.shield(proof)  # whoever waits may be cancelled, and others wait too
 
     async def _prove(self, task: Task) -> None:
+        """Plays the task's solution, unless that was done before with the same files, images and network."""
+        sources = self._sources(self._tasks[task.id])
+        layers = [[layer.name for layer in (await self._image(source)).layers] for source in sources]
+        proof = cache().parent / "proofs" / digest([self._digests[task.id], self.version, layers])
+        if proof.exists():
+            return
         try:
             async with self.open(task, 0) as session:
                 await Oracle().run(task, None, session)
@@ -148,6 +154,16 @@ class Harbor(Environment):
         if reward < FULL:
             why = f"the task's solution gets {reward:g}; expected {FULL:g} or more"
             raise VerifierError("unusable", f"verifier unusable here: {why}\n{said}")
+        proof.parent.mkdir(parents=True, exist_ok=True)
+        proof.touch()
+
+    def _sources(self, task: HarborTask) -> list[Source]:
+        """What the machines of a task are made of."""
+        return [task.source, *(stage.separate for stage in task.stages if stage.separate)]
+
+    async def _image(self, source: Source) -> Image:
+        timeout_s = source.settings.build_timeout_sec
+        return await build_image(source.image or source.folder, self._bases, timeout_s=timeout_s)
 
 
 def _remarks(tasks: dict[str, HarborTask]) -> Iterator[str]:
