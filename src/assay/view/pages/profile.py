@@ -44,9 +44,9 @@ class CertificateState:
 class Pages(Positions):
     """The address of each rollout of a profile in the viewer."""
 
-    def __init__(self, runs: dict[str, Entry]) -> None:
+    def __init__(self, profile: Entry, runs: dict[str, Entry]) -> None:
         super().__init__()
-        self._runs = runs
+        self._profile, self._runs = profile, runs
 
     def of(self, ref: RolloutRef | Mark) -> str | None:
         run = self._runs.get(ref.model)
@@ -57,9 +57,7 @@ class Pages(Positions):
         return run and url("runs", run.name, finding=finding.detector)
 
     def of_task(self, task: str) -> str | None:
-        # Suites list the stronger models later.
-        run = next(reversed(self._runs.values()), None)
-        return run and url("runs", run.name, "rollouts", task, 0)
+        return url("profiles", self._profile.name, "rollouts", task=f"={task}")
 
 
 def runs_of(catalog: Catalog, entry: Entry, profile: Profile | None) -> dict[str, Entry]:
@@ -144,7 +142,9 @@ def _standing(view: View, entry: Entry, profile: Profile | None) -> dict[str, An
 def _whole(view: View, entry: Entry, profile: Profile) -> dict[str, Any]:
     runs = runs_of(view.catalog, entry, profile)
     tables, costs = _tables(profile, entry.path), _costs(view.catalog, profile, runs)
-    return report.values_of(profile, tables, [], positions=Pages(runs), costs=costs) | _standing(view, entry, profile)
+    return report.values_of(profile, tables, [], positions=Pages(entry, runs), costs=costs) | _standing(
+        view, entry, profile
+    )
 
 
 async def page(request: Request) -> Response:
