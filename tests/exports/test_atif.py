@@ -30,6 +30,7 @@ from assay.types import (
     Turn,
     Usage,
 )
+from tests.agent.programs import HEAD
 from tests.commands import assay
 
 RUNS = {
@@ -65,10 +66,40 @@ FOREIGN: dict[str, Any] = {
 HEARD = {"step_id": 1, "source": "user", "message": [{"type": "audio"}]}
 
 
-@pytest.fixture(scope="module", params=list(RUNS))
+PROGRAM = """
+def say(*messages):
+    return json.loads(post(URL + "/chat/completions", {"model": "m", "tools": [LOOK], "messages": list(messages)}))
+
+LOOK = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+main = {"role": "user", "content": "Look around."}
+called = say(main)["choices"][0]["message"]
+call = called["tool_calls"][0]["id"]
+say({"role": "user", "content": "You are a helper. Sum up."})
+say(main, called, {"role": "tool", "tool_call_id": call, "content": "a room"})
+say({"role": "user", "content": "What was said so far: nothing. Go on."})
+"""
+"""An agent of several conversations: one with a call, one of a helper in between, and one begun anew."""
+SCRIPT = """
+[models.m]
+dialect = "scripted"
+script = [
+    [{ type = "function_call", call_id = "c1", name = "look", arguments = "{}" }],
+    [{ type = "message", role = "assistant", content = "All is well." }],
+    [{ type = "message", role = "assistant", content = "A room." }],
+    [{ type = "message", role = "assistant", content = "Done." }],
+]
+"""
+
+
+@pytest.fixture(scope="module", params=[*RUNS, "program"])
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    code, _, err = assay("run", request.param, *RUNS[request.param], "--out", "r", cwd=folder)
+    words = [request.param, *RUNS.get(request.param, ())]
+    if request.param == "program":
+        argv = json.dumps(["python3", "-c", HEAD + PROGRAM])
+        (folder / "assay.toml").write_text(f'[agents.mine]\nagent = "command"\nsettings.argv = {argv}\n{SCRIPT}')
+        words = ["office", "--agent", "mine", "--model", "m", "--limit", "1", "--repeats", "1"]
+    code, _, err = assay("run", *words, "--out", "r", cwd=folder)
     assert code == 0, err
     return folder / "r"
 
@@ -193,6 +224,12 @@ for path in map(Path, sys.argv[1:]):
     read = Trajectory.model_validate_json(path.read_bytes())
     path.write_text(read.model_dump_json(exclude_none=True))
 """
+
+
+def test_a_programs_conversations_stay_apart(run: Path):
+    if (run.parent / "assay.toml").exists():
+        [rollout] = read_rollouts(run)
+        assert [turn.follows for turn in rollout.turns] == [None, -1, 0, -1]
 
 
 @pytest.mark.harbor
