@@ -7,20 +7,23 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from assay.errors import InputError, UsageError
+from assay.fidelity.detectors import detect
 from assay.store import read_rollouts
-from assay.types import Failure
+from assay.types import Failure, Rollout, Score
 from assay.view.index import build as building
 from assay.view.index.build import build
 from assay.view.index.indexing import Indexing
 from assay.view.index.query import Query
 from assay.view.index.reader import Index
 from assay.view.index.tables import NAME
-from tests.view.long_run import long_run
+from tests.view.long_run import long_rollouts, long_run, long_tasks, write_run
 
 
 @pytest.fixture(scope="module")
@@ -202,6 +205,35 @@ def test_an_index_of_other_files_is_made_again(run: Path, tmp_path: Path, change
     build(made)
     assert shown(folder) == shown(made)
     assert len(shown(folder, "q=eggs")) == (180 if change == "rewritten" else 0)
+
+
+def test_an_index_of_other_code_is_made_again(run: Path, tmp_path: Path):
+    folder = shutil.copytree(run, tmp_path / "run")
+    connection = sqlite3.connect(folder / NAME)
+    with connection:
+        connection.execute("update meta set value = 'older' where key in ('code', 'made by')")
+        connection.execute("drop table texts")
+    connection.close()
+    index, _ = Indexing().opened(folder)
+    assert index
+    with index:
+        assert index.counts(Query.parse([("q", "eels")]), {}).shown == 180
+
+
+def test_findings_about_answers_need_a_verifier_that_reports_them(tmp_path: Path):
+    def without_answers() -> Iterator[Rollout]:
+        for one in long_rollouts(tasks, 1, random.Random(0)):
+            score = one.outcome
+            yield structs.replace(
+                one, outcome=structs.replace(score, answer=None) if isinstance(score, Score) else score
+            )
+
+    tasks = long_tasks(20)
+    folder = write_run(tmp_path / "run", tasks, without_answers())
+    build(folder)
+    with Index(folder) as index:
+        names = {name for name, _ in index.counts(Query(), {}).lists["finding"]}
+    assert names - {"none"} == {one.detector for one in detect(folder, "m") if one.scope == "rollout"}
 
 
 def test_a_line_that_was_rewritten_meanwhile_is_not_shown_as_another(run: Path, tmp_path: Path):

@@ -18,7 +18,7 @@ import msgspec
 
 from assay.digest import digest, prompt_digest, task_digest
 from assay.errors import AssayError, InputError
-from assay.fidelity.detectors import detectors_digest, installed
+from assay.fidelity.detectors import installed
 from assay.fidelity.detectors.detector import RolloutDetector, ScoredRollout
 from assay.fidelity.results.results import text_digest
 from assay.fidelity.review.marks import content_of
@@ -32,6 +32,7 @@ from assay.view.index.tables import (
     SCHEMA,
     Kind,
     Reach,
+    code_digest,
     content_number,
     made_by,
     reaches,
@@ -121,13 +122,13 @@ class Builder:
         """How far each file is in the index, and what makes rows. An index of something else begins anew."""
         stats = [(self._folder / name).stat() for name in ("run.json", "tasks.jsonl")]
         made_of = [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats]
-        made = made_by(self._folder, detectors_digest()) if made_of != self._made_of else ""
+        made = made_by(self._folder) if made_of != self._made_of else ""
         there = {path.name: path for path in paths}
         meta = dict(connection.execute("select key, value from meta")) if _tables(connection) else {}
         reached = reaches(connection) if meta else {}
         holds = all(name in there and reach.holds(there[name]) for name, reach in reached.items())
         if not meta or not holds or meta["made by"] != (made or meta["made by"]):
-            made = made or made_by(self._folder, detectors_digest())
+            made = made or made_by(self._folder)
             _begin_anew(connection, self._folder, made)
             self._rows, reached = None, {}
         (last,) = connection.execute("select ifnull(max(id), 0) from rollouts").fetchone()
@@ -145,6 +146,7 @@ class _Rows:
         self._full_marks = float(meta["full marks"])
         self._tags = set(json.loads(meta["tags"]))
         self._errors: list[str] = json.loads(meta["errors"])
+        self._answers, self._rewards = meta["answers"] == "1", meta["rewards"] == "1"
         self._detectors = [one for one in installed() if isinstance(one, RolloutDetector)]
         self._task = _tasks_by_id(folder / "tasks.jsonl", connection)
         self._kinds = {kind: no for no, kind in connection.execute("select no, kind from kinds")}
@@ -189,7 +191,8 @@ class _Rows:
         connection.executemany(f"insert into rollouts values ({', '.join('?' * 14)})", self._values)
         connection.executemany(f"insert into texts(rowid, {', '.join(COLUMNS)}) values (?, ?, ?, ?, ?)", self._texts)
         connection.executemany("update rollouts set kind = ? where id = ?", self._tried_again)
-        connection.execute("update meta set value = ? where key = 'errors'", [json.dumps(self._errors)])
+        meta = {"errors": json.dumps(self._errors), "answers": str(+self._answers), "rewards": str(+self._rewards)}
+        connection.executemany("insert or replace into meta values (?, ?)", meta.items())
         self._clear()
         return self._last
 
@@ -202,6 +205,8 @@ class _Rows:
         kind = self._kind_of(rollout, task, prompt)
         if kind.outcome == "no score":
             self._failures[key].append((self._last, kind))
+        self._answers = self._answers or (score is not None and score.answer is not None)
+        self._rewards = self._rewards or (score is not None and score.reward != 0)
         answer = score.answer[:LONGEST] if score and score.answer is not None else None
         tokens = sum(turn.response.usage.output_tokens for turn in rollout.turns)
         content = content_number(content_of(prompted, text_digest(turn.response for turn in rollout.turns)))
@@ -291,6 +296,7 @@ def _begin_anew(connection: sqlite3.Connection, folder: Path, made: str) -> None
         )
     tags = sorted(name for name, found in values.items() if len(found) <= MOST_VALUES)
     meta = {"made by": made, "full marks": str(record.score.range[1]), "tags": json.dumps(tags), "errors": "[]"}
+    meta |= {"code": code_digest(), "answers": "0", "rewards": "0"}
     connection.executemany("insert into meta values (?, ?)", meta.items())
 
 

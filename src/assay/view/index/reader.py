@@ -11,10 +11,12 @@ import msgspec
 from msgspec import Struct, structs
 
 from assay.errors import InputError
+from assay.fidelity.detectors import installed
+from assay.fidelity.detectors.detector import RolloutDetector
 from assay.input import BROKEN, open_input
 from assay.types import Rollout, Score, Task
 from assay.view.index.query import FACETS, SORTS, TAG, Query, conditions, values_of
-from assay.view.index.tables import Kind, connect, places, reaches
+from assay.view.index.tables import Kind, code_digest, connect, places, reaches
 
 _COLUMNS = (
     "r.id, t.id, r.repeat, r.attempt, r.kind, r.reward, r.answer, t.gold, r.tokens, r.wall_s, r.turns, r.content, "
@@ -79,15 +81,18 @@ class Index:
     """An index that is read. Close it, or use it as a context manager."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises NoIndex where there is none yet."""
+        """Raises NoIndex where there is none yet that this code made."""
         self._folder = folder
         self._connection = _connected(folder)
-        self._kinds = {
-            no: msgspec.json.decode(kind, type=Kind)
-            for no, kind in self._connection.execute("select no, kind from kinds")
-        }
-        self._files = {reach.no: reach for reach in reaches(self._connection).values()}
         meta = dict(self._connection.execute("select key, value from meta"))
+        kinds = self._connection.execute("select no, kind from kinds")
+        self._kinds = {no: msgspec.json.decode(kind, type=Kind) for no, kind in kinds}
+        if meta["answers"] == "0" and meta["rewards"] == "1":  # no finding says what a verifier reads that reports none
+            needy = {one.name for one in installed() if isinstance(one, RolloutDetector) and one.needs_answers}
+            for no, kind in self._kinds.items():
+                findings = [name for name in kind.findings if name not in needy]
+                self._kinds[no] = structs.replace(kind, findings=findings)
+        self._files = {reach.no: reach for reach in reaches(self._connection).values()}
         self.tags: list[str] = json.loads(meta["tags"])
         """The tags with a list of values."""
         self._errors: list[str] = json.loads(meta["errors"])
@@ -283,8 +288,9 @@ def _connected(folder: Path) -> sqlite3.Connection:
         try:
             if path.stat().st_size:
                 connection = connect(path)
-                if connection.execute("select 1 from meta where key = 'errors'").fetchone():
+                if connection.execute("select value from meta where key = 'code'").fetchone() == (code_digest(),):
                     return connection
+                connection.close()
         except (OSError, sqlite3.Error):
             continue
     raise NoIndex(folder)

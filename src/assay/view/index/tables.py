@@ -9,12 +9,14 @@ import os
 import re
 import sqlite3
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from msgspec import Struct
 
 from assay.digest import digest, tree_digest
+from assay.fidelity.detectors import detectors_digest
 from assay.input import open_input
 from assay.types import FunctionCall, FunctionCallOutput, Item, Message, Reasoning
 
@@ -140,14 +142,20 @@ def reaches(connection: sqlite3.Connection) -> dict[str, Reach]:
     return {row[1]: Reach(*row) for row in connection.execute("select * from files")}
 
 
-def made_by(folder: Path, detectors: str) -> str:
-    """Returns the digest of what an index depends on beside the rollouts: the run, its tasks, and the code here."""
+@cache
+def code_digest() -> str:
+    """Returns the digest of the code that makes an index, detectors included."""
+    here = Path(__file__)
+    return digest([detectors_digest(), tree_digest(here, here.with_name("build.py"), here.parents[2] / "types.py")])
+
+
+def made_by(folder: Path) -> str:
+    """Returns the digest of what an index depends on beside the rollouts: the run, its tasks, and the code."""
     files: list[str] = []
     for name in ("run.json", "tasks.jsonl"):
         with open_input(folder / name) as file:
             files.append(hashlib.file_digest(file, "sha256").hexdigest())
-    code = tree_digest(Path(__file__), Path(__file__).with_name("build.py"), Path(__file__).parents[2] / "types.py")
-    return digest([files, detectors, code])
+    return digest([files, code_digest()])
 
 
 def spaced(text: str) -> str:
