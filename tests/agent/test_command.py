@@ -15,6 +15,7 @@ from assay.fidelity.rescore.retrace import retrace
 from assay.model import Model
 from assay.model.builtin.fixed import Fixed
 from assay.model.builtin.scripted import Scripted
+from assay.model.wrappers.budget import Budget, Metered
 from assay.serve.door import HttpDoor
 from assay.types import (
     Failure,
@@ -24,6 +25,7 @@ from assay.types import (
     Request,
     Response,
     Rollout,
+    Sampling,
     Score,
     Task,
     Text,
@@ -217,6 +219,21 @@ while True:
 """
     made = rollout(program(stubborn), Fixed(lambda _: "one"), steps=3)
     assert (made.stop, len(made.turns), made.outcome) == ("steps", 3, Score(reward=1.0, answer="one"))
+
+
+def test_a_budget_that_is_reached_ends_the_program_and_is_no_score(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("assay.agent.command.GRACE_S", 0.5)
+    prices = ModelConfig(dialect="scripted", script=["one"] * 9, sampling=Sampling(max_output_tokens=200))
+    model = Metered(Scripted(prices), prices, Budget(tokens=500))
+    tries = """
+while True:
+    try:
+        ask()
+    except urllib.error.HTTPError as error:
+        assert error.code == 403
+"""
+    made = rollout(program(tries), model)
+    assert (failure(made).where, failure(made).kind, len(made.turns)) == ("model", "budget", 1)
 
 
 def test_a_model_that_fails_is_a_failure_of_the_model_however_often_it_is_tried():

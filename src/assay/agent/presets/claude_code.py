@@ -20,7 +20,7 @@ SERVERS = '{"mcpServers": {"task": {"type": "http", "url": "{mcp}"}}}'
 
 
 def claude_code(*, program: str = "claude", door: Door | None = None, **settings: Any) -> Command:
-    """Claude Code (npm). The task's tools are an MCP server to it."""
+    """Runs Claude Code (npm), to which the task's tools are an MCP server."""
     here = installed(program, REMEDY)
     return Command(
         argv=[

@@ -20,7 +20,7 @@ CONFIG = (
 
 
 def codex(*, program: str = "codex", door: Door | None = None, **settings: Any) -> Command:
-    """Codex CLI (npm). The task's tools are an MCP server to it."""
+    """Runs Codex CLI (npm), to which the task's tools are an MCP server."""
     here = installed(program, REMEDY)
     native = next((path for mount in here.mounts for path in Path(mount).glob(NATIVE)), here.path)
     config = [part for line in CONFIG for part in ("-c", line)]

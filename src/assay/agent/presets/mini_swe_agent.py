@@ -17,7 +17,7 @@ VARIABLES = {
 
 
 def mini_swe_agent(*, program: str = "mini", door: Door | None = None, **settings: Any) -> Command:
-    """mini-swe-agent (PyPI), whose one tool is bash: the task's tools are called from there."""
+    """Runs mini-swe-agent (PyPI), whose one tool is bash: the task's tools are called from there."""
     here = installed(program, REMEDY)
     argv = [str(here.path), "-y", "--exit-immediately", "-l", "0", "-m", "openai/{model}"]
     return Command(

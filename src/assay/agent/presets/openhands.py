@@ -19,7 +19,7 @@ VARIABLES = {
 
 
 def openhands(*, program: str = "openhands", door: Door | None = None, **settings: Any) -> Command:
-    """OpenHands' command line (PyPI). The task's tools are called from its terminal."""
+    """Runs OpenHands' command line (PyPI), from whose terminal the task's tools are called."""
     here = installed(program, REMEDY)
     return Command(
         argv=[str(here.path), "--headless", "--json", "--override-with-envs", "-t", "{instruction}"],
