@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,11 +63,8 @@ def test_mini_swe_agent_solves_three_tasks_though_it_is_killed_in_the_middle(tmp
         [{"type": "function_call", "call_id": f"c{number}", "name": "bash", "arguments": json.dumps({"command": text})}]
         for number, text in enumerate(commands)
     ]
-    (tmp_path / "assay.toml").write_text(
-        f'[agents.mini]\nagent = "mini-swe-agent"\nsettings = {{ program = "{program}" }}\n'
-        f'[models.m]\ndialect = "scripted"\nscript = {_toml(script)}\n'
-    )
-    options = {"--agent": "mini", "--model": "m", "--repeats": "1", "--concurrency": "1", "--network": "none"}
+    write_toml(tmp_path, "mini-swe-agent", program, script)
+    options = {"--agent": "theirs", "--model": "m", "--repeats": "1", "--concurrency": "1", "--network": "none"}
     run = ["run", "harbor:tasks", "--out", "run", *(word for pair in options.items() for word in pair)]
     command, rollouts = start(*run, cwd=tmp_path), tmp_path / "run/rollouts.jsonl"
     while command.poll() is None and not (rollouts.exists() and rollouts.stat().st_size):
@@ -86,10 +84,50 @@ def rewards(*outcomes: Outcome) -> list[float | str]:
     return [one.reward if isinstance(one, Score) else one.message for one in outcomes]
 
 
+SHELLS = {
+    "codex": ("codex", "exec_command", lambda command: {"cmd": command}),
+    "claude-code": ("claude", "Bash", lambda command: {"command": command, "description": "Solve it"}),
+}
+"""By agent: its program, and how it has a command run."""
+
+
+@pytest.mark.agents
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", SHELLS)
+def test_codex_and_claude_code_solve_a_task(name: str, tmp_path: Path):
+    file, tool, arguments = SHELLS[name]
+    program = shutil.which(file, path=os.environ.get("ASSAY_AGENTS", ""))
+    if program is None:
+        pytest.skip(f"{file} is not in ASSAY_AGENTS")
+    shutil.copytree(TASKS / "edit", tmp_path / "tasks/edit")
+    call = {"type": "function_call", "call_id": "c1", "name": tool}
+    script = [[call | {"arguments": json.dumps(arguments(_solution("edit")))}], "It is done."]
+    write_toml(tmp_path, name, program, script)
+    run = ["run", "harbor:tasks", "--agent", "theirs", "--model", "m", "--repeats", "1", "--network", "none"]
+    code, _, errors = assay(*run, "--out", "run", cwd=tmp_path, timeout=250)
+    assert code == 0, errors
+    [made] = read_rollouts(tmp_path / "run")
+    assert (reward(made.outcome), len(made.turns)) == (1.0, 2)
+
+
+def reward(outcome: Outcome) -> float:
+    assert isinstance(outcome, Score), outcome
+    return outcome.reward
+
+
+def write_toml(folder: Path, agent: str, program: str, script: list[Any]) -> None:
+    """Writes an assay.toml with the agent `theirs` and the scripted model `m`."""
+    (folder / "assay.toml").write_text(
+        f'[agents.theirs]\nagent = "{agent}"\nsettings = {{ program = "{program}" }}\n'
+        f'[models.m]\ndialect = "scripted"\nscript = {_toml(script)}\n'
+    )
+
+
 def _solution(task: str) -> str:
     return (TASKS / task / "solution/solve.sh").read_text().removeprefix("#!/bin/bash\n")
 
 
-def _toml(script: list[list[dict[str, str]]]) -> str:
-    items = [", ".join(f"{name} = {json.dumps(value)}" for name, value in items[0].items()) for items in script]
-    return f"[{', '.join(f'[{{ {item} }}]' for item in items)}]"
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{name} = {_toml(held)}' for name, held in value.items())} }}"
+    return f"[{', '.join(map(_toml, value))}]" if isinstance(value, list) else json.dumps(value)
