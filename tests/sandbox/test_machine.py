@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,7 +24,7 @@ CONFIG = SandboxConfig(memory_mb=256, processes=64, disk_mb=32, output_bytes=100
 
 
 @pytest.fixture(scope="module", autouse=True)
-def base(tmp_path_factory: pytest.TempPathFactory) -> str:
+def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A tar with a small root; images are kept in a folder of these tests."""
     folder = tmp_path_factory.mktemp("machine")
     with pytest.MonkeyPatch.context() as patch:
@@ -83,6 +83,15 @@ def test_root_in_the_machine_is_root_of_nothing_else(base: str):
         assert ran.exit_code or said, tried
 
 
+def test_no_folder_that_is_moved_leads_out_of_the_root(base: str):
+    # A process that is locked into a folder, out of which its own folder moves, has only the mount namespace above it.
+    inner = "cd /y; : > /ready; while [ ! -e ../moved ]; do sleep 0.05; done; ls ../../../../../../.."
+    prepare = "mkdir -p /x/y && cp -r /bin /lib* /usr /x 2>/dev/null; "
+    move = f"chroot /x sh -c '{inner}' & while [ ! -e /x/ready ]; do sleep 0.05; done; mv /x/y /y; : > /moved; wait"
+    (ran,) = shell(base, prepare + move)
+    assert b"moved" in ran.stdout and not {b"boot", b"sys", b"opt", b"var"} & set(ran.stdout.split()), ran
+
+
 def test_a_machine_reaches_no_network_but_what_listens_for_it(base: str):
     async def run(machine: Machine) -> tuple[bytes, bytes]:
         listener = await machine.listen()
@@ -112,13 +121,13 @@ def test_a_machine_reaches_no_network_but_what_listens_for_it(base: str):
         ("sleep 60", "time"),
         ("while :; do echo yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy; done", "output"),
         (
-            "for i in 1 2 3 4 5 6 7 8 9; do (x=$(head -c 40000000 /dev/zero | tr '\\0' x); sleep 19) & done; wait",
+            "for i in 1 2 3 4 5 6 7 8 9; do (x=$(head -c 40000000 /dev/zero | tr '\\0' x); sleep 99) & done; wait",
             "memory",
         ),
     ],
 )
 def test_a_limit_ends_a_command_and_the_machine_goes_on(base: str, command: str, limit: str):
-    ran, after = shell(base, command, "ps ax | grep -c '[s]leep'", timeout_s=1.5 if limit == "time" else 20)
+    ran, after = shell(base, command, "ps ax | grep -c '[s]leep'", timeout_s=1.5 if limit == "time" else 90)
     assert ran.stopped_by == limit
     assert after.stdout == b"0\n"
 
@@ -175,6 +184,19 @@ def test_shared_files_are_read_alone(base: str, tmp_path: Path):
 
     ran = within(base, run)
     assert ran.stdout == b"here" and ran.exit_code and (tmp_path / "shared/file").read_text() == "here"
+
+
+def test_shared_files_follow_no_link_out_of_the_machine(base: str, tmp_path: Path):
+    for name in ("shared", "elsewhere"):
+        (tmp_path / name).mkdir()
+
+    async def run(machine: Machine) -> None:
+        await machine.exec(["sh", "-c", f"rm -r /tmp; ln -s {tmp_path}/elsewhere /tmp"], timeout_s=9)
+        with pytest.raises(SandboxError, match="symbolic links"):
+            await machine.share([str(tmp_path / "shared")])
+
+    within(base, run)
+    assert not list((tmp_path / "elsewhere").iterdir())
 
 
 def test_a_machine_that_dies_is_an_error(base: str):

@@ -25,7 +25,10 @@ DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 READ_ONLY = ("sys", "sysrq-trigger", "irq", "bus", "fs")
 NO_NEW_PRIVS, SECCOMP, CAPBSET_DROP, AMBIENT = 38, 22, 24, 47
 READ, BIND, REMOUNT, RECURSIVE, NO_DEV, NO_SUID = 1, 4096, 32, 16384, 4, 2
-DETACH = 2
+DETACH, NEW_MOUNTS = 2, 0x20000
+OPEN_TREE, MOVE_MOUNT, MOUNT_SETATTR = 428, 429, 442
+CLONE_TREE, AT_RECURSIVE, EMPTY_PATH, MOVE_EMPTY_PATH, ATTR_READ = 0x80001, 0x8000, 0x1000, 4, 1
+PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 
 
 def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str = "") -> None:
@@ -39,23 +42,58 @@ def set_up(asked: dict[str, Any]) -> None:
     work, root = asked["work"], asked["root"]
     if asked["disk_mb"]:
         mount("assay", work, "tmpfs", NO_DEV, f"size={asked['disk_mb']}m,nr_inodes={asked['files']},mode=755")
-    for name in ("upper", "work", "root"):
+    for name in ("upper", "work"):
         os.makedirs(f"{work}/{name}", exist_ok=True)
     lower = ":".join(reversed(asked["layers"]))
     # Device files that an image brings open nothing.
     mount("overlay", root, "overlay", NO_DEV, f"lowerdir={lower},upperdir={work}/upper,workdir={work}/work")
     for name in ("proc", "dev", "tmp", "etc"):
-        if not os.path.isdir(f"{root}/{name}"):
-            os.mkdir(f"{root}/{name}", 0o755)
+        if os.path.islink(place := f"{root}/{name}"):  # an image's link would lead out of the root here
+            os.unlink(place)
+        if not os.path.isdir(place):
+            os.mkdir(place, 0o755)
     mount_proc(root)
     mount_dev(root)
-    if asked["hosts"]:
-        bind("/etc/resolv.conf", f"{root}/etc/resolv.conf")
-    else:
+    if not asked["hosts"]:
         fcntl.ioctl(socket.socket(), 0x8914, struct.pack("16sH14x", b"lo", 0x41))
     with contextlib.suppress(OSError), open("/proc/sys/kernel/pid_max", "w") as file:
         file.write(str(max(asked["processes"], 400)))
     socket.sethostname("machine")
+
+
+def enclose(root: str) -> int:
+    """Returns a descriptor of a mount namespace that holds the root and nothing else.
+
+    A process that is only locked into a folder (chroot) leaves it by a folder that is moved: above this root there is
+    nothing to leave to.
+    """
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            checked(LIBC.unshare(NEW_MOUNTS), "unshare")
+            os.chdir(root)
+            checked(LIBC.syscall(PIVOT_ROOT[os.uname().machine], b".", b"."), "pivot_root")
+            checked(LIBC.umount2(b".", DETACH), "umount")
+            os.write(writer, b"done")
+        except OSError as error:
+            os.write(writer, f"{error}".encode())
+        signal.pause()
+    os.close(writer)
+    said = os.read(reader, 1000).decode()
+    os.close(reader)
+    try:
+        if said != "done":
+            raise OSError(f"the root could not be entered: {said}")
+        return os.open(f"{root}/proc/{child}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def checked(code: int, what: str) -> None:
+    if code:
+        raise OSError(ctypes.get_errno(), f"{what}: {os.strerror(ctypes.get_errno())}")
 
 
 def mount_proc(root: str) -> None:
@@ -83,18 +121,41 @@ def mount_dev(root: str) -> None:
         os.symlink(f"/proc/self/fd{target}", f"{root}/dev/{name}")
 
 
-def bind(source: str, target: str) -> None:
-    """Shows a file or folder, read-only. Whatever the root has at its place is hidden."""
-    if os.path.isdir(source):
-        os.makedirs(target, exist_ok=True)
-    else:
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        with contextlib.suppress(OSError):
-            if os.path.islink(target):
-                os.unlink(target)
-        os.close(os.open(target, os.O_CREAT | os.O_RDONLY | os.O_NOFOLLOW, 0o644))
-    mount(source, target, flags=BIND | RECURSIVE)
-    mount(source, target, flags=BIND | REMOUNT | READ)
+def share(inside: int, paths: list[str]) -> str:
+    """Shows files and folders of this machine in the root, read-only. Returns what went wrong.
+
+    A child does it, within the root's own namespace, where no link leads out of the root.
+    """
+    reader, writer = os.pipe()
+    if not (child := os.fork()):
+        try:
+            trees = [copied(path) for path in paths]
+            checked(LIBC.setns(inside, NEW_MOUNTS), "setns")
+            for path, (tree, is_folder) in zip(paths, trees, strict=True):
+                os.makedirs(path if is_folder else os.path.dirname(path), exist_ok=True)
+                if not is_folder:
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(path)
+                    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDONLY, 0o644))
+                code = LIBC.syscall(MOVE_MOUNT, tree, b"", -100, path.encode(), MOVE_EMPTY_PATH)
+                checked(code, f"mount at {path}")
+        except BaseException as error:
+            os.write(writer, f"{error}".encode())
+        os._exit(0)
+    os.close(writer)
+    with open(reader) as said:
+        os.waitpid(child, 0)
+        return said.read()
+
+
+def copied(path: str) -> tuple[int, bool]:
+    """Returns a mount of a file or folder that is read-only and nowhere yet, and whether it is a folder."""
+    tree = LIBC.syscall(OPEN_TREE, -100, path.encode(), CLONE_TREE | AT_RECURSIVE)
+    checked(min(tree, 0), path)
+    attributes = struct.pack("4Q", ATTR_READ, 0, 0, 0)
+    code = LIBC.syscall(MOUNT_SETATTR, tree, b"", AT_RECURSIVE | EMPTY_PATH, attributes, len(attributes))
+    checked(code, f"{path}: read-only")
+    return tree, os.path.isdir(path)
 
 
 def identity(root: str, user: str) -> tuple[int, int, list[int], str]:
@@ -167,9 +228,8 @@ def start(machine: dict[str, Any], asked: dict[str, Any], streams: list[int]) ->
         uid, gid, groups, home = identity(root, asked["user"] or "0")
         for number, descriptor in enumerate(streams):
             os.dup2(descriptor, number)
+        checked(LIBC.setns(machine["inside"], NEW_MOUNTS), "setns")
         os.closerange(3, 2**31 - 1)
-        os.chroot(root)
-        os.chdir("/")
         os.chdir(asked["cwd"] or "/")
         confine(machine, uid, gid, groups)
         env = {"HOME": home, "PATH": machine["path"]} | asked["env"]
@@ -196,10 +256,7 @@ def serve(outside: socket.socket, machine: dict[str, Any]) -> None:
         if wake in ready:
             with contextlib.suppress(BlockingIOError):
                 os.read(wake, 4096)
-            with contextlib.suppress(ChildProcessError):
-                while (ended := os.waitpid(-1, os.WNOHANG))[0]:
-                    if (id := running.pop(ended[0], None)) is not None:
-                        outside.send(json.dumps({"id": id, "code": os.waitstatus_to_exitcode(ended[1])}).encode())
+            reap(outside, running, os.WNOHANG)
         if outside in ready:
             message, descriptors, _, _ = socket.recv_fds(outside, 2**22, 3)
             if not message:
@@ -208,6 +265,14 @@ def serve(outside: socket.socket, machine: dict[str, Any]) -> None:
             answer(outside, machine, asked, descriptors, running)
             for descriptor in descriptors:
                 os.close(descriptor)
+
+
+def reap(outside: socket.socket, running: dict[int, int], options: int) -> None:
+    """Tells how commands ended: those that have, or all where `options` is 0."""
+    with contextlib.suppress(ChildProcessError):
+        while (ended := os.waitpid(-1, options))[0]:
+            if (id := running.pop(ended[0], None)) is not None:
+                outside.send(json.dumps({"id": id, "code": os.waitstatus_to_exitcode(ended[1])}).encode())
 
 
 def answer(
@@ -228,15 +293,11 @@ def answer(
             with contextlib.suppress(OSError):
                 if asked["all"]:
                     os.kill(-1, signal.SIGKILL)  # all processes of the namespace but this one
+                    reap(outside, running, 0)
                 for pid in [pid for pid, id in running.items() if id == asked["id"]]:
                     os.killpg(pid, signal.SIGKILL)
         case "share":
-            said = ""
-            try:
-                for path in asked["paths"]:
-                    bind(path, machine["root"] + path)
-            except OSError as error:
-                said = str(error)
+            said = share(machine["inside"], asked["paths"])
             outside.send(json.dumps({"id": asked["id"], "error": said}).encode())
         case _:
             listener = socket.create_server(("127.0.0.1", asked["port"]), backlog=2048)
@@ -249,6 +310,9 @@ def main() -> None:
     machine = json.loads(outside.recv(2**20))
     try:
         set_up(machine)
+        machine["inside"] = enclose(machine["root"])
+        if machine["hosts"] and (said := share(machine["inside"], ["/etc/resolv.conf"])):
+            raise OSError(said)
     except OSError as error:
         outside.send(json.dumps({"id": 0, "error": f"{error}"}).encode())
     else:
