@@ -12,7 +12,7 @@ import pytest
 from assay import sync
 from assay.benchmark import Benchmark, Environment
 from assay.config import load_model
-from assay.errors import UsageError
+from assay.errors import StoppedEarly, UsageError
 from assay.model.builtin.local import WEIGHTS
 from assay.types import Message, Response, Score, Task
 from tests.commands import assay
@@ -348,6 +348,14 @@ def test_a_learning_rate_that_is_too_high_is_stopped(tmp_path: Path):
     assert code == 3 and "the policy is getting worse" in out, out + err
 
 
-def test_a_model_elsewhere_can_not_be_trained(tmp_path: Path):
-    code, _, err = assay("train", "arithmetic", "--model", "null", cwd=tmp_path)
-    assert code == 2 and "only a model that runs here can be trained" in err
+def test_a_benchmark_without_training_tasks_leaves_no_folder(tmp_path: Path):
+    code, _, err = assay("train", "office", cwd=tmp_path)
+    assert code == 2 and "office has no training tasks" in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_that_can_not_be_written_ends_the_training(model: Any, tokenizer: Any, tmp_path: Path):
+    grpo = importlib.import_module("assay.trainers.grpo")
+    (tmp_path / "checkpoints").write_text("in the way")
+    with pytest.raises(StoppedEarly, match="the checkpoint can't be written"):
+        grpo._Run(ECHO, None, tmp_path, None).keep(3, model, tokenizer)

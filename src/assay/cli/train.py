@@ -16,6 +16,8 @@ from assay.report import comparison
 from assay.trainers import page
 from assay.trainers.training import Settings, Training, compared
 
+_SOUND = {"--learning-rate": "expected a number between 0 and 1", "--seed": "expected a number from 0 on"}
+
 
 def train(
     benchmark: BenchmarkName,
@@ -56,23 +58,33 @@ def train(
     name, server = load_model(model, own=assay_toml())
     if server.dialect != "local":
         raise UsageError(f"--model {model}: only a model that runs here can be trained; expected such as policy")
+    for option, value, is_sound in (
+        ("--steps", steps, steps > 0),
+        ("--learning-rate", learning_rate, 0 < learning_rate < 1),
+        ("--attempts", attempts, attempts > 0),
+        ("--seed", seed, seed >= 0),
+    ):
+        if not is_sound:
+            raise UsageError(f"{option} {value}: {_SOUND.get(option, 'expected a number above 0')}")
+    asked, weights = load(benchmark), folder_of(server.id)
     grpo = _grpo()
-    asked = load(benchmark)
     folder = out or Path("trainings") / f"{asked.name}-{name}"
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} holds something already; say another --out")
-    folder.mkdir(parents=True, exist_ok=True)
-    console.print(f"{name} on the test tasks of {asked.name}, before it is trained ...")
-    record: Training = grpo.train(
-        asked,
-        name,
-        folder_of(server.id),
-        server,
-        folder,
-        settings=Settings(steps=steps, learning_rate=learning_rate, attempts=attempts, seed=seed),
-        on_test=on_test,
-        watch=partial(_show, folder),
-    )
+    try:
+        record: Training = grpo.train(
+            asked,
+            name,
+            weights,
+            server,
+            folder,
+            settings=Settings(steps=steps, learning_rate=learning_rate, attempts=attempts, seed=seed),
+            on_test=on_test,
+            watch=partial(_show, folder),
+        )
+    except KeyboardInterrupt:
+        console.print(f"interrupted; {folder} holds the checkpoints and the curves so far")
+        raise
     _end(folder, record)
     return 3 if record.stopped or page.suspicion(record) else 0 if page.is_better(record) else 5
 
@@ -85,6 +97,9 @@ def _grpo() -> Any:
 
 
 def _show(folder: Path, record: Training) -> None:
+    if not record.looks:
+        console.print(f"{record.model} on the test tasks of {record.benchmark}, before it is trained ...")
+        return
     look = record.looks[-1]
     reward = f" · reward {record.steps[-1].reward:.1%}" if record.steps else ""
     place = f"step {look.step} of {record.settings.steps}"

@@ -22,6 +22,7 @@ from assay.report import charts, evidence, findings, words
 from assay.report.cards import Positions, candidates, cards, choose, lay_out, place
 from assay.report.charts import Tables
 from assay.report.looks import looks, tiers
+from assay.store import write_bytes
 
 HERE = Path(__file__).parent
 
@@ -62,8 +63,8 @@ def publish(
 
 
 def write(path: Path, page: str) -> None:
-    """Writes a page to a file, as UTF-8."""
-    path.write_text(page, encoding="utf-8", newline="\n")
+    """Writes a page to a file, as UTF-8, whole or not at all. Raises StoppedEarly where the disk is full."""
+    write_bytes(path, page.encode())
 
 
 def render(

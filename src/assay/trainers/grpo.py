@@ -3,7 +3,6 @@
 """A training of an embedded model, or of a folder with a small Llama, by TRL's GRPOTrainer on a CPU."""
 
 import os
-import tempfile
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -12,6 +11,7 @@ from typing import Any
 
 import msgspec
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback
 from transformers.utils import logging
 from trl import GRPOConfig, GRPOTrainer
@@ -20,7 +20,9 @@ from assay import sync
 from assay.benchmark import Benchmark
 from assay.config import ModelConfig
 from assay.digest import tasks_digest
+from assay.errors import StoppedEarly
 from assay.fidelity.results.results import of_rollouts
+from assay.store import write_bytes
 from assay.trainers import trl
 from assay.trainers.tasks import training_tasks, with_tasks
 from assay.trainers.training import (
@@ -57,7 +59,8 @@ def train(
     """Trains the model in the folder `weights` on a benchmark's training tasks, and returns what came of it.
 
     Writes to `out`: `checkpoints/STEP`, which are models (`local:FOLDER`); `before`, `after`, `before-greedy` and
-    `after-greedy`, runs on the test tasks; and `training.json`, after each look. `watch` is called then, too.
+    `after-greedy`, runs on the test tasks; and `training.json`, after each look. `watch` is called then, too, and when
+    all begins.
     Raises UsageError if the benchmark has no training tasks.
     """
     torch.set_num_threads(1)
@@ -75,6 +78,8 @@ def train(
         tasks_digest=tasks_digest(tasks),
     )
     run = _Run(benchmark, server, out, settings)
+    out.mkdir(parents=True, exist_ok=True)
+    watch(record)
     run.test(weights, "before")
     trainer = _trainer(benchmark, weights, server, out, settings, tasks, _Course(record, run, held_out, watch))
     trainer.train()
@@ -125,10 +130,17 @@ class _Run:
         return look(step, sampled)
 
     def save(self, record: Training) -> None:
-        """Write `training.json` anew, whole or not at all."""
-        with tempfile.NamedTemporaryFile(dir=self.out, delete=False) as file:
-            file.write(msgspec.json.format(msgspec.json.encode(record)))
-        Path(file.name).replace(self.out / "training.json")
+        """Write `training.json` anew, whole or not at all. Raises StoppedEarly where the disk is full."""
+        write_bytes(self.out / "training.json", msgspec.json.format(msgspec.json.encode(record)))
+
+    def keep(self, step: int, model: Any, tokenizer: Any) -> None:
+        """Write a checkpoint. Raises StoppedEarly where the disk is full."""
+        folder = self.out / "checkpoints" / str(step)
+        try:
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+        except (OSError, SafetensorError) as error:
+            raise StoppedEarly(f"{folder}: the checkpoint can't be written ({error})") from None
 
 
 class _Course(TrainerCallback):
@@ -155,9 +167,7 @@ class _Course(TrainerCallback):
             self._look(state.global_step, control, **given)
 
     def _look(self, step: int, control: Any, model: Any, processing_class: Any, **_: Any) -> None:
-        folder = self._run.out / "checkpoints" / str(step)
-        model.save_pretrained(folder)
-        processing_class.save_pretrained(folder)
+        self._run.keep(step, model, processing_class)
         self._record.looks.append(self._run.look(step, model, processing_class, self._held_out))
         self._record.stopped = collapse(self._record.looks)
         control.should_training_stop = control.should_training_stop or self._record.stopped is not None
