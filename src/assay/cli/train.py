@@ -16,8 +16,6 @@ from assay.report import comparison
 from assay.trainers import page
 from assay.trainers.training import Settings, Training, compared
 
-_SOUND = {"--learning-rate": "expected a number between 0 and 1", "--seed": "expected a number from 0 on"}
-
 
 def train(
     benchmark: BenchmarkName,
@@ -58,14 +56,7 @@ def train(
     name, server = load_model(model, own=assay_toml())
     if server.dialect != "local":
         raise UsageError(f"--model {model}: only a model that runs here can be trained; expected such as policy")
-    for option, value, is_sound in (
-        ("--steps", steps, steps > 0),
-        ("--learning-rate", learning_rate, 0 < learning_rate < 1),
-        ("--attempts", attempts, attempts > 0),
-        ("--seed", seed, seed >= 0),
-    ):
-        if not is_sound:
-            raise UsageError(f"{option} {value}: {_SOUND.get(option, 'expected a number above 0')}")
+    settings = _checked(Settings(steps=steps, learning_rate=learning_rate, attempts=attempts, seed=seed))
     asked, weights = load(benchmark), folder_of(server.id)
     grpo = _grpo()
     folder = out or Path("trainings") / f"{asked.name}-{name}"
@@ -73,20 +64,26 @@ def train(
         raise UsageError(f"{folder} holds something already; say another --out")
     try:
         record: Training = grpo.train(
-            asked,
-            name,
-            weights,
-            server,
-            folder,
-            settings=Settings(steps=steps, learning_rate=learning_rate, attempts=attempts, seed=seed),
-            on_test=on_test,
-            watch=partial(_show, folder),
+            asked, name, weights, server, folder, settings=settings, on_test=on_test, watch=partial(_show, folder)
         )
     except KeyboardInterrupt:
         console.print(f"interrupted; {folder} holds the checkpoints and the curves so far")
         raise
     _end(folder, record)
     return 3 if record.stopped or page.suspicion(record) else 0 if page.is_better(record) else 5
+
+
+def _checked(settings: Settings) -> Settings:
+    """Returns the settings. Raises UsageError for those that no training can have."""
+    for option, value, is_sound, expected in (
+        ("--steps", settings.steps, settings.steps > 0, "above 0"),
+        ("--learning-rate", settings.learning_rate, 0 < settings.learning_rate < 1, "between 0 and 1"),
+        ("--attempts", settings.attempts, settings.attempts > 0, "above 0"),
+        ("--seed", settings.seed, settings.seed >= 0, "from 0 on"),
+    ):
+        if not is_sound:
+            raise UsageError(f"{option} {value}: expected a number {expected}")
+    return settings
 
 
 def _grpo() -> Any:

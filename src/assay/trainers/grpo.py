@@ -80,11 +80,11 @@ def train(
     run = _Run(benchmark, server, out, settings)
     out.mkdir(parents=True, exist_ok=True)
     watch(record)
-    run.test(weights, "before")
+    run.test(server.id, "before")
     trainer = _trainer(benchmark, weights, server, out, settings, tasks, _Course(record, run, held_out, watch))
     trainer.train()
     if record.stopped is None:
-        run.test(out / "checkpoints" / str(settings.steps), "after")
+        run.test(str(out / "checkpoints" / str(settings.steps)), "after")
         record.parted = parted(record.steps, record.looks)
         record.found = findings(out / "before", out / "after")
         record.behaviour = behaviour(compared(out / "before", out / "after", name))
@@ -99,9 +99,9 @@ class _Run:
     def __init__(self, benchmark: Benchmark, server: ModelConfig, out: Path, settings: Settings) -> None:
         self.benchmark, self.server, self.out, self.settings = benchmark, server, out, settings
 
-    def test(self, weights: Path, name: str) -> None:
-        """Make the two runs of a model on the benchmark's test tasks."""
-        model = msgspec.structs.replace(self.server, id=str(weights))
+    def test(self, weights: str, name: str) -> None:
+        """Make the two runs of a model on the benchmark's test tasks: of shipped weights by name, or of a folder."""
+        model = msgspec.structs.replace(self.server, id=weights)
         for place, temperature, repeats in ((name, 1.0, self.settings.attempts), (f"{name}-greedy", 0.0, 1)):
             sync.run(
                 self.benchmark,
