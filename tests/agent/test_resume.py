@@ -67,11 +67,15 @@ def test_a_run_of_programs_goes_on_after_a_kill(tmp_path: Path):
 
 @pytest.mark.slow
 @needs_bubblewrap
-def test_a_profile_is_made_with_a_program(tmp_path: Path):
+def test_a_profile_is_made_with_a_program_and_certified(tmp_path: Path):
     argv = ["python3", "-c", f"{HEAD}ask(sys.argv[1])", "{instruction}"]
-    (tmp_path / "assay.toml").write_text(f'[agents.tiny]\nagent = "command"\nsettings.argv = {json.dumps(argv)}\n')
+    (tmp_path / "assay.toml").write_text(
+        f'[agents.tiny]\nagent = "command"\nsettings.argv = {json.dumps(argv)}\nsettings.version = ["echo", "1.2"]\n'
+    )
     options = ["--agent", "tiny", "--models", "nano-instruct", "--limit", "4", "--repeats", "1", "--out", "made"]
     code, _, errors = assay("profile", "arithmetic", *options, cwd=tmp_path)
     assert code in (0, 3, 5), errors
     made = list(read_rollouts(tmp_path / "made/runs/nano-instruct"))
     assert len(made) == 4 and all(isinstance(rollout.outcome, Score) for rollout in made), made
+    code, _, errors = assay("certify", "made", cwd=tmp_path)
+    assert code == 0, errors

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from assay.benchmark import Benchmark, has_no_state
 from assay.config import Member, ModelConfig, Suite, load_suite, suites
@@ -156,7 +156,9 @@ def _of_run(
     yield "prompts", prompts_digest(read_tasks(run)), [described.prompts_digest]
     yield "sampling", record.sampling, [described.sampling]
     yield "limits", record.limits, [described.limits]
-    yield "agent", record.agent, [plan.agent]
+    # A program's version is known once the run begins, if the plan does not ask for one.
+    version = plan.agent.version or record.agent.version
+    yield "agent", record.agent, [structs.replace(plan.agent, version=version)]
     yield "seed", record.seed, [plan.seed]
     yield "repeats", record.repeats, [*(line.repeats_of(run.name) for line in plans)]
     yield "server", record.server, [*map(_plain, servers)]
