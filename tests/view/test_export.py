@@ -8,7 +8,7 @@ import pytest
 
 from assay.view.index.build import build
 from tests.view.client import Client
-from tests.view.conftest import RUN
+from tests.view.conftest import PROFILE, RUN
 
 HOSTILE = "</pre><script>document.title = 'owned'</script>\u202e\x1b[2J ```\n# no heading"
 
@@ -40,6 +40,16 @@ def test_each_format_has_the_rollouts_of_the_query_and_no_other(client: Client, 
     page = client.get(where, format="page", reward="..0.5").text
     assert page.count("<section") == len(wrong) and "<script" not in page and "&lt;/pre&gt;&lt;script&gt;" in page
     assert "\u202e" not in page and "src=" not in page and "http" not in page.replace("http-equiv", "")
+
+
+def test_of_a_profile_the_rollouts_of_all_models_or_of_one(client: Client, folder: Path):
+    for run in (folder / "profiles/arithmetic/runs").iterdir():
+        build(run)
+    rows = [json.loads(line) for line in client.get(f"/profiles/{PROFILE}/export", format="jsonl").text.splitlines()]
+    assert len(rows) == 48 and {row["model"] for row in rows} == {"nano-thinking", "nano-instruct"}
+    text = client.get(f"/profiles/{PROFILE}/export", format="markdown", model="nano-instruct", outcome="failing").text
+    failing = [row for row in rows if row["model"] == "nano-instruct" and row["reward"] == 0]
+    assert text.count("\n## ") == len(failing) and "# profiles/arithmetic of 2 models" in text
 
 
 def test_what_selects_nothing_and_an_unknown_format_are_told(client: Client, run: Path):

@@ -10,7 +10,7 @@ from msgspec import Struct
 from assay.errors import UsageError
 from assay.exports import Export
 from assay.fidelity.review.transcript import attempt, prompt_pieces
-from assay.store import RunRecord, read_record, read_rollouts, read_tasks, write_bytes, write_lines
+from assay.store import read_record, read_rollouts, read_tasks, write_bytes, write_lines
 from assay.types import Failure, Rollout, Score, Task
 
 SHOWN = 10
@@ -78,9 +78,8 @@ def row_of(task: Task, rollout: Rollout) -> dict[str, Any]:
     }
 
 
-def markdown(record: RunRecord, found: Iterable[tuple[Task, Rollout]], shown: int, of: int) -> str:
+def markdown(title: str, found: Iterable[tuple[Task, Rollout]], shown: int, of: int) -> str:
     """Returns rollouts as text for an issue. `shown` of the `of` that were selected are there."""
-    title = f"{record.model} on {record.benchmark} {record.version}"
     lines = [f"# {title}", "", f"{shown:,} of {of:,} rollouts that were selected."]
     for task, rollout in found:
         lines += ["", *_section(task, rollout)]
@@ -98,7 +97,9 @@ def _markdown(folder: Path, file: Path, options: Selected) -> str:
     found = selected(folder, options)
     shown = found if options.limit is not None else found[:SHOWN]
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(file, markdown(read_record(folder), shown, len(shown), len(found)).encode())
+    record = read_record(folder)
+    title = f"{record.model} on {record.benchmark} {record.version}"
+    write_bytes(file, markdown(title, shown, len(shown), len(found)).encode())
     return f"{len(shown)} of {len(found)} rollouts are in {file}"
 
 

@@ -2,7 +2,7 @@
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -58,6 +58,11 @@ class Table:
         merged = [*islice(heapq.merge(*streams, key=key, reverse=query.descending), limit + 1)]
         rows = [(self.members[place], row) for _, place, _, row in merged[:limit]]
         return rows, [*merged[limit - 1][:3]] if len(merged) > limit else None
+
+    def selected(self, query: Query) -> Iterator[tuple[Member, Row]]:
+        """Yields all rows of a query, those of one run after those of another, each in order."""
+        for _, member in self._shown(query):
+            yield from ((member, row) for row in member.index.selected(query, faults(member.marks)))
 
     def counts(self, query: Query) -> Counts:
         """Returns what the lists of filters show beside a query."""

@@ -23,7 +23,7 @@ from assay.view.frame import View, draw, in_thread, url, view_of
 from assay.view.index.query import COLUMNS, PLACES, RANGES, TAG, TEXTS, Query, words
 from assay.view.index.reader import Counts, Index, Row
 from assay.view.index.tables import searched
-from assay.view.marks import faults, marks_on, word_on
+from assay.view.marks import word_on
 from assay.view.table import Member, opened
 
 PAGE = 100
@@ -76,7 +76,7 @@ class Subject:
     title: str
     of: str
     crumbs: list[tuple[str, str]]
-    exports: str | None
+    exports: str
     """The address that exports a selection."""
 
 
@@ -105,7 +105,7 @@ class Line:
 async def page(request: Request) -> Response:
     """Returns the page; with `view=rows` more rows of it, with `view=state` how far its index is."""
     view, wanted = view_of(request), request.query_params
-    subject = _subject(view.catalog, request.path_params)
+    subject = subject_of(view.catalog, request.path_params)
     if wanted.get("view") == "state":
         return JSONResponse(await in_thread(lambda: _state(view, subject)))
     query = Query.parse(wanted.multi_items())
@@ -121,18 +121,6 @@ async def page(request: Request) -> Response:
         **values,
         **_filters(query, values["counts"], subject),
     )
-
-
-def selected(view: View, run: Entry, pairs: Iterable[tuple[str, str]]) -> list[Row]:
-    """Returns the rows that a table with this query shows, all of them, in order. Raises UsageError.
-
-    What the index lacks while a run goes on is left out.
-    """
-    index, _ = view.indexing.opened(run.path)
-    if index is None:
-        raise UsageError("The index of this run is not there yet. Open its table, and wait until it is.")
-    with index:
-        return [*index.selected(Query.parse(pairs), faults(marks_on(view.catalog, run)))]
 
 
 def mended(view: View, runs: Iterable[Entry], make: Callable[[], T]) -> T:
@@ -168,17 +156,19 @@ def rollout_address(run: str, task: str, repeat: int, query: Query | None = None
     return url("runs", run, "rollouts", task, repeat) + (f"?{urlencode(pairs)}" if pairs else "")
 
 
-def _subject(catalog: Catalog, named: Mapping[str, str]) -> Subject:
+def subject_of(catalog: Catalog, named: Mapping[str, str]) -> Subject:
     """The run or the profile that an address names. Raises NotThere."""
     if "run" in named:
         run = catalog.run(named["run"])
-        record, exports = catalog.record(run), url("runs", run.name, "export")
-        names = (record.model, f"{record.benchmark} {record.version}")
-        return Subject([run], url("runs", run.name), *names, crumbs(catalog, run)[:-1], exports)
+        record = catalog.record(run)
+        names = (record.model, f"on {record.benchmark} {record.version}")
+        return Subject([run], url("runs", run.name), *names, crumbs(catalog, run)[:-1], url("runs", run.name, "export"))
     profile = catalog.entry("profile", named["profile"])
     runs = [run for run in catalog.entries("run") if run.profile == profile.name]
     title, above = profile.name.replace("~", "/"), url("profiles", profile.name)
-    return Subject(runs, f"{above}/rollouts", title, plural(len(runs), "model"), [(title, above)], None)
+    return Subject(
+        runs, f"{above}/rollouts", title, f"of {plural(len(runs), 'model')}", [(title, above)], f"{above}/export"
+    )
 
 
 def _state(view: View, subject: Subject) -> dict[str, Any]:
@@ -287,7 +277,6 @@ def _filters(query: Query, counts: Counts | None, subject: Subject) -> dict[str,
         "exports": [
             (title, subject.exports + "?" + urlencode([("format", name), *query.pairs()]))
             for name, title in (("jsonl", "JSONL"), ("markdown", "Markdown"), ("page", "offline page"))
-            if subject.exports
         ],
     }
 
