@@ -29,6 +29,7 @@ from assay.types import Failure, Message, Rollout, Score, Task
 from assay.view.index.tables import (
     COLUMNS,
     MOST_VALUES,
+    ORDERS,
     SCHEMA,
     Kind,
     Reach,
@@ -38,13 +39,14 @@ from assay.view.index.tables import (
     reaches,
     searched,
     spaced,
+    statements,
     writable_place,
 )
 
-STEP_BYTES = 16 * 2**20
+STEP_BYTES = 64 * 2**20
 """Of rollouts in one transaction."""
-STEP_S = 1.0
-"""The time after which a transaction ends, so that progress is seen."""
+STEP_S = 2.0
+"""The processor time after which a transaction ends, so that progress is seen."""
 WAIT_S = 0.5
 """Between looks for new rollouts."""
 STAY_S = 20.0
@@ -115,6 +117,10 @@ class Builder:
                     reach.note(path)
                     values = msgspec.structs.astuple(reach)
                     connection.execute("insert or replace into files values (?, ?, ?, ?, ?, ?, ?)", values)
+                    read = sum(one.bytes for one in reached.values() if one.name != reach.name) + reach.bytes
+                    if sum(one.stat().st_size for one in paths) - read < STEP_BYTES:
+                        for statement in statements(ORDERS):
+                            connection.execute(statement)
                     return True
         return False
 
@@ -167,10 +173,10 @@ class _Rows:
 
     def add(self, path: Path, reach: Reach) -> bool:
         """Reads lines of a file until a step is done. Returns whether there were any."""
-        start, until = reach.bytes, time.monotonic() + STEP_S
+        start, until = reach.bytes, time.process_time() + STEP_S
         with open_input(path) as source:
             source.seek(start)
-            while reach.bytes - start < STEP_BYTES and time.monotonic() < until:
+            while reach.bytes - start < STEP_BYTES and time.process_time() < until:
                 line = source.readline()
                 if not line.endswith(b"\n"):
                     break  # still being written, or torn by a kill
@@ -276,7 +282,7 @@ def _begin_anew(connection: sqlite3.Connection, folder: Path, made: str) -> None
     """Makes the tables, and writes the run's tasks."""
     for table in _tables(connection):
         connection.execute(f"drop table {table}")
-    for statement in SCHEMA.strip().removesuffix(";").split(";"):
+    for statement in statements(SCHEMA):
         connection.execute(statement)
     record, offset, digests = read_record(folder), 0, list[str]()
     values: dict[str, set[str]] = defaultdict(set)

@@ -16,6 +16,8 @@ SHOWN = 20_000
 """The most characters of a text that a page shows at first: half of its beginning and half of its end."""
 LEAST_SHOWN, ALL_SHOWN = 1000, 2_000_000
 """That number is lower in a rollout of many texts: the second one divided by theirs, and at least the first."""
+ONE_LINE = 80
+"""The most characters of arguments that stand on one line."""
 MOST_PRETTY = 200_000
 """The most characters of a call's arguments that are laid out."""
 RASTER = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/=\s]+")
@@ -186,11 +188,12 @@ def _images(item: Item) -> Iterator[str]:
 
 
 def _pretty(arguments: str) -> str:
-    """Arguments of a call on several lines, where they are JSON; else as the model wrote them."""
+    """Arguments of a call where they are JSON, on several lines unless they fit one; else as the model wrote them."""
     if len(arguments) > MOST_PRETTY:
         return arguments
     try:
-        return msgspec.json.format(arguments, indent=2)
+        line = msgspec.json.format(arguments, indent=0)
+        return line if len(line) <= ONE_LINE else msgspec.json.format(arguments, indent=2)
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         return arguments
 
