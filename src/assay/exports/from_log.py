@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from msgspec import Struct, structs
 from assay.config import AgentConfig
 from assay.digest import digest, task_digest
 from assay.errors import InputError, UnknownName, UsageError
-from assay.exports.from_atif import NO_TIME, write_run
+from assay.exports.from_atif import write_run
 from assay.fidelity.original.reference import PromptMessage
 from assay.gyms.logs import LOGS, chat, read_log
 from assay.gyms.nemo_gym.rows import divided
@@ -125,7 +126,7 @@ def _outcome(cells: dict[str, Any], score: str | None) -> Score | Failure:
 
 
 def _record(harness: str, files: Sequence[Path], rows: Sequence[Row]) -> RunRecord:
-    """What is known of somebody else's run."""
+    """What is known of somebody else's run. It began when its log was written, or before."""
     models = (row.cells.get("model") for row in rows)
     return RunRecord(
         benchmark=files[0].stem,
@@ -141,5 +142,5 @@ def _record(harness: str, files: Sequence[Path], rows: Sequence[Row]) -> RunReco
         seed=0,
         repeats=1,
         versions={},
-        started=NO_TIME,
+        started=datetime.fromtimestamp(files[0].stat().st_mtime, UTC).isoformat(),
     )
