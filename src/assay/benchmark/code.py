@@ -46,7 +46,7 @@ def score_code(benchmark: Benchmark) -> dict[str, str]:
     for path in _own_files(benchmark):
         found.add(path, path.relative_to(benchmark.folder).as_posix() if benchmark.folder else path.name)
     for name, path in benchmark.files.items():
-        found.add(path, name)
+        found.add(path, name, follow=False)  # data, even where it is Python for some other machine
     if benchmark.origin and benchmark.origin.package and not benchmark.folder:
         found.add_package(benchmark.origin.package)
     return found.digests()
@@ -82,13 +82,13 @@ class _Code:
         self._files: dict[Path, str] = {}
         self._versions: dict[str, str] = {}
 
-    def add(self, path: Path, name: str) -> None:
+    def add(self, path: Path, name: str, *, follow: bool = True) -> None:
         """Add a file, and what it reaches if it is Python."""
         path = path.resolve()
         if path in self._files or not path.is_file():
             return
         self._files[path] = name
-        if path.suffix == ".py":
+        if follow and path.suffix == ".py":
             names = _names(path.read_bytes())
             for beside in _beside(names, path):
                 if beside.is_file():

@@ -170,6 +170,18 @@ def test_a_folder_is_a_task_or_holds_them(tmp_path: Path):
         tasks_in(tmp_path / "a/tests")
 
 
+def test_the_agents_network_is_its_own_or_the_machines(tmp_path: Path):
+    def network(toml: str, **files: str) -> str:
+        return read_task(write_task(tmp_path / "t", toml, **files)).source.settings.network
+
+    assert network("schema_version = '1.4'") == "public"
+    assert network('[agent]\nnetwork_mode = "no-network"') == "no-network"
+    assert network('[environment]\nnetwork_mode = "no-network"\n[agent]\nnetwork_mode = "public"') == "public"
+    steps = '[[steps]]\nname = "a"\n[[steps]]\nname = "b"\n[steps.agent]\nnetwork_mode = "no-network"\n'
+    with pytest.raises(UsageError, match="no-network and public"):
+        network(steps)
+
+
 def test_old_names_are_read(tmp_path: Path):
     environment = read_task(write_task(tmp_path / "t", OLD)).config.environment
     assert (environment.memory_limit_mb, environment.storage_limit_mb) == (2048, 512)

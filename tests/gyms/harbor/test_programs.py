@@ -50,15 +50,21 @@ def test_a_program_is_run_again_for_each_step(make: Callable[..., Benchmark]):
 
 @pytest.mark.agents
 @pytest.mark.timeout(600)
-def test_mini_swe_agent_solves_three_tasks_though_it_is_killed_in_the_middle(tmp_path: Path):
+def test_mini_swe_agent_solves_five_tasks_though_it_is_killed_in_the_middle(tmp_path: Path):
     program = shutil.which("mini", path=os.environ.get("ASSAY_AGENTS", ""))
     if program is None:
         pytest.skip("mini is not in ASSAY_AGENTS")
-    for name in ("data", "edit", "service"):
-        shutil.copytree(TASKS / name, tmp_path / "tasks" / name)
-    solutions = {"server.conf": "edit", "sales.csv": "data", "": "service"}
-    text = "".join(f"if [ -e /app/{file} ]; then\n{_solution(name)}\nexit 0; fi\n" for file, name in solutions.items())
-    commands = [text, "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"]
+    shutil.copytree(TASKS, tmp_path / "tasks")
+    mean = (TASKS / "c-bug/solution/mean.c").read_text()
+    solutions = {
+        "server.conf": _solution("edit/solution"),
+        "sales.csv": _solution("data/solution"),
+        "mean.c": f"cat > /app/mean.c <<'END'\n{mean}END\n",
+        "skip.txt": _solution("two-steps/steps/change/solution"),
+        "": _solution("two-steps/steps/write/solution") + _solution("service/solution"),
+    }
+    text = "".join(f"if [ -e /app/{file} ]; then\n{lines}\nexit 0; fi\n" for file, lines in solutions.items())
+    commands = [text, "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"] * 2  # once more for a second step
     script = [
         [{"type": "function_call", "call_id": f"c{number}", "name": "bash", "arguments": json.dumps({"command": text})}]
         for number, text in enumerate(commands)
@@ -71,13 +77,13 @@ def test_mini_swe_agent_solves_three_tasks_though_it_is_killed_in_the_middle(tmp
         time.sleep(0.2)
     command.kill()
     said, errors = command.communicate()
-    assert 0 < sum(1 for _ in read_rollouts(tmp_path / "run")) < 3, (said, errors)
+    assert 0 < sum(1 for _ in read_rollouts(tmp_path / "run")) < 5, (said, errors)
     code, said, errors = assay(*run, cwd=tmp_path, timeout=500)
     assert code == 0, errors
     made = list(read_rollouts(tmp_path / "run"))
     scored = Counter(rollout.task for rollout in made if isinstance(rollout.outcome, Score))
-    assert len(scored) == 3 and set(scored.values()) == {1}, made
-    assert rewards(*(rollout.outcome for rollout in made)) == [1] * 3
+    assert len(scored) == 5 and set(scored.values()) == {1}, made
+    assert rewards(*(rollout.outcome for rollout in made)) == [1] * 5
 
 
 def rewards(*outcomes: Outcome) -> list[float | str]:
@@ -101,7 +107,7 @@ def test_codex_and_claude_code_solve_a_task(name: str, tmp_path: Path):
         pytest.skip(f"{file} is not in ASSAY_AGENTS")
     shutil.copytree(TASKS / "edit", tmp_path / "tasks/edit")
     call = {"type": "function_call", "call_id": "c1", "name": tool}
-    script = [[call | {"arguments": json.dumps(arguments(_solution("edit")))}], "It is done."]
+    script = [[call | {"arguments": json.dumps(arguments(_solution("edit/solution")))}], "It is done."]
     write_toml(tmp_path, name, program, script)
     run = ["run", "harbor:tasks", "--agent", "theirs", "--model", "m", "--repeats", "1", "--network", "none"]
     code, _, errors = assay(*run, "--out", "run", cwd=tmp_path, timeout=250)
@@ -123,8 +129,8 @@ def write_toml(folder: Path, agent: str, program: str, script: list[Any]) -> Non
     )
 
 
-def _solution(task: str) -> str:
-    return (TASKS / task / "solution/solve.sh").read_text().removeprefix("#!/bin/bash\n")
+def _solution(folder: str) -> str:
+    return (TASKS / folder / "solve.sh").read_text().removeprefix("#!/bin/bash\n")
 
 
 def _toml(value: Any) -> str:

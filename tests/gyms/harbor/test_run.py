@@ -15,7 +15,7 @@ from tests.gyms.harbor.made import write_task
 def tasks(tmp_path: Path) -> Path:
     for number in range(4):
         slow = "#!/bin/sh\nsleep 0.3; touch /app/done\n"
-        files = {"instruction.md": f"Do number {number}.", "solution/solve.sh": slow}
+        files = {"instruction.md": f"Do number {number}.", "solution/solve.sh": slow, "tests/help.py": "import numpy"}
         write_task(tmp_path / f"tasks/t{number}", **files)
     return tmp_path
 
@@ -34,12 +34,14 @@ def test_solutions_get_1_and_nothing_gets_0_and_both_need_no_model(root: Path, t
     [record] = tasks.glob("runs/*/*oracle/run.json")
     found = json.loads(record.read_text())
     assert f"small={root}" in found["version"] and "network none" in found["version"]
+    assert "package numpy" not in found["sources"]
     names = [name for name in found["sources"] if name.startswith("t0/")]
     assert sorted(names) == [
         "t0/environment/Dockerfile",
         "t0/instruction.md",
         "t0/solution/solve.sh",
         "t0/task.toml",
+        "t0/tests/help.py",
         "t0/tests/test.sh",
     ]
 

@@ -63,7 +63,7 @@ class Harbor(Environment):
         self.version = ", ".join(["1", f"network {network or 'none'}", *(f"{old}={new}" for old, new in bases.items())])
         self._network: Network | None = network
         self._bases = bases
-        self.remark = " ".join(_remarks(tasks))
+        self.remark = " ".join(_remarks(tasks, network))
         self._tasks = tasks
         self._digests = {id: _digest(task) for id, task in tasks.items()}
         self._proofs: dict[str, asyncio.Task[None]] = {}
@@ -105,11 +105,11 @@ class Harbor(Environment):
         """Raises UsageError for an image that can't be built here, and where the network is to be chosen."""
         check_machine()
         for id, task in self._tasks.items():
-            stated = task.stated - {"no-network"}
-            if stated and self._network is None:
+            stated = task.source.settings.network
+            if stated != "no-network" and self._network is None:
                 remedy = "--network public, or --network none, which the run records"
-                raise UsageError(f"{self.name}: task {id} states the network {stated.pop()}; say {remedy}")
-            if "allowlist" in stated and self._network == "public":
+                raise UsageError(f"{self.name}: task {id} states the network {stated}; say {remedy}")
+            if stated == "allowlist" and self._network == "public":
                 remedy = "which can't be enforced here; say --network none"
                 raise UsageError(f"{self.name}: task {id} allows some hosts alone, {remedy}")
             for source in self._sources(task):
@@ -166,12 +166,15 @@ class Harbor(Environment):
         return await build_image(source.image or source.folder, self._bases, timeout_s=timeout_s)
 
 
-def _remarks(tasks: dict[str, HarborTask]) -> Iterator[str]:
+def _remarks(tasks: dict[str, HarborTask], network: Network | None) -> Iterator[str]:
     """Yields what is to be known of the tasks' scores."""
     shared = [id for id, task in tasks.items() if any(stage.separate is None for stage in task.stages)]
     unproved = [id for id, task in tasks.items() if any(stage.solution is None for stage in task.stages)]
     if shared:
         yield f"The tests of {len(shared)} of {len(tasks)} tasks run in the machine that the agent leaves."
+    cut = [id for id, task in tasks.items() if task.source.settings.network != "no-network"]
+    if cut and network == "none":
+        yield f"{len(cut)} tasks, such as {cut[0]}, state a network and get none."
     if unproved:
         yield f"{len(unproved)} tasks, such as {unproved[0]}, have no solution, so nothing shows that their tests work."
 

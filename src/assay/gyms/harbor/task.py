@@ -13,6 +13,7 @@ from assay.gyms.harbor.config import (
     Collect,
     Environment,
     Healthcheck,
+    Network,
     Step,
     TaskConfig,
     User,
@@ -88,12 +89,6 @@ class HarborTask:
     source: Source
     stages: tuple[Stage, ...]
 
-    @property
-    def stated(self) -> set[str]:
-        """The networks that the task states for its agent."""
-        agents = [self.config.agent, *(step.agent for step in self.config.steps or ())]
-        return {agent.network_mode or self.config.environment.network for agent in agents}
-
     def files(self) -> Iterator[Path]:
         """Yields the files that decide what is asked and how it is judged."""
         for name in ("task.toml", "instruction.md", "environment", "tests", "solution", "steps"):
@@ -116,11 +111,23 @@ def read_task(folder: Path) -> HarborTask:
     """Returns the task in a folder. Raises UsageError for what is missing, wrong or can't be run here."""
     config = read_config(folder / "task.toml")
     _check_files(folder)
-    source = Source(folder / "environment", config.environment)
+    source = Source(folder / "environment", replace(config.environment, network_mode=_network(folder, config)))
     if source.image is None and not (source.folder / "Dockerfile").is_file():
         raise InputError(source.folder / "Dockerfile", None, "it is missing", "it, or an environment.docker_image")
     steps = config.steps or [Step("")]
     return HarborTask(folder.name, folder, config, source, tuple(_stage(folder, config, step) for step in steps))
+
+
+def _network(folder: Path, config: TaskConfig) -> Network:
+    """Returns the network that the agent's machine has, which is one for all steps. Raises InputError."""
+    agents = [step.agent for step in config.steps or ()] or [config.agent]
+    stated: set[Network] = {
+        one.network_mode or config.agent.network_mode or config.environment.network for one in agents
+    }
+    if len(stated) > 1:
+        got = f"steps with the networks {' and '.join(sorted(stated))}"
+        raise InputError(folder / "task.toml", None, got, "one for all steps: a machine keeps its network")
+    return stated.pop()
 
 
 def _stage(folder: Path, config: TaskConfig, step: Step) -> Stage:
