@@ -4,6 +4,7 @@ import itertools
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -20,6 +21,21 @@ CHAT_TEMPLATE = (
 )
 
 
+RESPONSE: dict[str, Any] = {
+    "defaults": {"role": "assistant"},
+    "start_anchor": "<|assistant|>",
+    "fields": {
+        "tool_calls": {
+            "open": "<tool_call>",
+            "close_pattern": r"</tool_call>\s*",
+            "repeats": True,
+            "content": "json",
+            "transform": {"type": "function", "function": "{content}"},
+        },
+        "content": {"close_pattern": r"<\|end\|>", "content": "text"},
+    },
+}
+"""How transformers reads calls out of what a model said; TRL's own tool loop needs it."""
 CALL = ('<tool_call>{"name": "', '", "arguments": {"', '": "', '", "', '": ', '"}}</tool_call>', "}}</tool_call>")
 """What every call is made of, a token each: a rollout then has half as many tokens."""
 
@@ -59,11 +75,13 @@ def build(texts: Iterator[str], vocabulary: int, marks: Sequence[str]) -> Tokeni
 def save(tokenizer: Tokenizer, folder: Path, template: str) -> None:
     """Write `tokenizer.json` and `tokenizer_config.json` so that `AutoTokenizer` reads them unchanged."""
     tokenizer.save(str(folder / "tokenizer.json"))
-    config = {
+    config: dict[str, Any] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "pad_token": "<|pad|>",
         "eos_token": "<|end|>",
         "chat_template": template,
         "clean_up_tokenization_spaces": False,
     }
+    if "<tool_call>" in template:
+        config["response_template"] = RESPONSE
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
