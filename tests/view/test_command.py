@@ -31,6 +31,8 @@ def test_the_command_shows_the_folder_in_a_browser_until_it_is_interrupted(made:
     browser.chmod(0o755)
     with viewing(made, BROWSER=str(browser)) as (client, command):
         assert "nano-instruct" in client.get("/").words
+        code, _, err = assay("view", "--no-open", "--port", client.url.rpartition(":")[2], cwd=made)
+        assert (code, "choose another with --port" in err) == (2, True)
         live = subprocess.Popen(["curl", "-sN", client.url + "/live"], stdout=subprocess.PIPE)
         assert live.stdout and os.read(live.stdout.fileno(), 10)
         command.send_signal(signal.SIGINT)
@@ -51,9 +53,6 @@ def test_other_machines_need_a_key(made: Path):
     assert (code, "--api-key-env" in err) == (2, True)
 
 
-def test_a_port_that_is_taken_and_a_file_are_refused(made: Path):
-    with viewing(made, "--no-open") as (client, _):
-        code, _, err = assay("view", "--no-open", "--port", client.url.rpartition(":")[2], cwd=made)
-        assert (code, "choose another with --port" in err) == (2, True)
-    code, _, err = assay("view", "runs/started.jsonl", cwd=made)
+def test_a_file_is_refused(made: Path):
+    code, _, err = assay("view", "runs/arithmetic/started.jsonl", cwd=made)
     assert (code, "is no folder" in err) == (2, True)

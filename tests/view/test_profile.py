@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import msgspec
+import pytest
 
 import assay
 from assay.fidelity.compare.compare import compare
@@ -33,6 +34,13 @@ def test_a_profile_has_the_sections_of_its_report_and_its_standing(made: Path, s
     assert f'href="/runs/{OTHER}' in page.text
 
 
+def test_a_certificate_that_is_none_is_not_trusted(folder: Path, client: Client):
+    (folder / "profiles/arithmetic/certificate.json").write_text("{}")
+    assert "It can't be trusted" in client.get(f"/profiles/{PROFILE}").words
+    assert "certificate does not hold" in client.get("/matrix").words
+
+
+@pytest.mark.slow
 def test_a_certificate_stands_until_a_file_of_its_evidence_changes(folder: Path, client: Client):
     assert command("certify", "profiles/arithmetic", cwd=folder)[0] == 0
     assert "not verified, 4 of 8 gates pass; own benchmark" in client.get(f"/profiles/{PROFILE}").words
