@@ -8,6 +8,7 @@ import pytest
 
 from assay.fidelity.compare.compare import compare
 from assay.store import write_json
+from assay.view import catalog
 from assay.view.catalog import Catalog, NotThere
 from tests.view.client import Client
 
@@ -18,17 +19,17 @@ def test_runs_profiles_and_comparisons_have_names_of_their_places(folder: Path):
     run = folder / "runs/arithmetic/nano-thinking"
     write_json(folder / "new~old.json", compare(run, [folder / "profiles/arithmetic/runs/nano-instruct"]))
     (folder / "other.json").write_text('{"pears": []}')
-    catalog = Catalog(folder)
+    found = Catalog(folder)
     profile = "profiles~arithmetic"
-    assert {(one.name, one.profile) for one in catalog.entries("run")} == {
+    assert {(one.name, one.profile) for one in found.entries("run")} == {
         (RUN, None),
         (f"{profile}~runs~nano-thinking", profile),
         (f"{profile}~runs~nano-instruct", profile),
     }
-    assert [one.name for one in catalog.entries("profile")] == [profile]
-    (compared,) = catalog.entries("comparison")
+    assert [one.name for one in found.entries("profile")] == [profile]
+    (compared,) = found.entries("comparison")
     assert compared.name.startswith("new~old.json~")
-    assert catalog.comparison(compared).pairs[0].tasks == 12
+    assert found.comparison(compared).pairs[0].tasks == 12
 
 
 def test_a_run_is_a_folder_to_view_too(folder: Path):
@@ -112,3 +113,9 @@ def test_a_damaged_run_is_listed_with_what_is_wrong(folder: Path, client: Client
 
 def test_an_empty_folder_says_what_makes_a_run(tmp_path: Path, served):
     assert "assay run" in served(tmp_path).get("/").words
+
+
+def test_folders_that_are_too_many_are_told_of(folder: Path, served, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(catalog, "MOST_FOLDERS", 3)
+    words = served(folder).get("/").words
+    assert "runs may be missing" in words

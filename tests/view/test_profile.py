@@ -36,6 +36,7 @@ def test_a_profile_has_the_sections_of_its_report_and_its_standing(made: Path, s
 
 def test_a_certificate_that_is_none_is_not_trusted(folder: Path, client: Client):
     (folder / "profiles/arithmetic/certificate.json").write_text("{}")
+    (folder / "profiles/arithmetic/runs/nano-thinking/per_task.jsonl").write_text("nonsense\n")
     assert "It can't be trusted" in client.get(f"/profiles/{PROFILE}").words
     assert "certificate does not hold" in client.get("/matrix").words
 

@@ -25,6 +25,7 @@ SPARE = 20
 DEEPEST = 8
 """Folders within folders that are looked into."""
 MOST_FOLDERS = 20_000
+"""No more are looked into."""
 LARGEST = 64 * 2**20
 """Bytes of a comparison."""
 Kind = Literal["run", "profile", "comparison"]
@@ -62,6 +63,8 @@ class Catalog:
     """
 
     folder: Path
+    whole: bool = True
+    """Whether all folders were looked into that are not too deep: there may be too many."""
     _entries: dict[tuple[Kind, str], Entry] = field(default_factory=dict[tuple[Kind, str], Entry])
     _due: float = -math.inf
     _kept: dict[object, _Kept] = field(default_factory=dict[object, _Kept])
@@ -131,7 +134,10 @@ class Catalog:
             path = Path(place)
             within = path.relative_to(top).parts
             folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
-            if len(within) >= DEEPEST or number >= MOST_FOLDERS:
+            self.whole = number < MOST_FOLDERS
+            if not self.whole:
+                return
+            if len(within) >= DEEPEST:
                 folders.clear()
             if "run.json" in files:
                 folders.clear()

@@ -1,6 +1,7 @@
 """A profile, as its report shows it, with each rollout that it names at its own page."""
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,8 +72,7 @@ def certificate_of(catalog: Catalog, folder: Path) -> CertificateState:
     path = folder / NAME
     if not path.exists():
         return CertificateState("There is none. `assay certify` writes it.")
-    runs = [file for run in sorted(folder.glob("runs/*")) for file in sorted(run.iterdir())]
-    return catalog.cached("certificate", [path, *sorted(folder.iterdir()), *runs], lambda: _certificate(folder))
+    return catalog.cached("certificate", sorted(folder.rglob("*.json*")), lambda: _certificate(folder))
 
 
 def _certificate(folder: Path) -> CertificateState:
@@ -89,8 +89,12 @@ def _certificate(folder: Path) -> CertificateState:
 
 
 def _tables(profile: Profile, folder: Path) -> dict[str, list[TaskRow]]:
-    paths = {name: folder / model.per_task for name, model in profile.models.items() if model.per_task}
-    return {name: [*read_lines(path, TaskRow)] for name, path in paths.items() if path.exists()}
+    """The models' tables of tasks. One that can't be read is left out, as one that is not there."""
+    tables: dict[str, list[TaskRow]] = {}
+    for name, model in profile.models.items():
+        with suppress(AssayError, OSError):
+            tables[name] = [*read_lines(folder / model.per_task, TaskRow)] if model.per_task else []
+    return {name: table for name, table in tables.items() if table}
 
 
 def _costs(catalog: Catalog, profile: Profile, runs: dict[str, Entry]) -> list[Cost]:
