@@ -26,7 +26,7 @@ def test_a_profile_draws_its_charts_and_fits(shown: Client, tab: Tab, width: int
     assert color != page.evaluate("getComputedStyle(document.body).color")  # its style travelled as data
     assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
     with page.expect_navigation():
-        page.get_by_role("link", name="all rollouts").first.click()
+        page.get_by_role("link", name="all rollouts", exact=True).first.click()
     assert "/runs/" in page.url
 
 
