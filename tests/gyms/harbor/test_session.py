@@ -9,6 +9,7 @@ import pytest
 from assay.benchmark import Benchmark
 from assay.benchmark.reference import DONE, responses
 from assay.fidelity.probes.played import reward_of
+from assay.model.builtin.fixed import Fixed
 from assay.types import Failure, Outcome, Score
 from tests.gyms.harbor.made import NOP, ORACLE, Shell, play
 
@@ -54,6 +55,23 @@ def test_tests_and_solution_are_not_there_while_the_agent_works(make: Make):
     agent = Shell("ls / /logs; ls /tests /solution; cat /tests/test.sh")
     assert reward(play(make(), agent)) == 0
     assert "No such file" in agent.said[0] and "logs" in agent.said[0] and "reward.txt" not in agent.said[0]
+
+
+def test_artifacts_go_to_the_tests_own_machine_without_what_is_excluded(make: Make):
+    toml = SEPARATE.replace('"/app/folder"', '{source = "/app/folder", exclude = ["*.tmp", "cache"]}')
+    tests = "#!/bin/sh\nfind /app /logs/artifacts -type f | sort\necho 1 > /logs/verifier/reward.txt\n"
+    leaves = "mkdir -p folder/cache; touch done folder/x folder/y.tmp folder/cache/z other; touch /logs/artifacts/log"
+    solved = f"#!/bin/sh\ncd /app\n{leaves}\n"
+    made = make(toml, tests__test__sh=tests, solution__solve__sh=solved)
+    [task] = made.environment.tasks()
+
+    async def said() -> str:
+        async with made.environment.open(task, 0) as session:
+            await ORACLE.run(task, Fixed(lambda _: ""), session)
+            await session.score([])
+            return session.said  # pyright: ignore
+
+    assert asyncio.run(said()).split() == ["/app/done", "/app/folder/x", "/logs/artifacts/log"]
 
 
 def test_a_service_lives_on_until_the_tests_have_asked_it(make: Make):

@@ -1,10 +1,12 @@
 """One rollout of a Harbor task: its machine, its instructions one after the other, and its tests over what is left."""
 
 import asyncio
+import shutil
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
+from fnmatch import fnmatch
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,7 +15,7 @@ from msgspec.structs import replace
 
 from assay.benchmark import Ended
 from assay.errors import SandboxError, VerifierError
-from assay.gyms.harbor.config import Healthcheck, resolved
+from assay.gyms.harbor.config import Artifact, Healthcheck, resolved
 from assay.gyms.harbor.judge import CHMOD_S, judge, run_shell
 from assay.gyms.harbor.rewards import Rewards, score_of, too_low
 from assay.gyms.harbor.task import HarborTask, Source, Stage
@@ -169,10 +171,12 @@ class HarborSession:
 
     async def _hand_over(self, stage: Stage, machine: Machine) -> None:
         """Copies what the agent left to the tests' own machine, each to its own place; nothing where there is none."""
-        for path in ("/logs/artifacts", *(artifact.source for artifact in stage.artifacts)):
+        for artifact in (Artifact("/logs/artifacts"), *stage.artifacts):
             with TemporaryDirectory(prefix="assay-artifacts-") as scratch, suppress(FileNotFoundError):
-                await self._machine.take(path, Path(scratch, "it"))
-                await machine.put(Path(scratch, "it"), path)
+                taken = Path(scratch, "it")
+                await self._machine.take(artifact.source, taken)
+                _leave_out(taken, artifact.exclude)
+                await machine.put(taken, artifact.source)
 
     async def _wait_until_healthy(self, check: Healthcheck) -> None:
         began, failures = time.monotonic(), 0
@@ -206,6 +210,14 @@ class AgentMachine:
     async def share(self, paths: Sequence[str]) -> None:
         """Shows files and folders of this machine to later commands, at their own place."""
         await self._machine.share(paths)
+
+
+def _leave_out(folder: Path, patterns: Sequence[str]) -> None:
+    """Removes what a pattern names, by its name or by its path in the folder."""
+    for path in sorted(folder.rglob("*"), reverse=True):  # what is in a folder before the folder
+        names = (path.name, path.relative_to(folder).as_posix())
+        if any(fnmatch(name, pattern.strip("/")) for name in names for pattern in patterns):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _shown(finished: Finished) -> str:
