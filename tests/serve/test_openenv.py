@@ -180,6 +180,16 @@ def test_a_page_of_another_site_opens_no_socket():
     assert refused.value.response.status_code == 403
 
 
+def test_with_a_key_a_socket_wants_it_too():
+    with hosting(ServedEnvironment(TILL).app("secret")) as url:
+        address = f"ws{url.removeprefix('http')}/openenv/ws"
+        with pytest.raises(InvalidStatus) as refused:
+            connect(address)
+        assert refused.value.response.status_code == 403
+        with connect(address, additional_headers={"authorization": "Bearer secret"}) as line:
+            assert ask(line, "reset")["type"] == "observation"
+
+
 def http(url: str, body: Any = None) -> tuple[int, Any]:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"content-type": "application/json"})
