@@ -181,11 +181,6 @@ class Index:
         found = self._select("t.id = ? order by r.repeat, r.attempt, r.id", [task])
         return [row for row, _ in found]
 
-    def row(self, id: int) -> Row | None:
-        """Returns the row of this number."""
-        found = self._select("r.id = ?", [id])
-        return found[0][0] if found else None
-
     def line(self, row: Row) -> bytes:
         """Returns the line of a rollout as it stands in its file. Raises InputError where it is another one now."""
         path = self._folder / self._files[row.file].name

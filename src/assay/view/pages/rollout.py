@@ -77,7 +77,7 @@ async def page(request: Request) -> Response:
         "rollout.html",
         scripts=("keys.js", "rollout.js"),
         styles=("rollouts.css", "review.css", "rollout.css"),
-        crumbs=crumbs(view.catalog, run),
+        crumbs=crumbs(run),
         by=reader(request) or "",
         to=f"{request.url.path}?{request.url.query}".removesuffix("?"),
         **values,

@@ -138,7 +138,7 @@ def mended(view: View, runs: Iterable[Entry], make: Callable[[], T]) -> T:
         return make()
 
 
-def crumbs(catalog: Catalog, run: Entry) -> list[tuple[str, str]]:
+def crumbs(run: Entry) -> list[tuple[str, str]]:
     """Returns the pages above a run's and its own, each with its address."""
     found = [(run.path.name if run.profile else run.name.replace("~", "/"), url("runs", run.name))]
     return [(run.profile.replace("~", "/"), url("profiles", run.profile)), *found] if run.profile else found
@@ -162,7 +162,7 @@ def subject_of(catalog: Catalog, named: Mapping[str, str]) -> Subject:
         run = catalog.run(named["run"])
         record = catalog.record(run)
         names = (record.model, f"on {record.benchmark} {record.version}")
-        return Subject([run], url("runs", run.name), *names, crumbs(catalog, run)[:-1], url("runs", run.name, "export"))
+        return Subject([run], url("runs", run.name), *names, crumbs(run)[:-1], url("runs", run.name, "export"))
     profile = catalog.entry("profile", named["profile"])
     runs = [run for run in catalog.entries("run") if run.profile == profile.name]
     title, above = profile.name.replace("~", "/"), url("profiles", profile.name)
