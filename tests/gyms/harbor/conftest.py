@@ -7,25 +7,30 @@ import pytest
 
 from assay.benchmark import Benchmark
 from assay.benchmark.catalog import load
+from assay.errors import UsageError
+from assay.sandbox.machine import check_machine
 from tests.gyms.harbor.made import write_task
 from tests.roots import small_root
 
 
 @pytest.fixture(scope="session")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    try:
+        check_machine()
+    except UsageError as error:
+        pytest.skip(str(error))
     return small_root(tmp_path_factory.mktemp("root") / "small.tar")
 
 
-@pytest.fixture(autouse=True)
-def images(request: pytest.FixtureRequest, root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture
+def images(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder where the images of these tests are kept, and which solutions were played."""
-    if "slow" not in request.keywords:  # a Debian root is kept for the next time
-        monkeypatch.setenv("XDG_CACHE_HOME", str(root.parent))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(root.parent))
     return root.parent
 
 
 @pytest.fixture
-def make(tmp_path: Path, root: Path) -> Callable[..., Benchmark]:
+def make(tmp_path: Path, root: Path, images: Path) -> Callable[..., Benchmark]:
     def made(toml: str = "", **files: str) -> Benchmark:
         return load(f"harbor:{write_task(tmp_path / 'task', toml, **files)},image=small={root}")
 

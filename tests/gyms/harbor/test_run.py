@@ -75,6 +75,7 @@ def test_a_network_that_a_task_states_is_chosen(root: Path, tmp_path: Path):
     assert code == 2 and "no machine" in err
 
 
+@pytest.mark.usefixtures("root")
 def test_what_cannot_be_built_is_refused_before_the_run(tmp_path: Path):
     write_task(tmp_path / "tasks/t", environment__Dockerfile="FROM python:3.12\n")
     code, _, err = assay("run", "harbor:tasks", "--agent", "nop", cwd=tmp_path)
