@@ -55,15 +55,17 @@ def test_runs_are_found_ticked_and_compared_by_keyboard(shown: Client, tab: Tab)
 
 def test_a_run_goes_on_while_the_page_is_open(folder: Path, client: Client, tab: Tab):
     with Store(folder / "slow", runs.record(), runs.TASKS) as store:
-        store.append(runs.rollout(0, 0))
+        store.append(runs.rollout(1, 0, failed=True))
         store.flush()
         page = tab(client.url)
         row = page.locator("tr[data-run=slow]")
         assert "1 of 6" in row.inner_text()
-        store.append(runs.rollout(1, 0, failed=True))
+        assert row.locator(".range").is_hidden()
+        store.append(runs.rollout(0, 0))
         store.flush()
         row.filter(has_text="2 of 6").wait_for()
         assert "live" in row.inner_text()
+        assert row.locator(".range circle").get_attribute("cx") == "90.0"
         assert "t1, repeat 0: model: timeout: no answer" in page.locator("tr[data-more=slow]").inner_text()
         with Store(folder / "new", runs.record(), runs.TASKS):
             page.get_by_role("button", name="A run began").wait_for()

@@ -80,7 +80,7 @@ def events_of(view: View, names: list[str], before: dict[str, Any], look: int = 
         if known and not names and not (known.get("state") == "live" or known["problem"]) and (place + look) % IDLE:
             continue
         found = row(view, run, until)
-        now = found.words | {"share": _share(found.progress), "problem": found.problem}
+        now = found.words | {"share": _share(found.progress), "range": _range(found.progress), "problem": found.problem}
         if before.get(run.name) != now:
             before[run.name] = changed[run.name] = now
     return changed
@@ -88,6 +88,13 @@ def events_of(view: View, names: list[str], before: dict[str, Any], look: int = 
 
 def _share(progress: Progress | None) -> float:
     return (progress.scored + progress.failed) / progress.planned if progress and progress.planned else 0.0
+
+
+def _range(progress: Progress | None) -> list[float]:
+    """The score and the ends of its interval; empty where nothing is drawn."""
+    if progress is None or progress.score is None or not 0 <= progress.score <= 1:
+        return []
+    return [progress.score, *(progress.interval or ())]
 
 
 async def live(request: Request) -> StreamingResponse:

@@ -24,11 +24,20 @@
   fresh?.addEventListener("click", () => location.reload());
   const known = new Set(rows.keys());
 
+  function draw(range, [score, low, high]) {
+    const at = (share) => (2 + 88 * Math.min(1, Math.max(0, share))).toFixed(1);
+    range.toggleAttribute("hidden", score === undefined);
+    if (score === undefined) return;
+    range.querySelector("circle").setAttribute("cx", at(score));
+    range.querySelector(".span").setAttribute("d", low === undefined ? "" : `M${at(low)} 6H${at(high)}`);
+  }
+
   function show(row, figures) {
     const more = row.nextElementSibling?.matches(".more") ? row.nextElementSibling : null;
     for (const cell of [...all("[data-live]", row), ...(more ? all("[data-live]", more) : [])]) {
       const name = cell.dataset.live;
       if (name === "share") cell.value = figures.share;
+      else if (name === "range") draw(cell, figures.range);
       else cell.textContent = figures[name] ?? "";
     }
     if (more) more.hidden = !figures.last && !figures.problem;
