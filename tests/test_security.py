@@ -20,8 +20,7 @@ EVALUATED = {
     "benchmark/verify/code/candidate.py": "runs in the sandbox",
     "benchmark/verify/code/checker.py": "runs in the sandbox",
     "benchmarks/bfcl/worker.py": "in a process of its own: unpacks one wheel, known by its digest, and its own pickles",
-    "sandbox/machine/image.py": "unpacks the tar that a user names as an image's base, within one folder",
-    "sandbox/machine/keeper.py": "becomes the program that runs in the machine",
+    "sandbox/machine/keeper.py": "becomes the program that runs in the machine, and unpacks a tar within its root",
     "gyms/rows.py": "reads members of ZIP files in memory, up to a size; unpacks none to the disk",
 }
 """The files that may execute what they are given, and where they do."""

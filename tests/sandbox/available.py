@@ -6,6 +6,16 @@ import pytest
 
 from assay.errors import UsageError
 from assay.sandbox import SandboxConfig, check_sandbox
+from assay.sandbox.machine import check_machine
+
+
+def machines_missing() -> str:
+    """Why there are no machines here; nothing where there are."""
+    try:
+        check_machine()
+    except UsageError as error:
+        return str(error)
+    return ""
 
 
 def missing(config: SandboxConfig) -> str:
@@ -19,3 +29,5 @@ def missing(config: SandboxConfig) -> str:
 
 BUBBLEWRAP_MISSING = missing(SandboxConfig())
 needs_bubblewrap = pytest.mark.skipif(bool(BUBBLEWRAP_MISSING), reason=BUBBLEWRAP_MISSING or "it is there")
+MACHINES_MISSING = machines_missing()
+needs_machines = pytest.mark.skipif(bool(MACHINES_MISSING), reason=MACHINES_MISSING or "they are there")

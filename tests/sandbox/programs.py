@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ REPOSITORY = Path(__file__).parents[2]
 NOBODY = 65534
 
 
-def as_nobody(*command: str) -> subprocess.CompletedProcess[str]:
+def as_nobody(*command: str, before: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
     packages = [path for path in sys.path if path.endswith("-packages")]
     environment = {
         "PATH": os.environ["PATH"],
@@ -23,7 +24,7 @@ def as_nobody(*command: str) -> subprocess.CompletedProcess[str]:
     # env, as setpriv itself still has the rights of root when it looks for its command.
     user = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "env")
     return subprocess.run(
-        [*user, *command], check=False, env=environment, cwd=REPOSITORY, capture_output=True, text=True
+        [*before, *user, *command], check=False, env=environment, cwd=REPOSITORY, capture_output=True, text=True
     )
 
 

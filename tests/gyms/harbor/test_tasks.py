@@ -1,6 +1,5 @@
 """Five tasks in a Debian root: a file, a service, a C program, data with a verifier of its own, two steps."""
 
-import os
 import shutil
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from tests.gyms.harbor.made import NOP, ORACLE, play
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(600),
-    pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mmdebstrap"), reason="needs root and mmdebstrap"),
+    pytest.mark.skipif(not shutil.which("mmdebstrap"), reason="needs mmdebstrap"),
 ]
 TASKS = Path(__file__).parent / "tasks"
 

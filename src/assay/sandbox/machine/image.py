@@ -6,7 +6,6 @@ import hashlib
 import os
 import re
 import shutil
-import tarfile
 import tempfile
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -18,7 +17,7 @@ from assay.digest import digest
 from assay.errors import InputError, SandboxError, UsageError
 from assay.sandbox import SandboxConfig
 from assay.sandbox.machine.dockerfile import Stage, Step, read_dockerfile
-from assay.sandbox.machine.machine import Image, Machine, Network
+from assay.sandbox.machine.machine import Image, Machine, Network, as_root
 
 BUILDING = SandboxConfig(memory_mb=8192, processes=4096, cpu_s=86_400, output_bytes=2**26)
 DEBIAN = re.compile(r"debian:(?P<release>bookworm|trixie|bullseye)(-slim)?")
@@ -99,7 +98,7 @@ async def _layer(key: str) -> AsyncGenerator[Path | None]:
             yield made
             (made / "upper").rename(kept)
         finally:
-            shutil.rmtree(made, ignore_errors=True)
+            await _run(*as_root(), "rm", "-rf", str(made))
 
 
 def _locked(file: Path) -> IO[str]:
@@ -204,10 +203,15 @@ async def _pulled(name: str, bases: Mapping[str, str]) -> Image:
     file = Path(stands)
     key = digest(["debian", release["release"]]) if release else await asyncio.to_thread(_sum, file)
     async with _layer(key) as made:
-        if made is not None and release:
-            await _debian(release["release"], made / "upper")
-        elif made is not None:
-            await asyncio.to_thread(_unpack, file, made / "upper")
+        if made is not None:
+            if release:
+                file = made / "root.tar"
+                await _debian(release["release"], file)
+            try:
+                async with Machine(Image(()), BUILDING, keep=made) as machine:
+                    await machine.unpack(file)
+            except SandboxError as error:
+                raise UsageError(f"{file}: no tar of a root ({error})") from None
     return Image((cache() / key,), name=stands)
 
 
@@ -216,27 +220,21 @@ def _sum(file: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def _inside(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo:
-    """Returns a member that lies in the folder, with the mode that it has. Raises FilterError for one that doesn't."""
-    return tarfile.tar_filter(member, folder).replace(mode=member.mode, deep=False)
-
-
-def _unpack(file: Path, folder: Path) -> None:
-    try:
-        with tarfile.open(file) as tar:
-            tar.extractall(folder, filter=_inside, numeric_owner=True)
-    except (tarfile.TarError, OSError) as error:
-        raise UsageError(f"{file}: no tar of a root ({error})") from None
-
-
-async def _debian(release: str, folder: Path) -> None:
+async def _debian(release: str, file: Path) -> None:
+    """Writes a tar with the root of a Debian release."""
     if shutil.which("mmdebstrap") is None:
         raise UsageError(f"a root of debian:{release} needs mmdebstrap: apt install mmdebstrap")
+    mode = "root" if os.geteuid() == 0 else "unshare"
+    options = (f"--mode={mode}", "--variant=minbase", "--include=ca-certificates")
+    code, said = await _run("mmdebstrap", *options, release, str(file))
+    if code:
+        raise SandboxError(f"mmdebstrap {release} failed: {said[-TAIL:]}")
+
+
+async def _run(*command: str) -> tuple[int, str]:
+    """Returns a program's exit code and what it wrote to its standard error."""
     process = await asyncio.create_subprocess_exec(
-        *("mmdebstrap", "--variant=minbase", "--include=ca-certificates", release, str(folder)),
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
+        *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
     )
     _, said = await process.communicate()
-    if process.returncode:
-        raise SandboxError(f"mmdebstrap {release} failed: {said.decode(errors='replace')[-TAIL:]}")
+    return process.returncode or 0, said.decode(errors="replace")

@@ -7,7 +7,9 @@ that they have not, so that none of them can look into it.
 
 import contextlib
 import ctypes
+import errno
 import fcntl
+import importlib.util
 import json
 import os
 import resource
@@ -16,8 +18,11 @@ import signal
 import socket
 import struct
 import sys
-from typing import Any
+import tarfile
+from collections.abc import Callable
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 LIBC = ctypes.CDLL(None, use_errno=True)
 KEPT = (0, 1, 3, 4, 5, 6, 7, 10, 18)
 """What root may do: CAP_CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID, NET_BIND_SERVICE and SYS_CHROOT."""
@@ -44,9 +49,15 @@ def set_up(asked: dict[str, Any]) -> None:
         mount("assay", work, "tmpfs", NO_DEV, f"size={asked['disk_mb']}m,nr_inodes={asked['files']},mode=755")
     for name in ("upper", "work"):
         os.makedirs(f"{work}/{name}", exist_ok=True)
-    lower = ":".join(reversed(asked["layers"]))
+    os.mkdir(f"{work}/empty")
+    lower = ":".join([*reversed(asked["layers"]), f"{work}/empty"])
+    options = f"lowerdir={lower},upperdir={work}/upper,workdir={work}/work"
+    if asked["ordinary"]:
+        os.setxattr(f"{work}/upper", "user.assay", b"")  # fails where overlayfs could not note that a folder is removed
+        os.removexattr(f"{work}/upper", "user.assay")
+        options += ",userxattr"
     # Device files that an image brings open nothing.
-    mount("overlay", root, "overlay", NO_DEV, f"lowerdir={lower},upperdir={work}/upper,workdir={work}/work")
+    mount("overlay", root, "overlay", NO_DEV, options)
     for name in ("proc", "dev", "tmp", "etc"):
         if os.path.islink(place := f"{root}/{name}"):  # an image's link would lead out of the root here
             os.unlink(place)
@@ -56,8 +67,9 @@ def set_up(asked: dict[str, Any]) -> None:
     mount_dev(root)
     if not asked["hosts"]:
         fcntl.ioctl(socket.socket(), 0x8914, struct.pack("16sH14x", b"lo", 0x41))
-    with contextlib.suppress(OSError), open("/proc/sys/kernel/pid_max", "w") as file:
-        file.write(str(max(asked["processes"], 400)))
+    if asked["counted"]:
+        with open("/proc/sys/kernel/pid_max", "w") as file:
+            file.write(str(max(asked["processes"], 400)))
     socket.sethostname("machine")
 
 
@@ -121,31 +133,48 @@ def mount_dev(root: str) -> None:
         os.symlink(f"/proc/self/fd{target}", f"{root}/dev/{name}")
 
 
-def share(inside: int, paths: list[str]) -> str:
-    """Shows files and folders of this machine in the root, read-only. Returns what went wrong.
+def within(inside: int, prepare: Callable[[], T], use: Callable[[T], None]) -> str:
+    """Uses, in the root, what was prepared outside of it. Returns what went wrong.
 
-    A child does it, within the root's own namespace, where no link leads out of the root.
+    A child does it, in the root's own namespace, where no link leads out of the root.
     """
     reader, writer = os.pipe()
     if not (child := os.fork()):
         try:
-            trees = [copied(path) for path in paths]
+            prepared = prepare()
             checked(LIBC.setns(inside, NEW_MOUNTS), "setns")
-            for path, (tree, is_folder) in zip(paths, trees, strict=True):
-                os.makedirs(path if is_folder else os.path.dirname(path), exist_ok=True)
-                if not is_folder:
-                    with contextlib.suppress(FileNotFoundError):
-                        os.unlink(path)
-                    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDONLY, 0o644))
-                code = LIBC.syscall(MOVE_MOUNT, tree, b"", -100, path.encode(), MOVE_EMPTY_PATH)
-                checked(code, f"mount at {path}")
+            use(prepared)
         except BaseException as error:
-            os.write(writer, f"{error}".encode())
+            os.write(writer, (f"{error}" or repr(error)).encode())
         os._exit(0)
     os.close(writer)
     with open(reader) as said:
         os.waitpid(child, 0)
         return said.read()
+
+
+def unpack(inside: int, file: str) -> str:
+    """Fills the root with what is in a tar, but for its device files."""
+
+    def use(tar: tarfile.TarFile) -> None:
+        tar.extractall("/", [member for member in tar if not member.isdev()], numeric_owner=True)
+
+    return within(inside, lambda: tarfile.open(file), use)
+
+
+def share(inside: int, paths: list[str]) -> str:
+    """Shows files and folders of this machine in the root, read-only."""
+
+    def use(trees: list[tuple[int, bool]]) -> None:
+        for path, (tree, is_folder) in zip(paths, trees, strict=True):
+            os.makedirs(path if is_folder else os.path.dirname(path), exist_ok=True)
+            if not is_folder:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDONLY, 0o644))
+            checked(LIBC.syscall(MOVE_MOUNT, tree, b"", -100, path.encode(), MOVE_EMPTY_PATH), f"mount at {path}")
+
+    return within(inside, lambda: [copied(path) for path in paths], use)
 
 
 def copied(path: str) -> tuple[int, bool]:
@@ -296,13 +325,44 @@ def answer(
                     reap(outside, running, 0)
                 for pid in [pid for pid, id in running.items() if id == asked["id"]]:
                     os.killpg(pid, signal.SIGKILL)
-        case "share":
-            said = share(machine["inside"], asked["paths"])
+        case "tree":
+            outside.send(json.dumps({"id": asked["id"], **change(machine["root"], asked, descriptors)}).encode())
+        case "share" | "unpack":
+            said = (share if asked["do"] == "share" else unpack)(machine["inside"], asked["what"])
             outside.send(json.dumps({"id": asked["id"], "error": said}).encode())
         case _:
             listener = socket.create_server(("127.0.0.1", asked["port"]), backlog=2048)
             socket.send_fds(outside, [json.dumps({"id": asked["id"], "error": ""}).encode()], [listener.fileno()])
             listener.close()
+
+
+def change(root: str, asked: dict[str, Any], descriptors: list[int]) -> dict[str, Any]:
+    """Calls a function of `tree`. Bytes that it returns go to a file.
+
+    Not in a child: a machine may have as many processes as it may.
+    """
+    try:
+        found = getattr(TREE, asked["call"])(root, *asked["arguments"])
+        if found is not None:
+            with open(os.dup(descriptors[0]), "wb") as file:
+                file.write(found)
+    except OSError as error:
+        known: dict[type[OSError], int] = {FileNotFoundError: errno.ENOENT, PermissionError: errno.EACCES}
+        return {"error": error.strerror or str(error), "errno": error.errno or known.get(type(error), errno.EIO)}
+    return {"error": ""}
+
+
+def beside(name: str) -> Any:
+    """Returns a module of this folder: the interpreter was told to look for modules nowhere but in its library."""
+    spec = importlib.util.spec_from_file_location(name, os.path.join(os.path.dirname(__file__), f"{name}.py"))
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+TREE = beside("tree")
 
 
 def main() -> None:

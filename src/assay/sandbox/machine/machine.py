@@ -3,9 +3,11 @@
 import asyncio
 import json
 import os
+import re
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import time
@@ -19,7 +21,7 @@ from typing import Any, Literal, Self
 from assay.errors import SandboxError, UsageError
 from assay.sandbox import Finished, Limit, SandboxConfig
 from assay.sandbox.listener import PORT
-from assay.sandbox.machine import keeper, tree
+from assay.sandbox.machine import keeper
 from assay.sandbox.process import GRACE_S, LimitReached, Output
 from assay.sandbox.seccomp import seccomp_filter
 from assay.sandbox.watch import watch_tree
@@ -30,6 +32,7 @@ KEEPER = str(keeper.__file__)
 DRAIN_S = 0.2
 """How long a command's output is waited for once it has ended: what it left running may hold it open."""
 FILES = 200_000
+_TREE_S = 600.0
 NO_VARIABLES: Mapping[str, str] = {}
 
 
@@ -44,12 +47,39 @@ class Image:
     name: str = ""
 
 
+def as_root() -> list[str]:
+    """Returns what a command starts with whose process is root for the files of machines.
+
+    An ordinary user becomes root in a user namespace, with 65,536 users of /etc/subuid beside it.
+    """
+    return [] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--map-auto"]
+
+
 def check_machine() -> None:
     """Returns where machines can be had. Raises UsageError."""
-    if os.geteuid() != 0:
-        raise UsageError("a machine with a root of its own needs root here, for overlayfs")
-    if shutil.which("unshare") is None:
-        raise UsageError("a machine with a root of its own needs unshare: apt install util-linux")
+    if missing := [tool for tool in ("unshare", *(() if os.geteuid() == 0 else _MAPPERS)) if not shutil.which(tool)]:
+        raise UsageError(f"machines need {' and '.join(missing)}: apt install util-linux uidmap")
+    if os.geteuid() == 0 and not _counts_processes():
+        raise UsageError(
+            f"as root, machines need Linux 6.14 or later, whose limit on processes holds for one machine; this is "
+            f"{os.uname().release}. Run Assay as an ordinary user."
+        )
+    tried = subprocess.run([*as_root(), "true"], capture_output=True, text=True, check=False)
+    if tried.returncode:
+        raise UsageError(
+            f"machines need a user namespace with 65,536 users, and there is none: {tried.stderr.strip()}\n"
+            "  See that user namespaces are allowed and that /etc/subuid and /etc/subgid have a line for you "
+            "(usermod --add-subuids 200000-265535 --add-subgids 200000-265535 USER), or run as root."
+        )
+
+
+_MAPPERS = ("newuidmap", "newgidmap")
+
+
+def _counts_processes() -> bool:
+    """Whether the limit on process numbers belongs to a namespace; before Linux 6.14 it was the whole system's."""
+    numbers = [int(number) for number in re.findall(r"\d+", os.uname().release)[:2]]
+    return numbers >= [6, 14]
 
 
 class Machine:
@@ -85,7 +115,7 @@ class Machine:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         namespaces = ["--mount", "--pid", "--ipc", "--uts", *(["--net"] if self._network == "none" else [])]
         self._keeper = await asyncio.create_subprocess_exec(
-            *("unshare", *namespaces, "--fork", "--kill-child", "--", sys.executable, "-I", KEEPER),
+            *(*(as_root() or ["unshare"]), *namespaces, "--fork", "--kill-child", "--", sys.executable, "-I", KEEPER),
             str(theirs.fileno()),
             pass_fds=(theirs.fileno(),),
             stdin=asyncio.subprocess.DEVNULL,
@@ -106,6 +136,8 @@ class Machine:
                 root=str(self._made / "root"),
                 disk_mb=0 if self._work else config.disk_mb,
                 files=FILES,
+                ordinary=os.geteuid() != 0,
+                counted=_counts_processes(),
                 hosts=self._network == "public",
                 processes=config.processes,
                 memory=config.memory_mb * 2**20,
@@ -199,7 +231,7 @@ class Machine:
 
     async def share(self, paths: Sequence[str]) -> None:
         """Shows files and folders of this machine to later commands, at their own place, read-only."""
-        await self._ask("share", paths=[_checked(path) for path in paths])
+        await self._ask("share", what=[_checked(path) for path in paths])
 
     async def listen(self) -> socket.socket:
         """Returns a socket that listens on the machine's own 127.0.0.1, for this process to serve on."""
@@ -208,23 +240,30 @@ class Machine:
 
     async def read(self, path: str, at_most: int) -> bytes:
         """Returns a regular file's content. Raises OSError, also for a link and for more bytes."""
-        return await asyncio.to_thread(tree.read, self._root, path, at_most)
+        with tempfile.TemporaryFile() as file:
+            await self._tree("read", path, at_most, into=file.fileno())
+            file.seek(0)
+            return file.read()
 
     async def put(self, source: Path, path: str) -> None:
         """Copies a file, or what is in a folder, from this machine to a path, for root."""
-        await asyncio.to_thread(tree.put, self._root, source, path)
+        await self._tree("put", _absolute(source), path)
 
     async def take(self, path: str, target: Path, *, at_most: int = 2**30) -> None:
         """Copies regular files out of the machine. Raises OSError."""
-        await asyncio.to_thread(tree.take, self._root, path, target, at_most=at_most)
+        await self._tree("take", path, _absolute(target), at_most)
 
     async def remove(self, path: str) -> None:
         """Removes whatever is at a path."""
-        await asyncio.to_thread(tree.remove, self._root, path)
+        await self._tree("remove", path)
 
     async def mkdir(self, path: str, user: str | int | None = None) -> None:
         """Makes a folder that belongs to a user. Raises UsageError for one that the image has not."""
-        await asyncio.to_thread(tree.make_folder, self._root, path, owner=self.identity(user))
+        await self._tree("make_folder", path, self.identity(user))
+
+    async def unpack(self, file: Path) -> None:
+        """Fills the root with what is in a tar, but for its device files. Raises SandboxError where it is none."""
+        await self._ask("unpack", what=_absolute(file), timeout_s=_TREE_S)
 
     def identity(self, user: str | int | None = None) -> tuple[int, int]:
         """Returns the numbers of a user and its group. Raises UsageError for one that the image has not."""
@@ -248,15 +287,25 @@ class Machine:
             self._lose("the machine is stopped")
         await asyncio.to_thread(shutil.rmtree, self._made, ignore_errors=True)
 
-    async def _ask(self, do: str | None, **what: Any) -> tuple[dict[str, Any], list[int]]:
+    async def _ask(
+        self, do: str | None, *, pass_on: Sequence[int] = (), timeout_s: float = GRACE_S, **what: Any
+    ) -> tuple[dict[str, Any], list[int]]:
         number = 0 if do is None else self._number()
         answer = self._expect(number)
-        self._send(what if do is None else {"do": do, "id": number, **what}, [])
-        async with asyncio.timeout(GRACE_S):
+        self._send(what if do is None else {"do": do, "id": number, **what}, list(pass_on))
+        async with asyncio.timeout(timeout_s):
             said, descriptors = await answer
+        if said["error"] and "errno" in said:
+            raise OSError(said["errno"], said["error"])
         if said["error"]:
             raise SandboxError(f"the machine: {said['error']}")
         return said, descriptors
+
+    async def _tree(self, call: str, *arguments: Any, into: int | None = None) -> None:
+        """Has the keeper call a function of `tree`: to an ordinary user, most files of a root belong to others."""
+        await self._ask(
+            "tree", call=call, arguments=arguments, pass_on=[] if into is None else [into], timeout_s=_TREE_S
+        )
 
     def _number(self) -> int:
         self._next += 1
@@ -300,6 +349,10 @@ class Machine:
 
 def _child(pid: int) -> int:
     return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+
+
+def _absolute(path: Path) -> str:
+    return os.path.abspath(path)
 
 
 def _checked(path: str) -> str:

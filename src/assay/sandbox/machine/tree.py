@@ -73,15 +73,16 @@ def remove(root: str, path: str) -> None:
             os.unlink(name, dir_fd=parent)
 
 
-def make_folder(root: str, path: str, *, owner: tuple[int, int] | None = None) -> None:
+def make_folder(root: str, path: str, owner: tuple[int, int] | None = None) -> None:
     """Makes a folder, and those on the way; `owner` is a user and a group."""
     with entered(root, path, make=True) as folder:
         if owner:
             os.fchown(folder, *owner)
 
 
-def put(root: str, source: Path, path: str, *, owner: tuple[int, int] = (0, 0)) -> None:
+def put(root: str, source: str | Path, path: str, *, owner: tuple[int, int] = (0, 0)) -> None:
     """Copies a file, or what is in a folder, to a path. Files in its way are replaced, folders are kept."""
+    source = Path(source)
     folder, _, name = path.rstrip("/").rpartition("/")
     if source.is_dir():
         with entered(root, path, make=True) as inside:
@@ -118,14 +119,14 @@ def _put_file(source: Path, parent: int, name: str, owner: tuple[int, int]) -> N
         os.fchmod(written.fileno(), stat.S_IMODE(source.stat().st_mode))
 
 
-def take(root: str, path: str, target: Path, *, at_most: int) -> None:
+def take(root: str, path: str, target: str, at_most: int) -> None:
     """Copies a file or folder out of the root: regular files and folders alone, `at_most` bytes of them.
 
     Raises OSError, FileNotFoundError where there is none.
     """
     folder, _, name = path.rstrip("/").rpartition("/")
     with entered(root, folder) as parent:
-        _take(parent, name, target, [at_most])
+        _take(parent, name, Path(target), [at_most])
 
 
 def _take(parent: int, name: str, target: Path, left: list[int]) -> None:
