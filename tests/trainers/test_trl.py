@@ -334,7 +334,7 @@ def test_what_tools_answered_is_not_trained_on(trl: Any, tmp_path: Path):
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_a_policy_learns_over_many_turns(tmp_path: Path):
-    options = ["--model", "nano-tools", "--steps", "40", "--attempts", "8"]
+    options = ["--model", "nano-tools", "--steps", "24", "--learning-rate", "4e-4", "--attempts", "8"]
     code, out, err = assay("train", "notepad", *options, "--out", "t", cwd=tmp_path, timeout=2900)
     assert code == 0, out + err
 
