@@ -37,7 +37,7 @@ PROGRAMS = (
 def small_root(file: Path, programs: Iterable[str] = PROGRAMS) -> Path:
     """Writes a tar with a root that has these programs, for root and for a user `worker`, and returns it."""
     found = {Path(path) for name in programs if (path := shutil.which(name))}
-    libraries = {library for program in found for library in _libraries(program)}
+    libraries = {library for program in found for library in libraries_of(program)}
     with tarfile.open(file, "w") as tar:
         for name in ("tmp", "root", "etc", "proc", "dev", "home/worker"):
             folder = tarfile.TarInfo(name)
@@ -55,6 +55,7 @@ def small_root(file: Path, programs: Iterable[str] = PROGRAMS) -> Path:
     return file
 
 
-def _libraries(program: Path) -> Iterator[Path]:
+def libraries_of(program: Path) -> Iterator[Path]:
+    """Yields the libraries that a program or library loads."""
     said = subprocess.run(["ldd", program], capture_output=True, text=True, check=False).stdout
     yield from map(Path, re.findall(r"(/\S+) \(0x", said))
