@@ -262,7 +262,7 @@ def test_inspects_logs_become_a_run(by_inspect: Path, tmp_path: Path, format: st
     first = made[0]
     assert isinstance(first.outcome, Score) and first.outcome.metrics == {"includes": 1.0}
     assert first.turns[0].response.text == SUMS["2 + 2?"] and first.turns[0].response.usage.output_tokens > 0
-    task = next(iter(read_tasks(tmp_path / "made")))
+    task = next(task for task in read_tasks(tmp_path / "made") if task.id == "q2")
     assert [(one.role, one.text) for one in task.input] == [("system", "Add."), ("user", "2 + 2?")]  # type: ignore
     assert (task.gold, read_record(tmp_path / "made").model) == ("4", "m")
     code, _, err = assay("import", str(file), "--out", "again", "--score", "mach", cwd=tmp_path)
