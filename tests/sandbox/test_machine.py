@@ -283,3 +283,14 @@ def test_a_command_that_fails_names_its_line(base: str, tmp_path: Path):
     (tmp_path / "Dockerfile").write_text("FROM small\nRUN echo why && exit 3\n")
     with pytest.raises(InputError, match=r"line 2: RUN ended with exit code 3: why"):
         asyncio.run(build_image(tmp_path, {"small": base}))
+
+
+def test_what_a_killed_build_left_is_no_part_of_the_next(base: str, tmp_path: Path):
+    (tmp_path / "Dockerfile").write_text("FROM small\nRUN echo made > /made\n")
+    layer = asyncio.run(build_image(tmp_path, {"small": base})).layers[-1]
+    left = layer.with_name(f"new-{layer.name}")
+    layer.rename(left)  # as if the machine had been killed before the layer got its name
+    (left / "upper").mkdir()
+    (left / "upper/harm").touch()
+    assert asyncio.run(build_image(tmp_path, {"small": base})).layers[-1] == layer
+    assert [path.name for path in layer.iterdir() if path.is_file()] == ["made"] and not left.exists()

@@ -93,7 +93,9 @@ async def _layer(key: str) -> AsyncGenerator[Path | None]:
         if kept.exists():
             yield None
             return
-        made = Path(tempfile.mkdtemp(dir=cache(), prefix="new-"))
+        made = cache() / f"new-{key}"
+        await _run(*as_root(), "rm", "-rf", str(made))  # of a build that was killed
+        made.mkdir()
         try:
             yield made
             (made / "upper").rename(kept)
