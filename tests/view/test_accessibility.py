@@ -54,9 +54,8 @@ def axe() -> str:
     return Path(path).read_text(encoding="utf-8")
 
 
-@pytest.fixture(
-    params=[(1400, "light"), (1400, "dark"), (420, "light"), (420, "dark")], ids=lambda one: f"{one[0]}-{one[1]}"
-)
+# What axe finds by width is apart from what it finds by scheme: two windows show both of each.
+@pytest.fixture(params=[(1400, "light"), (420, "dark")], ids=lambda one: f"{one[0]}-{one[1]}")
 def opened(
     request: pytest.FixtureRequest, browser: Browser, viewer: tuple[str, str]
 ) -> Iterator[Callable[[str], Page]]:
