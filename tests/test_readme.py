@@ -82,3 +82,8 @@ def test_every_path_it_names_is_there():
     linked = re.findall(r"\]\((?!https:)(.*?)\)", README)
     for path in named + linked:
         assert (root / path.partition("#")[0]).exists(), path
+
+
+def test_each_picture_is_shown_once():
+    pictures = re.findall(r"!\[.*?\]\((\S+)\)", README)
+    assert pictures and len(set(pictures)) == len(pictures)
