@@ -1,15 +1,20 @@
 """`assay review` as a person gives it: in a terminal, killed between two keys, and with lines where there is none."""
 
+import io
 import json
 import re
 import shutil
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from assay.benchmarks.arithmetic import problems
+from assay.cli.fidelity.keys import keys
+from assay.cli.fidelity.walk import Walk
 from assay.fidelity.profile import load_material
 from assay.fidelity.review.screens import Screens
 from tests.commands import ENVIRONMENT, assay
@@ -248,6 +253,18 @@ def test_marks_hold_in_another_folder_where_the_rollouts_are_the_same_and_only_t
         shutil.copy(profile / "marks.jsonl", twin)
         _, out, _ = review(twin, "--summary")
         assert ({model: read_of(out, model) for model in whole} == whole) == (name == "same")
+
+
+def test_what_is_due_once_all_is_read_follows_before_anything_is_called_the_end(
+    profile: Path, monkeypatch: pytest.MonkeyPatch
+):
+    screens = Screens(profile, load_material(profile), ["policy"], "ada")
+    screens.all = screens.all[:3]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"m\n" * 1000)))
+    printed = io.StringIO()
+    Walk(screens, keys(), Console(file=printed, width=80)).go()
+    assert printed.getvalue().count("nothing is left here") == 1
+    assert len(marks(profile)) > 3 and screens.left == []
 
 
 def test_a_finding_is_explained_before_what_is_drawn_is_read(tmp_path: Path):

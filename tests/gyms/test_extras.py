@@ -22,5 +22,7 @@ def test_a_gym_whose_extra_is_missing_says_how_to_get_it(name: str, module: str,
 
 @pytest.mark.parametrize("name", ["verifiers:", "nemo:thing"])
 def test_a_prefix_that_is_no_gym_is_told_with_those_that_are(name: str):
-    with pytest.raises(UsageError, match="mcq:FILE, qa:FILE, hf:NAME, inspect:NAME, openenv:NAME, verifiers:NAME"):
+    with pytest.raises(
+        UsageError, match="mcq:FILE, qa:FILE, harbor:NAME, hf:NAME, inspect:NAME, openenv:NAME, verifiers:NAME"
+    ):
         load(name)

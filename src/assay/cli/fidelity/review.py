@@ -81,10 +81,7 @@ def review(
     elif reader is not None:
         _let_read(folder, reader, material, names)
     elif not summary:
-        screens, pressed = Screens(folder, material, names, by or who()), keys()
-        # More may be due once something is read.
-        while Walk(screens, pressed, console).go() and screens.draw_more():
-            pass
+        Walk(Screens(folder, material, names, by or who()), keys(), console).go()
     said = read_remarks(folder)
     _show(console, review_of(Progress(material, said)))
     if said != before:

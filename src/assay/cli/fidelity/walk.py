@@ -26,7 +26,7 @@ PIECES = 12
 
 @dataclass(slots=True)
 class Walk:
-    """Takes a reader through the screens that are not done. `go` gives back whether the end was reached."""
+    """Takes a reader through the screens that are not done, and those that are due once these are."""
 
     screens: Screens
     keys: Keys
@@ -36,8 +36,9 @@ class Walk:
     _note: str = ""
     _notice: str = ""
 
-    def go(self) -> bool:
-        at, before = self.screens.next(), list[int]()
+    def go(self) -> None:
+        before = list[int]()
+        at = self._next(-1, before)
         try:
             while at is not None:
                 step = self._visit(self.screens.all[at])
@@ -51,7 +52,7 @@ class Walk:
                     self._notice = "This is the first one."
                 else:
                     before.append(at)
-                    at = self.screens.next(at)
+                    at = self._next(at, before)
         except KeyboardInterrupt:
             pass
         if self._notice:
@@ -59,7 +60,14 @@ class Walk:
         skipped = self.screens.skipped
         left = "." if at is not None else "; the rest was skipped." if skipped else "; nothing is left here."
         self.console.print(Text(f"{self.screens.kept} kept{left}"))
-        return at is None and not skipped
+
+    def _next(self, at: int, before: list[int]) -> int | None:
+        """Returns the screen behind this one; where all are done, the first of what is due since then."""
+        following = self.screens.next(at)
+        if following is None and not self.screens.skipped and self.screens.draw_more():
+            before.clear()  # they were places among the screens before
+            return self.screens.next()
+        return following
 
     def _visit(self, screen: Screen) -> str:
         """Show a screen until it is left: `next`, `back`, `undo` or `quit`."""
