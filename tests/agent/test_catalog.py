@@ -111,3 +111,17 @@ def test_what_is_no_agent_is_refused(site: Path):
         make_agent(AgentConfig(agent="twice", settings={"speed": 9}))
     with pytest.raises(UsageError, match="has no async def run"):
         make_agent(load_agent("idle"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "expected argv with a program"),
+        ({"argv": "echo hello"}, r'argv: expected a list of texts, such as \["echo hello"\]'),
+        ({"argv": ["echo"], "mounts": "/opt/mine"}, "mounts: expected a list"),
+        ({"argv": ["echo"], "version": "mine --version"}, "version: expected a list"),
+    ],
+)
+def test_settings_of_a_program_that_cannot_be_are_refused(settings: dict[str, object], said: str):
+    with pytest.raises(UsageError, match=said):
+        make_agent(AgentConfig(agent="command", settings=settings))

@@ -67,3 +67,9 @@ def test_a_selection_is_rows_or_text_that_no_output_breaks_out_of(tmp_path: Path
 def test_markup_in_a_text_stays_text():
     assert next(iter(_fenced("a\n````\n# b"))) == "`````text"
     assert _line("a `b`\n| c") == "`` a `b` | c ``"
+
+
+def test_the_package_that_is_named_to_pip_is_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    assert "pip install ./out," in write("arithmetic", "verifiers", Path("out"))  # `out` would be a package of PyPI
+    assert f"pip install {tmp_path}/other," in write("arithmetic", "verifiers", tmp_path / "other")

@@ -46,6 +46,7 @@ def test_rows_are_numbered_over_all_files(tmp_path: Path):
     ("name", "content", "said"),
     [
         ("x.txt", b"", r"ends in \.jsonl, \.json, \.csv, \.parquet"),
+        ("none.eval", b"no zip", r"a zip archive, such as \.zip or \.eval"),
         ("none.jsonl", None, "No such file"),
         ("empty.jsonl", b"\n\n", "no rows"),
         ("latin.csv", "problem,answer\nÄ,b\n".encode("latin-1"), "UTF-8"),

@@ -102,6 +102,8 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path):
         port = str(taken.getsockname()[1])
         code, _, err = assay("serve", "model", "nano-instruct", "--port", port, cwd=tmp_path)
     assert (code, f"port {port}: Address already in use" in err) == (2, True), err
+    code, _, err = assay("serve", "model", "nano-instruct", "--port", "99999", cwd=tmp_path)
+    assert (code, "port 99999: " in err, "Traceback" in err) == (2, True, False), err
 
 
 def test_with_a_key_other_machines_may_call(tmp_path: Path):

@@ -51,7 +51,7 @@ class Command:
     def __init__(
         self,
         *,
-        argv: Sequence[str],
+        argv: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         mounts: Sequence[str] = (),
         cwd: str | None = None,
@@ -84,6 +84,9 @@ class Command:
         sandbox
             Settings of the SandboxConfig of its own sandbox.
         """
+        for name, value in {"argv": argv, "mounts": mounts, "version": version}.items():
+            if isinstance(value, str):
+                raise ValueError(f"{name}: expected a list of texts, such as [{json.dumps(value)}]")
         if not argv or not wall_s > 0:
             raise ValueError("expected argv with a program, and wall_s above 0")
         try:

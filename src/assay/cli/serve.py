@@ -256,5 +256,6 @@ def listening(host: str, port: int) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        raise UsageError(f"can't listen on {host}, port {port}: {error.strerror}; choose another with --port") from None
+    except (OSError, OverflowError) as error:  # OverflowError: a port that can't be
+        why = getattr(error, "strerror", None) or error
+        raise UsageError(f"can't listen on {host}, port {port}: {why}; choose another with --port") from None

@@ -1,5 +1,6 @@
 """An environment package of Prime Intellect's `verifiers`, as prime-rl and others train on: `load_environment()`."""
 
+import os
 import re
 from pathlib import Path
 
@@ -104,7 +105,8 @@ def _write(benchmark: Benchmark, folder: Path) -> str:
     files[folder / "README.md"] = readme(benchmark, tasks, "verifiers", _RUN.format(id=name), said)
     for path, content in files.items():
         path.write_text(content, encoding="utf-8")
-    return f"{len(tasks)} tasks are in {folder}. Install it: pip install {folder}, then vf-eval {name} -m MODEL"
+    install = f"pip install {os.path.join('.', folder)}"  # a bare name would be a package of PyPI
+    return f"{len(tasks)} tasks are in {folder}. Install it: {install}, then vf-eval {name} -m MODEL"
 
 
 EXPORT = Export(benchmark=_write)

@@ -140,7 +140,8 @@ def _files(path: Path, select: Select | None) -> Iterator[tuple[str, BinaryIO]]:
             yield from _members(path, file, select or with_rows)
         elif suffix_of(path.name) not in FORMATS:
             raise UsageError(
-                f"{path}: expected a file that ends in {', '.join(FORMATS)}, in one of them and .gz, or .zip"
+                f"{path}: expected a file that ends in {', '.join(FORMATS)}, in one of them and .gz,"
+                " or a zip archive, such as .zip or .eval"
             )
         elif path.name.lower().endswith(".gz"):
             with gzip.GzipFile(fileobj=file) as inside:
