@@ -474,7 +474,7 @@ def test_a_wrong_label_fails_the_gate_until_it_is_declared_and_goes_on_counting(
 
 def test_declared_tasks_that_nobody_read_are_not_drawn_and_count_as_at_fault(thick: Material):
     declared = replace(thick, declared=frozenset(f"t{i}" for i in range(3)))
-    assert not {spot.task.id for spot in Progress(declared, []).drawn} & declared.declared
+    assert not {spot.task.id for spot in Progress(declared, []).pool} & declared.declared
     found = state(declared, read_all(declared))
     # 6 of 400 rollouts are 1.5 points, and 5 of the rest are too much with them: 140 are read.
     assert (found.declared, found.sample, found.at_fault) == (6, 140, 0)
@@ -568,7 +568,7 @@ def test_rollouts_without_a_score_are_left_out():
 def test_marks_hold_for_copies_and_only_of_their_model():
     twice = material([contender([0.0, 1.0] * 50, repeats=2), contender([0.0, 1.0] * 50, "n")])
     one = next(spot for spot in twice.population.spots if spot.model == "m")
-    held = Progress(twice, [said_of(one, "verifier"), said_of(one, "model", model="another")]).held
+    held = Progress(twice, [said_of(one, "verifier"), said_of(one, "model", model="another")]).marked_spots
     assert sorted(spot.key for spot in held) == [(one.task.id, 0), (one.task.id, 1)]
 
 

@@ -75,15 +75,15 @@ async def call_tool(session: Session, name: str, arguments: dict[str, Any]) -> s
 
 async def begin(session: Session) -> list[Item]:
     """Returns what somebody else says to the model first."""
-    return await _answered(session.begin()) if begins(session) else []
+    return await _await_reply(session.begin()) if begins(session) else []
 
 
 async def reply(session: Replies, response: Response) -> list[Item] | None:
     """Returns what is said to the model after its answer; None where the rollout ends."""
-    return await _answered(session.reply(response))
+    return await _await_reply(session.reply(response))
 
 
-async def _answered(reply: Awaitable[T]) -> T:
+async def _await_reply(reply: Awaitable[T]) -> T:
     try:
         return await reply
     except (SandboxError, ToolError, VerifierError, RemoteError, RoleError, BudgetReached):

@@ -56,7 +56,7 @@ def train(
     name, server = load_model(model, own=assay_toml())
     if server.dialect != "local":
         raise UsageError(f"--model {model}: only a model that runs here can be trained; expected such as policy")
-    settings = _checked(Settings(steps=steps, learning_rate=learning_rate, attempts=attempts, seed=seed))
+    settings = _check(Settings(steps=steps, learning_rate=learning_rate, attempts=attempts, seed=seed))
     asked, weights = load(benchmark), folder_of(server.id)
     grpo = _grpo()
     folder = out or Path("trainings") / f"{asked.name}-{name}"
@@ -73,7 +73,7 @@ def train(
     return 3 if record.stopped or page.suspicion(record) else 0 if page.is_better(record) else 5
 
 
-def _checked(settings: Settings) -> Settings:
+def _check(settings: Settings) -> Settings:
     """Returns the settings. Raises UsageError for those that no training can have."""
     for option, value, is_sound, expected in (
         ("--steps", settings.steps, settings.steps > 0, "above 0"),

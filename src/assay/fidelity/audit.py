@@ -16,7 +16,7 @@ from assay.collect.run import tasks_of
 from assay.digest import changed_files, tasks_digest
 from assay.errors import DigestMismatch, UnknownName, UsageError
 from assay.fidelity.certificate.described import some
-from assay.fidelity.certificate.facts import shown
+from assay.fidelity.certificate.facts import short
 from assay.fidelity.certificate.schema import Certificate
 from assay.fidelity.certificate.sealed import read_sealed, results_of
 from assay.fidelity.certificate.validity import certified_files, check_files, read_certificate
@@ -125,7 +125,7 @@ def differences(certified: Mapping[str, Any], now: Mapping[str, Any]) -> list[st
     """Returns what of a model's identity differs, a line each."""
     names = sorted(certified.keys() | now.keys())
     pairs = ((name, certified.get(name), now.get(name)) for name in names)
-    return [f"{name}: {shown(was)} certified, {shown(here)} here" for name, was, here in pairs if was != here]
+    return [f"{name}: {short(was)} certified, {short(here)} here" for name, was, here in pairs if was != here]
 
 
 def smallest_forgery(se: float, tasks: int, span: float, alpha: float = ALPHA) -> float:

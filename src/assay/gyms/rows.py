@@ -62,7 +62,7 @@ class Row(Struct, frozen=True):
 
     def error(self, got: str, expected: str) -> InputError:
         """Returns the error of a row that is not what was expected, with the row."""
-        return InputError(self.place, None, got, f"{expected}\n  the row: {shown(self.cells)}")
+        return InputError(self.place, None, got, f"{expected}\n  the row: {excerpt(self.cells)}")
 
 
 def read_rows(paths: Sequence[Path]) -> list[Row]:
@@ -127,7 +127,7 @@ def stem_of(name: str) -> str:
     return Path(name[:-3] if name.lower().endswith(".gz") else name).stem
 
 
-def shown(cells: dict[str, Any]) -> str:
+def excerpt(cells: dict[str, Any]) -> str:
     """Returns the beginning of a row as JSON."""
     text = msgspec.json.encode(cells, enc_hook=str).decode()
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

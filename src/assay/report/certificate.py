@@ -70,7 +70,7 @@ def markdown(certificate: Certificate) -> str:
     if certificate.parity:
         rows = [(name, p.verdict, p.reason, p.reference.file) for name, p in certificate.parity.items()]
         parts += ["## Parity", markdown_table(("model", "verdict", "why", "the original's results"), rows)]
-    parts += ["## Runs that were started", _started(certificate), "## What it stands for", _digests(certificate)]
+    parts += ["## Runs that were started", _runs(certificate), "## What it stands for", _digests(certificate)]
     parts += ["## To verify", _how(certificate)]
     return "\n\n".join(parts) + "\n"
 
@@ -148,7 +148,7 @@ def _scores(models: Mapping[str, CertifiedModel]) -> str:
     )
 
 
-def _started(certificate: Certificate) -> str:
+def _runs(certificate: Certificate) -> str:
     found = certificate.registry
     if not found.runs:
         return "None is written down: there is no registry (`started.jsonl`) beside the profile."
@@ -209,7 +209,7 @@ def _how(certificate: Certificate) -> str:
 
 
 def _experiment(certificate: Certificate, name: str, parity: CertifiedParity, model: CertifiedModel) -> dict[str, Any]:
-    original, here = _known(parity.by_repeat), _known(model.by_repeat)
+    original, here = _percents(parity.by_repeat), _percents(model.by_repeat)
     notes = [
         f"harbor is {certificate.benchmark.name} {certificate.benchmark.version} in assay.",
         f"{parity.verdict}: {parity.reason}",
@@ -241,7 +241,7 @@ def _experiment(certificate: Certificate, name: str, parity: CertifiedParity, mo
     }
 
 
-def _known(by_repeat: Sequence[float | None]) -> list[float]:
+def _percents(by_repeat: Sequence[float | None]) -> list[float]:
     return [round(100 * score, 4) for score in by_repeat if score is not None]
 
 

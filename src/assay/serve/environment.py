@@ -168,7 +168,7 @@ class ServedEnvironment:
         held.holder = asyncio.create_task(self._hold(session_id, held, seed))
         self._sessions[session_id] = held
         await asyncio.shield(held.session)
-        return self._answered(_encode({}), session_id)
+        return self._response(_encode({}), session_id)
 
     async def _hold(self, session_id: str, held: _Open, seed: int) -> None:
         """Open the session, keep it while it is called, and close it: one task does both, as cancel scopes need it."""
@@ -196,7 +196,7 @@ class ServedEnvironment:
 
     async def _call(self, request: Request) -> Response:
         name, body = request.path_params["tool"], await read_body(request)
-        session_id, held = self._held(request)
+        session_id, held = self._session_of(request)
         if held is None:
             raise HTTPException(409, _NO_SESSION)
         try:
@@ -212,12 +212,12 @@ class ServedEnvironment:
             except asyncio.CancelledError:
                 held.broken = held.broken or ToolError(f"the tool {name} was given up before it answered")
                 raise
-        return self._answered(said, session_id, "text/plain; charset=utf-8")
+        return self._response(said, session_id, "text/plain; charset=utf-8")
 
     async def _verify(self, request: Request) -> Response:
         row = row_in(await read_body(request))
         own, task = task_in(row, self._environment.name, self._tasks)
-        session_id, held = self._held(request)
+        session_id, held = self._session_of(request)
         if held is None and not self._stateless:
             raise HTTPException(409, _NO_SESSION)
         if held is not None and held.task.id != own.id:
@@ -241,12 +241,12 @@ class ServedEnvironment:
                     score = await session.score(turns)
                 finally:
                     await _end(held)
-        return self._answered(_encode(_verified(row, score)), session_id)
+        return self._response(_encode(_verified(row, score)), session_id)
 
     async def _reverify_mode(self, request: Request) -> Response:
-        return self._answered(_encode("stateless" if self._stateless else "unsupported"), None)
+        return self._response(_encode("stateless" if self._stateless else "unsupported"), None)
 
-    def _held(self, request: Request) -> tuple[str | None, _Open | None]:
+    def _session_of(self, request: Request) -> tuple[str | None, _Open | None]:
         """The session that the request's cookie names, where it is signed here and still open."""
         named, _, signature = request.cookies.get(self._cookie, "").rpartition(".")
         if not named or not hmac.compare_digest(signature.encode(), self._sign(named).encode()):
@@ -257,7 +257,7 @@ class ServedEnvironment:
     def _sign(self, named: str) -> str:
         return hmac.new(self._secret, named.encode(), hashlib.sha256).hexdigest()
 
-    def _answered(
+    def _response(
         self,
         content: bytes,
         session_id: str | None,
@@ -286,7 +286,7 @@ class ServedEnvironment:
                     return await answer(request)
             except BadRequest as error:
                 refused = await unprocessable(request, error)
-                return self._answered(bytes(refused.body), self._held(request)[0], status=refused.status_code)
+                return self._response(bytes(refused.body), self._session_of(request)[0], status=refused.status_code)
             except HTTPException as error:
                 content, status, headers = _encode({"detail": error.detail}), error.status_code, error.headers
             except ClientDisconnect:
@@ -295,7 +295,7 @@ class ServedEnvironment:
                 _log.error("%s failed", request.url.path, exc_info=error)
                 late = f"{request.url.path}: no end within {self._deadline_s:g} s, the server's deadline"
                 content, status = _encode(late if deadline.expired() else repr(error)), 500
-            return self._answered(content, self._held(request)[0], status=status, headers=headers)
+            return self._response(content, self._session_of(request)[0], status=status, headers=headers)
 
         return endpoint
 

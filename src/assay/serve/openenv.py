@@ -131,7 +131,7 @@ class Episode:
     async def step(self, action: Action) -> Reply:
         """Carries out an action, and returns what `observe` does. Raises EpisodeError."""
         if action.type == "list_tools":
-            return _observed({"tools": [_listed(tool) for tool in self._tools]})
+            return _observed({"tools": [_tool_row(tool) for tool in self._tools]})
         if self.has_ended:
             raise EpisodeError("the episode has ended; begin another one by reset", "SESSION_ERROR", 409)
         response = _response(action)
@@ -221,13 +221,13 @@ class OpenEnv:
 
     async def _step(self, request: HttpRequest) -> Reply:
         step = _read(await read_body(request), Step)
-        episode = self._named(step.episode_id)
+        episode = self._episode(step.episode_id)
         return await self._answer(episode, episode.step(step.action))
 
     async def _state(self, request: HttpRequest) -> Reply:
-        return self._named(request.query_params.get("episode_id")).state
+        return self._episode(request.query_params.get("episode_id")).state
 
-    def _named(self, id: str | None) -> Episode:
+    def _episode(self, id: str | None) -> Episode:
         if (episode := self._open.get(id or "")) is None:
             message = f"no episode '{id}' is open; name the episode_id that reset was given"
             raise EpisodeError(message, "SESSION_ERROR", 409)
@@ -255,7 +255,7 @@ class OpenEnv:
                         await self._end(episode)
                         episode = None
                         episode = await self._begin(_converted(sent.data, Reset))
-                    reply = await _answered(episode, sent)
+                    reply = await _reply_to(episode, sent)
                 except EpisodeError as error:
                     reply = {"type": "error", "data": {"message": str(error), "code": error.code}}
                 await socket.send_text(_encode(reply).decode())
@@ -272,7 +272,7 @@ class _Sent(Struct, frozen=True):
     data: dict[str, Any] = {}
 
 
-async def _answered(episode: Episode | None, sent: _Sent) -> Reply:
+async def _reply_to(episode: Episode | None, sent: _Sent) -> Reply:
     if episode is None:
         raise EpisodeError("no episode has begun; send reset first", "SESSION_ERROR")
     if sent.type == "state":
@@ -295,7 +295,7 @@ def _observed(said: Reply, reward: float | None = None) -> Reply:
     return {"observation": said, "reward": reward, "done": reward is not None}
 
 
-def _listed(tool: Tool) -> Reply:
+def _tool_row(tool: Tool) -> Reply:
     return {"name": tool.name, "description": tool.description or "", "input_schema": tool.parameters}
 
 

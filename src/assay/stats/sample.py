@@ -205,7 +205,7 @@ def sample(rewards_NK: ArrayLike, layout: Layout | None = None, *, low: float = 
     """
     got = moments(rewards_NK)
     noise_N = got.variances_T / np.maximum(1, got.counts_T)
-    return _made(got.means_T, noise_N, got.counts_T, layout, low, high)
+    return _build(got.means_T, noise_N, got.counts_T, layout, low, high)
 
 
 def sample_of_attempts(rewards_NK: ArrayLike, k: int, *, all_of: bool, layout: Layout | None = None) -> Sample:
@@ -227,7 +227,7 @@ def sample_of_attempts(rewards_NK: ArrayLike, k: int, *, all_of: bool, layout: L
     less_right, less_wrong = value(np.maximum(right - 1, 0), n - 1), value(np.minimum(right, n - 1), n - 1)
     mean = (right * less_right + (n - right) * less_wrong) / n
     noise_N[more_N] = (n - 1) / n * (right * (less_right - mean) ** 2 + (n - right) * (less_wrong - mean) ** 2)
-    return _made(values_N, noise_N, n_N // k, layout, 0.0, 1.0)
+    return _build(values_N, noise_N, n_N // k, layout, 0.0, 1.0)
 
 
 def sample_of_majorities(
@@ -251,7 +251,7 @@ def sample_of_majorities(
     several_N = blocks_N > 1
     x = values_N[several_N]
     noise_N[several_N] = (x - low) * (high - x) / (blocks_N[several_N] - 1)
-    return _made(values_N, noise_N, blocks_N, layout, low, high)
+    return _build(values_N, noise_N, blocks_N, layout, low, high)
 
 
 def common(a: Sample, b: Sample, least: int = 1) -> tuple[Sample, Sample, int]:
@@ -269,7 +269,7 @@ def common(a: Sample, b: Sample, least: int = 1) -> tuple[Sample, Sample, int]:
     return a.at(both_N[a.scored_N]), b.at(both_N[b.scored_N]), int((~both_N).sum())
 
 
-def _made(values_N: Floats, noise_N: Floats, counts_N: Ints, layout: Layout | None, low: float, high: float) -> Sample:
+def _build(values_N: Floats, noise_N: Floats, counts_N: Ints, layout: Layout | None, low: float, high: float) -> Sample:
     scored_N = ~np.isnan(values_N)
     if not scored_N.any():
         raise ValueError("no rollout has a score; expected at least one, so there is nothing to estimate")

@@ -12,7 +12,7 @@ from msgspec import Struct
 from assay.benchmark import NO_MODELS, Benchmark, Environment
 from assay.benchmarks.files.settings import open_set
 from assay.errors import InputError, UnknownName, UsageError
-from assay.gyms.rows import Row, shown
+from assay.gyms.rows import Row, excerpt
 from assay.model import Model
 from assay.types import Item, Message, Response, Score, Task
 
@@ -204,7 +204,7 @@ class Family(Environment):
                 row.place,
                 None,
                 f"no column is the {role}, of {', '.join(columns)}",
-                f"one of {', '.join(names)}, or --column {role}=NAME\n  the row: {shown(row.cells)}",
+                f"one of {', '.join(names)}, or --column {role}=NAME\n  the row: {excerpt(row.cells)}",
             )
         return found
 

@@ -68,7 +68,7 @@ def _import_run(files: Sequence[Path], folder: Path, score: str | None, *, is_at
         made = import_log(files_of(map(str, files)), folder, score)
     chosen = f" The reward is {made.score} (--score chooses another)." if made.score else ""
     print(f"{made.rollouts} rollouts of {made.tasks} tasks of {made.harness} are in {folder}.{chosen}")
-    print(f"  assay view {_shown(folder)}\n  assay failures {_shown(folder)}")
+    print(f"  assay view {_as_argument(folder)}\n  assay failures {_as_argument(folder)}")
 
 
 def _import_tasks(files: Sequence[str], folder: Path, url: str, gold_field: str | None) -> None:
@@ -76,12 +76,12 @@ def _import_tasks(files: Sequence[str], folder: Path, url: str, gold_field: str 
         raise UsageError(f"{len(files)} files; expected one of NeMo Gym's rows")
     made = import_nemo_gym(Path(files[0]), folder, url=url, gold_field=gold_field)
     print(f"{made.tasks} tasks are in {folder}. With the server at {url}:")
-    print(f"  assay check {_shown(folder)}\n  assay run {_shown(folder)} --model MODEL")
+    print(f"  assay check {_as_argument(folder)}\n  assay run {_as_argument(folder)} --model MODEL")
     if made.dropped:
         print(f"Not carried over, since a run here doesn't send it: {', '.join(made.dropped)}")
 
 
-def _shown(folder: Path) -> str:
+def _as_argument(folder: Path) -> str:
     return str(folder) if folder.is_absolute() else f"./{folder}"
 
 

@@ -75,8 +75,8 @@ def plan(
         suite_named(suite, names_of(models), assay_toml()),
         chance=chance,
         pilot=pilot,
-        guesses={name: share / 100 for name, share in _stated("--guess", guess).items()},
-        tokens={name: round(number) for name, number in _stated("--tokens", tokens).items()},
+        guesses={name: share / 100 for name, share in _numbers("--guess", guess).items()},
+        tokens={name: round(number) for name, number in _numbers("--tokens", tokens).items()},
         selection=Selection(limit=limit),
         trials=trials,
     )
@@ -94,7 +94,7 @@ def _subject(benchmark: str | None, tasks: int | None, code: Code) -> Benchmark 
     return subject
 
 
-def _stated(option: str, texts: tuple[str, ...]) -> dict[str, float]:
+def _numbers(option: str, texts: tuple[str, ...]) -> dict[str, float]:
     """Returns the numbers by the name before them, which is empty where there is none. Raises UsageError."""
     found: dict[str, float] = {}
     for text in texts:

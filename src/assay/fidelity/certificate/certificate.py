@@ -171,13 +171,13 @@ async def parity_flaws(folder: Path, benchmark: Benchmark) -> list[str]:
 def _without_file(said: Sequence[Rung], again: Rung) -> Sequence[Rung]:
     """The data rung as it was said, where it is as it is now but for the original's data file, which is not kept."""
 
-    def seen(rung: Rung) -> tuple[list[Disagreement], dict[str, Any]]:
+    def facts_of(rung: Rung) -> tuple[list[Disagreement], dict[str, Any]]:
         return rung.disagreements, {name: n for name, n in rung.numbers.items() if not name.startswith("sha256")}
 
     follows = [
         rung
         for rung in said[:1]
-        if seen(rung) == seen(again)
+        if facts_of(rung) == facts_of(again)
         and rung.verdict == ("different" if rung.numbers.get("sha256_known") is False else again.verdict)
     ]
     return follows or [again]

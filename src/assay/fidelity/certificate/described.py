@@ -7,7 +7,7 @@ from assay.benchmark import Benchmark
 from assay.benchmark.code import score_code
 from assay.collect.run import tasks_of
 from assay.digest import changed_files, digest, prompt_digest, prompts_digest, task_digest, tasks_digest
-from assay.fidelity.certificate.facts import shown
+from assay.fidelity.certificate.facts import short
 from assay.fidelity.certificate.schema import CertifiedBenchmark
 from assay.fidelity.original.published import Published, published_scores, published_toml
 from assay.fidelity.schema.profile import Plan
@@ -63,7 +63,7 @@ def changes(
     for name in ("name", "version", "repeats", "sampling", "limits", "score", "chance", "formats", "hard"):
         was, is_now = getattr(then, name), getattr(now, name)
         if was != is_now:
-            found.append(f"{name} was {shown(was)}, and is {shown(is_now)}")
+            found.append(f"{name} was {short(was)}, and is {short(is_now)}")
     return found
 
 

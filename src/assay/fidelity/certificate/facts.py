@@ -60,8 +60,8 @@ def compare_files(
         wrong += seen.wrong
         doubts += _of_weights(plan.suite.models[run.name], record)
         if seen.models:
-            asked = shown(plan.suite.models[run.name].id)
-            doubts.append(f"{run.name}: asked for {asked}, and answers are by {', '.join(map(shown, seen.models[:3]))}")
+            asked = short(plan.suite.models[run.name].id)
+            doubts.append(f"{run.name}: asked for {asked}, and answers are by {', '.join(map(short, seen.models[:3]))}")
         if record.id in ids:
             wrong.append(f"{place}: the id of runs/{ids[record.id]}")
         ids[record.id] = run.name
@@ -81,7 +81,7 @@ def started_in(folder: Path, lines: int | None = None) -> list[Started]:
     return [line for line in known if isinstance(line, Started)]
 
 
-def shown(value: Any) -> str:
+def short(value: Any) -> str:
     """Returns a value as a message shows it."""
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     return text if len(text) <= 60 else f"{text[:57]}…"
@@ -111,8 +111,8 @@ def _of_suite(suite: Suite) -> Iterator[str]:
         known = shipped.models.get(name)
         for what in ("role", "kind", "tier", "published"):
             if known is None or getattr(member, what) != getattr(known, what):
-                expected = f"{shown(getattr(known, what))}" if known else "no such model"
-                yield f"{name}: {what} {shown(getattr(member, what))}, and {expected} in the suite {suite.name}"
+                expected = f"{short(getattr(known, what))}" if known else "no such model"
+                yield f"{name}: {what} {short(getattr(member, what))}, and {expected} in the suite {suite.name}"
                 break
     if suite.order != shipped.order:
         yield f"the order of models is not that of the suite {suite.name}"
@@ -162,13 +162,13 @@ def _of_run(
     yield "seed", record.seed, [plan.seed]
     yield "repeats", record.repeats, [*(line.repeats_of(run.name) for line in plans)]
     yield "server", record.server, [*map(_plain, servers)]
-    yield "identity", _stated(record.identity, servers[-1]), [_plain(servers[-1].identity())]
+    yield "identity", _config(record.identity, servers[-1]), [_plain(servers[-1].identity())]
     for role in record.roles.keys() | plan.suite.roles.keys():
         configs = [line.suite.roles[role] for line in plans if role in line.suite.roles]
         if used := record.roles.get(role):
             yield f"server of the {role}", used.server, [*map(_plain, configs)] or [{}]
             if configs:
-                yield f"identity of the {role}", _stated(used.identity, configs[-1]), [_plain(configs[-1].identity())]
+                yield f"identity of the {role}", _config(used.identity, configs[-1]), [_plain(configs[-1].identity())]
         else:
             yield f"model in the role {role}", None, [_plain(config) for config in configs]
 
@@ -196,7 +196,7 @@ def _of_registry(name: str, record: RunRecord, started: Sequence[Started]) -> It
 
 def _different(facts: Iterator[Fact], here: str, elsewhere: str) -> list[str]:
     return [
-        f"{here}: {what} {shown(value)}, and {shown(allowed[-1])} in {elsewhere}"
+        f"{here}: {what} {short(value)}, and {short(allowed[-1])} in {elsewhere}"
         for what, value, allowed in facts
         if value not in allowed
     ]
@@ -207,6 +207,6 @@ def _plain(value: Any) -> Any:
     return msgspec.json.decode(msgspec.json.encode(value))
 
 
-def _stated(identity: dict[str, Any], config: ModelConfig) -> dict[str, Any]:
+def _config(identity: dict[str, Any], config: ModelConfig) -> dict[str, Any]:
     """Returns what of an identity the configuration says; the rest the model itself says, such as its weights."""
     return {name: value for name, value in identity.items() if name in config.identity()}

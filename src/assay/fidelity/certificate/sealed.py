@@ -196,7 +196,7 @@ def _rows(run: Path, one: Contender, read: Progress, key: bytes) -> Iterator[Sea
     tasks = {task.id: task for task in one.results.tasks}
     texts: dict[str, dict[int, int]] = {}
     answers: dict[str, dict[str, int]] = {}
-    spots = {spot.key: spot for spot in (*read.material.population.spots, *read.held) if spot.model == one.name}
+    spots = {spot.key: spot for spot in (*read.material.population.spots, *read.marked_spots) if spot.model == one.name}
     main = {spot.key for spot in read.look[0] if spot.model == one.name} if not read.left else set[Any]()
     for made in read_rollouts(run, one.results.tasks):
         salt = salt_of(key, one.name, made)

@@ -37,7 +37,7 @@ from assay.fidelity.certificate.certificate import (
     what_is_missing,
 )
 from assay.fidelity.certificate.described import changes, describe, some
-from assay.fidelity.certificate.facts import compare_files, runs_of, shown, started_in
+from assay.fidelity.certificate.facts import compare_files, runs_of, short, started_in
 from assay.fidelity.certificate.files import (
     EVIDENCE,
     GROWING,
@@ -197,7 +197,7 @@ def _date(certificate: Certificate) -> list[Looked]:
     try:
         ahead = datetime.fromisoformat(certificate.made) - datetime.now(UTC)
     except (ValueError, TypeError):
-        return [Looked("date", "forged", f"{shown(certificate.made)} is no date as `assay certify` writes it.")]
+        return [Looked("date", "forged", f"{short(certificate.made)} is no date as `assay certify` writes it.")]
     if ahead < timedelta(hours=1):
         return []
     reason = f"It names {certificate.made}, which is to come: that date, or this machine's clock, is wrong."
@@ -360,7 +360,7 @@ async def _numbers(
         if same and (flaws := await parity_flaws(place, same)):
             return [_flawed("numbers", certificate, f"{some(flaws)}.")], {}
         evidence = gather(place, plan, contenders_of(place, plan, cached=False), same)
-        profile = profile_of(evidence, await _known(place, plan, certificate, same))
+        profile = profile_of(evidence, await _own_gates(place, plan, certificate, same))
         found = assemble(place, evidence, profile, certificate.benchmark, registry=certificate.registry)
     except AssayError as error:
         return [Looked("numbers", "forged", f"The files do not make a profile: {error}")], {}
@@ -478,7 +478,7 @@ def _reward(was: Outcome, again: Rollout | str) -> Looked:
     return Looked("reward", "not looked at", "It has none, so that the score is without it.")
 
 
-async def _known(place: Path, plan: Plan, certificate: Certificate, benchmark: Benchmark | None) -> list[Gate]:
+async def _own_gates(place: Path, plan: Plan, certificate: Certificate, benchmark: Benchmark | None) -> list[Gate]:
     """The gates that run the benchmark; those for which it or a judge is missing are taken as the certificate says."""
     if benchmark and not benchmark.roles:
         return await known_gates(place, plan, benchmark, again=True, seed=probe_seed(certificate.evidence))
@@ -524,7 +524,7 @@ def _followed(certificate: Certificate, found: Certificate, *, run_again: bool) 
             if _alike(was, now):
                 close += 1
             else:
-                exact.append(f"{at}: {shown(was)} in the certificate, {shown(now)} from the files")
+                exact.append(f"{at}: {short(was)} in the certificate, {short(now)} from the files")
     if exact:
         return _flawed("numbers", certificate, f"{some(exact)}.")
     own = "" if run_again else " Gates that take the benchmark were not computed again."

@@ -53,13 +53,13 @@ async def tasks_gate(benchmark: Benchmark, tasks: Sequence[Task]) -> Gate:
 def checks_of(benchmark: Benchmark, tasks: Sequence[Task]) -> list[Check]:
     """Returns what reading the tasks finds, without what the benchmark declares."""
 
-    def known(kind: str, task: str) -> bool:
+    def is_declared(kind: str, task: str) -> bool:
         return any(defect.covers(kind, task) for defect in benchmark.defects)
 
     return [
-        duplicate_check(benchmark.environment, tasks, partial(known, "duplicates")),
-        prompt_check(tasks, partial(known, "prompts")),
-        leak_check(tasks, partial(known, "leaks")),
+        duplicate_check(benchmark.environment, tasks, partial(is_declared, "duplicates")),
+        prompt_check(tasks, partial(is_declared, "prompts")),
+        leak_check(tasks, partial(is_declared, "leaks")),
     ]
 
 

@@ -52,7 +52,7 @@ def recording(
             made.unmatched.append(prompt[-1].content if prompt else "")
             continue
         task = min(found, key=lambda id: (not open_scores[id], repeats[id]))
-        score = _taken(open_scores[task], answers)
+        score = _take_row(open_scores[task], answers)
         if scores and score is None:
             made.unscored.append(task)
             continue
@@ -100,7 +100,7 @@ class _Prompts:
         return [max(ends)[2]] if ends else []
 
 
-def _taken(rows: list[Row], answers: Sequence[Response]) -> Row | None:
+def _take_row(rows: list[Row], answers: Sequence[Response]) -> Row | None:
     """Takes the score of a conversation out of those of its task."""
     text = answers[-1].text.strip()
     last = [said[-1].text.strip() if (said := responses_of(row)) else None for row in rows]

@@ -91,7 +91,7 @@ class Prober:
         found: dict[tuple[str, str], Probe] = {}
         for draw in self._draws[task.id]:
             rng = Random(f"{task.id}/{draw}" if draw < 2 else f"{task.id}/{self._seed}/seed")
-            for kind, steps in (*self._blind(task, draw, rng), *self._made(task, draw, rng)):
+            for kind, steps in (*self._blind(task, draw, rng), *self._from_solution(task, draw, rng)):
                 probe = Probe(kind, steps)
                 # What is right by chance is right in each of its forms: once a task, so that chance counts it once.
                 once = family(kind) in BY_CHANCE and kind != "guess"
@@ -119,7 +119,7 @@ class Prober:
         if (guess := self._benchmark.environment.guess(task, rng)) is not None:
             yield "guess", [guess]
 
-    def _made(self, task: Task, draw: int, rng: Random) -> Iterator[tuple[str, Steps]]:
+    def _from_solution(self, task: Task, draw: int, rng: Random) -> Iterator[tuple[str, Steps]]:
         """Yields what is made from the task's solution."""
         steps = self.solutions.get(task.id)
         if not steps:

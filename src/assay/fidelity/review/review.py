@@ -111,12 +111,12 @@ class Progress:
         object.__setattr__(self, "marks", marks_of(self.remarks))
 
     @cached_property
-    def asked(self) -> set[tuple[str, str]]:
+    def marked_tasks(self) -> set[tuple[str, str]]:
         """The (model, task) of all marks: the contents of other rollouts are not looked at."""
         return {(mark.model, mark.task) for marks in self.marks.values() for mark in marks}
 
     def marks_on(self, spot: Spot) -> Sequence[Mark]:
-        if (spot.model, spot.task.id) not in self.asked:
+        if (spot.model, spot.task.id) not in self.marked_tasks:
             return ()
         return self.marks.get((spot.model, spot.content), ())
 
@@ -128,15 +128,15 @@ class Progress:
         return standing(mark, spot.task_digest, spot.cell.reward) if (mark := self.word(spot)) else None
 
     @cached_property
-    def held(self) -> list[Spot]:
+    def marked_spots(self) -> list[Spot]:
         """The real rollouts with a mark, those without a score included."""
         failed = (
             Spot(name, task, cell, prompt_digest(task))
             for name, results in self.material.results.items()
             for cell in results.failed
-            if (name, (task := results.tasks[cell.task]).id) in self.asked
+            if (name, (task := results.tasks[cell.task]).id) in self.marked_tasks
         )
-        scored = (spot for spot in self.material.population.spots if (spot.model, spot.task.id) in self.asked)
+        scored = (spot for spot in self.material.population.spots if (spot.model, spot.task.id) in self.marked_tasks)
         return [spot for spot in (*scored, *failed) if self.marks_on(spot)]
 
     @cached_property
@@ -148,12 +148,12 @@ class Progress:
         """
         return any(
             mark.fault in ("verifier", "environment") and mark.reward != spot.cell.reward
-            for spot in self.held
+            for spot in self.marked_spots
             for mark in self.marks_on(spot)
         )
 
     @cached_property
-    def drawn(self) -> list[Spot]:
+    def pool(self) -> list[Spot]:
         """All that the main sample is drawn from, in order.
 
         The first rollout that showed a faulty task stays, also once the task is mended or declared: it is what is known
@@ -183,12 +183,12 @@ class Progress:
         """
         rule, chosen, bounds = self.material.population.rule, list[Spot](), None
         for look in rule.looks:
-            chosen = self.drawn[: look.rollouts]
+            chosen = self.pool[: look.rollouts]
             if any(self.is_unread(spot) for spot in chosen):
                 return chosen, None
             bounds = self._bounds(sum(map(self.is_at_fault, chosen)), len(chosen), look.alpha)
             decided = bounds[1] < rule.limit or bounds[0] >= rule.limit
-            if decided or len(chosen) == len(self.drawn) or any(map(self._is_pending, chosen)):
+            if decided or len(chosen) == len(self.pool) or any(map(self._is_pending, chosen)):
                 break
         return chosen, bounds
 
@@ -207,7 +207,7 @@ class Progress:
     def _bounds(self, faults: int, read: int, alpha: float) -> tuple[float, float]:
         """Bounds of the share at fault. All rollouts of declared tasks count as at fault."""
         spots = self.material.population.spots
-        whole, share = read == len(self.drawn), faults / max(1, read)
+        whole, share = read == len(self.pool), faults / max(1, read)
         lower = share if whole else binomial_lower(faults, read, 1 - alpha)
         upper = share if whole else binomial_upper(faults, read, 1 - alpha)
         known = sum(spot.task.id in self.material.declared for spot in spots) / max(1, len(spots))
@@ -221,7 +221,7 @@ class Progress:
     @cached_property
     def readers(self) -> list[str]:
         """Those with a mark of a rollout, real or planted: all of them have to be measured."""
-        marks = [*map(self.marks_on, self.held), *map(self.planted_marks, self.material.plants)]
+        marks = [*map(self.marks_on, self.marked_spots), *map(self.planted_marks, self.material.plants)]
         return list(dict.fromkeys(mark.by for one in marks for mark in one))
 
     def plants_left(self, by: str) -> list[Plant]:
@@ -250,7 +250,7 @@ class Progress:
         That is what nobody read, and what another reader could not decide or reported as a fault. The order is that of
         the contents' digests, which mixes them.
         """
-        others = [spot for spot in self.held if self.standing(spot) in ("fault", "unclear")]
+        others = [spot for spot in self.marked_spots if self.standing(spot) in ("fault", "unclear")]
         others = [spot for spot in others if all(mark.by != by for mark in self.marks_on(spot))]
         real = [*self.unread, *others]
         planted = self.plants_left(by) if real or by in self.readers else []
@@ -258,7 +258,7 @@ class Progress:
 
     def is_settled(self, finding: Finding) -> bool:
         standings: dict[Key, Standing | None] = {
-            spot.key: self.standing(spot) for spot in self.held if spot.model == finding.model
+            spot.key: self.standing(spot) for spot in self.marked_spots if spot.model == finding.model
         }
         return is_settled(finding, standings, self.explained(finding.model))
 
@@ -273,7 +273,7 @@ def review(read: Progress) -> Review:
     """
     finished, (chosen, bounds) = not read.left, read.look
     spots, declared = read.material.population.spots, read.material.declared
-    known = [spot for spot in read.held if spot.task.id not in declared] if finished else []
+    known = [spot for spot in read.marked_spots if spot.task.id not in declared] if finished else []
     return Review(
         made=len(spots),
         declared=sum(spot.task.id in declared for spot in spots),
@@ -325,7 +325,7 @@ def _reader(read: Progress, by: str, finished: bool) -> Reader:
     if not finished:
         return own
     planted = [mark for one in read.material.plants if (mark := read.planted_mark(one, by))]
-    right = {(s.model, s.content): s for s in read.held if read.standing(s) == "right"}.values()
+    right = {(s.model, s.content): s for s in read.marked_spots if read.standing(s) == "right"}.values()
     sound = [mark for spot in right for mark in read.marks_on(spot) if mark.by == by and _still_holds(mark, spot)]
     return structs.replace(
         own,
@@ -344,7 +344,7 @@ def _still_holds(mark: Mark, spot: Spot) -> bool:
 def _model(read: Progress, name: str, finished: bool) -> ModelReview:
     spots = [spot for spot in read.to_read if spot.model == name]
     planted = [one for one in read.material.plants if one.base.model == name]
-    held = _words(read, [spot for spot in read.held if spot.model == name]) if finished else []
+    held = _words(read, [spot for spot in read.marked_spots if spot.model == name]) if finished else []
     faults = Counter(mark.fault for mark in held)
     scored = read.material.results[name].scored
     return ModelReview(

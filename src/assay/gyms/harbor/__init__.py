@@ -92,9 +92,9 @@ class Harbor(Environment):
     @asynccontextmanager
     async def open(self, task: Task, seed: int) -> AsyncGenerator[HarborSession]:
         one = self._tasks[task.id]
-        async with self._opened(one.source) as machine:
+        async with self._machine(one.source) as machine:
             prove, solve = lambda: self._proved(task), self._solve(task.id)
-            session = HarborSession(one, machine, self._opened, solve=solve, prove=prove)
+            session = HarborSession(one, machine, self._machine, solve=solve, prove=prove)
             await session.prepare()
             yield session
 
@@ -116,7 +116,7 @@ class Harbor(Environment):
                 check_image(source.image or source.folder, self._bases)
 
     @asynccontextmanager
-    async def _opened(self, source: Source) -> AsyncGenerator[Machine]:
+    async def _machine(self, source: Source) -> AsyncGenerator[Machine]:
         """Yields a machine of an image, with what the task may use."""
         settings = source.settings
         config = SandboxConfig(

@@ -160,12 +160,12 @@ class TaskConfig(_Table, frozen=True):
 def read_config(path: Path) -> TaskConfig:
     """Returns what a task.toml says. Raises InputError for an unknown key, and for what can't be run here."""
     config = read_toml(path, TaskConfig)
-    for key, got, expected in _refused(config):
+    for key, got, expected in _refusals(config):
         raise InputError(path, None, f"{key} = {got}" if got else key, expected)
     return config
 
 
-def _refused(config: TaskConfig) -> Iterator[tuple[str, Any, str]]:
+def _refusals(config: TaskConfig) -> Iterator[tuple[str, Any, str]]:
     """Yields key, value and what is expected, for each setting that can't be run here."""
     schema = config.schema_version or config.version or SCHEMAS[-1]
     if schema not in SCHEMAS:

@@ -85,7 +85,7 @@ class HarborSession:
             if (stage.workdir / "setup.sh").is_file():
                 ran = await self._run("bash ./setup.sh", UNTIMED_S)
                 if ran.exit_code:
-                    raise SandboxError(f"setup.sh of step {stage.name} ended with {_shown(ran)}")
+                    raise SandboxError(f"setup.sh of step {stage.name} ended with {_output_of(ran)}")
         self._as_root |= stage.separate is None and self._machine.identity(stage.agent_user)[0] == 0
         for check in (None if self._rewards else self._task.config.environment.healthcheck, stage.healthcheck):
             if check:
@@ -103,7 +103,7 @@ class HarborSession:
         left_s = BASH_S if self.timeout_s is None else self.timeout_s - (time.monotonic() - self._began)
         if left_s <= 0:
             raise Ended("the agent's time is used up")
-        return _shown(await self.machine.exec(["bash", "-c", command], timeout_s=min(left_s, BASH_S)))
+        return _output_of(await self.machine.exec(["bash", "-c", command], timeout_s=min(left_s, BASH_S)))
 
     async def reply(self, response: Response) -> list[Item] | None:
         """Returns the next step's instruction, once this step is judged; None after the last one."""
@@ -184,7 +184,7 @@ class HarborSession:
             starting = time.monotonic() - began < check.start_period_sec
             failures += not starting
             if failures >= check.retries:
-                raise SandboxError(f"the health check failed {failures} times: {check.command}: {_shown(ran)}")
+                raise SandboxError(f"the health check failed {failures} times: {check.command}: {_output_of(ran)}")
             await asyncio.sleep(check.start_interval_sec if starting else check.interval_sec)
 
 
@@ -220,7 +220,7 @@ def _leave_out(folder: Path, patterns: Sequence[str]) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _shown(finished: Finished) -> str:
+def _output_of(finished: Finished) -> str:
     """Returns what a command said, and how it ended where that was not well."""
     text = (finished.stdout + finished.stderr).decode(errors="replace")
     if finished.stopped_by:

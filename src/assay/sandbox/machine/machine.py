@@ -231,7 +231,7 @@ class Machine:
 
     async def share(self, paths: Sequence[str]) -> None:
         """Shows files and folders of this machine to later commands, at their own place, read-only."""
-        await self._ask("share", what=[_checked(path) for path in paths])
+        await self._ask("share", what=[_valid_path(path) for path in paths])
 
     async def listen(self) -> socket.socket:
         """Returns a socket that listens on the machine's own 127.0.0.1, for this process to serve on."""
@@ -355,7 +355,7 @@ def _absolute(path: Path) -> str:
     return os.path.abspath(path)
 
 
-def _checked(path: str) -> str:
+def _valid_path(path: str) -> str:
     """Returns a path that may be shared. Raises UsageError."""
     if not os.path.isabs(path) or not os.path.exists(path) or os.path.normpath(path) == "/":
         raise UsageError(f"{path} can't be shared with a machine; expected the absolute path of what is there")

@@ -95,7 +95,7 @@ class Builder:
 
     def __init__(self, folder: Path, path: Path) -> None:
         self._folder = folder
-        self._connection = _opened(path)
+        self._connection = _connect(path)
         self._made_of: object = None
         self._last = -1
         self._rows: _Rows | None = None
@@ -264,7 +264,7 @@ def _prompt(task: Task) -> str:
     return "\n".join(item.text for item in task.input if isinstance(item, Message))
 
 
-def _opened(path: Path) -> sqlite3.Connection:
+def _connect(path: Path) -> sqlite3.Connection:
     """Returns a connection that writes."""
     connection = sqlite3.connect(path, timeout=60, isolation_level=None)
     for setting in ("journal_mode = wal", "synchronous = normal", "secure_delete = off", "cache_size = -64000"):

@@ -74,7 +74,7 @@ class Query(Struct, frozen=True, kw_only=True):
             elif name in TEXTS:
                 texts[name] = value
             else:
-                raise UsageError(f"there is no filter '{name}'; expected one of {', '.join(_known())}")
+                raise UsageError(f"there is no filter '{name}'; expected one of {', '.join(_parameter_names())}")
         lists = {name: tuple(dict.fromkeys(values)) for name, values in chosen.items()}
         return cls(search=tuple(search), chosen=lists, ranges=ranges, texts=texts, **fields)
 
@@ -202,7 +202,7 @@ def _text(column: str, value: str) -> tuple[str, Sequence[object]]:
     return f"+r.task in (select no from tasks where {condition.replace(column, name)})", (parameter,)
 
 
-def _known() -> list[str]:
+def _parameter_names() -> list[str]:
     return ["q", "in", "sort", *FACETS, f"{TAG}NAME", *RANGES, *TEXTS]
 
 

@@ -28,7 +28,7 @@ def _values(catalog: Catalog, made: Comparison, read: Sequence[SideBySide]) -> d
     return report.values_of(made, read, address_of=address_of)
 
 
-def _compared(catalog: Catalog, runs: Sequence[Entry], *, across: bool) -> tuple[Comparison, list[SideBySide]]:
+def _compare(catalog: Catalog, runs: Sequence[Entry], *, across: bool) -> tuple[Comparison, list[SideBySide]]:
     baseline, *candidates = (run.path for run in runs)
     files = [file for run in runs for file in (run.path / "run.json", *rollout_files(run.path))]
 
@@ -47,7 +47,7 @@ async def ticked(request: Request) -> Response:
         raise UsageError("Tick two runs or more: the first is the baseline, the others are compared with it.")
     across = "across" in query
     try:
-        made, read = await in_thread(lambda: _compared(view.catalog, runs, across=across))
+        made, read = await in_thread(lambda: _compare(view.catalog, runs, across=across))
     except DigestMismatch as error:
         names = [run.name for run in runs]
         return draw(request, "not_alike.html", status=422, message=str(error), runs=names, across=across)

@@ -39,12 +39,12 @@ async def export(request: Request) -> Response:
     ending, kind, write = FORMATS[wanted]
     query = Query.parse((name, value) for name, value in request.query_params.multi_items() if name != "format")
     # A file, since what is sent piece by piece would hold the indexes open as long as a slow client likes.
-    file = await in_thread(lambda: mended(view, subject.runs, lambda: _written(view, subject, query, write)))
+    file = await in_thread(lambda: mended(view, subject.runs, lambda: _write(view, subject, query, write)))
     name = subject.href.strip("/").replace("/", "-").replace("~", "-") + ending
     return FileResponse(file, media_type=kind, filename=name, background=BackgroundTask(file.unlink))
 
 
-def _written(view: View, subject: Subject, query: Query, write: "Writer") -> Path:
+def _write(view: View, subject: Subject, query: Query, write: "Writer") -> Path:
     with opened(view, subject.runs) as table, tempfile.NamedTemporaryFile("wb", delete=False) as file:
         try:
             if len(table.members) < len(subject.runs):

@@ -45,7 +45,7 @@ async def page(request: Request) -> Response:
     by = reader(request)
     if by is None or "name" in request.query_params:
         return _draw(request, entry, "reader.html", name=by or await in_thread(who))
-    return await in_thread(lambda: _shown(request, entry, by))
+    return await in_thread(lambda: _draw_screen(request, entry, by))
 
 
 async def say(request: Request) -> Response:
@@ -53,13 +53,13 @@ async def say(request: Request) -> Response:
     entry, form = catalog_of(request).entry("profile", request.path_params["profile"]), form_of(request)
     own = url("profiles", entry.name, "review", only=request.query_params.get("only"))
     if form.get("does") == "name":
-        return _named(RedirectResponse(own, 303), _name(form.get("by", "")))
+        return _set_reader(RedirectResponse(own, 303), _name(form.get("by", "")))
     if (by := reader(request)) is None:
         raise UsageError("Nobody has said who reads. Open the page of the review, and give a name.")
     if form.get("does") == "finish":
         await in_thread(lambda: _compute(entry))
         return RedirectResponse(url("profiles", entry.name), 303)
-    return RedirectResponse(await in_thread(lambda: _said(request, entry, by)), 303)
+    return RedirectResponse(await in_thread(lambda: _keep(request, entry, by)), 303)
 
 
 async def mark(request: Request) -> Response:
@@ -69,7 +69,7 @@ async def mark(request: Request) -> Response:
     await in_thread(lambda: _mark(catalog_of(request), run, form, by))
     to = form.get("to", "")
     back = to if is_local(to) else url("runs", run.name, "rollouts", form["task"], form["repeat"])
-    return _named(RedirectResponse(back, 303), by)
+    return _set_reader(RedirectResponse(back, 303), by)
 
 
 async def of_run(request: Request) -> Response:
@@ -88,7 +88,7 @@ def _name(text: str) -> str:
     return name
 
 
-def _named(response: Response, by: str) -> Response:
+def _set_reader(response: Response, by: str) -> Response:
     response.set_cookie(READER, quote(by), httponly=True, samesite="strict")
     return response
 
@@ -125,7 +125,7 @@ def _address(request: Request, screens: Screens, at: int | None) -> str:
     return url("profiles", path, "review", only=only, model=model, about=content, n=at)
 
 
-def _said(request: Request, entry: Entry, by: str) -> str:
+def _keep(request: Request, entry: Entry, by: str) -> str:
     """Keeps what a form says. Returns the address to go on to."""
     form, screens = form_of(request), _screens(request, entry, by)
     if form.get("does") == "undo":
@@ -151,7 +151,7 @@ def _fault(text: str) -> Fault:
     return text
 
 
-def _shown(request: Request, entry: Entry, by: str) -> Response:
+def _draw_screen(request: Request, entry: Entry, by: str) -> Response:
     screens, query = _screens(request, entry, by), request.query_params
     following = screens.next()
     if following is None and screens.draw_more():

@@ -87,8 +87,8 @@ async def page(request: Request) -> Response:
 def _values(view: View, run: Entry, key: tuple[str, int], wanted: QueryParams) -> dict[str, Any]:
     query = Query.parse((name, value) for name, value in wanted.multi_items() if name not in OWN)
     marks = marks_on(view.catalog, run)
-    with _opened(view, run) as index:
-        shown = _shown(index, key, wanted.get("attempt"))
+    with _index_of(view, run) as index:
+        shown = _find(index, key, wanted.get("attempt"))
         rows = index.attempts(shown.row.task)
         before, after = index.beside(query, faults(marks), shown.row)
     row, rendering = shown.row, shown.rendering
@@ -131,14 +131,14 @@ def _values(view: View, run: Entry, key: tuple[str, int], wanted: QueryParams) -
     }
 
 
-def _opened(view: View, run: Entry) -> Index:
+def _index_of(view: View, run: Entry) -> Index:
     index, progress = view.indexing.opened(run.path)
     if index is None:
         raise UsageError(f"The rollouts of this run are being read: {progress.share:.0%} so far. Reload in a moment.")
     return index
 
 
-def _shown(index: Index, key: tuple[str, int], attempt: str | None) -> Shown:
+def _find(index: Index, key: tuple[str, int], attempt: str | None) -> Shown:
     """The rollout at a task and repeat: the one that counts, or the attempt of this number."""
     rows = [row for row in index.attempts(key[0]) if row.repeat == key[1]]
     if attempt is not None:
@@ -152,8 +152,8 @@ def _shown(index: Index, key: tuple[str, int], attempt: str | None) -> Shown:
 
 
 def _line(view: View, run: Entry, key: tuple[str, int], wanted: QueryParams) -> bytes:
-    with _opened(view, run) as index:
-        line = index.line(_shown(index, key, wanted.get("attempt")).row)
+    with _index_of(view, run) as index:
+        line = index.line(_find(index, key, wanted.get("attempt")).row)
     try:
         return msgspec.json.format(line, indent=2)
     except BROKEN:
@@ -161,8 +161,8 @@ def _line(view: View, run: Entry, key: tuple[str, int], wanted: QueryParams) -> 
 
 
 def _text(view: View, run: Entry, key: tuple[str, int], wanted: QueryParams) -> str:
-    with _opened(view, run) as index:
-        rendering = _shown(index, key, wanted.get("attempt")).rendering
+    with _index_of(view, run) as index:
+        rendering = _find(index, key, wanted.get("attempt")).rendering
     for block in rendering.blocks():
         if str(block.number) == wanted.get("block"):
             return block.text
@@ -223,8 +223,8 @@ def _beside(view: View, run: Entry, task: str, choice: str | None) -> tuple[Entr
     if not (found := re.fullmatch(r"(\d{1,9})(?:@(.+))?", choice)):
         raise UsageError(f"with={choice}: expected a repeat, or a repeat and a run such as 2@{run.name}")
     other = view.catalog.run(found[2]) if found[2] else run
-    with _opened(view, other) as index:
-        return other, _shown(index, (task, int(found[1])), None)
+    with _index_of(view, other) as index:
+        return other, _find(index, (task, int(found[1])), None)
 
 
 def _pairs(shown: Shown, beside: Shown) -> list[Any]:

@@ -54,7 +54,7 @@ def mark_answer(rollout: Rollout, rendering: Rendering) -> None:
     if not answer or not answer.strip():
         return
     pattern = _pattern(legible(answer))
-    for block in reversed(_said(rendering, ("message",))):
+    for block in reversed(_blocks_of_model(rendering, ("message",))):
         if found := _last(pattern, block):
             block.spans.insert(0, Span(*found, "answer", "read as the answer"))
             return
@@ -74,7 +74,7 @@ def _mark(rendering: Rendering, evidence: str, name: str) -> int | None:
     for part in _parts(evidence):
         pattern = _pattern(part)
         for voice in _ORDER:
-            for block in reversed(_said(rendering, (voice,))):
+            for block in reversed(_blocks_of_model(rendering, (voice,))):
                 if found := _last(pattern, block):
                     block.spans.append(Span(*found, "finding", name))
                     return block.number
@@ -89,7 +89,7 @@ def _parts(evidence: str) -> list[str]:
     return [part for part in dict.fromkeys(parts) if len(part) >= LEAST]
 
 
-def _said(rendering: Rendering, voices: Iterable[str]) -> list[Block]:
+def _blocks_of_model(rendering: Rendering, voices: Iterable[str]) -> list[Block]:
     """The blocks of the model itself and its tools."""
     turns = [turn for conversation in rendering.conversations for turn in conversation.turns]
     turns.sort(key=lambda turn: turn.number)
