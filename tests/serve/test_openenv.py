@@ -283,7 +283,9 @@ def test_the_command_serves_training_tasks(tmp_path: Path):
         assert found
         with socket_of(found[1]) as line:
             asked = [ask(line, "reset", {"seed": seed})["data"]["observation"]["messages"] for seed in range(6)]
+            line.send(json.dumps({"type": "close"}))  # and goes without waiting for the server to close
         process.terminate()
+        assert process.stderr.read().count("Traceback") == 0
     expected = training_tasks(load("arithmetic"), 6, seed=3)
     assert [said[-1]["content"] for said in asked] == [item.text for task in expected for item in task.input[-1:]]
 

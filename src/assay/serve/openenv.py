@@ -263,7 +263,7 @@ class OpenEnv:
             pass
         finally:
             await self._end(episode)
-            with suppress(RuntimeError):  # it was closed from the other side
+            with suppress(RuntimeError, WebSocketDisconnect):  # it was closed from the other side
                 await socket.close()
 
 
