@@ -1,4 +1,4 @@
-"""Agents: the loop that drives a model through a session, and programs that do."""
+"""Agents: the loop that drives a model through a session, and programs that do the same."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,7 +20,7 @@ class Agent(Protocol):
     """Runs one rollout to its end and returns why it ended: `completed`, unless the model made it end otherwise.
 
     An agent that asks no model, such as one that plays a reference solution, has the attribute `needs_model = False`.
-    From any other one a rollout without a single answer of the model is a failure of the agent, never a score.
+    For any other agent, a rollout without a single answer of the model is a failure of the agent, never a score.
     """
 
     async def run(self, task: Task, model: Model, session: Session) -> StopReason | Ran: ...

@@ -84,7 +84,7 @@ COMMANDS = (
     (
         "record",
         "fidelity.record:record",
-        "Run the original's own code on a model, and make a reference of what it asked and scored.",
+        "Run the original's own code on a model, and make a reference of its prompts, outputs and scores.",
         "assay record --benchmark gsm8k --model micro-instruct --scores 'out/*.jsonl' -- python evaluate.py",
     ),
     (

@@ -134,7 +134,7 @@ def environment(
     deadline_s
         Seconds that a tool call, opening a session and a verification may take at most, each.
     most_sessions
-        Sessions that may be open at once; as many as a quarter of the memory holds, at 128 kB each, if not given.
+        Sessions that may be open at once. Default: as many as fit into a quarter of the memory, at 128 kB each.
     training
         Serve this many of the benchmark's training tasks in place of the test tasks.
     seed

@@ -1,1 +1,1 @@
-"""Models over HTTP: the same objects seen from outside."""
+"""Servers: models, environments and agents over HTTP."""

@@ -1,1 +1,1 @@
-"""Trainers: Assay's benchmarks and environments as what other people's training libraries train on."""
+"""Trainers: how training libraries such as TRL and verl train on Assay's benchmarks."""

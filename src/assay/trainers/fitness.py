@@ -81,7 +81,7 @@ async def _probes(benchmark: Benchmark, tasks: Sequence[Task]) -> Check:
 
 
 class _Again:
-    """Says what a model said before, to see what the environment makes of it."""
+    """A model that repeats recorded answers, to see whether the environment scores them the same."""
 
     def __init__(self, made: Sequence[Rollout]) -> None:
         self._turns = {one.key: one.turns for one in made}
@@ -94,7 +94,7 @@ class _Again:
 
 
 def _same(made: Sequence[Rollout], again: Sequence[Rollout]) -> Check:
-    """Whether the environment gives the same reward for the same words."""
+    """Whether the environment gives the same reward for the same answers."""
     pairs = [
         (one.task, one.outcome.reward, other.outcome.reward)
         for one, other in zip(made, again, strict=True)
@@ -199,7 +199,7 @@ def _text_of(ids: list[int], tokenizer: Tokenizer) -> list[int]:
 
 
 def _holes(tasks: Sequence[Task], made: Sequence[Rollout]) -> Check:
-    """What detectors of a verifier's faults see in passing rollouts: a policy climbs there."""
+    """What detectors of a verifier's faults find in passing rollouts, which training would reinforce."""
     found = [one for one in find("pilot", tasks, made) if one.suspect == "verifier" and one.scope == "rollout"]
     if not found:
         return Check("training rewards", "pass", "No detector of a verifier's faults finds anything.")

@@ -141,7 +141,7 @@ def collapse(looks: Sequence[Look]) -> str | None:
 
 
 def parted(steps: Sequence[Step], looks: Sequence[Look]) -> str | None:
-    """Returns why the reward is no sign of learning: it rose, and the held-out score did not rise with it.
+    """Returns why the reward shows no learning: it rose, and the held-out score did not rise with it.
 
     None where it did, or where the training is too short to say so.
     """
@@ -186,7 +186,7 @@ def changes(before: Path, after: Path, greedy_before: Path, greedy_after: Path) 
 
 
 def compared(before: Path, after: Path, model: str) -> Comparison:
-    """Returns the comparison of two runs, whose sides are called by the model's name and when it was."""
+    """Returns the comparison of two runs, whose sides are named by the model and "before" or "after"."""
     made = compare(before, [after])
     (pair,) = made.pairs
     sides = [

@@ -93,7 +93,7 @@ def rollout(
     """Returns a `rollout_func`: rollouts of an agent with the trainer's present weights, tools and replies included.
 
     With `use_vllm=True, vllm_mode="server"`, the trainer's vLLM server samples, which TRL feeds with the weights of
-    each step. Without vLLM, they run in Assay's own engine, which knows small Llamas. `model` names another server that
+    each step. Without vLLM, they run in Assay's own engine, which runs small Llamas. `model` names another server that
     somebody feeds and that gives token ids. The rewards come with the rollouts: give the trainer `rewards()`. A
     failure, and a rollout whose tokens don't follow each other, is None there and has no token to train on.
     """

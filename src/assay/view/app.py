@@ -24,7 +24,7 @@ PAGES = (home, live, matrix, profile, comparison, rollouts, rollout, review, exp
 
 
 def make_app(folder: Path, key: str | None = None, *, read_only: bool = False) -> Starlette:
-    """Returns the app over a folder. With a key, who has not signed in with it sees nothing."""
+    """Returns the app over a folder. With a key, only people who have signed in see anything."""
     token = secrets.token_urlsafe(32)
     keeper = guard.Guard(key, read_only, token)
     view = View(catalog := Catalog(folder), Watch(catalog), read_only, token, templates())
@@ -72,7 +72,7 @@ async def _unreadable(request: Request, error: Exception) -> Response:
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    """The page for what nobody thought of. It is drawn outside of the guard; the traceback goes to the terminal."""
+    """The page for an unexpected error. It is drawn outside of the guard; the traceback goes to the terminal."""
     words = f"This page could not be made: {type(error).__name__}: {error}. The terminal of the viewer says where."
     answer = guard.refusal(request, UsageError(words), 500)
     answer.headers.update(guard.HEADERS)

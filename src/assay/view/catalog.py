@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class NotThere(UsageError):
-    """The folder has nothing of this name, or not any more."""
+    """The folder has nothing of this name, or no longer has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class Catalog:
         return self.cached("comparison", [entry.path], lambda: _decoded(entry.path, Comparison))
 
     def cached(self, what: str, paths: Iterable[Path], make: Callable[[], T]) -> T:
-        """Returns what `make` returns, which is called again once one of the files has changed.
+        """Returns the result of `make`, which is called again if one of the files has changed.
 
         `what` names what is made of these files. An AssayError is kept, too.
         """

@@ -93,5 +93,5 @@ def strict(page: str) -> str:
 
 
 async def in_thread(make: Callable[[], T]) -> T:
-    """Returns what a function returns that reads files, while other pages are served."""
+    """Returns the result of a function that reads files; other pages are served meanwhile."""
     return await run_in_threadpool(make)

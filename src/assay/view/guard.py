@@ -42,7 +42,7 @@ class Refused(AssayError):
 
 @dataclass
 class Guard:
-    """What decides about a request."""
+    """Decides whether a request is answered."""
 
     key: str | None
     read_only: bool
@@ -50,18 +50,18 @@ class Guard:
     _sessions: set[str] = field(default_factory=set[str])
 
     def sign_in(self, key: str) -> str | None:
-        """Returns the cookie of who has the key; None for who has not."""
+        """Returns the cookie if the key is right, else None."""
         if self.key is None or not hmac.compare_digest(key.encode(), self.key.encode()):
             return None
         self._sessions.add(session := secrets.token_urlsafe(32))
         return session
 
     def is_known(self, request: Request) -> bool:
-        """Whether who asks has signed in, where that is necessary."""
+        """Whether the visitor has signed in, or need not."""
         return self.key is None or request.cookies.get(COOKIE) in self._sessions
 
     def check_host(self, headers: Headers) -> None:
-        """Raises Refused where a page of another site found this machine by a name of its own."""
+        """Raises Refused if the request names another host: pages of other sites may reach this machine so."""
         if self.key is None and not is_loopback(_host(f"//{headers.get('host', '')}")):
             raise Refused("This viewer has no key, so it answers at localhost and 127.0.0.1 alone.")
 
@@ -119,7 +119,7 @@ def refusal(request: Request, error: AssayError, status: int = 403) -> Response:
 
 
 def routes(guard: Guard) -> list[Route]:
-    """Returns where one signs in."""
+    """Returns the routes for signing in."""
 
     async def sign_in(request: Request) -> Response:
         form = form_of(request)

@@ -50,7 +50,7 @@ class Where:
     """bubblewrap: the command reaches the recorder alone, and writes to the working directory alone. Default: it runs
     as you do."""
     unsafe: Annotated[bool, Parameter(negative="")] = False
-    """Allow --sandbox subprocess, which is the default's name."""
+    """Allow --sandbox subprocess, which isolates nothing and is the default."""
 
     def is_shut_off(self) -> bool:
         """Returns whether the command runs in bubblewrap. Raises UsageError."""
@@ -73,10 +73,10 @@ def record(
     concurrency: int = 64,
     where: Where = Where(),
 ) -> int:
-    """Run the original's own code on a model, and make a reference of what it asked and scored.
+    """Run the original's own code on a model, and make a reference of its prompts, outputs and scores.
 
-    The command runs as it is, with OPENAI_BASE_URL, OPENAI_API_BASE and ANTHROPIC_BASE_URL set to a recorder before the
-    model, and keys that are none; {url} in it is the recorder's URL, up to and including /v1. Whatever the code calls
+    The command runs as it is, with OPENAI_BASE_URL, OPENAI_API_BASE and ANTHROPIC_BASE_URL set to a recorder of the
+    model, and placeholder keys; {url} in it is the recorder's URL, up to and including /v1. Whatever the code calls
     the model, the answers are this model's. Prompts are matched with the benchmark's tasks; others are listed.
 
     Exits 4 if the command fails.
@@ -84,7 +84,7 @@ def record(
     Parameters
     ----------
     command
-        The command and its arguments, after --. Without one, the calls of an earlier one in --out are used.
+        The command and its arguments, after --. Without it, the recorded calls in --out are used.
     benchmark
         The benchmark whose tasks are asked.
     model

@@ -1,8 +1,8 @@
-"""Tasks of Harbor as benchmarks: an instruction, a machine, and tests over what an agent left in it.
+"""Tasks of Harbor as benchmarks: an instruction, a machine, and tests that check it after an agent has worked in it.
 
 Each rollout has a machine of the task's image. The tests run in it afterwards, or in one of their own. Before an agent
-works at a task, its solution is played under the same image and network: where it does not get full reward, the tests
-don't work here, and the task's rollouts are failures and no zeros.
+works at a task, its solution is played with the same image and network. If it does not get full reward, the tests don't
+work here, and the task's rollouts are failures, not zeros.
 """
 
 import asyncio

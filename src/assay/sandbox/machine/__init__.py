@@ -1,4 +1,4 @@
-"""Machines: sandboxes with a root of their own, which an image holds, and in which services live on."""
+"""Machines: sandboxes with a root file system of their own, made of an image, in which services keep running."""
 
 from assay.sandbox.machine.image import build_image, check_image
 from assay.sandbox.machine.machine import Image, Machine, Network, check_machine
