@@ -239,7 +239,12 @@ def test_a_server_is_a_benchmark_with_the_tools_that_it_lists():
         # Without its message no episode ends, so that there is no reward.
         silent = sync.rollouts(load(f"openenv:{url},episodes=2"), model=Teller())
     assert [one.outcome.reward for one in made if isinstance(one.outcome, Score)] == [1.0] * 3
-    assert all(isinstance(one.outcome, Failure) and "gave no reward" in one.outcome.message for one in silent)
+    assert all(
+        isinstance(one.outcome, Failure)
+        and "gave no reward" in one.outcome.message
+        and "text=FIELD" in one.outcome.message
+        for one in silent
+    )
 
 
 def test_an_answer_is_scored_there_as_it_is_here():

@@ -159,7 +159,8 @@ class _Episode:
     async def score(self, turns: Sequence[Turn]) -> Score:
         """The sum of all rewards. Raises RemoteError where the server never gave one: that is no zero."""
         if not self._rewards:
-            raise RemoteError(f"{self._line.url} gave no reward in this episode", retryable=False)
+            hint = "" if self._field else "; where an action is a text, name its field: openenv:URL,text=FIELD"
+            raise RemoteError(f"{self._line.url} gave no reward in this episode{hint}", retryable=False)
         return Score(reward=math.fsum(self._rewards), metrics={"rewards": len(self._rewards), "done": self._done})
 
     async def _act(self, action: dict[str, Any]) -> _Observed:
