@@ -24,7 +24,7 @@ from assay.errors import UsageError
 from assay.input import is_present
 from assay.library.names import budget_of, load
 from assay.model.wrappers.budget import Budget
-from assay.plugins import plugins
+from assay.plugins import find, plugins
 from assay.report.words import legible
 from assay.sandbox import Place
 
@@ -57,8 +57,9 @@ class Columns:
     def of(self, benchmark: str) -> str:
         """Returns the benchmark's name with its columns. Raises UsageError."""
         if self.gold_field:
-            if benchmark.partition(":")[0] not in plugins(GYMS):
-                expected = ", ".join(f"{name}:NAME" for name in plugins(GYMS))
+            gyms = [name for name in plugins(GYMS) if getattr(find(GYMS, name), "GOLD_FIELD", True)]
+            if benchmark.partition(":")[0] not in gyms:
+                expected = ", ".join(f"{name}:NAME" for name in gyms)
                 raise UsageError(f"--gold-field: {benchmark} states its golds itself; expected {expected}")
             return f"{benchmark},gold={self.gold_field}"
         for stated in self.column:

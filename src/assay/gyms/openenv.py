@@ -24,6 +24,7 @@ from assay.input import BROKEN
 from assay.types import Item, Message, Response, Score, Task, Tool, Turn
 
 PACKAGES = False
+GOLD_FIELD = False
 EPISODES = 100
 TIMEOUT_S = 600.0
 """What the answer to a step may take."""

@@ -26,6 +26,7 @@ from assay.sandbox.machine.image import cache
 from assay.types import Message, Task
 
 PACKAGES = False
+GOLD_FIELD = False
 FULL = 1.0
 """The reward of a solution that shows that the tests work."""
 NETWORKS = ("none", "public")
