@@ -37,7 +37,7 @@ FAMILIES = "assay.families"
 """Entry points by the first part of a name such as `reasoning-gym/chain_sum`: modules with `names` and `load`."""
 GYMS = "assay.gyms"
 """Entry points by the prefix of a name such as `verifiers:NAME`: modules whose `load` finds the rest in another gym.
-`PACKAGES = False` says that it names no installed package, `GOLD_FIELD = False` that its tasks have no field of golds."""
+`PACKAGES = False` says that it names no installed package, `GOLD_FIELD = False` that no field of a task is a gold."""
 
 
 class BenchmarkRequest(Struct, frozen=True, kw_only=True):
