@@ -1,5 +1,6 @@
 """Our environments by OpenEnv's routes, and a server of OpenEnv's as a benchmark: each side driven by the other."""
 
+import asyncio
 import json
 import os
 import re
@@ -17,10 +18,11 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from assay import sync
-from assay.benchmark import Benchmark
+from assay.benchmark import Benchmark, Environment
 from assay.benchmark.catalog import load
 from assay.benchmark.tools import ToolEnvironment, ToolSession, tool
 from assay.errors import UsageError
+from assay.gyms import openenv
 from assay.serve.environment import ServedEnvironment
 from assay.trainers.tasks import training_tasks
 from assay.types import (
@@ -259,6 +261,30 @@ def test_an_answer_is_scored_there_as_it_is_here():
         assert [item.text for item in one.turns[0].input] == [item.text for item in task.input]
         score: Any = arithmetic.environment.verify(task, one.turns[0].response)
         assert one.outcome.reward == score.reward
+
+
+class Slow(Environment):
+    name, version = "slow", "1"
+
+    def tasks(self):
+        return [Task(id="a", input=[Message("user", "Say done.")])]
+
+    async def verify(self, task: Task, response: Response) -> Score:
+        await asyncio.sleep(5)
+        return Score(reward=1.0)
+
+
+class Sayer:
+    async def respond(self, request: Request) -> Response:
+        return Response(output=[Message("assistant", [Text("done")])])
+
+
+def test_a_server_that_does_not_answer_is_a_failure_that_says_so(monkeypatch: pytest.MonkeyPatch):
+    with served(Benchmark(environment=Slow(), repeats=1)) as url:
+        benchmark = load(f"openenv:{url},episodes=1,text=message")
+        monkeypatch.setattr(openenv, "TIMEOUT_S", 0.3)
+        (made,) = sync.rollouts(benchmark, model=Sayer())
+    assert isinstance(made.outcome, Failure) and "no answer to step in 0.3 s" in made.outcome.message
 
 
 @pytest.mark.parametrize(

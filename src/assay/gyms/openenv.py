@@ -235,13 +235,15 @@ class _Line:
         self.url, self._socket, self._broken = url, socket, broken
 
     async def send(self, kind: str, data: dict[str, Any]) -> _Observed:
-        """Returns what comes back. Raises RemoteError, and TimeoutError."""
+        """Returns what comes back. Raises RemoteError."""
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 await self._socket.send(msgspec.json.encode({"type": kind, "data": data}).decode())
                 return _observed(self.url, await self._socket.recv())
         except self._broken as error:
             raise RemoteError(f"{self.url}: the connection broke ({error})") from None
+        except TimeoutError:
+            raise RemoteError(f"{self.url}: no answer to {kind} in {TIMEOUT_S:g} s") from None
 
 
 class _Answer(Struct, frozen=True):
