@@ -16,7 +16,7 @@ from assay.report.certificate import markdown
 from assay.report.words import markdown_table, plain
 
 MARKER = "<!-- assay -->"
-"""What the comment begins with, by which it is found again."""
+"""The first line of the comment. The next push finds the comment by it."""
 LONGEST = 60_000
 """Characters of a comment; GitHub takes 65,536."""
 WHAT_VERIFY_SAYS = {0: "valid", 3: "forged", 5: "expired, or not all of it could be looked at"}

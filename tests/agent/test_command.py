@@ -1,4 +1,4 @@
-"""Programs as agents: what they say is the rollout's turns, and what they do wrong is told by name."""
+"""Programs as agents: what they say is the rollout's turns, and a failure names what they did wrong."""
 
 import asyncio
 from collections.abc import Iterable, Sequence

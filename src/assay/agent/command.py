@@ -132,7 +132,7 @@ class Command:
                 text = instruction(said)
                 if not machine and not self._has_mcp and (tools := offered(session, task)):
                     await place.write(BRIDGE.name, BRIDGE.read_bytes())
-                    text += described(tools)
+                    text += describe(tools)
                 limits_s = (self._wall_s, getattr(model, "wall_left_s", math.inf), getattr(session, "timeout_s", None))
                 words = self._words(text, opening)
                 left_s = min(limit for limit in limits_s if limit is not None)
@@ -161,9 +161,9 @@ class Command:
             "{model}": self._given_door().model,
         }
         env = {**variables(opening.url), "ASSAY_TOOLS": f"{opening.url}/tools", **self._env}
-        words = [f"{name}={_filled(value, values)}" for name, value in env.items()]
+        words = [f"{name}={_fill(value, values)}" for name, value in env.items()]
         move = ["sh", "-c", 'cd "$0" && exec "$@"', self._cwd] if self._cwd else []
-        return ["env", *words, *move, *(_filled(word, values) for word in self._argv)]
+        return ["env", *words, *move, *(_fill(word, values) for word in self._argv)]
 
     def _stop(self, finished: Finished | None, opening: Opening, *, late: bool) -> StopReason:
         """Why the rollout ended, once the program has. Raises AgentError, and what the last call raised."""
@@ -171,16 +171,18 @@ class Command:
             raise error
         if opening.last is None:
             what = f"its calls were refused, the last: {opening.refused}" if opening.refused else "it called no model"
-            raise AgentError("no_model_call", f"{_ended(finished)}; {what}")
+            raise AgentError("no_model_call", f"{_ending(finished)}; {what}")
         if late:
             return "wall_time"
         if opening.over.is_set() or finished is None:
             return "completed"  # or the limit that was reached
         if finished.stopped_by:
-            raise AgentError("stopped", f"the sandbox's limit of {finished.stopped_by} was reached; {_ended(finished)}")
+            raise AgentError(
+                "stopped", f"the sandbox's limit of {finished.stopped_by} was reached; {_ending(finished)}"
+            )
         if finished.exit_code not in self._exit_codes:
             refused = f"; the last call that was refused: {opening.refused}" if opening.refused else ""
-            raise AgentError("exit_code", _ended(finished) + refused)
+            raise AgentError("exit_code", _ending(finished) + refused)
         return stop_after(opening.last) or "completed"
 
 
@@ -223,13 +225,13 @@ def instruction(items: Sequence[Item]) -> str:
     return "\n\n".join([*head, "The conversation so far:", *said, "Your final message is your answer to the user."])
 
 
-def described(tools: Sequence[Tool]) -> str:
-    """Returns what an agent is told about tools that are called from a shell."""
+def describe(tools: Sequence[Tool]) -> str:
+    """Returns the text that tells an agent how to call the tools from a shell."""
     lines = [f"{tool.name}: {tool.description or ''} {json.dumps(tool.parameters)}" for tool in tools]
     return _TOOLS.format(bridge=BRIDGE.name, tools="\n".join(lines))
 
 
-def _filled(text: str, values: Mapping[str, str]) -> str:
+def _fill(text: str, values: Mapping[str, str]) -> str:
     return re.sub("|".join(map(re.escape, values)), lambda match: values[match[0]], text)
 
 
@@ -243,8 +245,8 @@ def _end_of(printed: bytes) -> str:
     return printed.decode(errors="replace")[-SHOWN:]
 
 
-def _ended(finished: Finished | None) -> str:
-    """How a program ended, in words."""
+def _ending(finished: Finished | None) -> str:
+    """Returns how a program ended, in words."""
     if finished is None:
         return "the program was killed"
     printed = _end_of(finished.stderr.strip() or finished.stdout.strip())[-1000:]

@@ -22,7 +22,7 @@ DROP = 0.05
 RISE = 0.05
 """Share of rollouts by which a finding has to rise, beyond chance, to be told."""
 PART = 4
-"""The mean reward of a training's first part of so many is compared with that of its last."""
+"""A training has this many parts of equal length. The mean reward of the first is compared with that of the last."""
 FEWEST = 5
 """Steps of such a part, for its error to be known."""
 

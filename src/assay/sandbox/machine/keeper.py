@@ -353,7 +353,7 @@ def change(root: str, asked: dict[str, Any], descriptors: list[int]) -> dict[str
 
 
 def beside(name: str) -> Any:
-    """Returns a module of this folder: the interpreter was told to look for modules nowhere but in its library."""
+    """Returns a module of this folder. With -I, the interpreter finds modules in its library alone."""
     spec = importlib.util.spec_from_file_location(name, os.path.join(os.path.dirname(__file__), f"{name}.py"))
     assert spec
     assert spec.loader

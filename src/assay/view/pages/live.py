@@ -22,7 +22,7 @@ from assay.view.progress import Progress
 
 EVERY_S = 1.0
 IDLE = 10
-"""A run that is not being made is looked at each so many times."""
+"""A run that is not being made is looked at in one of this many looks."""
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ VERSION = "openresponses-version"
 """The header by which a client says that it speaks the Open Responses specification, and not OpenAI's API alone."""
 
 JOINT = "__"
-"""Between a namespace and the name of a function in it, as models are told it."""
+"""Stands between a namespace and the name of a function in it, where a model sees both as one name."""
 
 
 class _Tool(Struct):
