@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from assay.store import Store
 from tests import runs
 from tests.commands import start, until
@@ -62,6 +64,17 @@ def test_files_that_are_replaced_are_read_anew(folder: Path, client: Client):
     lines = (run / "rollouts.jsonl").read_bytes().splitlines(keepends=True)
     (run / "rollouts.jsonl").write_bytes(b"".join(lines[:5]))
     assert next(told)["runs~arithmetic~nano-thinking"]["done"] == "5 of 24"
+
+
+@pytest.mark.parametrize("repeat", [-1, 2**40])
+def test_a_repeat_that_can_not_be_is_no_score(tmp_path: Path, served: Callable[[Path], Client], repeat: int):
+    with Store(tmp_path / "r", runs.record(), runs.TASKS) as store:
+        store.append(runs.rollout(0, 0))
+    with (tmp_path / "r/rollouts.jsonl").open("a") as file:
+        file.write((tmp_path / "r/rollouts.jsonl").read_text().replace('"repeat":0', f'"repeat":{repeat}'))
+    told = next(events(served(tmp_path), "/live?run=r"))["r"]
+    assert told["done"] == "1 of 6"
+    assert "a line of its rollouts can't be read" in served(tmp_path).get("/").words
 
 
 def test_what_the_lines_say_is_what_the_summary_says(folder: Path, client: Client):

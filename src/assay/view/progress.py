@@ -11,10 +11,11 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import numpy as np
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from assay.config import Prices, convert
 from assay.fidelity.results.score import layout_of, sample_of
@@ -23,7 +24,7 @@ from assay.fidelity.schema.profile import Summary
 from assay.input import BROKEN, open_input, read_input
 from assay.stats.estimates import estimate
 from assay.store import RunRecord, read_tasks, rollout_files
-from assay.types import Failure, Outcome, Usage
+from assay.types import MOST_REPEATS, Failure, Outcome, Usage
 from assay.view.catalog import Catalog, Entry
 
 PIECE = 2**20
@@ -48,7 +49,7 @@ class _Line(Struct):
     """What is read of a rollout."""
 
     task: str
-    repeat: int
+    repeat: Annotated[int, Meta(ge=0, lt=MOST_REPEATS)]
     turns: list[_Turn]
     outcome: Outcome
 
