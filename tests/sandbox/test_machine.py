@@ -258,6 +258,8 @@ def test_a_dockerfile_becomes_layers_that_are_kept(base: str, tmp_path: Path):
     (tmp_path / "data/a.txt").write_text("b")
     after = asyncio.run(build_image(tmp_path, {"small": base})).layers
     assert [one == other for one, other in zip(before, after, strict=True)].count(False) == 3  # from COPY data on
+    (tmp_path / "data/empty").mkdir()
+    assert asyncio.run(build_image(tmp_path, {"small": base})).layers[-1] != after[-1]
 
 
 @pytest.mark.parametrize(

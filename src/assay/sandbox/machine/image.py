@@ -173,16 +173,16 @@ def _sources(source: Path, name: str) -> list[Path]:
 
 
 def _digests(source: Path, names: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Returns each path that is copied with its mode and what it holds: folders and links are part of a layer too."""
     found = [path for name in names for path in _sources(source, name)]
-    files = [file for path in found for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
-    return [
-        (
-            file.relative_to(source).as_posix(),
-            f"{file.stat().st_mode:o} {_sum(file)}",
-        )
-        for file in files
-        if file.is_file()
-    ]
+    paths = [each for path in found for each in ([path, *sorted(path.rglob("*"))] if path.is_dir() else [path])]
+    return [(each.relative_to(source).as_posix(), f"{each.lstat().st_mode:o} {_held(each)}") for each in paths]
+
+
+def _held(path: Path) -> str:
+    if path.is_symlink():
+        return str(path.readlink())
+    return _sum(path) if path.is_file() else ""
 
 
 def _base(name: str, bases: Mapping[str, str], where: str) -> str:
