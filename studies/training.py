@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from assay.stats.sample import sample
-from assay.trainers.training import RISE, Look, Settings, Step, collapse, look, parted, rises
+from assay.trainers.training import RISE, Look, Settings, Step, collapse, look, overfitting, rises
 from studies.draw import ENDS, Floats, moved, seeded
 from studies.row import UNCLAIMED, Row, at_least, at_most, share
 
@@ -88,7 +88,7 @@ def _parted(trials: int) -> Iterator[Row]:
     ):
         where = f"reward +{100 * reward:g} points by the last step, held-out score +{100 * held_out:g}"
         generator = seeded(where)
-        hits = [parted(*_course(generator, reward, held_out)) is not None for _ in range(trials)]
+        hits = [overfitting(*_course(generator, reward, held_out)) is not None for _ in range(trials)]
         yield share(f"reward is said to rise alone: {where}", hits, claim or UNCLAIMED)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from assay.config import RateLimits
 from assay.fidelity.results.results import read
-from assay.store import Begun, Look, Shard, Started, read_registry, read_rollouts
+from assay.store import Begin, Look, Shard, Start, read_registry, read_rollouts
 from assay.types import Failure, Score
 from tests.commands import assay, scored, start, until
 from tests.endpoint import Behave, Call, Endpoint, answer_body, answering, http
@@ -453,4 +453,4 @@ def test_a_profile_takes_processes(tmp_path: Path):
         assert files(folder) == {"rollouts.jsonl"}
         assert len(scored(folder)) == 240
     lines = read_registry(tmp_path / "started.jsonl")
-    assert [type(line) for line in lines] == [Started, Begun, Started, Begun, Look]
+    assert [type(line) for line in lines] == [Start, Begin, Start, Begin, Look]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from assay.errors import UsageError
-from assay.store import Begun, Started, Store, line_digest, read_record, read_registry
+from assay.store import Begin, Start, Store, line_digest, read_record, read_registry
 from tests.commands import assay
 from tests.runs import TASKS, record
 
@@ -34,12 +34,12 @@ def test_a_run_is_written_down_before_its_first_file_and_once(tmp_path: Path):
     assert assay(*RUN, "--repeats", "2", cwd=tmp_path)[0] == 0  # goes on with the same run
     started, begun = read_registry(tmp_path / "runs/started.jsonl")
     folder = tmp_path / "runs/arithmetic-limit3/gold"
-    assert isinstance(started, Started) and isinstance(begun, Begun)
+    assert isinstance(started, Start) and isinstance(begun, Begin)
     assert started.path == "arithmetic-limit3/gold"
     assert started.id == begun.id == read_record(folder).id
     assert (started.benchmark, started.model, started.tasks, started.repeats) == ("arithmetic", "gold", 3, 1)
     assert assay(*RUN, "--out", "elsewhere/mine", cwd=tmp_path)[0] == 0
-    assert [line.path for line in read_registry(tmp_path / "elsewhere/started.jsonl") if isinstance(line, Started)] == [
+    assert [line.path for line in read_registry(tmp_path / "elsewhere/started.jsonl") if isinstance(line, Start)] == [
         "mine"
     ]
 
@@ -51,10 +51,10 @@ def test_a_run_that_replaces_another_is_a_line_of_its_own(tmp_path: Path):
     shutil.rmtree(tmp_path / "run")
     begin(tmp_path / "run", registry, "b")
     assert [(type(line), line.id) for line in read_registry(registry)] == [
-        (Started, "a"),
-        (Begun, "a"),
-        (Started, "b"),
-        (Begun, "b"),
+        (Start, "a"),
+        (Begin, "a"),
+        (Start, "b"),
+        (Begin, "b"),
     ]
     assert linked(registry)
 
@@ -85,7 +85,7 @@ def test_a_kill_between_run_json_and_its_second_line_is_made_good(tmp_path: Path
     begin(tmp_path / "run", registry)
     registry.write_bytes(registry.read_bytes().splitlines(keepends=True)[0] + b'{"type":"beg')  # torn in the middle
     begin(tmp_path / "run", registry)
-    assert [type(line) for line in read_registry(registry)] == [Started, Begun]
+    assert [type(line) for line in read_registry(registry)] == [Start, Begin]
     assert linked(registry)
 
 
@@ -102,7 +102,7 @@ def test_many_processes_write_one_chain(tmp_path: Path):
     ]
     assert [process.wait(60) for process in at_once] == [0] * 4
     lines = read_registry(tmp_path / "started.jsonl")
-    assert Counter(type(line) for line in lines) == {Started: 40, Begun: 40}
+    assert Counter(type(line) for line in lines) == {Start: 40, Begin: 40}
     assert linked(tmp_path / "started.jsonl")
 
 

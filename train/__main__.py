@@ -142,7 +142,7 @@ def play(model: LlamaForCausalLM, tokenizer: Tokenizer, *, seed: int) -> dict[st
     tasks = training_tasks(load("notepad"), 192, seed=notes.HELD_OUT_SEED)
     with tempfile.TemporaryDirectory() as folder:
         tokens.save(tokenizer, Path(folder), notes.CHAT_TEMPLATE)
-        engine = trl.embedded(model, AutoTokenizer.from_pretrained(folder))
+        engine = trl.engine_model(model, AutoTokenizer.from_pretrained(folder))
     made = sync.rollouts(with_tasks(load("notepad"), tasks), model=engine, seed=seed, repeats=1, concurrency=64)
     right: dict[str, list[float]] = {}
     for task, rollout in zip(tasks, made, strict=True):

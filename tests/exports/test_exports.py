@@ -5,7 +5,7 @@ import pytest
 
 from assay.errors import UsageError
 from assay.exports import write
-from assay.exports.rows import _fenced, _line
+from assay.exports.rows import _fence, _line
 from assay.store import read_rollouts, read_tasks
 from assay.types import Message, Score, Task
 from tests.commands import assay
@@ -65,7 +65,7 @@ def test_a_selection_is_rows_or_text_that_no_output_breaks_out_of(tmp_path: Path
 
 
 def test_markup_in_a_text_stays_text():
-    assert next(iter(_fenced("a\n````\n# b"))) == "`````text"
+    assert next(iter(_fence("a\n````\n# b"))) == "`````text"
     assert _line("a `b`\n| c") == "`` a `b` | c ``"
 
 

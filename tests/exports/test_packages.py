@@ -15,7 +15,7 @@ from assay.benchmark import Benchmark, Environment, score_of
 from assay.benchmark.catalog import load
 from assay.errors import UsageError
 from assay.exports import write
-from assay.exports.package import Package, check_carried
+from assay.exports.package import Package, check_exportable
 from assay.score import Mean, PassAt
 from assay.types import InputImage, Message, Response, Task, Text, Tool
 from tests.benchmarks.data import beside, prepare, rows, zeroeval_file
@@ -226,12 +226,12 @@ ASKED = Message(role="user", content="?")
 )
 def test_a_task_that_is_more_than_text_is_refused(task: Task, words: str):
     with pytest.raises(UsageError, match=words):
-        check_carried(Benchmark(environment=Grouped(), repeats=1), [task])
+        check_exportable(Benchmark(environment=Grouped(), repeats=1), [task])
 
 
 def test_a_score_of_several_attempts_is_refused():
     with pytest.raises(UsageError, match="its score is pass@4; expected a mean"):
-        check_carried(Benchmark(environment=Grouped(), repeats=4, score=PassAt(k=4)), [])
+        check_exportable(Benchmark(environment=Grouped(), repeats=4, score=PassAt(k=4)), [])
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_a_score_of_several_attempts_is_refused():
 )
 def test_what_cannot_be_carried_over_is_refused_by_name(name: str, words: str):
     with pytest.raises(UsageError, match=rf"^{name} can't be carried over: {words}"):
-        check_carried(load(name), [])
+        check_exportable(load(name), [])
 
 
 def test_messages_before_the_question_go_to_inspect_and_are_refused_for_lm_eval(tmp_path: Path):

@@ -16,7 +16,7 @@ from assay.fidelity.certificate.announcement import read_announcement
 from assay.fidelity.certificate.certificate import certify
 from assay.fidelity.certificate.validity import verify
 from assay.report.certificate import renderings
-from assay.store import Announced, read_registry
+from assay.store import Announcement, read_registry
 from tests.commands import assay
 from tests.fidelity.forgery import Line, change_lines, forge
 
@@ -111,7 +111,7 @@ def test_what_was_not_posted_before_the_first_run_is_forged(folder: Path, name: 
 def test_an_announcement_of_a_later_date_than_the_runs_is_forged_whoever_posted_it(folder: Path):
     FORGERIES["a date after the runs"][0](folder)
     forge(folder)
-    line = next(one for one in read_registry(folder.parent / "started.jsonl") if isinstance(one, Announced))
+    line = next(one for one in read_registry(folder.parent / "started.jsonl") if isinstance(one, Announcement))
     answer, reason = looked(folder, line.digest)["announcement"]
     assert answer == "forged" and "runs started before: policy" in reason
 
@@ -165,4 +165,4 @@ def test_what_is_no_announcement_is_refused(folder: Path):
 def test_the_announcement_is_the_line_before_the_first_run(folder: Path):
     first, second, *_ = (folder.parent / "started.jsonl").read_bytes().splitlines()
     assert json.loads(second)["previous"] == digest_of(folder)
-    assert msgspec.json.decode(first, type=Announced).digest == digest_of(folder)
+    assert msgspec.json.decode(first, type=Announcement).digest == digest_of(folder)

@@ -38,7 +38,7 @@ def test_the_standard_error_is_that_of_1969():
 
 def test_a_single_shared_class_tells_nothing():
     found = cohens_kappa([[9, 0], [0, 0]])
-    assert (found.kappa, found.interval, found.agreed, found.by_chance, found.count) == (None, None, 1.0, 1.0, 9)
+    assert (found.kappa, found.interval, found.p_observed, found.p_chance, found.count) == (None, None, 1.0, 1.0, 9)
 
 
 def test_always_agreeing_on_few_is_not_certain():

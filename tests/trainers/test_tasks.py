@@ -8,7 +8,7 @@ from assay.benchmarks.arithmetic.problems import test_problems as arithmetic_tes
 from assay.collect.tokens import tokens_of
 from assay.errors import UsageError
 from assay.trainers.tasks import training_tasks, with_tasks
-from assay.trainers.training import Look, Step, collapse, parted, rises
+from assay.trainers.training import Look, Step, collapse, overfitting, rises
 from assay.types import Message, Response, Rollout, Score, Task, Text, TokenIds, Turn
 
 
@@ -111,10 +111,10 @@ def steps(*rewards: float) -> list[Step]:
 def test_a_reward_that_rises_without_the_held_out_score_is_told():
     rising = steps(*([0.3, 0.32] * 10), *([0.4, 0.42] * 20), *([0.5, 0.52] * 10))
     looks = [Look(0, 0.3, 0.01), Look(80, 0.31, 0.01)]
-    assert "rose by 20.0 points and the held-out score by 1.0" in (parted(rising, looks) or "")
-    assert parted(rising, [looks[0], Look(80, 0.48, 0.01)]) is None
-    assert parted(rising[:19], looks) is None  # too short to tell
-    assert parted(steps(*([0.0, 1.0] * 40)), looks) is None  # noise
+    assert "rose by 20.0 points and the held-out score by 1.0" in (overfitting(rising, looks) or "")
+    assert overfitting(rising, [looks[0], Look(80, 0.48, 0.01)]) is None
+    assert overfitting(rising[:19], looks) is None  # too short to tell
+    assert overfitting(steps(*([0.0, 1.0] * 40)), looks) is None  # noise
 
 
 def test_a_finding_rises_beyond_chance_or_not_at_all():

@@ -14,7 +14,7 @@ from assay.library.names import load
 from assay.model.builtin.local import folder_of
 from assay.report import comparison
 from assay.trainers import page
-from assay.trainers.training import Settings, Training, compared
+from assay.trainers.training import Settings, Training, compare_sides
 
 
 def train(
@@ -70,7 +70,7 @@ def train(
         console.print(f"interrupted; {folder} holds the checkpoints and the curves so far")
         raise
     _end(folder, record)
-    return 3 if record.stopped or page.suspicion(record) else 0 if page.is_better(record) else 5
+    return 3 if record.stop_reason or page.suspicion(record) else 0 if page.is_better(record) else 5
 
 
 def _check(settings: Settings) -> Settings:
@@ -109,7 +109,7 @@ def _end(folder: Path, record: Training) -> None:
     page.publish(folder / "training.html", record)
     print(page.headline(record))
     if record.changes:
-        made = compared(folder / "before", folder / "after", record.model)
+        made = compare_sides(folder / "before", folder / "after", record.model)
         comparison.write(folder / "comparison.html", made, side_by_side(made))
         for one in record.changes:
             print(f"  {one.name:24} {one.before:7.1%} {one.after:7.1%}   {page.interval(one)}")

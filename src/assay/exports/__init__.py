@@ -53,11 +53,11 @@ KINDS = ("benchmark", "run", "profile")
 
 def takes() -> dict[str, list[str]]:
     """Returns the kinds of thing that each format takes, by its name; none for one that can't be imported."""
-    found: dict[str, list[str]] = {name: [] for name in sorted(plugins(EXPORTS))}
-    for name in found:
+    kinds: dict[str, list[str]] = {name: [] for name in sorted(plugins(EXPORTS))}
+    for name in kinds:
         with suppress(UsageError):
-            found[name] = find(EXPORTS, name).takes
-    return found
+            kinds[name] = find(EXPORTS, name).takes
+    return kinds
 
 
 def formats_for(kind: str) -> list[str]:
@@ -79,8 +79,8 @@ def write(what: str, name: str | None, out: Path | None, assignments: Sequence[s
     writer = getattr(export, kind)
     if writer is None:
         _refuse(f"{what} is a {kind}, and the format {name} takes a {' or a '.join(export.takes)}", kind)
-    made = f"{name}{export.ending}"
-    place = out or (Path(f"{benchmark.name.replace('/', '-')}-{made}") if benchmark else folder / made)
+    file_name = f"{name}{export.ending}"
+    place = out or (Path(f"{benchmark.name.replace('/', '-')}-{file_name}") if benchmark else folder / file_name)
     _check(place, folder if benchmark is None else None, is_folder=not export.ending)
     if export.options is None and assignments:
         raise UsageError(f"--set {assignments[0]}: the format {name} has no options")

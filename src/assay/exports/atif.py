@@ -176,7 +176,7 @@ def trajectory(rollout: Rollout, task: Task, record: RunRecord) -> Trajectory:
     """Returns a rollout as a trajectory. Models in roles are trajectories inside, as subagents are."""
     began = datetime.fromisoformat(record.started)
     tools = [{"type": "function", "function": msgspec.to_builtins(tool)} for tool in task.tools]
-    used = [turn.response.usage for turn in rollout.turns]
+    usages = [turn.response.usage for turn in rollout.turns]
     inside = [
         Trajectory(VERSION, Agent(role, record.version), steps_of(turns, began), trajectory_id=role)
         for role, turns in rollout.roles.items()
@@ -189,9 +189,9 @@ def trajectory(rollout: Rollout, task: Task, record: RunRecord) -> Trajectory:
         agent=Agent(record.agent.agent, record.versions.get("assay", "0"), record.model, tools or None),
         steps=steps_of(rollout.turns, began) or [Step(1, "system", "(the model was not called)")],
         final_metrics=Totals(
-            sum(one.input_tokens for one in used),
-            sum(one.output_tokens for one in used),
-            sum(one.cached_tokens for one in used),
+            sum(one.input_tokens for one in usages),
+            sum(one.output_tokens for one in usages),
+            sum(one.cached_tokens for one in usages),
         ),
         extra=Extra(
             Own(structs.replace(rollout, turns=[], roles={}), task, structs.replace(record, sources={})),
@@ -204,13 +204,13 @@ def steps_of(turns: Sequence[Turn], began: datetime) -> list[Step]:
     """Returns turns as steps. What tools said is an observation in the step that called them."""
     steps: list[Step] = []
     for turn in turns:
-        called = {call.tool_call_id: step for step in steps for call in step.tool_calls or ()}
+        step_of_call = {call.tool_call_id: step for step in steps for call in step.tool_calls or ()}
         for item in turn.input:
-            if isinstance(item, FunctionCallOutput) and (step := called.get(item.call_id)):
+            if isinstance(item, FunctionCallOutput) and (step := step_of_call.get(item.call_id)):
                 step.observation = step.observation or Observation([])
                 step.observation.results.append(Result(item.call_id, _content(item.output)))
-            elif shown := _step(len(steps) + 1, item):
-                steps.append(shown)
+            elif new_step := _step(len(steps) + 1, item):
+                steps.append(new_step)
         steps.append(_agent_step(len(steps) + 1, turn, began))
     calls = [step for step in steps if step.is_call]
     for turn, rebuilt, step in zip(turns, turns_of(steps), calls, strict=True):
@@ -284,41 +284,41 @@ def _text(part: Content) -> str:
 
 def _image(part: InputImage) -> Part:
     path = part.image_url or part.file_id or ""
-    named = path[5:].partition(";")[0] if path.startswith("data:") else MEDIA.get(path.rpartition(".")[2].lower())
-    return Part("image", source=Source(named or "image/png", path))
+    media_type = path[5:].partition(";")[0] if path.startswith("data:") else MEDIA.get(path.rpartition(".")[2].lower())
+    return Part("image", source=Source(media_type or "image/png", path))
 
 
 def turns_of(steps: Sequence[Step]) -> Iterator[Turn]:
     """Yields a turn for each call of the model. What follows the last one is in none. Raises ValueError for audio."""
-    heard: list[Item] = []
+    context: list[Item] = []
     for step in steps:
         if not step.is_call:
-            heard += _heard(step)
+            context += _context_items(step)
             continue
         own = step.own
-        yield own.turn or Turn(heard, _response(step), started_s=own.started_s, wall_s=own.wall_s)
-        heard = list(_observed(step))
+        yield own.turn or Turn(context, _response(step), started_s=own.started_s, wall_s=own.wall_s)
+        context = list(_tool_outputs(step))
 
 
-def _heard(step: Step) -> Iterator[Item]:
+def _context_items(step: Step) -> Iterator[Item]:
     content = _read(step.message)
     if step.own.call_id:
         yield FunctionCallOutput(call_id=step.own.call_id, output=content)
     elif content or not step.tool_calls:
         role = step.own.role or ("assistant" if step.source == "agent" else step.source)
         yield Message(role=role, content=content)
-    yield from _called(step)
-    yield from _observed(step)
+    yield from _tool_calls(step)
+    yield from _tool_outputs(step)
 
 
-def _observed(step: Step) -> Iterator[Item]:
+def _tool_outputs(step: Step) -> Iterator[Item]:
     for result in step.observation.results if step.observation else ():
         content = _read(result.content or "")
         call = result.source_call_id
         yield FunctionCallOutput(call_id=call, output=content) if call else Message(role="user", content=content)
 
 
-def _called(step: Step) -> Iterator[FunctionCall]:
+def _tool_calls(step: Step) -> Iterator[FunctionCall]:
     for call in step.tool_calls or ():
         arguments = msgspec.json.encode(call.arguments).decode()
         yield FunctionCall(call_id=call.tool_call_id, name=call.function_name, arguments=arguments)
@@ -330,12 +330,12 @@ def _response(step: Step) -> Response:
         output.append(Reasoning(content=[ReasoningText(text=step.reasoning_content)]))
     if message := _read(step.message):
         output.append(Message("assistant", [Text(message)] if isinstance(message, str) else message))
-    output += _called(step)
-    said = step.metrics or Metrics()
+    output += _tool_calls(step)
+    metrics = step.metrics or Metrics()
     tokens = None
-    if said.completion_token_ids:
-        tokens = TokenIds(said.prompt_token_ids or [], said.completion_token_ids, said.logprobs or [])
-    usage = Usage(said.prompt_tokens or 0, said.completion_tokens or 0, said.cached_tokens or 0)
+    if metrics.completion_token_ids:
+        tokens = TokenIds(metrics.prompt_token_ids or [], metrics.completion_token_ids, metrics.logprobs or [])
+    usage = Usage(metrics.prompt_tokens or 0, metrics.completion_tokens or 0, metrics.cached_tokens or 0)
     return Response(output=output, usage=usage, model=step.model_name, tokens=tokens)
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from assay.benchmark import Benchmark, score_of
 from assay.exports import Export
-from assay.exports.package import check_carried, described, prompt_of, system_of
+from assay.exports.package import check_exportable, prompt_of, sampling_in_words, system_of
 from assay.fidelity.probes.answers import letters_in, wrong_answers
 from assay.fidelity.probes.played import response_of
 from assay.gyms import refuse, require
@@ -31,9 +31,9 @@ SCORERS: tuple[tuple[str, dict[str, Any]], ...] = (
 """What may stand in an eval.yaml and reads an answer without a judge. `includes` and `pattern` accept too much."""
 SEVERAL = ("denied", "both answers", "either or", "all options")
 """Kinds of wrong answer that Inspect's scorers accept: the right one is in them."""
-THOUGHT = "There are 12 of 30 left, so that A and C fall away.\n\n"
+THINKING = "There are 12 of 30 left, so that A and C fall away.\n\n"
 """What stands before an answer."""
-PROBED = 40
+PROBE_TASKS = 40
 """Tasks whose answers are tried."""
 _README = """---
 configs:
@@ -74,15 +74,17 @@ def _write(benchmark: Benchmark, folder: Path) -> str:
     require("inspect_ai", "inspect")
     tasks = list(benchmark.environment.tasks())
     _check(benchmark, tasks)
-    probed = tasks[:PROBED]
-    answers = asyncio.run(_answers(benchmark, probed))
-    found = [(name, arguments, asyncio.run(_agreed(name, arguments, answers))) for name, arguments in SCORERS]
-    name, arguments, agreed = max(found, key=lambda one: len(one[2]))
-    if not agreed:
+    probes = tasks[:PROBE_TASKS]
+    answers = asyncio.run(_answers(benchmark, probes))
+    candidates = [
+        (name, arguments, asyncio.run(_matching_forms(name, arguments, answers))) for name, arguments in SCORERS
+    ]
+    name, arguments, forms = max(candidates, key=lambda one: len(one[2]))
+    if not forms:
         refuse(
             benchmark.source, "none of Inspect's scorers judges its reference answers and wrong ones as its verifier"
         )
-    stated = {
+    eval_task = {
         "id": benchmark.name,
         "split": "test",
         "field_spec": {"input": "input", "target": "target"},
@@ -91,33 +93,33 @@ def _write(benchmark: Benchmark, folder: Path) -> str:
         "solvers": [{"name": "generate"}],
         "scorers": [{"name": name, "args": arguments}],
     }
-    content = {"name": benchmark.name, "evaluation_framework": "inspect-ai", "tasks": [stated]}
+    content = {"name": benchmark.name, "evaluation_framework": "inspect-ai", "tasks": [eval_task]}
     folder.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = [{"id": task.id, "input": prompt_of(task), "target": task.gold} for task in tasks]
     write_lines(folder / "test.jsonl", rows)
     (folder / "eval.yaml").write_text(require("yaml", "inspect").safe_dump(content, sort_keys=False), encoding="utf-8")
-    others = [form for form in benchmark.formats if form not in agreed]
+    others = [form for form in benchmark.formats if form not in forms]
     readme = _README.format(
         name=benchmark.name,
         version=benchmark.version,
         source=benchmark.source,
         count=len(tasks),
         scorer=name,
-        probed=len(probed),
-        agreed=_quoted(agreed),
-        otherwise=f"It does not where it is written as {_quoted(others)}. " if others else "",
-        sampling=described(benchmark),
+        probed=len(probes),
+        agreed=_quote(forms),
+        otherwise=f"It does not where it is written as {_quote(others)}. " if others else "",
+        sampling=sampling_in_words(benchmark),
     )
     (folder / "README.md").write_text(readme, encoding="utf-8")
     return (
         f"{len(tasks)} tasks are in {folder}, scored by Inspect's {name}, which judges as Assay does where answers are "
-        f"written as {_quoted(agreed)}. {folder / 'README.md'} says more."
+        f"written as {_quote(forms)}. {folder / 'README.md'} says more."
     )
 
 
 def _check(benchmark: Benchmark, tasks: list[Task]) -> None:
     """Raises UsageError for what an eval.yaml can't hold."""
-    check_carried(benchmark, tasks)
+    check_exportable(benchmark, tasks)
     name = benchmark.source
     if benchmark.score != Mean():
         refuse(name, f"its score is the {benchmark.score}; expected the plain mean")
@@ -129,36 +131,36 @@ def _check(benchmark: Benchmark, tasks: list[Task]) -> None:
 
 async def _answers(benchmark: Benchmark, tasks: Sequence[Task]) -> list[Answer]:
     """The reference answers, and wrong ones that are made of them, in each form and after some words."""
-    made: list[Answer] = []
+    answers: list[Answer] = []
     for form in benchmark.formats:
         for task, other in zip(tasks, [*tasks[1:], *tasks[:1]], strict=True):
             gold, rng = task.gold or "", Random(task.id)
-            made_of_it = wrong_answers(gold, other.gold, letters_in(task, gold), rng)
-            changed = [text for kind, text in made_of_it if kind not in SEVERAL]
-            for core in (gold, f"1{gold}", *changed):
-                for before in ("", THOUGHT):
+            wrong = wrong_answers(gold, other.gold, letters_in(task, gold), rng)
+            texts = [text for kind, text in wrong if kind not in SEVERAL]
+            for core in (gold, f"1{gold}", *texts):
+                for before in ("", THINKING):
                     text = before + form.format(core, json=json.dumps(core))
                     score = await score_of(benchmark.environment, task, response_of(text))
-                    made.append(Answer(task, form, text, score.reward))
-    return made
+                    answers.append(Answer(task, form, text, score.reward))
+    return answers
 
 
-async def _agreed(name: str, arguments: dict[str, Any], answers: Sequence[Answer]) -> list[str]:
+async def _matching_forms(name: str, arguments: dict[str, Any], answers: Sequence[Answer]) -> list[str]:
     """The forms in which one of Inspect's scorers judges all answers as Assay does."""
     model, solver = require("inspect_ai.model", "inspect"), require("inspect_ai.solver", "inspect")
     scorers = require("inspect_ai.scorer", "inspect")
     judge, value_of = getattr(scorers, name)(**arguments), scorers.value_to_float()
-    agreed = dict.fromkeys((answer.form for answer in answers), True)
+    is_match = dict.fromkeys((answer.form for answer in answers), True)
     for answer in answers:
         output = model.ModelOutput.from_content("assay", answer.text)
         names = {"model": model.ModelName("assay/model"), "sample_id": answer.task.id, "epoch": 1}
         state = solver.TaskState(**names, input="", messages=[], output=output)
         score = await judge(state, scorers.Target(answer.task.gold or ""))
-        agreed[answer.form] &= value_of(score.value) == answer.reward
-    return [form for form, same in agreed.items() if same]
+        is_match[answer.form] &= value_of(score.value) == answer.reward
+    return [form for form, same in is_match.items() if same]
 
 
-def _quoted(forms: Sequence[str]) -> str:
+def _quote(forms: Sequence[str]) -> str:
     return ", ".join(repr(form.format("X", json='"X"')) for form in forms)
 
 

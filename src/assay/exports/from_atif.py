@@ -16,7 +16,7 @@ from assay.store import RunRecord, write_json, write_lines
 from assay.types import Failure, Rollout, Sampling, Task, Tool
 
 NO_REWARD = Failure("verifier", "no_reward", "the trajectory states no reward", retryable=False)
-EXPECTED = "a trajectory of ATIF 1.0 to 1.8"
+FORMAT = "a trajectory of ATIF 1.0 to 1.8"
 NO_TIME = "1970-01-01T00:00:00+00:00"
 
 
@@ -62,10 +62,10 @@ def is_trajectory(path: Path) -> bool:
     if first.suffix != ".json" or not first.is_file():
         return False
     try:
-        stated = msgspec.json.decode(read_input(first), type=_Version).schema_version
+        version = msgspec.json.decode(read_input(first), type=_Version).schema_version
     except BROKEN:
         return False
-    return stated.startswith("ATIF-")
+    return version.startswith("ATIF-")
 
 
 class _Version(Struct):
@@ -75,40 +75,40 @@ class _Version(Struct):
 def _read(path: Path, repeats: Counter[str]) -> tuple[Task, Rollout, RunRecord]:
     """A trajectory's task, rollout and run. Raises UsageError and InputError."""
     try:
-        read = msgspec.json.decode(read_input(path), type=Trajectory)
-        turns = list(turns_of(read.steps))
-        roles = {one.trajectory_id or "": list(turns_of(one.steps)) for one in read.subagent_trajectories or ()}
+        document = msgspec.json.decode(read_input(path), type=Trajectory)
+        turns = list(turns_of(document.steps))
+        roles = {one.trajectory_id or "": list(turns_of(one.steps)) for one in document.subagent_trajectories or ()}
     except OSError as error:
         raise UsageError(f"{path} can't be read: {error.strerror}") from None
     except (*BROKEN, ValueError) as error:
-        raise InputError(path, None, str(error), EXPECTED) from None
-    if not read.schema_version.startswith("ATIF-v1."):
-        raise InputError(path, None, f"schema_version {read.schema_version!r}", EXPECTED)
-    if read.extra and (own := read.extra.assay):
+        raise InputError(path, None, str(error), FORMAT) from None
+    if not document.schema_version.startswith("ATIF-v1."):
+        raise InputError(path, None, f"schema_version {document.schema_version!r}", FORMAT)
+    if document.extra and (own := document.extra.assay):
         return own.task, structs.replace(own.rollout, turns=turns, roles=roles), own.record
-    named = read.trajectory_id or read.session_id or path.stem
-    tools = [_tool(path, one.get("function", one)) for one in read.agent.tool_definitions or ()]
-    task = Task(id=named, input=turns[0].input if turns else [], tools=tools)
-    rollout = Rollout(named, task_digest(task), repeats[named], 0, 0, turns, "completed", NO_REWARD, roles=roles)
-    repeats[named] += 1
-    return task, rollout, _record(read)
+    id = document.trajectory_id or document.session_id or path.stem
+    tools = [_tool(path, one.get("function", one)) for one in document.agent.tool_definitions or ()]
+    task = Task(id=id, input=turns[0].input if turns else [], tools=tools)
+    rollout = Rollout(id, task_digest(task), repeats[id], 0, 0, turns, "completed", NO_REWARD, roles=roles)
+    repeats[id] += 1
+    return task, rollout, _record(document)
 
 
-def _tool(path: Path, stated: object) -> Tool:
+def _tool(path: Path, definition: object) -> Tool:
     try:
-        return msgspec.convert({"parameters": {}, **stated}, Tool)  # type: ignore[dict-item]
+        return msgspec.convert({"parameters": {}, **definition}, Tool)  # type: ignore[dict-item]
     except (TypeError, msgspec.ValidationError) as error:
         raise InputError(path, None, f"tool_definitions: {error}", "functions with name and parameters") from None
 
 
-def _record(read: Trajectory) -> RunRecord:
+def _record(document: Trajectory) -> RunRecord:
     """What is known of the run of somebody else's trajectory."""
-    agent = read.agent
-    models = [agent.model_name, *(step.model_name for step in read.steps if step.is_call)]
-    times = [step.timestamp.replace("Z", "+00:00") for step in read.steps if step.timestamp]
+    agent = document.agent
+    models = [agent.model_name, *(step.model_name for step in document.steps if step.is_call)]
+    times = [step.timestamp.replace("Z", "+00:00") for step in document.steps if step.timestamp]
     return RunRecord(
         benchmark="atif",
-        version=read.schema_version,
+        version=document.schema_version,
         tasks=1,
         tasks_digest="",
         code=digest({}),

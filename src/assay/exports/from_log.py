@@ -23,7 +23,7 @@ from assay.store import RunRecord
 from assay.types import Failure, Item, Message, Response, Rollout, Sampling, Score, Task, Turn, Usage
 
 
-class Imported(Struct, frozen=True):
+class Import(Struct, frozen=True):
     """What was made of a log."""
 
     harness: str
@@ -33,15 +33,17 @@ class Imported(Struct, frozen=True):
     """The name of the score that is the reward, where a sample has several."""
 
 
-def import_log(files: Sequence[Path], folder: Path, score: str | None = None) -> Imported:
+def import_log(files: Sequence[Path], folder: Path, score: str | None = None) -> Import:
     """Makes a run directory of a harness's log. Raises UsageError and InputError, with the row.
 
     `score` names the reward where samples have several; without it, the first is the reward. The others are metrics.
     """
-    log, found = read_log(files)
+    log, log_rows = read_log(files)
     if log is None:
-        raise UsageError(f"{', '.join(map(str, files))}: no log that Assay knows; expected a log of {known()}, or ATIF")
-    rows = list(found)
+        raise UsageError(
+            f"{', '.join(map(str, files))}: no log that Assay knows; expected a log of {harnesses()}, or ATIF"
+        )
+    rows = list(log_rows)
     names = list(dict.fromkeys(name for row in rows for name in row.cells.get("scores", ())))
     if score is not None and score not in names:
         raise UnknownName("score in this log", score, names)
@@ -52,26 +54,26 @@ def import_log(files: Sequence[Path], folder: Path, score: str | None = None) ->
             task, rollout = _read(row, repeats, score, is_one=len(files) == 1)
         except (*BROKEN, KeyError, TypeError, AttributeError, ValueError) as error:
             raise row.error(f"{type(error).__name__}: {error}", f"a sample as {log.name} writes it") from None
-        known_task = tasks.setdefault(task.id, task)
-        if known_task.input != task.input:
+        first_task = tasks.setdefault(task.id, task)
+        if first_task.input != task.input:
             raise row.error(f"another prompt of task {task.id} than before", "one prompt for each task")
-        rollouts.setdefault(rollout.key, structs.replace(rollout, task_digest=task_digest(known_task)))
+        rollouts.setdefault(rollout.key, structs.replace(rollout, task_digest=task_digest(first_task)))
     if len(rollouts) < len(rows):
         raise InputError(rows[-1].place, None, "a repeat of a task twice", "each repeat of a task once")
     write_run(folder, _record(log.name, files, rows), list(tasks.values()), list(rollouts.values()))
-    return Imported(log.name, len(rollouts), len(tasks), score if len(names) > 1 else None)
+    return Import(log.name, len(rollouts), len(tasks), score if len(names) > 1 else None)
 
 
-def known() -> str:
+def harnesses() -> str:
     """Returns the names of the harnesses whose logs are known."""
     return ", ".join(log.name for log in LOGS)
 
 
 def _read(row: Row, repeats: Counter[str], score: str | None, *, is_one: bool) -> tuple[Task, Rollout]:
     cells = row.cells
-    named = next((cells[name] for name in ("task", "doc_id") if cells.get(name) is not None), row.number)
+    number = next((cells[name] for name in ("task", "doc_id") if cells.get(name) is not None), row.number)
     # A number is one's place in a file.
-    id = str(named) if is_one or "task" in cells else f"{Path(row.place.rpartition(', ')[0]).stem}-{named}"
+    id = str(number) if is_one or "task" in cells else f"{Path(row.place.rpartition(', ')[0]).stem}-{number}"
     gold = cells.get("gold", cells.get("target"))
     task = Task(id=id, input=_prompt(cells.get("prompt")), gold=gold if isinstance(gold, str) else None)
     repeat = cells.get("repeat", repeats[id])
@@ -81,22 +83,24 @@ def _read(row: Row, repeats: Counter[str], score: str | None, *, is_one: bool) -
     return task, rollout
 
 
-def _prompt(given: Any) -> list[Item]:
-    if isinstance(given, str):
+def _prompt(prompt: Any) -> list[Item]:
+    if isinstance(prompt, str):
         # lm-evaluation-harness writes the messages of a chat as a text.
         with suppress(*BROKEN):
-            given = msgspec.json.decode(given, type=list[PromptMessage])
-            return [Message(one.role, one.content) for one in given]
-        return [Message(role="user", content=given)]
-    if given is None:
+            prompt = msgspec.json.decode(prompt, type=list[PromptMessage])
+            return [Message(one.role, one.content) for one in prompt]
+        return [Message(role="user", content=prompt)]
+    if prompt is None:
         return []
-    return [item for message in given for item in chat.items(message)]
+    return [item for message in prompt for item in chat.items(message)]
 
 
 def _turns(task: Task, cells: dict[str, Any]) -> list[Turn]:
-    said = cells.get("items", cells.get("output"))
-    given = [Message("assistant", said)] if isinstance(said, str) else msgspec.convert(_flat(said or []), list[Item])
-    turns = [Turn(input=asked, response=Response(output=answer)) for asked, answer in divided(task.input, given)]
+    output = cells.get("items", cells.get("output"))
+    items = (
+        [Message("assistant", output)] if isinstance(output, str) else msgspec.convert(_flat(output or []), list[Item])
+    )
+    turns = [Turn(input=asked, response=Response(output=answer)) for asked, answer in divided(task.input, items)]
     usage = {name: int(cells.get("usage", {}).get(name) or 0) for name in Usage.__struct_fields__}
     cut = {"status": "incomplete", "incomplete_reason": "max_output_tokens"} if cells.get("is_cut") else {}
     last = structs.replace(turns[-1].response, usage=Usage(**usage), **cut)
@@ -105,11 +109,11 @@ def _turns(task: Task, cells: dict[str, Any]) -> list[Turn]:
 
 def _flat(turns: Iterable[Any]) -> list[Any]:
     """Items of a list of items or of turns, of which some are texts alone."""
-    found: list[Any] = []
+    items: list[Any] = []
     for turn in turns:
         message = {"type": "message", "role": "assistant", "content": turn}
-        found += turn if isinstance(turn, list) else [message if isinstance(turn, str) else turn]
-    return found
+        items += turn if isinstance(turn, list) else [message if isinstance(turn, str) else turn]
+    return items
 
 
 def _outcome(cells: dict[str, Any], score: str | None) -> Score | Failure:
@@ -119,8 +123,8 @@ def _outcome(cells: dict[str, Any], score: str | None) -> Score | Failure:
     if isinstance(reward, bool) or not isinstance(reward, int | float):
         return Failure("verifier", "no_reward", "the log states no score", retryable=False)
     others = {name: float(cells[name]) for name in cells.get("scores", ()) if name != score}
-    stated: dict[str, Any] = cells.get("metrics") or {}
-    metrics = {name: float(value) for name, value in stated.items()} | others
+    metrics_there: dict[str, Any] = cells.get("metrics") or {}
+    metrics = {name: float(value) for name, value in metrics_there.items()} | others
     answer = cells.get("answer") if isinstance(cells.get("answer"), str) else None
     return msgspec.convert({"type": "score", "reward": float(reward), "metrics": metrics, "answer": answer}, Score)
 

@@ -108,8 +108,8 @@ def _write(benchmark: Benchmark, folder: Path) -> str:
     (folder / module / "__init__.py").write_text("", encoding="utf-8")
     (folder / module / "task.py").write_text(task, encoding="utf-8")
     (folder / "pyproject.toml").write_text(pyproject, encoding="utf-8")
-    said = "An error of the verifier is an error of the sample, never a zero."
-    (folder / "README.md").write_text(readme(benchmark, tasks, "inspect", run, said), encoding="utf-8")
+    note = "An error of the verifier is an error of the sample, never a zero."
+    (folder / "README.md").write_text(readme(benchmark, tasks, "inspect", run, note), encoding="utf-8")
     return f"{len(tasks)} tasks are in {folder}. Run them: inspect eval {folder / module}/task.py --model MODEL"
 
 

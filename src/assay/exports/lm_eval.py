@@ -73,8 +73,8 @@ metadata:
 
 
 def _write(benchmark: Benchmark, folder: Path) -> str:
-    stated: dict[str, Any] = {"until": [], "max_gen_toks": LONGEST}
-    sampling = stated | settings_of(benchmark, SAMPLING)
+    defaults: dict[str, Any] = {"until": [], "max_gen_toks": LONGEST}
+    sampling = defaults | settings_of(benchmark, SAMPLING)
     sampling["do_sample"] = bool(sampling.get("temperature")) or benchmark.repeats > 1
     system = system_of(benchmark, list(benchmark.environment.tasks()))
     name = re.sub(r"[^\w.-]", "-", benchmark.name)
@@ -82,15 +82,15 @@ def _write(benchmark: Benchmark, folder: Path) -> str:
     # JSON's values are YAML's too.
     values: dict[str, Any] = {"name": name, "system": system, "repeats": benchmark.repeats, "sampling": sampling}
     values["version"] = benchmark.version
-    encoded = {key: msgspec.json.encode(value).decode() for key, value in values.items()}
-    (folder / f"{name}.yaml").write_text(_YAML.format(**encoded), encoding="utf-8")
+    fields = {key: msgspec.json.encode(value).decode() for key, value in values.items()}
+    (folder / f"{name}.yaml").write_text(_YAML.format(**fields), encoding="utf-8")
     (folder / "utils.py").write_text(_UTILS, encoding="utf-8")
     run = f"lm_eval run --include_path . --tasks {name} --model MODEL --apply_chat_template"
-    said = (
+    note = (
         "An error of the verifier ends the evaluation: the harness has no place for a task without a result. An output "
         f"may have {sampling['max_gen_toks']:,} tokens (`max_gen_toks`)."
     )
-    (folder / "README.md").write_text(readme(benchmark, tasks, "lm-eval", run, said), encoding="utf-8")
+    (folder / "README.md").write_text(readme(benchmark, tasks, "lm-eval", run, note), encoding="utf-8")
     return f"{len(tasks)} tasks are in {folder}. Run them: {run.replace('path .', f'path {folder}')}"
 
 

@@ -62,10 +62,10 @@ class Manifest(Struct, frozen=True, kw_only=True):
 def write_package(benchmark: Benchmark, folder: Path) -> list[Task]:
     """Writes a benchmark into a folder, and returns its tasks. Raises UsageError for one that can't be loaded there."""
     tasks = list(benchmark.environment.tasks())
-    check_carried(benchmark, tasks)
+    check_exportable(benchmark, tasks)
     check_score(benchmark.score, tasks)
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / MANIFEST, Manifest(benchmark=_copied(benchmark, folder), sources=score_code(benchmark)))
+    write_json(folder / MANIFEST, Manifest(benchmark=_copy_files(benchmark, folder), sources=score_code(benchmark)))
     write_lines(folder / TASKS, tasks)
     try:
         Package(folder)
@@ -74,7 +74,7 @@ def write_package(benchmark: Benchmark, folder: Path) -> list[Task]:
     return tasks
 
 
-def check_carried(benchmark: Benchmark, tasks: list[Task]) -> None:
+def check_exportable(benchmark: Benchmark, tasks: list[Task]) -> None:
     """Raises UsageError for a benchmark that is more than a verifier of one message, naming what it is."""
     name = benchmark.source
     if not has_no_state(benchmark.environment):
@@ -97,19 +97,19 @@ def check_carried(benchmark: Benchmark, tasks: list[Task]) -> None:
 
 def settings_of(benchmark: Benchmark, names: Mapping[str, str]) -> dict[str, Any]:
     """Returns the sampling that a benchmark fixes, by another program's names. Raises UsageError where one has none."""
-    fixed: dict[str, Any] = msgspec.to_builtins(benchmark.sampling)
-    for setting in fixed.keys() - names.keys():
-        refuse(benchmark.source, f"it fixes {setting}={fixed[setting]}")
-    return {names[setting]: value for setting, value in fixed.items()}
+    settings: dict[str, Any] = msgspec.to_builtins(benchmark.sampling)
+    for setting in settings.keys() - names.keys():
+        refuse(benchmark.source, f"it fixes {setting}={settings[setting]}")
+    return {names[setting]: value for setting, value in settings.items()}
 
 
-def described(benchmark: Benchmark) -> str:
+def sampling_in_words(benchmark: Benchmark) -> str:
     """Returns the sampling that a benchmark fixes, in words."""
-    fixed: dict[str, Any] = msgspec.to_builtins(benchmark.sampling)
-    return ", ".join(f"{name} {value}" for name, value in fixed.items()) or "sampled as the model's server does"
+    settings: dict[str, Any] = msgspec.to_builtins(benchmark.sampling)
+    return ", ".join(f"{name} {value}" for name, value in settings.items()) or "sampled as the model's server does"
 
 
-def readme(benchmark: Benchmark, tasks: Sequence[Task], format: str, run: str, said: str) -> str:
+def readme(benchmark: Benchmark, tasks: Sequence[Task], format: str, run: str, note: str) -> str:
     """Returns the README.md of an exported benchmark: `run` are commands, `said` what the other program does."""
     return _README.format(
         name=benchmark.name,
@@ -118,26 +118,26 @@ def readme(benchmark: Benchmark, tasks: Sequence[Task], format: str, run: str, s
         count=len(tasks),
         format=format,
         run=run,
-        said=said,
+        said=note,
         repeats=benchmark.repeats,
-        sampling=described(benchmark),
+        sampling=sampling_in_words(benchmark),
         score=benchmark.score,
     )
 
 
 def system_of(benchmark: Benchmark, tasks: list[Task]) -> str:
     """Returns the system message of all tasks. Raises UsageError for other prompts than that and one message."""
-    found: set[str] = set()
+    systems: set[str] = set()
     for task in tasks:
         messages = [item for item in task.input if isinstance(item, Message)]
-        *before, asked = messages or [Message(role="", content="")]
-        if asked.role != "user" or len(before) > 1 or any(one.role != "system" for one in before):
+        *before, question = messages or [Message(role="", content="")]
+        if question.role != "user" or len(before) > 1 or any(one.role != "system" for one in before):
             roles = ", ".join(one.role for one in messages)
             refuse(benchmark.source, f"the prompt of task {task.id} is the messages {roles}; expected one of the user")
-        found.add("".join(one.text for one in before))
-    if len(found) > 1:
-        refuse(benchmark.source, f"its tasks have {len(found)} different system messages")
-    return found.pop() if found else ""
+        systems.add("".join(one.text for one in before))
+    if len(systems) > 1:
+        refuse(benchmark.source, f"its tasks have {len(systems)} different system messages")
+    return systems.pop() if systems else ""
 
 
 def prompt_of(task: Task) -> str:
@@ -149,7 +149,7 @@ def _is_text(message: Message) -> bool:
     return isinstance(message.content, str) or all(isinstance(part, Text | InputText) for part in message.content)
 
 
-def _copied(benchmark: Benchmark, folder: Path) -> str:
+def _copy_files(benchmark: Benchmark, folder: Path) -> str:
     """Copies what is not part of a package, and returns the name under which it is found from the folder."""
     name, place = benchmark.source, folder / FILES
     if benchmark.folder and benchmark.origin and not benchmark.origin.package:
@@ -176,9 +176,9 @@ class Package:
         except OSError as error:
             raise UsageError(f"{path} can't be read: {error.strerror}") from None
         self.benchmark = benchmark = load(self._manifest.benchmark.replace("{here}", str(folder)))
-        if changed := changed_files(self._manifest.sources, score_code(benchmark)):
+        if changes := changed_files(self._manifest.sources, score_code(benchmark)):
             raise UsageError(
-                f"{folder}: the verifier of {benchmark.name} is not the one that was exported: {', '.join(changed)}\n"
+                f"{folder}: the verifier of {benchmark.name} is not the one that was exported: {', '.join(changes)}\n"
                 "  Install what was there, or export the benchmark again."
             )
         self.tasks = {task.id: task for task in read_lines(folder / TASKS, Task)}
@@ -207,8 +207,8 @@ class Package:
             return math.nan
         rule = self.benchmark.score
         tasks = [self.tasks[task] for task in rewards]
-        found = sample_of(rule, layout_of(rule, tasks), np.array([[reward] for reward in rewards.values()]))
-        return found.score if found else math.nan
+        sample = sample_of(rule, layout_of(rule, tasks), np.array([[reward] for reward in rewards.values()]))
+        return sample.score if sample else math.nan
 
     def _now(self, work: Coroutine[Any, Any, T]) -> T:
         return self._threads.submit(asyncio.run, work).result()

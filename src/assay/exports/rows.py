@@ -13,11 +13,11 @@ from assay.fidelity.review.transcript import attempt, prompt_pieces
 from assay.store import read_record, read_rollouts, read_tasks, write_bytes, write_lines
 from assay.types import Failure, Rollout, Score, Task
 
-SHOWN = 10
+MOST_IN_MARKDOWN = 10
 """Rollouts that Markdown has where `limit` says nothing: an issue is read by people."""
 
 
-class Selected(Struct, frozen=True, forbid_unknown_fields=True):
+class Filter(Struct, frozen=True, forbid_unknown_fields=True):
     """What `--set KEY=VALUE` selects."""
 
     task: str | None = None
@@ -43,21 +43,21 @@ class Selected(Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
-def selected(folder: Path, options: Selected) -> list[tuple[Task, Rollout]]:
+def select(folder: Path, options: Filter) -> list[tuple[Task, Rollout]]:
     """Returns the selected rollouts with their tasks, by task and repeat. Raises UsageError where there are none."""
     tasks = {task.id: (number, task) for number, task in enumerate(read_tasks(folder))}
-    found = [one for one in read_rollouts(folder, [task for _, task in tasks.values()]) if options.takes(one)]
-    found.sort(key=lambda one: (tasks[one.task][0], one.repeat, one.attempt))
-    if not found:
+    rollouts = [one for one in read_rollouts(folder, [task for _, task in tasks.values()]) if options.takes(one)]
+    rollouts.sort(key=lambda one: (tasks[one.task][0], one.repeat, one.attempt))
+    if not rollouts:
         raise UsageError(f"{folder}: no rollout is selected by {options}")
-    return [(tasks[one.task][1], one) for one in found[: options.limit]]
+    return [(tasks[one.task][1], one) for one in rollouts[: options.limit]]
 
 
 def row_of(task: Task, rollout: Rollout) -> dict[str, Any]:
     """Returns a rollout as a row without structure but its metrics, tags and messages."""
     outcome, last = rollout.outcome, rollout.turns[-1].response if rollout.turns else None
     failure = outcome if isinstance(outcome, Failure) else None
-    used = [turn.response.usage for turn in rollout.turns]
+    usages = [turn.response.usage for turn in rollout.turns]
     return {
         "task": task.id,
         "repeat": rollout.repeat,
@@ -67,8 +67,8 @@ def row_of(task: Task, rollout: Rollout) -> dict[str, Any]:
         "stop": rollout.stop,
         "failure": f"{failure.where}: {failure.kind}: {failure.message}" if failure else None,
         "turns": len(rollout.turns),
-        "input_tokens": sum(one.input_tokens for one in used),
-        "output_tokens": sum(one.output_tokens for one in used),
+        "input_tokens": sum(one.input_tokens for one in usages),
+        "output_tokens": sum(one.output_tokens for one in usages),
         "wall_s": rollout.wall_s,
         "prompt": "\n\n".join(piece.text for piece in prompt_pieces(task)),
         "reasoning": last.reasoning if last else "",
@@ -78,29 +78,29 @@ def row_of(task: Task, rollout: Rollout) -> dict[str, Any]:
     }
 
 
-def markdown(title: str, found: Iterable[tuple[Task, Rollout]], shown: int, of: int) -> str:
+def markdown(title: str, pairs: Iterable[tuple[Task, Rollout]], count: int, of: int) -> str:
     """Returns rollouts as text for an issue. `shown` of the `of` that were selected are there."""
-    lines = [f"# {title}", "", f"{shown:,} of {of:,} rollouts that were selected."]
-    for task, rollout in found:
+    lines = [f"# {title}", "", f"{count:,} of {of:,} rollouts that were selected."]
+    for task, rollout in pairs:
         lines += ["", *_section(task, rollout)]
     return "\n".join(lines) + "\n"
 
 
-def _jsonl(folder: Path, file: Path, options: Selected) -> str:
-    rows = [row_of(task, rollout) for task, rollout in selected(folder, options)]
+def _jsonl(folder: Path, file: Path, options: Filter) -> str:
+    rows = [row_of(task, rollout) for task, rollout in select(folder, options)]
     file.parent.mkdir(parents=True, exist_ok=True)
     write_lines(file, rows)
     return f"{len(rows)} rollouts are in {file}"
 
 
-def _markdown(folder: Path, file: Path, options: Selected) -> str:
-    found = selected(folder, options)
-    shown = found if options.limit is not None else found[:SHOWN]
+def _markdown(folder: Path, file: Path, options: Filter) -> str:
+    pairs = select(folder, options)
+    some = pairs if options.limit is not None else pairs[:MOST_IN_MARKDOWN]
     file.parent.mkdir(parents=True, exist_ok=True)
     record = read_record(folder)
     title = f"{record.model} on {record.benchmark} {record.version}"
-    write_bytes(file, markdown(title, shown, len(shown), len(found)).encode())
-    return f"{len(shown)} of {len(found)} rollouts are in {file}"
+    write_bytes(file, markdown(title, some, len(some), len(pairs)).encode())
+    return f"{len(some)} of {len(pairs)} rollouts are in {file}"
 
 
 def _section(task: Task, rollout: Rollout) -> Iterator[str]:
@@ -113,17 +113,17 @@ def _section(task: Task, rollout: Rollout) -> Iterator[str]:
         if row[name] is not None:
             yield f"- {name}: {_line(row[name])}"
     for piece in (*prompt_pieces(task), *attempt(rollout, task)):
-        folded = piece.voice == "reasoning"
+        is_folded = piece.voice == "reasoning"
         yield ""
-        yield f"<details><summary>{_line(piece.title)}</summary>" if folded else f"**{_line(piece.title)}**"
+        yield f"<details><summary>{_line(piece.title)}</summary>" if is_folded else f"**{_line(piece.title)}**"
         yield ""
-        yield from _fenced(piece.text)
-        if folded:
+        yield from _fence(piece.text)
+        if is_folded:
             yield ""
             yield "</details>"
 
 
-def _fenced(text: str) -> Iterator[str]:
+def _fence(text: str) -> Iterator[str]:
     """The text as a block that nothing in it ends: a fence longer than any there."""
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
     yield f"{fence}text"
@@ -138,5 +138,5 @@ def _line(text: str) -> str:
     return f"{fence} {line} {fence}" if "`" in line else f"`{line}`"
 
 
-JSONL = Export(ending=".jsonl", options=Selected(), run=_jsonl)
-MARKDOWN = Export(ending=".md", options=Selected(), run=_markdown)
+JSONL = Export(ending=".jsonl", options=Filter(), run=_jsonl)
+MARKDOWN = Export(ending=".md", options=Filter(), run=_markdown)

@@ -82,14 +82,14 @@ class Attempt(Struct, frozen=True):
     rollout: Rollout
     score: Score
     prompt: list[Row]
-    said: list[Row]
+    completion: list[Row]
     """The messages after the prompt."""
 
     def row(self, **more: Any) -> Row:
         """Returns the columns that all kinds of rows share."""
         tools = [{"type": "function", "function": msgspec.to_builtins(tool)} for tool in self.task.tools]
-        shared = {"task": self.task.id, "tools": msgspec.json.encode(tools).decode() if tools else None}
-        return {**more, **shared}
+        common = {"task": self.task.id, "tools": msgspec.json.encode(tools).decode() if tools else None}
+        return {**more, **common}
 
 
 def read_attempts(folder: Path, doubted: bool) -> tuple[list[Attempt], Counter[str]]:
@@ -102,20 +102,20 @@ def read_attempts(folder: Path, doubted: bool) -> tuple[list[Attempt], Counter[s
     for rollout in read_rollouts(folder, tasks):
         if isinstance(rollout.outcome, Score) or rollout.key not in rollouts:
             rollouts[rollout.key] = rollout
-    kept, left_out = list[Attempt](), Counter[str]()
+    attempts, left_out = list[Attempt](), Counter[str]()
     for rollout in sorted(rollouts.values(), key=lambda one: (by_id[one.task][0], one.repeat)):
         _, task = by_id[rollout.task]
         mark = last_word(marks.get((record.model, content(rollout, task)), ()), task_digest(task), _reward(rollout))
-        found = _attempt(task, rollout)
-        if isinstance(found, Attempt) and mark and standing(mark, task_digest(task), _reward(rollout)) != "right":
-            found = f"a reader's mark says {mark.fault}"
-        if isinstance(found, Attempt) and not doubted and not mark and (name := _doubt(found)):
-            found = f"the detector '{name}' doubts the reward"
-        if isinstance(found, Attempt):
-            kept.append(found)
+        attempt = _attempt(task, rollout)
+        if isinstance(attempt, Attempt) and mark and standing(mark, task_digest(task), _reward(rollout)) != "right":
+            attempt = f"a reader's mark says {mark.fault}"
+        if isinstance(attempt, Attempt) and not doubted and not mark and (name := _doubt(attempt)):
+            attempt = f"the detector '{name}' doubts the reward"
+        if isinstance(attempt, Attempt):
+            attempts.append(attempt)
         else:
-            left_out[found] += 1
-    return kept, left_out
+            left_out[attempt] += 1
+    return attempts, left_out
 
 
 def _reward(rollout: Rollout) -> float | None:
@@ -136,17 +136,17 @@ def _attempt(task: Task, rollout: Rollout) -> Attempt | str:
         whole = messages([*conversation(rollout.turns, last), *rollout.turns[last].response.output], REASONING)
     except ModelError as error:
         return f"no chat messages hold it: {error}"
-    weighed = [
+    rows = [
         one | {"weight": int(place >= len(prompt))} if one["role"] == "assistant" else one
         for place, one in enumerate(whole)
     ]
-    return Attempt(task, rollout, rollout.outcome, weighed[: len(prompt)], weighed[len(prompt) :])
+    return Attempt(task, rollout, rollout.outcome, rows[: len(prompt)], rows[len(prompt) :])
 
 
 def _doubt(attempt: Attempt) -> str | None:
     """The name of a detector that sees another fault than the model's; None where none does."""
-    asked = "\n".join(item.text for item in attempt.task.input if isinstance(item, Message))
-    one = ScoredRollout(attempt.rollout, attempt.score, attempt.task, asked)
+    prompt = "\n".join(item.text for item in attempt.task.input if isinstance(item, Message))
+    one = ScoredRollout(attempt.rollout, attempt.score, attempt.task, prompt)
     for detector in installed():
         if isinstance(detector, RolloutDetector) and detector.fault not in ("model", "unclear") and detector.spot(one):
             return detector.name
@@ -158,7 +158,7 @@ def _sft(attempts: list[Attempt], least: float, left_out: Counter[str]) -> Itera
         if one.score.reward < least:
             left_out[f"its reward is below {least:g}"] += 1
             continue
-        messages = [*one.prompt, *one.said]
+        messages = [*one.prompt, *one.completion]
         yield one.row(messages=messages, repeat=one.rollout.repeat, reward=one.score.reward)
 
 
@@ -167,21 +167,21 @@ def _dpo(attempts: list[Attempt], least: float, left_out: Counter[str]) -> Itera
     by_task: dict[str, list[Attempt]] = {}
     for one in attempts:
         by_task.setdefault(one.task.id, []).append(one)
-    for tried in by_task.values():
-        ranked = sorted(tried, key=lambda one: -one.score.reward)
+    for group in by_task.values():
+        ranked = sorted(group, key=lambda one: -one.score.reward)
         pairs = zip(ranked[: len(ranked) // 2], reversed(ranked), strict=False)
-        made = [(a, b) for a, b in pairs if a.score.reward >= least and a.score.reward > b.score.reward]
-        left_out["no attempt at the same task makes a pair with it"] += len(tried) - 2 * len(made)
-        for chosen, rejected in made:
+        good = [(a, b) for a, b in pairs if a.score.reward >= least and a.score.reward > b.score.reward]
+        left_out["no attempt at the same task makes a pair with it"] += len(group) - 2 * len(good)
+        for chosen, rejected in good:
             rewards = {"chosen_reward": chosen.score.reward, "rejected_reward": rejected.score.reward}
-            yield chosen.row(prompt=chosen.prompt, chosen=chosen.said, rejected=rejected.said, **rewards)
+            yield chosen.row(prompt=chosen.prompt, chosen=chosen.completion, rejected=rejected.completion, **rewards)
 
 
 def _rft(attempts: list[Attempt], least: float, left_out: Counter[str]) -> Iterator[Row]:
     for one in attempts:
         tokens = [turn.response.tokens for turn in one.rollout.turns]
         yield one.row(
-            messages=[*one.prompt, *one.said],
+            messages=[*one.prompt, *one.completion],
             repeat=one.rollout.repeat,
             reward=one.score.reward,
             metrics=one.score.metrics or None,
@@ -192,27 +192,27 @@ def _rft(attempts: list[Attempt], least: float, left_out: Counter[str]) -> Itera
 def _write(kind: str, rows_of: Callable[..., Iterator[Row]], folder: Path, place: Path, options: Options) -> str:
     record = read_record(folder)
     attempts, left_out = read_attempts(folder, options.doubted)
-    seen = len(attempts) + left_out.total()
+    count_all = len(attempts) + left_out.total()
     least = record.score.range[1] if options.min_reward is None else options.min_reward
     rows = list(rows_of(attempts, least, left_out))
     reasons = [f"- {count:,}: {reason}" for reason, count in left_out.most_common() if count]
     if not rows:
         raise UsageError(f"{folder} has no rows for {kind}. Left out:\n" + "\n".join(reasons))
     file = f"train.{'parquet' if options.parquet else 'jsonl'}"
-    written = _parquet(rows) if options.parquet else None
+    data = _parquet(rows) if options.parquet else None
     place.mkdir(parents=True, exist_ok=True)
-    if written is None:
+    if data is None:
         write_lines(place / file, rows)
     else:
-        write_bytes(place / file, written)
-    known: dict[str, Any] = {name: getattr(record, name) for name in ("benchmark", "version", "tasks", "tasks_digest")}
-    known |= {name: getattr(record, name) for name in ("code", "model", "started", "seed")}
+        write_bytes(place / file, data)
+    fields: dict[str, Any] = {name: getattr(record, name) for name in ("benchmark", "version", "tasks", "tasks_digest")}
+    fields |= {name: getattr(record, name) for name in ("code", "model", "started", "seed")}
     card = _CARD.format(
-        **known,
+        **fields,
         kind=kind,
         file=file,
         id=f", {record.id}" if record.id else "",
-        rollouts=seen,
+        rollouts=count_all,
         rows=len(rows),
         row=ROWS[kind],
         left_out="\n".join(reasons) or "- nothing",

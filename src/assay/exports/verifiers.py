@@ -101,8 +101,8 @@ def _write(benchmark: Benchmark, folder: Path) -> str:
         folder / module / "__init__.py": _MODULE.replace("SAMPLING", repr(sampling)),
         folder / "pyproject.toml": _PYPROJECT.replace("DISTRIBUTION", name).replace("MODULE", module),
     }
-    said = "An error of the verifier is an error of the rollout, which trainers leave out; it is never a zero."
-    files[folder / "README.md"] = readme(benchmark, tasks, "verifiers", _RUN.format(id=name), said)
+    note = "An error of the verifier is an error of the rollout, which trainers leave out; it is never a zero."
+    files[folder / "README.md"] = readme(benchmark, tasks, "verifiers", _RUN.format(id=name), note)
     for path, content in files.items():
         path.write_text(content, encoding="utf-8")
     install = f"pip install {os.path.join('.', folder)}"  # a bare name would be a package of PyPI

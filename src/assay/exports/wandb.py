@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from assay.exports import Export
-from assay.exports.rows import Selected, row_of, selected
+from assay.exports.rows import Filter, row_of, select
 from assay.fidelity.results.results import read
 from assay.fidelity.results.summary import summarise
 from assay.fidelity.schema.profile import Profile
@@ -37,10 +37,12 @@ def _run(folder: Path, place: Path, options: Options) -> str:
 def _profile(folder: Path, place: Path, options: Options) -> str:
     profile = msgspec.json.decode(read_input(folder / "profile.json"), type=Profile)
     group = folder.resolve().name
-    ran = [name for name, one in profile.models.items() if one.ran]
-    made = [_log_run(folder / "runs" / name, place, options, group) for name in ran]
+    names = [name for name, one in profile.models.items() if one.ran]
+    runs = [_log_run(folder / "runs" / name, place, options, group) for name in names]
     wandb = require("wandb", "wandb")
-    run = _begun(place, options, name=group, group=group, job_type="profile", config={"benchmark": profile.benchmark})
+    run = _init_run(
+        place, options, name=group, group=group, job_type="profile", config={"benchmark": profile.benchmark}
+    )
     gates = [[gate.name, gate.verdict, gate.reason] for gate in profile.gates]
     run.log({"gates": wandb.Table(columns=["gate", "verdict", "reason"], data=gates)})
     files = [folder / name for name in ARTIFACTS if (folder / name).is_file()]
@@ -49,16 +51,18 @@ def _profile(folder: Path, place: Path, options: Options) -> str:
         artifact.add_file(str(file))
     run.log_artifact(artifact)
     run.finish()
-    return _summary([*made, run], place) + f"; {', '.join(file.name for file in files)} are its artifacts"
+    return _summary([*runs, run], place) + f"; {', '.join(file.name for file in files)} are its artifacts"
 
 
 def _log_run(folder: Path, place: Path, options: Options, group: str | None) -> Any:
     record, summary = read_record(folder), summarise(read(folder))
     config = msgspec.to_builtins(msgspec.structs.replace(record, sources={}))
-    run = _begun(place, options, name=f"{record.benchmark} {record.model}", group=group, job_type="run", config=config)
+    run = _init_run(
+        place, options, name=f"{record.benchmark} {record.model}", group=group, job_type="run", config=config
+    )
     figures = {name: value for name, value in msgspec.to_builtins(summary).items() if value is not None}
     run.summary.update(figures)
-    rows = [row_of(task, rollout) for task, rollout in selected(folder, Selected(limit=options.rollouts))]
+    rows = [row_of(task, rollout) for task, rollout in select(folder, Filter(limit=options.rollouts))]
     cells = [{**row, **{name: msgspec.json.encode(row[name]).decode() for name in JSON}} for row in rows]
     data = [list(row.values()) for row in cells]
     table = require("wandb", "wandb").Table(columns=list(rows[0]), data=data, allow_mixed_types=True)
@@ -67,7 +71,7 @@ def _log_run(folder: Path, place: Path, options: Options, group: str | None) -> 
     return run
 
 
-def _begun(place: Path, options: Options, **more: Any) -> Any:
+def _init_run(place: Path, options: Options, **more: Any) -> Any:
     wandb = require("wandb", "wandb")
     place.mkdir(parents=True, exist_ok=True)
     settings = wandb.Settings(console="off", silent=True, disable_git=True, save_code=False)

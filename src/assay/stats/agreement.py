@@ -19,9 +19,9 @@ class Agreement:
     and the same class: chance alone then explains all agreement."""
     interval: Interval | None
     """95 %. None where `kappa` is."""
-    agreed: float
+    p_observed: float
     """p_o, the share of things on which they agree."""
-    by_chance: float
+    p_chance: float
     """p_e, the share on which two readers with these class frequencies agree by chance."""
     count: int
     """n, the number of things that both sorted."""
@@ -48,25 +48,25 @@ def cohens_kappa(counts_CC: ArrayLike) -> Agreement:
         raise ValueError("the table is empty; expected at least one thing that both readers sorted")
     p_CC = counts / n
     first_C, second_C = p_CC.sum(axis=1), p_CC.sum(axis=0)
-    agreed, by_chance = float(np.trace(p_CC)), float(first_C @ second_C)
+    p_observed, p_chance = float(np.trace(p_CC)), float(first_C @ second_C)
     # In counts, for 1 - p_e is 1e-17 where it should be 0.
     if counts.sum(axis=1) @ counts.sum(axis=0) == n * n:
-        return Agreement(None, None, agreed, by_chance, n)
-    kappa = (agreed - by_chance) / (1 - by_chance)
-    lower, upper = wilson(min(1.0, agreed), _effective(p_CC, kappa, agreed, by_chance, n))
-    interval = max(-1.0, (lower - by_chance) / (1 - by_chance)), (upper - by_chance) / (1 - by_chance)
-    return Agreement(kappa, interval, agreed, by_chance, n)
+        return Agreement(None, None, p_observed, p_chance, n)
+    kappa = (p_observed - p_chance) / (1 - p_chance)
+    lower, upper = wilson(min(1.0, p_observed), _effective(p_CC, kappa, p_observed, p_chance, n))
+    interval = max(-1.0, (lower - p_chance) / (1 - p_chance)), (upper - p_chance) / (1 - p_chance)
+    return Agreement(kappa, interval, p_observed, p_chance, n)
 
 
-def _effective(p_CC: Floats, kappa: float, agreed: float, by_chance: float, n: int) -> float:
+def _effective(p_CC: Floats, kappa: float, p_observed: float, p_chance: float, n: int) -> float:
     """p_o (1 - p_o) / SE(p_o)^2, at most n; SE(p_o) is kappa's (1969, their equation 13) times 1 - p_e."""
     first_C, second_C = p_CC.sum(axis=1), p_CC.sum(axis=0)
     weights_CC = ((1 - kappa) * (second_C[:, None] + first_C[None, :])) ** 2
     np.fill_diagonal(weights_CC, (1 - (first_C + second_C) * (1 - kappa)) ** 2)
-    variance = float((p_CC * weights_CC).sum()) - (kappa - by_chance * (1 - kappa)) ** 2
+    variance = float((p_CC * weights_CC).sum()) - (kappa - p_chance * (1 - kappa)) ** 2
     if not variance > 1e-12:
         return float(n)
-    return max(1e-9, min(float(n), n * agreed * (1 - agreed) / variance)) if 0 < agreed < 1 else float(n)
+    return max(1e-9, min(float(n), n * p_observed * (1 - p_observed) / variance)) if 0 < p_observed < 1 else float(n)
 
 
 def more_often(count: int, of: int, other: int, of_other: int) -> float:

@@ -180,8 +180,8 @@ def _won_with(votes: int, groups: Sequence[tuple[int, float]], silent: int, k: i
         ways, rewards = ways_next, rewards_next
     total = 0.0
     for none in range(min(silent, k) + 1):
-        shared = rewards[k - none, 1:] / np.arange(1, rewards.shape[1])
-        total += math.comb(silent, none) * float(shared.sum())
+        total_of_ties = rewards[k - none, 1:] / np.arange(1, rewards.shape[1])
+        total += math.comb(silent, none) * float(total_of_ties.sum())
     return total
 
 

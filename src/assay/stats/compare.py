@@ -91,7 +91,7 @@ def _boundary(ses: Sequence[float], margin: float) -> tuple[float, bool, int]:
     return z, able, len(ses)
 
 
-def rerun_noise(sampled: Sample) -> Noise:
+def rerun_noise(sample: Sample) -> Noise:
     """The noise of a score whose tasks all have a value: sum_i w_i^2 v_i / k_i.
 
     Where fewer than half of the tasks have two scores, v is bounded (`Sample.single`): the tasks' own differences are
@@ -99,11 +99,11 @@ def rerun_noise(sampled: Sample) -> Noise:
     `repeats_needed`: scores that all agree, once or again, prove no more.
     """
     # No variable in a range of 1 has a variance above 1/4.
-    least = sampled.span**2 * min(0.25, math.log(10) / int(sampled.counts_T.sum()))
-    variance = sampled.variance_run(least)
-    weights_T = sampled.weights_T
-    per_within = float((weights_T**2 / sampled.counts_T).sum())
-    return Noise(variance, variance / per_within, bounded=sampled.bounded)
+    least = sample.span**2 * min(0.25, math.log(10) / int(sample.counts_T.sum()))
+    variance = sample.variance_run(least)
+    weights_T = sample.weights_T
+    per_within = float((weights_T**2 / sample.counts_T).sum())
+    return Noise(variance, variance / per_within, bounded=sample.bounded)
 
 
 def equivalence_verdict(difference: float, se: float, margin: float) -> EquivalenceResult:

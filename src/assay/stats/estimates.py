@@ -60,7 +60,7 @@ class Estimate:
         return self.middle - reach, self.middle + reach
 
 
-def estimate(sampled: Sample) -> Estimate:
+def estimate(sample: Sample) -> Estimate:
     """Returns the score of one run with its standard errors and intervals.
 
     Over tasks SE^2 = sum_g V_g (`assay.stats.sample.variances`). The interval is that of a run with two tasks more, one
@@ -71,29 +71,29 @@ def estimate(sampled: Sample) -> Estimate:
     Over re-runs SE^2 = sum_i w_i^2 v_i / k_i + sum_i (w_i / k_i)^2 / T, in units of the range: W/N + 1/N^2 for N
     rollouts of tasks that weigh the same. A task with one score has the mean v of the others, `Sample.single`.
     """
-    weights_T, counts_T, tasks = sampled.weights_T, sampled.counts_T, len(sampled.values_T)
-    score, span = sampled.score, sampled.span
-    se_run = math.sqrt(sampled.variance_run() + span**2 * float(((weights_T / counts_T) ** 2).sum()) / tasks)
-    variances_G, _ = variances(sampled)
-    middle, spread, df = _with_two_tasks(sampled)
-    units = len(set(sampled.layout.units_T.tolist()))
+    weights_T, counts_T, tasks = sample.weights_T, sample.counts_T, len(sample.values_T)
+    score, span = sample.score, sample.span
+    se_run = math.sqrt(sample.variance_run() + span**2 * float(((weights_T / counts_T) ** 2).sum()) / tasks)
+    variances_G, _ = variances(sample)
+    middle, spread, df = _with_two_tasks(sample)
+    units = len(set(sample.layout.units_T.tolist()))
     reach = normal_quantile(0.975) * se_run
-    found = Estimate(
+    result = Estimate(
         score=score,
         se_run=se_run,
-        se_run_bounded=sampled.bounded,
+        se_run_bounded=sample.bounded,
         se_task=math.sqrt(float(variances_G.sum())) if units > 1 else None,
-        interval_run=_within((score - reach, score + reach), sampled),
+        interval_run=_within((score - reach, score + reach), sample),
         interval_task=None,
-        within=sampled.within,
+        within=sample.within,
         tasks=tasks,
-        tasks_unscored=int((~sampled.scored_N).sum()),
+        tasks_unscored=int((~sample.scored_N).sum()),
         units=units,
         middle=middle,
         spread=spread,
         df=df,
     )
-    return replace(found, interval_task=_within(found.bounds(0.95), sampled)) if units > 1 else found
+    return replace(result, interval_task=_within(result.bounds(0.95), sample)) if units > 1 else result
 
 
 def wilson(p: float, n: float, confidence: float = 0.95) -> Interval:
@@ -121,27 +121,27 @@ def above_chance(score: float, chance: float) -> float:
     return (score - chance) / (1 - chance)
 
 
-def with_drift(sampled: Sample, se: float) -> Interval:
+def with_drift(sample: Sample, se: float) -> Interval:
     """Returns the 95 % interval over re-runs where repeats drift, `se` being the score's standard error with the drift.
 
     It is normal, and cut to the range of the rewards: a few repeats that differ much would give -48 to 148 %.
     """
     reach = normal_quantile(0.975) * se
-    return _within((sampled.score - reach, sampled.score + reach), sampled)
+    return _within((sample.score - reach, sample.score + reach), sample)
 
 
-def _with_two_tasks(sampled: Sample) -> tuple[float, float, float]:
+def _with_two_tasks(sample: Sample) -> tuple[float, float, float]:
     """(middle, SE, df) of the interval over tasks, as `estimate` says."""
-    layout, low, high = sampled.layout, sampled.low, sampled.high
+    layout, low, high = sample.layout, sample.low, sample.high
     shares_C = np.bincount(np.unique(layout.units_T, return_inverse=True)[1], layout.weights_T)
     u = float((shares_C**2).sum())
     scale = 1 / (1 + 2 * u)
-    middle = scale * (sampled.score + u * (low + high))
-    variances_G, df_G = variances(sampled)
+    middle = scale * (sample.score + u * (low + high))
+    variances_G, df_G = variances(sample)
     two = (1 + 2 * u) / (1 + u) * (u * scale) ** 2 * ((high - middle) ** 2 + (middle - low) ** 2)
     variances_G, df_G = np.append(variances_G * scale**2, two), np.append(df_G, 1 / u + 1)
     return middle, math.sqrt(float(variances_G.sum())), welch_df(variances_G, df_G)
 
 
-def _within(interval: Interval, sampled: Sample) -> Interval:
-    return max(sampled.low, interval[0]), min(sampled.high, interval[1])
+def _within(interval: Interval, sample: Sample) -> Interval:
+    return max(sample.low, interval[0]), min(sample.high, interval[1])

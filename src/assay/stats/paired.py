@@ -201,13 +201,13 @@ def difference(baseline: Sample, candidate: Sample) -> Shift:
 def _over_tasks(difference_T: Floats, shift: float, layout: Layout, span: float) -> Spread:
     tasks = len(difference_T)
     if not layout.even:
-        made = Sample(
+        sample_of_differences = Sample(
             difference_T, np.zeros(tasks), np.ones(tasks, np.int64), layout, np.ones(tasks, bool), -span, span
         )
-        found = estimate(made)
-        return Spread(shift, found.spread, found.df, tasks, span)
-    rounded: list[float] = difference_T.round(9).tolist()
-    counts = Counter(rounded)
+        result = estimate(sample_of_differences)
+        return Spread(shift, result.spread, result.df, tasks, span)
+    values: list[float] = difference_T.round(9).tolist()
+    counts = Counter(values)
     few = tasks - max(counts.values()) < min(FEW, tasks / 2)
     se = float(difference_T.std(ddof=1)) / math.sqrt(tasks)
     return Spread(shift, se, tasks - 1, tasks, span, counts if few else None)

@@ -55,7 +55,7 @@ def fewest_repeats(published: float, unit: float, tasks: int) -> int:
 
 
 def reproduction(
-    sampled: Sample, published: float, margin: float, *, unit: float, repeats: int | None = None
+    sample: Sample, published: float, margin: float, *, unit: float, repeats: int | None = None
 ) -> Reproduction:
     """Whether this run of rewards in [0, 1] is equivalent to a published score on the same tasks.
 
@@ -67,10 +67,10 @@ def reproduction(
     """
     if not margin > 0:
         raise ValueError(f"margin is {margin}; expected more than 0, on the scale of the rewards")
-    planned = sampled.scored_N.size
+    planned = sample.scored_N.size
     k0 = fewest_repeats(published, unit, planned) if repeats is None else repeats
-    difference = sampled.score - published
-    noise = rerun_noise(sampled)
+    difference = sample.score - published
+    noise = rerun_noise(sample)
     own = noise.variance + unit**2 / 12
     se_if_exact, se = math.sqrt(own), math.sqrt(own + noise.within / (planned * k0))
     verdict = equivalence_verdict(difference, se, margin)
@@ -84,7 +84,7 @@ def reproduction(
         margin=margin,
         published_repeats=k0,
         producible=producible(published, unit, planned, k0),
-        tasks=len(sampled.values_T),
+        tasks=len(sample.values_T),
         bounded=noise.bounded,
     )
 
@@ -97,7 +97,7 @@ _Z80 = normal_quantile(0.8)
 
 
 @dataclass(frozen=True)
-class Pooled:
+class Pool:
     """Whether the runs of several models give their published scores, all differences taken together."""
 
     verdict: EquivalenceResult
@@ -135,7 +135,7 @@ def pool_margin(ses_M: ArrayLike) -> float:
     return max(LEAST_MARGIN, math.ceil(3 * se * 200 - 1e-9) / 200)
 
 
-def pool(differences_M: ArrayLike, ses_M: ArrayLike, margin: float) -> Pooled:
+def pool(differences_M: ArrayLike, ses_M: ArrayLike, margin: float) -> Pool:
     """Whether runs of M models, each less its published score, are within the margin together and one by one.
 
     D is the mean by `pool_weights`. Equivalent where |D| + .84 SE <= margin, so that a difference of the margin passes
@@ -155,4 +155,4 @@ def pool(differences_M: ArrayLike, ses_M: ArrayLike, margin: float) -> Pooled:
         verdict = "different"
     elif abs(difference) + _Z80 * se <= margin and alone is None:
         verdict = "equivalent"
-    return Pooled(verdict, difference, se, margin, weights_M, p_fail, alone)
+    return Pool(verdict, difference, se, margin, weights_M, p_fail, alone)

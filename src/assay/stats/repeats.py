@@ -170,7 +170,7 @@ def _share_as_alike(away_TK: Floats, seen_TK: NDArray[np.bool_], inverse_KK: Flo
     def unlike(sums_SK: Floats) -> Floats:
         return ((sums_SK @ inverse_KK) * sums_SK).sum(axis=-1)
 
-    def shuffled() -> Floats:
+    def shuffle_sums() -> Floats:
         """The sums of each repeat, of some shuffles."""
         order_STK = np.argsort(np.where(gaps_TK, np.inf, generator.random(partly_STK.shape)), axis=2)
         moved_STK = np.zeros_like(partly_STK)
@@ -181,7 +181,7 @@ def _share_as_alike(away_TK: Floats, seen_TK: NDArray[np.bool_], inverse_KK: Flo
     limit = float(unlike(away_TK.sum(axis=0))) + 1e-9 * float((away_TK**2).sum())  # what rounding can make of a tie
     alike = shuffles = 0
     while shuffles < SHUFFLES - 1:
-        for is_alike in (unlike(shuffled()) <= limit).tolist():
+        for is_alike in (unlike(shuffle_sums()) <= limit).tolist():
             shuffles, alike = shuffles + 1, alike + is_alike
             if alike == 10:
                 return alike / shuffles
@@ -236,7 +236,7 @@ def change_point(rewards_TK: ArrayLike, alpha: float) -> ChangePoint | None:
     return ChangePoint(worst + 1, slopes[worst], p, reach * errors[places // 2])
 
 
-def repeats_needed(sampled: Sample, target_points: float = 1.0) -> RepeatsNeeded | None:
+def repeats_needed(sample: Sample, target_points: float = 1.0) -> RepeatsNeeded | None:
     """How many repeats a pilot of at least two says are needed for an SD of `target_points` percentage points.
 
     SD^2 = sum_i w_i^2 v_i / k_i = W / (T k), W being the mean of v_i by u_i = w_i^2 over the tasks with two scores or
@@ -255,17 +255,17 @@ def repeats_needed(sampled: Sample, target_points: float = 1.0) -> RepeatsNeeded
     """
     if not target_points > 0:
         raise ValueError(f"target_points is {target_points}; expected more than 0")
-    known_T = ~np.isnan(sampled.noise_T)
+    known_T = ~np.isnan(sample.noise_T)
     count = int(known_T.sum())
     if count < 2:
         return None
-    squares_T, counts_T = sampled.weights_T**2, sampled.counts_T
+    squares_T, counts_T = sample.weights_T**2, sample.counts_T
     share_T = squares_T[known_T] / squares_T[known_T].sum()
-    single_T = (sampled.noise_T * counts_T)[known_T]
+    single_T = (sample.noise_T * counts_T)[known_T]
     within = float(share_T @ single_T)
     spread = math.sqrt(count / (count - 1) * float((share_T * (single_T - within)) @ (share_T * (single_T - within))))
     reach = t_quantile(0.90, count - 1) * spread
-    upper = max(within + reach, sampled.span**2 * math.log(10) / int(counts_T[known_T].sum()))
+    upper = max(within + reach, sample.span**2 * math.log(10) / int(counts_T[known_T].sum()))
     tasks, k_now = 1 / float(squares_T.sum()), float(squares_T.sum() / (squares_T / counts_T).sum())
     above = within - tasks * k_now * (target_points / 100) ** 2
 

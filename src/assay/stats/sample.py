@@ -102,7 +102,7 @@ class Layout:
             return np.zeros(tasks, np.int64)
         strata_T = self._paths[-1]
         for outer_T in (*reversed(self._paths[:-1]), np.zeros(tasks, np.int64)):
-            strata_T = _joined(strata_T, outer_T, self.units_T)
+            strata_T = _join_strata(strata_T, outer_T, self.units_T)
         pairs = np.unique(np.stack([strata_T, self.units_T]), axis=1)
         if pairs.shape[1] > len(np.unique(self.units_T)):
             return np.zeros(tasks, np.int64)
@@ -302,7 +302,7 @@ def _numbers(labels: Sequence[Hashable]) -> Ints:
     return np.array([numbers.setdefault(label, len(numbers)) for label in labels], dtype=np.int64)
 
 
-def _joined(strata_T: Ints, outer_T: Ints, units_T: Ints) -> Ints:
+def _join_strata(strata_T: Ints, outer_T: Ints, units_T: Ints) -> Ints:
     """The strata, those with one unit joined: with each other, or where there is one alone, with the smallest other
     stratum of the same outer group."""
     strata_T = strata_T.copy()
@@ -317,13 +317,13 @@ def _joined(strata_T: Ints, outer_T: Ints, units_T: Ints) -> Ints:
     return strata_T
 
 
-def variances(sampled: Sample) -> tuple[Floats, Floats]:
+def variances(sample: Sample) -> tuple[Floats, Floats]:
     """V_g and C_g - 1 of each stratum: SE_task^2 = sum_g V_g, with degrees of freedom by Welch and Satterthwaite.
 
     V_g = C_g / (C_g - 1) sum_c (sum_{i in c} w_i (x_i - M_g))^2, M_g the weighted mean in the stratum, c its clusters.
     Strata with one cluster, which only a layout of one cluster has, are left out.
     """
-    return variances_of(sampled.values_T, sampled.layout)
+    return variances_of(sample.values_T, sample.layout)
 
 
 def variances_of(values_T: Floats, layout: Layout) -> tuple[Floats, Floats]:

@@ -15,37 +15,37 @@ A kill at any byte loses what was in flight and no more: a last line without its
 
 from assay.store.files import append_line, line_digest, read_lines, write_bytes, write_json, write_lines
 from assay.store.reader import progress, read_rollouts, read_row_lines, read_rows, read_tasks, rollout_files
-from assay.store.record import Rescored, RoleRecord, RunRecord, read_record
+from assay.store.record import RescoreSource, RoleRecord, RunRecord, read_record
 from assay.store.registry import (
     REGISTRY,
-    Announced,
-    Begun,
+    Announcement,
+    Begin,
     Look,
     Margins,
-    Started,
-    is_of,
+    Start,
+    is_about,
     read_registry,
-    write_of_profile,
+    write_profile_line,
 )
 from assay.store.shard import Shard
 from assay.store.writer import Lines, Store, claim
 
 __all__ = [
     "REGISTRY",
-    "Announced",
-    "Begun",
+    "Announcement",
+    "Begin",
     "Lines",
     "Look",
     "Margins",
-    "Rescored",
+    "RescoreSource",
     "RoleRecord",
     "RunRecord",
     "Shard",
-    "Started",
+    "Start",
     "Store",
     "append_line",
     "claim",
-    "is_of",
+    "is_about",
     "line_digest",
     "progress",
     "read_lines",
@@ -59,5 +59,5 @@ __all__ = [
     "write_bytes",
     "write_json",
     "write_lines",
-    "write_of_profile",
+    "write_profile_line",
 ]

@@ -59,8 +59,8 @@ def append_line(path: Path, value: Any | Callable[[str], Any]) -> None:
         line = msgspec.json.encode(value(_last_digest(file, size)) if callable(value) else value) + b"\n"
         cut_torn_line(file, path, line[: line.find(b":") + 1])
         try:
-            written = os.write(file, line)
-            if written < len(line):
+            count = os.write(file, line)
+            if count < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(file)
         except OSError as error:
@@ -77,7 +77,7 @@ def read_lines(path: Path, kind: type[T]) -> Iterator[T]:
         yield value
 
 
-def numbered_lines(path: Path, kind: type[T], skipped: Collection[bytes] = ()) -> Iterator[tuple[int, bytes, T]]:
+def numbered_lines(path: Path, kind: type[T], skip: Collection[bytes] = ()) -> Iterator[tuple[int, bytes, T]]:
     """Yields the number of each line, the line, and what it holds.
 
     Lines that begin with one of `skipped`, up to their `task_digest`, are left out undecoded.
@@ -88,7 +88,7 @@ def numbered_lines(path: Path, kind: type[T], skipped: Collection[bytes] = ()) -
             if not line.endswith(b"\n"):
                 check_torn(path, line, first_bytes(kind))
                 return  # torn by a kill: the rollout is asked again
-            if skipped and line[: line.find(b',"task_digest"')] in skipped:
+            if skip and line[: line.find(b',"task_digest"')] in skip:
                 continue
             try:
                 yield number, line, decode(line)

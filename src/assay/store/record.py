@@ -22,7 +22,7 @@ class RoleRecord(Struct, frozen=True):
     identity: dict[str, Any]
 
 
-class Rescored(Struct, frozen=True, kw_only=True):
+class RescoreSource(Struct, frozen=True, kw_only=True):
     """The run whose rollouts a rescored run took over, as it was then."""
 
     run: str
@@ -73,7 +73,7 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     """The models that sessions ask beside the policy."""
     id: str = ""
     """A random name, for the registry: it tells a run from another that was begun in the same folder."""
-    rescored: Rescored | None = None
+    rescored: RescoreSource | None = None
     """For a run whose turns were taken from another run: that run, as its verifier was then."""
 
     def differences(self, other: "RunRecord", *, here: str = "there", elsewhere: str = "now") -> list[str]:

@@ -18,7 +18,7 @@ REGISTRY = "started.jsonl"
 """Its file, in the folder above the runs."""
 
 
-class Started(Struct, frozen=True, kw_only=True, tag="started"):
+class Start(Struct, frozen=True, kw_only=True, tag="started"):
     """A line of `started.jsonl`, written before the run's first file."""
 
     id: str
@@ -39,14 +39,14 @@ class Started(Struct, frozen=True, kw_only=True, tag="started"):
     """SHA-256 of the line before, so that a line that is taken out is noticed; empty in the first."""
 
 
-class Begun(Struct, frozen=True, kw_only=True, tag="begun"):
+class Begin(Struct, frozen=True, kw_only=True, tag="begun"):
     """A line of `started.jsonl`, written once the run's `run.json` is there: without it, the run was never begun."""
 
     id: str
     previous: str
 
 
-class OfProfile(Struct, frozen=True, kw_only=True):
+class ProfileLine(Struct, frozen=True, kw_only=True):
     """A line of `started.jsonl` about a profile."""
 
     at: str
@@ -62,14 +62,14 @@ class OfProfile(Struct, frozen=True, kw_only=True):
         return ""
 
 
-class Margins(OfProfile, frozen=True, kw_only=True, tag="margins"):
+class Margins(ProfileLine, frozen=True, kw_only=True, tag="margins"):
     """A line that is written before a profile's first run: what its comparisons with the original allow."""
 
     margins: dict[str, float]
     """By gate, as shares."""
 
 
-class Announced(OfProfile, frozen=True, kw_only=True, tag="announced"):
+class Announcement(ProfileLine, frozen=True, kw_only=True, tag="announced"):
     """A line that is written before a profile's first run: what will be run, for its digest to be posted elsewhere.
 
     `previous` ties the digest to all that is written down by then, and all later lines are tied to this one.
@@ -84,15 +84,15 @@ class Announced(OfProfile, frozen=True, kw_only=True, tag="announced"):
         return line_digest(msgspec.json.encode(self))
 
 
-class Look(OfProfile, frozen=True, kw_only=True, tag="look"):
+class Look(ProfileLine, frozen=True, kw_only=True, tag="look"):
     """A line that is written when a profile's gates were computed: later rollouts are made by who knows the verdict."""
 
     rollouts: int
     """The number that the gates were computed from."""
 
 
-P = TypeVar("P", Margins, Announced, Look)
-Line = Started | Begun | Margins | Announced | Look
+P = TypeVar("P", Margins, Announcement, Look)
+Line = Start | Begin | Margins | Announcement | Look
 
 
 def read_registry(path: Path) -> list[Line]:
@@ -100,30 +100,30 @@ def read_registry(path: Path) -> list[Line]:
     return list(read_lines(path, cast(Any, Line)))
 
 
-def is_of(line: Margins | Announced | Look, folder: Path, registry: Path) -> bool:
+def is_about(line: Margins | Announcement | Look, folder: Path, registry: Path) -> bool:
     """Whether a line is about the profile in `folder`."""
     return line.path == _seen_from(registry, folder)
 
 
-def write_of_profile(registry: Path, folder: Path, kind: type[P], **fields: Any) -> P:
+def write_profile_line(registry: Path, folder: Path, kind: type[P], **fields: Any) -> P:
     """Write down a line about the profile in `folder`, and return it. Raises UsageError if that can't be written."""
     at, path = datetime.now(UTC).isoformat(timespec="seconds"), _seen_from(registry, folder)
-    made: list[P] = []
+    lines: list[P] = []
 
     def make(previous: str) -> P:
-        made.append(kind(at=at, path=path, previous=previous, **fields))
-        return made[-1]
+        lines.append(kind(at=at, path=path, previous=previous, **fields))
+        return lines[-1]
 
     _append(registry, make)
-    return made[-1]
+    return lines[-1]
 
 
-def write_started(registry: Path, folder: Path, record: RunRecord) -> None:
+def write_start(registry: Path, folder: Path, record: RunRecord) -> None:
     """Write down that the run in `folder` starts. Raises UsageError where the registry can't be written."""
     path = _seen_from(registry, folder)
     _append(
         registry,
-        lambda previous: Started(
+        lambda previous: Start(
             id=record.id,
             at=record.started,
             benchmark=record.benchmark,
@@ -154,7 +154,7 @@ def _append(registry: Path, make: Callable[[str], Line]) -> None:
         ) from None
 
 
-def write_begun(registry: Path, id: str) -> None:
+def write_begin(registry: Path, id: str) -> None:
     """Write down that the run has begun, unless that is written or its start never was."""
-    if {type(line) for line in read_registry(registry) if line.id == id} == {Started}:
-        append_line(registry, lambda previous: Begun(id=id, previous=previous))
+    if {type(line) for line in read_registry(registry) if line.id == id} == {Start}:
+        append_line(registry, lambda previous: Begin(id=id, previous=previous))

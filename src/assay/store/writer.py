@@ -15,7 +15,7 @@ from assay.errors import DigestMismatch, StoppedEarly, UsageError
 from assay.input import is_present
 from assay.store.files import BEGIN_S, cut_torn_line, first_bytes, lock, open_file, write_json, write_lines
 from assay.store.record import RunRecord, read_record
-from assay.store.registry import write_begun, write_started
+from assay.store.registry import write_begin, write_start
 from assay.store.shard import Shard
 from assay.types import Rollout, Task
 
@@ -50,12 +50,12 @@ class Lines:
     def __init__(self) -> None:
         self._encode_into = msgspec.json.Encoder().encode_into
         self._line = bytearray()
-        self._unwritten = bytearray()
+        self._pending = bytearray()
 
     @property
     def size(self) -> int:
         """Bytes that were appended and not taken yet."""
-        return len(self._unwritten)
+        return len(self._pending)
 
     def append(self, rollout: Rollout) -> None:
         """Add one rollout as one line."""
@@ -66,12 +66,12 @@ class Lines:
             # Lone surrogates have no UTF-8. They are replaced rather than losing the rollout.
             rollout = msgspec.convert(_without_surrogates(msgspec.to_builtins(rollout)), Rollout)
             self._encode_into(rollout, line)
-        self._unwritten += line
-        self._unwritten.append(0x0A)
+        self._pending += line
+        self._pending.append(0x0A)
 
     def drain(self) -> bytearray:
         """Returns what was appended since the last call."""
-        lines, self._unwritten = self._unwritten, bytearray()
+        lines, self._pending = self._pending, bytearray()
         return lines
 
 
@@ -116,14 +116,14 @@ class Store(Lines):
 
     def append_line(self, line: bytes) -> None:
         """Add encoded rollouts: whole lines, with their ends. They are in the file after the next `flush`."""
-        self._unwritten += line
+        self._pending += line
 
     def flush(self) -> None:
         """Write what was appended. Raises StoppedEarly where the disk is full; the file then ends in a whole line.
 
         Also raises StoppedEarly where the file was removed: what is written to it would be gone with this process.
         """
-        if not self._unwritten:
+        if not self._pending:
             return
         if os.fstat(self._file).st_nlink == 0:
             raise StoppedEarly(
@@ -131,13 +131,13 @@ class Store(Lines):
                 "Give the same command again to make them."
             )
         lines = self.drain()
-        written = 0
+        position = 0
         try:
-            while written < len(lines):
-                written += os.write(self._file, memoryview(lines)[written:])
+            while position < len(lines):
+                position += os.write(self._file, memoryview(lines)[position:])
         except OSError as error:
             # As many whole lines as fitted stay.
-            self._size += lines.rfind(b"\n", 0, written) + 1
+            self._size += lines.rfind(b"\n", 0, position) + 1
             os.ftruncate(self._file, self._size)
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise
@@ -145,14 +145,14 @@ class Store(Lines):
                 f"{self._path}: {os.strerror(error.errno)}. What was written is valid; "
                 "free some space and give the same command again to go on."
             ) from None
-        self._size += written
+        self._size += position
 
 
 def _begin(folder: Path, record: RunRecord, tasks: Sequence[Task], registry: Path | None) -> None:
     """Write what the run is a run of, or compare it with what is there."""
     if not is_present(folder / "run.json"):
         if registry:
-            write_started(registry, folder, record)
+            write_start(registry, folder, record)
         write_lines(folder / "tasks.jsonl", tasks)
         write_json(folder / "run.json", record)
     elif differences := read_record(folder).differences(record):
@@ -163,7 +163,7 @@ def _begin(folder: Path, record: RunRecord, tasks: Sequence[Task], registry: Pat
             + "\n  Choose another directory with --out, or remove this one."
         )
     if registry and is_present(registry):
-        write_begun(registry, read_record(folder).id)
+        write_begin(registry, read_record(folder).id)
 
 
 def _without_surrogates(value: Any) -> Any:

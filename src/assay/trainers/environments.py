@@ -40,16 +40,16 @@ def environment(benchmark: str | Path | Benchmark, *, seed: int = 0) -> Callable
 
     Raises UsageError where the tasks have no tools, or not all the same ones: TRL shows every task the same.
     """
-    given = load(benchmark)
-    tasks = list(given.environment.tasks())
+    bench = load(benchmark)
+    tasks = list(bench.environment.tasks())
     tools = tasks[0].tools
     if not tools or any(task.tools != tools for task in tasks):
         what = "not the same tools for each task" if tools else "no tools"
-        raise UsageError(f"benchmark {given.name} has {what}; use trl.rollout, which makes whole rollouts")
-    if given.roles:
-        raise UsageError(f"benchmark {given.name} asks models in roles; use trl.rollout, which makes whole rollouts")
+        raise UsageError(f"benchmark {bench.name} has {what}; use trl.rollout, which makes whole rollouts")
+    if bench.roles:
+        raise UsageError(f"benchmark {bench.name} asks models in roles; use trl.rollout, which makes whole rollouts")
     methods = {tool.name: _method(tool) for tool in tools}
-    return type("Environment", (_Environment,), {"_benchmark": given, "_seed": seed, **methods})
+    return type("Environment", (_Environment,), {"_benchmark": bench, "_seed": seed, **methods})
 
 
 async def rewards(environments: Sequence[Any], completions: Sequence[Any], **_: Any) -> list[float | None]:
@@ -67,22 +67,22 @@ class _Environment:
     def __init__(self) -> None:
         self._session: Session | None = None
         self._end: asyncio.Event | None = None
-        self._broken = False
-        self._opened = 0
+        self._has_failed = False
+        self._count = 0
 
     def reset(self, task: str, **_: Any) -> None:
         """Ends the session before, and opens one of the task of this row."""
         self._close()
-        self._opened += 1
-        self._broken = False
+        self._count += 1
+        self._has_failed = False
         _LOOP.wait(self._open(msgspec.json.decode(task, type=Task)))
 
     async def _open(self, task: Task) -> None:
-        opened: asyncio.Future[Session] = asyncio.get_running_loop().create_future()
+        session: asyncio.Future[Session] = asyncio.get_running_loop().create_future()
         self._end = asyncio.Event()
-        seed = seed_of(self._seed, task.id, self._opened)
-        _LOOP.keep(_hold(self._benchmark, task, seed, opened, self._end))
-        self._session = await opened
+        seed = seed_of(self._seed, task.id, self._count)
+        _LOOP.keep(_hold(self._benchmark, task, seed, session, self._end))
+        self._session = await session
 
     def __del__(self) -> None:
         self._close()
@@ -98,12 +98,12 @@ class _Environment:
         try:
             return _LOOP.wait(self._session.call(name, arguments))
         except Exception:
-            self._broken = True
+            self._has_failed = True
             raise
 
     async def _score(self, completion: Any) -> float | None:
         """Returns the score of the session after the last message of a completion; None where it can't be known."""
-        if self._session is None or self._broken:
+        if self._session is None or self._has_failed:
             return None
         text = completion[-1].get("content") if isinstance(completion, list) and completion else completion
         turns = [Turn(input=[], response=answer_text(str(text or "")))]
@@ -116,18 +116,18 @@ class _Environment:
 
 
 async def _hold(
-    benchmark: Benchmark, task: Task, seed: int, opened: "asyncio.Future[Session]", end: asyncio.Event
+    benchmark: Benchmark, task: Task, seed: int, future: "asyncio.Future[Session]", end: asyncio.Event
 ) -> None:
     """Open a session, and close it at the end: one task does both, as cancel scopes need it."""
     try:
         async with benchmark.environment.open(task, seed) as session:
-            opened.set_result(session)
+            future.set_result(session)
             await end.wait()
     except Exception as error:
-        if opened.done():
+        if future.done():
             warnings.warn(f"the session of task {task.id} ended with an error: {error}", stacklevel=2)
         else:
-            opened.set_exception(error)
+            future.set_exception(error)
 
 
 def _method(tool: Tool) -> Callable[..., str]:
@@ -158,12 +158,12 @@ class _Loop:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._kept: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def keep(self, work: Coroutine[Any, Any, None]) -> None:
         """Begin work that nobody waits for, from within the loop, which itself would let it be collected."""
-        self._kept.add(task := asyncio.ensure_future(work))
-        task.add_done_callback(self._kept.discard)
+        self._tasks.add(task := asyncio.ensure_future(work))
+        task.add_done_callback(self._tasks.discard)
 
     def begin(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
         """Begin a piece of work, which raises TimeoutError after DEADLINE_S."""
@@ -188,10 +188,10 @@ class _Loop:
         """Close the sessions that are open when Python ends, so that their processes and folders go."""
 
         async def cancel() -> None:
-            held = asyncio.all_tasks() - {asyncio.current_task()}
-            for task in held:
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in tasks:
                 task.cancel()
-            await asyncio.wait(held, timeout=CLOSE_S) if held else None
+            await asyncio.wait(tasks, timeout=CLOSE_S) if tasks else None
 
         asyncio.run_coroutine_threadsafe(cancel(), loop).result()
 

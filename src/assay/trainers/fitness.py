@@ -25,12 +25,12 @@ from assay.types import Failure, Request, Response, Rollout, Sampling, Score, Ta
 TASKS, GROUP = 128, 8
 MOST_IDLE = 0.9
 """A share of groups without variance above it leaves a trainer next to nothing."""
-MOST_FAILED = 0.01
+MOST_FAILURES = 0.01
 """Of rollouts. A trainer that takes failures for zeros learns from them."""
 STEP, STEP_S = 64 * 8, 60.0
 """Rollouts a step, and seconds a step, of a trainer that the environment's speed is compared with."""
 AT_ONCE = 256
-PROBED, PROBES_S = 32, 60.0
+PROBE_TASKS, PROBES_S = 32, 60.0
 """Training tasks that wrong answers are tried on, and what that may take."""
 
 
@@ -49,23 +49,23 @@ async def fitness(
     `tokenizer` is the model's, to say how many answers have other ids if their text is tokenised again.
     Raises UsageError where the benchmark has no training tasks, and as `assay.rollouts` does.
     """
-    drawn = training_tasks(benchmark, tasks, seed=seed, on_test=on_test)
-    asked = with_tasks(benchmark, drawn)
+    train_tasks = training_tasks(benchmark, tasks, seed=seed, on_test=on_test)
+    bench = with_tasks(benchmark, train_tasks)
     rules: Any = {"repeats": GROUP, "concurrency": AT_ONCE, "seed": seed}
     rules["sampling"] = Sampling(temperature=1.0, top_p=1.0)
-    made = await rollouts(asked, model=model, base_url=base_url, **rules)
+    pilot = await rollouts(bench, model=model, base_url=base_url, **rules)
     before = time.monotonic()
-    again = await rollouts(asked, model=_Again(made), **rules)
+    again = await rollouts(bench, model=_Again(pilot), **rules)
     speed = _speed(len(again) / (time.monotonic() - before))
     return [
-        _failures(made),
-        _groups(made),
-        _lengths(made),
-        _tokens(made, tokenizer),
-        _same(made, again),
+        _failures(pilot),
+        _groups(pilot),
+        _lengths(pilot),
+        _tokens(pilot, tokenizer),
+        _same(pilot, again),
         speed,
-        await _probes(asked, drawn[:PROBED]),
-        _holes(drawn, made),
+        await _probes(bench, train_tasks[:PROBE_TASKS]),
+        _holes(train_tasks, pilot),
     ]
 
 
@@ -83,8 +83,8 @@ async def _probes(benchmark: Benchmark, tasks: Sequence[Task]) -> Check:
 class _Again:
     """A model that repeats recorded answers, to see whether the environment scores them the same."""
 
-    def __init__(self, made: Sequence[Rollout]) -> None:
-        self._turns = {one.key: one.turns for one in made}
+    def __init__(self, pilot: Sequence[Rollout]) -> None:
+        self._turns = {one.key: one.turns for one in pilot}
 
     async def respond(self, request: Request) -> Response:
         turns = self._turns[request.task or "", request.repeat]
@@ -93,18 +93,18 @@ class _Again:
         return turns[request.turn].response
 
 
-def _same(made: Sequence[Rollout], again: Sequence[Rollout]) -> Check:
+def _same(pilot: Sequence[Rollout], again: Sequence[Rollout]) -> Check:
     """Whether the environment gives the same reward for the same answers."""
     pairs = [
         (one.task, one.outcome.reward, other.outcome.reward)
-        for one, other in zip(made, again, strict=True)
+        for one, other in zip(pilot, again, strict=True)
         if isinstance(one.outcome, Score) and isinstance(other.outcome, Score)
     ]
     other = [task for task, before, after in pairs if before != after]
     reason = f"Of {len(pairs)} rollouts, {len(other)} have another reward if the model says the same again."
     if not other:
         return Check("training determinism", "pass", reason)
-    verdict = "fail" if len(other) > MOST_FAILED * len(pairs) else "inconclusive"
+    verdict = "fail" if len(other) > MOST_FAILURES * len(pairs) else "inconclusive"
     remedy = "A reward that chance decides is noise that a trainer follows: take chance and time out of the verifier."
     return Check("training determinism", verdict, reason, other[:5], remedy)
 
@@ -121,23 +121,23 @@ def _speed(rate: float) -> Check:
     return Check("training speed", "fail", reason, remedy="Make the verifier faster, or score on several machines.")
 
 
-def _scores(made: Sequence[Rollout]) -> list[tuple[Rollout, Score]]:
-    return [(one, one.outcome) for one in made if isinstance(one.outcome, Score)]
+def _scores(pilot: Sequence[Rollout]) -> list[tuple[Rollout, Score]]:
+    return [(one, one.outcome) for one in pilot if isinstance(one.outcome, Score)]
 
 
-def _failures(made: Sequence[Rollout]) -> Check:
-    kinds = Counter(f"{one.outcome.where}: {one.outcome.kind}" for one in made if isinstance(one.outcome, Failure))
+def _failures(pilot: Sequence[Rollout]) -> Check:
+    kinds = Counter(f"{one.outcome.where}: {one.outcome.kind}" for one in pilot if isinstance(one.outcome, Failure))
     if not kinds:
-        return Check("training failures", "pass", f"None of {len(made)} rollouts failed.")
-    listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(3))
-    verdict = "fail" if kinds.total() > MOST_FAILED * len(made) else "pass"
-    reason = f"{kinds.total()} of {len(made)} rollouts failed ({listed}): zeros to a trainer that has no None."
+        return Check("training failures", "pass", f"None of {len(pilot)} rollouts failed.")
+    kinds_in_words = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(3))
+    verdict = "fail" if kinds.total() > MOST_FAILURES * len(pilot) else "pass"
+    reason = f"{kinds.total()} of {len(pilot)} rollouts failed ({kinds_in_words}): zeros to a trainer that has no None."
     return Check("training failures", verdict, reason, remedy="Correct what fails; leave failures out of training.")
 
 
-def _groups(made: Sequence[Rollout]) -> Check:
+def _groups(pilot: Sequence[Rollout]) -> Check:
     rewards: dict[str, list[float]] = {}
-    for one, score in _scores(made):
+    for one, score in _scores(pilot):
         rewards.setdefault(one.task, []).append(score.reward)
     if not rewards:
         return Check("training groups", "fail", "No rollout has a score.")
@@ -155,9 +155,9 @@ def _groups(made: Sequence[Rollout]) -> Check:
     return Check("training groups", "pass", reason)
 
 
-def _lengths(made: Sequence[Rollout]) -> Check:
+def _lengths(pilot: Sequence[Rollout]) -> Check:
     """Whether longer answers are rewarded more, within a task: the slope that a trainer follows beside the reward."""
-    scored = _scores(made)
+    scored = _scores(pilot)
     lengths = _within([(one.task, sum(turn.response.usage.output_tokens for turn in one.turns)) for one, _ in scored])
     rewards = _within([(one.task, score.reward) for one, score in scored])
     spread = float(lengths.std() * rewards.std()) if len(scored) > 1 else 0.0
@@ -176,21 +176,21 @@ def _within(values: Sequence[tuple[str, float]]) -> NDArray[np.float64]:
     return np.array([value - float(np.mean(groups[task])) for task, value in values])
 
 
-def _tokens(made: Sequence[Rollout], tokenizer: Tokenizer | None) -> Check:
-    scored = [one for one, _ in _scores(made)]
-    lost = [one for one in scored if tokens_of(one) is None]
-    if not lost:
+def _tokens(pilot: Sequence[Rollout], tokenizer: Tokenizer | None) -> Check:
+    scored = [one for one, _ in _scores(pilot)]
+    unfit = [one for one in scored if tokens_of(one) is None]
+    if not unfit:
         reason = "The tokens of each rollout follow each other, with log-probabilities."
         if tokenizer:
             outputs = [turn.response.tokens.output for one in scored for turn in one.turns if turn.response.tokens]
-            drifted = sum(tokenizer.encode(tokenizer.decode(ids)) != _text_of(ids, tokenizer) for ids in outputs)
-            reason += f" Tokenised again from text, {drifted} of {len(outputs)} answers would have other ones."
+            drifts = sum(tokenizer.encode(tokenizer.decode(ids)) != _text_of(ids, tokenizer) for ids in outputs)
+            reason += f" Tokenised again from text, {drifts} of {len(outputs)} answers would have other ones."
         return Check("training tokens", "pass", reason)
-    without = sum(any(turn.response.tokens is None for turn in one.turns) for one in lost)
-    reason = f"{len(lost)} of {len(scored)} rollouts can't be trained on token by token"
+    without = sum(any(turn.response.tokens is None for turn in one.turns) for one in unfit)
+    reason = f"{len(unfit)} of {len(scored)} rollouts can't be trained on token by token"
     reason += f": {without} come without token ids." if without else ": a prompt does not begin with what was sampled."
     remedy = "Ask the server for token ids (vLLM: extra_body = { return_token_ids = true }), or let the trainer sample."
-    return Check("training tokens", "fail", reason, [one.task for one in lost[:5]], remedy)
+    return Check("training tokens", "fail", reason, [one.task for one in unfit[:5]], remedy)
 
 
 def _text_of(ids: list[int], tokenizer: Tokenizer) -> list[int]:
@@ -198,13 +198,13 @@ def _text_of(ids: list[int], tokenizer: Tokenizer) -> list[int]:
     return [one for one in ids if tokenizer.decode([one])]
 
 
-def _holes(tasks: Sequence[Task], made: Sequence[Rollout]) -> Check:
+def _holes(tasks: Sequence[Task], pilot: Sequence[Rollout]) -> Check:
     """What detectors of a verifier's faults find in passing rollouts, which training would reinforce."""
-    found = [one for one in find("pilot", tasks, made) if one.suspect == "verifier" and one.scope == "rollout"]
-    if not found:
+    holes = [one for one in find("pilot", tasks, pilot) if one.suspect == "verifier" and one.scope == "rollout"]
+    if not holes:
         return Check("training rewards", "pass", "No detector of a verifier's faults finds anything.")
-    listed = "; ".join(f"{one.detector} in {one.count} of {one.of} rollouts" for one in found)
-    shown = [sighting.rollout.task for one in found for sighting in one.spotted[:2]]
-    verdict = "fail" if max(one.share for one in found) >= 0.05 else "inconclusive"
+    holes_in_words = "; ".join(f"{one.detector} in {one.count} of {one.of} rollouts" for one in holes)
+    examples = [sighting.rollout.task for one in holes for sighting in one.spotted[:2]]
+    verdict = "fail" if max(one.share for one in holes) >= 0.05 else "inconclusive"
     remedy = "Read these rollouts: what is rewarded by mistake is what a policy learns."
-    return Check("training rewards", verdict, f"Found: {listed}.", shown, remedy)
+    return Check("training rewards", verdict, f"Found: {holes_in_words}.", examples, remedy)

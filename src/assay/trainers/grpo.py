@@ -33,10 +33,10 @@ from assay.trainers.training import (
     behaviour,
     changes,
     collapse,
-    compared,
+    compare_sides,
     findings,
     look,
-    parted,
+    overfitting,
 )
 from assay.types import Sampling, Task
 
@@ -65,9 +65,9 @@ def train(
     """
     torch.set_num_threads(1)
     count = settings.steps * settings.prompts
-    drawn = training_tasks(benchmark, count + settings.held_out, seed=settings.seed, on_test=on_test)
-    kept = len(drawn) // 5 if on_test else settings.held_out  # of test tasks there are as many as there are
-    held_out, tasks = drawn[:kept], drawn[kept:]
+    all_tasks = training_tasks(benchmark, count + settings.held_out, seed=settings.seed, on_test=on_test)
+    size = len(all_tasks) // 5 if on_test else settings.held_out  # of test tasks there are as many as there are
+    held_out, tasks = all_tasks[:size], all_tasks[size:]
     record = Training(
         benchmark=benchmark.name,
         version=benchmark.version,
@@ -83,11 +83,11 @@ def train(
     run.test(server.id, "before")
     trainer = _trainer(benchmark, weights, server, out, settings, tasks, _Course(record, run, held_out, watch))
     trainer.train()
-    if record.stopped is None:
+    if record.stop_reason is None:
         run.test(str(out / "checkpoints" / str(settings.steps)), "after")
-        record.parted = parted(record.steps, record.looks)
-        record.found = findings(out / "before", out / "after")
-        record.behaviour = behaviour(compared(out / "before", out / "after", name))
+        record.overfitting = overfitting(record.steps, record.looks)
+        record.findings = findings(out / "before", out / "after")
+        record.behaviour = behaviour(compare_sides(out / "before", out / "after", name))
         record.changes = changes(*(out / one for one in ("before", "after", "before-greedy", "after-greedy")))
     run.save(record)
     return record
@@ -116,18 +116,18 @@ class _Run:
     def look(self, step: int, model: Any, tokenizer: Any, held_out: list[Task]) -> Look:
         """Ask the held-out tasks twice each."""
         benchmark = with_tasks(self.benchmark, held_out)
-        made = sync.rollouts(
+        rollouts = sync.rollouts(
             benchmark,
-            model=trl.embedded(model, tokenizer, self.server),
+            model=trl.engine_model(model, tokenizer, self.server),
             repeats=2,
             concurrency=trl.AT_ONCE,
             seed=self.settings.seed + step,
             sampling=Sampling(temperature=1.0, top_p=1.0),
         )
-        sampled = of_rollouts(held_out, made).sample
-        if sampled is None:
+        sample = of_rollouts(held_out, rollouts).sample
+        if sample is None:
             raise RuntimeError("no held-out task has a score")
-        return look(step, sampled)
+        return look(step, sample)
 
     def save(self, record: Training) -> None:
         """Write `training.json` anew, whole or not at all. Raises StoppedEarly where the disk is full."""
@@ -169,8 +169,8 @@ class _Course(TrainerCallback):
     def _look(self, step: int, control: Any, model: Any, processing_class: Any, **_: Any) -> None:
         self._run.keep(step, model, processing_class)
         self._record.looks.append(self._run.look(step, model, processing_class, self._held_out))
-        self._record.stopped = collapse(self._record.looks)
-        control.should_training_stop = control.should_training_stop or self._record.stopped is not None
+        self._record.stop_reason = collapse(self._record.looks)
+        control.should_training_stop = control.should_training_stop or self._record.stop_reason is not None
         self._run.save(self._record)
         self._watch(self._record)
 

@@ -15,24 +15,24 @@ _WIDE = 1.96
 
 def publish(path: Path, training: Training) -> None:
     """Writes the page, one file that opens offline."""
-    drawn = {"course": course(training), "groups": groups(training)}
+    specs = {"course": course(training), "groups": groups(training)}
     page = templates().get_template("training.html")
-    specs = embed({name: pack(spec) for name, spec in drawn.items() if not isinstance(spec, str)})
+    script = embed({name: pack(spec) for name, spec in specs.items() if not isinstance(spec, str)})
     write(
         path,
         page.render(
             training=training,
-            charts=drawn,
+            charts=specs,
             headline=headline(training),
             verdict="fail"
-            if training.stopped or suspicion(training)
+            if training.stop_reason or suspicion(training)
             else "pass"
             if is_better(training)
             else "inconclusive",
             points=points,
             reading=reading(training),
             suspicion=suspicion(training),
-            specs=Markup(specs),
+            specs=Markup(script),
             **scripts(),
         ),
     )
@@ -45,19 +45,19 @@ def is_better(training: Training) -> bool:
 
 def suspicion(training: Training) -> str:
     """Why the reward is doubtful, in sentences; nothing where it is not."""
-    said = [training.parted] if training.parted else []
+    sentences = [training.overfitting] if training.overfitting else []
     if training.holes:
         what = "; ".join(
             f"{one.detector}: {one.before:.1%} to {one.after:.1%} of the rollouts" for one in training.holes
         )
-        said.append(f"The reward may be hacked. What speaks against the verifier has risen ({what}).")
-    return " ".join(said)
+        sentences.append(f"The reward may be hacked. What speaks against the verifier has risen ({what}).")
+    return " ".join(sentences)
 
 
 def headline(training: Training) -> str:
     """What the training did to the score, in a sentence."""
-    if training.stopped:
-        return f"Stopped: {training.stopped}"
+    if training.stop_reason:
+        return f"Stopped: {training.stop_reason}"
     if not training.changes:
         return f"Step {training.looks[-1].step if training.looks else 0} of {training.settings.steps}"
     score = training.changes[0]

@@ -37,15 +37,15 @@ class TokenModel:
         prompt = self._carried.prompt(messages(request.input), render)
         output, logprobs = await self._sample(prompt, request)
         response = answer(output, self._tokenizer, self._server, self._ends, prompt=prompt, logprobs=logprobs)
-        said = messages([*request.input, *response.output])
-        self._carried.keep(said, render, prompt + output, ended=response.status == "completed")
+        conversation = messages([*request.input, *response.output])
+        self._carried.keep(conversation, render, prompt + output, ended=response.status == "completed")
         return response
 
-    def _render(self, tools: Sequence[Tool], said: list[dict[str, Any]], begun: bool) -> str:
+    def _render(self, tools: Sequence[Tool], conversation: list[dict[str, Any]], begin_answer: bool) -> str:
         functions = [{"type": "function", "function": _schema(tool)} for tool in tools]
         try:
             return self._tokenizer.apply_chat_template(
-                said, tools=functions or None, add_generation_prompt=begun, tokenize=False
+                conversation, tools=functions or None, add_generation_prompt=begin_answer, tokenize=False
             )
         except Exception as error:
             raise ModelError("bad_request", f"the chat template refuses: {error}", retryable=False) from error
@@ -61,13 +61,13 @@ def answer(
     logprobs: Sequence[float] = (),
 ) -> Response:
     """Returns what was sampled as Responses items. It was cut if its last token is none of `ends`."""
-    ended = bool(output) and output[-1] in ends
+    is_complete = bool(output) and output[-1] in ends
     # Special tokens stay, for in some models the marks of thinking are such tokens.
-    text: str = tokenizer.decode(list(output[:-1] if ended else output), skip_special_tokens=False)
+    text: str = tokenizer.decode(list(output[:-1] if is_complete else output), skip_special_tokens=False)
     return Response(
-        output=items_of(text, server, complete=ended, scope=(prompt, output)),
-        status="completed" if ended else "incomplete",
-        incomplete_reason=None if ended else "max_output_tokens",
+        output=items_of(text, server, complete=is_complete, scope=(prompt, output)),
+        status="completed" if is_complete else "incomplete",
+        incomplete_reason=None if is_complete else "max_output_tokens",
         usage=Usage(input_tokens=len(prompt), output_tokens=len(output)),
         tokens=TokenIds(prompt=list(prompt), output=list(output), output_logprobs=list(logprobs)),
     )

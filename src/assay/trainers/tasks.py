@@ -24,19 +24,19 @@ def training_tasks(benchmark: Benchmark, count: int, *, seed: int = 0, on_test: 
     tests = list(benchmark.environment.tasks())
     if on_test:
         return tests[:count]
-    unwanted, drawn = {prompt_digest(task) for task in tests}, dict[str, Task]()
+    test_prompts, tasks = {prompt_digest(task) for task in tests}, dict[str, Task]()
     for task in islice(benchmark.environment.training(Random(seed)), TRIES * count):
-        if (key := prompt_digest(task)) not in unwanted:
-            drawn.setdefault(key, task)
-        if len(drawn) == count:
-            return list(drawn.values())
-    if not drawn:
+        if (key := prompt_digest(task)) not in test_prompts:
+            tasks.setdefault(key, task)
+        if len(tasks) == count:
+            return list(tasks.values())
+    if not tasks:
         raise UsageError(
             f"benchmark {benchmark.name} has no training tasks, and to train on its {len(tests)} test tasks makes its "
             "score meaningless.\n  Define Environment.training(rng), which yields tasks that share no problem with "
             "tasks(); or say on_test=True (--on-test)"
         )
-    raise UsageError(f"benchmark {benchmark.name} gives {len(drawn)} different training tasks; expected {count}")
+    raise UsageError(f"benchmark {benchmark.name} gives {len(tasks)} different training tasks; expected {count}")
 
 
 def with_tasks(benchmark: Benchmark, tasks: Sequence[Task]) -> Benchmark:

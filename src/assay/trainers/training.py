@@ -83,7 +83,7 @@ class Change(Struct, frozen=True):
         return self.after - self.before
 
 
-class Found(Struct, frozen=True, kw_only=True):
+class FindingChange(Struct, frozen=True, kw_only=True):
     """What a detector sees in rollouts on the test tasks, before and after, as shares of those that it examined."""
 
     detector: str
@@ -113,19 +113,19 @@ class Training(Struct, kw_only=True):
     """None where the training was stopped."""
     behaviour: list[Change] = []
     """Scores by category; tokens of an answer; shares of rollouts that were cut or without an answer."""
-    found: list[Found] = []
+    findings: list[FindingChange] = []
     """What detectors see in rollouts: refusals, loops, passing rollouts without the answer, and more."""
-    parted: str | None = None
+    overfitting: str | None = None
     """Why the reward that rose is no sign of learning; None where it is one, or did not rise."""
-    stopped: str | None = None
+    stop_reason: str | None = None
     """Why the training ended before its last step; None if it did not."""
     cpu_s: float = 0.0
     """CPU time of all steps, without the looks."""
 
     @property
-    def holes(self) -> list[Found]:
+    def holes(self) -> list[FindingChange]:
         """What makes the reward doubtful: the policy may have found a hole in the verifier."""
-        return [one for one in self.found if one.is_hole]
+        return [one for one in self.findings if one.is_hole]
 
 
 def collapse(looks: Sequence[Look]) -> str | None:
@@ -140,7 +140,7 @@ def collapse(looks: Sequence[Look]) -> str | None:
     )
 
 
-def parted(steps: Sequence[Step], looks: Sequence[Look]) -> str | None:
+def overfitting(steps: Sequence[Step], looks: Sequence[Look]) -> str | None:
     """Returns why the reward shows no learning: it rose, and the held-out score did not rise with it.
 
     None where it did, or where the training is too short to say so.
@@ -173,54 +173,54 @@ def changes(before: Path, after: Path, greedy_before: Path, greedy_after: Path) 
     A score that rises while pass@k does not says that the model is surer of what it could do before; one that rises
     with pass@k says that it can do more.
     """
-    sampled, greedy = (before, after), (greedy_before, greedy_after)
-    found = [_change("score at temperature 1", *(read(run).sample for run in sampled))]
-    found.append(_change("score, greedy", *(read(run).sample for run in greedy)))
-    rewards = [read(run) for run in sampled]
+    runs, greedy = (before, after), (greedy_before, greedy_after)
+    figures = [_change("score at temperature 1", *(read(run).sample for run in runs))]
+    figures.append(_change("score, greedy", *(read(run).sample for run in greedy)))
+    rewards = [read(run) for run in runs]
     k = 8
     while k <= rewards[0].repeats:
         attempts = [sample_of_attempts(one.rewards_TK, k, all_of=False, layout=one.layout) for one in rewards]
-        found.append(_change(f"pass@{k}", *attempts))
+        figures.append(_change(f"pass@{k}", *attempts))
         k *= 8
-    return found
+    return figures
 
 
-def compared(before: Path, after: Path, model: str) -> Comparison:
+def compare_sides(before: Path, after: Path, model: str) -> Comparison:
     """Returns the comparison of two runs, whose sides are named by the model and "before" or "after"."""
-    made = compare(before, [after])
-    (pair,) = made.pairs
+    comparison = compare(before, [after])
+    (pair,) = comparison.pairs
     sides = [
         structs.replace(side, name=f"{model} {when}")
         for side, when in ((pair.baseline, "before"), (pair.candidate, "after"))
     ]
     pair = structs.replace(pair, name=sides[1].name, baseline=sides[0], candidate=sides[1])
-    return structs.replace(made, pairs=[pair])
+    return structs.replace(comparison, pairs=[pair])
 
 
 def behaviour(comparison: Comparison) -> list[Change]:
     """Returns what else changed: each category, and figures other than the score."""
     (pair,) = comparison.pairs
-    shown = [*pair.categories, *(one for one in pair.changes if one.metric not in ("score", "cost", "failures"))]
+    figures = [*pair.categories, *(one for one in pair.changes if one.metric not in ("score", "cost", "failures"))]
     return [
         Change(
             one.metric.removeprefix(CATEGORY), one.baseline, one.candidate, one.over_tasks.lower, one.over_tasks.upper
         )
-        for one in shown
+        for one in figures
         if one.baseline is not None and one.candidate is not None and one.over_tasks is not None
     ]
 
 
-def findings(before: Path, after: Path) -> list[Found]:
+def findings(before: Path, after: Path) -> list[FindingChange]:
     """Returns what detectors see in rollouts of two runs, what speaks against the verifier and has risen first."""
-    seen = [{one.detector: one for one in detect(run, run.name) if one.scope == "rollout"} for run in (before, after)]
-    found: list[Found] = []
-    for name in dict.fromkeys([*seen[1], *seen[0]]):
-        first, last = (by_name.get(name) for by_name in seen)
+    by_run = [{one.detector: one for one in detect(run, run.name) if one.scope == "rollout"} for run in (before, after)]
+    rows: list[FindingChange] = []
+    for name in dict.fromkeys([*by_run[1], *by_run[0]]):
+        first, last = (by_name.get(name) for by_name in by_run)
         either = last or first
         assert either is not None
         counts = first.count if first else 0, last.count if last else 0
-        found.append(
-            Found(
+        rows.append(
+            FindingChange(
                 detector=name,
                 before=first.share if first else 0.0,
                 after=last.share if last else 0.0,
@@ -230,17 +230,17 @@ def findings(before: Path, after: Path) -> list[Found]:
                 and rises(counts[0], first.of if first else either.of, counts[1], either.of),
             )
         )
-    return sorted(found, key=lambda one: (not one.is_hole, -abs(one.after - one.before)))
+    return sorted(rows, key=lambda one: (not one.is_hole, -abs(one.after - one.before)))
 
 
 def _change(name: str, before: Sample | None, after: Sample | None) -> Change:
     if before is None or after is None:
         raise ValueError(f"{name}: a run without a score")
-    moved = difference(before, after)
-    return Change(name, moved.baseline, moved.candidate, moved.over_tasks.lower, moved.over_tasks.upper)
+    shift = difference(before, after)
+    return Change(name, shift.baseline, shift.candidate, shift.over_tasks.lower, shift.over_tasks.upper)
 
 
-def look(step: int, sampled: Sample) -> Look:
+def look(step: int, sample: Sample) -> Look:
     """Returns a look at the held-out tasks."""
-    found = estimate(sampled)
-    return Look(step, found.score, found.se_run)
+    score = estimate(sample)
+    return Look(step, score.score, score.se_run)

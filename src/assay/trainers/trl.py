@@ -53,9 +53,9 @@ def dataset(
     The tasks are `count` of the benchmark's training tasks, drawn from the seed, or those that are given.
     Raises UsageError where there are no training tasks; `on_test` takes the test's own, whose score then means nothing.
     """
-    drawn = tasks or training_tasks(load(benchmark), count, seed=seed, on_test=on_test)
+    rows = tasks or training_tasks(load(benchmark), count, seed=seed, on_test=on_test)
     return Dataset.from_list(
-        [{"prompt": messages(task.input), "task": msgspec.json.encode(task).decode()} for task in drawn]
+        [{"prompt": messages(task.input), "task": msgspec.json.encode(task).decode()} for task in rows]
     )
 
 
@@ -97,7 +97,7 @@ def rollout(
     somebody feeds and that gives token ids. The rewards come with the rollouts: give the trainer `rewards()`. A
     failure, and a rollout whose tokens don't follow each other, is None there and has no token to train on.
     """
-    given = load(benchmark)
+    bench = load(benchmark)
     tasks = {digest(row["prompt"]): msgspec.json.decode(row["task"], type=Task) for row in _rows(rows)}
     weights = _Weights(server)
     calls = 0
@@ -105,10 +105,10 @@ def rollout(
     def roll(prompts: list[Any], trainer: Any) -> dict[str, Any]:
         nonlocal calls
         calls += 1
-        wanted = [tasks[digest(prompt)] for prompt in prompts]
-        counts = Counter(task.id for task in wanted)
-        made = sync.rollouts(
-            with_tasks(given, list({task.id: task for task in wanted}.values())),
+        asked_tasks = [tasks[digest(prompt)] for prompt in prompts]
+        counts = Counter(task.id for task in asked_tasks)
+        group = sync.rollouts(
+            with_tasks(bench, list({task.id: task for task in asked_tasks}.values())),
             model=model or _policy(trainer, weights),
             base_url=base_url,
             agent=agent,
@@ -119,9 +119,9 @@ def rollout(
             sampling=_sampling(trainer.args),
         )
         by_task: dict[str, list[Rollout]] = {}
-        for one in made:
+        for one in group:
             by_task.setdefault(one.task, []).append(one)
-        return _columns([by_task[task.id].pop(0) for task in wanted], prompts, trainer.processing_class)
+        return _columns([by_task[task.id].pop(0) for task in asked_tasks], prompts, trainer.processing_class)
 
     return roll
 
@@ -145,29 +145,29 @@ class _Judge:
     async def scores(self, completion_ids: list[list[int]], tasks: list[str]) -> list[Score | None]:
         if self._scores is None or self._batch is not completion_ids:
             self._batch = completion_ids
-            self._scores = asyncio.ensure_future(self._scored(completion_ids, tasks))
+            self._scores = asyncio.ensure_future(self._score(completion_ids, tasks))
         return await self._scores
 
-    async def _scored(self, completion_ids: list[list[int]], encoded: list[str]) -> list[Score | None]:
-        tasks = [msgspec.json.decode(task, type=Task) for task in encoded]
+    async def _score(self, completion_ids: list[list[int]], rows: list[str]) -> list[Score | None]:
+        tasks = [msgspec.json.decode(task, type=Task) for task in rows]
         answers: dict[str, list[Response]] = {}
         for task, ids in zip(tasks, completion_ids, strict=True):
             answers.setdefault(task.id, []).append(answer(ids, self._tokenizer, self._server, self._ends))
         most = max(map(len, answers.values()))
-        made = await rollouts(
+        batch = await rollouts(
             with_tasks(self._benchmark, list({task.id: task for task in tasks}.values())),
             model=_Answers(answers),
             roles=self._roles,
             repeats=most,
             concurrency=AT_ONCE,
         )
-        outcomes = {one.key: one.outcome for one in made}
-        seen: Counter[str] = Counter()
+        outcomes = {one.key: one.outcome for one in batch}
+        counts: Counter[str] = Counter()
         scores: list[Score | None] = []
         for task in tasks:
-            outcome = outcomes[task.id, seen[task.id]]
+            outcome = outcomes[task.id, counts[task.id]]
             scores.append(outcome if isinstance(outcome, Score) else None)
-            seen[task.id] += 1
+            counts[task.id] += 1
         return scores
 
 
@@ -193,7 +193,7 @@ class _Weights:
     def model(self, trainer: Any) -> Embedded:
         if self._model is None or self._step != trainer.state.global_step:
             self._step = trainer.state.global_step
-            self._model = embedded(
+            self._model = engine_model(
                 trainer.accelerator.unwrap_model(trainer.model), trainer.processing_class, self.server
             )
         return self._model
@@ -214,7 +214,7 @@ def _policy(trainer: Any, weights: _Weights) -> Model:
     return ServedPolicy(f"{url.rstrip('/')}/v1", trainer.processing_class, weights.server, trainer.eos_token_ids)
 
 
-def embedded(model: Any, tokenizer: Any, server: ModelConfig = POLICY) -> Embedded:
+def engine_model(model: Any, tokenizer: Any, server: ModelConfig = POLICY) -> Embedded:
     """Returns a model of transformers as one that runs in Assay's engine. Raises InputError if it is no Llama."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -271,13 +271,13 @@ def _sampling(args: Any) -> Sampling:
     )
 
 
-def _columns(made: Sequence[Rollout], prompts: Sequence[Any], tokenizer: Any) -> dict[str, Any]:
+def _columns(group: Sequence[Rollout], prompts: Sequence[Any], tokenizer: Any) -> dict[str, Any]:
     """What TRL takes of rollouts: a list a column, an entry a prompt."""
     columns: dict[str, list[Any]] = {
         name: [] for name in ("prompt_ids", "completion_ids", "logprobs", "env_mask", "outcome")
     }
     unfit = Counter[str]()
-    for one, prompt in zip(made, prompts, strict=True):
+    for one, prompt in zip(group, prompts, strict=True):
         tokens, outcome = tokens_of(one), one.outcome
         if tokens is None or not isinstance(outcome, Score):
             unfit["tokens that don't follow each other" if isinstance(outcome, Score) else _reason(outcome)] += 1
@@ -295,7 +295,7 @@ def _columns(made: Sequence[Rollout], prompts: Sequence[Any], tokenizer: Any) ->
             column.append(value)
     if unfit:
         reasons = "; ".join(f"{count} for {reason}" for reason, count in unfit.most_common(3))
-        warnings.warn(f"{unfit.total()} of {len(made)} rollouts are not trained on: {reasons}", stacklevel=2)
+        warnings.warn(f"{unfit.total()} of {len(group)} rollouts are not trained on: {reasons}", stacklevel=2)
     return columns
 
 

@@ -10,7 +10,7 @@ from assay.cli.options import Assignments
 from assay.errors import UsageError
 from assay.exports import KINDS, formats_for, write
 from assay.exports.from_atif import import_atif, is_trajectory
-from assay.exports.from_log import Imported, import_log
+from assay.exports.from_log import Import, import_log
 from assay.gyms.nemo_gym.interchange import import_nemo_gym
 from assay.gyms.rows import files_of
 
@@ -63,22 +63,22 @@ def import_(
 def _import_run(files: Sequence[Path], folder: Path, score: str | None, *, is_atif: bool) -> None:
     if is_atif or is_trajectory(files[0]):
         rollouts, tasks = import_atif(files, folder)
-        made = Imported("ATIF", rollouts, tasks, None)
+        result = Import("ATIF", rollouts, tasks, None)
     else:
-        made = import_log(files_of(map(str, files)), folder, score)
-    chosen = f" The reward is {made.score} (--score chooses another)." if made.score else ""
-    print(f"{made.rollouts} rollouts of {made.tasks} tasks of {made.harness} are in {folder}.{chosen}")
+        result = import_log(files_of(map(str, files)), folder, score)
+    reward = f" The reward is {result.score} (--score chooses another)." if result.score else ""
+    print(f"{result.rollouts} rollouts of {result.tasks} tasks of {result.harness} are in {folder}.{reward}")
     print(f"  assay view {_as_argument(folder)}\n  assay failures {_as_argument(folder)}")
 
 
 def _import_tasks(files: Sequence[str], folder: Path, url: str, gold_field: str | None) -> None:
     if len(files) > 1:
         raise UsageError(f"{len(files)} files; expected one of NeMo Gym's rows")
-    made = import_nemo_gym(Path(files[0]), folder, url=url, gold_field=gold_field)
-    print(f"{made.tasks} tasks are in {folder}. With the server at {url}:")
+    result = import_nemo_gym(Path(files[0]), folder, url=url, gold_field=gold_field)
+    print(f"{result.tasks} tasks are in {folder}. With the server at {url}:")
     print(f"  assay check {_as_argument(folder)}\n  assay run {_as_argument(folder)} --model MODEL")
-    if made.dropped:
-        print(f"Not carried over, since a run here doesn't send it: {', '.join(made.dropped)}")
+    if result.dropped:
+        print(f"Not carried over, since a run here doesn't send it: {', '.join(result.dropped)}")
 
 
 def _as_argument(folder: Path) -> str:

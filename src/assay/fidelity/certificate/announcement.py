@@ -17,14 +17,14 @@ from assay.fidelity.profile import ProfilePlan
 from assay.fidelity.profile.run import begin
 from assay.fidelity.schema.profile import Plan
 from assay.input import BROKEN, is_present, read_input
-from assay.store import REGISTRY, Announced, is_of, read_lines, read_registry, write_json, write_of_profile
+from assay.store import REGISTRY, Announcement, is_about, read_lines, read_registry, write_json, write_profile_line
 
 FILE = "announcement.json"
 OF_PLAN = ("tasks", "verifier", "suite", "repeats", "margins", "seed", "agent")
 """The parts that the first line of `plan.jsonl` decides, which never changes."""
 
 
-def announce(asked: ProfilePlan, tell: Callable[[str], None]) -> Announced:
+def announce(asked: ProfilePlan, tell: Callable[[str], None]) -> Announcement:
     """Write down what a profile will run, in the registry and in `announcement.json`, and return it.
 
     Raises UsageError where the profile has begun without one.
@@ -33,7 +33,7 @@ def announce(asked: ProfilePlan, tell: Callable[[str], None]) -> Announced:
     folder = asked.run.folder
     registry, parts = folder.resolve().parent / REGISTRY, parts_of(plan, describe(asked.run.benchmark, plan))
     known = read_registry(registry) if is_present(registry) else []
-    earlier = [one for one in known if isinstance(one, Announced) and is_of(one, folder, registry)]
+    earlier = [one for one in known if isinstance(one, Announcement) and is_about(one, folder, registry)]
     begun = any(folder.glob("runs/*/run.json"))
     if earlier and (begun or earlier[-1].parts == parts):
         made = earlier[-1]
@@ -42,7 +42,7 @@ def announce(asked: ProfilePlan, tell: Callable[[str], None]) -> Announced:
             f"{folder} has runs, and an announcement comes before the first call: announce a new profile, with --out"
         )
     else:
-        made = write_of_profile(registry, folder, Announced, benchmark=plan.benchmark.name, parts=parts)
+        made = write_profile_line(registry, folder, Announcement, benchmark=plan.benchmark.name, parts=parts)
     write_json(folder / FILE, made)
     return made
 
@@ -71,13 +71,13 @@ def parts_of(plan: Plan, described: CertifiedBenchmark) -> dict[str, str]:
     return {name: digest(part) for name, part in parts.items()}
 
 
-def changed_since(announced: Announced | None, plan: Plan, described: CertifiedBenchmark) -> list[str]:
+def changed_since(announced: Announcement | None, plan: Plan, described: CertifiedBenchmark) -> list[str]:
     """Returns the parts that are not as they were announced, in a plan and in the benchmark as it was certified."""
     now = parts_of(plan, described)
     return [name for name, part in now.items() if announced and announced.parts.get(name) != part]
 
 
-def edited_since(folder: Path, announced: Announced | None, described: CertifiedBenchmark) -> list[str]:
+def edited_since(folder: Path, announced: Announcement | None, described: CertifiedBenchmark) -> list[str]:
     """Returns the parts in which the first line of a profile's `plan.jsonl` is not what was announced."""
     first = next(read_lines(folder / "plan.jsonl", Plan))
     return [name for name in changed_since(announced, first, described) if name in OF_PLAN]
@@ -92,6 +92,6 @@ def read_announcement(given: str) -> str:
     if not is_present(path):
         raise UsageError(f"--announcement {given}: expected a digest of 64 hexadecimal digits, or {FILE}")
     try:
-        return msgspec.json.decode(read_input(path), type=Announced).digest
+        return msgspec.json.decode(read_input(path), type=Announcement).digest
     except BROKEN as error:
         raise UsageError(f"{path} is no announcement: {error}; expected the {FILE} of `assay profile`") from None

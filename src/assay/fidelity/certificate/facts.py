@@ -19,7 +19,7 @@ from assay.fidelity.certificate.schema import CertifiedBenchmark
 from assay.fidelity.review.judging import draw, read_judging
 from assay.fidelity.schema.profile import Plan
 from assay.model.builtin.local import SHIPPED, WEIGHTS
-from assay.store import REGISTRY, RunRecord, Started, read_lines, read_record, read_registry, read_tasks
+from assay.store import REGISTRY, RunRecord, Start, read_lines, read_record, read_registry, read_tasks
 
 Fact = tuple[str, Any, Sequence[Any]]
 """What it is, what one file says, and what another file lets it be."""
@@ -38,7 +38,7 @@ def compare_files(
     folder: Path,
     plan: Plan,
     described: CertifiedBenchmark,
-    started: Sequence[Started] = (),
+    started: Sequence[Start] = (),
     *,
     benchmark: Benchmark | None = None,
 ) -> Comparison:
@@ -74,11 +74,11 @@ def runs_of(folder: Path, plan: Plan) -> list[Path]:
     return [run for name in plan.suite.models if ((run := folder / "runs" / name) / "run.json").exists()]
 
 
-def started_in(folder: Path, lines: int | None = None) -> list[Started]:
+def started_in(folder: Path, lines: int | None = None) -> list[Start]:
     """Returns the starts in the first `lines` of the registry beside a profile's folder; none where it is missing."""
     place = folder.resolve().parent
     known = read_registry(place / REGISTRY)[:lines] if is_there(place, REGISTRY) else []
-    return [line for line in known if isinstance(line, Started)]
+    return [line for line in known if isinstance(line, Start)]
 
 
 def short(value: Any) -> str:
@@ -173,7 +173,7 @@ def _of_run(
             yield f"model in the role {role}", None, [_plain(config) for config in configs]
 
 
-def _of_registry(name: str, record: RunRecord, started: Sequence[Started]) -> Iterator[Fact]:
+def _of_registry(name: str, record: RunRecord, started: Sequence[Start]) -> Iterator[Fact]:
     for line in (line for line in started if line.id == record.id):
         yield "benchmark", record.benchmark, [line.benchmark]
         yield "version", record.version, [line.version]

@@ -13,12 +13,12 @@ from assay.fidelity.certificate.files import is_there
 from assay.input import read_input
 from assay.store import (
     REGISTRY,
-    Announced,
-    Begun,
+    Announcement,
+    Begin,
     Look,
     Margins,
     RunRecord,
-    Started,
+    Start,
     line_digest,
     read_record,
     read_registry,
@@ -56,7 +56,7 @@ class Register(Struct, frozen=True, kw_only=True):
     """Models whose run in this profile, or the run that it was rescored from, was never written down."""
     margins: dict[str, float]
     """By gate, what was written down before the profile's first run, as shares."""
-    announced: Announced | None = None
+    announced: Announcement | None = None
     """What was announced before the profile's first run."""
     looks: list[int] = []
     """The number of rollouts at each time that the profile's gates were computed. More than one: somebody who knew the
@@ -76,7 +76,7 @@ def register(
     path = folder.resolve().parent / REGISTRY
     whole = _whole_lines(path)[:lines]
     known = read_registry(path)[:lines] if whole else []
-    begun = {line.id for line in known if isinstance(line, Begun)}
+    begun = {line.id for line in known if isinstance(line, Begin)}
     records = {name: record for name, record in _records(folder).items() if models is None or name in models}
     here = {record.id for record in records.values() if record}
     runs = [
@@ -91,7 +91,7 @@ def register(
             fate=_fate(line, path.parent, folder / "runs", here, begun),
         )
         for line in known
-        if isinstance(line, Started) and line.benchmark == benchmark
+        if isinstance(line, Start) and line.benchmark == benchmark
     ]
     started = {run.id for run in runs if run.id}
     ids = {id for record in records.values() if record for id in _ids(record)}
@@ -108,16 +108,18 @@ def register(
     )
 
 
-def _about_profile(known: Sequence[Line], ids: Collection[str]) -> tuple[dict[str, float], Announced | None, list[int]]:
+def _about_profile(
+    known: Sequence[Line], ids: Collection[str]
+) -> tuple[dict[str, float], Announcement | None, list[int]]:
     """A profile's margins and its announcement, written down before the first of these runs, and its looks."""
-    own = [at for at, line in enumerate(known) if isinstance(line, Started) and line.id in ids]
-    folders = {PurePath(line.path).parent.parent.as_posix() for at in own if isinstance(line := known[at], Started)}
+    own = [at for at, line in enumerate(known) if isinstance(line, Start) and line.id in ids]
+    folders = {PurePath(line.path).parent.parent.as_posix() for at in own if isinstance(line := known[at], Start)}
     margins: dict[str, float] = {}
-    announced: Announced | None = None
+    announced: Announcement | None = None
     for line in known[: min(own, default=0)]:
         if isinstance(line, Margins) and line.path in folders:
             margins = line.margins
-        elif isinstance(line, Announced) and line.path in folders:
+        elif isinstance(line, Announcement) and line.path in folders:
             announced = line
     looks = [line.rollouts for line in known if isinstance(line, Look) and line.path in folders]
     return margins, announced, looks
@@ -143,7 +145,7 @@ def _whole_lines(path: Path) -> list[bytes]:
     return lines if not lines or lines[-1].endswith(b"\n") else lines[:-1]
 
 
-def _fate(line: Started, registry: Path, runs: Path, here: set[str], begun: set[str]) -> Fate:
+def _fate(line: Start, registry: Path, runs: Path, here: set[str], begun: set[str]) -> Fate:
     if line.id in here:
         return "in this profile"
     path = PurePath(line.path)

@@ -12,7 +12,7 @@ from assay.fidelity.certificate.registry import Register
 from assay.fidelity.schema.evidence import OriginalSource, RungResult
 from assay.fidelity.schema.profile import Gate, ModelSummary
 from assay.score import ScoreRule, Selection
-from assay.store import Rescored
+from assay.store import RescoreSource
 from assay.types import Kind, Role, RolloutLimits, Sampling
 
 FORMAT = 2
@@ -77,7 +77,7 @@ class CertifiedModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     started: str | None = None
     rollouts: str | None = None
     """Digest of the files of its rollouts."""
-    rescored: Rescored | None = None
+    rescored: RescoreSource | None = None
     """The run that its rollouts were taken from, where another verifier scored them at first."""
     versions: dict[str, str] = {}
     by_repeat: list[float | None] = []

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from assay.fidelity.gates.rule import FAILS, GateRule
 from assay.fidelity.schema.evidence import Reproduced
 from assay.fidelity.schema.profile import Gate
-from assay.stats.published import CEILING, LEAST_MARGIN, WIDEST_MARGIN, Pooled, pool
+from assay.stats.published import CEILING, LEAST_MARGIN, WIDEST_MARGIN, Pool, pool
 
 Side = Literal["reference", "here"]
 FEW = 2
@@ -75,7 +75,7 @@ def _words(comparisons: Sequence[Reproduced]) -> list[str]:
     return [*words, *(f"{one.model}: {one.reason}" for one in comparisons if one not in alike)]
 
 
-def _pooled(comparisons: Sequence[Reproduced], side: Side, margin: float | None) -> Pooled | None:
+def _pooled(comparisons: Sequence[Reproduced], side: Side, margin: float | None) -> Pool | None:
     """The models with a run on this side, sampled with the published settings; None if there is none."""
     known = [one for one in comparisons if _is_pooled(one, side)]
     if not known:
@@ -112,7 +112,7 @@ def _is_off(one: Reproduced, margin: float | None) -> bool:
 
 
 def _numbers(
-    comparisons: Sequence[Reproduced], margin: float | None, there: Pooled | None, here: Pooled | None
+    comparisons: Sequence[Reproduced], margin: float | None, there: Pool | None, here: Pool | None
 ) -> dict[str, Any]:
     numbers: dict[str, Any] = {"margin": margin}
     for name, side in (("original", there), ("here", here)):

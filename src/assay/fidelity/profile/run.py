@@ -36,7 +36,7 @@ from assay.input import is_present
 from assay.model import secret
 from assay.model.wrappers.batch import DIALECTS
 from assay.stats.published import WIDEST_MARGIN
-from assay.store import REGISTRY, Look, Margins, append_line, is_of, read_lines, read_registry, write_of_profile
+from assay.store import REGISTRY, Look, Margins, append_line, is_about, read_lines, read_registry, write_profile_line
 from assay.types import Task
 
 
@@ -183,7 +183,7 @@ def _margins(asked: ProfilePlan, plan: Plan) -> dict[str, float]:
     margins = planned_margins(stated, plan.benchmark.all_tasks or tasks, tasks, members)
     folder.mkdir(parents=True, exist_ok=True)
     registry = folder.resolve().parent / REGISTRY
-    write_of_profile(registry, folder, Margins, benchmark=benchmark.name, margins=margins)
+    write_profile_line(registry, folder, Margins, benchmark=benchmark.name, margins=margins)
     return margins
 
 
@@ -191,9 +191,9 @@ def _write_look(folder: Path, benchmark: str, rollouts: int) -> None:
     """Write down that the verdict is known now, unless it was already, of as many rollouts."""
     registry = folder.resolve().parent / REGISTRY
     known = read_registry(registry) if is_present(registry) else []
-    looks = [one.rollouts for one in known if isinstance(one, Look) and is_of(one, folder, registry)]
+    looks = [one.rollouts for one in known if isinstance(one, Look) and is_about(one, folder, registry)]
     if rollouts > max(looks, default=0):
-        write_of_profile(registry, folder, Look, benchmark=benchmark, rollouts=rollouts)
+        write_profile_line(registry, folder, Look, benchmark=benchmark, rollouts=rollouts)
 
 
 async def _without_models(asked: ProfilePlan, tasks: list[Task]) -> list[Gate]:

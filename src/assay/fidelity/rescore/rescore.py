@@ -37,7 +37,7 @@ from assay.input import is_present, open_input
 from assay.model import identity_of
 from assay.store import (
     REGISTRY,
-    Rescored,
+    RescoreSource,
     RoleRecord,
     RunRecord,
     Store,
@@ -229,7 +229,7 @@ def _record(asked: RescorePlan, old: RunRecord, tasks: _Tasks, roles: dict[str, 
         versions=versions(benchmark),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         id=secrets.token_hex(8),
-        rescored=Rescored(
+        rescored=RescoreSource(
             run=asked.run.resolve().name,
             id=old.id,
             version=old.version,
