@@ -86,7 +86,8 @@ class HarborSession:
                 ran = await self._run("bash ./setup.sh", UNTIMED_S)
                 if ran.exit_code:
                     raise SandboxError(f"setup.sh of step {stage.name} ended with {_output_of(ran)}")
-        self._as_root |= stage.separate is None and self._machine.identity(stage.agent_user)[0] == 0
+        if stage.separate is None and (await self._machine.identity(stage.agent_user))[0] == 0:
+            self._as_root = True
         for check in (None if self._rewards else self._task.config.environment.healthcheck, stage.healthcheck):
             if check:
                 await self._wait_until_healthy(check)

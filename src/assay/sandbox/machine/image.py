@@ -16,8 +16,9 @@ from typing import IO
 from assay.digest import digest
 from assay.errors import InputError, SandboxError, UsageError
 from assay.sandbox import SandboxConfig
+from assay.sandbox.machine.base import Image, Network
 from assay.sandbox.machine.dockerfile import Stage, Step, read_dockerfile
-from assay.sandbox.machine.machine import Image, Machine, Network, as_root
+from assay.sandbox.machine.machine import Machine, as_root
 
 BUILDING = SandboxConfig(memory_mb=8192, processes=4096, cpu_s=86_400, output_bytes=2**26)
 DEBIAN = re.compile(r"debian:(?P<release>bookworm|trixie|bullseye)(-slim)?")

@@ -27,6 +27,8 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 KEPT = (0, 1, 3, 4, 5, 6, 7, 10, 18)
 """What root may do: CAP_CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID, NET_BIND_SERVICE and SYS_CHROOT."""
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+OUTSIDE = {"put": 0, "take": 1}
+"""By function of `tree`: which of its arguments is the name of a file outside of the root."""
 READ_ONLY = ("sys", "sysrq-trigger", "irq", "bus", "fs")
 NO_NEW_PRIVS, SECCOMP, CAPBSET_DROP, AMBIENT = 38, 22, 24, 47
 READ, BIND, REMOUNT, RECURSIVE, NO_DEV, NO_SUID = 1, 4096, 32, 16384, 4, 2
@@ -191,7 +193,7 @@ def identity(root: str, user: str) -> tuple[int, int, list[int], str]:
     """Returns a user's number, group, groups and home by the root's own files. Raises KeyError."""
     name, _, group = user.partition(":")
     uid, gid, home = None, 0, "/"
-    for entry in table(f"{root}/etc/passwd"):
+    for entry in table(root, "/etc/passwd"):
         if len(entry) > 5 and name in (entry[0], entry[2]):
             uid, gid, home, name = int(entry[2]), int(entry[3]), entry[5] or "/", entry[0]
             break
@@ -199,22 +201,20 @@ def identity(root: str, user: str) -> tuple[int, int, list[int], str]:
         if not name.isdigit():
             raise KeyError(f"there is no user {name} in the image")
         uid = int(name)
-    groups = [int(entry[2]) for entry in table(f"{root}/etc/group") if len(entry) > 3 and name in entry[3].split(",")]
+    known = table(root, "/etc/group")
+    groups = [int(entry[2]) for entry in known if len(entry) > 3 and name in entry[3].split(",")]
     if group:
-        found = [
-            int(entry[2]) for entry in table(f"{root}/etc/group") if len(entry) > 2 and group in (entry[0], entry[2])
-        ]
+        found = [int(entry[2]) for entry in known if len(entry) > 2 and group in (entry[0], entry[2])]
         gid = found[0] if found else int(group)
     return uid, gid, [gid, *groups], home
 
 
-def table(path: str) -> list[list[str]]:
+def table(root: str, path: str) -> list[list[str]]:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with open(descriptor, errors="replace") as file:
-            return [line.strip().split(":") for line in file.read(2**20).splitlines()]
+        text = TREE.read(root, path, 2**20).decode(errors="replace")
     except OSError:
         return []
+    return [line.strip().split(":") for line in text.splitlines()]
 
 
 def confine(asked: dict[str, Any], uid: int, gid: int, groups: list[int]) -> None:
@@ -325,6 +325,8 @@ def answer(
                     reap(outside, running, 0)
                 for pid in [pid for pid, id in running.items() if id == asked["id"]]:
                     os.killpg(pid, signal.SIGKILL)
+        case "identity":
+            outside.send(json.dumps({"id": asked["id"], **numbers(machine["root"], asked["user"])}).encode())
         case "tree":
             outside.send(json.dumps({"id": asked["id"], **change(machine["root"], asked, descriptors)}).encode())
         case "share" | "unpack":
@@ -336,13 +338,26 @@ def answer(
             listener.close()
 
 
-def change(root: str, asked: dict[str, Any], descriptors: list[int]) -> dict[str, Any]:
-    """Calls a function of `tree`. Bytes that it returns go to a file.
-
-    Not in a child: a machine may have as many processes as it may.
-    """
+def numbers(root: str, user: str) -> dict[str, Any]:
+    """Returns the numbers of a user and its group, or what is wrong with its name."""
     try:
-        found = getattr(TREE, asked["call"])(root, *asked["arguments"])
+        uid, gid, *_ = identity(root, user)
+    except (KeyError, ValueError) as error:
+        return {"error": f"{error}"}
+    return {"error": "", "uid": uid, "gid": gid}
+
+
+def change(root: str, asked: dict[str, Any], descriptors: list[int]) -> dict[str, Any]:
+    """Calls a function of `tree`.
+
+    Not in a child: a machine may have as many processes as it may. What is outside of the root comes as a descriptor:
+    of the file that is written to, or of the folder that a name is in.
+    """
+    arguments, beside = list(asked["arguments"]), f"/proc/self/fd/{descriptors[0]}" if descriptors else ""
+    if asked["call"] in OUTSIDE:
+        arguments[OUTSIDE[asked["call"]]] = f"{beside}/{arguments[OUTSIDE[asked['call']]]}"
+    try:
+        found = getattr(TREE, asked["call"])(root, *arguments)
         if found is not None:
             with open(os.dup(descriptors[0]), "wb") as file:
                 file.write(found)

@@ -122,28 +122,30 @@ def _put_file(source: Path, parent: int, name: str, owner: tuple[int, int]) -> N
 def take(root: str, path: str, target: str, at_most: int) -> None:
     """Copies a file or folder out of the root: regular files and folders alone, `at_most` bytes of them.
 
-    Raises OSError, FileNotFoundError where there is none.
+    They belong to whom the folder belongs that they come into. Raises OSError, FileNotFoundError where there is none.
     """
     folder, _, name = path.rstrip("/").rpartition("/")
+    owner = os.stat(os.path.dirname(target))
     with entered(root, folder) as parent:
-        _take(parent, name, Path(target), [at_most])
+        _take(parent, name, Path(target), [at_most], (owner.st_uid, owner.st_gid))
 
 
-def _take(parent: int, name: str, target: Path, left: list[int]) -> None:
+def _take(parent: int, name: str, target: Path, left: list[int], owner: tuple[int, int]) -> None:
     status = os.stat(name, dir_fd=parent, follow_symlinks=False)
     left[0] -= status.st_size + 512
     if left[0] < 0:
         raise PermissionError(f"{target.name}: more bytes than may be taken")
     if stat.S_ISDIR(status.st_mode):
-        target.mkdir(parents=True, exist_ok=True)
+        target.mkdir(exist_ok=True)
+        os.chown(target, *owner)
         inside = os.open(name, _ENTER, dir_fd=parent)
         try:
             for entry in os.listdir(inside):
-                _take(inside, entry, target / entry, left)
+                _take(inside, entry, target / entry, left, owner)
         finally:
             os.close(inside)
     elif stat.S_ISREG(status.st_mode):
-        target.parent.mkdir(parents=True, exist_ok=True)
         with os.fdopen(os.open(name, _READ, dir_fd=parent), "rb") as file, open(target, "wb") as out:
             shutil.copyfileobj(file, out)
+        os.chown(target, *owner)
         target.chmod(stat.S_IMODE(status.st_mode) & 0o777)
