@@ -52,9 +52,10 @@ class Gym:
     counters: dict[str, int] = field(default_factory=dict)
     calls: list[tuple[str, Any]] = field(default_factory=list)
     secret: bytes = field(default_factory=lambda: secrets.token_bytes(16))
+    routes: tuple[str, ...] = ("seed_session", "increment_counter", "get_counter_value", "crash", "verify")
 
     def app(self) -> Starlette:
-        routes = [Route(f"/{name}", self._answer, methods=["POST"]) for name in _ROUTES]
+        routes = [Route(f"/{name}", self._answer, methods=["POST"]) for name in self.routes]
         return Starlette(routes=routes)
 
     @contextlib.contextmanager
@@ -105,7 +106,31 @@ class Gym:
         return JSONResponse({**body, "reward": float(body["expected_count"] == count), "count": count})
 
 
-_ROUTES = ("seed_session", "increment_counter", "get_counter_value", "crash", "verify")
+@dataclass
+class StepGym(Gym):
+    """The counter as a gymnasium server. It ends at "stop"; until then a step has a reward of 0.1."""
+
+    routes: tuple[str, ...] = ("reset", "step")
+
+    def reset(self, session_id: str, body: dict[str, Any]) -> Response:
+        self.counters[session_id] = body["initial_count"]
+        return JSONResponse({"observation": f"The count is {self.counters[session_id]}.", "info": {}})
+
+    def step(self, session_id: str, body: dict[str, Any]) -> Response:
+        if session_id not in self.counters:
+            return JSONResponse({"detail": "Session not initialized. Call /reset first."}, 400)
+        outputs: list[dict[str, str]] = []
+        said = "".join(part["text"] for item in body["response"]["output"] for part in item.get("content", ()))
+        for item in body["response"]["output"]:
+            if item["type"] == "function_call":
+                self.counters[session_id] += json.loads(item["arguments"])["count"]
+                outputs.append({"call_id": item["call_id"], "output": str(self.counters[session_id])})
+        info = {"tool_outputs": outputs, "count": self.counters[session_id]}
+        more = {"observation": None if outputs else "Go on.", "reward": 0.1, "terminated": False, "truncated": False}
+        if "stop" in said:
+            reward = 1.0 if self.counters.pop(session_id) == body["expected_count"] else -1.0
+            more = {"observation": None, "reward": reward, "terminated": True, "truncated": False}
+        return JSONResponse({**more, "info": info})
 
 
 def answering(body: Any, status: int = 200) -> Behave:

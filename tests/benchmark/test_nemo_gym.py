@@ -378,7 +378,6 @@ def asked(*messages: dict[str, Any], agent: str | None = None, **fields: Any) ->
 NOBODY = "http://127.0.0.1:1"
 USER = {"role": "user", "content": "2 + 2?"}
 OF_OTHER_KINDS = [
-    (asked(USER, agent="wordle_gymnasium_agent"), "is a gymnasium environment, driven by /reset and /step"),
     (asked({"role": "system", "content": "You are playing Blackjack."}), "gives the first message of task 0"),
     (asked(USER, agent="bixbench_aviary_agent"), "is an aviary environment"),
     (asked(task_idx=0), "gives the first message of task 0"),

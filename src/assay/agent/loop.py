@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from assay.agent.limits import LimitReached
-from assay.benchmark import Ended, Replies, Session, begins, offered, replies
+from assay.benchmark import Ended, Replies, Session, begins, offered, reacts, replies
 from assay.errors import RemoteError, SandboxError, ToolError, VerifierError
 from assay.model import BudgetReached, Model
 from assay.model.wrappers.role import RoleError
@@ -25,7 +25,9 @@ class ToolLoop:
             response = await model.respond(Request(input=items, tools=offered(session, task), format=task.format))
             end = stop_after(response)
             said: list[Item] | None = None
-            if end is None:
+            if reacts(session):
+                said = await _await_reply(session.react(response))
+            elif end is None:
                 calls = [item for item in response.output if isinstance(item, FunctionCall)]
                 try:
                     said = [await _carry_out(call, session) for call in calls]

@@ -44,6 +44,19 @@ def replies(session: Session) -> TypeGuard[Replies]:
     return hasattr(session, "reply")
 
 
+class Reacts(Session, Protocol):
+    """A session that takes each response whole, its calls of tools included, as an environment that counts steps."""
+
+    async def react(self, response: Response) -> list[Item] | None:
+        """What is said to the model next, such as what its tools answered; `None` ends the rollout."""
+        ...
+
+
+def reacts(session: Session) -> TypeGuard[Reacts]:
+    """Whether the session is one that takes each response whole."""
+    return hasattr(session, "react")
+
+
 class Ended(Exception):
     """What a session's `call` raises where the call ends the rollout, such as one that is the answer."""
 

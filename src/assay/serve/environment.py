@@ -5,6 +5,7 @@ POST /TOOL               a call's arguments; the answer's text is what the model
 POST /verify             the row and the `response`; answers both with the `reward`, and ends the session
 POST /aggregate_metrics  answers of `/verify`; statistics over tasks and repeats
 GET  /reverify_mode      whether `/verify` needs a session before it
+POST /reset, /step       the same environment as a gymnasium server: `assay.serve.gymnasium`
      /openenv/…          the same environment by OpenEnv's routes: `assay.serve.openenv`
 """
 
@@ -35,13 +36,15 @@ from starlette.routing import Mount, Route
 from assay.benchmark import Benchmark, Session, has_no_state, replies, session_of
 from assay.collect.plan import seed_of
 from assay.errors import ToolError, UsageError
-from assay.gyms.nemo_gym.rows import OWN, ROLLOUT_INDEX, Row, score_fields, turns_of
+from assay.gyms.nemo_gym.rows import OWN, ROLLOUT_INDEX, Own, Row, score_fields, turns_of
 from assay.model.dialects.serving import BadRequest
 from assay.model.wrappers.role import InRole
+from assay.serve import gymnasium
+from assay.serve.episode import EpisodeError, Episodes
 from assay.serve.http import Callers, read_body
 from assay.serve.openenv import OpenEnv
 from assay.serve.rows import aggregate, health, row_in, task_in, unprocessable
-from assay.types import Score, Task
+from assay.types import Score, Task, Turn
 
 IDLE_S = 3600.0
 """A session that nobody calls for so long is ended; sooner where many are open."""
@@ -95,13 +98,16 @@ class ServedEnvironment:
         self._roles = benchmark.roles
         self._idle_s = idle_s
         self._tasks = {task.id: task for task in environment.tasks()}
-        taken = {tool.name for task in self._tasks.values() for tool in task.tools} & _ROUTES
-        if taken:
+        names = {tool.name for task in self._tasks.values() for tool in task.tools}
+        # A tool comes before a gymnasium server's routes: `step` is one of OpenEnv's.
+        self._is_gymnasium = names.isdisjoint({"reset", "step"})
+        if taken := names & _ROUTES:
             raise UsageError(f"environment {environment.name} has a tool {min(taken)}, which is a route of its server")
         self._stateless = has_no_state(environment)
         self._secret = secrets.token_bytes(32)
         self._cookie = "assay_" + re.sub(r"[^A-Za-z0-9_-]", "_", environment.name)
         self._sessions: dict[str, _Open] = {}
+        self._episodes = Episodes(benchmark, most=self._most)
         self._openenv = OpenEnv(benchmark, self._tasks, most=self._most)
 
     def app(self, key: str | None = None) -> Starlette:
@@ -109,6 +115,7 @@ class ServedEnvironment:
         rollout = [
             ("/seed_session", self._seed),
             ("/verify", self._verify),
+            *([("/reset", self._reset), ("/step", self._step)] if self._is_gymnasium else []),
             ("/{tool}", self._call),
         ]
         routes = [
@@ -131,7 +138,7 @@ class ServedEnvironment:
     @property
     def sessions(self) -> int:
         """How many sessions are open."""
-        return len(self._sessions)
+        return len(self._sessions) + len(self._episodes)
 
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncGenerator[None]:
@@ -142,33 +149,60 @@ class ServedEnvironment:
             ending.cancel()
             with suppress(TimeoutError):
                 async with asyncio.timeout(LAST_S):
-                    await asyncio.gather(*(_end(held) for held in self._sessions.values()), return_exceptions=True)
+                    ends = [_end(held) for held in self._sessions.values()]
+                    await asyncio.gather(*ends, self._episodes.close(), return_exceptions=True)
 
     async def _end_idle(self) -> None:
         """End the sessions that nobody calls, for ever. The limit falls to LEAST_IDLE_S as the room for more fills."""
         while True:
             await asyncio.sleep(min(1.0, self._idle_s / 4))
-            share = 1 - len(self._sessions) / self._most
+            share = 1 - self.sessions / self._most
             limit_s = max(self._idle_s * share, min(self._idle_s, LEAST_IDLE_S))
             before = time.monotonic() - limit_s
             for held in self._sessions.values():
                 if held.used < before and held.session.done() and not held.lock.locked():
                     held.ending.set()
+            for episode in self._episodes:
+                if episode.used < before and not episode.is_busy:
+                    await episode.close()
 
     async def _seed(self, request: Request) -> Response:
         row = row_in(await read_body(request))
         own, task = task_in(row, self._environment.name, self._tasks)
-        if len(self._sessions) >= self._most:
-            message = f"{self._most} sessions are open, the most (--most-sessions); verify some, or wait"
-            raise HTTPException(503, message, {"retry-after": "60"})
+        session_id = self._new_session()
         held = _Open(task)
-        repeat = row.get(ROLLOUT_INDEX)
-        seed = seed_of(0, own.id, repeat if isinstance(repeat, int) else 0) if own.seed is None else own.seed
-        session_id = secrets.token_urlsafe(16)
-        held.holder = asyncio.create_task(self._hold(session_id, held, seed))
+        held.holder = asyncio.create_task(self._hold(session_id, held, _seed_in(row, own)))
         self._sessions[session_id] = held
         await asyncio.shield(held.session)
         return self._response(_encode({}), session_id)
+
+    async def _reset(self, request: Request) -> Response:
+        row = row_in(await read_body(request))
+        own, task = task_in(row, self._environment.name, self._tasks)
+        if before := self._episodes.get(self._id_in(request)):
+            await before.close()
+        session_id = self._new_session()
+        episode = self._episodes.begin(session_id, task, _seed_in(row, own))
+        return self._response(_encode(await gymnasium.begun(episode)), session_id)
+
+    async def _step(self, request: Request) -> Response:
+        row = row_in(await read_body(request))
+        own, task = task_in(row, self._environment.name, self._tasks)
+        session_id = self._id_in(request)
+        if (episode := self._episodes.get(session_id)) is None:
+            raise HTTPException(409, _NO_SESSION)
+        _check_task(episode.task, own)
+        turn, *more = _turns_in(row, task)
+        if more:
+            raise BadRequest("response: it holds what tools answered; expected one response", param="body.response")
+        return self._response(_encode(await gymnasium.stepped(episode, turn.response)), session_id)
+
+    def _new_session(self) -> str:
+        """Returns the id of a session that may begin. Raises HTTPException."""
+        if self.sessions >= self._most:
+            message = f"{self._most} sessions are open, the most (--most-sessions); verify some, or wait"
+            raise HTTPException(503, message, {"retry-after": "60"})
+        return secrets.token_urlsafe(16)
 
     async def _hold(self, session_id: str, held: _Open, seed: int) -> None:
         """Open the session, keep it while it is called, and close it: one task does both, as cancel scopes need it."""
@@ -176,7 +210,8 @@ class ServedEnvironment:
             async with self._session(held.task, seed) as session:
                 if replies(session):
                     name = self._environment.name
-                    raise UsageError(f"{name} goes on after the model's answer; agents of NeMo Gym end with it")
+                    remedy = "NeMo Gym's simple_agent ends with it, and its gymnasium_agent goes on"
+                    raise UsageError(f"{name} goes on after the model's answer; {remedy}")
                 held.used = time.monotonic()
                 held.session.set_result(session)
                 await held.ending.wait()
@@ -220,16 +255,9 @@ class ServedEnvironment:
         session_id, held = self._session_of(request)
         if held is None and not self._stateless:
             raise HTTPException(409, _NO_SESSION)
-        if held is not None and held.task.id != own.id:
-            raise BadRequest(f"the session is task {held.task.id}'s and the row task {own.id}'s", param=f"body.{OWN}")
-        try:
-            turns = turns_of(task, row.get("response"))
-        except (msgspec.ValidationError, AttributeError, TypeError) as error:
-            raise BadRequest(f"response: {error}", param="body.response") from None
-        status = row["response"].get("status")
-        if status not in (None, "completed", "incomplete"):
-            message = f"response: its status is {status}, so there is no answer that could be scored"
-            raise BadRequest(message, param="body.response.status")
+        if held is not None:
+            _check_task(held.task, own)
+        turns = _turns_in(row, task)
         if held is None:
             async with self._session(task, 0) as session:
                 score = await session.score(turns)
@@ -247,12 +275,16 @@ class ServedEnvironment:
         return self._response(_encode("stateless" if self._stateless else "unsupported"), None)
 
     def _session_of(self, request: Request) -> tuple[str | None, _Open | None]:
-        """The session that the request's cookie names, where it is signed here and still open."""
+        """The session that the request's cookie names, where it is still open."""
+        session_id = self._id_in(request)
+        return session_id, self._sessions.get(session_id or "")
+
+    def _id_in(self, request: Request) -> str | None:
+        """The id in the request's cookie, where it is signed here."""
         named, _, signature = request.cookies.get(self._cookie, "").rpartition(".")
         if not named or not hmac.compare_digest(signature.encode(), self._sign(named).encode()):
-            return None, None
-        session_id: str = msgspec.json.decode(base64.urlsafe_b64decode(named + "=="))["session_id"]
-        return session_id, self._sessions.get(session_id)
+            return None
+        return msgspec.json.decode(base64.urlsafe_b64decode(named + "=="))["session_id"]
 
     def _sign(self, named: str) -> str:
         return hmac.new(self._secret, named.encode(), hashlib.sha256).hexdigest()
@@ -286,16 +318,18 @@ class ServedEnvironment:
                     return await answer(request)
             except BadRequest as error:
                 refused = await unprocessable(request, error)
-                return self._response(bytes(refused.body), self._session_of(request)[0], status=refused.status_code)
+                return self._response(bytes(refused.body), self._id_in(request), status=refused.status_code)
             except HTTPException as error:
                 content, status, headers = _encode({"detail": error.detail}), error.status_code, error.headers
+            except EpisodeError as error:
+                content, status = _encode({"detail": str(error)}), error.status
             except ClientDisconnect:
                 return Response(status_code=499)
             except Exception as error:
                 _log.error("%s failed", request.url.path, exc_info=error)
                 late = f"{request.url.path}: no end within {self._deadline_s:g} s, the server's deadline"
                 content, status = _encode(late if deadline.expired() else repr(error)), 500
-            return self._response(content, self._session_of(request)[0], status=status, headers=headers)
+            return self._response(content, self._id_in(request), status=status, headers=headers)
 
         return endpoint
 
@@ -324,6 +358,31 @@ async def _end(held: _Open) -> None:
     held.ending.set()
     if held.holder:
         await asyncio.shield(held.holder)
+
+
+def _seed_in(row: Row, own: Own) -> int:
+    """The session's seed, which is that of a run's rollout of the same repeat where the row has none."""
+    repeat = row.get(ROLLOUT_INDEX)
+    return seed_of(0, own.id, repeat if isinstance(repeat, int) else 0) if own.seed is None else own.seed
+
+
+def _check_task(task: Task, own: Own) -> None:
+    """Raises BadRequest where a session is another task's than the row."""
+    if task.id != own.id:
+        raise BadRequest(f"the session is task {task.id}'s and the row task {own.id}'s", param=f"body.{OWN}")
+
+
+def _turns_in(row: Row, task: Task) -> list[Turn]:
+    """The turns of a row's response. Raises BadRequest for what is none, or failed."""
+    try:
+        turns = turns_of(task, row.get("response"))
+    except (msgspec.ValidationError, AttributeError, TypeError) as error:
+        raise BadRequest(f"response: {error}", param="body.response") from None
+    status = row["response"].get("status")
+    if status not in (None, "completed", "incomplete"):
+        message = f"response: its status is {status}, so there is no answer that could be scored"
+        raise BadRequest(message, param="body.response.status")
+    return turns
 
 
 _ROUTES = {"seed_session", "verify", "aggregate_metrics", "reverify_mode", "health"}

@@ -33,7 +33,7 @@ def import_(
     bfcl-eval, and trajectories in ATIF, such as Harbor's.
 
     With nemo-gym before the file, its tasks become a benchmark; run it by its path. Environments that can't be driven
-    are refused by name: gymnasium, aviary, OpenEnv, genrm_compare, and those that hand over a sandbox or an MCP server.
+    are refused by name: aviary, OpenEnv, genrm_compare, and those that hand over a sandbox.
 
     Parameters
     ----------

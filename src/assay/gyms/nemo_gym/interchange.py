@@ -12,6 +12,7 @@ import msgspec
 
 from assay.benchmark import Benchmark
 from assay.errors import InputError, UsageError
+from assay.gyms.nemo_gym.gymnasium import GymnasiumEnvironment
 from assay.gyms.nemo_gym.remote import RemoteEnvironment
 from assay.gyms.nemo_gym.rows import AGENT, PARAMS, TASK_INDEX, Row, read_rows, reserved, rollout_row, row_of
 from assay.store import read_record, read_rollouts, read_tasks
@@ -35,15 +36,18 @@ url          where the server is: one of NeMo Gym's, or of `assay serve environm
 from pathlib import Path
 
 from assay.benchmark import Benchmark
-from assay.gyms.nemo_gym.remote import RemoteEnvironment
-from assay.types import Sampling
+from {module} import {kind}
+from assay.types import {types}
 
 BENCHMARK = Benchmark(
-    environment=RemoteEnvironment({name}, url={url}, rows=Path(__file__).parent / "rows.jsonl"{gold}),
+    environment={kind}({name}, url={url}, rows=Path(__file__).parent / "rows.jsonl"{gold}),
     repeats=1,
-    sampling=Sampling({sampling}),
+    sampling=Sampling({sampling}),{limits}
 )
 '''
+_LIMITS = (
+    "\n    limits=RolloutLimits(steps=10),  # as max_steps of NeMo Gym's gymnasium_agent, which its configurations set"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ def import_nemo_gym(file: Path, folder: Path, *, url: str, gold_field: str | Non
     gold = _gold_of(gold_field, rows, file) if gold_field else None
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} is there already, and not empty; choose another with --out")
-    asyncio.run(RemoteEnvironment(folder.resolve().name, url=url, rows=file).ready())
+    kind = asyncio.run(_kind_of(folder.resolve().name, url, file))
     asked = [dict[str, Any](row[PARAMS]) for _, row in rows]
     shared = {
         name: value
@@ -78,7 +82,12 @@ def import_nemo_gym(file: Path, folder: Path, *, url: str, gold_field: str | Non
     except msgspec.ValidationError as error:
         raise InputError(file, None, f"{error} in {PARAMS}", "numbers") from None
     # JSON's strings are Python's too.
+    is_gymnasium = kind is GymnasiumEnvironment
     source = _BENCHMARK.format(
+        module=kind.__module__,
+        kind=kind.__name__,
+        types="RolloutLimits, Sampling" if is_gymnasium else "Sampling",
+        limits=_LIMITS if is_gymnasium else "",
         name=msgspec.json.encode(folder.resolve().name).decode(),
         url=msgspec.json.encode(url).decode(),
         gold=f", gold={gold!r}" if gold else "",
@@ -88,6 +97,15 @@ def import_nemo_gym(file: Path, folder: Path, *, url: str, gold_field: str | Non
     (folder / "rows.jsonl").write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for _, row in rows))
     (folder / "benchmark.py").write_text(source, encoding="utf-8")
     return Imported(tasks=len(rows), dropped=_dropped(asked, shared))
+
+
+async def _kind_of(name: str, url: str, rows: Path) -> type[RemoteEnvironment]:
+    """Returns the class of the environment that can drive the rows. Raises UsageError where none can."""
+    kind = (
+        GymnasiumEnvironment if await RemoteEnvironment(name, url=url, rows=rows).is_gymnasium() else RemoteEnvironment
+    )
+    await kind(name, url=url, rows=rows).ready()
+    return kind
 
 
 def _gold_of(field: str, rows: Sequence[tuple[Task, Row]], file: Path) -> str:

@@ -5,15 +5,12 @@ state by a cookie, which it renews with every answer.
 """
 
 import asyncio
-import binascii
 import importlib
 import math
 import os
 import time
-from base64 import urlsafe_b64decode
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from datetime import timedelta
 from functools import cached_property
 from http import HTTPStatus
 from pathlib import Path
@@ -23,19 +20,14 @@ from urllib.parse import quote
 
 import msgspec
 from msgspec import structs
-from pyreqwest.client import ClientBuilder
-from pyreqwest.exceptions import ConnectError, PyreqwestError, RequestTimeoutError
-from pyreqwest.response import Response
 
 from assay.benchmark import Environment, Session
 from assay.errors import RemoteError, UsageError
 from assay.gyms.nemo_gym import kinds
 from assay.gyms.nemo_gym.rows import FAILURE_CLASS, OWN, Row, read_rows, reserved, response_object
-from assay.model.http import LARGEST_BODY, cause, server_words
+from assay.gyms.nemo_gym.server import Caller, Server
 from assay.types import Score, Task, Turn
 
-PASSING = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
-"""Refusals below 500 that may pass."""
 READY_S = 10.0
 """How long a server may take to say what it is, before it is taken at its rows' word."""
 
@@ -74,24 +66,40 @@ class RemoteEnvironment(Environment):
 
     def open(self, task: Task, seed: int) -> AbstractAsyncContextManager[Session]:
         """Returns a session on the server. Only an environment of Assay gets the seed: NeMo Gym has none."""
-        _, row = self._read[task.id]
-        return _RemoteSession(self._server, task, row | {OWN: row[OWN] | {"seed": seed}} if OWN in row else row)
+        return _RemoteSession(self._server, task, self._row(task, seed))
 
     async def ready(self) -> None:
         """Raises UsageError where the server is of a kind that a session here can't drive. One that is down is not."""
-        reason = kinds.of_rows(self._read.values())
+        reason = self._unfit()
         try:
             async with asyncio.timeout(READY_S):
-                reason = reason or await self._unsupported()
+                reason = reason or await self._unsupported(await self._server.routes())
         except (RemoteError, TimeoutError):
             pass  # each rollout will say so
         if reason:
-            raise UsageError(f"environment {self.name}: {self._url} {reason}; not supported yet")
+            raise UsageError(f"environment {self.name}: {self._url} {reason}")
 
-    async def _unsupported(self) -> str | None:
+    async def is_gymnasium(self) -> bool:
+        """Whether the rows, or else the server if it is up, say that it is driven by `/reset` and `/step`."""
+        try:
+            async with asyncio.timeout(READY_S):
+                paths = await self._server.routes()
+        except (RemoteError, TimeoutError):
+            paths = []
+        return kinds.is_gymnasium(self._read.values(), paths)
+
+    def _row(self, task: Task, seed: int) -> Row:
+        _, row = self._read[task.id]
+        return row | {OWN: row[OWN] | {"seed": seed}} if OWN in row else row
+
+    def _unfit(self) -> str | None:
+        """Why the rows can't be driven, by what they say themselves."""
+        rows = self._read.values()
+        return kinds.of_rows(rows) or kinds.of_questions(rows)
+
+    async def _unsupported(self, paths: Collection[str]) -> str | None:
         """Why a session here can't drive the server, by its routes and by what it answers to the first row."""
         tools = {tool.name for task, _ in self._read.values() for tool in task.tools}
-        paths = await self._server.routes()
         if paths and (reason := kinds.of_routes(paths, tools)):
             return reason
         _, row = next(iter(self._read.values()))
@@ -117,34 +125,33 @@ class RemoteEnvironment(Environment):
             return task
 
     @cached_property
-    def _server(self) -> "_Server":
+    def _server(self) -> Server:
         key = os.environ.get(self._api_key_env) if self._api_key_env else None
         if self._api_key_env and not key:
             raise UsageError(f"the environment variable {self._api_key_env} is not set; {self._url} needs its key")
-        return _Server(self._url, self._timeout_s, key)
+        return Server(self._url, self._timeout_s, key)
 
 
 class _RemoteSession:
     """One session, with its cookies."""
 
-    def __init__(self, server: "_Server", task: Task, row: Row) -> None:
+    def __init__(self, server: Server, task: Task, row: Row) -> None:
         self._server = server
         self._task = task
         self._row = row
         self._tools = {tool.name for tool in task.tools}
-        self._cookies: dict[str, str] = {}
-        self._identity: dict[str, str] = {}
+        self._caller = Caller(server)
         self._stack = AsyncExitStack()
         self._mcp: Any = None
         self.tools = task.tools
         """Those that the model may call: a server's MCP tools are known once the session is open."""
 
     async def __aenter__(self) -> Self:
-        status, content = await self._post("seed_session", self._row)
+        status, content = await self._caller.post("seed_session", self._row)
         if status >= HTTPStatus.BAD_REQUEST:
-            raise self._refused("seed_session", status, content)
+            raise self._caller.refused("seed_session", status, content)
         if reason := kinds.of_seed(content):
-            raise RemoteError(f"{self._server.url} {reason}; not supported yet", retryable=False)
+            raise RemoteError(f"{self._server.url} {reason}", retryable=False)
         if server := kinds.mcp_of_seed(content):
             url = f"{self._server.url}{server.url_path}"
             connected = mcp_client().connected(url, server.headers, self._server.timeout_s)
@@ -162,32 +169,16 @@ class _RemoteSession:
         if name not in self._tools:
             # The server has routes that are no tools: /verify would tell the model its reward.
             return f"there is no tool '{name}' here"
-        _, content = await self._post(quote(name, safe=""), arguments)
+        _, content = await self._caller.post(quote(name, safe=""), arguments)
         return content.decode("utf-8", "replace")
 
     async def score(self, turns: Sequence[Turn]) -> Score:
         """Returns the server's score. Raises RemoteError and TimeoutError where it gives none."""
         response = response_object(self._task, turns, model="policy", created_s=int(time.time()), tokens=False)
-        status, content = await self._post("verify", self._row | {"response": response})
+        status, content = await self._caller.post("verify", self._row | {"response": response})
         if status != HTTPStatus.OK:
-            raise self._refused("verify", status, content)
+            raise self._caller.refused("verify", status, content)
         return read_score(content, self._row)
-
-    async def _post(self, path: str, body: Any) -> tuple[int, bytes]:
-        status, content, cookies = await self._server.post(path, body, self._cookies)
-        for name, value in cookies.items():
-            identity = _session_id(value)
-            if identity is not None and identity != self._identity.setdefault(name, identity):
-                raise RemoteError(
-                    f"{self._server.url}/{path} began another session, so the state of this one is lost; "
-                    "was the server restarted, or does a proxy distribute calls over several servers?"
-                )
-            self._cookies[name] = value
-        return status, content
-
-    def _refused(self, path: str, status: int, content: bytes) -> RemoteError:
-        said = f"{self._server.url}/{path} answered {status}: {server_words(content)}"
-        return RemoteError(said, retryable=status >= 500 or status in PASSING)
 
 
 def mcp_client() -> Any:
@@ -211,88 +202,17 @@ def read_score(content: bytes, row: Row) -> Score:
         words = [f"{name} {value}" for name, value in said.items() if "failure_" in name and value]
         raise RemoteError(f"the verifier says that it failed: {', '.join(words) or 'mask_sample'}")
     reward = said.get("reward")
-    if not _is_number(reward) or isinstance(reward, bool):
+    if not is_number(reward) or isinstance(reward, bool):
         raise RemoteError(f"/verify answered the reward {reward!r}; expected a finite number", retryable=False)
     new = {name: value for name, value in said.items() if name not in row and not reserved(name)}
-    metrics = {name: float(value) for name, value in new.items() if _is_number(value)}
+    metrics = {name: float(value) for name, value in new.items() if is_number(value)}
     answer = new.get("extracted_answer")
     return Score(reward=float(reward), metrics=metrics, answer=answer if isinstance(answer, str) else None)
 
 
-def _is_number(value: Any) -> TypeGuard[float]:
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether a value of JSON is a finite number; a truth value is 0 or 1."""
     try:
         return isinstance(value, int | float) and math.isfinite(value)
     except OverflowError:
         return False
-
-
-def _session_id(cookie: str) -> str | None:
-    """Returns the session id in a cookie of Starlette, which NeMo Gym uses: JSON before the signature."""
-    try:
-        named = msgspec.json.decode(urlsafe_b64decode(cookie.partition(".")[0] + "=="), type=dict[str, Any])
-    except (binascii.Error, msgspec.DecodeError, ValueError):
-        return None
-    session = named.get("session_id")
-    return session if isinstance(session, str) else None
-
-
-class _Server:
-    """One resources server: posts to it, with the cookies that the caller holds."""
-
-    def __init__(self, url: str, timeout_s: float, key: str | None) -> None:
-        self.url = url
-        self.timeout_s = timeout_s
-        self._key = key.encode() if key else None
-        headers = {"content-type": "application/json", **({"authorization": f"Bearer {key}"} if key else {})}
-        self._client = (
-            ClientBuilder()
-            .default_headers(headers)
-            .timeout(timedelta(seconds=timeout_s))
-            .connect_timeout(timedelta(seconds=min(30.0, timeout_s)))
-            .max_connections(None)
-            # uvicorn, which NeMo Gym's servers are, closes idle connections after 5 s: never send into that moment.
-            .pool_idle_timeout(timedelta(seconds=4))
-            .follow_redirects(False)
-            .build()
-        )
-
-    async def routes(self) -> list[str]:
-        """The routes that the server says it has, as FastAPI's apps do; none where it does not say."""
-        asked = self._client.get(f"{self.url}/openapi.json").streamed_read_buffer_limit(0)
-        try:
-            async with asked.build_streamed() as answer:
-                said = msgspec.json.decode(await _content(self.url, answer), type=dict[str, Any])
-        except (PyreqwestError, msgspec.DecodeError, UnicodeDecodeError):
-            return []
-        return list(said.get("paths") or ())
-
-    async def post(self, path: str, body: Any, cookies: dict[str, str]) -> tuple[int, bytes, dict[str, str]]:
-        """Status, body and fresh cookies of an answer, whatever its status. Raises RemoteError and TimeoutError."""
-        url = f"{self.url}/{path}"
-        request = self._client.post(url).body_bytes(msgspec.json.encode(body)).streamed_read_buffer_limit(0)
-        if cookies:
-            request = request.header("cookie", "; ".join(f"{name}={value}" for name, value in cookies.items()))
-        try:
-            async with request.build_streamed() as answer:
-                content = await _content(url, answer)
-        except RequestTimeoutError:
-            raise TimeoutError(f"no complete answer from {url} (timeout_s {self.timeout_s:g})") from None
-        except ConnectError as error:
-            raise RemoteError(f"{url}: no connection ({cause(error)}); is the server running?") from None
-        except PyreqwestError as error:
-            raise RemoteError(f"{url}: {cause(error)}") from None
-        return answer.status, content.replace(self._key, b"[key]") if self._key else content, _cookies(answer)
-
-
-async def _content(url: str, answer: Response) -> bytes:
-    content = bytearray()
-    while chunk := await answer.body_reader.read_chunk():
-        content += chunk
-        if len(content) > LARGEST_BODY:
-            raise RemoteError(f"{url} answered with more than {LARGEST_BODY} bytes")
-    return bytes(content)
-
-
-def _cookies(answer: Response) -> dict[str, str]:
-    pairs = [line.partition(";")[0].partition("=") for line in answer.get_header_all("set-cookie")]
-    return {name.strip(): value.strip() for name, _, value in pairs}
