@@ -30,7 +30,7 @@ PROGRAMS = (
         "sort",
         "stat",
     ),
-    *("tail", "test", "timeout", "touch", "tr", "true", "uname", "wc", "whoami"),
+    *("tail", "taskset", "test", "timeout", "touch", "tr", "true", "uname", "wc", "whoami"),
 )
 
 

@@ -7,6 +7,7 @@ import pytest
 from assay.errors import UsageError
 from assay.sandbox import SandboxConfig, check_sandbox
 from assay.sandbox.machine import check_machine
+from assay.sandbox.machine.cgroup import cgroups
 
 
 def machines_missing() -> str:
@@ -31,3 +32,4 @@ BUBBLEWRAP_MISSING = missing(SandboxConfig())
 needs_bubblewrap = pytest.mark.skipif(bool(BUBBLEWRAP_MISSING), reason=BUBBLEWRAP_MISSING or "it is there")
 MACHINES_MISSING = machines_missing()
 needs_machines = pytest.mark.skipif(bool(MACHINES_MISSING), reason=MACHINES_MISSING or "they are there")
+needs_cgroups = pytest.mark.skipif(cgroups() is None, reason="no cgroups v2 can be made here")

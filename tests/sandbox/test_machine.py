@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -14,7 +15,9 @@ import pytest
 
 from assay.errors import InputError, SandboxError, UsageError
 from assay.sandbox import Finished, SandboxConfig
-from assay.sandbox.machine import Image, Machine, build_image, check_image
+from assay.sandbox.machine import Image, Machine, build_image, check_image, remove_leftovers
+from assay.sandbox.machine.cgroup import cgroups
+from assay.sandbox.machine.machine import KEEPER
 from tests.commands import until
 from tests.roots import small_root
 from tests.sandbox.available import needs_machines
@@ -211,6 +214,18 @@ def test_a_machine_that_dies_is_an_error(base: str):
     within(base, run)
 
 
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is one core")
+def test_programs_use_no_more_cores_than_they_may(base: str):
+    async def run() -> Finished:
+        async with Machine(await build_image(base, {}), CONFIG, cpus=0.5) as machine:
+            chosen = "grep Cpus_allowed_list /proc/self/status; taskset -p ffff $$ > /dev/null || echo refused"
+            return await machine.exec(["sh", "-c", chosen], timeout_s=20)
+
+    limited, cores, *refused = asyncio.run(run()).stdout.decode().split()
+    if cgroups() is None:  # a cgroup limits the time on all cores
+        assert limited == "Cpus_allowed_list:" and cores.isdigit() and refused == ["refused"]
+
+
 ALONE = """
 import asyncio, sys
 from assay.sandbox import SandboxConfig
@@ -233,6 +248,66 @@ def test_nothing_of_a_machine_outlives_the_process_that_made_it(base: str):
     process.stdout.close()
     until(lambda: not Path("/proc", child).exists() and not Path(folder).exists())
     assert folder not in Path("/proc/mounts").read_text()
+
+
+def test_a_machine_whose_processes_were_all_killed_is_removed_by_the_next_run(base: str):
+    process = subprocess.Popen([sys.executable, "-c", ALONE, base], stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    folder, child = process.stdout.readline().split()
+    os.kill(int(child), signal.SIGSTOP)
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    os.kill(int(child), signal.SIGKILL)
+    until(lambda: not Path("/proc", child).exists())
+    assert sorted(path.name for path in Path(folder).iterdir()) == ["root", "work"]
+    until(lambda: (remove_leftovers(), not Path(folder).exists())[1])
+
+
+def test_what_is_no_dead_machines_folder_is_kept(base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    image = asyncio.run(build_image(base, {}))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name in ("elsewhere/root", "assay-machine-full/work", "assay-machine-left/root"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "assay-machine-full/work/file").touch()
+    (tmp_path / "assay-machine-link").symlink_to("elsewhere")
+
+    async def run() -> None:
+        async with Machine(image, CONFIG) as machine:
+            remove_leftovers()
+            assert (await machine.exec(["echo", "here"], timeout_s=9)).stdout == b"here\n"
+            assert machine._made.exists()  # pyright: ignore
+
+    asyncio.run(run())
+    assert {path.name for path in tmp_path.glob("assay-*")} == {"assay-machine-full", "assay-machine-link"}
+    assert (tmp_path / "elsewhere/root").is_dir()
+
+
+def test_a_machine_that_is_given_up_while_it_starts_leaves_nothing(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    image = asyncio.run(build_image(base, {}))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    async def run(after_s: float) -> None:
+        starting = asyncio.ensure_future(Machine(image, CONFIG).start())
+        await asyncio.sleep(after_s)
+        starting.cancel()
+        await asyncio.wait({starting})
+        assert starting.cancelled()
+
+    for number in range(8):
+        asyncio.run(run(number * 0.002))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_keeper_that_is_asked_nothing_ends_without_a_word():
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.close()
+    command = [sys.executable, "-I", KEEPER, str(theirs.fileno())]
+    with theirs:
+        ended = subprocess.run(command, pass_fds=[theirs.fileno()], capture_output=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr) == (0, b"")
 
 
 def test_a_dockerfile_becomes_layers_that_are_kept(base: str, tmp_path: Path):

@@ -107,6 +107,8 @@ class Environment(ABC):
     sandbox: SandboxConfig | None = None
     """Where code that a model wrote runs, and what it may use: give it to `check_code` or `open_sandbox`. None where no
     such code runs. `--sandbox` changes it."""
+    place: str = ""
+    """For run.json: where sessions run that have a machine, and how its limits are held. `ready` sets it."""
 
     async def ready(self) -> None:
         """Returns where all that sessions need is there, such as the sandbox. Raises UsageError: nothing has begun."""

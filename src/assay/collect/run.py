@@ -280,7 +280,8 @@ def _role_record(config: ModelConfig | None, model: Model) -> RoleRecord:
 
 def versions(benchmark: Benchmark | None = None) -> dict[str, str]:
     """What made the run: Assay and Python, and where code ran if not where the benchmark says."""
-    placed = {"sandbox": str(benchmark.place)} if benchmark and benchmark.place else {}
+    place = str((benchmark and (benchmark.place or benchmark.environment.place)) or "")
+    placed = {"sandbox": place} if place else {}
     return {"assay": version("assay"), "python": platform.python_version(), **placed}
 
 

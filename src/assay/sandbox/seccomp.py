@@ -32,6 +32,7 @@ _REFUSED = {
     "shmget": (29, 194),  # the same
     "msgget": (68, 186),  # the same
 }
+_SET_AFFINITY = (203, 122)
 _PRLIMIT64 = (302, 261)
 _CLONE = (56, 220)
 _CLONE3 = (435, 435)
@@ -47,8 +48,11 @@ _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _ERROR, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
 
 
-def seccomp_filter(machine: str = "") -> bytes:
-    """The filter for a machine such as `x86_64`, this one by default. Raises UsageError for those not known."""
+def seccomp_filter(machine: str = "", *, pinned: bool = False) -> bytes:
+    """The filter for a machine such as `x86_64`, this one by default. Raises UsageError for those not known.
+
+    A program that is `pinned` can't choose the cores that it runs on.
+    """
     machine = machine or platform.machine()
     if machine not in _ARCHITECTURE:
         raise UsageError(f"bubblewrap sandboxes run on {' and '.join(_ARCHITECTURE)}; this is {machine}. Use docker.")
@@ -63,7 +67,7 @@ def seccomp_filter(machine: str = "") -> bytes:
         _step(_AT_LEAST, 0x40000000, no=1),  # x32, whose numbers are others too
         refuse,
     ]
-    for numbers in _REFUSED.values():
+    for numbers in (*_REFUSED.values(), *([_SET_AFFINITY] if pinned else [])):
         program += [_step(_EQUAL, numbers[column], no=1), refuse]
     # clone3's flags are behind a pointer, where no filter looks. The C library falls back to clone.
     program += [_step(_EQUAL, _CLONE3[column], no=1), _step(_RETURN, _ERROR | errno.ENOSYS)]

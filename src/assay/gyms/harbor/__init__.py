@@ -21,7 +21,16 @@ from assay.gyms.harbor.oracle import Oracle
 from assay.gyms.harbor.session import BASH, HarborSession
 from assay.gyms.harbor.task import HarborTask, Source, tasks_in
 from assay.sandbox import SandboxConfig
-from assay.sandbox.machine import Image, Machine, Network, build_image, check_image, check_machine
+from assay.sandbox.machine import (
+    Image,
+    Machine,
+    Network,
+    build_image,
+    check_image,
+    check_machine,
+    limits_here,
+    remove_leftovers,
+)
 from assay.sandbox.machine.image import cache
 from assay.types import Message, Task
 
@@ -104,7 +113,9 @@ class Harbor(Environment):
 
     async def ready(self) -> None:
         """Raises UsageError for an image that can't be built here, and where the network is to be chosen."""
-        check_machine()
+        check_machine(self._network or "none")
+        remove_leftovers()
+        self.place = f"machines: {limits_here(self._network or 'none')}"
         for id, task in self._tasks.items():
             stated = task.source.settings.network
             if stated != "no-network" and self._network is None:
@@ -127,7 +138,8 @@ class Harbor(Environment):
             cpu_s=86_400,
         )
         public = self._network == "public" and settings.network == "public"
-        async with Machine(await self._image(source), config, network="public" if public else "none") as machine:
+        image = await self._image(source)
+        async with Machine(image, config, network="public" if public else "none", cpus=settings.cpus) as machine:
             yield machine
 
     async def _proved(self, task: Task) -> None:

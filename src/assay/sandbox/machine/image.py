@@ -19,9 +19,11 @@ from assay.sandbox import SandboxConfig
 from assay.sandbox.machine.base import Image, Network
 from assay.sandbox.machine.dockerfile import Stage, Step, read_dockerfile
 from assay.sandbox.machine.machine import Machine, as_root
+from assay.sandbox.machine.network import TOOL, has_network
 
 BUILDING = SandboxConfig(memory_mb=8192, processes=4096, cpu_s=86_400, output_bytes=2**26)
 DEBIAN = re.compile(r"debian:(?P<release>bookworm|trixie|bullseye)(-slim)?")
+_NO_TOOL = f"it had no network: that needs {TOOL}, apt install {TOOL}"
 TAIL = 2000
 """Characters of a command's output that an error shows."""
 
@@ -115,7 +117,8 @@ async def _make(
     source: Path, step: Step, image: Image, built: Mapping[str, Image], made: Path, network: Network
 ) -> None:
     """Carries out one instruction; what it changes is in `made/upper` then."""
-    async with Machine(image, BUILDING, network=network, keep=made) as machine:
+    offline = step.name != "RUN" or not has_network()
+    async with Machine(image, BUILDING, network="none" if offline else network, keep=made) as machine:
         if step.name == "DIR":
             await machine.mkdir(step.words[0], "0")
         elif step.name == "COPY":
@@ -131,7 +134,8 @@ async def _make(
             if ran.exit_code or ran.stopped_by:
                 said = (ran.stdout + ran.stderr).decode(errors="replace")[-TAIL:].strip()
                 how = f"stopped by the limit of {ran.stopped_by}" if ran.stopped_by else f"exit code {ran.exit_code}"
-                raise InputError(source / "Dockerfile", step.line, f"RUN ended with {how}: {said}", "exit code 0")
+                expected = f"exit code 0 ({_NO_TOOL})" if offline and network == "public" else "exit code 0"
+                raise InputError(source / "Dockerfile", step.line, f"RUN ended with {how}: {said}", expected)
 
 
 async def _copy(source: Path, step: Step, machine: Machine, built: Mapping[str, Image]) -> None:

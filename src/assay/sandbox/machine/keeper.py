@@ -67,8 +67,7 @@ def set_up(asked: dict[str, Any]) -> None:
             os.mkdir(place, 0o755)
     mount_proc(root)
     mount_dev(root)
-    if not asked["hosts"]:
-        fcntl.ioctl(socket.socket(), 0x8914, struct.pack("16sH14x", b"lo", 0x41))
+    fcntl.ioctl(socket.socket(), 0x8914, struct.pack("16sH14x", b"lo", 0x41))
     if asked["counted"]:
         with open("/proc/sys/kernel/pid_max", "w") as file:
             file.write(str(max(asked["processes"], 400)))
@@ -164,8 +163,8 @@ def unpack(inside: int, file: str) -> str:
     return within(inside, lambda: tarfile.open(file), use)
 
 
-def share(inside: int, paths: list[str]) -> str:
-    """Shows files and folders of this machine in the root, read-only."""
+def share(inside: int, paths: dict[str, str]) -> str:
+    """Shows files and folders of this machine in the root, each at its place there, read-only."""
 
     def use(trees: list[tuple[int, bool]]) -> None:
         for path, (tree, is_folder) in zip(paths, trees, strict=True):
@@ -176,7 +175,7 @@ def share(inside: int, paths: list[str]) -> str:
                 os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDONLY, 0o644))
             checked(LIBC.syscall(MOVE_MOUNT, tree, b"", -100, path.encode(), MOVE_EMPTY_PATH), f"mount at {path}")
 
-    return within(inside, lambda: [copied(path) for path in paths], use)
+    return within(inside, lambda: [copied(path) for path in paths.values()], use)
 
 
 def copied(path: str) -> tuple[int, bool]:
@@ -258,6 +257,10 @@ def start(machine: dict[str, Any], asked: dict[str, Any], streams: list[int]) ->
         for number, descriptor in enumerate(streams):
             os.dup2(descriptor, number)
         checked(LIBC.setns(machine["inside"], NEW_MOUNTS), "setns")
+        if machine["entry"] is not None:
+            os.pwrite(machine["entry"], b"0", 0)  # into the machine's cgroup
+        if machine["cores"]:
+            os.sched_setaffinity(0, machine["cores"])
         os.closerange(3, 2**31 - 1)
         os.chdir(asked["cwd"] or "/")
         confine(machine, uid, gid, groups)
@@ -330,7 +333,9 @@ def answer(
         case "tree":
             outside.send(json.dumps({"id": asked["id"], **change(machine["root"], asked, descriptors)}).encode())
         case "share" | "unpack":
-            said = (share if asked["do"] == "share" else unpack)(machine["inside"], asked["what"])
+            what = asked["what"]
+            inside = machine["inside"]
+            said = share(inside, dict(zip(what, what, strict=True))) if asked["do"] == "share" else unpack(inside, what)
             outside.send(json.dumps({"id": asked["id"], "error": said}).encode())
         case _:
             listener = socket.create_server(("127.0.0.1", asked["port"]), backlog=2048)
@@ -382,18 +387,28 @@ TREE = beside("tree")
 
 def main() -> None:
     outside = socket.socket(fileno=int(sys.argv[1]))
-    machine = json.loads(outside.recv(2**20))
+    message = outside.recv(2**20)
+    if not message:
+        return
+    machine = json.loads(message)
     try:
         set_up(machine)
         machine["inside"] = enclose(machine["root"])
-        if machine["hosts"] and (said := share(machine["inside"], ["/etc/resolv.conf"])):
-            raise OSError(said)
+        if machine["resolver"]:
+            with open(file := f"{machine['work']}/resolv.conf", "w") as written:
+                written.write(f"nameserver {machine['resolver']}\n")
+            if said := share(machine["inside"], {"/etc/resolv.conf": file}):
+                raise OSError(said)
     except OSError as error:
         outside.send(json.dumps({"id": 0, "error": f"{error}"}).encode())
     else:
         outside.send(json.dumps({"id": 0, "error": ""}).encode())
         serve(outside, machine)
     # Whoever asked may have been killed: nothing of the machine stays.
+    with contextlib.suppress(OSError):
+        os.kill(-1, signal.SIGKILL)
+        while True:
+            os.waitpid(-1, 0)
     for name in (machine["root"], machine["work"]):
         LIBC.umount2(name.encode(), DETACH)
     for name in machine["folders"]:

@@ -1,18 +1,19 @@
 """A machine: an image with an overlay of its own, in namespaces, whose programs outlive the command that began them."""
 
 import asyncio
+import math
 import os
+import random
 import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from asyncio.subprocess import Process
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from assay.errors import UsageError
 from assay.sandbox import Finished, Limit, SandboxConfig
 from assay.sandbox.machine import keeper
 from assay.sandbox.machine.base import NO_VARIABLES, TREE_S, AnyMachine, Image, Network, absolute, valid_path
+from assay.sandbox.machine.cgroup import cgroups, kills_of, make_cgroup
+from assay.sandbox.machine.network import RESOLVER, TOOL, check_network, connect, disconnect
+from assay.sandbox.machine.scratch import PARTS, make_scratch, remove_scratch
 from assay.sandbox.process import GRACE_S, LimitReached, Output
 from assay.sandbox.seccomp import seccomp_filter
 from assay.sandbox.watch import watch_tree
@@ -29,6 +33,7 @@ KEEPER = str(keeper.__file__)
 DRAIN_S = 0.2
 """How long a command's output is waited for once it has ended: what it left running may hold it open."""
 FILES = 200_000
+_NAMESPACES = ("--mount", "--pid", "--ipc", "--uts", "--net")
 
 
 def as_root() -> list[str]:
@@ -39,14 +44,16 @@ def as_root() -> list[str]:
     return [] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--map-auto"]
 
 
-def check_machine() -> None:
-    """Returns where machines can be had. Raises UsageError."""
+def check_machine(network: Network = "none") -> None:
+    """Returns where machines with this network can be had. Raises UsageError."""
+    if network == "public":
+        check_network()
     if missing := [tool for tool in ("unshare", *(() if os.geteuid() == 0 else _MAPPERS)) if not shutil.which(tool)]:
         raise UsageError(f"machines need {' and '.join(missing)}: apt install util-linux uidmap")
-    if os.geteuid() == 0 and not _counts_processes():
+    if os.geteuid() == 0 and not _counts_processes() and cgroups() is None:
         raise UsageError(
-            f"as root, machines need Linux 6.14 or later, whose limit on processes holds for one machine; this is "
-            f"{os.uname().release}. Run Assay as an ordinary user."
+            "as root, machines need Linux 6.14 or later, whose limit on processes holds for one machine, or cgroups v2 "
+            f"that can be written; this is {os.uname().release} without. Run Assay as an ordinary user."
         )
     tried = subprocess.run([*as_root(), "true"], capture_output=True, text=True, check=False)
     if tried.returncode:
@@ -66,58 +73,97 @@ def _counts_processes() -> bool:
     return numbers >= [6, 14]
 
 
+def limits_here(network: Network = "none") -> str:
+    """Returns how the limits of machines are held here, and what connects those that have a network."""
+    processes = "a namespace" if _counts_processes() else "the limit of a user"
+    limits = (
+        "memory, processes and cpus limited by cgroups"
+        if cgroups()
+        else f"memory measured ten times a second, processes limited by {processes}, cpus by a choice of whole cores"
+    )
+    return limits + (f", network by {TOOL}" if network == "public" else "")
+
+
 class Machine(AnyMachine):
     """A machine of this computer's own making: namespaces, and an overlay over the layers of its image."""
 
     def __init__(
-        self, image: Image, config: SandboxConfig, *, network: Network = "none", keep: Path | None = None
+        self,
+        image: Image,
+        config: SandboxConfig,
+        *,
+        network: Network = "none",
+        cpus: float | None = None,
+        keep: Path | None = None,
     ) -> None:
-        """`keep` is a folder that gets what is written; without it, that is in memory and gone with the machine."""
+        """`cpus` is how many cores' time all programs together may use; None is no limit.
+
+        `keep` is a folder that gets what is written; without it, that is in memory and gone with the machine.
+        """
         super().__init__(image, config, network=network)
+        self._cpus = cpus
         self._work = keep
         self._keeper: Process | None = None
         self._child = 0
+        self._cgroup: Path | None = None
+        self._carrier: Process | None = None
+        """What connects the machine to a network."""
 
     async def start(self) -> None:
-        self._made = Path(tempfile.mkdtemp(prefix="assay-machine-"))
-        work = self._work or self._made / "work"
-        for folder in (work, self._made / "root"):
-            folder.mkdir(parents=True, exist_ok=True)
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        namespaces = ["--mount", "--pid", "--ipc", "--uts", *(["--net"] if self._network == "none" else [])]
-        self._keeper = await asyncio.create_subprocess_exec(
-            *(*(as_root() or ["unshare"]), *namespaces, "--fork", "--kill-child", "--", sys.executable, "-I", KEEPER),
-            str(theirs.fileno()),
-            pass_fds=(theirs.fileno(),),
-            stdin=asyncio.subprocess.DEVNULL,
-            env={"PATH": PATH},
-            start_new_session=True,
-        )
-        theirs.close()
-        self._connect(ours)
-        config = self._config
+        self._made, lock = make_scratch()
         try:
-            await self._ask(
-                None,
-                layers=[str(layer) for layer in self.image.layers],
-                work=str(work),
-                folders=[str(folder) for folder in (self._made / "root", self._made / "work", self._made)],
-                root=str(self._made / "root"),
-                disk_mb=0 if self._work else config.disk_mb,
-                files=FILES,
-                ordinary=os.geteuid() != 0,
-                counted=_counts_processes(),
-                hosts=self._network == "public",
-                processes=config.processes,
-                memory=config.memory_mb * 2**20,
-                cpu_s=config.cpu_s,
-                path=PATH,
-                seccomp=seccomp_filter().hex(),
-            )
+            self._cgroup = make_cgroup(self._made.name, self._config, self._cpus)
+            self._keeper = await self._start_keeper(lock)
             self._child = _child(self._keeper.pid)
+            if self._network == "public":
+                self._carrier = await connect(self._child)
         except BaseException:
             await self.stop()
             raise
+        finally:
+            os.close(lock)  # the keeper has it too
+
+    async def _start_keeper(self, lock: int) -> Process:
+        """Returns the first process of the machine, which has mounted the root."""
+        config = self._config
+        parts = [self._made / part for part in PARTS]
+        for folder in parts:
+            folder.mkdir()
+        root, work = parts[0], self._work or parts[1]
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._connect(ours)
+        with theirs, ExitStack() as opened:
+            entry = self._cgroup and opened.enter_context(open(self._cgroup / "cgroup.procs", "w"))  # noqa: ASYNC230
+            passed = (theirs.fileno(), lock, *([entry.fileno()] if entry else []))
+            unshare = [*(as_root() or ["unshare"]), *_NAMESPACES, "--fork", "--kill-child"]
+            self._keeper = await asyncio.create_subprocess_exec(
+                *(*unshare, "--", sys.executable, "-I", KEEPER, str(theirs.fileno())),
+                pass_fds=passed,
+                stdin=asyncio.subprocess.DEVNULL,
+                env={"PATH": PATH},
+                start_new_session=True,
+            )
+        cores = [] if self._cgroup else _cores(self._cpus)
+        await self._ask(
+            None,
+            layers=[str(layer) for layer in self.image.layers],
+            work=str(work),
+            folders=[str(folder) for folder in (*filter(None, [self._cgroup]), *parts, self._made)],
+            root=str(root),
+            disk_mb=0 if self._work else config.disk_mb,
+            files=FILES,
+            ordinary=os.geteuid() != 0,
+            counted=_counts_processes(),
+            resolver=RESOLVER if self._network == "public" else "",
+            processes=config.processes,
+            memory=config.memory_mb * 2**20,
+            cpu_s=config.cpu_s,
+            cores=cores,
+            entry=passed[2] if entry else None,
+            path=PATH,
+            seccomp=seccomp_filter(pinned=bool(cores)).hex(),
+        )
+        return self._keeper
 
     async def exec(
         self,
@@ -129,7 +175,7 @@ class Machine(AnyMachine):
         cwd: str | None = None,
         user: str | int | None = None,
     ) -> Finished:
-        started = time.monotonic()
+        started, killed = time.monotonic(), self._kills()
         (inside, feed), *outs = [os.pipe2(os.O_CLOEXEC) for _ in range(3)]
         number = self._number()
         done = self._expect(number)
@@ -163,6 +209,8 @@ class Machine(AnyMachine):
                 self._send({"do": "kill", "id": number, "all": stopped_by == "memory"}, [])
                 await asyncio.wait({done}, timeout=GRACE_S)
             self._waiting.pop(number, None)
+        if stopped_by is None and self._kills() > killed:
+            stopped_by = "memory"
         code = done.result()[0]["code"] if done.done() else -signal.SIGKILL
         return Finished(
             exit_code=code if code >= 0 else 128 - code,
@@ -171,6 +219,10 @@ class Machine(AnyMachine):
             stopped_by="cpu" if code == -signal.SIGXCPU else stopped_by,
             wall_s=round(time.monotonic() - started, 6),
         )
+
+    def _kills(self) -> int:
+        """Returns how many programs the kernel has ended for their memory."""
+        return kills_of(self._cgroup) if self._cgroup else 0
 
     async def _finish(
         self, done: asyncio.Future[Any], reading: Sequence[asyncio.Future[None]], timeout_s: float
@@ -205,13 +257,25 @@ class Machine(AnyMachine):
 
     async def stop(self) -> None:
         self._disconnect()
-        if self._keeper is not None:
-            keeper, self._keeper = self._keeper, None
-            if keeper.returncode is None:
-                keeper.kill()
-            await keeper.wait()
-            self._lose("the machine is stopped")
-        await asyncio.to_thread(shutil.rmtree, self._made, ignore_errors=True)
+        keeper, self._keeper = self._keeper, None
+        carrier, self._carrier = self._carrier, None
+        try:
+            if carrier is not None:
+                await disconnect(carrier)
+            if keeper is not None:
+                if keeper.returncode is None:
+                    keeper.kill()
+                await keeper.wait()
+                self._lose("the machine is stopped")
+        finally:
+            await asyncio.to_thread(remove_scratch, self._made)
+
+
+def _cores(cpus: float | None) -> list[int]:
+    """Returns the numbers of the cores that programs may use; none where these are all that this process has."""
+    here = sorted(os.sched_getaffinity(0))
+    count = math.ceil(cpus or len(here))
+    return random.sample(here, count) if count < len(here) else []
 
 
 def _child(pid: int) -> int:
