@@ -34,6 +34,7 @@ def test_solutions_get_1_and_nothing_gets_0_and_both_need_no_model(root: Path, t
     [record] = tasks.glob("runs/*/*oracle/run.json")
     found = json.loads(record.read_text())
     assert f"small={root}" in found["version"] and "network none" in found["version"]
+    assert found["versions"]["sandbox"].startswith("machines: memory")
     assert "package numpy" not in found["sources"]
     names = [name for name in found["sources"] if name.startswith("t0/")]
     assert sorted(names) == [

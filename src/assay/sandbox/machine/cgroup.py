@@ -80,7 +80,7 @@ def make_cgroup(name: str, config: SandboxConfig, cpus: float | None) -> Path | 
         return None
     made = at / name
     made.mkdir()
-    limits = {
+    limits: dict[str, int | str] = {
         "memory.max": (config.memory_mb + config.disk_mb) * 2**20,
         "memory.swap.max": 0,
         "memory.oom.group": 1,  # the limit ends all programs of the machine, as it does where it is measured
