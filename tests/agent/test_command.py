@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from assay.agent.catalog import make_agent
 from assay.agent.command import Command, instruction
 from assay.benchmark import Benchmark, Ended, Environment, session_of
 from assay.benchmark.tools import ToolEnvironment, ToolSession, tool
-from assay.config import ModelConfig
-from assay.errors import AgentError, ModelError
+from assay.config import AgentConfig, ModelConfig
+from assay.errors import AgentError, ModelError, UsageError
 from assay.fidelity.rescore.retrace import retrace
 from assay.model import Model
 from assay.model.builtin.fixed import Fixed
@@ -361,6 +362,28 @@ print(os.path.exists("/etc/passwd"), os.path.exists("/home"))
 def test_a_program_that_is_not_there_is_named():
     made = failure(rollout(Command(argv=["no-such-agent"], door=HttpDoor("m"))))
     assert made.kind == "no_model_call" and "no-such-agent" in made.message and "127" in made.message
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"argv": ["agent", "--api={URL}"]}, r"argv\[1\]: \{URL\} stands for nothing; expected one of \{instruction\}"),
+        ({"argv": ["agent"], "env": {"LLM": "openai/{modle}"}}, r"env\.LLM: \{modle\} stands for nothing"),
+        ({"argv": ["agent", 3]}, r"argv\[1\]: 3 is no text"),
+        ({"argv": ["agent"], "env": {"LEVEL": 3}}, r"env\.LEVEL: 3 is no text"),
+    ],
+)
+def test_a_placeholder_that_stands_for_nothing_is_refused_before_a_run(settings: dict[str, Any], words: str):
+    with pytest.raises(UsageError, match=words):
+        make_agent(AgentConfig(agent="command", settings=settings))
+
+
+def test_braces_that_are_no_placeholder_reach_the_program():
+    words = ['{"a": {"url": "{url}"}}', "${HOME}", "{{task}}", "{a,b}", "{}", "{0}", "{ print }"]
+    made = rollout(program("import sys\nask('Say one.')\nprint(sys.argv[1:])", *words))
+    assert made.program is not None
+    assert made.program.stdout.startswith("""['{"a": {"url": "http://127.0.0.1:""")
+    assert made.program.stdout.endswith(f"{str(words[1:])[1:]}\n")
 
 
 def test_what_is_no_text_is_refused():

@@ -31,6 +31,10 @@ SHOWN = 4000
 """Characters at the end of what a program printed that are kept."""
 ROOM = SandboxConfig(memory_mb=4096, processes=512, cpu_s=86_400, disk_mb=1024, output_bytes=16 * 2**20)
 """What a program may use in a sandbox of its own, where its settings do not say."""
+PLACEHOLDERS = ("instruction", "url", "base", "mcp", "model")
+"""What stands between braces in a command line and its variables."""
+_NAMED = re.compile(r"(?<![${])\{([A-Za-z_]\w*)\}(?!\})")
+"""A name between braces; `${HOME}` is a shell's, and `{{name}}` another program's."""
 BRIDGE = Path(__file__).with_name("task_tools.py")
 """Calls tools from a shell. It is put into the sandbox."""
 _TOOLS = """
@@ -89,6 +93,8 @@ class Command:
                 raise ValueError(f"{name}: expected a list of texts, such as [{json.dumps(value)}]")
         if not argv or not wall_s > 0:
             raise ValueError("expected argv with a program, and wall_s above 0")
+        _check_placeholders({f"argv[{place}]": text for place, text in enumerate(argv)})
+        _check_placeholders({f"env.{name}": text for name, text in (env or {}).items()})
         try:
             own = msgspec.convert({**msgspec.to_builtins(ROOM), **(sandbox or {})}, SandboxConfig)
         except msgspec.ValidationError as error:
@@ -229,6 +235,21 @@ def describe(tools: Sequence[Tool]) -> str:
     """Returns the text that tells an agent how to call the tools from a shell."""
     lines = [f"{tool.name}: {tool.description or ''} {json.dumps(tool.parameters)}" for tool in tools]
     return _TOOLS.format(bridge=BRIDGE.name, tools="\n".join(lines))
+
+
+def _check_placeholders(texts: Mapping[str, str]) -> None:
+    """Raises ValueError where a text, by its place, is none or has a placeholder that stands for nothing.
+
+    A text of several lines is the source of a program, whose braces are its own.
+    """
+    for place, text in texts.items():
+        if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ValueError(f"{place}: {text!r} is no text; expected one in quotation marks")
+        for name in _NAMED.findall(text) if "\n" not in text else ():
+            if name not in PLACEHOLDERS:
+                known = ", ".join(f"{{{one}}}" for one in PLACEHOLDERS)
+                own = f"Braces that are the program's own have a space behind them: {{ {name} }}"
+                raise ValueError(f"{place}: {{{name}}} stands for nothing; expected one of {known}. {own}")
 
 
 def _fill(text: str, values: Mapping[str, str]) -> str:
