@@ -21,7 +21,7 @@ def test_piped_output_says_again_and_again_how_far_the_run_is(capsys: pytest.Cap
 
     with Live(every_s=0.01) as live:
         live.begin("m", tally)
-        until(lambda: said("m: 3 of 40 rollouts · score 100.0%"))
+        until(lambda: said("m: 3 of 40 rollouts · mean reward 100.0%"))
         tally.scored = 7
         until(lambda: said("m: 7 of 40 rollouts"))
     ended = lines + capsys.readouterr().err

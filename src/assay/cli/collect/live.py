@@ -23,7 +23,7 @@ console = Console(stderr=True, highlight=False)
 
 
 class Live:
-    """A progress line a run: done, rate, time left, running score, failures, tokens.
+    """A progress line a run: done, rate, time left, mean reward, failures, tokens.
 
     If the output is not a terminal, a plain line when a run begins, every `every_s` seconds, and when it ends.
     """
@@ -106,15 +106,16 @@ class _Rate(ProgressColumn):
 class _Figures(ProgressColumn):
     def render(self, task: Task) -> Text:
         tally: Tally = task.fields["tally"]
-        words = figures(tally) if console.width > 110 else score(tally)
+        words = figures(tally) if console.width > 110 else rewards(tally)
         return Text(words, style="red" if tally.failed else "", no_wrap=True)
 
 
-def score(tally: Tally) -> str:
-    """Score so far and failures, in a few words."""
+def rewards(tally: Tally) -> str:
+    """Mean reward of this command's rollouts so far, and failures, in a few words."""
     if not tally.planned:
         return "complete"
-    words = f"score {tally.reward / tally.scored:.1%}" if tally.scored else "no score yet"
+    # The score may be another mean, over groups or of attempts, and has what earlier commands made.
+    words = f"mean reward {tally.reward / tally.scored:.1%}" if tally.scored else "no score yet"
     empty = tally.empty if tally.mostly_empty else 0
     for count, what in ((tally.failed, "failed"), (tally.retrying(), "retrying"), (empty, "empty")):
         words += f" · {count:,} {what}" if count else ""
@@ -125,7 +126,7 @@ def figures(tally: Tally) -> str:
     """The same, and tokens."""
     if not tally.planned:
         return f"complete: {tally.before:,} rollouts were there"
-    words = f"{score(tally)} · {_short(tally.input_tokens)} in, {_short(tally.output_tokens)} out"
+    words = f"{rewards(tally)} · {_short(tally.input_tokens)} in, {_short(tally.output_tokens)} out"
     if tally.prices:
         words += f" · ${tally.usd:,.2f}"
     level = tally.level()
