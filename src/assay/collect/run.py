@@ -168,7 +168,7 @@ async def open_run(asked: RunPlan) -> AsyncGenerator[OpenRun]:
     guards: Any = {"concurrency": request.concurrency, "budget": asked.budget}
     guards["limits"] = asked.shared and asked.shared.limits
     async with connect_roles(asked.benchmark, roles, **guards) as benchmark:
-        tasks = tasks_of(benchmark, request.selection)
+        tasks, all_tasks = select_tasks(benchmark, request.selection)
         if request.repeats < 1 or request.concurrency < 1:
             raise UsageError("nothing to do: --repeats and --concurrency have to be at least 1")
         bare = asked.model or model_of(request.server, benchmark)
@@ -181,7 +181,7 @@ async def open_run(asked: RunPlan) -> AsyncGenerator[OpenRun]:
         try:
             door = pkgutil.resolve_name(request.door)(request.name) if request.door else None
             agent = asked.agent or make_agent(request.agent, door)
-            record = record_of(request, benchmark, guarded, tasks)
+            record = record_of(request, benchmark, guarded, tasks, all_tasks)
             driver = structs.replace(request.agent, version=await version_of(agent, benchmark, request.agent))
             record = structs.replace(record, agent=driver)
             yield OpenRun(benchmark, tasks, guarded, agent, record, request)
@@ -244,14 +244,16 @@ def count_spent(budget: Budget, folder: Path, server: ModelConfig, roles: Mappin
         budget.spend_rollout(rollout, server.prices, role_prices)
 
 
-def record_of(asked: RunRequest, benchmark: Benchmark, model: Model, tasks: list[Task]) -> RunRecord:
+def record_of(
+    asked: RunRequest, benchmark: Benchmark, model: Model, tasks: list[Task], all_tasks: int | None
+) -> RunRecord:
     """What `run.json` says of the run."""
     sources = score_code(benchmark)
     return RunRecord(
         benchmark=benchmark.name,
         version=benchmark.version,
         tasks=len(tasks),
-        all_tasks=count_all(benchmark, len(tasks), asked.selection),
+        all_tasks=all_tasks,
         selection=asked.selection,
         tasks_digest=tasks_digest(tasks),
         code=digest(sources),
@@ -286,7 +288,15 @@ def versions(benchmark: Benchmark | None = None) -> dict[str, str]:
 
 
 def tasks_of(benchmark: Benchmark, selection: Selection = EVERY) -> list[Task]:
-    """The tasks that are selected. Raises UsageError where there are none or two have one id."""
+    """Returns the tasks that are selected. Raises UsageError where there are none or two have one id."""
+    return select_tasks(benchmark, selection)[0]
+
+
+def select_tasks(benchmark: Benchmark, selection: Selection = EVERY) -> tuple[list[Task], int | None]:
+    """Returns the tasks that are selected, and the number of all tasks; None where none is left out.
+
+    The benchmark makes its tasks anew each time they are listed: here once. Raises UsageError as `tasks_of`.
+    """
     found: dict[str, Task] = {}
     for task in benchmark.environment.tasks():
         if task.id in found:
@@ -295,15 +305,8 @@ def tasks_of(benchmark: Benchmark, selection: Selection = EVERY) -> list[Task]:
     if not found:
         raise UsageError(f"benchmark {benchmark.name} has no tasks")
     check_score(benchmark.score, list(found.values()))
-    return selection.of(list(found.values()), benchmark.score)
-
-
-def count_all(benchmark: Benchmark, count: int, selection: Selection) -> int | None:
-    """Returns the number of the benchmark's tasks where some are left out, so that `count` are asked; else None."""
-    if not selection.partial:
-        return None  # tasks are made anew each time they are listed
-    every = sum(1 for _ in benchmark.environment.tasks())
-    return every if every != count else None
+    chosen = selection.of(list(found.values()), benchmark.score)
+    return chosen, len(found) if len(found) != len(chosen) else None
 
 
 def hide_headers(server: S) -> S:

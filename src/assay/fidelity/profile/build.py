@@ -8,7 +8,7 @@ from msgspec import structs
 
 from assay.benchmark import Benchmark
 from assay.benchmark.catalog import load
-from assay.collect.run import connect_roles, tasks_of
+from assay.collect.run import connect_roles, select_tasks
 from assay.config import Suite
 from assay.fidelity.detectors.suspects import suspects
 from assay.fidelity.gates import OF_BENCHMARK, judge_benchmark, judge_profile
@@ -126,8 +126,8 @@ async def known_gates(
 
     Raises DigestMismatch where the benchmark is not what was profiled.
     """
-    tasks = tasks_of(benchmark, plan.selection)
-    record = record_of(benchmark, tasks, plan.selection)
+    tasks, all_tasks = select_tasks(benchmark, plan.selection)
+    record = record_of(benchmark, tasks, all_tasks)
     if changed := changes(plan.benchmark, record):
         raise changed_benchmark(folder, record, changed)
     earlier = earlier_profile(folder, record)

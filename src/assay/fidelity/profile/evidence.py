@@ -13,7 +13,6 @@ from msgspec import structs
 from assay.benchmark import Benchmark
 from assay.benchmark.catalog import path_of
 from assay.benchmark.code import score_code
-from assay.collect.run import count_all
 from assay.config import Suite
 from assay.digest import changed_files, digest, tasks_digest
 from assay.errors import DigestMismatch, InputError, UsageError
@@ -30,7 +29,7 @@ from assay.fidelity.schema.evidence import Parity, Remark, SuspectTask
 from assay.fidelity.schema.judging import Judging
 from assay.fidelity.schema.profile import BenchmarkRecord, Plan, Profile
 from assay.input import BROKEN, is_present, read_input
-from assay.score import Mean, ScoreRule, Selection
+from assay.score import Mean, ScoreRule
 from assay.store import RunRecord, read_lines, read_record
 from assay.types import Task
 
@@ -195,8 +194,8 @@ def earlier_profile(folder: Path, benchmark: BenchmarkRecord) -> Profile | None:
     return earlier if earlier.benchmark == benchmark else None
 
 
-def record_of(benchmark: Benchmark, tasks: list[Task], selection: Selection) -> BenchmarkRecord:
-    """Returns what a profile says of its benchmark, as it is now, of which `tasks` are asked under a limit."""
+def record_of(benchmark: Benchmark, tasks: list[Task], all_tasks: int | None) -> BenchmarkRecord:
+    """Returns what a profile says of its benchmark, as it is now. The tasks are as `select_tasks` returns them."""
     sources = score_code(benchmark)
     return BenchmarkRecord(
         name=benchmark.name,
@@ -205,6 +204,6 @@ def record_of(benchmark: Benchmark, tasks: list[Task], selection: Selection) -> 
         tasks=len(tasks),
         code=digest(sources),
         sources=sources,
-        all_tasks=count_all(benchmark, len(tasks), selection),
+        all_tasks=all_tasks,
         declared=sorted({task for defect in benchmark.defects for task in defect.tasks}),
     )

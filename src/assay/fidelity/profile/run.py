@@ -11,7 +11,7 @@ from msgspec import structs
 from assay.collect.collect import Interruption, Tally
 from assay.collect.head import Collector, distribute
 from assay.collect.request import RunRequest
-from assay.collect.run import RunPlan, connect_roles, count_spent, hide_headers, model_of, tasks_of, versions
+from assay.collect.run import RunPlan, connect_roles, count_spent, hide_headers, model_of, select_tasks, versions
 from assay.config import Suite
 from assay.errors import BudgetSpent, NothingScored
 from assay.fidelity.gates import judge_benchmark
@@ -31,7 +31,7 @@ from assay.fidelity.results.contender import Contender, of_role, strongest
 from assay.fidelity.results.repeats import next_step
 from assay.fidelity.results.results import Results
 from assay.fidelity.schema.forecast import Forecast
-from assay.fidelity.schema.profile import Gate, Plan, Profile
+from assay.fidelity.schema.profile import BenchmarkRecord, Gate, Plan, Profile
 from assay.input import is_present
 from assay.model import secret
 from assay.model.wrappers.batch import DIALECTS
@@ -120,9 +120,9 @@ def begin(asked: ProfilePlan, tell: Callable[[str], None]) -> tuple[ProfilePlan,
         tell(f"{benchmark.name} asks no model in the role {', '.join(sorted(others))}: left out")
         suite = structs.replace(suite, roles={r: config for r, config in suite.roles.items() if r not in others})
         asked = dataclasses.replace(asked, suite=suite)
-    tasks = tasks_of(benchmark, asked.run.request.selection)
+    tasks, all_tasks = select_tasks(benchmark, asked.run.request.selection)
     _check(asked)
-    return asked, _write_plan(asked, tasks), tasks
+    return asked, _write_plan(asked, record_of(benchmark, tasks, all_tasks)), tasks
 
 
 def _check(asked: ProfilePlan) -> None:
@@ -141,13 +141,13 @@ def _check(asked: ProfilePlan) -> None:
             secret(member, variable)
 
 
-def _write_plan(asked: ProfilePlan, tasks: list[Task]) -> Plan:
+def _write_plan(asked: ProfilePlan, record: BenchmarkRecord) -> Plan:
     benchmark, request, folder = asked.run.benchmark, asked.run.request, asked.run.folder
     hidden = {name: hide_headers(member) for name, member in asked.suite.models.items()}
     roles = {name: hide_headers(config) for name, config in asked.suite.roles.items()}
     plan = Plan(
         source=source_seen_from(folder, benchmark),
-        benchmark=record_of(benchmark, tasks, request.selection),
+        benchmark=record,
         chance=benchmark.chance,
         hard=benchmark.hard,
         suite=structs.replace(asked.suite, models=hidden, roles=roles),

@@ -7,7 +7,7 @@ from pathlib import Path
 from msgspec import structs
 
 from assay.collect.collect import Interruption, Tally
-from assay.collect.run import hide_headers, tasks_of, versions
+from assay.collect.run import hide_headers, select_tasks, versions
 from assay.digest import digest
 from assay.errors import DigestMismatch, UsageError
 from assay.fidelity.profile import read_plan, source_seen_from
@@ -31,8 +31,7 @@ async def rescore_profile(
     profile = asked.run.resolve()
     plan = read_plan(profile)
     benchmark = asked.benchmark
-    tasks = tasks_of(benchmark, plan.selection)
-    record = record_of(benchmark, tasks, plan.selection)
+    record = record_of(benchmark, *select_tasks(benchmark, plan.selection))
     roles = {**plan.suite.roles, **{role: hide_headers(config) for role, config in asked.roles.items()}}
     name = digest([record, {role: config.identity() for role, config in roles.items()}, versions(benchmark)["assay"]])[
         :8
