@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from msgspec.json import decode
 
+from assay import sync
 from assay.fidelity.schema.profile import Profile, Summary
 from assay.store import read_record, read_rollouts
 from assay.types import Failure
@@ -128,6 +129,18 @@ def test_a_sweep_and_a_profile_go_by_batch(tmp_path: Path):
     assert summary.cost_usd == pytest.approx(tokens / 1e6 / 2)
     assert read_record(tmp_path / "p/runs/m").identity["batch"] == "true"
     assert "batch" not in read_record(tmp_path / "p/runs/gold").identity
+
+
+def test_python_runs_by_batch_too(tmp_path: Path):
+    provider = Provider()
+    with Endpoint(provider) as endpoint:
+        prepare(tmp_path, "messages", endpoint.url)
+        batched = {"config": tmp_path / "assay.toml", "limit": 5, "repeats": 1, "batch": True}
+        run = sync.run(f"maths:{tmp_path}/a.jsonl", model="m", **batched)
+        made = sync.profile(f"maths:{tmp_path}/a.jsonl", models=["m"], **batched)
+    assert [len(batch["rows"]) for batch in provider.batches.values()] == [5, 5]
+    for one in (run, made.run("m")):
+        assert one.score == 1.0 and read_record(one.folder).identity["batch"] == "true"
 
 
 def test_a_plan_says_both_prices(tmp_path: Path):

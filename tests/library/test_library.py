@@ -5,7 +5,8 @@ import functools
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterator
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ import pytest
 
 import assay
 from assay import Failure, Message, Request, Response, Score, Text, sync
+from assay.cli.collect.profile import profile as profile_command
+from assay.cli.collect.run import run as run_command
 from assay.config import Member, Suite
 from assay.errors import ModelError, NothingScored, StoppedEarly
+from assay.store import read_record
 from tests.endpoint import Endpoint, answering
 
 
@@ -216,9 +220,9 @@ async def test_a_report_takes_the_results_that_the_profile_has_read(tmp_path: Pa
     assert made.report().read_bytes() == page
 
 
-@on_a_loop
-async def test_tasks_are_listed_once_for_a_run(tmp_path: Path):
-    """The benchmark that counts how often it is asked for its tasks: a run of all of them asks once."""
+@pytest.mark.parametrize("limit", [None, 2])
+def test_tasks_are_listed_once_for_a_run(limit: int | None, tmp_path: Path):
+    """The benchmark that counts how often it is asked for its tasks."""
     listed: list[int] = []
 
     class Counting(assay.Environment):
@@ -231,5 +235,45 @@ async def test_tasks_are_listed_once_for_a_run(tmp_path: Path):
         def verify(self, task: assay.Task, response: Response) -> Score:
             return Score(reward=1.0)
 
-    await assay.run(assay.Benchmark(environment=Counting(), repeats=1), model=Says("1"), out=tmp_path / "run")
+    counting = assay.Benchmark(environment=Counting(), repeats=1)
+    sync.run(counting, model=Says("1"), limit=limit, out=tmp_path / "run")
     assert len(listed) == 1
+    assert read_record(tmp_path / "run").all_tasks == (limit and 3)
+
+
+ELSEWHERE = {
+    **dict.fromkeys(("column", "gold_field", "network", "image"), "in the benchmark's name"),
+    **dict.fromkeys(("sandbox", "unsafe"), "assay.load"),
+    "assign": "sampling, limits, a ModelConfig and a Suite",
+    "role": "roles",
+    "ray_cpus": "[ray] of the file that `config` names",
+    "sbatch": "a job of a shell",
+    "strict": "the gates' verdicts",
+    "announce": "a post before a command is given",
+}
+"""Options of commands, and what there is in their place: docs/python.md says so."""
+
+
+@pytest.mark.parametrize(
+    ("command", "own"),
+    [
+        (run_command, signature(assay.run).parameters.keys() | {"models"}),  # several models are a sweep
+        (profile_command, signature(assay.profile).parameters.keys()),
+    ],
+)
+def test_python_can_do_what_the_command_can(command: Callable[..., int], own: Collection[str]):
+    options = signature(command, eval_str=True).parameters
+    kinds = {name: getattr(one.default, "__dataclass_fields__", {name: one}) for name, one in options.items()}
+    assert {name for fields in kinds.values() for name in fields} - set(own) == ELSEWHERE.keys() & {
+        name for fields in kinds.values() for name in fields
+    }
+
+
+def test_a_run_is_made_in_parts(tmp_path: Path):
+    for part in ("1/2", "2/2"):
+        made = sync.run("arithmetic", model="gold", limit=5, repeats=1, shard=part, out=tmp_path / "run")
+    assert (made.summary.rollouts, made.summary.owed, made.score) == (5, 0, 1.0)
+    assert {path.name for path in (tmp_path / "run").glob("rollouts*")} == {
+        "rollouts-1-of-2.jsonl",
+        "rollouts-2-of-2.jsonl",
+    }

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,11 +16,11 @@ from msgspec.structs import replace
 
 from assay.benchmark import Benchmark
 from assay.benchmark.catalog import GYMS, divide, path_of, separate
-from assay.collect.head import Collector, distribute
-from assay.collect.workers.ray import joined
+from assay.collect.head import Collector
 from assay.config import ModelConfig, assay_toml, load_model
 from assay.errors import UsageError
 from assay.input import is_present
+from assay.library.collecting import collector_of
 from assay.library.names import budget_of, load
 from assay.model.wrappers.budget import Budget
 from assay.plugins import find, plugins
@@ -153,15 +152,12 @@ class Workers:
     @contextmanager
     def collector(self) -> Generator[Collector]:
         """Yields what collects runs: this process, several processes, or actors on a Ray cluster. Raises UsageError."""
-        if self.ray is False:
-            if self.ray_cpus is not None:
-                raise UsageError("--ray-cpus says what actors on a Ray cluster need; give --ray too")
-            yield partial(distribute, processes=1 if self.processes is None else self.processes)
-            return
+        if self.ray is False and self.ray_cpus is not None:
+            raise UsageError("--ray-cpus says what actors on a Ray cluster need; give --ray too")
         config = assay_toml().ray
         config = config if self.ray_cpus is None else replace(config, cpus=self.ray_cpus)
-        with joined(self.ray if isinstance(self.ray, str) else None, config) as cluster:
-            yield partial(distribute, cluster=cluster, processes=self.processes)
+        with collector_of(self.processes, self.ray, config) as collector:
+            yield collector
 
 
 @Parameter(name="*")

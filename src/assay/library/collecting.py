@@ -1,17 +1,20 @@
 """`assay.run` and `assay.rollouts`: they make rollouts, in a folder or in memory."""
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from assay.agent import Agent
 from assay.benchmark import Benchmark
 from assay.collect.collect import Tally, collect
-from assay.collect.head import distribute
+from assay.collect.head import Collector, distribute
 from assay.collect.plan import plan
-from assay.collect.run import open_run
-from assay.config import ModelConfig
+from assay.collect.run import RunPlan, open_run
+from assay.collect.workers.ray import joined
+from assay.config import ModelConfig, RayConfig
 from assay.errors import StoppedEarly
 from assay.input import is_present
 from assay.library.names import (
@@ -42,11 +45,27 @@ def warn(tallies: Mapping[str, Tally]) -> None:
 
 
 def choice_of(
-    repeats: int | None, only: Mapping[str, str] | None, limit: int | None, concurrency: int, seed: int
+    repeats: int | None,
+    only: Mapping[str, str] | None,
+    limit: int | None,
+    concurrency: int,
+    seed: int,
+    early_stop: bool,
+    batch: bool,
 ) -> dict[str, Any]:
-    """Which rollouts are made, as a request has it."""
+    """Which rollouts are made and how, as a request has it."""
     chosen = {"repeats": repeats, "only": dict(only or {}), "limit": limit}
-    return chosen | {"concurrency": concurrency, "seed": seed}
+    return chosen | {"concurrency": concurrency, "seed": seed, "early_stop": early_stop, "batch": batch}
+
+
+@contextmanager
+def collector_of(processes: int | None, ray: bool | str, config: RayConfig) -> Generator[Collector]:
+    """Yields what collects runs: this process, several processes, or actors on a Ray cluster. Raises UsageError."""
+    if ray is False:
+        yield partial(distribute, processes=1 if processes is None else processes)
+        return
+    with joined(ray if isinstance(ray, str) else None, config) as cluster:
+        yield partial(distribute, cluster=cluster, processes=processes)
 
 
 async def run(
@@ -59,7 +78,9 @@ async def run(
     only: Mapping[str, str] | None = None,
     limit: int | None = None,
     concurrency: int = 64,
-    processes: int = 1,
+    processes: int | None = None,
+    ray: bool | str = False,
+    shard: str = "1/1",
     seed: int = 0,
     sampling: Sampling | None = None,
     limits: RolloutLimits | None = None,
@@ -67,9 +88,11 @@ async def run(
     budget_tokens: int | None = None,
     budget_usd: float | None = None,
     early_stop: bool = True,
+    batch: bool = False,
     config: str | Path | None = None,
     out: str | Path | None = None,
     watch: Callable[[Tally], None] | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Run:
     """Runs one benchmark on one model, or goes on with the run in `out`. Returns the Run.
 
@@ -78,7 +101,9 @@ async def run(
     object with `async def run(task, model, session)`; one that says `needs_model = False` goes without a model.
     `only` takes the tasks with these tags, `limit` so many, drawn by the seed and balanced over groups. `roles` names
     the models that the benchmark asks beside this one. `config` is a file such as `assay.toml`. Without `out` the run
-    lives in a temporary folder that ends with the Run. `watch` is called once, with the run's running tally.
+    lives in a temporary folder that ends with the Run. `watch` is called once, with the run's running tally, and `tell`
+    with a line of text when something happens. `processes`, `ray` (True for a cluster that is started here), `shard`
+    and `batch` are the options of `assay run`.
 
     Raises UsageError, DigestMismatch where `out` holds another run, and StoppedEarly where the run can't go on (its
     `run` is what there is by then). Warns where nearly all answers are empty or hold marks of thinking.
@@ -96,16 +121,23 @@ async def run(
         limits=limits,
         budget=budget_of(budget_tokens, budget_usd),
         roles=roles_of(roles, own),
-        early_stop=early_stop,
-        **choice_of(repeats, only, limit, concurrency, seed),
+        shard=Shard.parse(shard),
+        **choice_of(repeats, only, limit, concurrency, seed, early_stop, batch),
     )
+    with collector_of(processes, ray, own.ray) as collector:
+        tally = await _with_run(asked, collector(asked, watch=watch or nothing, tell=tell or nothing), temporary)
+    warn({asked.request.name: tally})
+    return Run(asked.folder, _keep=temporary)
+
+
+async def _with_run(asked: RunPlan, collecting: Awaitable[Tally], keep: object) -> Tally:
+    """Returns the tally. Where the run can't go on, the error gets the Run of what there is by then."""
     try:
-        warn({asked.request.name: await distribute(asked, processes, watch=watch or nothing)})
+        return await collecting
     except StoppedEarly as error:
         if is_present(asked.folder / "run.json"):
-            error.run = Run(asked.folder, _keep=temporary)
+            error.run = Run(asked.folder, _keep=keep)
         raise
-    return Run(asked.folder, _keep=temporary)
 
 
 class _Memory:

@@ -13,14 +13,14 @@ from msgspec import structs
 from assay.agent import Agent
 from assay.benchmark import Benchmark
 from assay.collect.collect import Interruption, Tally
-from assay.collect.head import Collector, check_workers, distribute
+from assay.collect.head import Collector, check_workers
 from assay.collect.run import RunPlan
 from assay.config import AssayToml, ModelConfig, Suite
 from assay.fidelity.profile import ProfilePlan
 from assay.fidelity.profile import profile as make_profile
 from assay.fidelity.schema.profile import Gate, ModelSummary
 from assay.fidelity.schema.profile import Profile as Record
-from assay.library.collecting import Roles, choice_of, nothing, warn
+from assay.library.collecting import Roles, choice_of, collector_of, nothing, warn
 from assay.library.forecast import begun_forecast
 from assay.library.names import TemporaryFolder, budget_of, load, roles_of, suite_named, toml_of
 from assay.library.plans import DOOR, agent_name, agent_of, check_batch, joined, repeats_of, selected
@@ -113,7 +113,8 @@ async def profile(
     only: Mapping[str, str] | None = None,
     limit: int | None = None,
     concurrency: int = 64,
-    processes: int = 1,
+    processes: int | None = None,
+    ray: bool | str = False,
     seed: int = 0,
     roles: Roles | None = None,
     budget_tokens: int | None = None,
@@ -121,6 +122,7 @@ async def profile(
     until_stable: bool = False,
     follow_plan: bool | str | Path = False,
     early_stop: bool = True,
+    batch: bool = False,
     config: str | Path | None = None,
     out: str | Path | None = None,
     watch: Callable[[str, Tally], None] | None = None,
@@ -137,25 +139,25 @@ async def profile(
     Raises UsageError, DigestMismatch where `out` holds another profile, and BudgetSpent.
     """
     own, temporary = toml_of(config), TemporaryFolder() if out is None else None
-    asked = plan_profile(
-        load(benchmark),
-        suite_named(suite, models, own),
-        agent,
-        own=own,
-        home=temporary.path if temporary else Path(),
-        out=out,
-        roles=roles_of(roles, own),
-        budget=budget_of(budget_tokens, budget_usd),
-        collector=partial(distribute, processes=processes),
-        until_stable=until_stable,
-        follow_plan=follow_plan,
-        early_stop=early_stop,
-        **choice_of(repeats, only, limit, concurrency, seed),
-    )
-    check_workers(asked.run, processes)
     tallies: dict[str, Tally] = {}
-    begin = partial(_begin, tallies, watch or nothing)
-    found = await make_profile(asked, interruption=Interruption(), watch=begin, tell=tell or nothing)
+    with collector_of(processes, ray, own.ray) as collector:
+        asked = plan_profile(
+            load(benchmark),
+            suite_named(suite, models, own),
+            agent,
+            own=own,
+            home=temporary.path if temporary else Path(),
+            out=out,
+            roles=roles_of(roles, own),
+            budget=budget_of(budget_tokens, budget_usd),
+            collector=collector,
+            until_stable=until_stable,
+            follow_plan=follow_plan,
+            **choice_of(repeats, only, limit, concurrency, seed, early_stop, batch),
+        )
+        check_workers(asked.run, processes or 1)
+        begin = partial(_begin, tallies, watch or nothing)
+        found = await make_profile(asked, interruption=Interruption(), watch=begin, tell=tell or nothing)
     assert found is not None, "only an interruption ends a profile without a result"
     warn(tallies)
     made, results = found

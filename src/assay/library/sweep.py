@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,12 @@ from typing import Any
 from assay.agent import Agent
 from assay.benchmark import Benchmark
 from assay.collect.collect import Tally
-from assay.collect.head import distribute
 from assay.collect.run import RunPlan
 from assay.collect.sweep import collect_all
 from assay.config import ModelConfig
 from assay.errors import AssayError
 from assay.input import is_present
+from assay.library.collecting import collector_of
 from assay.library.names import AnyModel, TemporaryFolder, budget_of, load, roles_of, toml_of
 from assay.library.plans import plan_sweep
 from assay.library.run import Run
@@ -99,6 +98,8 @@ async def sweep(
     agent: str | Agent | None = None,
     roles: Mapping[str, str | ModelConfig] | None = None,
     concurrency: int = 64,
+    processes: int | None = None,
+    ray: bool | str = False,
     budget_tokens: int | None = None,
     budget_usd: float | None = None,
     config: str | Path | None = None,
@@ -110,8 +111,8 @@ async def sweep(
 
     Each run has a folder of its own in `out`, BENCHMARK/MODEL, as `run` makes it. A server gets at most `concurrency`
     rollouts at once, and the next run begins with the last rollouts of the one before. The budget is that of all runs.
-    `settings` are other arguments of `run`: base_url, repeats, only, limit, seed, sampling, limits, early_stop. `watch`
-    is called when a run begins, with the names of benchmark and model and its running tally.
+    `settings` are other arguments of `run`: base_url, repeats, only, limit, seed, sampling, limits, early_stop, batch.
+    `watch` is called when a run begins, with the names of benchmark and model and its running tally.
 
     Raises UsageError before anything runs. What ends a run later is in `errors`, and the others go on.
     """
@@ -134,7 +135,8 @@ async def sweep(
         if watch:
             watch(*tallies[-1])
 
-    errors = await collect_all(plans, partial(distribute, processes=1), watch=begin)
+    with collector_of(processes, ray, own.ray) as collector:
+        errors = await collect_all(plans, collector, watch=begin)
     for benchmark, model, tally in tallies:
         for line in tally.warnings(model):
             warnings.warn(f"{benchmark} on {model}: {line}", stacklevel=2)
