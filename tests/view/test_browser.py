@@ -1,17 +1,18 @@
 """The first page and the profile's in a real browser: live, by keyboard alone, under the pages' own policy."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, Route
 
 from assay.store import Store
 from tests import runs
 from tests.view.client import Client
+from tests.view.conftest import PROFILE, RUN
 
 Tab = Callable[..., Page]
-PROFILE = "profiles~arithmetic"
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1400, "light"), (420, "dark")])
@@ -69,3 +70,30 @@ def test_a_run_goes_on_while_the_page_is_open(folder: Path, client: Client, tab:
         assert "t1, repeat 0: model: timeout: no answer" in page.locator("tr[data-more=slow]").inner_text()
         with Store(folder / "new", runs.record(), runs.TASKS):
             page.get_by_role("button", name="A run began").wait_for()
+
+
+def test_a_key_pressed_before_the_scripts_are_there_counts(shown: Client, tab: Tab):
+    page, held = tab(shown.url), list[Route]()
+    page.route("**/static/keys.js", lambda route: held.append(route))  # noqa: PLW0108 Playwright takes no method of a list
+    page.goto(f"{shown.url}runs/{RUN}/rollouts/sums-easy-00/0", wait_until="commit")
+    page.locator("a[data-key=b]").wait_for()
+    while not held:
+        page.wait_for_timeout(10)
+    page.keyboard.press("b")
+    held[0].continue_()
+    page.wait_for_url(f"**/runs/{RUN}", timeout=10_000)
+
+
+def test_a_key_pressed_while_the_page_is_left_does_nothing(folder: Path, client: Client, tab: Tab):
+    page, held = tab(client.url), list[Route]()
+    page.context.add_cookies([{"name": "reader", "value": "Ada", "url": client.url}])
+    page.goto(f"{client.url}profiles/{PROFILE}/review")
+    page.route("**/review", lambda route: held.append(route) if route.request.method == "POST" else route.continue_())
+    page.keyboard.press("m")
+    while not held:
+        page.wait_for_timeout(10)
+    page.keyboard.press("v")
+    with page.expect_navigation():
+        held[0].continue_()
+    marks = (folder / "profiles/arithmetic/marks.jsonl").read_text().splitlines()
+    assert [json.loads(mark)["fault"] for mark in marks] == ["model"]
