@@ -23,7 +23,7 @@ from assay.collect.head import distribute
 from assay.collect.rollouts import BATCH_BYTES, ENOUGH, Batch, Report, Rollouts, Work
 from assay.collect.run import RunPlan
 from assay.collect.workers import Worker
-from assay.collect.workers.ray import Actor, Cluster, RayWorker, joined
+from assay.collect.workers.ray import Actor, Cluster, RayWorker, join_cluster
 from assay.config import ModelConfig, RayConfig
 from bench import endpoint
 
@@ -100,7 +100,7 @@ def timed(what: str, collect: Callable[..., Any], asked: RunPlan) -> None:
 
 
 def main() -> None:
-    with endpoint.running() as urls, joined(None, RayConfig(cpus=0.5)) as cluster:
+    with endpoint.running() as urls, join_cluster(None, RayConfig(cpus=0.5)) as cluster:
         for actors in (1, 2):
             for in_flight in (64 * actors, 512 * actors):
                 with asking(urls.instant, 48_000, in_flight) as asked:

@@ -127,7 +127,7 @@ def simulate(asked: Scenario) -> Outcome:
         elif node.dead:
             continue
         elif kind == "exchange":
-            slice = ledger.draw(index, asked.in_flight)
+            slice = ledger.hand_out(index, asked.in_flight)
             came.handed_s = now if slice else came.handed_s
             for number in slice:
                 node.free_s = max(node.free_s, now + TRIP_S / 2) + 1 / asked.rate

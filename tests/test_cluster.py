@@ -30,9 +30,9 @@ def test_each_number_is_made_once_or_given_up(count: int, hands: int, room: int,
     held: dict[int, list[int]] = {hand: [] for hand in range(hands)}
     while ledger.left or ledger.out:
         hand = rng.choice(list(held))
-        drawn = ledger.draw(hand, room)
+        drawn = ledger.hand_out(hand, room)
         held[hand] += drawn
-        assert len(held[hand]) == ledger.held(hand) <= room
+        assert len(held[hand]) == ledger.count_of(hand) <= room
         if rng.random() < dying:
             assert ledger.lose(hand) == len(held.pop(hand))
             held[max([hand, *held]) + 1] = []
@@ -52,9 +52,9 @@ def test_each_number_is_made_once_or_given_up(count: int, hands: int, room: int,
 def test_what_kills_every_hand_is_given_up_after_a_few():
     ledger = Ledger(iter(range(1)), 1, 1)
     for hand in range(LIVES):
-        assert ledger.draw(hand, 10) == [0]
+        assert ledger.hand_out(hand, 10) == [0]
         ledger.lose(hand)
-    assert ledger.draw("next", 10) == []
+    assert ledger.hand_out("next", 10) == []
     assert (ledger.left, ledger.out, ledger.given_up) == (0, 0, [0])
 
 
@@ -64,7 +64,7 @@ def test_what_dies_along_with_the_cause_is_not_given_up():
     for hand in range(99):
         if not ledger.left:
             break
-        while drawn := ledger.draw(hand, 10):
+        while drawn := ledger.hand_out(hand, 10):
             if 7 in drawn:
                 ledger.lose(hand)
                 break
@@ -76,22 +76,22 @@ def test_what_dies_along_with_the_cause_is_not_given_up():
 
 def test_what_a_dead_hand_tells_later_is_not_taken():
     ledger = Ledger(iter(range(2)), 2, 1)
-    assert ledger.draw("one", 2) == [0]
+    assert ledger.hand_out("one", 2) == [0]
     ledger.lose("one")
     assert ledger.take("one", [0]) == [False]
-    assert ledger.draw("two", 2) == [0]
+    assert ledger.hand_out("two", 2) == [0]
     assert ledger.take("two", [0, 1]) == [True, False]
 
 
 def test_slices_fill_a_hands_room_and_become_smaller_towards_the_end():
     ledger = Ledger(iter(range(100)), 100, 2)
-    assert len(ledger.draw("one", 1000)) == 25
-    assert len(ledger.draw("two", 8)) == 8
-    assert ledger.draw("two", 8) == []
+    assert len(ledger.hand_out("one", 1000)) == 25
+    assert len(ledger.hand_out("two", 8)) == 8
+    assert ledger.hand_out("two", 8) == []
     ledger.take("two", [25, 26])
-    assert ledger.draw("two", 8) == [33, 34]
+    assert ledger.hand_out("two", 8) == [33, 34]
     ledger.lose("two")
-    assert len(ledger.draw("one", 1000)) == 19
+    assert len(ledger.hand_out("one", 1000)) == 19
 
 
 def rollout(task: str, text: str) -> Rollout:

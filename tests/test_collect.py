@@ -17,7 +17,7 @@ from assay.benchmark import Benchmark, Environment
 from assay.benchmark.verify.integer import integer
 from assay.collect.collect import Interruption
 from assay.collect.deadline import Deadline
-from assay.collect.plan import Planned, plan, seed_of
+from assay.collect.plan import PlannedRollout, plan, seed_of
 from assay.collect.roll import roll
 from assay.collect.run import RunPlan, collect_run
 from assay.config import ModelConfig
@@ -68,8 +68,8 @@ def asked(folder: Path, url: str, **changes: Any) -> RunPlan:
     return RunPlan.of(**settings | changes)
 
 
-def planned(task: Task = TASKS[0]) -> Planned:
-    return Planned(task, task_digest(task), 0, 0, 7)
+def planned(task: Task = TASKS[0]) -> PlannedRollout:
+    return PlannedRollout(task, task_digest(task), 0, 0, 7)
 
 
 def rolled(answer: Any, benchmark: Benchmark = ECHO, task: Task = TASKS[0]):

@@ -86,7 +86,7 @@ def test_the_reversals_of_a_suite_are_those_of_the_published_scores():
                 found[benchmark, stronger, weaker] = below[benchmark] - above[benchmark]
     stated = {(one.benchmark, one.stronger, one.weaker): one.points for one in suite.reversals}
     assert stated == pytest.approx(found)
-    assert suite.reversed_on("ifeval")["qwen3-235b-thinking", "qwen3-30b-thinking"] == pytest.approx(0.011)
+    assert suite.reversals_on("ifeval")["qwen3-235b-thinking", "qwen3-30b-thinking"] == pytest.approx(0.011)
 
 
 def test_set_fills_what_is_the_users_in_a_suite():

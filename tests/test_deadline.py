@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 import uvloop
 
-from assay.collect.deadline import Deadline, Stalled, unstalled
+from assay.collect.deadline import Deadline, StallError, stall_alarm
 
 LOOPS = pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 
@@ -109,7 +109,7 @@ def backtrack() -> str:
 async def call(what) -> str:
     try:
         return what()
-    except Stalled as error:
+    except StallError as error:
         return str(error)
 
 
@@ -123,7 +123,7 @@ async def elsewhere() -> None:
 @pytest.mark.parametrize("what", [spin, backtrack])
 def test_what_never_gives_the_loop_back_is_ended_where_it_was_called_and_nowhere_else(loop, what):
     async def work() -> list[str]:
-        with unstalled(0.2, within=call.__code__):
+        with stall_alarm(0.2, within=call.__code__):
             await elsewhere()
             await asyncio.sleep(0.5)
             return [await call(what), await call(what), await call(lambda: "quick")]

@@ -18,7 +18,7 @@ import pytest
 from assay.agent.loop import ToolLoop
 from assay.benchmark import Benchmark, Environment
 from assay.benchmarks.arithmetic.benchmark import BENCHMARK
-from assay.collect.plan import Planned
+from assay.collect.plan import PlannedRollout
 from assay.collect.roll import roll
 from assay.collect.run import RunPlan, collect_run
 from assay.config import ModelConfig, RateLimits
@@ -279,7 +279,7 @@ def talked(first: Callable[[str], bytes], dialect: str) -> Rollout:
     async def main(url: str) -> Rollout:
         model = connect(ModelConfig(dialect=dialect, id="m", base_url=url))  # type: ignore[arg-type]
         benchmark = Benchmark(environment=Adding(), repeats=1)
-        planned = Planned(next(iter(benchmark.environment.tasks())), "d", 0, 0, 0)
+        planned = PlannedRollout(next(iter(benchmark.environment.tasks())), "d", 0, 0, 0)
         try:
             return await roll(benchmark, ToolLoop(), model, planned)
         finally:

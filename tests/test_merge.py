@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from assay.collect.merge import TWICE, Merged, Twice, merge
+from assay.collect.merge import TWICE, MergeCounts, Twice, merge
 from assay.digest import task_digest, tasks_digest
 from assay.errors import InputError, UsageError
 from assay.fidelity.results.results import read
@@ -51,13 +51,13 @@ def test_shards_that_were_made_apart_become_one_run(tmp_path: Path):
 
 def test_a_merge_that_is_given_again_adds_nothing_and_one_of_the_parts_may_take_in_the_others(tmp_path: Path):
     one, two = made(tmp_path / "one", rollout(0)), made(tmp_path / "two", rollout(1), rollout(2))
-    assert merge(one, [one, two]) == Merged(scored=2)
+    assert merge(one, [one, two]) == MergeCounts(scored=2)
     before = (one / "rollouts.jsonl").read_bytes()
-    assert merge(one, [two, one, tmp_path / "one/../two"]) == Merged(there=2)
+    assert merge(one, [two, one, tmp_path / "one/../two"]) == MergeCounts(there=2)
     assert (one / "rollouts.jsonl").read_bytes() == before
     assert rows(one) == [rollout(0), rollout(1), rollout(2)]
     three = made(tmp_path / "three", rollout(0, 1))
-    assert merge(one, [three]) == Merged(scored=1)
+    assert merge(one, [three]) == MergeCounts(scored=1)
     assert rows(two) == [rollout(1), rollout(2)]
     assert not list(one.glob(".*"))
 
@@ -66,14 +66,14 @@ def test_of_two_scores_the_first_stays_and_those_that_differ_are_listed(tmp_path
     other = structs.replace(rollout(0, text="other"), outcome=Score(reward=0.25))
     one = made(tmp_path / "one", rollout(0), rollout(1))
     two = made(tmp_path / "two", other, rollout(1, text="another text"), rollout(2))
-    assert merge(tmp_path / "out", [one, two]) == Merged(scored=3, alike=1, twice=1)
+    assert merge(tmp_path / "out", [one, two]) == MergeCounts(scored=3, alike=1, twice=1)
     assert rows(tmp_path / "out") == [rollout(0), rollout(1), rollout(2)]
     file = str(tmp_path / "two/rollouts.jsonl")
     assert list(read_lines(tmp_path / "out" / TWICE, Twice)) == [Twice("t0", 0, 1.0, 0.25, file)]
     # In the order that is given; and nothing is listed where nothing differs.
     merge(tmp_path / "turned", [two, one])
     assert rows(tmp_path / "turned")[0] == other
-    assert merge(tmp_path / "out", [one]) == Merged(there=2)
+    assert merge(tmp_path / "out", [one]) == MergeCounts(there=2)
     assert not (tmp_path / "out" / TWICE).exists()
 
 
@@ -82,9 +82,9 @@ def test_failures_are_kept_with_all_their_attempts(tmp_path: Path):
     elsewhere = rollout(0, failed=True, text="on another machine")
     one = made(tmp_path / "one", *failures)
     two = made(tmp_path / "two", elsewhere, rollout(0, attempt=1), failures[0])
-    assert merge(tmp_path / "out", [one, two]) == Merged(scored=1, failed=3, there=1)
+    assert merge(tmp_path / "out", [one, two]) == MergeCounts(scored=1, failed=3, there=1)
     assert len(rows(tmp_path / "out")) == 4
-    assert merge(tmp_path / "out", [one, two]) == Merged(there=5)
+    assert merge(tmp_path / "out", [one, two]) == MergeCounts(there=5)
 
 
 def test_a_torn_last_line_is_no_rollout_in_a_part_or_in_the_merged_run(tmp_path: Path):
@@ -94,7 +94,7 @@ def test_a_torn_last_line_is_no_rollout_in_a_part_or_in_the_merged_run(tmp_path:
     for cut in range(first, len(whole), 7):
         (two / "rollouts.jsonl").write_bytes(whole[:cut])
         out = tmp_path / f"out-{cut}"
-        assert merge(out, [one, two]) == Merged(scored=2)
+        assert merge(out, [one, two]) == MergeCounts(scored=2)
         # A merge that was killed in the middle of its own line.
         merged = (out / "rollouts.jsonl").read_bytes()
         (out / "rollouts.jsonl").write_bytes(merged[: -(cut - first) - 1])
@@ -159,7 +159,7 @@ def test_a_part_that_is_being_written_is_refused(tmp_path: Path):
         merge(tmp_path / "out", [one, two])
     with Store(one, record(), TASKS), pytest.raises(UsageError, match="one is being written by another process"):
         merge(one, [two])
-    assert merge(tmp_path / "out", [one, two]) == Merged(scored=2)
+    assert merge(tmp_path / "out", [one, two]) == MergeCounts(scored=2)
 
 
 def test_a_merge_that_is_killed_goes_on(tmp_path: Path):

@@ -117,9 +117,9 @@ def test_shards_meet_where_they_have_a_rollout_in_common(one: Shard, other: Shar
 
 def test_limits_that_are_shared_are_kept_together():
     limits = RateLimits(concurrency=7, requests_per_minute=30.0, tokens_per_minute=3000.0)
-    shared = limits.shared(3)
+    shared = limits.divide(3)
     assert (shared.concurrency, shared.requests_per_minute, shared.tokens_per_minute) == (2, 10.0, 1000.0)
-    assert RateLimits().shared(3) == RateLimits()
+    assert RateLimits().divide(3) == RateLimits()
 
 
 def test_processes_give_what_one_gives(tmp_path: Path):

@@ -70,7 +70,7 @@ _HOMES = {
         *("Text", "Turn"),
     ),
 }
-"""Where each public name is defined. It is loaded at its first use, so `import assay` is cheap."""
+"""The public names by module. Each is imported at its first use, so `import assay` is cheap."""
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [

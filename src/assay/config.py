@@ -15,9 +15,9 @@ from assay.plugins import plugins
 from assay.types import Item, Kind, Role, RolloutLimits, Sampling, Usage
 
 LONGEST_S = 30 * 86400.0
-"""A month: no wait is without an end."""
+"""The longest deadline that can be set: 30 days."""
 LONGEST_NAME = 200
-"""Bytes of a name that becomes a folder's."""
+"""The longest name of a folder, in bytes."""
 SUITES = Path(__file__).parent / "suites"
 
 T = TypeVar("T")
@@ -27,9 +27,9 @@ THINKING_TAGS = (
     *("<think>", "<thinking>", "<thought>", "<reasoning>", "<seed:think>", "[THINK]", "◁think▷"),
     "<|channel|>analysis<|message|>",
 )
-"""What models open their thinking with, in raw text. The last stands for the channels of gpt-oss."""
+"""What opens a model's thinking in raw text. The last is that of gpt-oss."""
 OBJECT = "object"
-"""What run.json has as the dialect of a model that is an object of the caller's."""
+"""The dialect in run.json of a model that is the caller's own object."""
 
 
 class Prices(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -39,16 +39,16 @@ class Prices(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
     output: Annotated[float, Meta(ge=0)]
     """Reasoning tokens are output."""
     cached_input: Annotated[float, Meta(ge=0)] | None = None
-    """Input that the server had cached; the price of other input where not given."""
+    """Input that the server had cached; by default the price of other input."""
 
     def cost(self, usage: Usage) -> float:
-        """US dollars."""
+        """Returns the price of a usage in US dollars."""
         cached = self.input if self.cached_input is None else self.cached_input
         fresh = max(0, usage.input_tokens - usage.cached_tokens)
         return (fresh * self.input + usage.cached_tokens * cached + usage.output_tokens * self.output) / 1e6
 
-    def halved(self) -> Self:
-        """Returns the prices of batch APIs."""
+    def half(self) -> Self:
+        """Returns half of each price, as batch APIs charge."""
         cached = None if self.cached_input is None else self.cached_input / 2
         return structs.replace(self, input=self.input / 2, output=self.output / 2, cached_input=cached)
 
@@ -65,8 +65,8 @@ class RateLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     """Requests that the server refuses (429, 503) wait and are sent again. They fail if the server has accepted no
     request for this time, in seconds."""
 
-    def shared(self, count: int) -> Self:
-        """Returns the limits of each of `count` processes, so that together they keep these."""
+    def divide(self, count: int) -> Self:
+        """Returns the limits for each of `count` processes, which together keep these limits."""
         return structs.replace(
             self,
             concurrency=self.concurrency and max(1, self.concurrency // count),
@@ -76,7 +76,7 @@ class RateLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
 
 
 class BadName(UsageError, ValueError):
-    """A name that can't be a folder's. It is a ValueError too, as msgspec expects of what reads a file."""
+    """A name that can't be a folder's. It is a ValueError too: msgspec adds the place in a file to a ValueError."""
 
     def __init__(self, got: str, expected: str) -> None:
         super().__init__(f"{got}; expected {expected}")
@@ -84,7 +84,7 @@ class BadName(UsageError, ValueError):
 
 
 def path_name(name: str) -> str:
-    """Returns a model's or suite's name as one part of a path, `/` as `--`. Raises BadName where it is no such name."""
+    """Returns a model's or suite's name as one part of a path, with `--` for `/`. Raises BadName if it can't be one."""
     parts = name.split("/")
     if {"", ".", ".."} & set(parts) or not name.isprintable() or len(name.encode()) > LONGEST_NAME:
         expected = "one such as qwen3-4b or Qwen/Qwen3-4B, without '..' and not absolute"
@@ -93,7 +93,7 @@ def path_name(name: str) -> str:
 
 
 def name_of_id(model_id: str) -> str:
-    """Returns the short name of a model that has none of its own. Servers call a model by its path, too."""
+    """Returns a short name for a model's id, which may be a path."""
     return path_name(model_id.lstrip("./").rstrip("/"))
 
 
@@ -155,17 +155,17 @@ class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
 
     @property
     def answers_tasks(self) -> bool:
-        """Whether it answers from the benchmark's own tasks, so that it can answer nothing else."""
+        """Whether it answers from the benchmark's tasks, as `gold`, `null` and `chance` do."""
         return self.dialect in FROM_TASKS
 
     def secrets(self) -> list[str]:
-        """The environment variables that have to hold a secret."""
+        """Returns the names of the environment variables that have to hold a secret."""
         return [*filter(None, [self.api_key_env]), *self.headers_env.values()]
 
     def identity(self) -> dict[str, Any]:
         """Returns the settings that decide the outputs. Two runs may be joined only if these are equal."""
         transport = {"base_url", "api_key_env", "headers", "headers_env", "stream", "timeout_s", "deadline_s"}
-        # The template's text decides, which the model itself tells; not where the file lies.
+        # The template's text matters, which the model's own identity has, not the path of its file.
         transport |= {"attempts", "limits", "prices", "chat_template"}
         return {key: value for key, value in msgspec.to_builtins(self).items() if key not in transport}
 
@@ -188,7 +188,7 @@ class Member(ModelConfig, frozen=True, kw_only=True, forbid_unknown_fields=True,
     """The model's name in the files of published scores."""
 
     def server(self) -> ModelConfig:
-        """The model server alone, without the place in the suite."""
+        """Returns the model server alone, without the place in the suite."""
         return ModelConfig(**{name: getattr(self, name) for name in ModelConfig.__struct_fields__})
 
 
@@ -212,7 +212,7 @@ class Suite(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, renam
     order: list[tuple[str, str]] = []
     """Pairs (stronger, weaker) for the order gate, which adds the strongest closed and the strongest open model."""
     reversals: list[Reversal] = []
-    """Published scores that reverse a pair: the order gate allows as much beside its margin."""
+    """Published scores that reverse a pair: the order gate allows that difference in addition to its margin."""
     roles: dict[str, ModelConfig] = {}
     """`[with.ROLE]`: other models that the benchmark uses, such as `[with.judge]`."""
 
@@ -225,26 +225,26 @@ class Suite(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, renam
         order = [(names.get(a, a), names.get(b, b)) for a, b in self.order]
         structs.force_setattr(self, "order", order)
 
-    def reversed_on(self, benchmark: str) -> dict[tuple[str, str], float]:
+    def reversals_on(self, benchmark: str) -> dict[tuple[str, str], float]:
         """Returns the published reversals of a benchmark by pair (stronger, weaker), as shares."""
         mine = [one for one in self.reversals if one.benchmark == benchmark]
         return {(path_name(one.stronger), path_name(one.weaker)): one.points / 100 for one in mine}
 
 
 class RayConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[ray]`: the resources of a worker on a Ray cluster, and the files and packages that it gets."""
+    """`[ray]`: the resources of a worker on a Ray cluster, and its files and packages."""
 
     cpus: Annotated[float, Meta(ge=0)] = 1.0
-    """Of each actor, as the next two."""
+    """CPUs of each actor. The next two are for each actor too."""
     memory_mb: Annotated[int, Meta(ge=1)] | None = None
     resources: dict[str, float] = {}
-    """Ray's own names of what a node has, such as `{ sandbox = 1 }` where nodes are started with it."""
+    """Ray's custom resources, such as `{ sandbox = 1 }` if nodes are started with it."""
     working_dir: str | None = None
-    """A folder that is sent to the nodes, in which workers run: for benchmarks that are named by a path in it."""
+    """A folder that is sent to the nodes, and in which workers run, for benchmarks given by a path in it."""
     pip: list[str] = []
-    """Packages that are installed for the actors."""
+    """Packages to install for the actors."""
     env: list[str] = []
-    """Environment variables that actors get beside those that hold the models' keys. Their values are sent in a
+    """Names of environment variables that actors get beside those of the models' keys. Their values are sent in a
     message, and written nowhere."""
 
 
@@ -256,7 +256,7 @@ class AgentConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     settings: dict[str, Any] = {}
     """Passed to the agent's class as keyword arguments."""
     version: str = ""
-    """Of an agent that is a program, the version that it says. In assay.toml it is the one that has to be here."""
+    """The version of an agent that is a program. In assay.toml, the version that is required."""
 
     def __str__(self) -> str:
         name = f"{self.agent} {self.version}".strip()
@@ -265,7 +265,7 @@ class AgentConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
 
 
 LOOP = AgentConfig(agent="loop")
-"""The loop of model and tools: the agent where no other is named."""
+"""The loop of model and tools: the default agent."""
 
 
 class AssayToml(Struct, frozen=True, forbid_unknown_fields=True):
@@ -277,7 +277,7 @@ class AssayToml(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 NO_FILE = AssayToml()
-"""Where no file is read: the models that ship."""
+"""What a missing file has: no models beside those in the package."""
 
 
 def read_toml(path: Path, kind: type[T]) -> T:
@@ -331,7 +331,7 @@ def _with_place(error: msgspec.ValidationError, data: Any, kind: Any, path: obje
         elif index.isdigit() and get_origin(kind) is list:
             kind, data = get_args(kind)[0], data[int(index)]
         elif type(None) in get_args(kind):
-            kind = get_args(kind)[0]  # what it is where it is given
+            kind = get_args(kind)[0]  # X of `X | None`
     if isinstance(error.__cause__, BadName):
         return InputError(path, None, error.__cause__.got, error.__cause__.expected)
     if isinstance(error.__cause__, UnknownDialect):
@@ -381,7 +381,7 @@ def override(config: T, assignments: Iterable[str]) -> T:
 
 
 def load_suite(name: str, assignments: Sequence[str] = ()) -> Suite:
-    """A suite by the name of one that ships, or by a TOML file's path, with each `models.NAME.key=value` carried out.
+    """Returns a suite by its name or by a TOML file's path, with each `models.NAME.key=value` applied.
 
     Raises UsageError with the nearest names.
     """
@@ -403,11 +403,12 @@ def load_suite(name: str, assignments: Sequence[str] = ()) -> Suite:
 
 
 def suite_of(names: Sequence[str], assignments: Sequence[str] = (), *, own: AssayToml = NO_FILE) -> Suite:
-    """The suite of some models by name, with each `models.NAME.key=value` carried out. Raises UsageError.
+    """Returns a suite made of some models by name, with each `models.NAME.key=value` applied. Raises UsageError.
 
-    An embedded model keeps its place, the gates' own are compared with nobody, and any other stands as an open one.
+    An embedded model keeps its role, kind and tier; `gold`, `null` and `chance` are compared with no other; any other
+    model is an open one.
     """
-    embedded = _embedded()
+    embedded = _embedded_models()
     members: dict[str, Member] = {}
     for name, server in (load_model(name, own=own) for name in names):
         role: Role = "policy" if server.answers_tasks else "open"
@@ -424,20 +425,20 @@ def suites() -> dict[str, Path]:
     return {path.stem: path for path in sorted(SUITES.glob("*.toml"))}
 
 
-def _embedded() -> dict[str, Member]:
+def _embedded_models() -> dict[str, Member]:
     """Returns the models in the package."""
     return {**load_suite("embedded").models, **load_suite("tools").models}
 
 
 def models(own: AssayToml = NO_FILE) -> dict[str, ModelConfig]:
-    """Returns every model that has a name: those of `own`, the embedded ones, and the gates' own."""
+    """Returns every model that has a name: those of `own`, the embedded ones, and `gold`, `null` and `chance`."""
     named: dict[str, ModelConfig] = {name: ModelConfig(dialect=name) for name in FROM_TASKS}
-    named |= {name: member.server() for name, member in _embedded().items()}
+    named |= {name: member.server() for name, member in _embedded_models().items()}
     return named | own.models
 
 
 def assay_toml(path: Path = Path("assay.toml")) -> AssayToml:
-    """Returns what a file of models says, and nothing where there is none. Commands read the working directory's."""
+    """Returns the content of an assay.toml; NO_FILE if there is none. Commands read the working directory's."""
     return read_toml(path, AssayToml) if is_present(path) else NO_FILE
 
 
@@ -473,7 +474,8 @@ WIRES = {
 
 
 def load_model(name: str, base_url: str | None = None, *, own: AssayToml = NO_FILE) -> tuple[str, ModelConfig]:
-    """A model's short name and its server: a configured name, `PREFIX:ID` (see WIRES), `replay:PATH` or `local:FOLDER`.
+    """Returns a model's short name and its server, for a configured name, `PREFIX:ID` (see WIRES), `replay:PATH` or
+    `local:FOLDER`.
 
     `openai:ID` and `anthropic:ID` go to these providers, with the key that the provider's own variable holds; with
     another base URL no key is sent unless `api_key_env` is set. The other prefixes name a dialect and need a base URL.
@@ -482,7 +484,7 @@ def load_model(name: str, base_url: str | None = None, *, own: AssayToml = NO_FI
     if found and prefix in ("replay", "local"):
         path = Path(model_id)
         source = path.resolve().name if path.is_dir() else path.stem
-        # Not the name of what is replayed: its run must not land in the folder that it reads.
+        # Another name than the original's, because its run must not be in the folder that it reads.
         short = f"replay-{source}" if prefix == "replay" else name_of_id(source)
         return short, ModelConfig(dialect=prefix, id=model_id)
     if found and prefix in WIRES:

@@ -1,4 +1,4 @@
-"""What can go wrong, as one tree.
+"""The tree of errors.
 
 AssayError
 ├── UsageError            the command asks for something that does not exist or is impossible; exit code 2
@@ -30,9 +30,9 @@ _MISTAKES = (
     *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG),
     *(errno.EINVAL, errno.ENXIO),
 )
-"""What the system says of a path that a command can't use."""
+"""The system's errors for a path that a command can't use."""
 _TROUBLES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
-"""What the system says if a file can't be written where it should."""
+"""The system's errors for a file that can't be written."""
 
 
 class AssayError(Exception):
@@ -56,7 +56,7 @@ class InputError(UsageError):
 
 
 class UnknownName(UsageError):
-    """There is no `what` of this name. The message has the nearest known names, and other ways to name one."""
+    """There is no `what` of this name. The message has the nearest known names; `hint` adds other ways to name one."""
 
     def __init__(self, what: str, name: str, known: Iterable[str], hint: str = "") -> None:
         names = list(known)
@@ -131,7 +131,7 @@ class ModelError(AssayError):
 
 
 def of_system(error: OSError) -> AssayError | None:
-    """Returns what the system says of a file, as an error that the user sees; None where it says it of no file."""
+    """Returns the system's error about a file as an AssayError; None if it is about no file."""
     if error.filename is None or error.errno not in _MISTAKES + _TROUBLES:
         return None
     return (UsageError if error.errno in _MISTAKES else StoppedEarly)(f"{error.filename}: {error.strerror}")

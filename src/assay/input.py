@@ -1,4 +1,4 @@
-"""Opening files that anybody may have put there: regular files alone, so that none blocks or never ends."""
+"""Opening files from anybody: only regular files, because a pipe or a device may block or never end."""
 
 import errno
 import os
@@ -11,11 +11,11 @@ import msgspec
 from assay.errors import InputError
 
 BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What decoding a file raises where its content is none, or is nested too deeply."""
+"""The errors of decoding a file with wrong content, or that is nested too deeply."""
 
 
 def is_present(path: Path) -> bool:
-    """Whether there is something at a path. Raises InputError where it, or its folder, is a link that leads nowhere."""
+    """Returns whether a path exists. Raises InputError if it, or its folder, is a link that leads nowhere."""
     if path.exists():
         return True
     for place in (path, path.parent):
@@ -25,8 +25,8 @@ def is_present(path: Path) -> bool:
 
 
 def open_input(path: Path) -> BufferedReader:
-    """Returns a file that is open to be read. Raises OSError, also for a folder, a pipe and a device."""
-    # Without O_NONBLOCK, a pipe that nobody writes to would be waited for.
+    """Returns an open file for reading. Raises OSError, also for a folder, a pipe and a device."""
+    # Without O_NONBLOCK, opening a pipe without a writer would block.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         check_regular(descriptor, path)
@@ -37,7 +37,7 @@ def open_input(path: Path) -> BufferedReader:
 
 
 def check_regular(descriptor: int, path: Path) -> None:
-    """Raises OSError where an open file is a folder, a pipe or a device."""
+    """Raises OSError if an open file is a folder, a pipe or a device."""
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))

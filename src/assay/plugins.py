@@ -39,7 +39,7 @@ def find(group: str, name: str, hint: str = "") -> Any:
 
 
 def describe(group: str) -> dict[str, str]:
-    """Returns one sentence for each name of a group; the error for one that can't be imported.
+    """Returns one sentence for each name of a group; for one that can't be imported, the error.
 
     It is the first sentence of the docstring of a class or function; of the module, for any other object.
     """
@@ -70,7 +70,7 @@ def first_sentence(text: str) -> str:
 
 @cache
 def _entries(group: str, _: tuple[str, ...]) -> dict[str, EntryPoint]:
-    """Returns the entry points of a group. To read them takes 10 ms and more, so it is done once for each sys.path."""
+    """Returns the entry points of a group. Reading them takes 10 ms or more, so the result is cached by sys.path."""
     entries: dict[str, EntryPoint] = {}
     for entry in entry_points(group=group):
         other = entries.setdefault(entry.name, entry)

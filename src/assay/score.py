@@ -1,6 +1,6 @@
-"""The score that a benchmark declares: what one number of a run is the mean of.
+"""The score that a benchmark declares: how a run's rewards become one number.
 
-Where nothing is declared it is `Mean()`: every task weighs the same.
+The default is `Mean()`: every task weighs the same.
 """
 
 import hashlib
@@ -25,11 +25,11 @@ class Mean(Struct, frozen=True, kw_only=True, tag_field="of", tag="mean"):
     """Tags that group the tasks, from the outermost group to the innermost: the score is the mean over groups of the
     mean over their groups, down to the mean over tasks. One tag may be given as a text."""
     weight: str | None = None
-    """The tag that holds a task's weight within its group, a number above 0; None where all weigh the same."""
+    """The tag that holds a task's weight within its group, a number above 0; None if all weigh the same."""
     groups: Literal["fixed", "sample"] = "fixed"
-    """Whether another set of tasks would have these groups, or the outermost groups are a sample themselves."""
+    """`fixed` if another set of tasks would have the same groups, `sample` if the outermost groups are a sample too."""
     clusters: str | None = None
-    """The tag that tasks share that are no independent evidence, such as the passage that several questions ask of."""
+    """The tag whose value dependent tasks share, such as the passage that several questions are about."""
     range: tuple[float, float] = (0.0, 1.0)
     """The lowest and the highest reward that the verifier can give."""
 
@@ -38,13 +38,13 @@ class Mean(Struct, frozen=True, kw_only=True, tag_field="of", tag="mean"):
         if isinstance(by, str):
             structs.force_setattr(self, "by", (by,))
         if len(set(self.by)) < len(self.by):
-            raise ValueError(f"by = {self.by}: a tag stands there twice; expected each once")
+            raise ValueError(f"by = {self.by}: a tag occurs twice; expected each once")
         if not self.range[0] < self.range[1]:
             raise ValueError(f"range = {self.range}: expected the lowest reward, then the highest")
 
     @property
     def attempts(self) -> int:
-        """The fewest scored repeats of a task with which it has a value."""
+        """The number of scored repeats that a task needs to have a value."""
         return 1
 
     @property
@@ -57,7 +57,7 @@ class Mean(Struct, frozen=True, kw_only=True, tag_field="of", tag="mean"):
         return "mean reward"
 
     def __str__(self) -> str:
-        """What the score is, in words: "mean over task of the mean over subset of the mean reward"."""
+        """The score in words, such as "mean over task of the mean over subset of the mean reward"."""
         over = "".join(f"mean over {tag} of the " for tag in self.by)
         weight = f", weighted by {self.weight}" if self.weight else ""
         return f"{over}{self.kind}{weight}"
@@ -96,7 +96,7 @@ class PassHat(_Attempts, frozen=True, tag="pass^k"):
 
 
 class Maj(_Attempts, frozen=True, tag="maj@k"):
-    """maj@k: the reward of the answer that most of k attempts at a task give."""
+    """maj@k: the reward of the most frequent answer in k attempts at a task."""
 
     sign = "maj@"
 
@@ -105,7 +105,7 @@ ScoreRule = Mean | PassAt | PassHat | Maj
 
 
 def check_score(score: ScoreRule, tasks: Sequence[Task]) -> None:
-    """Raises UsageError where a task lacks a tag that the score takes, or has a weight that is no number above 0."""
+    """Raises UsageError if a task lacks a tag that the score needs, or has a weight that is no number above 0."""
     for task in tasks:
         for tag in score.tags:
             if tag not in task.tags:
@@ -119,7 +119,7 @@ def check_score(score: ScoreRule, tasks: Sequence[Task]) -> None:
 
 
 def weight_of(task: Task, tag: str) -> float:
-    """Returns a task's weight; NaN where its tag is no finite number."""
+    """Returns a task's weight; NaN if its tag is no finite number."""
     try:
         weight = float(task.tags[tag])
     except ValueError:
@@ -128,15 +128,15 @@ def weight_of(task: Task, tag: str) -> float:
 
 
 class Selection(Struct, frozen=True, kw_only=True):
-    """The tasks that a run is about: all, or some."""
+    """The tasks of a run: all, or some."""
 
     only: dict[str, str] = {}
-    """The value that each of these tags has to have."""
+    """Tags and the value that a task must have for each."""
     limit: int | None = None
-    """How many: a prefix of one order of all tasks, which the seed draws. The prefix of 120 contains that of 60."""
+    """The number of tasks: a prefix of a random order that depends on the seed. The first 120 contain the first 60."""
     seed: int = 0
     ids: tuple[str, ...] = ()
-    """The tasks themselves; where none is named, all."""
+    """The ids of the tasks; if empty, all tasks."""
 
     @property
     def partial(self) -> bool:
@@ -149,10 +149,10 @@ class Selection(Struct, frozen=True, kw_only=True):
         return ", ".join(text for text in (_pairs(self.only), named, limited) if text) or "all"
 
     def of(self, tasks: Sequence[Task], score: ScoreRule) -> list[Task]:
-        """Returns the tasks, in the order of the benchmark. Raises UsageError where there are none.
+        """Returns the selected tasks, in the order of the benchmark. Raises UsageError if there are none.
 
-        Each part of the order has the groups in nearly the shares that they have in the score: of a plain mean a group
-        has its share of the tasks, of a mean over groups each has as many.
+        Any prefix has the groups in nearly the shares that they have in the score: for a plain mean in proportion to
+        their tasks, for a mean over groups in equal numbers.
         """
         kept = [task for task in tasks if all(task.tags.get(tag) == value for tag, value in self.only.items())]
         if not kept:
@@ -172,7 +172,7 @@ EVERY = Selection()
 
 
 def _in_turn(tasks: Sequence[Task], score: ScoreRule, seed: int) -> list[Task]:
-    """The tasks in a random order in which groups take turns, more often where they have a larger share."""
+    """Returns the tasks in a random order in which groups take turns, in proportion to their shares."""
     by = score.by or ("category",)
     paths = [tuple(task.tags.get(tag, "") for tag in by) for task in tasks]
     shares = _shares(paths) if score.by else {path: count / len(tasks) for path, count in Counter(paths).items()}
@@ -186,7 +186,7 @@ def _in_turn(tasks: Sequence[Task], score: ScoreRule, seed: int) -> list[Task]:
 
 
 def _shares(paths: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], float]:
-    """The share of each innermost group in a mean over groups."""
+    """Returns the share of each innermost group in a mean over groups."""
     groups = {path[:depth] for path in paths for depth in range(len(path) + 1)}
     inner = Counter(path[:-1] for path in groups if path)
     return {path: 1 / math.prod(inner[path[:depth]] for depth in range(len(path))) for path in set(paths)}

@@ -1,6 +1,6 @@
-"""The functions of `assay` where there is no `await`: the same arguments, and each returns when all is done.
+"""The functions of `assay` without `await`: the same arguments, and each returns its result when it is done.
 
-They work where an event loop runs already, as in a notebook: each call has a thread and a loop of its own.
+They also work if an event loop already runs, as in a notebook: each call has a thread and a loop of its own.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ def _blocking(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
         try:
             work.join()
         except BaseException:
-            # Ctrl-C or a notebook's stop: what was collected is kept, and nothing goes on behind the caller's back.
+            # Ctrl-C or a notebook's stop: finished rollouts are kept, and no work goes on in the background.
             work.cancel()
             work.join()
             raise
@@ -40,7 +40,7 @@ def _blocking(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
 
 
 class _Work(threading.Thread):
-    """A coroutine that runs to its end in a thread and a loop of its own."""
+    """A thread that runs a coroutine to its end in a loop of its own."""
 
     def __init__(self, work: Coroutine[Any, Any, Any]) -> None:
         super().__init__(name="assay", daemon=True)

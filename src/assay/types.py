@@ -7,13 +7,13 @@ from msgspec import Meta, Struct, field
 Role = Literal["policy", "open", "closed"]
 Kind = Literal["instruct", "thinking"]
 StopReason = Literal["completed", "token_cap", "refused", "steps", "tokens", "wall_time", "tool_time", "failed"]
-"""Why a rollout ended: the model answered; one output reached the token cap; it refused; a limit of the rollout's was
-reached (see RolloutLimits); something failed (then the outcome is a Failure)."""
+"""Why a rollout ended: the model answered; one output reached the token cap; the model refused; a limit of the rollout
+was reached (see RolloutLimits); something failed (then the outcome is a Failure)."""
 
 MOST_REPEATS = 2**16
-"""Repeats of a task at most. Without a limit, one damaged number in a file would take all memory."""
+"""The most repeats of a task. Without a limit, one damaged number in a file could take all memory."""
 LARGEST = 1e12
-"""Of rewards and metrics, so that their variances are numbers."""
+"""The largest absolute value of rewards and metrics, so that their variances are finite."""
 Number = Annotated[float, Meta(ge=-LARGEST, le=LARGEST)]
 Where = Literal["model", "environment", "verifier", "agent"]
 
@@ -73,7 +73,7 @@ class Message(Struct, frozen=True, tag="message", omit_defaults=True):
 
     @property
     def text(self) -> str:
-        """All text of the message, joined. Refusals and images are not text."""
+        """The joined text of the message. Refusals and images are not text."""
         return text_of(self.content)
 
     @property
@@ -117,12 +117,12 @@ class FunctionCallOutput(Struct, frozen=True, tag="function_call_output", omit_d
 
     @property
     def text(self) -> str:
-        """All text of the output, joined."""
+        """The joined text of the output."""
         return text_of(self.output)
 
 
 def text_of(content: str | list[Content]) -> str:
-    """All text of a content, joined. Refusals and images are not text."""
+    """Returns the joined text of a content. Refusals and images are not text."""
     if isinstance(content, str):
         return content
     if len(content) == 1 and isinstance(content[0], Text):  # nearly all
@@ -183,17 +183,18 @@ class Sampling(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=Tr
 
 
 class RolloutLimits(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """The limits of a model in one rollout. Each is a stop reason, and the rollout is scored as it is then."""
+    """The limits of a model in one rollout. Reaching one ends the rollout, which is then scored as it is."""
 
     steps: Annotated[int, Meta(ge=1)] = 64
     """Model calls; stop reason `steps`."""
     output_tokens: Annotated[int, Meta(ge=1)] | None = None
-    """Of all model calls, as the server counts them: no call is made once they are used up. Stop reason `tokens`."""
+    """Output tokens of all model calls, as the server counts them. Once used up, no call is made; stop reason
+    `tokens`."""
     wall_s: Annotated[float, Meta(gt=0)] | None = None
-    """From the agent's start on; stop reason `wall_time`. It ends tools, and no model call is made once it is used up.
-    An answer that is waited for may go over, up to the model server's own deadlines, past which it is a failure."""
+    """Seconds from the agent's start; stop reason `wall_time`. When they are used up, tools end and no model call is
+    made. A model call in flight goes on, up to the model server's own deadlines, past which it is a failure."""
     tool_s: Annotated[float, Meta(gt=0)] | None = None
-    """Of all tool calls together; stop reason `tool_time`."""
+    """Seconds of all tool calls together; stop reason `tool_time`."""
 
 
 class Request(Struct, frozen=True, omit_defaults=True):
@@ -207,10 +208,10 @@ class Request(Struct, frozen=True, omit_defaults=True):
     format: Format | None = None
     seed: int | None = None
     task: str | None = None
-    """The task's id, by which gold, null, chance and replay answer. Like the next two fields, it is never sent."""
+    """The task's id, which gold, null, chance and replay need. Like the next two fields, it is never sent."""
     repeat: int = 0
     turn: int = 0
-    """How many model calls of the rollout came before."""
+    """The number of earlier model calls in the rollout."""
 
 
 class Usage(Struct, frozen=True, omit_defaults=True):
@@ -241,7 +242,7 @@ class Response(Struct, frozen=True, omit_defaults=True):
     """`max_output_tokens` or `content_filter` where the status is incomplete."""
     usage: Usage = Usage()
     model: str | None = None
-    """The server's name of the model, which may be more exact than the requested one."""
+    """The server's name for the model, which may be more exact than the requested name."""
     id: str | None = None
     tokens: TokenIds | None = None
 
@@ -257,7 +258,7 @@ class Response(Struct, frozen=True, omit_defaults=True):
 
 
 class Turn(Struct, frozen=True, omit_defaults=True):
-    """One model call: only the items that are new, the response, and how long it took."""
+    """One model call: the new input items, the response, and its time."""
 
     input: list[Item]
     response: Response
@@ -265,8 +266,8 @@ class Turn(Struct, frozen=True, omit_defaults=True):
     """Seconds after the rollout's start."""
     wall_s: float = 0.0
     follows: int | None = None
-    """Index of the turn whose conversation this one goes on from, where it is not the one just before; -1 where it
-    starts anew."""
+    """Index of the turn whose conversation this one continues, if that is not the turn before; -1 if it begins a new
+    conversation."""
 
 
 class Task(Struct, frozen=True, omit_defaults=True):
@@ -310,9 +311,9 @@ class Program(Struct, frozen=True, omit_defaults=True):
     """How an agent that is a program ended."""
 
     exit_code: int | None = None
-    """None where it was killed before it ended."""
+    """None if it was killed."""
     stdout: str = ""
-    """The end of what it wrote, as `stderr`."""
+    """The end of its output, as `stderr`."""
     stderr: str = ""
 
 
@@ -331,16 +332,16 @@ class Rollout(Struct, frozen=True):
     roles: dict[str, list[Turn]] = {}
     """By role, the turns of other models that the environment used, such as a judge or a user."""
     program: Program | None = None
-    """Of an agent that is a program, how it ended the last time that it ran."""
+    """How the agent's program ended the last time, if the agent is a program."""
 
     @property
     def key(self) -> tuple[str, int]:
-        """(task, repeat). A plan has one score for each."""
+        """(task, repeat). A run has at most one score for each."""
         return self.task, self.repeat
 
 
 class Row(Struct, frozen=True):
-    """A rollout without its turns, for planning. It is read several times faster."""
+    """A rollout without its turns, for planning. Decoding it is several times faster."""
 
     task: str
     task_digest: str

@@ -7,7 +7,7 @@ from typing import Any
 from assay.agent import Agent
 from assay.agent.command import Command
 from assay.benchmark import Benchmark, Environment
-from assay.collect.plan import Planned
+from assay.collect.plan import PlannedRollout
 from assay.collect.roll import roll
 from assay.digest import task_digest
 from assay.model import Model
@@ -46,7 +46,7 @@ def played(
     every = list(environment.tasks())
 
     async def play() -> list[Rollout]:
-        planned = [Planned(every[number], task_digest(every[number]), 0, 0, 7) for number in tasks]
+        planned = [PlannedRollout(every[number], task_digest(every[number]), 0, 0, 7) for number in tasks]
         return await asyncio.gather(*(roll(benchmark, agent, model, item) for item in planned))
 
     return asyncio.run(play())

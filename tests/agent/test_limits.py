@@ -12,7 +12,7 @@ from assay.agent.loop import ToolLoop
 from assay.benchmark import Benchmark, Environment, Session
 from assay.benchmark.tools import ToolEnvironment, ToolSession, tool
 from assay.collect.deadline import Deadline
-from assay.collect.plan import Planned
+from assay.collect.plan import PlannedRollout
 from assay.collect.roll import roll
 from assay.config import ModelConfig
 from assay.digest import task_digest
@@ -85,7 +85,7 @@ def scripted(*script: str | list[Item]) -> Model:
 def rolled(model: Model, agent: Agent | None = None, environment: Environment | None = None, **limits: Any) -> Rollout:
     benchmark = Benchmark(environment=environment or Counting(), repeats=1, limits=RolloutLimits(**limits))
     [task] = benchmark.environment.tasks()
-    return asyncio.run(roll(benchmark, agent or ToolLoop(), model, Planned(task, task_digest(task), 0, 0, 7)))
+    return asyncio.run(roll(benchmark, agent or ToolLoop(), model, PlannedRollout(task, task_digest(task), 0, 0, 7)))
 
 
 class Wordy(Scripted):
@@ -190,7 +190,7 @@ def test_an_answer_that_is_late_is_an_answer():
 def test_a_server_that_never_answers_is_a_failure_and_no_zero():
     environment = Question()
     benchmark = Benchmark(environment=environment, repeats=1, limits=RolloutLimits(wall_s=0.05))
-    planned = Planned(next(iter(environment.tasks())), "d", 0, 0, 0)
+    planned = PlannedRollout(next(iter(environment.tasks())), "d", 0, 0, 0)
 
     async def within() -> Rollout:
         with closing(Deadline(0.2)) as deadline:

@@ -10,7 +10,7 @@ import pytest
 from assay.agent.loop import ToolLoop
 from assay.benchmark import Benchmark, Call, Ended, Environment
 from assay.benchmark.reference import responses
-from assay.collect.plan import Planned
+from assay.collect.plan import PlannedRollout
 from assay.collect.roll import roll
 from assay.digest import task_digest
 from assay.errors import SandboxError
@@ -86,7 +86,7 @@ class Counts(Environment):
 
 def rolled(session: Counting, *answers: Response) -> Rollout:
     model = Fixed(lambda request: answers[min(request.turn, len(answers) - 1)])
-    planned = Planned(TASK, task_digest(TASK), 0, 0, 7)
+    planned = PlannedRollout(TASK, task_digest(TASK), 0, 0, 7)
     return asyncio.run(roll(Benchmark(environment=Counts(session), repeats=1), ToolLoop(), model, planned))
 
 
@@ -130,7 +130,7 @@ def test_a_session_may_change_its_tools_and_end_the_rollout_at_a_call(limits: Ro
         return says("a") if request.turn < 2 else Response(output=[FunctionCall("c", "stop", "{}"), *CALL.output])
 
     benchmark = Benchmark(environment=Counts(Changing(9)), repeats=1, limits=limits)
-    planned = Planned(TASK, task_digest(TASK), 0, 0, 7)
+    planned = PlannedRollout(TASK, task_digest(TASK), 0, 0, 7)
     rollout = asyncio.run(roll(benchmark, ToolLoop(), Fixed(answer), planned))
     assert (rollout.stop, rollout.outcome, len(rollout.turns)) == ("completed", Score(reward=2.0), 3)
     assert offered == ["tool-0", "tool-1", "tool-2"]
@@ -174,7 +174,7 @@ def test_a_session_that_converses_speaks_first_and_may_end_with_a_call(limits: R
     session = Calling(5)
     benchmark = Benchmark(environment=Counts(session), repeats=1, limits=limits)
     model = Fixed(lambda request: (said, called)[request.turn])
-    planned = Planned(TASK, task_digest(TASK), repeat=0, attempt=0, seed=0)
+    planned = PlannedRollout(TASK, task_digest(TASK), repeat=0, attempt=0, seed=0)
     rollout = asyncio.run(roll(benchmark, ToolLoop(), model, planned))
     assert (rollout.stop, len(rollout.turns), session.said) == ("completed", 2, 1)
     assert rollout.turns[0].input == [*TASK.input, Message(role="user", content="Hello.")]

@@ -67,9 +67,9 @@ def test_redirects_are_followed():
         (http(CONTENT[:1000]), "got 1,000 bytes"),
         (http(b""), "got 0 bytes"),
         (http(CONTENT + b"more"), "more than the 215,000 bytes"),
-        (http(CONTENT)[:-500], "could not be had"),  # the connection ends before the body does
+        (http(CONTENT)[:-500], "could not be downloaded"),  # the connection ends before the body does
         (b"HTTP/1.1 200 X\r\nconnection: close\r\n\r\n" + CONTENT * 40, "more than"),  # no length is told
-        (b"garbage\r\n\r\n", "could not be had"),
+        (b"garbage\r\n\r\n", "could not be downloaded"),
     ],
 )
 def test_what_is_not_the_file_is_told_and_not_kept(cache: Path, answer: bytes, said: str):
@@ -92,14 +92,14 @@ def test_a_server_that_says_nothing_is_left():
     async def silent(call: Call, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(60)
 
-    with Endpoint(silent) as server, pytest.raises(AssayError, match="could not be had"):
+    with Endpoint(silent) as server, pytest.raises(AssayError, match="could not be downloaded"):
         download("sums", at(server), within_s=0.5)
 
 
 def test_no_server_is_told():
     with serving() as server:
         nowhere = at(server)
-    with pytest.raises(AssayError, match="could not be had"):
+    with pytest.raises(AssayError, match="could not be downloaded"):
         download("sums", nowhere)
 
 

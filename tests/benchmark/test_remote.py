@@ -23,7 +23,7 @@ from starlette.routing import Route
 
 from assay.agent.loop import ToolLoop
 from assay.benchmark import Benchmark
-from assay.collect.plan import Planned
+from assay.collect.plan import PlannedRollout
 from assay.collect.roll import roll
 from assay.config import ModelConfig
 from assay.digest import task_digest
@@ -71,7 +71,7 @@ def benchmark(url: str, rows: Path, **settings: Any) -> Benchmark:
 
 
 async def rolled(benchmark: Benchmark, task: Task, model: Model) -> Rollout:
-    return await roll(benchmark, ToolLoop(), model, Planned(task, task_digest(task), 0, 0, 7))
+    return await roll(benchmark, ToolLoop(), model, PlannedRollout(task, task_digest(task), 0, 0, 7))
 
 
 def one(url: str, rows: Path, *script: Any, **settings: Any) -> Rollout:

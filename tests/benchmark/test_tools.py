@@ -16,7 +16,7 @@ from msgspec import Struct
 from assay.agent.loop import ToolLoop
 from assay.benchmark import Benchmark
 from assay.benchmark.tools import Rejected, ToolEnvironment, ToolSession, tool, tools_of
-from assay.collect.plan import Planned
+from assay.collect.plan import PlannedRollout
 from assay.collect.roll import roll
 from assay.config import ModelConfig
 from assay.digest import task_digest
@@ -126,7 +126,7 @@ def called(name: str, **arguments: Any) -> str:
 
 def rolled(*script: str | list[Item]):
     model = Scripted(ModelConfig(dialect="scripted", script=list(script)))
-    return asyncio.run(roll(MARKET, ToolLoop(), model, Planned(TASK, task_digest(TASK), 0, 0, 7)))
+    return asyncio.run(roll(MARKET, ToolLoop(), model, PlannedRollout(TASK, task_digest(TASK), 0, 0, 7)))
 
 
 def call(name: str, arguments: str = "{}") -> list[Item]:

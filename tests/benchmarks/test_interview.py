@@ -14,7 +14,7 @@ from assay.benchmarks.interview import benchmark
 from assay.benchmarks.interview.benchmark import BENCHMARK, DIGEST, LAST, SPARE, form, same
 from assay.benchmarks.interview.people import LEVELS, SCENES, Person, people
 from assay.benchmarks.interview.user import HonestUser, persona
-from assay.collect.plan import Planned
+from assay.collect.plan import PlannedRollout
 from assay.collect.roll import roll
 from assay.config import ModelConfig
 from assay.digest import task_digest, tasks_digest
@@ -33,7 +33,7 @@ def call(person: Person, *said: str, benchmark: Benchmark = BENCHMARK) -> Rollou
     """The rollout of a policy that says these, one a turn, and the last of them from then on."""
     model = Fixed(lambda request: said[min(request.turn, len(said) - 1)])
     task = TASKS[person.id]
-    planned = Planned(task, task_digest(task), 0, 0, 7)
+    planned = PlannedRollout(task, task_digest(task), 0, 0, 7)
     return asyncio.run(roll(benchmark, ToolLoop(), model, planned))
 
 

@@ -17,7 +17,7 @@ from assay.benchmark.tools import tools_of
 from assay.benchmarks.office import benchmark as module
 from assay.benchmarks.office.benchmark import BENCHMARK
 from assay.benchmarks.office.session import OfficeSession, judge
-from assay.collect.plan import Planned
+from assay.collect.plan import PlannedRollout
 from assay.collect.roll import roll
 from assay.collect.run import model_of
 from assay.config import ModelConfig
@@ -50,7 +50,7 @@ def played(task: Task, made: Sequence[Call]) -> tuple[Score, list[str]]:
 
 def rolled(task: Task, dialect: Any, repeat: int = 0) -> Rollout:
     model = model_of(ModelConfig(dialect=dialect), BENCHMARK)
-    return asyncio.run(roll(BENCHMARK, ToolLoop(), model, Planned(task, task_digest(task), repeat, 0, 7)))
+    return asyncio.run(roll(BENCHMARK, ToolLoop(), model, PlannedRollout(task, task_digest(task), repeat, 0, 7)))
 
 
 def test_60_frozen_tasks_of_1_to_8_steps():

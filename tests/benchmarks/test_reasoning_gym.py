@@ -11,7 +11,7 @@ from assay.benchmark import catalog
 from assay.benchmark.catalog import load
 from assay.benchmarks.reasoning_gym import family
 from assay.benchmarks.reasoning_gym.scorer import EVALUATED, Dataset, is_expression
-from assay.collect.plan import Planned
+from assay.collect.plan import PlannedRollout
 from assay.collect.roll import roll
 from assay.digest import task_digest, tasks_digest
 from assay.errors import UsageError
@@ -30,7 +30,7 @@ SOME = ("chain_sum", "countdown", "n_queens", "word_ladder", "propositional_logi
 
 
 def outcome(name: str, task: Task, said: str) -> Outcome:
-    planned = Planned(task, task_digest(task), 0, 0, 0)
+    planned = PlannedRollout(task, task_digest(task), 0, 0, 0)
     return asyncio.run(roll(load(f"reasoning-gym/{name}"), ToolLoop(), Fixed(lambda _: said), planned)).outcome
 
 
@@ -42,7 +42,7 @@ def gold_and_null(name: str) -> None:
     assert any(task.gold is None for task in tasks) == (name in NO_GOLD)
 
     async def reward(task: Task, said: str) -> Outcome:
-        planned = Planned(task, task_digest(task), 0, 0, 0)
+        planned = PlannedRollout(task, task_digest(task), 0, 0, 0)
         benchmark = family.Benchmark(environment=environment, repeats=1)
         return (await roll(benchmark, ToolLoop(), Fixed(lambda _: said), planned)).outcome
 

@@ -23,7 +23,7 @@ from assay.benchmarks.tau_airline.benchmark import FILE, IDLE
 from assay.benchmarks.tau_airline.desk import TRANSFER, Desk
 from assay.benchmarks.tau_airline.source import World, read_world, world
 from assay.benchmarks.tau_airline.user import GREETING, STOP
-from assay.collect.plan import Planned
+from assay.collect.plan import PlannedRollout
 from assay.collect.roll import roll
 from assay.digest import task_digest
 from assay.errors import UsageError
@@ -218,7 +218,7 @@ def play(airline: Benchmark, task: str, *answers: Response | str, agent: Agent =
             Response(output=[Message(role="assistant", content=[Text(text=said)])]) if isinstance(said, str) else said
         )
 
-    planned = Planned(chosen, task_digest(chosen), repeat=0, attempt=0, seed=0)
+    planned = PlannedRollout(chosen, task_digest(chosen), repeat=0, attempt=0, seed=0)
     return asyncio.run(roll(airline, agent, Fixed(answer), planned))
 
 
@@ -336,7 +336,7 @@ class Hasty:
 
 def test_an_agent_that_does_not_let_the_user_begin_is_a_failure(airline: Benchmark):
     chosen = next(iter(airline.environment.tasks()))
-    planned = Planned(chosen, task_digest(chosen), repeat=0, attempt=0, seed=0)
+    planned = PlannedRollout(chosen, task_digest(chosen), repeat=0, attempt=0, seed=0)
     rollout = asyncio.run(roll(airline, Hasty(), Fixed(lambda _: "Hello?"), planned))
     assert isinstance(rollout.outcome, Failure) and "speak first" in rollout.outcome.message
 

@@ -9,7 +9,7 @@ import pytest
 
 from assay.agent.loop import ToolLoop
 from assay.benchmark import Benchmark, Environment
-from assay.collect.plan import Planned
+from assay.collect.plan import PlannedRollout
 from assay.collect.roll import roll
 from assay.digest import task_digest
 from assay.errors import SandboxError
@@ -47,7 +47,7 @@ class Broken(Environment):
 @pytest.mark.parametrize("output", [CALL, WORDS], ids=["under a tool", "under the verifier"])
 def test_a_sandbox_that_dies_under_a_rollout_is_a_failure(output: list[Item]) -> None:
     benchmark = Benchmark(environment=Broken(), repeats=1)
-    planned = Planned(TASK, task_digest(TASK), 0, 0, 7)
+    planned = PlannedRollout(TASK, task_digest(TASK), 0, 0, 7)
     rollout = asyncio.run(roll(benchmark, ToolLoop(), Fixed(lambda *_: Response(output=output)), planned))
     assert rollout.outcome == Failure(
         where="environment", kind="sandbox", message="the container has ended", retryable=True

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from assay.agent.loop import ToolLoop
 from assay.benchmark import Benchmark, Environment
-from assay.collect.plan import Planned
+from assay.collect.plan import PlannedRollout
 from assay.collect.roll import roll
 from assay.config import ModelConfig
 from assay.digest import task_digest
@@ -444,7 +444,7 @@ def rolled(url: str, rows: Path, script: list[Any], index: int = 0) -> Rollout:
     benchmark = Benchmark(environment=RemoteEnvironment("there", url=url, rows=rows), repeats=1)
     task = list(benchmark.environment.tasks())[index]
     model = connect(ModelConfig(dialect="scripted", id="s", script=script))
-    return asyncio.run(roll(benchmark, ToolLoop(), model, Planned(task, task_digest(task), 0, 0, 7)))
+    return asyncio.run(roll(benchmark, ToolLoop(), model, PlannedRollout(task, task_digest(task), 0, 0, 7)))
 
 
 def call(name: str, call_id: str, **arguments: Any) -> FunctionCall:
@@ -457,7 +457,7 @@ def test_our_client_and_our_server_score_as_the_environment_itself_does(tmp_path
     script: list[Any] = [[call("add", "c1", count=1), call("add", "c2", count=1)], [call("get", "c3")], "done"]
     task = COUNTER[4]
     model = connect(ModelConfig(dialect="scripted", id="s", script=script))
-    planned = Planned(task, task_digest(task), 0, 0, 7)
+    planned = PlannedRollout(task, task_digest(task), 0, 0, 7)
     here = asyncio.run(roll(Benchmark(environment=environment, repeats=1), ToolLoop(), model, planned))
     with served(environment) as (url, _):
         there = rolled(url, tmp_path / "rows.jsonl", script, 4)

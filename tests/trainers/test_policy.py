@@ -8,7 +8,7 @@ import pytest
 from assay.agent.loop import ToolLoop
 from assay.benchmark import Benchmark
 from assay.benchmark.tools import ToolEnvironment, ToolSession, tool
-from assay.collect.plan import Planned
+from assay.collect.plan import PlannedRollout
 from assay.collect.roll import roll
 from assay.collect.tokens import tokens_of
 from assay.config import ModelConfig
@@ -78,7 +78,7 @@ def play(said: list[str], template: str = QWEN) -> tuple[Rollout, list[list[int]
 
     task = Shops().tasks()[0]
     model = TokenModel(sample, Characters(template))
-    made = roll(Benchmark(environment=Shops(), repeats=1), ToolLoop(), model, Planned(task, "d", 0, 0, 1))
+    made = roll(Benchmark(environment=Shops(), repeats=1), ToolLoop(), model, PlannedRollout(task, "d", 0, 0, 1))
     return asyncio.run(made), prompts
 
 

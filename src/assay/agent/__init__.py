@@ -1,4 +1,4 @@
-"""Agents: the loop that drives a model through a session, and programs that do the same."""
+"""Agents: the loop of model and tools, and programs that act in its place."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,8 +9,8 @@ from assay.types import Program, StopReason, Task
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
-    """Why a rollout ended whose agent is a program, and how that ended."""
+class ProgramEnd:
+    """Why a rollout ended, and how its agent's program ended."""
 
     stop: StopReason
     program: Program
@@ -19,13 +19,13 @@ class Ran:
 class Agent(Protocol):
     """Runs one rollout to its end and returns why it ended: `completed`, unless the model made it end otherwise.
 
-    An agent that asks no model, such as one that plays a reference solution, has the attribute `needs_model = False`.
-    For any other agent, a rollout without a single answer of the model is a failure of the agent, never a score.
+    An agent that calls no model, such as one that plays a reference solution, has the attribute `needs_model = False`.
+    For any other agent, a rollout without any answer of the model is a failure of the agent, never a score.
     """
 
-    async def run(self, task: Task, model: Model, session: Session) -> StopReason | Ran: ...
+    async def run(self, task: Task, model: Model, session: Session) -> StopReason | ProgramEnd: ...
 
 
 def needs_model(agent: Agent) -> bool:
-    """Whether the agent asks a model."""
+    """Returns whether the agent calls a model."""
     return bool(getattr(agent, "needs_model", True))

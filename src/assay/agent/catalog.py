@@ -17,9 +17,9 @@ def agents() -> dict[str, str]:
 
 
 def make_agent(config: AgentConfig, door: Door | None = None) -> Agent:
-    """Returns the agent behind a configuration, with the door if it takes one.
+    """Returns the agent of a configuration, with the door if it takes one.
 
-    Raises UsageError where it does not take the settings.
+    Raises UsageError if it does not take the settings.
     """
     kind = find(GROUP, config.agent)
     try:

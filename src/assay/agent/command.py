@@ -13,10 +13,10 @@ from typing import Any
 
 import msgspec
 
-from assay.agent import Ran
+from assay.agent import ProgramEnd
 from assay.agent.door import Door, Opening, variables
 from assay.agent.loop import begin, reply, stop_after
-from assay.benchmark import Environment, Session, offered, replies
+from assay.benchmark import Environment, Session, replies, tools_for
 from assay.config import LONGEST_S
 from assay.errors import AgentError, UsageError
 from assay.model import Model
@@ -25,18 +25,18 @@ from assay.types import InputImage, Item, Message, Program, StopReason, Task, To
 
 WALL_S = 3600.0
 GRACE_S = 10.0
-"""How long a program may go on once no call is answered any more."""
+"""Seconds that a program may go on once no call is answered any more."""
 VERSION_S = 60.0
 SHOWN = 4000
-"""Characters at the end of what a program printed that are kept."""
+"""Characters that are kept of a program's output, from its end."""
 ROOM = SandboxConfig(memory_mb=4096, processes=512, cpu_s=86_400, disk_mb=1024, output_bytes=16 * 2**20)
-"""What a program may use in a sandbox of its own, where its settings do not say."""
+"""The default limits of a program's own sandbox."""
 PLACEHOLDERS = ("instruction", "url", "base", "mcp", "model")
-"""What stands between braces in a command line and its variables."""
+"""The names that may be in braces in a command line and its variables."""
 _NAMED = re.compile(r"(?<![${])\{([A-Za-z_]\w*)\}(?!\})")
-"""A name between braces; `${HOME}` is a shell's, and `{{name}}` another program's."""
+"""A name in braces; `${HOME}` is a shell's, and `{{name}}` another program's."""
 BRIDGE = Path(__file__).with_name("task_tools.py")
-"""Calls tools from a shell. It is put into the sandbox."""
+"""The script that calls tools from a shell. It is copied into the sandbox."""
 _TOOLS = """
 
 The task's tools are called from a shell, with the arguments as a JSON object:
@@ -65,7 +65,7 @@ class Command:
         sandbox: Mapping[str, Any] | None = None,
         door: Door | None = None,
     ) -> None:
-        """Raises UsageError, ValueError and TypeError for settings that can't be.
+        """Raises UsageError, ValueError and TypeError for wrong settings.
 
         Parameters
         ----------
@@ -74,19 +74,19 @@ class Command:
             for the model's URL up to and including /v1, `{base}` for it without /v1, `{model}` for the model's name,
             `{mcp}` for the URL of an MCP server with the task's tools. Without `{mcp}`, tools are called from a shell.
         env
-            Environment variables, beside OPENAI_BASE_URL, ANTHROPIC_BASE_URL and keys that are none.
+            Environment variables, in addition to OPENAI_BASE_URL, ANTHROPIC_BASE_URL and placeholders for keys.
         mounts
-            Files and folders of this machine that the program may read, at their own place.
+            Files and folders of this machine that the program may read, at the same paths.
         cwd
-            The folder where it starts; the sandbox's own where None.
+            The folder where it starts; by default that of the sandbox.
         wall_s
-            Seconds until it is ended; the rollout is then scored as it is.
+            Seconds until it is stopped; the rollout is then scored as it is.
         exit_codes
-            Those with which it ends when all went well. With any other the rollout failed.
+            The exit codes of success. With any other the rollout failed.
         version
             A command on this machine that prints the program's version.
         sandbox
-            Settings of the SandboxConfig of its own sandbox.
+            Settings of its own sandbox, as in SandboxConfig.
         """
         for name, value in {"argv": argv, "mounts": mounts, "version": version}.items():
             if isinstance(value, str):
@@ -102,14 +102,14 @@ class Command:
         self._argv, self._env, self._mounts = list(argv), dict(env or {}), tuple(mounts)
         self._cwd, self._wall_s, self._exit_codes = cwd, wall_s, tuple(exit_codes)
         self._version = list(version)
-        # Python's own files are there already, without its packages, which may hold the answers.
+        # The sandbox has Python's own files already, without its packages, which may hold the answers.
         readable = [path for path in self._mounts if Path(path) != Path(sys.base_prefix)]
         self._config = msgspec.structs.replace(own, readable=(*own.readable, *readable))
         self._has_mcp = any("{mcp}" in text for text in (*self._argv, *self._env.values()))
         self._door = door
 
     async def ready(self, environment: Environment) -> str:
-        """Returns the program's version, empty where none is known. Raises UsageError where it can't run here."""
+        """Returns the program's version, empty if unknown. Raises UsageError if it can't run here."""
         self._given_door()
         if not getattr(environment, "has_machine", False):
             await check_sandbox(self._config)
@@ -120,11 +120,11 @@ class Command:
             async with asyncio.timeout(VERSION_S):
                 said, _ = await process.communicate()
         except (OSError, TimeoutError) as error:
-            raise UsageError(f"{' '.join(self._version)} told no version: {error or 'no end'}") from None
+            raise UsageError(f"{' '.join(self._version)} printed no version: {error or 'no end'}") from None
         return (said.decode(errors="replace").strip().splitlines() or [""])[-1]
 
-    async def run(self, task: Task, model: Model, session: Session) -> Ran:
-        """Raises what the model or a tool raised last, and AgentError where the program did not do its work."""
+    async def run(self, task: Task, model: Model, session: Session) -> ProgramEnd:
+        """Runs the program. Raises the last error of the model or a tool, and AgentError if the program failed."""
         async with AsyncExitStack() as stack:
             machine: Any = getattr(session, "machine", None)
             place = machine or await stack.enter_async_context(open_sandbox(self._config))
@@ -136,7 +136,7 @@ class Command:
             said: list[Item] = [*task.input, *await begin(session)]
             while True:
                 text = instruction(said)
-                if not machine and not self._has_mcp and (tools := offered(session, task)):
+                if not machine and not self._has_mcp and (tools := tools_for(session, task)):
                     await place.write(BRIDGE.name, BRIDGE.read_bytes())
                     text += describe(tools)
                 limits_s = (self._wall_s, getattr(model, "wall_left_s", math.inf), getattr(session, "timeout_s", None))
@@ -144,21 +144,21 @@ class Command:
                 left_s = min(limit for limit in limits_s if limit is not None)
                 finished, late = await _run_until(place, words, left_s, opening)
                 stop = self._stop(finished, opening, late=late)
-                ended, last = Ran(stop, _program(finished)), opening.last
+                ended, last = ProgramEnd(stop, _program(finished)), opening.last
                 if stop != "completed" or last is None or opening.over.is_set() or not replies(session):
                     return ended
                 if (more := await reply(session, last)) is None:
                     return ended
-                # A program that ended has forgotten all but what lies in its machine.
+                # A new process remembers nothing but the files in its machine.
                 said = more if machine else [*said, *last.output, *more]
 
     def _given_door(self) -> Door:
         if self._door is None:
-            raise UsageError("an agent that is a program needs a door to the model, and is given none here")
+            raise UsageError("an agent that is a program needs a door to the model, and there is none here")
         return self._door
 
     def _words(self, text: str, opening: Opening) -> list[str]:
-        """The command line, its environment included."""
+        """Returns the command line, with its environment."""
         values = {
             "{instruction}": text,
             "{url}": f"{opening.url}/v1",
@@ -172,7 +172,7 @@ class Command:
         return ["env", *words, *move, *(_fill(word, values) for word in self._argv)]
 
     def _stop(self, finished: Finished | None, opening: Opening, *, late: bool) -> StopReason:
-        """Why the rollout ended, once the program has. Raises AgentError, and what the last call raised."""
+        """Returns why the rollout ended. Raises AgentError, and the error of the last call."""
         if error := opening.broken or opening.error:
             raise error
         if opening.last is None:
@@ -193,10 +193,10 @@ class Command:
 
 
 async def _run_until(place: Any, words: list[str], left_s: float, opening: Opening) -> tuple[Finished | None, bool]:
-    """How the program ended, None where it was killed, and whether that was at its time.
+    """Returns how the program ended, None if it was killed, and whether its time was up.
 
-    It has a grace once no call is answered any more. A call that waits for its answer is not given up: what keeps the
-    model may be the server's trouble, which is a failure.
+    It has a grace once no call is answered any more. A call in flight is not abandoned: the server may be slow or
+    broken, which is a failure.
     """
     running = asyncio.ensure_future(place.exec(words, timeout_s=LONGEST_S))
     over = asyncio.ensure_future(opening.over.wait())
@@ -216,13 +216,13 @@ async def _run_until(place: Any, words: list[str], left_s: float, opening: Openi
 
 
 def instruction(items: Sequence[Item]) -> str:
-    """Returns the text of what a model would be sent. Raises AgentError for what is no text.
+    """Returns the task's items as text. Raises AgentError for an image.
 
-    A conversation that has begun is written out, with who said what.
+    In a conversation, each message begins with its speaker.
     """
     messages = [item for item in items if isinstance(item, Message)]
     if any(isinstance(part, InputImage) for message in messages for part in message.content):
-        raise AgentError("no_text", "the task has an image, which an agent that is a program is not handed")
+        raise AgentError("no_text", "the task has an image; an agent that is a program takes text only")
     spoken = [message for message in messages if message.role in ("user", "assistant")]
     if len(spoken) <= 1:
         return "\n\n".join(message.text for message in messages)

@@ -13,46 +13,47 @@ from assay.types import Response, Task
 
 @dataclass(slots=True)
 class Opening:
-    """A door that is open: its address, and what came of the calls so far."""
+    """An open door: its address, and the state of the calls so far."""
 
     url: str
     """Without `/v1`. Below it are `/v1/responses`, `/v1/chat/completions`, `/v1/messages`, `/mcp` and `/tools`."""
     last: Response | None = None
     """The model's last answer."""
     error: Exception | None = None
-    """Why the last call of the model has no answer; None where it has one."""
+    """Why the last call of the model has no answer; None if it has one."""
     refused: str = ""
-    """The last call that was refused, and why."""
+    """The last refused call, and why."""
     broken: Exception | None = None
-    """What a tool raised: the rollout has no score."""
+    """The error of a tool. The rollout has no score then."""
     in_flight: int = 0
-    """Calls of the model that are not answered yet."""
+    """The number of calls of the model without an answer yet."""
     over: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set once no call is answered any more: a limit or the budget is reached, a tool ended the rollout or broke."""
+    """Set once no call is answered any more: a limit or the budget is reached, or a tool ended the rollout or
+    failed."""
 
     def close(self, broken: Exception | None = None) -> None:
-        """Answer no call any more."""
+        """Ends the answering of calls. `broken` is the error of a tool."""
         self.broken = self.broken or broken
         self.over.set()
 
 
 class Door(Protocol):
-    """Puts a rollout's model and tools on HTTP. A rollout's address can't be guessed by another's program."""
+    """Serves a rollout's model and tools over HTTP. Programs of other rollouts can't guess its address."""
 
     @property
     def model(self) -> str:
-        """The name by which the model is served."""
+        """The model's name at the door."""
         ...
 
     def __call__(
         self, task: Task, model: Model, session: Session, listener: socket.socket, *, mcp: bool
     ) -> AbstractAsyncContextManager[Opening]:
-        """Serves on a socket as long as the context lasts; with `mcp`, the tools are an MCP server too."""
+        """Serves on a socket while the context is open; with `mcp`, the tools are an MCP server too."""
         ...
 
 
 def variables(url: str) -> dict[str, str]:
-    """Returns the environment variables by which programs find a model: of OpenAI's and of Anthropic's clients."""
+    """Returns the environment variables with the model's address for OpenAI's and Anthropic's clients."""
     return {
         "OPENAI_BASE_URL": f"{url}/v1",
         "OPENAI_API_BASE": f"{url}/v1",

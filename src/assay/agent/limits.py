@@ -1,8 +1,8 @@
-"""Limits: a wrapper `Agent -> Agent` that ends a rollout where its protocol's limit is reached.
+"""Limits: a wrapper `Agent -> Agent` that ends a rollout when a limit of its protocol is reached.
 
-A limit reached is the model's doing: the rollout is scored with what there is. What breaks or hangs by itself is not:
-a tool has a deadline of its own (`environment.tools`) and a rollout has the model server's `deadline_s`, and passing
-either is a failure. So they belong well above or below the limits.
+The model is responsible for reaching a limit, so the rollout is scored as it is. It is not for what breaks or hangs by
+itself: a tool has its own deadline (`benchmark.tools`) and a rollout has the model server's `deadline_s`, and passing
+either is a failure. So a tool's deadline belongs well below the limits, and `deadline_s` well above.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import math
 import time
 from typing import Any
 
-from assay.agent import Agent, Ran
+from assay.agent import Agent, ProgramEnd
 from assay.benchmark import Session
 from assay.errors import AssayError
 from assay.model import Model
@@ -19,32 +19,32 @@ from assay.types import Request, Response, RolloutLimits, StopReason, Task
 
 
 class LimitReached(AssayError):
-    """What the agent asked for next is past a limit. It never leaves the rollout."""
+    """The agent's next call is past a limit. The error never leaves the rollout."""
 
 
-class Limited:
-    """An agent that stops at a benchmark's limits, whatever it does about the errors that tell it so."""
+class LimitedAgent:
+    """An agent that stops at a benchmark's limits, even if it ignores LimitReached."""
 
     def __init__(self, agent: Agent, limits: RolloutLimits) -> None:
         self._agent = agent
         self._limits = limits
 
-    async def run(self, task: Task, model: Model, session: Session) -> StopReason | Ran:
-        """The limit that was reached, else why the agent ended. Raises what the agent raises."""
+    async def run(self, task: Task, model: Model, session: Session) -> StopReason | ProgramEnd:
+        """Returns the limit that was reached, else why the agent ended. Raises what the agent raises."""
         meter = _Meter(self._limits)
         try:
-            ended = await self._agent.run(task, _MeteredModel(model, meter), _metered(session, meter))
+            ended = await self._agent.run(task, _MeteredModel(model, meter), _meter_session(session, meter))
         except Exception:
             if meter.reached and not meter.failing:
                 return meter.reached
             raise
-        if meter.reached and isinstance(ended, Ran):
+        if meter.reached and isinstance(ended, ProgramEnd):
             return dataclasses.replace(ended, stop=meter.reached)
         return meter.reached or ended
 
 
 class _Meter:
-    """What a rollout used so far."""
+    """The use of a rollout's limits so far."""
 
     def __init__(self, limits: RolloutLimits) -> None:
         self.limits = limits
@@ -53,7 +53,7 @@ class _Meter:
         self.tool_s = 0.0
         self.reached: StopReason | None = None
         self.failing = False
-        """Whether the model's last call failed: a limit that is reached by trying again is no doing of the model's."""
+        """Whether the model's last call failed. A limit that errors of its server used up is not its fault."""
         self._until = math.inf if limits.wall_s is None else time.monotonic() + limits.wall_s
 
     @property
@@ -70,10 +70,10 @@ class _Meter:
 
 
 class _MeteredModel:
-    """The model, asked no more once the steps, the tokens or the wall time are used up. One answer may go over.
+    """The model, which raises LimitReached once steps, tokens or wall time are used up. One answer may go over.
 
-    An answer that is waited for is never given up here: what keeps it may be the server's trouble, which has deadlines
-    of its own and is a failure, not a zero.
+    A call in flight is never abandoned here: the server may be slow or broken, which has its own deadlines and is a
+    failure, not a zero.
     """
 
     def __init__(self, model: Model, meter: _Meter) -> None:
@@ -82,7 +82,7 @@ class _MeteredModel:
 
     @property
     def wall_left_s(self) -> float:
-        """Seconds until the limit, for an agent that does more than calls of the model and of tools."""
+        """Seconds until the wall-time limit, for an agent that does more than call the model and tools."""
         return self._meter.wall_left_s
 
     async def respond(self, request: Request) -> Response:
@@ -106,7 +106,7 @@ class _MeteredModel:
 
 
 class _MeteredSession:
-    """The session, whose tools end where their time, or the rollout's, is used up."""
+    """The session, whose tools end when their time, or the rollout's, is used up."""
 
     def __init__(self, session: Session, meter: _Meter) -> None:
         self._session = session
@@ -131,11 +131,11 @@ class _MeteredSession:
         return await self._session.score(turns)
 
     def __getattr__(self, name: str) -> Any:
-        """What else the session has, such as a reply, which is no tool."""
+        """Returns the session's other attributes, such as `reply`, which is no tool."""
         return getattr(self._session, name)
 
 
-def _metered(session: Session, meter: _Meter) -> Session:
+def _meter_session(session: Session, meter: _Meter) -> Session:
     if meter.limits.tool_s is None and meter.limits.wall_s is None:
         return session
     return _MeteredSession(session, meter)

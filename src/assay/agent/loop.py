@@ -1,4 +1,4 @@
-"""The tool loop: ask the model, carry out its calls, until it answers. Without tools it is one question, one answer."""
+"""The tool loop: calls the model and the tools that it asks for, until it answers."""
 
 from collections.abc import Awaitable
 from typing import Any, TypeVar
@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from assay.agent.limits import LimitReached
-from assay.benchmark import Ended, Replies, Session, begins, offered, reacts, replies
+from assay.benchmark import Ended, Replies, Session, begins, reacts, replies, tools_for
 from assay.errors import RemoteError, SandboxError, ToolError, VerifierError
 from assay.model import BudgetReached, Model
 from assay.model.wrappers.role import RoleError
@@ -19,10 +19,10 @@ class ToolLoop:
     """Calls the model until it answers without calling a tool."""
 
     async def run(self, task: Task, model: Model, session: Session) -> StopReason:
-        """Why the rollout ended. Raises what the model or the session raises."""
+        """Returns why the rollout ended. Raises what the model or the session raises."""
         items: list[Item] = [*task.input, *await begin(session)]
         while True:
-            response = await model.respond(Request(input=items, tools=offered(session, task), format=task.format))
+            response = await model.respond(Request(input=items, tools=tools_for(session, task), format=task.format))
             end = stop_after(response)
             said: list[Item] | None = None
             if reacts(session):
@@ -50,7 +50,7 @@ def stop_after(response: Response) -> StopReason | None:
 
 
 async def _carry_out(call: FunctionCall, session: Session) -> FunctionCallOutput:
-    """What the tool answered. Malformed arguments go back to the model as an error that it can act on."""
+    """Returns the tool's output; for malformed arguments, an error that the model can act on."""
     try:
         arguments: Any = msgspec.json.decode(call.arguments or "{}")
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
@@ -63,7 +63,7 @@ async def _carry_out(call: FunctionCall, session: Session) -> FunctionCallOutput
 
 
 async def call_tool(session: Session, name: str, arguments: dict[str, Any]) -> str:
-    """Returns what a tool answers. Raises Ended, LimitReached, ToolError and what is nobody's fault here."""
+    """Returns a tool's output. Raises Ended, LimitReached, ToolError, and errors of models, sandboxes and servers."""
     try:
         output = await session.call(name, arguments)
     except (Ended, LimitReached, SandboxError, ToolError, VerifierError, RemoteError, RoleError, BudgetReached):
@@ -76,12 +76,12 @@ async def call_tool(session: Session, name: str, arguments: dict[str, Any]) -> s
 
 
 async def begin(session: Session) -> list[Item]:
-    """Returns what somebody else says to the model first."""
+    """Returns what another speaker says to the model first."""
     return await _await_reply(session.begin()) if begins(session) else []
 
 
 async def reply(session: Replies, response: Response) -> list[Item] | None:
-    """Returns what is said to the model after its answer; None where the rollout ends."""
+    """Returns what is said to the model after its answer; None if the rollout ends."""
     return await _await_reply(session.reply(response))
 
 

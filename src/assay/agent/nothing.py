@@ -1,4 +1,4 @@
-"""The agent that does nothing: what a benchmark gives somebody who did not try."""
+"""The agent that does nothing: its score is the benchmark's score for no attempt."""
 
 from assay.benchmark import Session
 from assay.model import Model

@@ -1,6 +1,6 @@
 """Calls the tools of a task from a shell: python3 task_tools.py NAME '{"argument": "value"}'
 
-Put beside the agent in its sandbox. It needs a Python and nothing else.
+It is copied into the agent's sandbox. It needs Python and nothing else.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Models that answer from the benchmark's own tasks: what the gates, and whoever tries a benchmark out, ask first."""
+"""Models that answer from the benchmark's own tasks, for gates and for trying a benchmark out."""
 
 import random
 
@@ -10,21 +10,21 @@ from assay.model.dialects import thinking
 from assay.types import Request, Response
 
 OFF_TOPIC = "I would rather talk about the weather."
-"""Well-formed, and right for no task."""
+"""A well-formed answer that is wrong for every task."""
 
 
 class _FromTasks:
-    """A model that knows the tasks. Raises UsageError where there is no benchmark whose tasks they are."""
+    """A model that knows the tasks. Raises UsageError if there is no benchmark."""
 
     def __init__(self, config: ModelConfig, environment: Environment | None = None) -> None:
         if environment is None:
-            raise UsageError(f"the model {config.dialect} answers from a benchmark's tasks, and there is none here")
+            raise UsageError(f"the model {config.dialect} needs a benchmark, and there is none here")
         self._environment = environment
         self._tasks = {task.id: task for task in environment.tasks()}
 
 
 class Gold(_FromTasks):
-    """Gives each task's reference solution, a turn each."""
+    """Answers with each task's reference solution, one step in each turn."""
 
     async def respond(self, request: Request) -> Response:
         task = self._tasks[request.task or ""]
@@ -35,16 +35,16 @@ class Gold(_FromTasks):
 
 
 class Null(_FromTasks):
-    """Gives an empty answer and an off-topic one by turns: right for no task."""
+    """Answers in turn with an empty answer and an off-topic one, both wrong for every task."""
 
     async def respond(self, request: Request) -> Response:
         return _says(OFF_TOPIC if request.repeat % 2 else "")
 
 
 class Chance(_FromTasks):
-    """Guesses as somebody would who did not read the task; off topic where there is nothing to guess.
+    """Guesses without reading the task; off topic if a task can't be guessed.
 
-    Raises UsageError where there is nothing to guess in any task.
+    Raises UsageError if no task can be guessed.
     """
 
     def __init__(self, config: ModelConfig, environment: Environment | None = None) -> None:

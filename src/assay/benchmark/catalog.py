@@ -1,4 +1,4 @@
-"""Finding benchmarks: those that ship, those that installed packages bring, and any folder named by its path."""
+"""Finding benchmarks: Assay's own, those of installed packages, and any folder by its path."""
 
 import hashlib
 import importlib
@@ -32,20 +32,20 @@ from assay.types import RolloutLimits, Sampling
 BENCHMARKS = "assay.benchmarks"
 """Entry points of modules that define BENCHMARK."""
 FILES = "assay.files"
-"""Entry points by the prefix of a name such as `maths:FILE`: modules whose `load` makes a benchmark of a data set."""
+"""Entry points by the prefix of a name such as `maths:FILE`: modules whose `load` makes a benchmark from a data set."""
 FAMILIES = "assay.families"
 """Entry points by the first part of a name such as `reasoning-gym/chain_sum`: modules with `names` and `load`."""
 GYMS = "assay.gyms"
-"""Entry points by the prefix of a name such as `verifiers:NAME`: modules whose `load` finds the rest in another gym.
-`PACKAGES = False` says that it names no installed package, `GOLD_FIELD = False` that no field of a task is a gold."""
+"""Entry points by the prefix of a name such as `verifiers:NAME`: modules whose `load` finds NAME in another gym.
+`PACKAGES = False` says that NAME is no installed package, `GOLD_FIELD = False` that no field of a task holds a gold."""
 
 
 class BenchmarkRequest(Struct, frozen=True, kw_only=True):
-    """A benchmark as data: what another process needs to open the same one."""
+    """A benchmark as data, with which another process opens the same one."""
 
     name: str
     place: Place | None
-    """Where its sandbox is opened, if not where its environment says."""
+    """Where its sandbox opens, if `--sandbox` changed that."""
     sampling: Sampling
     limits: RolloutLimits
 
@@ -55,11 +55,11 @@ class BenchmarkRequest(Struct, frozen=True, kw_only=True):
 
     def load(self) -> Benchmark:
         """Returns the benchmark. Raises UsageError."""
-        return replace(load(self.name), sampling=self.sampling, limits=self.limits).placed(self.place)
+        return replace(load(self.name), sampling=self.sampling, limits=self.limits).with_place(self.place)
 
 
 def names() -> dict[str, str]:
-    """Returns every benchmark that has a name, with the module that it comes from."""
+    """Returns the module of every benchmark that has a name, by name."""
     found = {name: entry.module for name, entry in plugins(BENCHMARKS).items()}
     for name, entry in plugins(FAMILIES).items():
         found |= {f"{name}/{member}": entry.module for member in find(FAMILIES, name).names()}
@@ -67,24 +67,24 @@ def names() -> dict[str, str]:
 
 
 def divide(request: str) -> tuple[str, dict[str, str]]:
-    """Returns the file and the settings of what follows the prefix in a name such as `maths:aime.jsonl,answer=gold`."""
+    """Returns the file and the settings in a name such as `maths:aime.jsonl,answer=gold`, without its prefix."""
     file, *stated = re.split(r",(?=\w+=)", request)
     return file, dict(one.split("=", 1) for one in stated)
 
 
 def separate(names: str) -> list[str]:
-    """Returns the benchmarks' names in a text that commas separate; `,KEY=VALUE` belongs to the name before it."""
+    """Returns the names of benchmarks in a text with commas; `,KEY=VALUE` belongs to the name before it."""
     return [name.strip() for name in re.split(r",(?!\w+=)", names) if name.strip()]
 
 
 def path_of(name: str) -> str:
-    """Returns the part of a benchmark's name that is a path, if any is: the file of `maths:aime.jsonl,answer=gold`."""
+    """Returns the path in a benchmark's name, such as the file of `maths:aime.jsonl,answer=gold`; else the name."""
     prefix, _, rest = name.partition(":")
     return divide(rest)[0] if prefix in plugins(FILES) else name
 
 
 def load(name: str) -> Benchmark:
-    """Returns a benchmark by its name, its folder's path, maths:FILE or GYM:NAME. Raises UsageError with near names."""
+    """Returns a benchmark by its name, its folder's path, maths:FILE or GYM:NAME. Raises UsageError."""
     found, origin = _find(name)
     return replace(found, origin=origin)
 
@@ -92,7 +92,7 @@ def load(name: str) -> Benchmark:
 def _find(name: str) -> tuple[Benchmark, Origin]:
     own, colon, rest = name.partition(":")
     if not colon and (entry := plugins(BENCHMARKS).get(own)):
-        module = _imported(entry.module, f"{own} ({entry.value})")
+        module = _import(entry.module, f"{own} ({entry.value})")
         return _benchmark(module, name), _origin(name, module, None)
     if rest and own in plugins(FILES):
         return find(FILES, own).load(rest), Origin(name, family=own)
@@ -112,13 +112,13 @@ def _find(name: str) -> tuple[Benchmark, Origin]:
 
 
 def _origin(name: str, module: ModuleType, family: str | None) -> Origin:
-    """Where a benchmark of an installed package came from. A module that is a package of its own has no folder."""
+    """Returns the origin of an installed package's benchmark. A single module has no folder."""
     package, dot, _ = module.__name__.partition(".")
     return Origin(name, Path(str(module.__file__)).resolve().parent if dot else None, package, family)
 
 
 def _package_in(name: str) -> str | None:
-    """The package that a gym's benchmark is part of; None where a file is named."""
+    """Returns the package of a gym's benchmark; None if the name is a file."""
     top = re.split(r"[/@]", name)[0].replace("-", "_")
     return top if top.isidentifier() else None
 
@@ -130,8 +130,8 @@ def _module_at(folder: Path) -> ModuleType:
             "it has no benchmark.py" if folder.is_dir() else "give its folder" if folder.exists() else "it is not there"
         )
         raise UsageError(f"{folder} is not a benchmark: {why}")
-    # The folder becomes a package of its own, so that its files may import each other. Its name follows from what they
-    # hold: files that were edited since, as from a notebook, are another package.
+    # The folder becomes a package, so that its files may import each other. Its name depends on their content: after an
+    # edit, as from a notebook, they are another package.
     try:
         sources = {str(path): path.read_bytes() for path in tree(file.parent) if path.suffix == ".py"}
     except OSError as error:
@@ -142,22 +142,22 @@ def _module_at(folder: Path) -> ModuleType:
         parent.__path__ = [str(file.parent)]
         sys.modules[package] = parent
         _find_sources(str(file.parent))
-    return _imported(f"{package}.benchmark", str(file))
+    return _import(f"{package}.benchmark", str(file))
 
 
 class _Source(SourceFileLoader):
-    """Compiles a file at each import.
+    """Compiles a file at each import, without bytecode.
 
-    Python takes the bytecode of a file that was written again within a second, with as many bytes, for its own: the
-    old verifier would score under the digest of the new one.
+    Python uses old bytecode for a file that is rewritten within a second with the same number of bytes. Then the old
+    verifier would score under the digest of the new one.
     """
 
     def path_stats(self, path: str) -> Mapping[str, Any]:
-        raise OSError  # a file whose time and size are not known has no bytecode, and none is written
+        raise OSError  # without a file's time and size, bytecode is neither read nor written
 
 
 class _Sources(FileFinder):
-    """Finds the modules of a folder, and of the folders below."""
+    """Finds the modules of a folder and of the folders below it."""
 
     def find_spec(self, fullname: str, target: ModuleType | None = None) -> ModuleSpec | None:
         spec = super().find_spec(fullname, target)
@@ -171,7 +171,7 @@ def _find_sources(folder: str) -> None:
     sys.path_importer_cache[folder] = _Sources(folder, extensions, (_Source, SOURCE_SUFFIXES))
 
 
-def _imported(module: str, place: str) -> ModuleType:
+def _import(module: str, place: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except Exception as error:

@@ -1,8 +1,8 @@
-"""The code that decides a benchmark's scores: one definition, which resume, rescore, parity and certificate share.
+"""The code that decides a benchmark's scores, as resume, rescore, parity and certificate all define it.
 
-It is all files of the benchmark's folder but its README and published.toml; the modules of verifiers that these reach
-by their imports; the files that those start as a process or read as source; and the versions of the packages that they
-import. Protocol modules (types, errors, the Environment base) are left out: tests hold their behaviour.
+It is all files of the benchmark's folder but its README and published.toml; the modules of verifiers that these import,
+directly or not; the files that those start as a process or read as source; and the versions of the packages that they
+import. Protocol modules (types, errors, the Environment base) are left out, because tests cover their behaviour.
 """
 
 import ast
@@ -21,10 +21,9 @@ from assay.benchmark import Benchmark
 from assay.digest import digest
 
 ROOMS = ("assay.benchmark.verify", "assay.benchmark.tools", "assay.gyms", "assay.benchmarks")
-"""What of Assay decides a reward: its verifiers, how tools are read and called, how other gyms are asked, and what
-one benchmark takes from another."""
+"""The parts of Assay that decide a reward: verifiers, tools, other gyms, and other benchmarks."""
 PACKAGES = Path(__file__).parents[2]
-"""The folder that holds the package `assay`. Its files are named from here."""
+"""The folder with the package `assay`. Names of Assay's files begin here."""
 LEFT_OUT = re.compile(r"README(\..*)?|published\.toml|.*\.pyc|\..*|__pycache__", re.IGNORECASE)
 IMPORTERS = ("import_module", "require", "find_spec", "__import__")
 """Functions whose first argument names a module."""
@@ -33,32 +32,32 @@ _FILE = re.compile(r"(?:\w[\w.-]{0,99}/){0,9}\w[\w.-]{0,99}")
 
 
 def code_of(benchmark: Benchmark) -> str:
-    """Returns the digest of `score_code`: two runs may be joined only where it is equal."""
+    """Returns the digest of `score_code`. Two runs may be joined only if it is equal."""
     return digest(score_code(benchmark))
 
 
 def score_code(benchmark: Benchmark) -> dict[str, str]:
-    """Returns what decides the benchmark's scores: SHA-256 by file, version by `package NAME`.
+    """Returns the benchmark's score code: SHA-256 by file, and version by `package NAME`.
 
-    Files of the benchmark are named from its folder, Assay's from the folder of the package, others by their module.
+    Names of the benchmark's files begin at its folder, those of Assay at its package; others are modules.
     """
     found = _Code(benchmark.folder, benchmark.origin and benchmark.origin.package)
     for path in _own_files(benchmark):
         found.add(path, path.relative_to(benchmark.folder).as_posix() if benchmark.folder else path.name)
     for name, path in benchmark.files.items():
-        found.add(path, name, follow=False)  # data, even where it is Python for some other machine
+        found.add(path, name, follow=False)  # data, even if it is Python
     if benchmark.origin and benchmark.origin.package and not benchmark.folder:
         found.add_package(benchmark.origin.package)
     return found.digests()
 
 
 def _own_files(benchmark: Benchmark) -> list[Path]:
-    """The files of the benchmark's folder, at any depth; the file of its class where it has no folder."""
+    """Returns the files of the benchmark's folder, at any depth; the file of its class if it has no folder."""
     if benchmark.folder:
         return sorted(tree(benchmark.folder))
     try:
         return [Path(inspect.getfile(type(benchmark.environment))).resolve()]
-    except (TypeError, OSError):  # its class was typed into a notebook
+    except (TypeError, OSError):  # its class is in a notebook
         return []
 
 
@@ -70,11 +69,11 @@ def tree(folder: Path) -> Iterator[Path]:
         if not path.is_dir():
             yield path
         elif not any((path / made).exists() for made in ("run.json", "plan.jsonl", "started.jsonl", "pyvenv.cfg")):
-            yield from tree(path)  # what a run or a profile wrote here is none of the benchmark's files
+            yield from tree(path)  # files of a run or a profile are not the benchmark's
 
 
 class _Code:
-    """Files and packages, as they are reached from one another."""
+    """Files and packages that are reached from one another."""
 
     def __init__(self, folder: Path | None, package: str | None) -> None:
         self._folder = folder
@@ -83,7 +82,7 @@ class _Code:
         self._versions: dict[str, str] = {}
 
     def add(self, path: Path, name: str, *, follow: bool = True) -> None:
-        """Add a file, and what it reaches if it is Python."""
+        """Adds a file, and what it reaches if it is Python."""
         path = path.resolve()
         if path in self._files or not path.is_file():
             return
@@ -97,11 +96,9 @@ class _Code:
                 self._add_module(module)
 
     def add_package(self, name: str) -> None:
-        """Add the version of a package that isn't part of the benchmark, by the name that it is imported by."""
+        """Adds the version of a package that isn't part of the benchmark, by its import name."""
         try:
-            names = [
-                distribution(name).metadata["Name"]
-            ]  # most packages are imported by the name of their distribution
+            names = [distribution(name).metadata["Name"]]  # for most packages it is the name of the distribution
         except PackageNotFoundError:
             names = packages_distributions().get(name, [])
         self._versions |= {f"package {one}": version(one) for one in names}
@@ -121,7 +118,7 @@ class _Code:
         if top in sys.stdlib_module_names or not module.replace(".", "").isidentifier():
             return
         if top == "assay":
-            module = re.sub(r"^assay\.environment\b", "assay.benchmark", module)  # its old name, which still works
+            module = re.sub(r"^assay\.environment\b", "assay.benchmark", module)  # the old name
             if module.startswith(ROOMS):
                 self._add_files(_module_files(module))
             return
@@ -136,7 +133,7 @@ class _Code:
             self._add_files([*above, *_module_files(module)])
 
     def _is_own(self, top: str, place: Path) -> bool:
-        """Whether a module is in the package that the benchmark is part of."""
+        """Returns whether a module is in the benchmark's own package."""
         return top == self._package or (self._folder is not None and self._folder.is_relative_to(place))
 
     def _add_files(self, paths: list[Path]) -> None:
@@ -146,7 +143,7 @@ class _Code:
 
 @dataclass(frozen=True)
 class _Names:
-    """What a Python file names: by relative imports (levels up, path downwards), as files beside it, as modules."""
+    """The names in a Python file: relative imports (levels up, path downwards), files beside it, modules."""
 
     relative: frozenset[tuple[int, str]]
     files: frozenset[str]
@@ -155,15 +152,15 @@ class _Names:
 
 @cache
 def _names(source: bytes) -> _Names:
-    """Returns what a Python file imports, or names to have it imported, run or read.
+    """Returns what a Python file imports, and the names of modules and files in its texts.
 
-    One process asks for a benchmark's code many times, and parsing is most of the work.
+    Cached, because one process needs a benchmark's code many times, and parsing is most of the work.
     """
     relative, files, modules = set[tuple[int, str]](), set[str](), set[str]()
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):
-        tree = ast.Module([], [])  # a template or a broken file: its bytes count, and nothing is reached from it
+        tree = ast.Module([], [])  # a template or a broken file reaches nothing
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             modules |= {alias.name for alias in node.names}
@@ -187,7 +184,7 @@ def _names(source: bytes) -> _Names:
 
 
 def _beside(names: _Names, file: Path) -> Iterator[Path]:
-    """The files that a file's relative imports name, and files beside it that it names to have them run or read."""
+    """Yields the files of a file's relative imports, and files beside it that it names."""
     yield from (file.parent / name for name in names.files)
     for level, name in names.relative:
         place = file.parents[level - 1] / name
@@ -195,7 +192,7 @@ def _beside(names: _Names, file: Path) -> Iterator[Path]:
 
 
 def _place(top: str) -> Path | None:
-    """The folder of a package, or the file of a module, by its first name; None where it isn't installed."""
+    """Returns the folder of a top-level package or the file of a module; None if it isn't installed."""
     try:
         spec = find_spec(top)
     except (ValueError, ImportError):
@@ -208,7 +205,7 @@ def _place(top: str) -> Path | None:
 
 
 def _module_files(module: str) -> list[Path]:
-    """A module's file; of a package all its files, some of which may be run and never imported. Nothing is imported."""
+    """Returns a module's file; for a package all its files, as some may be run. Imports nothing."""
     top, *rest = module.split(".")
     place = _place(top)
     if place is None or place.suffix == ".py":

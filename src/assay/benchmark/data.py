@@ -1,4 +1,4 @@
-"""The files of benchmarks that are not in the package: fetched once, by `assay prepare`, and known by their digest."""
+"""Benchmarks' files that are not in the package. `assay prepare` downloads them once, and their digests are checked."""
 
 import hashlib
 import os
@@ -20,26 +20,26 @@ from assay.errors import AssayError, UsageError
 from assay.input import open_input, read_input
 
 WITHIN_S = 600.0
-"""How long a download may take."""
+"""Seconds that a download may take."""
 MOST = 2**30
-"""Bytes of a download whose size nobody states."""
+"""The most bytes of a download of unknown size."""
 _CHUNK = 2**18
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file that is somewhere else, to the byte."""
+    """A file to download, with its digest."""
 
     url: str
-    """Of one version for ever, such as one that holds a commit."""
+    """The address of one fixed version, such as one with a commit in it."""
     sha256: str
     size: int | None
-    """Bytes; None where nobody states them."""
+    """Bytes; None if unknown."""
     convert: Callable[[Path], bytes] | None = None
-    """Makes the file of what is at the URL, or of another form of it that somebody has. `sha256` and `size` are of what
-    this returns. It raises UsageError for what it can't read. None where the file is kept as it is."""
+    """Makes the file from the download, or from another form of it. `sha256` and `size` are those of the result. Raises
+    UsageError for content that it can't read. None if the download is kept as it is."""
     name: str | None = None
-    """The file's name, where that is not the URL's."""
+    """The file's name, if that is not the URL's."""
 
     @property
     def file(self) -> str:
@@ -51,7 +51,7 @@ class Source:
 
 
 def folder() -> Path:
-    """Where prepared files are: ASSAY_DATA, else the folder `assay` in the user's cache."""
+    """Returns the folder of prepared files: ASSAY_DATA, else `assay` in the user's cache."""
     if named := os.environ.get("ASSAY_DATA"):
         return Path(named).expanduser()
     cache = os.environ.get("XDG_CACHE_HOME")
@@ -59,7 +59,7 @@ def folder() -> Path:
 
 
 def place(name: str, source: Source) -> Path:
-    """Where the file of a benchmark is once it is prepared."""
+    """Returns the path of a benchmark's prepared file."""
     for part in (*name.split("/"), source.file):
         if not re.fullmatch(r"\w[\w.-]*", part):
             raise UsageError(f"benchmark {name}: {part!r} can't name a file; expected letters, digits, . and -")
@@ -67,7 +67,7 @@ def place(name: str, source: Source) -> Path:
 
 
 def prepared(name: str, source: Source) -> Path:
-    """The file of a benchmark. Raises UsageError where it is not there or not the one that was meant."""
+    """Returns the path of a benchmark's file. Raises UsageError if it is missing or has another digest."""
     path = place(name, source)
     if not path.is_file():
         raise UsageError(f"the data of {name} is not on this machine ({path})\n  Get it with: assay prepare {name}")
@@ -81,7 +81,7 @@ def prepared(name: str, source: Source) -> Path:
 
 
 def is_prepared(name: str, source: Source) -> bool:
-    """Whether the right file is there."""
+    """Returns whether the right file is there."""
     try:
         prepared(name, source)
     except UsageError:
@@ -90,9 +90,10 @@ def is_prepared(name: str, source: Source) -> bool:
 
 
 def take(name: str, sources: Iterable[Source], file: Path) -> Path:
-    """Where a file that somebody has is now kept: its digest tells which it is. Raises UsageError where it is none.
+    """Copies a file that the user has, recognised by its digest. Returns its new path. Raises UsageError for another
+    file.
 
-    A source that is made of something else takes what `convert` reads, which may be a folder.
+    For a source with `convert`, the file is what `convert` reads, which may be a folder.
     """
     sources = list(sources)
     got: list[str] = []
@@ -115,9 +116,9 @@ def take(name: str, sources: Iterable[Source], file: Path) -> Path:
 
 
 def take_all(name: str, sources: Iterable[Source], folder: Path) -> list[Path]:
-    """Where the files of a folder are now kept, one for each source, whatever they are called there.
+    """Copies the files of a folder, one for each source, whatever their names. Returns the new paths.
 
-    Raises UsageError where a source has none; the others are kept.
+    Raises UsageError if a source has none; the others are kept.
     """
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     kept: list[Path] = []
@@ -145,7 +146,7 @@ def take_all(name: str, sources: Iterable[Source], folder: Path) -> list[Path]:
 
 
 def _content(source: Source, file: Path) -> bytes:
-    """Returns what a source's file holds, made of another where the source says how. Raises UsageError."""
+    """Returns the content of a source's file, converted if the source has `convert`. Raises UsageError."""
     try:
         return source.convert(file) if source.convert else read_input(file)
     except OSError as error:
@@ -153,7 +154,7 @@ def _content(source: Source, file: Path) -> bytes:
 
 
 def download(name: str, source: Source, *, within_s: float = WITHIN_S) -> Path:
-    """Where the file is, once it was fetched and its digest is right. Raises AssayError; nothing is kept then."""
+    """Downloads a file and checks its digest. Returns its path. Raises AssayError, and keeps nothing then."""
     if source.convert is None:
         _fetch(name, source, place(name, source), within_s)
         return place(name, source)
@@ -164,7 +165,7 @@ def download(name: str, source: Source, *, within_s: float = WITHIN_S) -> Path:
 
 
 def _fetch(name: str, source: Source, path: Path, within_s: float) -> None:
-    """Writes what is at the URL. Raises AssayError where a file that is kept as it is has another digest."""
+    """Writes the download to a path. Raises AssayError, also for a wrong digest if there is no `convert`."""
     most = MOST if source.convert or source.size is None else source.size
     client = (
         SyncClientBuilder()
@@ -179,31 +180,33 @@ def _fetch(name: str, source: Source, path: Path, within_s: float) -> None:
             opened.get(source.url).streamed_read_buffer_limit(_CHUNK).build_streamed() as answer,
         ):
             if answer.status != HTTPStatus.OK:
-                raise _failed(name, source, f"the server answered {answer.status}")
+                raise _download_error(name, source, f"the server answered {answer.status}")
             digest, size = hashlib.sha256(), 0
             while chunk := answer.body_reader.read_chunk():
                 size += len(chunk)
                 if size > most:
-                    raise _failed(name, source, f"it has more than the {most:,} bytes expected")
+                    raise _download_error(name, source, f"it has more than the {most:,} bytes expected")
                 digest.update(chunk)
                 kept.write(chunk)
             if source.convert is None and digest.hexdigest() != source.sha256:
-                raise _failed(name, source, f"got {size:,} bytes with sha256 {digest.hexdigest()}; expected {source}")
+                raise _download_error(
+                    name, source, f"got {size:,} bytes with sha256 {digest.hexdigest()}; expected {source}"
+                )
     except PyreqwestError as error:
         causes: list[dict[str, str]] = getattr(error, "details", {}).get("causes") or []
-        raise _failed(name, source, causes[-1]["message"] if causes else error.message) from None
+        raise _download_error(name, source, causes[-1]["message"] if causes else error.message) from None
 
 
-def _failed(name: str, source: Source, why: str) -> AssayError:
+def _download_error(name: str, source: Source, why: str) -> AssayError:
     return AssayError(
-        f"{source.url} could not be had: {why}\n"
+        f"{source.url} could not be downloaded: {why}\n"
         f"  With the file from elsewhere: assay prepare {name} --from {source.file}"
     )
 
 
 @contextmanager
 def replacing(path: Path) -> Generator[BinaryIO]:
-    """A file that takes the path's place at the end of the context, and is gone where that fails."""
+    """Yields a file that replaces the path at the end of the context, and is removed if that fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, part = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:

@@ -1,4 +1,4 @@
-"""The reference solution of a task, as a model would give it."""
+"""The reference solution of a task as responses of a model."""
 
 from collections.abc import Sequence
 
@@ -8,19 +8,19 @@ from assay.benchmark import Call, Environment
 from assay.types import FunctionCall, Item, Message, Response, Task, Text
 
 DONE = "Done."
-"""What the reference says once its last call is made."""
+"""The last message of a reference solution that ends with a call."""
 
 
 def reference(environment: Environment, task: Task) -> list[Response] | None:
-    """The reference solution, a response a turn, a message last; `None` where the environment has none."""
+    """Returns the reference solution, one response for each turn, the last a message; None if there is none."""
     steps = environment.solution(task)
     return None if steps is None else responses(steps)
 
 
 def responses(steps: Sequence[Call | str]) -> list[Response]:
-    """The steps of a solution, a response each, and a message at the end where the last is none.
+    """Returns one response for each step of a solution, with a message at the end if the last step is a call.
 
-    Calls that are made beside each other are one response.
+    Calls that are `beside` the one before are in the same response.
     """
     ended = [*steps] if steps and isinstance(steps[-1], str) else [*steps, DONE]
     made: list[list[Item]] = []

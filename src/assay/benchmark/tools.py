@@ -1,4 +1,5 @@
-"""Tools: typed methods of a session. Their JSON schema comes from the signature, their description from the docstring.
+"""Tools: typed methods of a session. Their JSON schema is made from the signature, their description from the
+docstring.
 
 class Shop(ToolSession):
     @tool
@@ -37,11 +38,11 @@ from assay.types import Score, Task, Tool, Turn
 
 F = TypeVar("F", bound=Callable[..., Any])
 DEADLINE_S = 60.0
-"""How long one call of a tool may take, where the tool does not say."""
+"""The default deadline of one call of a tool, in seconds."""
 
 
 class Rejected(Exception):
-    """What a tool raises where it declines a call: its message goes back to the model, and the rollout goes on."""
+    """Raised by a tool that declines a call. Its message goes to the model, and the rollout goes on."""
 
 
 @overload
@@ -49,12 +50,12 @@ def tool(function: F) -> F: ...
 @overload
 def tool(*, blocking: bool = False, deadline_s: float = DEADLINE_S) -> Callable[[F], F]: ...
 def tool(function: Any = None, *, blocking: bool = False, deadline_s: float = DEADLINE_S) -> Any:
-    """The method, offered to the model as a tool.
+    """Marks a method as a tool for the model.
 
-    It returns text, or a value that is told as JSON. A plain method that waits (for a disk, a process, a lock) has to
-    be `blocking`: then it runs in a thread, where it is left behind at its deadline, for a thread can't be ended. A
-    call without an answer by its deadline is the tool's failure, not the model's doing. A plain method that is not
-    `blocking` holds up everything else, and no deadline holds for it.
+    The method returns text, or a value that the model gets as JSON. A plain method that waits (for a disk, a process, a
+    lock) has to be `blocking`: then it runs in a thread, which is abandoned at its deadline, because a thread can't be
+    killed. A call without an answer by its deadline is the tool's failure, not the model's. A plain method that is not
+    `blocking` stops everything else while it runs, and has no deadline.
     """
 
     def mark(function: Any) -> Any:
@@ -65,15 +66,15 @@ def tool(function: Any = None, *, blocking: bool = False, deadline_s: float = DE
 
 
 def tools_of(session: type["ToolSession"]) -> list[Tool]:
-    """The tools that a session class offers, in the order they are defined. Raises UsageError for what can't be one."""
+    """Returns the tools of a session class, in their order. Raises UsageError for a wrong signature."""
     return [method.tool for method in _methods(session).values()]
 
 
 class ToolSession(ABC):
     """A session whose tools are its methods. Subclasses set up their state in `__init__`, and define `score`.
 
-    Tools are marked with `@tool`. Bad arguments, unknown tools and what a tool rejects are told to the model as text;
-    any other exception of a tool is the environment's failure.
+    Tools are marked with `@tool`. For bad arguments, unknown tools and calls that a tool rejects, the model gets a
+    text; any other exception of a tool is the environment's failure.
     """
 
     def __init__(self, task: Task, seed: int) -> None:
@@ -84,19 +85,19 @@ class ToolSession(ABC):
         self._open = False
 
     async def start(self) -> None:
-        """Open what the session needs, where that is more than memory. `stop` is called even where this raises."""
+        """Opens what the session needs besides memory. `stop` is called even if this raises."""
         return
 
     async def stop(self) -> None:
-        """Close what the session holds."""
+        """Closes what the session opened."""
         return
 
     @abstractmethod
     async def score(self, turns: Sequence[Turn]) -> Score:
-        """The score of the finished rollout."""
+        """Returns the score of the finished rollout."""
 
     async def call(self, name: str, arguments: dict[str, Any]) -> str:
-        """What a tool answers, or an error that the model can act on. Raises ToolError, and what the tool raises."""
+        """Returns a tool's output, or an error for the model. Raises ToolError, and what the tool raises."""
         if not self._open:
             raise RuntimeError(f"{type(self).__name__}: a tool is called outside of the session's `async with`")
         methods = _methods(type(self))
@@ -106,7 +107,7 @@ class ToolSession(ABC):
         try:
             values = msgspec.convert(arguments, method.arguments)
         except msgspec.ValidationError as error:
-            return _explained(error, method)
+            return _argument_error(error, method)
         try:
             return await method.answer(self, values)
         except Rejected as rejection:
@@ -189,7 +190,7 @@ def _method(session: type[ToolSession], name: str, function: Any) -> _Method:
     hints = get_type_hints(function, include_extras=True)
     said = docstring_parser.parse(function.__doc__ or "")
     if not said.description:
-        raise UsageError(f"{place} has no docstring; it is what the model is told about it")
+        raise UsageError(f"{place} has no docstring; it is the description that the model gets")
     _, *parameters = inspect.signature(function).parameters.values()
     for parameter in parameters:
         if parameter.name not in hints:
@@ -199,7 +200,7 @@ def _method(session: type[ToolSession], name: str, function: Any) -> _Method:
     described = {entry.arg_name: " ".join((entry.description or "").split()) for entry in said.params}
     if strangers := described.keys() - {parameter.name for parameter in parameters}:
         raise UsageError(f"{place}: its docstring describes {min(strangers)}, which is no parameter")
-    fields = [(p.name, _described(hints[p.name], described.get(p.name)), *_default(p)) for p in parameters]
+    fields = [(p.name, _annotate(hints[p.name], described.get(p.name)), *_default(p)) for p in parameters]
     try:
         arguments = msgspec.defstruct(name, fields, forbid_unknown_fields=True, kw_only=True)
         schema = _schema(arguments)
@@ -209,7 +210,7 @@ def _method(session: type[ToolSession], name: str, function: Any) -> _Method:
     return _Method(function, function.assay_tool, arguments, Tool(name, schema, description))
 
 
-def _described(kind: Any, description: str | None) -> Any:
+def _annotate(kind: Any, description: str | None) -> Any:
     return Annotated[kind, Meta(description=description)] if description else kind
 
 
@@ -218,7 +219,7 @@ def _default(parameter: inspect.Parameter) -> tuple[Any, ...]:
 
 
 def _schema(arguments: type[Struct]) -> dict[str, Any]:
-    """The JSON schema of the arguments, an object at its top; the structs inside it are in `$defs`."""
+    """Returns the JSON schema of the arguments: an object, with inner structs in `$defs`."""
     schema = msgspec.json.schema(arguments)
     definitions = schema.pop("$defs")
     top = definitions.pop(schema["$ref"].rpartition("/")[2])
@@ -226,8 +227,8 @@ def _schema(arguments: type[Struct]) -> dict[str, Any]:
     return top | ({"$defs": definitions} if definitions else {})
 
 
-def _explained(error: msgspec.ValidationError, method: _Method) -> str:
-    """What is wrong with a call's arguments, and what the tool takes."""
+def _argument_error(error: msgspec.ValidationError, method: _Method) -> str:
+    """Returns a message about a call's wrong arguments, with those that the tool takes."""
     wrong, _, at = str(error).partition(" - at ")
     place = at.strip("`").removeprefix("$").removeprefix(".")
     schema = method.tool.parameters

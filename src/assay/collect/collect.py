@@ -1,4 +1,4 @@
-"""Collecting: a plan of (task, repeat), bounded workers, one line in the store for each rollout as soon as it ends."""
+"""Collecting: makes the rollouts of a plan, several at once, and stores each as soon as it ends."""
 
 import asyncio
 import time
@@ -9,9 +9,9 @@ from typing import Protocol
 
 from assay.agent import Agent
 from assay.benchmark import Benchmark
-from assay.collect.deadline import Deadline, unstalled
-from assay.collect.plan import Planned
-from assay.collect.roll import roll, roll_recorded
+from assay.collect.deadline import Deadline, stall_alarm
+from assay.collect.plan import PlannedRollout
+from assay.collect.roll import roll, roll_with
 from assay.config import FROM_TASKS, Prices
 from assay.errors import NothingScored
 from assay.model import BudgetReached, Model
@@ -19,54 +19,54 @@ from assay.model.dialects import thinking
 from assay.types import Failure, FunctionCall, Item, Message, Rollout, Score
 
 FAILURES_BEFORE_STOP = 20
-"""So many failures without one score among them, and the run stops: the cause is not the tasks'."""
+"""The run stops after this many failures without one score: the cause is not in the tasks."""
 MANY_EMPTY, NEARLY_ALL = 10, 0.9
-"""Answers without a word: so many, and this share of all, and it is said."""
+"""The user is warned where at least this many answers, and this share of all, are empty."""
 STALL_S = 300.0
-"""A verifier or tool may keep all other rollouts waiting for so long."""
+"""Seconds for which a verifier or tool may keep all other rollouts waiting."""
 
 
 class Sink(Protocol):
-    """Where finished rollouts go: a store, or whoever passes them on to one."""
+    """Where finished rollouts go, such as a store."""
 
     def append(self, rollout: Rollout) -> None: ...
 
     def flush(self) -> None:
-        """Called once for all that were appended in one turn of the event loop."""
+        """Called once after all that were appended in one turn of the event loop."""
         ...
 
 
 @dataclass(slots=True)
 class Tally:
-    """What has happened so far in this call: what a progress line shows."""
+    """The counts of a collection so far: what a progress line shows."""
 
     planned: int
-    """What this call has to make."""
+    """Rollouts to make."""
     before: int = 0
-    """Scores that earlier calls left."""
+    """Scores from earlier commands."""
     scored: int = 0
     failed: int = 0
     reward: float = 0.0
     input_tokens: int = 0
     output_tokens: int = 0
     empty: int = 0
-    """How many were scored though the model ended its turn without a word and without a call."""
+    """Scored rollouts in which the model's last answer has no text and no call."""
     marked: int = 0
-    """How many answers hold a mark of thinking, such as `</think>`."""
+    """Answers that hold a mark of thinking, such as `</think>`."""
     mark: str | None = None
     """The last of these marks."""
     last_failure: Failure | None = None
     prices: Prices | None = None
     role_prices: Mapping[str, Prices] = field(default_factory=dict[str, Prices])
     usd: float = 0.0
-    """What the rollouts cost, their models in roles included, where the prices are known."""
+    """The cost of the rollouts, with that of models in roles, where prices are known."""
     retrying: Callable[[], int] = lambda: 0
-    """How many requests failed or were turned away at least once and have not been answered yet."""
+    """Returns how many requests failed or were refused at least once and have no answer yet."""
     level: Callable[[], int | None] = lambda: None
-    """How many requests in flight the server takes, where these are fewer than were allowed."""
+    """Returns how many requests in flight the server accepts, if these are fewer than the limit; else None."""
     started: float = field(default_factory=time.monotonic)
     ended: bool = False
-    """Whether nothing more is made."""
+    """Whether the collection has ended."""
 
     @property
     def done(self) -> int:
@@ -103,11 +103,11 @@ class Tally:
 
     @property
     def mostly_empty(self) -> bool:
-        """Whether nearly all answers say nothing: the server may drop them, rather than the model."""
+        """Whether nearly all answers are empty, so that the server may have lost their text."""
         return self.empty >= max(1, min(MANY_EMPTY, self.planned), NEARLY_ALL * self.scored)
 
     def warnings(self, model: str) -> Iterator[str]:
-        """Yields what the answers of a model, by its name, show of its server that scores do not."""
+        """Yields warnings about the model's server that the answers give reason for. `model` is the model's name."""
         if self.mostly_empty and model not in FROM_TASKS:
             yield (
                 f"{self.empty:,} of {self.scored:,} answers are empty, though the server calls them complete. It may "
@@ -125,7 +125,7 @@ def _refuses(item: Item) -> bool:
 
 
 class Interruption:
-    """Asks a collection to end: `stop` lets what is in flight finish, a second one abandons it."""
+    """Asks a collection to end: after one `stop` rollouts in flight still finish, a second one abandons them."""
 
     def __init__(self) -> None:
         self.stopping = False
@@ -145,7 +145,7 @@ async def collect(
     benchmark: Benchmark,
     agent: Agent,
     model: Model,
-    planned: Iterable[Planned],
+    planned: Iterable[PlannedRollout],
     store: Sink,
     tally: Tally,
     *,
@@ -156,22 +156,22 @@ async def collect(
     more: Callable[[], Awaitable[bool]] | None = None,
     places: asyncio.Semaphore | None = None,
 ) -> None:
-    """Make every planned rollout and append each to the store, at most `concurrency` at once.
+    """Makes every planned rollout and appends each to the store, at most `concurrency` at once.
 
-    `places` are those of several collections together: each rollout takes one, and who makes them looks after stalls.
-    Memory follows what is in flight: the plan is drawn as workers are free. Where it comes piece by piece, `more` waits
-    for the next one once `planned` has ended, and returns False where there is none.
-    Raises NothingScored where nothing but failures comes in, and StoppedEarly where the store's disk is full. What was
-    in flight then is owed, as after a kill. A model that says that the budget is reached ends it quietly.
+    `places` are shared by several collections: each rollout takes one. Their owner then sets the alarm against stalls.
+    The plan is read only as far as rollouts begin, so memory follows what is in flight. If it comes in pieces, `more`
+    waits for the next piece once `planned` has ended, and returns False if there is none.
+    Raises NothingScored if nothing but failures comes in, and StoppedEarly if the store's disk is full. What was in
+    flight then is owed, as after a kill. It returns early when the model raises BudgetReached.
     """
     source = iter(planned)
     interruption = interruption or Interruption()
     fresh = asyncio.Event()
-    watched = nullcontext() if places else unstalled_rollouts(deadline_s)
+    watched = nullcontext() if places else rollout_stall_alarm(deadline_s)
     places = places or asyncio.Semaphore(concurrency)
 
     async def write() -> None:
-        # One write for all that ended in one turn of the event loop: a write a rollout costs as much as its request.
+        # One write for all that ended in one turn of the event loop: a write for each costs as much as its request.
         while await fresh.wait():
             fresh.clear()
             store.flush()
@@ -190,21 +190,21 @@ async def collect(
                 try:
                     rollout = await roll(benchmark, agent, model, item, deadline=deadline)
                 except BudgetReached:
-                    fresh.set()  # who takes from the store may want to know
+                    fresh.set()  # a worker's outbox closes its queue when the budget is reached
                     return
                 store.append(rollout)
                 fresh.set()
                 tally.add(rollout)
-            if early_stop and tally.scored == 0 and tally.failed >= too_many(tally):
-                raise hopeless(tally)
+            if early_stop and tally.scored == 0 and tally.failed >= failures_to_stop(tally):
+                raise nothing_scored_error(tally)
 
     with watched:
         await _work_together(work, min(concurrency, tally.planned), write(), interruption)
 
 
-def unstalled_rollouts(deadline_s: float) -> AbstractContextManager[None]:
-    """Returns what ends a verifier or tool that keeps all rollouts waiting: one at a time in a process."""
-    return unstalled(min(deadline_s, STALL_S), within=roll_recorded.__code__)
+def rollout_stall_alarm(deadline_s: float) -> AbstractContextManager[None]:
+    """Returns a context that interrupts a verifier or tool that blocks the event loop. One at a time in a process."""
+    return stall_alarm(min(deadline_s, STALL_S), within=roll_with.__code__)
 
 
 async def _work_together(
@@ -213,7 +213,7 @@ async def _work_together(
     write: Coroutine[None, None, None],
     interruption: Interruption,
 ) -> None:
-    """Run `count` workers to their end beside the writer. Raises the first error of any of them."""
+    """Runs `count` coroutines to their end beside the writer. Raises the first error of any of them."""
     try:
         async with asyncio.TaskGroup() as group:
             writer = group.create_task(write)
@@ -227,13 +227,13 @@ async def _work_together(
         raise errors.exceptions[0] from None
 
 
-def too_many(tally: Tally) -> int:
-    """So many failures without one score, and the run stops."""
+def failures_to_stop(tally: Tally) -> int:
+    """Returns after how many failures without one score the run stops."""
     return FAILURES_BEFORE_STOP if tally.before else min(FAILURES_BEFORE_STOP, tally.planned)
 
 
-def hopeless(tally: Tally) -> NothingScored:
-    """What is told then."""
+def nothing_scored_error(tally: Tally) -> NothingScored:
+    """Returns the error of a run in which nothing but failures came in."""
     last = tally.last_failure
     assert last is not None
     how = "give the same command again to go on" if last.where == "model" else "start afresh, with another --out"

@@ -1,4 +1,4 @@
-"""Deadlines: for one thing after another, with one timer for all of them; and for what never gives the loop back."""
+"""Deadlines for many steps with one timer, and an alarm for code that blocks the event loop."""
 
 import asyncio
 import math
@@ -11,16 +11,16 @@ from typing import Self
 
 
 class Deadline:
-    """What `asyncio.timeout` is, for one task that does many things in turn: TimeoutError where one takes too long.
+    """As `asyncio.timeout`, for one task that does many things in turn: TimeoutError if one takes too long.
 
-    A timer a rollout, set and taken back, costs a third of all that a single-turn rollout does here. This one is set
-    once: when it fires and what it was set for has long ended, it is set again for what runs then.
+    To set and cancel a timer for each rollout costs a third of a single-turn rollout's CPU here. This one is set once:
+    if it fires when its step has long ended, it is set again for the step that runs then.
     """
 
     __slots__ = ("_cancelling", "_expired", "_loop", "_task", "_timer", "_until", "seconds")
 
     def __init__(self, seconds: float) -> None:
-        """For the task that makes it. `close` takes the timer back."""
+        """For the task that makes it. `close` cancels the timer."""
         task = asyncio.current_task()
         assert task is not None, "a deadline is made within the task that it may end"
         self._task = task
@@ -42,7 +42,7 @@ class Deadline:
         self._until = math.inf
         if self._expired:
             self._expired = False
-            # Somebody else may have cancelled it too, which then passes.
+            # If somebody else cancelled the task too, that cancellation passes.
             if self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
                 raise TimeoutError from error
 
@@ -60,17 +60,17 @@ class Deadline:
             self._timer = self._loop.call_at(self._until, self._fire)
 
 
-class Stalled(BaseException):
-    """Raised in code that keeps the event loop for itself. No Exception: a verifier that takes each of those for a
-    wrong answer would make a score of it."""
+class StallError(BaseException):
+    """Raised in code that blocks the event loop. It is no Exception, because a verifier may take any Exception for a
+    wrong answer, which would be a score."""
 
 
 @contextmanager
-def unstalled(seconds: float, within: CodeType) -> Generator[None]:
-    """While it lasts, what runs `within` this code may keep the event loop for so long; then Stalled is raised in it.
+def stall_alarm(seconds: float, within: CodeType) -> Generator[None]:
+    """A context in which a call of the code `within` may block the event loop for `seconds`; then StallError is raised.
 
-    By an alarm of the kernel's, which the loop puts off for as long as it goes on: in Python, and in what looks after
-    signals, such as `re`. C code that does not is beyond reach. Without effect outside of the main thread.
+    The kernel's alarm does it, which the loop postpones as long as it runs. It interrupts Python, and C code that
+    checks for signals, such as `re`, but no other C code. It has no effect outside the main thread.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -83,7 +83,7 @@ def unstalled(seconds: float, within: CodeType) -> Generator[None]:
         while rung and frame:
             if frame.f_code is within:
                 place = f"{rung.f_code.co_filename.rpartition('/')[2]}, line {rung.f_lineno}"
-                raise Stalled(f"the event loop was not given back for {seconds:g} s ({place})")
+                raise StallError(f"the event loop was not given back for {seconds:g} s ({place})")
             frame = frame.f_back
 
     def put_off() -> None:

@@ -1,8 +1,8 @@
 """The head: it hands out slices of a run's plan to workers, writes what they finish, and replaces workers that die.
 
-One message at a time goes to each worker, with the next slice in it, and comes back with finished rollouts. So a worker
-holds no more than was handed out to it, and the head no more than a batch of each. What a dead worker held is handed
-out again. The head alone writes: the same file as one process.
+Each worker gets one message at a time, with the next slice in it, and answers with finished rollouts. So a worker holds
+no more than was handed out to it, and the head no more than a batch of each. What a dead worker held is handed out
+again. The head alone writes, the same file as one process would.
 """
 
 import asyncio
@@ -15,9 +15,9 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from assay.benchmark.code import code_of
-from assay.collect.collect import Interruption, Tally, hopeless, too_many
+from assay.collect.collect import Interruption, Tally, failures_to_stop, nothing_scored_error
 from assay.collect.ledger import LIVES, Ledger
-from assay.collect.plan import owed
+from assay.collect.plan import owed_cells
 from assay.collect.rollouts import BEAT_S, Batch, Begin, Report, Work
 from assay.collect.run import RunPlan, budget_error, collect_run, tasks_of
 from assay.collect.workers import LostWorker, Worker, Workers
@@ -30,25 +30,25 @@ from assay.types import MOST_REPEATS
 
 SERVICE = "assay.collect.rollouts:Rollouts"
 START_S = 600.0
-"""How long a worker may take to begin: a cluster may have to start a machine for it first."""
+"""Seconds that a worker may take to begin: a cluster may have to start a machine for it first."""
 TELL_S = 20.0
-"""After this long the user is told that a worker is waited for."""
+"""Seconds after which the user is told that a worker has not begun yet."""
 SILENT_S = 600.0
-"""A worker answers within a second. One that did not for this long has stalled, and counts as dead."""
+"""Seconds without an answer after which a worker counts as dead. A working one answers within a second."""
 CLOSE_S = 10.0
-"""How long a worker may take to give up what is in flight and to close what it has opened, such as sandboxes."""
+"""Seconds that a worker may take to abandon what is in flight and to close what it opened, such as sandboxes."""
 IN_VAIN = 8
-"""After this many workers died one after another in one place without a single rollout, it is given up."""
+"""A place is given up after this many workers in a row died there without a single rollout."""
 NOTHING = Report()
 T = TypeVar("T")
 
 
 class Collector(Protocol):
-    """Collects what a run still owes, in one process or in many."""
+    """Makes the rollouts that a run still owes, in one process or in several."""
 
     async def __call__(
         self,
-        asked: RunPlan,
+        run: RunPlan,
         /,
         *,
         interruption: Interruption | None = None,
@@ -58,7 +58,7 @@ class Collector(Protocol):
 
 
 async def distribute(
-    asked: RunPlan,
+    run: RunPlan,
     processes: int | None = 1,
     cluster: Cluster | None = None,
     *,
@@ -66,50 +66,51 @@ async def distribute(
     watch: Callable[[Tally], None] = lambda _: None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Tally:
-    """Collect what the run still owes, as `collect_run` does, in several processes, or in actors on a cluster.
+    """Makes the rollouts that the run still owes, as `collect_run` does, in several processes or on a cluster.
 
-    Where there is one process and no cluster, it is this one. There are at most as many workers as requests may be in
-    flight; on a cluster, as many as there is room for where `processes` is None. A worker that dies is told and
-    replaced. Raises StoppedEarly where something stays owed.
+    With one process and no cluster, this process makes them. There are at most as many workers as requests may be in
+    flight; on a cluster, as many as it has room for if `processes` is None. A worker that dies is reported and
+    replaced. Returns the tally. Raises StoppedEarly if rollouts stay owed.
     """
     interruption = interruption or Interruption()
-    count = _count(asked, processes or (cluster.room if cluster else 1))
+    count = _count(run, processes or (cluster.room if cluster else 1))
     if count == 1 and cluster is None:
-        return await collect_run(asked, interruption=interruption, watch=watch)
-    if asked.request.batch:
+        return await collect_run(run, interruption=interruption, watch=watch)
+    if run.request.batch:
         raise UsageError("--batch: one process waits for batches; expected no --processes and no --ray")
-    with ExitStack() as held:
-        head = Head(asked, cluster or Processes(count), held, interruption, watch, tell)
-        held.callback(setattr, head.tally, "ended", True)
+    with ExitStack() as stack:
+        head = Head(run, cluster or Processes(count), stack, interruption, watch, tell)
+        stack.callback(setattr, head.tally, "ended", True)
         while await head.collect(count):
-            # Shares of a budget are spent unevenly. What is left is shared out again, and at last given to one alone.
-            count = count if head.progressed else 1
+            # Workers spend their shares of a budget unevenly. What is left is shared again, and at last one worker gets
+            # it.
+            count = count if head.has_progressed else 1
     return head.tally
 
 
-def check_workers(asked: RunPlan, processes: int) -> None:
-    """Raises UsageError where other processes could not make the run's rollouts."""
-    if processes > 1 and (asked.model or asked.agent):
+def check_workers(run: RunPlan, processes: int) -> None:
+    """Raises UsageError if other processes can't make the run's rollouts."""
+    if processes > 1 and (run.model or run.agent):
         raise UsageError("a model or agent object lives in this process alone; expected processes=1, or a name")
-    if processes > 1 and asked.benchmark.origin is None:
+    if processes > 1 and run.benchmark.origin is None:
         raise UsageError("other processes can't load a benchmark made in Python; expected processes=1, or its folder")
 
 
-def _count(asked: RunPlan, processes: int) -> int:
-    """Returns how many workers there can be, so that each may have a request in flight. Raises UsageError."""
-    request = asked.request
+def _count(run: RunPlan, processes: int) -> int:
+    """Returns the number of workers, so that each may have a request in flight. Raises UsageError."""
+    request = run.request
     if processes < 1:
         raise UsageError(f"nothing to do: --processes {processes}; expected at least 1")
     if not 1 <= request.repeats <= MOST_REPEATS or request.concurrency < 1:
         raise UsageError(f"--repeats and --concurrency have to be at least 1, and --repeats at most {MOST_REPEATS}")
-    check_workers(asked, processes)
+    check_workers(run, processes)
     servers = (request.server, *request.roles.values())
     return min(processes, request.concurrency, *(server.limits.concurrency or processes for server in servers))
 
 
 @dataclass(slots=True, eq=False)
-class Member:
-    """One worker's life, as the head sees it."""
+class WorkerState:
+    """What the head knows of one worker."""
 
     name: str
     request: Begin
@@ -119,12 +120,12 @@ class Member:
     size: int = 0
     """How many rollouts came with its last batch."""
     ended: bool = False
-    """It makes nothing more: its share of the budget is spent, or it was asked to stop."""
+    """It makes no more: its share of the budget is spent, or it was asked to stop."""
     died: bool = False
 
     @property
-    def worked(self) -> bool:
-        """Whether anything came from it."""
+    def has_reported(self) -> bool:
+        """Whether it has sent a batch."""
         return self.report is not NOTHING
 
     def __str__(self) -> str:
@@ -136,48 +137,48 @@ class Head:
 
     def __init__(
         self,
-        asked: RunPlan,
+        run: RunPlan,
         workers: Workers,
-        held: ExitStack,
+        stack: ExitStack,
         interruption: Interruption,
         watch: Callable[[Tally], None],
         tell: Callable[[str], None],
     ) -> None:
-        self._asked = asked
+        self._run = run
         self._workers = workers
-        self._held = held
+        self._stack = stack
         self._interruption = interruption
         self._watch = watch
         self._tell = tell
-        self._members: list[Member] = []
-        self._living: set[Member] = set()
+        self._states: list[WorkerState] = []
+        self._living: set[WorkerState] = set()
         self._able: set[str] = set()
-        """The places whose worker, or the next one, may make more."""
+        """The places whose worker, or its successor, may make more."""
         self._changed = asyncio.Event()
         self._reasons: list[str] = []
-        """Why places were given up."""
-        self._request = asked.request
-        self._tasks = tasks_of(asked.benchmark, self._request.selection)
-        self._here = tasks_digest(self._tasks), code_of(asked.benchmark)
+        """Why each place was given up."""
+        self._request = run.request
+        self._tasks = tasks_of(run.benchmark, self._request.selection)
+        self._here = tasks_digest(self._tasks), code_of(run.benchmark)
         self._store: Store | None = None
         self._ledger: Ledger | None = None
         self._record: RunRecord | None = None
         self._attempts: dict[tuple[str, int], int] = {}
-        self.progressed = False
-        """Whether the last workers made anything."""
+        self.has_progressed = False
+        """Whether the last workers made any rollout."""
         self.tally = Tally(
             planned=0,
             prices=self._request.server.prices,
-            retrying=lambda: sum(member.report.retrying for member in self._living),
+            retrying=lambda: sum(state.report.retrying for state in self._living),
             level=self._level,
         )
 
     async def collect(self, count: int) -> bool:
-        """Have `count` workers make what is owed.
+        """Starts `count` workers, which make what is owed.
 
-        Returns whether others may make more, with what is left of the budget.
+        Returns whether other workers may make more with the rest of the budget.
         """
-        first, noun = len(self._members), self._workers.noun
+        first, noun = len(self._states), self._workers.noun
         requests = {f"{noun} {index} of {count}": self._share(index, count) for index in range(1, count + 1)}
         self._able = set(requests)
         try:
@@ -187,11 +188,11 @@ class Head:
                     self._interruption.on_abandon(place.cancel)
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
-        return self._go_on(self._members[first:])
+        return self._go_on(self._states[first:])
 
     def _share(self, index: int, count: int) -> Begin:
-        """Returns what worker `index` of `count`, from 1, is sent: the request, with its share of the limits."""
-        tokens, usd = self._asked.budget.left if self._asked.budget else (None, None)
+        """Returns the first message to worker `index` of `count`, from 1: the request with its share of the limits."""
+        tokens, usd = self._run.budget.left if self._run.budget else (None, None)
         names = [*self._workers.env, *self._request.secrets()]
         return Begin(
             run=self._request.share(index, count),
@@ -201,55 +202,55 @@ class Head:
         )
 
     async def _keep(self, name: str, request: Begin) -> None:
-        """Keep a worker at work until all is made: one that dies is replaced."""
+        """Keeps a worker at work until all is made: one that dies is replaced."""
         in_vain = 0
         while name in self._able and not self._over():
-            member = Member(name, request, self._workers.start(SERVICE))
-            self._members.append(member)
-            self._living.add(member)
+            state = WorkerState(name, request, self._workers.start(SERVICE))
+            self._states.append(state)
+            self._living.add(state)
             try:
                 try:
-                    if await self._begin(member):
-                        await self._serve(member)
+                    if await self._begin(state):
+                        await self._serve(state)
                 finally:
-                    await self._close(member)
+                    await self._close(state)
             except (LostWorker, TimeoutError) as error:
-                self._lose(member, error)
-                in_vain = 0 if member.worked else in_vain + 1
+                self._lose(state, error)
+                in_vain = 0 if state.has_reported else in_vain + 1
                 if in_vain == IN_VAIN:
-                    self._give_up(name, f"{member}: {in_vain} died there before they made anything")
-                if self._asked.budget:
-                    self._able.discard(name)  # what its share was spent on is not known; others go on with theirs
+                    self._give_up(name, f"{state}: {in_vain} died there before they made anything")
+                if self._run.budget:
+                    self._able.discard(name)  # nobody knows how much of its share was spent
             finally:
-                self._living.discard(member)
-                await member.worker.end()
+                self._living.discard(state)
+                await state.worker.end()
                 self._notify()
 
-    async def _begin(self, member: Member) -> bool:
-        """Returns whether rollouts can be made there. What a node lacks is told, and the others go on without it."""
-        timer = asyncio.get_running_loop().call_later(TELL_S, self._tell, f"{member} waits for a node that has room")
+    async def _begin(self, state: WorkerState) -> bool:
+        """Returns whether the worker can make rollouts. What its node lacks is reported, and the others go on."""
+        timer = asyncio.get_running_loop().call_later(TELL_S, self._tell, f"{state} waits for a node that has room")
         try:
             async with asyncio.timeout(START_S):
-                reply = await self._unless_over(member.worker.begin(msgspec.msgpack.encode(member.request)))
+                reply = await self._unless_over(state.worker.begin(msgspec.msgpack.encode(state.request)))
         except TimeoutError:
-            self._give_up(member.name, f"{member}: no worker began within {START_S:g} s")
+            self._give_up(state.name, f"{state}: no worker began within {START_S:g} s")
             return False
         except AssayError as error:
             if self._workers.alike:
                 raise
-            self._give_up(member.name, f"{member}: {error}")
+            self._give_up(state.name, f"{state}: {error}")
             return False
         finally:
             timer.cancel()
         if reply is None:
             return False
-        member.begun = True
+        state.begun = True
         if lacks := self._differences(msgspec.msgpack.decode(reply, type=RunRecord)):
-            self._give_up(member.name, f"{member}: {lacks}")
+            self._give_up(state.name, f"{state}: {lacks}")
         return not lacks
 
     def _differences(self, record: RunRecord) -> str:
-        """Returns why what a worker would make is none of this run. The run begins with the first worker's record."""
+        """Returns why a worker's rollouts would not belong to this run. The first worker's record begins the run."""
         if (record.tasks_digest, record.code) != self._here:
             return "the benchmark has other tasks or another verifier there than here"
         if self._record is None:
@@ -258,78 +259,78 @@ class Head:
         return "\n  ".join(self._record.differences(record, here="where the first worker began", elsewhere="there"))
 
     def _open(self, record: RunRecord) -> None:
-        asked, tasks, repeats = self._asked, self._tasks, self._request.repeats
-        self._store = self._held.enter_context(Store(asked.folder, record, tasks, asked.shard, registry=asked.registry))
-        scored, self._attempts = progress(asked.folder)
+        run, tasks, repeats = self._run, self._tasks, self._request.repeats
+        self._store = self._stack.enter_context(Store(run.folder, record, tasks, run.shard, registry=run.registry))
+        scored, self._attempts = progress(run.folder)
         tally = self.tally
-        tally.planned = sum(1 for _ in owed(tasks, repeats, scored=scored, shard=asked.shard))
+        tally.planned = sum(1 for _ in owed_cells(tasks, repeats, scored=scored, shard=run.shard))
         tally.before = len(scored)
-        plan = owed(tasks, repeats, scored=scored, shard=asked.shard)
+        plan = owed_cells(tasks, repeats, scored=scored, shard=run.shard)
         numbers = (repeat * len(tasks) + index for index, repeat in plan)
         self._ledger = Ledger(numbers, tally.planned, len(self._able))
         self._watch(tally)
 
-    async def _serve(self, member: Member) -> None:
-        """Hand out slices and take in batches, until all is made or can't be made here."""
+    async def _serve(self, state: WorkerState) -> None:
+        """Hands out slices and takes in batches, until all is made or this worker can make no more."""
         ledger = self._ledger
         assert ledger
         while not self._over():
             stopping = self._interruption.stopping
-            # Where rollouts end fast, the next ones wait there, so that none has to wait for a message.
-            room = member.request.run.concurrency + 2 * member.size
-            numbers = [] if stopping or member.ended else ledger.draw(member, room)
-            if numbers or ledger.held(member):
+            # If rollouts end fast, the next ones wait at the worker, so that none has to wait for a message.
+            room = state.request.run.concurrency + 2 * state.size
+            numbers = [] if stopping or state.ended else ledger.hand_out(state, room)
+            if numbers or ledger.count_of(state):
                 work = Work([(number, self._attempt(number)) for number in numbers], stopping)
                 async with asyncio.timeout(SILENT_S):
-                    reply = await member.worker.exchange(msgspec.msgpack.encode(work))
-                self._take_in(member, msgspec.msgpack.decode(reply, type=Batch), ledger)
+                    reply = await state.worker.exchange(msgspec.msgpack.encode(work))
+                self._take_in(state, msgspec.msgpack.decode(reply, type=Batch), ledger)
                 self._notify()
-            elif member.ended:
+            elif state.ended:
                 return
             else:
-                # What others have in flight may come back, if they die.
+                # What other workers have in flight may come back, if they die.
                 await self._change()
 
-    def _take_in(self, member: Member, batch: Batch, ledger: Ledger) -> None:
+    def _take_in(self, state: WorkerState, batch: Batch, ledger: Ledger) -> None:
         assert self._store
-        new = ledger.take(member, batch.numbers)
+        new = ledger.take(state, batch.numbers)
         lines = batch.lines
         if not all(new):
             lines = b"".join(line for line, keep in zip(lines.splitlines(keepends=True), new, strict=True) if keep)
         self._store.append_line(lines)
         self._store.flush()
-        member.report, member.size = batch.report, len(batch.numbers)
-        if batch.stopped and member.name in self._able and not self._interruption.stopping:
-            self._give_up(member.name, f"{member} was asked to stop")
+        state.report, state.size = batch.report, len(batch.numbers)
+        if batch.stopped and state.name in self._able and not self._interruption.stopping:
+            self._give_up(state.name, f"{state} was asked to stop")
         if batch.ended:
-            member.ended = True
-            self._able.discard(member.name)
-        ledger.give_back(member, batch.unmade)
+            state.ended = True
+            self._able.discard(state.name)
+        ledger.give_back(state, batch.unmade)
         tally = self.tally
         self._add_up()
-        if self._request.early_stop and tally.failed >= too_many(tally) and not tally.scored:
-            raise hopeless(tally)
+        if self._request.early_stop and tally.failed >= failures_to_stop(tally) and not tally.scored:
+            raise nothing_scored_error(tally)
 
     def _add_up(self) -> None:
-        """Make the tally of the whole run what all workers have reported."""
-        tally, reports = self.tally, [member.report for member in self._members]
+        """Sets the run's tally to the sum of all workers' reports."""
+        tally, reports = self.tally, [state.report for state in self._states]
         for name in ("scored", "failed", "reward", "input_tokens", "output_tokens", "usd", "empty", "marked"):
             setattr(tally, name, sum(getattr(report, name) for report in reports))
         for name in ("last_failure", "mark"):
             setattr(tally, name, next((value for report in reports if (value := getattr(report, name))), None))
 
-    def _lose(self, member: Member, error: BaseException) -> None:
-        member.died = True
-        lost = self._ledger.lose(member) if self._ledger else 0
+    def _lose(self, state: WorkerState, error: BaseException) -> None:
+        state.died = True
+        lost = self._ledger.lose(state) if self._ledger else 0
         why = str(error) or f"no answer within {SILENT_S:g} s"
-        self._tell(f"{member} has died ({why}); the {lost:,} rollouts that it held are handed out again")
+        self._tell(f"{state} has died ({why}); the {lost:,} rollouts that it held are handed out again")
 
-    async def _close(self, member: Member) -> None:
-        if not member.begun:
+    async def _close(self, state: WorkerState) -> None:
+        if not state.begun:
             return
         with suppress(TimeoutError, LostWorker):
             async with asyncio.timeout(CLOSE_S):
-                await member.worker.close()
+                await state.worker.close()
 
     def _give_up(self, name: str, why: str) -> None:
         self._able.discard(name)
@@ -337,14 +338,14 @@ class Head:
         self._tell(why)
 
     def _over(self) -> bool:
-        """Returns whether nothing is in flight, and nothing more will be."""
+        """Returns whether nothing is in flight and no more will be handed out."""
         ledger = self._ledger
         if ledger and ledger.out:
             return False
         return self._interruption.stopping or not self._able or (ledger is not None and not ledger.left)
 
     async def _unless_over(self, reply: Awaitable[T]) -> T | None:
-        """Returns the reply; None where all is made before it comes."""
+        """Returns the reply; None if all is made before it comes."""
         waiting = asyncio.ensure_future(reply)
         try:
             while not self._over():
@@ -369,29 +370,31 @@ class Head:
         return self._attempts.get((self._tasks[index].id, repeat), 0)
 
     def _level(self) -> int | None:
-        if all(member.report.level is None for member in self._living):
+        if all(state.report.level is None for state in self._living):
             return None
-        return sum(member.report.level or member.request.run.concurrency for member in self._living)
+        return sum(state.report.level or state.request.run.concurrency for state in self._living)
 
-    def _go_on(self, members: Sequence[Member]) -> bool:
+    def _go_on(self, states: Sequence[WorkerState]) -> bool:
         """Returns whether more can be made. Raises what ended the run."""
-        ledger, budget = self._ledger, self._asked.budget
+        ledger, budget = self._ledger, self._run.budget
         if budget:
-            # What one that died was given may all be spent.
-            for member in members:
-                report, request = member.report, member.request
-                budget.tokens += (request.tokens or 0) if member.died else report.spent_tokens
-                budget.usd += (request.usd or 0.0) if member.died else report.spent_usd
+            # A dead worker may have spent all of its share.
+            for state in states:
+                report, request = state.report, state.request
+                budget.tokens += (request.tokens or 0) if state.died else report.spent_tokens
+                budget.usd += (request.usd or 0.0) if state.died else report.spent_usd
         if self._interruption.stopping:
             return False
         if ledger and not ledger.left:
             if ledger.given_up:
                 raise StoppedEarly(self._message_of(ledger.given_up))
             return False
-        if not any(member.ended or member.died for member in members) or not budget:
-            raise StoppedEarly("\n".join(["nobody is left to make rollouts:", *dict.fromkeys(self._reasons)]))
-        self.progressed = any(member.worked and (member.report.scored or member.report.failed) for member in members)
-        if len(members) == 1 and not self.progressed:
+        if not any(state.ended or state.died for state in states) or not budget:
+            raise StoppedEarly("\n".join(["no worker is left:", *dict.fromkeys(self._reasons)]))
+        self.has_progressed = any(
+            state.has_reported and (state.report.scored or state.report.failed) for state in states
+        )
+        if len(states) == 1 and not self.has_progressed:
             budget.reached = True
             raise budget_error(self._request.name, budget, self.tally.planned - self.tally.scored)
         return True

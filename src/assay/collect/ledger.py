@@ -1,23 +1,23 @@
-"""What of a plan is owed, handed out, and made. It knows nothing of processes: a simulation uses it as the head does.
+"""Which rollouts of a plan are owed, handed out and made. It knows nothing of processes, so a test can simulate them.
 
-A rollout is known by its number in the plan: repeat x tasks + task. One worker at most has it, and what a dead worker
-had is handed out again. So none is made twice, whoever dies.
+A rollout's number in the plan is repeat x tasks + task. At most one worker has it, and what a dead worker had is handed
+out again. So none is made twice.
 """
 
 from collections import Counter, deque
 from collections.abc import Collection, Hashable, Iterator
 
 LIVES = 5
-"""A rollout is given up after this many workers died with it: a verifier that kills its process would kill them all."""
+"""A rollout is given up after this many workers died with it: its verifier may kill the process."""
 SUSPECT = 2
-"""After this many deaths a worker gets one such rollout at a time, so that what dies along with it is not blamed."""
+"""After this many deaths a worker gets one such rollout at a time, so that others in flight are not blamed."""
 
 
 class Ledger:
     """The plan of one run, and which worker has what of it."""
 
     def __init__(self, plan: Iterator[int], count: int, workers: int) -> None:
-        """`count` is the plan's length: the plan is drawn as it is handed out, and never stands in memory."""
+        """`plan` yields `count` numbers. It is read only as they are handed out, so it is never whole in memory."""
         self._plan = plan
         self._again: deque[int] = deque()
         self._suspects: deque[int] = deque()
@@ -26,45 +26,45 @@ class Ledger:
         self._deaths: Counter[int] = Counter()
         self._workers = workers
         self.left = count
-        """Neither made nor with a worker."""
+        """How many are neither made nor with a worker."""
         self.given_up: list[int] = []
-        """Owed still, and not handed out any more."""
+        """The numbers that stay owed and are not handed out again."""
 
     @property
     def out(self) -> int:
         """How many are with workers."""
         return sum(map(len, self._out.values()))
 
-    def held(self, worker: Hashable) -> int:
-        """How many are with this worker."""
+    def count_of(self, worker: Hashable) -> int:
+        """Returns how many are with this worker."""
         return len(self._out.get(worker, ()))
 
-    def draw(self, worker: Hashable, room: int) -> list[int]:
-        """Returns the next numbers for a worker that may have `room` of them at once.
+    def hand_out(self, worker: Hashable, room: int) -> list[int]:
+        """Returns the next numbers for a worker that may have `room` of them at once, and counts them as its own.
 
-        Towards the plan's end the slices become smaller, so that all workers end at about the same time.
+        Towards the end of the plan the slices become smaller, so that all workers end at about the same time.
         """
-        count = min(room - self.held(worker), -(-self.left // (2 * self._workers)))
+        count = min(room - self.count_of(worker), -(-self.left // (2 * self._workers)))
         out = self._out.setdefault(worker, set())
-        drawn: list[int] = []
+        numbers: list[int] = []
         if count > 0 and self._suspects and self._suspect_of.get(worker) not in out:
             self._suspect_of[worker] = self._suspects.popleft()
-            drawn.append(self._suspect_of[worker])
-        while len(drawn) < count and self.left > len(drawn) + len(self._suspects):
-            drawn.append(self._again.popleft() if self._again else next(self._plan))
-        out.update(drawn)
-        self.left -= len(drawn)
-        return drawn
+            numbers.append(self._suspect_of[worker])
+        while len(numbers) < count and self.left > len(numbers) + len(self._suspects):
+            numbers.append(self._again.popleft() if self._again else next(self._plan))
+        out.update(numbers)
+        self.left -= len(numbers)
+        return numbers
 
     def take(self, worker: Hashable, made: Collection[int]) -> list[bool]:
-        """Returns whether the worker had each of them, so that it is new. They are made now."""
+        """Counts numbers as made. Returns for each whether this worker had it; if not, another has made it."""
         out = self._out.get(worker, set())
         new = [number in out for number in made]
         out.difference_update(made)
         return new
 
     def give_back(self, worker: Hashable, numbers: Collection[int]) -> None:
-        """A worker did not make these: they are owed."""
+        """Counts numbers that a worker did not make as owed again."""
         out = self._out.get(worker, set())
         back = [number for number in numbers if number in out]
         out.difference_update(back)
@@ -72,7 +72,7 @@ class Ledger:
         self.left += len(back)
 
     def lose(self, worker: Hashable) -> int:
-        """A worker has died: what it had is owed, or given up after LIVES deaths. Returns how many it had."""
+        """Counts all that a dead worker had as owed, or as given up after LIVES deaths. Returns how many it had."""
         lost = self._out.pop(worker, set())
         self._deaths.update(lost)
         given_up = sorted(number for number in lost if self._deaths[number] >= LIVES)

@@ -1,8 +1,8 @@
-"""Merging: run directories made on several machines, parts of one plan, become one.
+"""Merging: run directories that were made on several machines, as parts of one plan, become one.
 
-What the merged run lacks is added to it, whole lines as they stand; nothing that it has is changed. So a merge that is
-stopped at any byte leaves a run with some of the parts' rollouts, the same command goes on from there, and given once
-more it adds nothing.
+Lines that the merged run lacks are appended to it unchanged; no line that it has changes. So a merge that is stopped at
+any byte leaves a valid run with some of the parts' rollouts. The same command goes on from there, and adds nothing
+when all is merged.
 """
 
 import hashlib
@@ -22,42 +22,42 @@ from assay.store import REGISTRY, RunRecord, Shard, Store, claim, read_record, r
 from assay.types import Row, Score, Task
 
 TWICE = "twice.jsonl"
-"""In the merged run: the rollouts that the last merge left out, where their scores differ from those that stayed."""
+"""The file in the merged run that lists the rollouts left out by the last merge although their scores differ."""
 BATCH = 1000
-"""Rollouts that are written at once."""
+"""Rollouts in one write."""
 
 
 class Twice(Struct, frozen=True):
-    """A (task, repeat) that two parts scored otherwise."""
+    """A (task, repeat) with different scores in two parts."""
 
     task: str
     repeat: int
     kept: float
     left_out: float
     file: str
-    """Where the rollout lies that was left out."""
+    """The file with the rollout that was left out."""
 
 
 @dataclass(slots=True)
-class Merged:
-    """What became of the parts' rollouts."""
+class MergeCounts:
+    """How many of the parts' rollouts were added or left out, and why."""
 
     scored: int = 0
-    """Scores that were added."""
+    """Scores added."""
     failed: int = 0
-    """Failures that were."""
+    """Failures added."""
     there: int = 0
-    """Rollouts that the merged run had already, to the byte."""
+    """Rollouts that the merged run had already, byte for byte."""
     alike: int = 0
-    """Left out, for another rollout has that task, repeat and score."""
+    """Left out because another rollout has that task, repeat and score."""
     twice: int = 0
-    """Left out, for another rollout has that task and repeat, with another score: `twice.jsonl` lists them."""
+    """Left out because another rollout has that task and repeat, with another score. `twice.jsonl` lists them."""
 
 
 class Cells:
-    """The score of each (task, repeat), and what of the rollouts is there already.
+    """The score of each (task, repeat), and which rollouts are there already.
 
-    In 16 bytes each, so that a million of them take no room to speak of.
+    Each takes 16 bytes, so a million take 16 MB.
     """
 
     def __init__(self, tasks: Sequence[Task]) -> None:
@@ -67,16 +67,16 @@ class Cells:
         self._failures: set[int] = set()
 
     def reward(self, row: Row) -> float | None:
-        """The score that the row's task and repeat have."""
+        """Returns the score of the row's task and repeat; None where there is none."""
         reward = self._rewards[self._cell(row)]
         return None if isnan(reward) else reward
 
     def has(self, row: Row, line: int) -> bool:
-        """Whether this very rollout is there."""
+        """Returns whether this very rollout is there. `line` is the digest of its line."""
         return self._lines[self._cell(row)] == line if isinstance(row.outcome, Score) else line in self._failures
 
     def add(self, row: Row, line: int) -> None:
-        """Count a rollout. A first score stays."""
+        """Adds a rollout. The first score of a task and repeat stays."""
         if not isinstance(row.outcome, Score):
             self._failures.add(line)
         elif self.reward(row) is None:
@@ -91,12 +91,12 @@ class Cells:
         return row.repeat * len(self._index) + self._index[row.task]
 
 
-def merge(out: Path, parts: Sequence[Path]) -> Merged:
-    """Add to the run in `out`, which may be one of the parts or not be there yet, what the parts have more.
+def merge(out: Path, parts: Sequence[Path]) -> MergeCounts:
+    """Adds the parts' rollouts to the run in `out`, which may be one of the parts or not exist yet.
 
-    Of several scores for one (task, repeat) the first stays, `out`'s before the parts' in their order. Failures are
-    kept with all their attempts. Raises DigestMismatch, naming what differs, where they are not parts of one run,
-    UsageError where one is being written, InputError for a damaged line, and StoppedEarly where the disk is full.
+    Of several scores for one (task, repeat) the first stays: that of `out`, then those of the parts in order. Failures
+    are kept with all their attempts. Raises DigestMismatch, naming what differs, if they are not parts of one run,
+    UsageError if one is being written, InputError for a damaged line, and StoppedEarly if the disk is full.
     """
     others = {folder.resolve(): folder for folder in parts if folder.resolve() != out.resolve()}.values()
     there = [out] if is_present(out / "run.json") else []
@@ -108,17 +108,17 @@ def merge(out: Path, parts: Sequence[Path]) -> Merged:
         if differences := records[first].differences(record, here=f"in {first}", elsewhere=f"in {folder}"):
             raise DigestMismatch(f"{folder} is no part of the run in {first}:\n  " + "\n  ".join(differences))
     tasks = read_tasks(first)
-    with ExitStack() as held:
+    with ExitStack() as stack:
         for folder in others:
-            claim(held, folder, Shard())
+            claim(stack, folder, Shard())
         joint = _joint(records)
         registry = None if there else _registry(out, joint)
         with Store(out, joint, tasks, registry=registry) as store:
             return _add(out, list(others), Cells(tasks), store)
 
 
-def _add(out: Path, parts: Sequence[Path], cells: Cells, store: Store) -> Merged:
-    made, partial = Merged(), out / f".{TWICE}"
+def _add(out: Path, parts: Sequence[Path], cells: Cells, store: Store) -> MergeCounts:
+    counts, partial = MergeCounts(), out / f".{TWICE}"
     for _, line, row in read_row_lines(out):
         cells.add(row, _digest(line))
     with partial.open("wb") as twice:
@@ -127,23 +127,23 @@ def _add(out: Path, parts: Sequence[Path], cells: Cells, store: Store) -> Merged
                 digest, score = _digest(line), row.outcome if isinstance(row.outcome, Score) else None
                 kept = cells.reward(row) if score else None
                 if cells.has(row, digest):
-                    made.there += 1
+                    counts.there += 1
                 elif score is None or kept is None:
                     store.append_line(line)
                     cells.add(row, digest)
-                    made.scored += score is not None
-                    made.failed += score is None
+                    counts.scored += score is not None
+                    counts.failed += score is None
                 elif kept == score.reward:
-                    made.alike += 1
+                    counts.alike += 1
                 else:
-                    made.twice += 1
+                    counts.twice += 1
                     twice.write(msgspec.json.encode(Twice(row.task, row.repeat, kept, score.reward, str(path))) + b"\n")
                 if number % BATCH == 0:
                     store.flush()
     partial.replace(out / TWICE)
-    if not made.twice:
+    if not counts.twice:
         (out / TWICE).unlink()
-    return made
+    return counts
 
 
 def _record(folder: Path) -> RunRecord:
@@ -159,13 +159,13 @@ def _record(folder: Path) -> RunRecord:
 
 
 def _joint(records: Mapping[Path, RunRecord]) -> RunRecord:
-    """What the run is a run of that was begun first, with as many repeats as any part was planned with."""
+    """Returns the record of the part that began first, with the highest number of repeats of any part."""
     first = min(records.values(), key=lambda record: record.started)
     return structs.replace(first, repeats=max(record.repeats for record in records.values()))
 
 
 def _registry(out: Path, record: RunRecord) -> Path | None:
-    """Where the run is to be written down: the nearest registry above, or a new one beside it; None where it is."""
+    """Returns the nearest registry above the run, or a new one beside it; None if the run is in it already."""
     above = [parent / REGISTRY for parent in out.resolve().parents[:3]]
     path = next((path for path in above if is_present(path)), above[0])
     known = {line.id for line in read_registry(path)} if is_present(path) else set[str]()
@@ -173,5 +173,5 @@ def _registry(out: Path, record: RunRecord) -> Path | None:
 
 
 def _digest(line: bytes) -> int:
-    """Of a whole line, never 0: that stands for none."""
+    """Returns the digest of a whole line. It is never 0, which stands for no line."""
     return int.from_bytes(hashlib.blake2b(line, digest_size=8).digest(), "big") | 1

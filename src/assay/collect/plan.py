@@ -10,7 +10,7 @@ from assay.types import Task
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class PlannedRollout:
     """One rollout to be made."""
 
     task: Task
@@ -21,7 +21,7 @@ class Planned:
 
 
 def seed_of(run_seed: int, task_id: str, repeat: int) -> int:
-    """The seed of one rollout, 0 to 2^31 - 1: a function of these three alone, the same on every machine."""
+    """Returns the seed of one rollout, 0 to 2^31 - 1. It depends on these three alone, on every machine."""
     text = f"{run_seed}/{task_id}/{repeat}".encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), "big") & 0x7FFFFFFF
 
@@ -34,19 +34,19 @@ def plan(
     scored: set[tuple[str, int]],
     attempts: dict[tuple[str, int], int],
     shard: Shard,
-) -> Iterator[Planned]:
-    """What is still owed, repeat by repeat: all tasks once before any a second time, so an early look is a fair one."""
+) -> Iterator[PlannedRollout]:
+    """Yields the rollouts that are owed, repeat by repeat: all tasks once before any a second time."""
     digests = [task_digest(task) for task in tasks]
-    for index, repeat in owed(tasks, repeats, scored=scored, shard=shard):
+    for index, repeat in owed_cells(tasks, repeats, scored=scored, shard=shard):
         task = tasks[index]
         attempt = attempts.get((task.id, repeat), 0)
-        yield Planned(task, digests[index], repeat, attempt, seed_of(seed, task.id, repeat))
+        yield PlannedRollout(task, digests[index], repeat, attempt, seed_of(seed, task.id, repeat))
 
 
-def owed(
+def owed_cells(
     tasks: Sequence[Task], repeats: int, *, scored: set[tuple[str, int]], shard: Shard
 ) -> Iterator[tuple[int, int]]:
-    """(task's index, repeat) of what a shard's plan still lacks a score for."""
+    """Yields (task's index, repeat) of each rollout in the shard's plan that has no score."""
     for number in range(shard.index - 1, len(tasks) * repeats, shard.count):
         repeat, index = divmod(number, len(tasks))
         if (tasks[index].id, repeat) not in scored:

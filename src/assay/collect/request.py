@@ -1,6 +1,6 @@
-"""The request of a run: pure data, which goes from a command or a notebook to each worker.
+"""The request of a run: pure data, which a command or a notebook sends to each worker.
 
-A worker gets the same request with its share of what may be used, so that all together keep within what was asked.
+A worker gets the same request with its share of the limits, so that all workers together keep the limits.
 """
 
 from typing import Self
@@ -14,44 +14,44 @@ from assay.score import Selection
 
 
 class RunRequest(Struct, frozen=True, kw_only=True):
-    """What one command asks of a run."""
+    """What one command wants of a run."""
 
     benchmark: BenchmarkRequest
     name: str = ""
-    """The model's short name; empty in a profile's request, whose suite names the models."""
+    """The model's short name; empty in the request of a profile, where the suite names the models."""
     server: ModelConfig = ModelConfig(dialect="none")
     agent: AgentConfig = LOOP
     roles: dict[str, ModelConfig] = {}
-    """The models that sessions ask beside this one; the benchmark's own where a role is not named."""
+    """The models that sessions use beside this one; the benchmark's own for any other role."""
     repeats: int = 1
     only: dict[str, str] = {}
     limit: int | None = None
     ids: tuple[str, ...] = ()
-    """`only`, `limit` and `ids` are those of a Selection."""
+    """`only`, `limit` and `ids` are as in Selection."""
     seed: int = 0
     concurrency: int = 64
     early_stop: bool = True
     batch: bool = False
-    """Whether the model is asked by its provider's batch API."""
+    """Whether requests go to the provider's batch API."""
     door: str = ""
-    """`module:Class` of the Door for agents that are programs; empty where none is served."""
+    """`module:Class` of the Door for agents that are programs; empty if there is none."""
     sharing: int = 1
-    """How many processes share the limits of the models."""
+    """The number of processes that share the models' limits."""
 
     @property
     def selection(self) -> Selection:
         return Selection(only=self.only, limit=self.limit, seed=self.seed, ids=self.ids)
 
     def share(self, index: int, count: int) -> Self:
-        """Returns the part of worker `index` of `count`, from 1."""
+        """Returns the request of worker `index` of `count`, from 1."""
         return structs.replace(self, concurrency=(self.concurrency + count - index) // count, sharing=count)
 
-    def batched(self) -> Self:
-        """Returns the request by which the model's batch API is asked, where `batch` says so. Raises UsageError."""
+    def for_batch(self) -> Self:
+        """Returns the request, for the provider's batch API if `batch` is set. Raises UsageError if it has none."""
         if not self.batch:
             return self
         return structs.replace(self, server=batched(self.server), concurrency=MOST_IN_FLIGHT)
 
     def secrets(self) -> list[str]:
-        """Returns the environment variables that hold the models' keys."""
+        """Returns the names of the environment variables that hold the models' keys."""
         return [name for server in (self.server, *self.roles.values()) for name in server.secrets()]

@@ -1,4 +1,4 @@
-"""One rollout: open a session, let the agent work, score; whatever goes wrong becomes a Failure."""
+"""One rollout: opens a session, runs the agent, scores. Any error becomes a Failure."""
 
 import time
 from collections.abc import Mapping
@@ -6,11 +6,11 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, SupportsFloat, get_args
 
-from assay.agent import Agent, Ran, needs_model
-from assay.agent.limits import Limited
+from assay.agent import Agent, ProgramEnd, needs_model
+from assay.agent.limits import LimitedAgent
 from assay.benchmark import Benchmark, Session, session_of
-from assay.collect.deadline import Deadline, Stalled
-from assay.collect.plan import Planned, seed_of
+from assay.collect.deadline import Deadline, StallError
+from assay.collect.plan import PlannedRollout, seed_of
 from assay.errors import (
     AgentError,
     ModelError,
@@ -29,26 +29,26 @@ ENDS: tuple[str, ...] = tuple(reason for reason in get_args(StopReason) if reaso
 
 
 class Recording(Model, Protocol):
-    """The model as one rollout's agent sees it, and the turns that it was asked for so far."""
+    """The model as one rollout's agent sees it, and the turns so far."""
 
     turns: list[Turn]
 
 
 async def roll(
-    benchmark: Benchmark, agent: Agent, model: Model, item: Planned, *, deadline: Deadline | None = None
+    benchmark: Benchmark, agent: Agent, model: Model, item: PlannedRollout, *, deadline: Deadline | None = None
 ) -> Rollout:
-    """One rollout, whatever happens in it: the boundary at which every error becomes a Failure.
+    """Returns one rollout. Here every error becomes a Failure.
 
-    Passing the deadline is a failure too. Cancellation passes, and BudgetReached where nothing was asked yet: then
-    there is no rollout, and it stays owed.
+    Passing the deadline is a failure too. Raises CancelledError, and BudgetReached if the model was not called yet:
+    then there is no rollout, and it stays owed.
     """
     task = item.task
     recorder = Recorder(model, sampling=benchmark.sampling, seed=item.seed, task=task.id, repeat=item.repeat)
-    return await roll_recorded(benchmark, agent, recorder, item, deadline)
+    return await roll_with(benchmark, agent, recorder, item, deadline)
 
 
-async def roll_recorded(
-    benchmark: Benchmark, agent: Agent, recorder: Recording, item: Planned, deadline: Deadline | None = None
+async def roll_with(
+    benchmark: Benchmark, agent: Agent, recorder: Recording, item: PlannedRollout, deadline: Deadline | None = None
 ) -> Rollout:
     """Returns one rollout as `roll` does, with the turns that the recorder keeps."""
     started = time.monotonic()
@@ -60,7 +60,7 @@ async def roll_recorded(
     try:
         with deadline or nullcontext():
             stop, outcome = await _play(benchmark, agent, recorder, item, roles, stage)
-    except (Exception, Stalled) as error:
+    except (Exception, StallError) as error:
         if isinstance(error, BudgetReached) and not recorder.turns:
             raise
         stop, outcome = "failed", _failure(error, stage.where, time.monotonic() - started, deadline)
@@ -81,7 +81,7 @@ async def roll_recorded(
 
 @dataclass(slots=True)
 class _Stage:
-    """What a rollout is doing, which says whose an error is."""
+    """What a rollout is doing, which decides whose fault an error is."""
 
     where: Where = "environment"
     program: Program | None = None
@@ -91,26 +91,26 @@ async def _play(
     benchmark: Benchmark,
     agent: Agent,
     recorder: Recording,
-    item: Planned,
+    item: PlannedRollout,
     roles: Mapping[str, InRole],
     stage: _Stage,
 ) -> tuple[StopReason, Score]:
     """Returns why the rollout ended and its score. Raises whatever the environment, agent or verifier raises."""
     async with _session(benchmark, item, roles) as session:
         stage.where = "agent"
-        ended = await Limited(agent, benchmark.limits).run(item.task, recorder, session)
-        if isinstance(ended, Ran):
-            stage.program, ended = ended.program, ended.stop
-        stop = _checked_stop(agent, ended, recorder)
+        result = await LimitedAgent(agent, benchmark.limits).run(item.task, recorder, session)
+        if isinstance(result, ProgramEnd):
+            stage.program, result = result.program, result.stop
+        stop = _check_stop(agent, result, recorder)
         stage.where = "verifier"
-        score = _checked_score(await session.score(recorder.turns))
+        score = _check_score(await session.score(recorder.turns))
         stage.where = "environment"  # what still can raise is the session's end
     return stop, score
 
 
 def _failure(error: BaseException, where: Where, seconds: float, deadline: Deadline | None) -> Failure:
-    """What an error says of the rollout in which it was raised. `where` is what the rollout was doing then."""
-    # Outside of the agent, what could not answer or be read is a judge.
+    """Returns the Failure for an error. `where` is what the rollout was doing when it was raised."""
+    # Outside the agent, a model that failed is a judge.
     of_model: Where = "model" if where == "agent" else where
     of_environment: Where = "environment" if where == "agent" else where
     match error:
@@ -131,14 +131,14 @@ def _failure(error: BaseException, where: Where, seconds: float, deadline: Deadl
         case TimeoutError():
             limit = f" (deadline {deadline.seconds:g} s)" if deadline else ""
             return Failure(where, "deadline", f"{str(error) or 'no end'} within {seconds:.0f} s{limit}", retryable=True)
-        case Stalled():
+        case StallError():
             return Failure(where, "stalled", str(error), retryable=True)
         case _:
             return Failure(where, "exception", f"{type(error).__name__}: {error}{_place(error)}", retryable=False)
 
 
-def _checked_stop(agent: Agent, stop: StopReason, recorder: Recording) -> StopReason:
-    """Why the rollout ended, as the agent says. Raises AgentError for what an agent may not return or leave out."""
+def _check_stop(agent: Agent, stop: StopReason, recorder: Recording) -> StopReason:
+    """Returns the stop reason. Raises AgentError for another value, or if a model was needed and never answered."""
     if stop not in ENDS:
         message = f"the agent returned {stop!r}; expected one of {', '.join(ENDS)}"
         raise AgentError("bad_return", message)
@@ -148,13 +148,15 @@ def _checked_stop(agent: Agent, stop: StopReason, recorder: Recording) -> StopRe
     return stop
 
 
-def _session(benchmark: Benchmark, item: Planned, roles: Mapping[str, InRole]) -> AbstractAsyncContextManager[Session]:
+def _session(
+    benchmark: Benchmark, item: PlannedRollout, roles: Mapping[str, InRole]
+) -> AbstractAsyncContextManager[Session]:
     environment = benchmark.environment
     return session_of(environment, item.task, item.seed, roles)
 
 
-def _checked_score(score: Score) -> Score:
-    """The score as plain Python values, so that what is written can be read. Raises ValueError for what is no score."""
+def _check_score(score: Score) -> Score:
+    """Returns the score in plain Python values, which can be read back. Raises ValueError if it is no score."""
     if not isinstance(score, Score):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ValueError(f"the verifier returned {score!r}; expected a Score")
     if score.answer is not None and not isinstance(score.answer, str):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -164,8 +166,8 @@ def _checked_score(score: Score) -> Score:
 
 
 def _number(value: Any, what: str) -> float:
-    # True, 1 and numpy's scalars are taken too: a verifier returns them as easily as 1.0. The check of a protocol is
-    # as slow as the rest of a rollout, so plain numbers go past it.
+    # True, 1 and numpy's scalars are accepted too: a verifier returns them as easily as 1.0. The check of a protocol
+    # takes as long as the rest of a rollout, so plain numbers come first.
     known = isinstance(value, (float, int, SupportsFloat))  # in this order
     if not known or not abs(number := float(value)) <= LARGEST:
         expected = f"a finite number, at most {LARGEST:g} in size"
@@ -174,7 +176,7 @@ def _number(value: Any, what: str) -> float:
 
 
 def _place(error: BaseException) -> str:
-    """Where the exception was raised, since its traceback is not kept."""
+    """Returns the file and line where the exception was raised. Its traceback is not kept."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -1,7 +1,8 @@
-"""What a worker of a run does: it makes the rollouts that the head hands out, and keeps them until the head takes them.
+"""The service of a run's workers: makes the rollouts that the head hands out, and keeps them until the head takes them.
 
-It holds more than may be in flight where rollouts end faster than messages go there and back: twice what ended since
-the last message. So its requests never wait for the head, and long rollouts are handed out as late as can be.
+If rollouts end faster than a message goes to the head and back, a worker holds more than may be in flight: twice what
+ended since the last message. So its requests never wait for the head, and long rollouts are handed out as late as
+possible.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from assay.collect.collect import Interruption, Tally, collect
-from assay.collect.plan import Planned, seed_of
+from assay.collect.plan import PlannedRollout, seed_of
 from assay.collect.request import RunRequest
 from assay.collect.run import OpenRun, RunPlan, open_run
 from assay.collect.workers import plain
@@ -25,17 +26,17 @@ from assay.store import Lines, RunRecord
 from assay.types import Failure, Rollout
 
 BEAT_S = 1.0
-"""A worker answers at least this often."""
+"""Seconds within which a worker answers."""
 GATHER_S = 0.1
-"""Finished rollouts wait for others for this long at most, and for none where the worker has nothing to begin."""
+"""Seconds for which finished rollouts wait for others. They don't wait if the worker has nothing to begin."""
 ENOUGH = 256
-"""This many wait for no others."""
+"""This many finished rollouts don't wait for others."""
 BATCH_BYTES = 2**20
-"""A longer batch is sent as several, so that the head never holds more of one worker; one rollout may be longer."""
+"""A longer batch is sent in pieces, so that the head holds no more of one worker. One rollout may be longer."""
 
 
 class Begin(Struct, frozen=True, array_like=True):
-    """What a worker is sent first."""
+    """The first message to a worker."""
 
     run: RunRequest
     tokens: int | None
@@ -62,17 +63,17 @@ class Report(Struct, frozen=True):
     retrying: int = 0
     level: int | None = None
     spent_tokens: int = 0
-    """What it has spent of its budget."""
+    """Spent of the worker's budget, as `spent_usd`."""
     spent_usd: float = 0.0
 
 
 class Work(Struct, frozen=True, array_like=True):
-    """What the head hands out."""
+    """A slice that the head hands out."""
 
     numbers: list[tuple[int, int]]
     """(number in the plan, attempt)."""
     stopping: bool = False
-    """Begin nothing more, and give back what is not begun."""
+    """Whether to begin no more, and to give back what has not begun."""
 
 
 class Batch(Struct, frozen=True, array_like=True):
@@ -80,51 +81,51 @@ class Batch(Struct, frozen=True, array_like=True):
 
     lines: bytes
     numbers: list[int]
-    """In the plan, a line each."""
+    """The number in the plan of each line."""
     report: Report
-    """The worker's tally with these, and no more."""
+    """The worker's tally up to these rollouts."""
     unmade: list[int] = []
-    """What it gives back."""
+    """The numbers that the worker gives back."""
     ended: bool = False
-    """Whether it makes nothing more: its share of the budget is spent, or its process was asked to stop."""
+    """Whether the worker makes no more: its share of the budget is spent, or its process was asked to stop."""
     stopped: bool = False
-    """Whether its process was asked to stop."""
+    """Whether the worker's process was asked to stop."""
 
 
-class Queue(Iterator[Planned]):
-    """What a worker is to make, as it comes."""
+class Queue(Iterator[PlannedRollout]):
+    """The rollouts that a worker has to make, as they arrive."""
 
     def __init__(self) -> None:
-        self._items: deque[Planned] = deque()
+        self._items: deque[PlannedRollout] = deque()
         self._waiting: deque[asyncio.Future[None]] = deque()
         self.closed = False
 
     @property
     def idle(self) -> int:
-        """How many rollouts more could be in flight."""
+        """How many more rollouts could be in flight."""
         return len(self._waiting)
 
-    def __next__(self) -> Planned:
+    def __next__(self) -> PlannedRollout:
         if not self._items or self.closed:
             raise StopIteration
         return self._items.popleft()
 
-    def add(self, item: Planned) -> None:
+    def add(self, item: PlannedRollout) -> None:
         self._items.append(item)
         self._wake(1)
 
     def close(self) -> None:
-        """Begin nothing more."""
+        """Ends the queue: no more begins."""
         self.closed = True
         self._wake(self.idle)
 
-    def clear(self) -> list[Planned]:
-        """Returns what is not begun, which is taken out."""
+    def clear(self) -> list[PlannedRollout]:
+        """Removes and returns the rollouts that have not begun."""
         left, self._items = list(self._items), deque()
         return left
 
     async def more(self) -> bool:
-        """Wait until there is something to make. Returns False once nothing more is begun."""
+        """Waits until there is a rollout to make. Returns False once the queue is closed."""
         while not self._items and not self.closed:
             self._waiting.append(waiting := asyncio.get_running_loop().create_future())
             await waiting
@@ -149,7 +150,7 @@ class Outbox(Lines):
         self._sealed: deque[Batch] = deque()
         self._some, self._enough = asyncio.Event(), asyncio.Event()
         self.open: dict[tuple[str, int], int] = {}
-        """The numbers of what was handed out and is not finished, by task and repeat."""
+        """The numbers of the rollouts that were handed out and have not ended, by task and repeat."""
 
     def append(self, rollout: Rollout) -> None:
         # The tally has what was appended before, but not this one yet.
@@ -159,7 +160,7 @@ class Outbox(Lines):
         super().append(rollout)
 
     def flush(self) -> None:
-        """Tell who waits that there is more."""
+        """Wakes whoever waits in `take`."""
         if self._budget and self._budget.reached:
             self._queue.close()
         self._some.set()
@@ -171,12 +172,12 @@ class Outbox(Lines):
         return not self._sealed and not self._numbers
 
     def end(self, *_: object) -> None:
-        """Nothing more comes."""
+        """Ends every wait in `take`: no more rollouts come."""
         self._some.set()
         self._enough.set()
 
     async def take(self) -> Batch:
-        """Returns the next batch, once it is enough or has waited; an empty one where nothing finished for a while."""
+        """Returns the next batch once it is large or old enough; an empty one if nothing finished for BEAT_S."""
         with suppress(TimeoutError):
             async with asyncio.timeout(BEAT_S):
                 await self._some.wait()
@@ -206,7 +207,7 @@ class Rollouts:
         self._stopped = False
 
     async def begin(self, request: bytes) -> bytes:
-        """Open all that rollouts need. Returns the RunRecord that the worker would write: all have to be alike."""
+        """Opens all that rollouts need. Returns the RunRecord that this worker would write: all have to be equal."""
         asked = msgspec.msgpack.decode(request, type=Begin)
         os.environ.update(asked.variables)
         ready: asyncio.Future[RunRecord] = asyncio.get_running_loop().create_future()
@@ -214,7 +215,7 @@ class Rollouts:
         return msgspec.msgpack.encode(await ready)
 
     async def exchange(self, work: bytes) -> bytes:
-        """Take a Work. Returns a Batch."""
+        """Takes an encoded Work. Returns an encoded Batch."""
         asked, outbox = msgspec.msgpack.decode(work, type=Work), self._outbox
         for number, attempt in asked.numbers:
             item = self._planned(number, attempt)
@@ -224,7 +225,7 @@ class Rollouts:
         if asked.stopping:
             unmade += [outbox.open.pop((item.task.id, item.repeat)) for item in self._queue.clear()]
         if self._making.done():
-            self._making.result()  # raises what broke it
+            self._making.result()  # raises its error
             outbox.end()
         batch = await outbox.take()
         if ended := self._making.done() and outbox.empty:
@@ -276,19 +277,19 @@ class Rollouts:
             tally,
             concurrency=request.concurrency,
             deadline_s=request.server.deadline_s,
-            early_stop=False,  # that is for the head to say
+            early_stop=False,  # the head decides that
             interruption=self._interruption,
             more=self._queue.more,
         )
 
-    def _planned(self, number: int, attempt: int) -> Planned:
+    def _planned(self, number: int, attempt: int) -> PlannedRollout:
         repeat, index = divmod(number, len(self._tasks))
         task = self._tasks[index]
-        return Planned(task, self._digests[index], repeat, attempt, seed_of(self._seed, task.id, repeat))
+        return PlannedRollout(task, self._digests[index], repeat, attempt, seed_of(self._seed, task.id, repeat))
 
 
 def _report(tally: Tally, budget: Budget | None) -> Report:
-    """What a worker says of its tally."""
+    """Returns the report of a tally."""
     failure = tally.last_failure
     return Report(
         scored=tally.scored,

@@ -1,4 +1,4 @@
-"""A run: one benchmark x one model, in a directory. Begins or resumes it, and collects what is owed."""
+"""A run: one benchmark x one model, in a directory. Begins or resumes it, and makes what is owed."""
 
 import asyncio
 import dataclasses
@@ -22,7 +22,7 @@ from assay.benchmark import Benchmark
 from assay.benchmark.catalog import BenchmarkRequest
 from assay.benchmark.code import score_code
 from assay.collect.collect import Interruption, Tally, collect
-from assay.collect.plan import Planned, owed, plan
+from assay.collect.plan import PlannedRollout, owed_cells, plan
 from assay.collect.request import RunRequest
 from assay.config import AgentConfig, ModelConfig
 from assay.digest import digest, tasks_digest
@@ -44,72 +44,71 @@ S = TypeVar("S", bound=ModelConfig)
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
-    """What a run shares with others that are made at the same time."""
+class SharedLimits:
+    """What a run shares with other runs of a sweep."""
 
     places: asyncio.Semaphore
-    """A rollout in flight takes one."""
+    """Each rollout in flight takes one."""
     limits: Limits
-    nearly_begun: asyncio.Event
-    """This run's own: set when so few rollouts are left to begin that the next run should open."""
+    next_may_open: asyncio.Event
+    """This run's own. It is set when so few rollouts are left to begin that the next run should open."""
 
-    def announce(self, planned: Iterator[Planned], count: int, concurrency: int) -> Iterator[Planned]:
-        """Yields what is planned, `count` rollouts, and sets the event before the last `concurrency` of them."""
+    def announce(self, planned: Iterator[PlannedRollout], count: int, concurrency: int) -> Iterator[PlannedRollout]:
+        """Yields the `count` planned rollouts, and sets `next_may_open` before the last `concurrency` of them."""
         for number, item in enumerate(planned):
             if number >= count - concurrency:
-                self.nearly_begun.set()
+                self.next_may_open.set()
             yield item
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPlan:
-    """A run in this process: its request, and what is no data."""
+    """A run as this process makes it: the request, and the objects that can't be sent."""
 
     request: RunRequest
     benchmark: Benchmark
-    """The one that is requested. One made in Python is known to this process alone."""
+    """The benchmark of the request. One that was made in Python exists in this process alone."""
     folder: Path = Path()
     shard: Shard = field(default_factory=Shard)
     budget: Budget | None = None
-    """What may still be spent. One budget may be shared by several runs."""
+    """What may still be spent. Several runs may share one budget."""
     registry: Path | None = None
-    """The file where the run is written down before it starts."""
+    """The file that lists the run before it starts."""
     model: Model | None = None
-    """An object in place of the model that the request names."""
+    """An object used instead of the model that the request names."""
     agent: Agent | None = None
-    """An object in place of the agent that the request names."""
-    shared: Shared | None = None
+    """An object used instead of the agent that the request names."""
+    shared: SharedLimits | None = None
 
     @classmethod
     def of(cls, benchmark: Benchmark, *, folder: Path = Path(), budget: Budget | None = None, **request: Any) -> Self:
-        """Returns the plan of a run of this benchmark. Beside these, the arguments are those of RunRequest."""
+        """Returns the plan of a run of this benchmark. The other arguments are those of RunRequest."""
         data = RunRequest(benchmark=BenchmarkRequest.of(benchmark), **request)
         return cls(request=data, benchmark=benchmark, folder=folder, budget=budget)
 
 
 async def collect_run(
-    asked: RunPlan,
+    run: RunPlan,
     *,
     interruption: Interruption | None = None,
     watch: Callable[[Tally], None] = lambda _: None,
 ) -> Tally:
-    """Collect what the run still owes; `watch` is handed the running tally before the first rollout.
+    """Makes the rollouts that the run still owes. `watch` is called once with the tally, before the first rollout.
 
-    Raises UsageError, DigestMismatch and StoppedEarly (NothingScored, BudgetSpent). What was collected is kept.
+    Returns the tally. Raises UsageError, DigestMismatch and StoppedEarly (NothingScored, BudgetSpent). Finished
+    rollouts are kept.
     """
-    request, budget = asked.request, asked.budget
-    async with open_run(asked) as ready:
+    request, budget = run.request, run.budget
+    async with open_run(run) as ready:
         guarded, tasks = ready.model, ready.tasks
-        with Store(asked.folder, ready.record, tasks, asked.shard, registry=asked.registry) as store:
-            scored, attempts = progress(asked.folder)
-            # Counted by drawing it once: a plan of a million rollouts never stands in memory.
-            count = sum(1 for _ in owed(tasks, request.repeats, scored=scored, shard=asked.shard))
+        with Store(run.folder, ready.record, tasks, run.shard, registry=run.registry) as store:
+            scored, attempts = progress(run.folder)
+            # The plan is read once to count it, so a plan of a million rollouts is never in memory.
+            count = sum(1 for _ in owed_cells(tasks, request.repeats, scored=scored, shard=run.shard))
             tally = ready.tally(count, len(scored))
-            planned = plan(
-                tasks, request.repeats, seed=request.seed, scored=scored, attempts=attempts, shard=asked.shard
-            )
-            if asked.shared:
-                planned = asked.shared.announce(planned, count, request.concurrency)
+            planned = plan(tasks, request.repeats, seed=request.seed, scored=scored, attempts=attempts, shard=run.shard)
+            if run.shared:
+                planned = run.shared.announce(planned, count, request.concurrency)
             watch(tally)
             try:
                 await collect(
@@ -123,7 +122,7 @@ async def collect_run(
                     deadline_s=request.server.deadline_s,
                     early_stop=request.early_stop,
                     interruption=interruption,
-                    places=asked.shared and asked.shared.places,
+                    places=run.shared and run.shared.places,
                 )
             finally:
                 tally.ended = True
@@ -134,7 +133,7 @@ async def collect_run(
 
 @dataclass(frozen=True, slots=True)
 class OpenRun:
-    """A run whose benchmark and models are open: all that its rollouts need."""
+    """A run with open models: all that its rollouts need."""
 
     benchmark: Benchmark
     """With a model in each of its roles."""
@@ -145,7 +144,7 @@ class OpenRun:
     request: RunRequest
 
     def tally(self, planned: int, before: int = 0) -> Tally:
-        """Returns the tally of what this process makes of the run."""
+        """Returns the tally of the rollouts that this process makes."""
         return Tally(
             planned=planned,
             before=before,
@@ -157,43 +156,43 @@ class OpenRun:
 
 
 @asynccontextmanager
-async def open_run(asked: RunPlan) -> AsyncGenerator[OpenRun]:
-    """Yields all that the run's rollouts need, within this process' share of the limits. Raises UsageError."""
-    request = asked.request
+async def open_run(run: RunPlan) -> AsyncGenerator[OpenRun]:
+    """Yields all that the run's rollouts need, with this process's share of the limits. Raises UsageError."""
+    request = run.request
 
     def share_of(config: ModelConfig) -> ModelConfig:
-        return structs.replace(config, limits=config.limits.shared(request.sharing))
+        return structs.replace(config, limits=config.limits.divide(request.sharing))
 
     roles = {role: share_of(config) for role, config in request.roles.items()}
-    guards: Any = {"concurrency": request.concurrency, "budget": asked.budget}
-    guards["limits"] = asked.shared and asked.shared.limits
-    async with connect_roles(asked.benchmark, roles, **guards) as benchmark:
+    guards: Any = {"concurrency": request.concurrency, "budget": run.budget}
+    guards["limits"] = run.shared and run.shared.limits
+    async with connect_roles(run.benchmark, roles, **guards) as benchmark:
         tasks, all_tasks = select_tasks(benchmark, request.selection)
         if request.repeats < 1 or request.concurrency < 1:
             raise UsageError("nothing to do: --repeats and --concurrency have to be at least 1")
-        bare = asked.model or model_of(request.server, benchmark)
+        bare = run.model or model_of(request.server, benchmark)
         if request.batch:
-            if asked.budget and not settings(request.server.sampling, benchmark.sampling).get("max_output_tokens"):
-                # Without it, the first answer has to come before a second request is sent.
+            if run.budget and not settings(request.server.sampling, benchmark.sampling).get("max_output_tokens"):
+                # Without a cap, the second request has to wait for the first answer.
                 raise UsageError("--batch: a budget needs an output cap: --set sampling.max_output_tokens=16384")
-            bare = Batched(bare, asked.folder / BATCHES)
+            bare = Batched(bare, run.folder / BATCHES)
         guarded = Guarded(bare, share_of(request.server), **guards)
         try:
             door = pkgutil.resolve_name(request.door)(request.name) if request.door else None
-            agent = asked.agent or make_agent(request.agent, door)
+            agent = run.agent or make_agent(request.agent, door)
             record = record_of(request, benchmark, guarded, tasks, all_tasks)
             driver = structs.replace(request.agent, version=await version_of(agent, benchmark, request.agent))
             record = structs.replace(record, agent=driver)
             yield OpenRun(benchmark, tasks, guarded, agent, record, request)
         finally:
-            if asked.model is None:  # one that was handed in belongs to the caller
+            if run.model is None:  # else the caller owns it
                 await guarded.aclose()
 
 
 async def version_of(agent: Agent, benchmark: Benchmark, config: AgentConfig) -> str:
-    """Returns the version of an agent that is a program, else that of its configuration.
+    """Returns the version of an agent: the program's own if it is a program, else the configured one.
 
-    Raises UsageError where the program can't run here, or is of another version than its configuration says.
+    Raises UsageError if the program can't run here, or has another version than its configuration says.
     """
     ready = getattr(agent, "ready", None)
     version = await ready(benchmark.environment) if ready else config.version
@@ -203,7 +202,7 @@ async def version_of(agent: Agent, benchmark: Benchmark, config: AgentConfig) ->
 
 
 def budget_error(name: str, budget: Budget, owed: int) -> BudgetSpent:
-    """Returns the error of a run that its budget ended."""
+    """Returns the error of a run that ended because of its budget."""
     return BudgetSpent(
         f"{name}: the budget is reached: {budget.summary()}; {owed:,} rollouts owed.\n"
         "  The same command with a larger budget goes on from here."
@@ -219,7 +218,7 @@ async def connect_roles(
     budget: Budget | None = None,
     limits: Limits | None = None,
 ) -> AsyncGenerator[Benchmark]:
-    """Yields the benchmark with a model in each of its roles. Raises UsageError where a role is unknown or empty."""
+    """Yields the benchmark with a model in each of its roles. Raises UsageError if a role is unknown or empty."""
     for role in roles.keys() - benchmark.roles.keys():
         raise UnknownName(f"role in benchmark {benchmark.name}", role, benchmark.roles)
     for role, own in benchmark.roles.items():
@@ -237,39 +236,39 @@ async def connect_roles(
         yield dataclasses.replace(benchmark, roles=models)
 
 
-def count_spent(budget: Budget, folder: Path, server: ModelConfig, roles: Mapping[str, ModelConfig]) -> None:
-    """Count in a budget what earlier commands used for a run, its failures too."""
+def count_spending(budget: Budget, folder: Path, server: ModelConfig, roles: Mapping[str, ModelConfig]) -> None:
+    """Adds to a budget what earlier commands spent on a run, failures included."""
     role_prices = {role: config.prices for role, config in roles.items()}
     for rollout in read_rollouts(folder) if is_present(folder / "run.json") else ():
         budget.spend_rollout(rollout, server.prices, role_prices)
 
 
 def record_of(
-    asked: RunRequest, benchmark: Benchmark, model: Model, tasks: list[Task], all_tasks: int | None
+    request: RunRequest, benchmark: Benchmark, model: Model, tasks: list[Task], all_tasks: int | None
 ) -> RunRecord:
-    """What `run.json` says of the run."""
+    """Returns the content of `run.json`."""
     sources = score_code(benchmark)
     return RunRecord(
         benchmark=benchmark.name,
         version=benchmark.version,
         tasks=len(tasks),
         all_tasks=all_tasks,
-        selection=asked.selection,
+        selection=request.selection,
         tasks_digest=tasks_digest(tasks),
         code=digest(sources),
         sources=sources,
-        model=asked.name,
-        server=msgspec.to_builtins(hide_headers(asked.server)),
-        identity=asked.server.identity() | identity_of(model),
-        agent=asked.agent,
+        model=request.name,
+        server=msgspec.to_builtins(hide_headers(request.server)),
+        identity=request.server.identity() | identity_of(model),
+        agent=request.agent,
         sampling=benchmark.sampling,
         limits=benchmark.limits,
         score=benchmark.score,
-        seed=asked.seed,
-        repeats=asked.repeats,
+        seed=request.seed,
+        repeats=request.repeats,
         versions=versions(benchmark),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
-        roles={role: _role_record(asked.roles.get(role), own) for role, own in benchmark.roles.items() if own},
+        roles={role: _role_record(request.roles.get(role), own) for role, own in benchmark.roles.items() if own},
         id=secrets.token_hex(8),
     )
 
@@ -281,21 +280,21 @@ def _role_record(config: ModelConfig | None, model: Model) -> RoleRecord:
 
 
 def versions(benchmark: Benchmark | None = None) -> dict[str, str]:
-    """What made the run: Assay and Python, and where code ran if not where the benchmark says."""
+    """Returns the versions of Assay and Python, and the sandbox where code ran, if known."""
     place = str((benchmark and (benchmark.place or benchmark.environment.place)) or "")
     placed = {"sandbox": place} if place else {}
     return {"assay": version("assay"), "python": platform.python_version(), **placed}
 
 
 def tasks_of(benchmark: Benchmark, selection: Selection = EVERY) -> list[Task]:
-    """Returns the tasks that are selected. Raises UsageError where there are none or two have one id."""
+    """Returns the tasks of a selection. Raises UsageError if there are none or two have the same id."""
     return select_tasks(benchmark, selection)[0]
 
 
 def select_tasks(benchmark: Benchmark, selection: Selection = EVERY) -> tuple[list[Task], int | None]:
-    """Returns the tasks that are selected, and the number of all tasks; None where none is left out.
+    """Returns the tasks of a selection, and the number of all tasks; None if no task is left out.
 
-    The benchmark makes its tasks anew each time they are listed: here once. Raises UsageError as `tasks_of`.
+    It lists the benchmark's tasks once, which may take long. Raises UsageError as `tasks_of`.
     """
     found: dict[str, Task] = {}
     for task in benchmark.environment.tasks():
@@ -310,12 +309,12 @@ def select_tasks(benchmark: Benchmark, selection: Selection = EVERY) -> tuple[li
 
 
 def hide_headers(server: S) -> S:
-    """Returns the configuration without the values of headers, which may be keys."""
+    """Returns the configuration without the headers' values, which may be keys."""
     return structs.replace(server, headers=dict.fromkeys(server.headers, "(not written)"))
 
 
 def model_of(server: ModelConfig, benchmark: Benchmark) -> Model:
-    """Returns the model behind a configuration, one that answers from the benchmark's tasks included."""
+    """Returns the model of a configuration. Some models answer from the benchmark's tasks."""
     if server.answers_tasks:
         return find(DIALECTS, server.dialect)(server, benchmark.environment)
     return connect(server)

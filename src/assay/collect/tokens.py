@@ -1,4 +1,4 @@
-"""A rollout as tokens: the ids that were sampled, carried from turn to turn, never made again from text."""
+"""A rollout as tokens: the ids that the model sampled, turn by turn, never made from text."""
 
 from dataclasses import dataclass
 
@@ -11,18 +11,18 @@ class Tokens:
 
     prompt: list[int]
     completion: list[int]
-    """What the model sampled, and between its turns what the environment said."""
+    """The model's tokens, and between its turns those of the environment."""
     logprobs: list[float]
-    """Natural, at temperature 1; 0 for what the environment said."""
+    """Natural logarithms, at temperature 1; 0 for the environment's tokens."""
     mask: list[int]
-    """1 for what the model sampled, 0 for what the environment said."""
+    """1 for the model's tokens, 0 for the environment's."""
 
 
 def tokens_of(rollout: Rollout) -> Tokens | None:
-    """Returns the tokens of a rollout; None if the turns are not one conversation, token by token.
+    """Returns the tokens of a rollout; None if the turns are not one conversation, token for token.
 
-    Each prompt has to begin with all tokens that came before it: the model was not in the state that is trained
-    otherwise. It does not where a chat template leaves out earlier reasoning, or where an agent shortens its history.
+    Each prompt has to begin with all earlier tokens; else the model was not in the state that training would reinforce.
+    It does not if a chat template drops earlier reasoning, or if an agent shortens its history.
     """
     ids: list[int] = []
     logprobs: list[float] = []

@@ -1,1 +1,1 @@
-"""What `import assay` gives: functions that take a name or an object, and results that show themselves."""
+"""The functions and results of `import assay`. Functions take a name or an object; results show themselves."""

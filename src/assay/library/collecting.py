@@ -13,7 +13,7 @@ from assay.collect.collect import Tally, collect
 from assay.collect.head import Collector, distribute
 from assay.collect.plan import plan
 from assay.collect.run import RunPlan, open_run
-from assay.collect.workers.ray import joined
+from assay.collect.workers.ray import join_cluster
 from assay.config import ModelConfig, RayConfig
 from assay.errors import StoppedEarly
 from assay.input import is_present
@@ -21,9 +21,9 @@ from assay.library.names import (
     AnyModel,
     TemporaryFolder,
     budget_of,
+    find_tasks,
     load,
     roles_of,
-    tasks_named,
     toml_of,
 )
 from assay.library.plans import plan_run
@@ -53,18 +53,18 @@ def choice_of(
     early_stop: bool,
     batch: bool,
 ) -> dict[str, Any]:
-    """Which rollouts are made and how, as a request has it."""
+    """Returns the fields of a RunRequest that say which rollouts are made and how."""
     chosen = {"repeats": repeats, "only": dict(only or {}), "limit": limit}
     return chosen | {"concurrency": concurrency, "seed": seed, "early_stop": early_stop, "batch": batch}
 
 
 @contextmanager
 def collector_of(processes: int | None, ray: bool | str, config: RayConfig) -> Generator[Collector]:
-    """Yields what collects runs: this process, several processes, or actors on a Ray cluster. Raises UsageError."""
+    """Yields the collector of runs: this process, several processes, or a Ray cluster. Raises UsageError."""
     if ray is False:
         yield partial(distribute, processes=1 if processes is None else processes)
         return
-    with joined(ray if isinstance(ray, str) else None, config) as cluster:
+    with join_cluster(ray if isinstance(ray, str) else None, config) as cluster:
         yield partial(distribute, cluster=cluster, processes=processes)
 
 
@@ -94,19 +94,19 @@ async def run(
     watch: Callable[[Tally], None] | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Run:
-    """Runs one benchmark on one model, or goes on with the run in `out`. Returns the Run.
+    """Runs one benchmark on one model, or continues the run in `out`. Returns the Run.
 
     `model` is a name (`chat:ID` with a `base_url`), a ModelConfig, or an object with `async def respond(request) ->
-    Response`, with `out` also with `identity()`: a run goes on with the same model alone. `agent` is a name or an
-    object with `async def run(task, model, session)`; one that says `needs_model = False` goes without a model.
-    `only` takes the tasks with these tags, `limit` so many, drawn by the seed and balanced over groups. `roles` names
-    the models that the benchmark asks beside this one. `config` is a file such as `assay.toml`. Without `out` the run
-    lives in a temporary folder that ends with the Run. `watch` is called once, with the run's running tally, and `tell`
-    with a line of text when something happens. `processes`, `ray` (True for a cluster that is started here), `shard`
-    and `batch` are the options of `assay run`.
+    Response`; with `out` the object also needs `identity()`, because a run continues with the same model only. `agent`
+    is a name or an object with `async def run(task, model, session)`; one with `needs_model = False` takes no model.
+    `only` selects tasks by tag, and `limit` selects that many, at random by `seed` and balanced over groups. `roles`
+    gives the models of the benchmark's roles. `config` is a file such as `assay.toml`. Without `out` the run is in a
+    temporary folder, which is removed with the Run. `watch` is called once, with the Tally, which counts on, and `tell`
+    with a line of text for each event. `processes`, `ray` (True starts a cluster here), `shard` and `batch` are the
+    options of `assay run`.
 
-    Raises UsageError, DigestMismatch where `out` holds another run, and StoppedEarly where the run can't go on (its
-    `run` is what there is by then). Warns where nearly all answers are empty or hold marks of thinking.
+    Raises UsageError, DigestMismatch if `out` holds another run, and StoppedEarly if the run can't go on (its `run` is
+    the Run so far). Warns if nearly all answers are empty, or if answers hold marks of thinking.
     """
     own, temporary = toml_of(config), TemporaryFolder() if out is None else None
     asked = plan_run(
@@ -141,7 +141,7 @@ async def _with_run(asked: RunPlan, collecting: Awaitable[Tally], keep: object) 
 
 
 class _Memory:
-    """Where rollouts go that no file keeps."""
+    """Keeps rollouts in memory."""
 
     def __init__(self) -> None:
         self.rollouts: list[Rollout] = []
@@ -168,10 +168,10 @@ async def rollouts(
     roles: Roles | None = None,
     config: str | Path | None = None,
 ) -> list[Rollout]:
-    """Returns rollouts in memory, `repeats` of each task, in the order of the tasks; failed ones are among them.
+    """Returns rollouts, `repeats` of each task, in the order of the tasks; failed ones are among them.
 
-    The arguments are those of `run`; `tasks` are ids, all tasks where None. Randomness comes from `seed`, the task's id
-    and the repeat alone: give each step of a training another seed. Nothing is written.
+    The arguments are those of `run`; `tasks` are ids, None for all tasks. Randomness depends on `seed`, the task's id
+    and the repeat alone, so give each training step another seed. Nothing is written.
 
     Raises UsageError.
     """
@@ -191,7 +191,7 @@ async def rollouts(
         seed=seed,
     )
     async with open_run(asked) as ready:
-        wanted = tasks_named(ready.tasks, tasks)
+        wanted = find_tasks(ready.tasks, tasks)
         tally = Tally(planned=len(wanted) * repeats)
         planned = plan(wanted, repeats, seed=seed, scored=set(), attempts={}, shard=Shard())
         await collect(

@@ -1,4 +1,4 @@
-"""`assay.check`, `assay.compare` and `assay.verify`: what can be said of a benchmark, of runs and of a certificate."""
+"""`assay.check`, `assay.compare` and `assay.verify`: checks of a benchmark, of runs and of a certificate."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,10 +27,10 @@ async def check(
     roles: Mapping[str, str | ModelConfig] | None = None,
     config: str | Path | None = None,
 ) -> Checked:
-    """Returns what can be known of a benchmark without a model, within a minute: a list of checks, each with a verdict.
+    """Checks a benchmark without a model, within a minute. Returns the checks, each with a verdict.
 
-    `roles` names the models that its sessions ask, such as `{"judge": "openai:gpt-5-nano"}`; `config` a file such as
-    `assay.toml` where the names stand. Raises UsageError where there is no such benchmark.
+    `roles` gives the models of its roles, such as `{"judge": "openai:gpt-5-nano"}`; `config` is a file such as
+    `assay.toml`, which defines names. Raises UsageError if there is no such benchmark.
     """
     return await check_benchmark(str(benchmark), roles_of(roles, toml_of(config)))
 
@@ -41,10 +41,10 @@ async def compare(
     policy: str | Path | Policy | None = None,
     across: bool = False,
 ) -> Comparison:
-    """Returns how each candidate differs from the baseline, paired by task; all are runs, or all are profiles.
+    """Returns how each candidate differs from the baseline, paired by task. All are runs, or all are profiles.
 
-    `policy` judges them: a Policy, or the path of its TOML file. Raises DigestMismatch, naming what differs, where they
-    are of other tasks, another verifier, sampling or limits, unless `across` compares the tasks that are the same.
+    `policy` is a Policy, or the path of its TOML file, which decides whether each is accepted. Raises DigestMismatch,
+    naming what differs, if tasks, verifier, sampling or limits differ. With `across`, the tasks in common are compared.
     """
     chosen = policy if isinstance(policy, Policy) or policy is None else load_policy(str(policy))
     return compare_folders(_folder(baseline), [_folder(one) for one in candidates], chosen, across=across)
@@ -59,12 +59,12 @@ async def verify(
     announcement: str | Path | None = None,
     rescored: bool = False,
 ) -> Validity:
-    """Returns whether a certificate is true of its profile: valid, expired or forged, and what was looked at.
+    """Returns whether a certificate is true of its profile: valid, expired or forged, with each thing examined.
 
-    `profile` is the folder of the evidence (by default the one that holds the certificate), `benchmark` says where the
-    benchmark is if it has no name here, `key` is the public key that must have signed, `announcement` the digest or the
-    file that was posted before the first call, and `rescored` asks that every reward is computed again. `unseen` names
-    what could not be looked at. Raises UsageError for a file that is none.
+    `profile` is the folder of the evidence (by default that of the certificate); `benchmark` says where the benchmark
+    is if it has no name here; `key` is the public key that must have signed; `announcement` is the digest or file
+    posted before the first call; with `rescored`, every reward is computed again. The result's `unseen` lists what
+    could not be examined. Raises UsageError if the file is no certificate.
     """
     return await verify_certificate(
         Path(certificate),

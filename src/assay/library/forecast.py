@@ -33,10 +33,10 @@ def forecast_of(
     trials: int = TRIALS,
     repeats: int | None = None,
 ) -> Forecast:
-    """Returns what the gates will say of a benchmark, or of one with this number of tasks, on a suite.
+    """Returns the forecast of the gates for a benchmark, or for one with this number of tasks, on a suite.
 
-    With `repeats`, each model gets so many, and fewer profiles are simulated; else what the gates need of it. The other
-    arguments are those of `expect`. Raises UsageError, and InputError for a damaged file.
+    With `repeats`, each model gets that many, and fewer profiles are simulated; else the number that the gates need.
+    The other arguments are those of `expect`. Raises UsageError, and InputError for a damaged file.
     """
     real = benchmark if isinstance(benchmark, Benchmark) else None
     if isinstance(benchmark, int) and benchmark < 1:
@@ -64,24 +64,24 @@ def forecast_of(
 
 
 def _usd_by_batch(made: Forecast, suite: Suite) -> float | None:
-    """Returns what the rollouts cost where batch APIs make them if they can; None where none can."""
+    """Returns the cost in US dollars if batch APIs make all rollouts that they can; None if they can make none."""
     priced = {name: one.usd_a_rollout * one.rollouts for name, one in made.models.items() if one.usd_a_rollout}
     halved = {name for name in priced if suite.models[name].dialect in DIALECTS}
     return sum(usd / 2 if name in halved else usd for name, usd in priced.items()) if halved else None
 
 
 def _simulable(score: ScoreRule) -> ScoreRule:
-    """Returns the score; of maj@k the mean of the same groups, because answers aren't simulated."""
+    """Returns the score rule; the mean over the same groups for maj@k, because answers aren't simulated."""
     if not isinstance(score, Maj):
         return score
     return Mean(**{name: getattr(score, name) for name in Mean.__struct_fields__})
 
 
-def begun_forecast(run: RunPlan, suite: Suite, follow: bool | str | Path) -> Forecast | None:
-    """Returns the forecast with which a profile begins; None where no model is measured, or none has a known score.
+def initial_forecast(run: RunPlan, suite: Suite, follow: bool | str | Path) -> Forecast | None:
+    """Returns the forecast with which a profile begins; None if no model is measured, or none has an expected score.
 
-    That is the one in the file `follow`, else the one with which the profile in its folder began, else a new one.
-    Raises UsageError where the file's forecast is of another benchmark or suite, and InputError where it is damaged.
+    It is read from the file `follow`, else from the profile that is in the folder already, else computed.
+    Raises UsageError if the file's forecast is of another benchmark or suite, and InputError if it is damaged.
     """
     chosen = tasks_of(run.benchmark, run.request.selection)
     tasks = len(chosen)
@@ -107,7 +107,7 @@ def begun_forecast(run: RunPlan, suite: Suite, follow: bool | str | Path) -> For
 
 
 def read_forecast(path: Path) -> Forecast:
-    """Returns the forecast that `assay plan --json` wrote into a file. Raises InputError where it is another file."""
+    """Returns the forecast in a file of `assay plan --json`. Raises InputError if the file has other content."""
     try:
         return msgspec.json.decode(read_input(path), type=Forecast)
     except BROKEN as error:

@@ -1,4 +1,4 @@
-"""Names into objects: a benchmark, a model, a suite, an agent, each by its name or as it is."""
+"""Finds a benchmark, model, suite or agent by its name, or takes the object itself."""
 
 import shutil
 import tempfile
@@ -33,17 +33,17 @@ AnyModel = str | ModelConfig | Model
 
 
 def load(benchmark: str | Path | Benchmark, *, sandbox: str | None = None, unsafe: bool = False) -> Benchmark:
-    """Returns a benchmark by its name, by the path of its folder, or as it is. Raises UsageError.
+    """Returns a benchmark by its name or its folder's path; a Benchmark is returned as it is. Raises UsageError.
 
-    `sandbox` says where the code that it runs does so: `bubblewrap`, `docker`, `docker:IMAGE`, or `subprocess`, which
-    isolates nothing and therefore needs `unsafe=True`.
+    `sandbox` is where models' code runs: `bubblewrap`, `docker`, `docker:IMAGE`, or `subprocess`, which isolates
+    nothing and therefore needs `unsafe=True`.
     """
     found = benchmark if isinstance(benchmark, Benchmark) else load_benchmark(str(benchmark))
-    return found.placed(None if sandbox is None else Place.parse(sandbox, unsafe=unsafe))
+    return found.with_place(None if sandbox is None else Place.parse(sandbox, unsafe=unsafe))
 
 
 def toml_of(config: str | Path | None) -> AssayToml:
-    """Returns the content of a file such as `assay.toml`. Raises UsageError where it is not there."""
+    """Returns the content of a file such as `assay.toml`. Raises UsageError if there is no such file."""
     if config is None:
         return NO_FILE
     if not Path(config).is_file():
@@ -52,7 +52,7 @@ def toml_of(config: str | Path | None) -> AssayToml:
 
 
 def model_of(model: AnyModel, base_url: str | None, own: AssayToml) -> tuple[str, ModelConfig, Model | None]:
-    """Returns the model's short name, its configuration, and the object itself where the model is one."""
+    """Returns the model's short name, its configuration, and the object itself if the model is one."""
     if isinstance(model, str):
         name, server = load_model(model, base_url, own=own)
         return name, server, None
@@ -69,10 +69,10 @@ def roles_of(roles: Mapping[str, str | ModelConfig] | None, own: AssayToml) -> d
     return {role: load_model(model, own=own)[1] if isinstance(model, str) else model for role, model in named}
 
 
-def suite_named(
+def find_suite(
     suite: str | Path | Suite | None, models: Sequence[str] | None, own: AssayToml, assign: tuple[str, ...] = ()
 ) -> Suite:
-    """Returns a suite by its name, its file's path, as it is, or of some models by name. Raises UsageError."""
+    """Returns a suite by its name, by its file's path, as it is, or made of some models. Raises UsageError."""
     if models is not None:
         if suite is not None:
             raise UsageError("suite and models both say which models to run; give one")
@@ -80,8 +80,8 @@ def suite_named(
     return suite if isinstance(suite, Suite) else load_suite(str(suite or "embedded"), assign)
 
 
-def tasks_named(tasks: Sequence[Task], ids: Sequence[str] | None) -> list[Task]:
-    """Returns the tasks with these ids, in the order of the ids; all where None. Raises UsageError."""
+def find_tasks(tasks: Sequence[Task], ids: Sequence[str] | None) -> list[Task]:
+    """Returns the tasks with these ids, in this order; None gives all. Raises UsageError for an unknown id."""
     if ids is None:
         return list(tasks)
     known = {task.id: task for task in tasks}
@@ -92,7 +92,7 @@ def tasks_named(tasks: Sequence[Task], ids: Sequence[str] | None) -> list[Task]:
 
 
 def budget_of(tokens: int | None, usd: float | None) -> Budget | None:
-    """Returns the budget of so many tokens and US dollars; None where neither is given. Raises UsageError."""
+    """Returns the budget of `tokens` and `usd` US dollars; None if both are None. Raises UsageError."""
     if tokens is None and usd is None:
         return None
     if (tokens is not None and tokens < 1) or (usd is not None and not usd > 0):
@@ -101,7 +101,7 @@ def budget_of(tokens: int | None, usd: float | None) -> Budget | None:
 
 
 class TemporaryFolder:
-    """A folder that is removed when nothing refers to this object any more, and at the end of the process."""
+    """A folder that is removed when the last reference to this object goes, or when the process ends."""
 
     def __init__(self) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="assay-"))

@@ -1,4 +1,4 @@
-"""Plans of runs: names into objects, overrides and default folders. Commands and functions share them."""
+"""Plans of runs, made from names, overrides and default folders. Commands and functions share them."""
 
 import dataclasses
 from collections import Counter
@@ -9,7 +9,7 @@ from typing import Any
 from assay.agent import Agent, needs_model
 from assay.agent.catalog import make_agent
 from assay.benchmark import Benchmark, has_no_state
-from assay.collect.run import RunPlan, count_spent
+from assay.collect.run import RunPlan, count_spending
 from assay.config import LOOP, AgentConfig, AssayToml, ModelConfig, Settings, load_agent, override, path_name
 from assay.errors import UnknownName, UsageError
 from assay.library.names import AnyModel, model_of
@@ -38,9 +38,9 @@ def plan_run(
 ) -> RunPlan:
     """Returns the plan of a run. Raises UsageError.
 
-    `own` is where names are looked up first. Without `out` the run's folder is in `home`, under the names of benchmark
-    and model. `assign` are settings such as `sampling.temperature=0.6`. The rest is that of RunRequest; `repeats` are
-    the benchmark's own where None.
+    Names are looked up in `own` first. Without `out` the run's folder is in `home`, under the names of benchmark and
+    model. `assign` has settings such as `sampling.temperature=0.6`. The other arguments are those of RunRequest; if
+    `repeats` is None, the benchmark's own number is used.
     """
     config, driver = agent_of(agent, own)
     if model is None and needs_model(driver or make_agent(config)):
@@ -48,7 +48,7 @@ def plan_run(
     name, server, live = model_of(model or ModelConfig(dialect="none"), base_url, own)
     settings = Settings(model=server, sampling=sampling or benchmark.sampling, limits=limits or benchmark.limits)
     settings = override(settings, assign) if assign else settings
-    folder = home / selected(benchmark.name, request) / joined(name, agent_name(agent))
+    folder = home / folder_with_selection(benchmark.name, request) / folder_with_agent(name, agent_name(agent))
     if request.get("batch"):
         if live:
             raise UsageError("--batch: a model object has no batch API; expected the name of a model")
@@ -63,9 +63,9 @@ def plan_run(
         door=DOOR,
         **request | {"repeats": repeats_of(benchmark, request)},
     )
-    plan = dataclasses.replace(plan, request=plan.request.batched())
+    plan = dataclasses.replace(plan, request=plan.request.for_batch())
     if budget:
-        count_spent(budget, plan.folder, plan.request.server, plan.request.roles)
+        count_spending(budget, plan.folder, plan.request.server, plan.request.roles)
     registry = (home if out is None else plan.folder.resolve().parent) / REGISTRY
     return dataclasses.replace(plan, shard=shard or Shard(), registry=registry, model=live, agent=driver)
 
@@ -80,7 +80,7 @@ def plan_sweep(
 ) -> list[RunPlan]:
     """Returns a plan for each benchmark on each model, in folders as `plan_run` gives them. Raises UsageError.
 
-    The model of a role goes to the benchmarks that have it. `settings` are the other arguments of `plan_run`.
+    A benchmark gets the models of those roles that it has. `settings` are the other arguments of `plan_run`.
     """
     if not benchmarks or not models:
         raise UsageError("a sweep needs at least one benchmark and one model")
@@ -105,7 +105,7 @@ def plan_sweep(
 
 
 def check_batch(benchmark: Benchmark, agent: AgentConfig) -> None:
-    """Raises UsageError where a rollout may be more than one request."""
+    """Raises UsageError if a rollout may be more than one request."""
     if not has_no_state(benchmark.environment):
         raise UsageError(f"--batch: {benchmark.name} has tools or several turns; expected one question a task")
     if agent != LOOP:
@@ -113,7 +113,7 @@ def check_batch(benchmark: Benchmark, agent: AgentConfig) -> None:
 
 
 def agent_of(agent: str | Agent | None, own: AssayToml) -> tuple[AgentConfig, Agent | None]:
-    """Returns an agent's configuration, and the object itself where it is one."""
+    """Returns an agent's configuration, and the object itself if the agent is one."""
     if agent is None or isinstance(agent, str):
         return load_agent(agent or LOOP.agent, own=own), None
     return AgentConfig(agent=f"{type(agent).__module__}:{type(agent).__qualname__}"), agent
@@ -123,13 +123,13 @@ def agent_name(agent: str | Agent | None) -> str:
     return agent if isinstance(agent, str) else LOOP.agent if agent is None else type(agent).__name__
 
 
-def joined(name: str, agent: str) -> str:
-    """Returns a folder's name, with the agent's where it is not the loop: two agents never meet in one folder."""
+def folder_with_agent(name: str, agent: str) -> str:
+    """Returns a folder's name, with the agent's name unless it is the loop, so each agent has folders of its own."""
     return name if agent == LOOP.agent else f"{name}-{path_name(agent)}"
 
 
-def selected(name: str, request: Mapping[str, Any]) -> str:
-    """Returns a folder's name, with what selects tasks: two selections never meet in one folder."""
+def folder_with_selection(name: str, request: Mapping[str, Any]) -> str:
+    """Returns a folder's name, with the task selection, so each selection has folders of its own."""
     only: Mapping[str, str] = request.get("only") or {}
     name += "".join(f"-{path_name(value)}" for value in only.values())
     return name if request.get("limit") is None else f"{name}-limit{request['limit']}"

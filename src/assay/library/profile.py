@@ -21,9 +21,17 @@ from assay.fidelity.profile import profile as make_profile
 from assay.fidelity.schema.profile import Gate, ModelSummary
 from assay.fidelity.schema.profile import Profile as Record
 from assay.library.collecting import Roles, choice_of, collector_of, nothing, warn
-from assay.library.forecast import begun_forecast
-from assay.library.names import TemporaryFolder, budget_of, load, roles_of, suite_named, toml_of
-from assay.library.plans import DOOR, agent_name, agent_of, check_batch, joined, repeats_of, selected
+from assay.library.forecast import initial_forecast
+from assay.library.names import TemporaryFolder, budget_of, find_suite, load, roles_of, toml_of
+from assay.library.plans import (
+    DOOR,
+    agent_name,
+    agent_of,
+    check_batch,
+    folder_with_agent,
+    folder_with_selection,
+    repeats_of,
+)
 from assay.library.run import Run
 from assay.model.wrappers.budget import Budget
 
@@ -53,9 +61,9 @@ class Profile:
     ) -> None:
         self.folder = Path(folder)
         self._keep = _keep
-        self._results = _results  # so that the report decodes no rollout once more
+        self._results = _results  # so that the report need not decode the rollouts again
         self.record = record
-        """All of it, as `profile.json` has it."""
+        """The content of `profile.json`."""
 
     @property
     def gates(self) -> dict[str, Gate]:
@@ -68,17 +76,17 @@ class Profile:
         return self.record.models
 
     def run(self, model: str) -> Run:
-        """Returns the run of one model. Raises UsageError where it has none."""
+        """Returns the run of one model. Raises UsageError if there is none."""
         return Run(self.folder / "runs" / model, _keep=self._keep)
 
     def report(self) -> Path:
-        """Writes the report, one HTML page that opens offline, into the profile's folder. Returns its path."""
+        """Writes the report into the profile's folder, one HTML page that opens offline. Returns its path."""
         return importlib.import_module("assay.report.page").publish(self.folder, self.record, results=self._results)
 
     def view(self, *, show: bool = True) -> "Viewer":
-        """Opens the profile in a browser, as `assay view` does, until the program ends or `close` is called.
+        """Opens the profile in a browser, as `assay view` does. Returns the viewer, whose `url` is the address.
 
-        Without `show` it is served and not opened; `url` of what is returned is its address.
+        It is served until its `close` is called or the program ends. Without `show` no browser opens.
         """
         server = importlib.import_module("assay.view.server")
         return server.Viewer.of("profile", self.folder, show=show, keep=self)
@@ -130,20 +138,20 @@ async def profile(
 ) -> Profile:
     """Runs a suite of models on a benchmark and computes the gates. Returns the Profile.
 
-    `suite` is a name (`embedded` where not given), a TOML file's path or a Suite; `models` some models by name in its
-    place. `out` goes on with the profile that is there; without it the profile lives in a temporary folder that ends
-    with the object. With `follow_plan` each model gets the repeats that `assay plan` gives it, or those of a file that
-    its --json wrote. The other arguments are those of `run`. `watch` is called with a model's name and its running
-    tally when its run begins, and `tell` with a line of text when something happens.
+    `suite` is a name (by default `embedded`), a TOML file's path or a Suite; `models` names some models instead. A
+    profile in `out` is continued; without `out` it is in a temporary folder, which is removed with the object. With
+    `follow_plan` each model gets the repeats that `assay plan` computes, or those in a file of its --json. The other
+    arguments are those of `run`. `watch` is called with a model's name and its Tally when its run begins, and `tell`
+    with a line of text for each event.
 
-    Raises UsageError, DigestMismatch where `out` holds another profile, and BudgetSpent.
+    Raises UsageError, DigestMismatch if `out` holds another profile, and BudgetSpent.
     """
     own, temporary = toml_of(config), TemporaryFolder() if out is None else None
     tallies: dict[str, Tally] = {}
     with collector_of(processes, ray, own.ray) as collector:
         asked = plan_profile(
             load(benchmark),
-            suite_named(suite, models, own),
+            find_suite(suite, models, own),
             agent,
             own=own,
             home=temporary.path if temporary else Path(),
@@ -180,15 +188,17 @@ def plan_profile(
     forecasts: bool = False,
     **request: Any,
 ) -> ProfilePlan:
-    """Returns the plan of a profile, as `plan_run` does of a run. Raises UsageError.
+    """Returns the plan of a profile, as `plan_run` does for a run. Raises UsageError.
 
-    `forecasts` says whether a forecast is made although it is not followed. `follow_plan` makes its rollouts, or those
-    of the forecast that `assay plan --json` wrote into this file.
+    With `forecasts` a forecast is made even if it is not followed. With `follow_plan` the repeats are those of the
+    forecast, or of the forecast in a file of `assay plan --json`.
     """
     config, driver = agent_of(agent, own)
     if request.get("batch"):
         check_batch(benchmark, config)
-    folder = home / selected(joined(f"{benchmark.name}-{suite.name}", agent_name(agent)), request)
+    folder = home / folder_with_selection(
+        folder_with_agent(f"{benchmark.name}-{suite.name}", agent_name(agent)), request
+    )
     run = RunPlan.of(
         benchmark,
         folder=folder if out is None else Path(out),
@@ -203,7 +213,7 @@ def plan_profile(
         suite=structs.replace(suite, roles={**suite.roles, **roles}),
         collector=collector,
         until_stable=until_stable,
-        forecast=begun_forecast(run, suite, follow_plan) if follows or forecasts else None,
+        forecast=initial_forecast(run, suite, follow_plan) if follows or forecasts else None,
         follows=follows,
     )
 

@@ -26,57 +26,57 @@ class Run:
     """
 
     def __init__(self, folder: str | Path, *, _keep: object = None) -> None:
-        """Open the run in a folder. Raises UsageError or InputError where the folder holds none.
+        """Opens the run in a folder. Raises UsageError or InputError if the folder holds none.
 
-        A run that `assay.run` made without `out` lives in a temporary folder, which ends with this object.
+        A run that `assay.run` made without `out` is in a temporary folder, which is removed with this object.
         """
         self.folder = Path(folder)
         self._keep = _keep
-        # numpy and scipy take longer to load than a first answer takes to come: loaded once there are rollouts.
+        # numpy and scipy take longer to load than a first answer, so they are imported only once there are rollouts.
         self.summary: Summary = importlib.import_module("assay.fidelity.results.summary").write(self.folder)
-        """All figures of the run, as `summary.json` has them."""
+        """All figures of the run: the content of `summary.json`."""
 
     @property
     def score(self) -> float | None:
-        """The score: the mean over tasks of each task's mean reward; None where nothing was scored."""
+        """The score that the benchmark declares, by default the mean over tasks; None if nothing was scored."""
         return self.summary.score
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The 95 % interval of the score on other tasks of the same kind; None where it can't be computed."""
+        """The 95 % interval of the score on other tasks of the same kind; None if it can't be computed."""
         return self.summary.interval_task
 
     @property
     def interval_run(self) -> tuple[float, float] | None:
-        """The 95 % interval of the score when the same tasks are run again; None where it can't be computed."""
+        """The 95 % interval of the score when the same tasks are run again; None if it can't be computed."""
         return self.summary.interval_run
 
     @property
     def failures(self) -> int:
-        """How many (task, repeat) have a failure and no score. They are not in the score."""
+        """The number of (task, repeat) with a failure and no score. They don't count in the score."""
         return self.summary.failures
 
     @property
     def tasks(self) -> list[Task]:
-        """The tasks that were asked, in their order."""
+        """The tasks of the run, in their order."""
         return read_tasks(self.folder)
 
     def rollouts(self, *, failed: bool | None = None) -> Iterator[Rollout]:
         """Yields the rollouts in the order in which they ended.
 
-        `failed=True` yields those that failed alone, `failed=False` those with a score alone.
+        `failed=True` yields only those that failed, `failed=False` only those with a score.
         """
         for rollout in read_rollouts(self.folder):
             if failed is None or failed == isinstance(rollout.outcome, Failure):
                 yield rollout
 
     def rows(self) -> list[dict[str, Any]]:
-        """Returns a row a rollout: task, repeat, reward, answer, stop, failure, tokens, seconds, the task's tags."""
+        """Returns one row for each rollout: task, repeat, reward, answer, stop, failure, tokens, seconds, the tags."""
         tags = {task.id: task.tags for task in self.tasks}
         return [row_of(rollout, tags[rollout.task]) for rollout in self.rollouts()]
 
     def frame(self) -> Any:
-        """Returns `rows()` as a pandas DataFrame. Raises UsageError where pandas is not installed."""
+        """Returns `rows()` as a pandas DataFrame. Raises UsageError if pandas is not installed."""
         try:
             pandas = importlib.import_module("pandas")
         except ImportError:
@@ -84,9 +84,9 @@ class Run:
         return pandas.DataFrame(self.rows())
 
     def view(self, *, show: bool = True) -> "Viewer":
-        """Opens the run's rollouts in a browser, as `assay view` does, until the program ends or `close` is called.
+        """Opens the run's rollouts in a browser, as `assay view` does. Returns the viewer, whose `url` is the address.
 
-        Without `show` they are served and not opened; `url` of what is returned is their address.
+        They are served until its `close` is called or the program ends. Without `show` no browser opens.
         """
         server = importlib.import_module("assay.view.server")
         return server.Viewer.of("run", self.folder, show=show, keep=self)
@@ -116,7 +116,7 @@ def _span(interval: tuple[float, float] | None) -> str:
 
 
 def row_of(rollout: Rollout, tags: Mapping[str, str]) -> dict[str, Any]:
-    """Returns what a table shows of a rollout. Tokens are those of all turns; `seconds` is wall time."""
+    """Returns a rollout's row. Tokens are the sum over turns; `seconds` is wall time."""
     score = rollout.outcome if isinstance(rollout.outcome, Score) else None
     failure = rollout.outcome if isinstance(rollout.outcome, Failure) else None
     return {

@@ -24,7 +24,7 @@ Cell = tuple[str, str]
 
 
 class Sweep:
-    """Several benchmarks on several models: a run of each, which shows itself as a table of scores.
+    """Several benchmarks on several models, with one run for each pair. Shows itself as a table of scores.
 
     Example::
 
@@ -35,7 +35,7 @@ class Sweep:
     def __init__(
         self, plans: Sequence[RunPlan], errors: Mapping[int, AssayError] | None = None, *, _keep: object = None
     ) -> None:
-        """Read the runs of these plans. `errors` are what ended some of them, by their place."""
+        """Opens the runs of these plans. `errors` has the errors that ended runs early, by index in `plans`."""
         cells = [(plan.benchmark.name, plan.request.name) for plan in plans]
         self.runs: dict[Cell, Run] = {
             cell: Run(plan.folder, _keep=_keep)
@@ -44,12 +44,12 @@ class Sweep:
         }
         """The runs that have begun, by benchmark and model."""
         self.errors: dict[Cell, AssayError] = {cells[index]: error for index, error in (errors or {}).items()}
-        """What ended a run before its end."""
+        """The errors that ended runs early, by benchmark and model."""
         self.benchmarks = list(dict.fromkeys(benchmark for benchmark, _ in cells))
         self.models = list(dict.fromkeys(model for _, model in cells))
 
     def table(self) -> list[list[str]]:
-        """Returns rows of text, the first with the models' names: scores with 95 % intervals over tasks, failures."""
+        """Returns rows of text, the first with the models' names: scores with 95 % intervals, and failures."""
         rows = [
             [_label(name, self.runs), *(_cell(self.runs.get((name, m))) for m in self.models)]
             for name in self.benchmarks
@@ -57,7 +57,7 @@ class Sweep:
         return [["", *self.models], *rows]
 
     def rows(self) -> list[dict[str, Any]]:
-        """Returns a row for each run: benchmark, model, and all figures of its summary."""
+        """Returns one row for each run: benchmark, model, and all figures of its summary."""
         return [{"benchmark": b, "model": m} | _fields(run) for (b, m), run in self.runs.items()]
 
     def __repr__(self) -> str:
@@ -72,7 +72,7 @@ class Sweep:
 
 
 def _label(benchmark: str, runs: Mapping[Cell, Run]) -> str:
-    """Returns a benchmark's name, with its score where that is not the mean reward."""
+    """Returns a benchmark's name, followed by its kind of score unless that is the mean reward."""
     scores = {run.summary.score_is for (name, _), run in runs.items() if name == benchmark} - {"mean reward"}
     return f"{benchmark} ({', '.join(sorted(scores))})" if scores else benchmark
 
@@ -107,14 +107,14 @@ async def sweep(
     watch: Callable[[str, str, Tally], None] | None = None,
     **settings: Any,
 ) -> Sweep:
-    """Runs several benchmarks on several models, or goes on with the runs in `out`. Returns the Sweep.
+    """Runs several benchmarks on several models, or continues the runs in `out`. Returns the Sweep.
 
-    Each run has a folder of its own in `out`, BENCHMARK/MODEL, as `run` makes it. A server gets at most `concurrency`
-    rollouts at once, and the next run begins with the last rollouts of the one before. The budget is that of all runs.
-    `settings` are other arguments of `run`: base_url, repeats, only, limit, seed, sampling, limits, early_stop, batch.
-    `watch` is called when a run begins, with the names of benchmark and model and its running tally.
+    Each run has its folder in `out`, BENCHMARK/MODEL, as `run` makes it. A server gets at most `concurrency` rollouts
+    at once, and a run begins when the last rollouts of the one before begin. All runs share the budget. `settings` are
+    other arguments of `run`: base_url, repeats, only, limit, seed, sampling, limits, early_stop, batch. `watch` is
+    called when a run begins, with the names of benchmark and model and its Tally.
 
-    Raises UsageError before anything runs. What ends a run later is in `errors`, and the others go on.
+    Raises UsageError before anything runs. An error that ends a run later is in `errors`, and the other runs go on.
     """
     own, temporary = toml_of(config), TemporaryFolder() if out is None else None
     plans = plan_sweep(

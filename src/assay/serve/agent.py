@@ -26,7 +26,7 @@ from starlette.routing import Route
 from assay.agent import Agent
 from assay.benchmark import Benchmark
 from assay.collect.deadline import Deadline
-from assay.collect.plan import Planned, seed_of
+from assay.collect.plan import PlannedRollout, seed_of
 from assay.collect.roll import roll
 from assay.collect.tokens import tokens_of
 from assay.digest import task_digest
@@ -80,7 +80,7 @@ class ServedAgent:
         repeat = row.get(ROLLOUT_INDEX)
         repeat = repeat if isinstance(repeat, int) and repeat >= 0 else 0
         seed = own.seed if own.seed is not None else seed_of(time.time_ns(), task.id, repeat)
-        item = Planned(task, task_digest(task), repeat, 0, seed)
+        item = PlannedRollout(task, task_digest(task), repeat, 0, seed)
         benchmark = replace(self._benchmark, sampling=_sampling(row, self._benchmark.sampling))
         with closing(Deadline(self._deadline_s)) as deadline:
             rollout = await roll(benchmark, self._agent, self._model, item, deadline=deadline)

@@ -20,7 +20,7 @@ async def with_mcp(tools: Tools, app: ASGIApp, path: str) -> AsyncGenerator[ASGI
     async def list_tools(context: Any, params: Any) -> types.ListToolsResult:
         listed = [
             types.Tool(name=tool.name, description=tool.description, input_schema=tool.parameters)
-            for tool in tools.offered()
+            for tool in tools.current()
         ]
         return types.ListToolsResult(tools=listed)
 

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from assay.agent.door import Opening
 from assay.agent.limits import LimitReached
 from assay.agent.loop import call_tool
-from assay.benchmark import Ended, Session, offered
+from assay.benchmark import Ended, Session, tools_for
 from assay.model.dialects.serving import BadRequest
 from assay.serve.http import read_body
 from assay.types import Task, Tool
@@ -30,9 +30,9 @@ class Tools:
         self._task, self._session, self._opening = task, session, opening
         self._lock = asyncio.Lock()
 
-    def offered(self) -> list[Tool]:
+    def current(self) -> list[Tool]:
         """The tools that may be called now."""
-        return offered(self._session, self._task)
+        return tools_for(self._session, self._task)
 
     async def call(self, name: str, arguments: dict[str, Any]) -> str:
         """What a tool answers. Raises BadRequest where the rollout is over, or where the tool breaks, which ends it."""
@@ -58,7 +58,7 @@ class Tools:
         ]
 
     async def _list(self, request: Request) -> Response:
-        return Response(msgspec.json.encode(self.offered()), media_type="application/json")
+        return Response(msgspec.json.encode(self.current()), media_type="application/json")
 
     async def _call(self, request: Request) -> Response:
         name, body = request.path_params["name"], await read_body(request)

@@ -17,7 +17,7 @@ from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetr
 from assay.agent.loop import ToolLoop
 from assay.benchmark import Benchmark
 from assay.collect.deadline import Deadline
-from assay.collect.plan import Planned
+from assay.collect.plan import PlannedRollout
 from assay.collect.roll import roll
 from assay.collect.tokens import Tokens, tokens_of
 from assay.digest import task_digest
@@ -71,7 +71,7 @@ class AssayAgentLoop(AgentLoopBase):
             return list(made.token_ids), list(made.log_probs or [0.0] * len(made.token_ids))
 
         for attempt in range(TRIES):
-            item = Planned(task, task_digest(task), 0, attempt, int(request_id[:7], 16))
+            item = PlannedRollout(task, task_digest(task), 0, attempt, int(request_id[:7], 16))
             model = TokenModel(sample, self.tokenizer)
             with closing(Deadline(DEADLINE_S)) as deadline:
                 rollout = await roll(_benchmark(info["benchmark"]), ToolLoop(), model, item, deadline=deadline)

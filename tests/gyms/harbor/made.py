@@ -6,7 +6,7 @@ from pathlib import Path
 from assay.agent import Agent
 from assay.agent.nothing import Nothing
 from assay.benchmark import Benchmark, Ended, Session
-from assay.collect.plan import Planned
+from assay.collect.plan import PlannedRollout
 from assay.collect.roll import roll
 from assay.digest import task_digest
 from assay.gyms.harbor.oracle import Oracle
@@ -67,7 +67,7 @@ def play(benchmark: Benchmark, agent: Agent, id: str | None = None) -> Outcome:
     """The outcome of one rollout of a task, the first where none is named."""
     tasks = {task.id: task for task in benchmark.environment.tasks()}
     task = tasks[id or next(iter(tasks))]
-    planned = Planned(task, task_digest(task), repeat=0, attempt=0, seed=0)
+    planned = PlannedRollout(task, task_digest(task), repeat=0, attempt=0, seed=0)
 
     async def rolled() -> Outcome:
         await benchmark.environment.ready()

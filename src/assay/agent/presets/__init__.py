@@ -1,1 +1,1 @@
-"""Agents of others, as they are installed on this machine: a file each says how one is started."""
+"""Other people's agents, as installed on this machine. Each file says how to start one."""

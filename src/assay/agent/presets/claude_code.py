@@ -4,7 +4,7 @@ from typing import Any
 
 from assay.agent.command import Command
 from assay.agent.door import Door
-from assay.agent.presets.installed import installed
+from assay.agent.presets.program import find_program
 
 REMEDY = (
     "install it: npm install -g @anthropic-ai/claude-code; or name it: settings = { program = '/path/to/bin/claude' }"
@@ -21,7 +21,7 @@ SERVERS = '{"mcpServers": {"task": {"type": "http", "url": "{mcp}"}}}'
 
 def claude_code(*, program: str = "claude", door: Door | None = None, **settings: Any) -> Command:
     """Runs Claude Code (npm), to which the task's tools are an MCP server."""
-    here = installed(program, REMEDY)
+    here = find_program(program, REMEDY)
     return Command(
         argv=[
             *(str(here.path), "-p", "--dangerously-skip-permissions", "--no-session-persistence"),

@@ -5,7 +5,7 @@ from typing import Any
 
 from assay.agent.command import Command
 from assay.agent.door import Door
-from assay.agent.presets.installed import installed
+from assay.agent.presets.program import find_program
 
 REMEDY = "install it: npm install -g @openai/codex; or name it: settings = { program = '/path/to/codex' }"
 NATIVE = "@openai/codex-*/vendor/*/bin/codex"
@@ -21,7 +21,7 @@ CONFIG = (
 
 def codex(*, program: str = "codex", door: Door | None = None, **settings: Any) -> Command:
     """Runs Codex CLI (npm), to which the task's tools are an MCP server."""
-    here = installed(program, REMEDY)
+    here = find_program(program, REMEDY)
     native = next((path for mount in here.mounts for path in Path(mount).glob(NATIVE)), here.path)
     config = [part for line in CONFIG for part in ("-c", line)]
     flags = ["--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", "-m", "{model}"]

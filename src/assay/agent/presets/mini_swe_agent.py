@@ -4,7 +4,7 @@ from typing import Any
 
 from assay.agent.command import Command
 from assay.agent.door import Door
-from assay.agent.presets.installed import installed
+from assay.agent.presets.program import find_program
 
 PACKAGE = "mini-swe-agent"
 REMEDY = f"install it: uv tool install {PACKAGE}; or name it: settings = {{ program = '/path/to/bin/mini' }}"
@@ -18,7 +18,7 @@ VARIABLES = {
 
 def mini_swe_agent(*, program: str = "mini", door: Door | None = None, **settings: Any) -> Command:
     """Runs mini-swe-agent (PyPI), whose one tool is bash: the task's tools are called from there."""
-    here = installed(program, REMEDY)
+    here = find_program(program, REMEDY)
     argv = [str(here.path), "-y", "--exit-immediately", "-l", "0", "-m", "openai/{model}"]
     return Command(
         argv=[*argv, "-o", "/tmp/trajectory.json", "-t", "{instruction}"],

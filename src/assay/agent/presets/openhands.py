@@ -4,7 +4,7 @@ from typing import Any
 
 from assay.agent.command import Command
 from assay.agent.door import Door
-from assay.agent.presets.installed import installed
+from assay.agent.presets.program import find_program
 
 PACKAGE = "openhands"
 INSTALL = f"uv tool install {PACKAGE} --python 3.12"
@@ -20,7 +20,7 @@ VARIABLES = {
 
 def openhands(*, program: str = "openhands", door: Door | None = None, **settings: Any) -> Command:
     """Runs OpenHands' command line (PyPI), from whose terminal the task's tools are called."""
-    here = installed(program, REMEDY)
+    here = find_program(program, REMEDY)
     return Command(
         argv=[str(here.path), "--headless", "--json", "--override-with-envs", "-t", "{instruction}"],
         env=VARIABLES | settings.pop("env", {}),

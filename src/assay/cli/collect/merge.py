@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from assay.cli.collect.live import console
-from assay.collect.merge import TWICE, Merged, Twice
+from assay.collect.merge import TWICE, MergeCounts, Twice
 from assay.collect.merge import merge as merge_runs
 from assay.report.words import sample
 from assay.store import read_lines, read_record
@@ -42,7 +42,7 @@ def merge(out: Path, /, *runs: Path) -> None:
     print(out)
 
 
-def _show(out: Path, made: Merged) -> None:
+def _show(out: Path, made: MergeCounts) -> None:
     failures = f" and {made.failed:,} failed attempts" if made.failed else ""
     console.print(f"{made.scored:,} scores{failures} were added; {made.there:,} rollouts were there")
     if made.alike:

@@ -32,7 +32,7 @@ from assay.fidelity.gates import applicable
 from assay.fidelity.profile import ProfilePlan, compute_with_results, read_plan, source_of
 from assay.fidelity.profile import profile as make_profile
 from assay.fidelity.schema.profile import Profile
-from assay.library.names import suite_named
+from assay.library.names import find_suite
 from assay.library.profile import plan_profile
 from assay.report import findings
 from assay.report.evidence import standing
@@ -95,7 +95,7 @@ def profile(
     with workers.collector() as collector:
         asked = plan_profile(
             code.load(columns.of(benchmark)),
-            suite_named(suite, names_of(models), assay_toml(), assign),
+            find_suite(suite, names_of(models), assay_toml(), assign),
             agent,
             own=assay_toml(),
             home=Path("profiles"),

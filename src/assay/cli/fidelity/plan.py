@@ -18,7 +18,7 @@ from assay.fidelity.forecast import TRIALS
 from assay.fidelity.review.review import WORDS_A_MINUTE
 from assay.fidelity.schema.forecast import Forecast, GateForecast
 from assay.library.forecast import forecast_of
-from assay.library.names import suite_named
+from assay.library.names import find_suite
 from assay.report.words import NONE, count, dollars, duration, plural, short_count
 from assay.score import Selection
 
@@ -72,7 +72,7 @@ def plan(
     """
     made = forecast_of(
         _subject(benchmark, tasks, code),
-        suite_named(suite, names_of(models), assay_toml()),
+        find_suite(suite, names_of(models), assay_toml()),
         chance=chance,
         pilot=pilot,
         guesses={name: share / 100 for name, share in _numbers("--guess", guess).items()},

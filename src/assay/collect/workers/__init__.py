@@ -1,7 +1,7 @@
-"""Workers: processes on this machine or actors on a cluster, which do what one process alone would take long for.
+"""Workers: processes on this machine or actors on a Ray cluster.
 
-All that is said to a worker are three calls, and all that is carried is bytes: so a pipe and a cluster carry the same,
-and a worker does the same wherever it is. What it does is a service, named by its module and class.
+A worker takes three calls, with bytes in and out, so a pipe and a cluster carry the same messages. The work itself is a
+service, given as `module:Class`.
 """
 
 import importlib
@@ -17,36 +17,36 @@ from assay.errors import AssayError, BudgetSpent, DigestMismatch, StoppedEarly, 
 
 Call = Literal["begin", "exchange", "close"]
 WORDS = 2000
-"""Characters of a message that are sent; the rollout has them all."""
+"""Characters of a message that are sent. The rollout has the whole message."""
 ERRORS = {kind.__name__: kind for kind in (AssayError, UsageError, DigestMismatch, StoppedEarly, BudgetSpent)}
 
 
 class Service(Protocol):
-    """What a worker does. Raises AssayError where it can't."""
+    """The work of a worker. Its methods raise AssayError if they can't do it."""
 
     async def begin(self, request: bytes) -> bytes:
-        """Open what the work needs. Called once, first."""
+        """Opens what the work needs. Called once, first."""
         ...
 
     async def exchange(self, work: bytes) -> bytes:
-        """Take more work, and return what is done. One exchange is under way at a time."""
+        """Takes more work, and returns results. There is one exchange at a time."""
         ...
 
     async def close(self) -> None:
-        """Give up what is not done, and close what was opened. May be called during an exchange."""
+        """Abandons unfinished work, and closes what was opened. May be called during an exchange."""
         ...
 
     def stop(self) -> None:
-        """Begin nothing more: the worker's process alone was asked to end, by SIGTERM."""
+        """Begins no more work: this worker's process got SIGTERM."""
         ...
 
 
 class Worker(Protocol):
-    """A service elsewhere. Its calls raise what the service raises, and LostWorker where the worker has died."""
+    """A service in another process. Its calls raise what the service raises, and LostWorker if the worker died."""
 
     @property
     def node(self) -> str:
-        """The machine where it is; empty where that is this one, or not known yet."""
+        """The name of the worker's machine; empty if it is this one, or not known yet."""
         ...
 
     async def begin(self, request: bytes) -> bytes: ...
@@ -56,39 +56,39 @@ class Worker(Protocol):
     async def close(self) -> None: ...
 
     async def end(self) -> None:
-        """Kill it, whatever it does, and return once it is gone."""
+        """Kills the worker, and returns once it is gone."""
         ...
 
 
 class Workers(Protocol):
-    """Where workers come from."""
+    """Starts workers."""
 
     @property
     def noun(self) -> str:
-        """What one of them is called in messages."""
+        """The word for one worker in messages."""
         ...
 
     @property
     def env(self) -> Sequence[str]:
-        """The environment variables that workers need beside the models' keys."""
+        """The names of environment variables that workers need beside the models' keys."""
         ...
 
     @property
     def alike(self) -> bool:
-        """Whether what one worker lacks all lack, as on one machine."""
+        """Whether all workers have the same files and packages, as on one machine."""
         ...
 
     def start(self, service: str) -> Worker:
-        """Returns a new worker for a service, `module:Class`. It may have to wait for room until it begins."""
+        """Returns a new worker for a service, `module:Class`. On a cluster it may wait for room before it begins."""
         ...
 
 
 class LostWorker(Exception):
-    """A worker died, or can't be reached any more."""
+    """A worker died or can't be reached."""
 
 
 class Reply(Struct, frozen=True, array_like=True):
-    """What a call came to."""
+    """The result of a call."""
 
     call: Call
     data: bytes = b""
@@ -96,23 +96,23 @@ class Reply(Struct, frozen=True, array_like=True):
     """One of ERRORS; empty where there is none."""
     message: str = ""
     node: str = ""
-    """The worker's machine."""
+    """The name of the worker's machine."""
 
     def result(self) -> bytes:
-        """Returns the data. Raises the error."""
+        """Returns the data. Raises the error if there is one."""
         if self.error:
             raise ERRORS[self.error](self.message)
         return self.data
 
 
-def service_named(name: str) -> Service:
+def make_service(name: str) -> Service:
     """Returns a new service from `module:Class`."""
     module, _, kind = name.partition(":")
     return getattr(importlib.import_module(module), kind)()
 
 
 async def reply_to(service: Service, call: Call, data: bytes) -> bytes:
-    """Returns what the service's answer to a call is, encoded: the boundary at which every error becomes text."""
+    """Returns the service's encoded Reply to a call. Here every error becomes text."""
     try:
         match call:
             case "begin":
@@ -133,5 +133,5 @@ async def reply_to(service: Service, call: Call, data: bytes) -> bytes:
 
 
 def plain(text: str) -> str:
-    """Returns the text as it can be sent: not endless, and without lone surrogates, which have no UTF-8."""
+    """Returns the text in a form that can be sent: short, and without lone surrogates, which have no UTF-8."""
     return text[:WORDS].encode("utf-8", "replace").decode()

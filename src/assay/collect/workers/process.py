@@ -1,7 +1,7 @@
 """Workers that are processes on this machine.
 
-Messages go through the worker's standard input and output, each after its length. A worker ends at once where its input
-does, so that none is left behind however the process that started it ends.
+Messages go through the worker's standard input and output, each after its length. A worker ends as soon as its input
+ends, so none is left behind however the process that started it ends.
 """
 
 import asyncio
@@ -19,14 +19,14 @@ from typing import BinaryIO
 import msgspec
 import uvloop
 
-from assay.collect.workers import Call, LostWorker, Reply, Worker, reply_to, service_named
+from assay.collect.workers import Call, LostWorker, Reply, Worker, make_service, reply_to
 
 LENGTH = struct.Struct("<Q")
-"""Before each message: its bytes."""
+"""The length of a message in bytes, which stands before it."""
 BUFFER = 2**21
 """Bytes that are read ahead of a worker."""
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-"""What linear algebra takes its number of threads from."""
+"""The environment variables that set the number of threads of linear algebra."""
 PROGRAM = (
     "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); sys.path[:] = {path!r}; "
     "from assay.collect.workers.process import work; work({service!r})"
@@ -36,13 +36,13 @@ Order = tuple[Call, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """Starts workers that share the cores of this machine, `count` of them."""
+    """Starts workers that share the cores of this machine. `count` is their number."""
 
     count: int = 1
     variables: Mapping[str, str] = field(default_factory=dict[str, str])
     """Environment variables that differ from those of this process."""
     quiet: bool = False
-    """Whether what workers print is dropped."""
+    """Whether the output of workers is dropped."""
     noun: str = "process"
     env: Sequence[str] = ()
     alike: bool = True
@@ -104,7 +104,7 @@ class ProcessWorker:
         return await self._waiting[call]
 
     async def _listen(self, process: Process) -> None:
-        """Give each reply to who waits for it, until the process has ended."""
+        """Passes each reply to its caller, until the process has ended."""
         stdout = process.stdout
         assert stdout
         with suppress(asyncio.IncompleteReadError, ConnectionError):
@@ -113,7 +113,7 @@ class ProcessWorker:
                 reply = msgspec.msgpack.decode(await stdout.readexactly(length), type=Reply)
                 waiting = self._waiting.pop(reply.call)
                 if waiting.done():
-                    continue  # who asked was cancelled
+                    continue  # the caller was cancelled
                 try:
                     waiting.set_result(reply.result())
                 except Exception as error:
@@ -129,14 +129,14 @@ def _death(code: int | None) -> str:
 
 
 def cores() -> int:
-    """Returns how many cores this process may use."""
+    """Returns the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def work(service: str) -> None:
-    """Run a service in this process: calls from the standard input, replies to the standard output."""
+    """Runs a service in this process: reads calls from standard input, and writes replies to standard output."""
     calls, replies = os.fdopen(os.dup(0), "rb"), os.dup(1)
-    # What a benchmark prints goes to the terminal, not among the replies.
+    # A benchmark's own output goes to the terminal, not among the replies.
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -145,7 +145,7 @@ def work(service: str) -> None:
 
 async def _work(name: str, calls: BinaryIO, replies: int) -> None:
     loop, closed = asyncio.get_running_loop(), asyncio.Event()
-    service = service_named(name)
+    service = make_service(name)
     lock = asyncio.Lock()
     tasks: set[asyncio.Task[None]] = set()
 
@@ -161,7 +161,7 @@ async def _work(name: str, calls: BinaryIO, replies: int) -> None:
         task.add_done_callback(tasks.discard)
 
     def read() -> None:
-        # A thread: the event loop may be kept by a verifier when the process that started this one dies.
+        # In a thread, because a verifier may block the event loop when the parent process dies.
         while len(head := calls.read(LENGTH.size)) == LENGTH.size:
             (length,) = LENGTH.unpack(head)
             order = msgspec.msgpack.decode(calls.read(length), type=Order)

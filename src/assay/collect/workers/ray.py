@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from assay.collect.workers import Call, LostWorker, Reply, Worker, reply_to, service_named
+from assay.collect.workers import Call, LostWorker, Reply, Worker, make_service, reply_to
 from assay.config import RayConfig
 from assay.errors import UsageError
 
@@ -19,10 +19,10 @@ REACH_S = 10.0
 
 
 class Actor:
-    """What Ray runs on a node: one service."""
+    """The class that Ray runs on a node: one service."""
 
     def __init__(self, service: str) -> None:
-        self._service = service_named(service)
+        self._service = make_service(service)
 
     async def call(self, call: Call, data: bytes) -> bytes:
         return await reply_to(self._service, call, data)
@@ -44,11 +44,11 @@ class Cluster:
 
     @property
     def room(self) -> int:
-        """How many actors the nodes that are there now have CPUs for, at least one: more nodes may come."""
+        """The number of actors that today's nodes have CPUs for, at least 1: more nodes may join."""
         return max(1, int(self.ray.cluster_resources().get("CPU", 0) // max(self.config.cpus, 0.01)))
 
     def start(self, service: str) -> Worker:
-        """Returns a new actor, as soon as a node has what one needs; on a node without another one if possible."""
+        """Returns a new actor, which begins once a node has room; on a node without another actor if possible."""
         wanted: dict[str, Any] = {"num_cpus": self.config.cpus, "resources": self.config.resources}
         if self.config.memory_mb:
             wanted["memory"] = self.config.memory_mb * 2**20
@@ -66,7 +66,7 @@ class RayWorker:
         self.node = ""
 
     async def begin(self, request: bytes) -> bytes:
-        # In a message, for there are keys in it: what an actor is made with is kept by the cluster.
+        # Keys go in a message, because the cluster keeps the arguments with which an actor is made.
         return await self._ask("begin", request)
 
     async def exchange(self, work: bytes) -> bytes:
@@ -84,17 +84,17 @@ class RayWorker:
         try:
             reply = msgspec.msgpack.decode(await self._actor.call.remote(call, data), type=Reply)
         except (*gone, errors.ObjectLostError, errors.RuntimeEnvSetupError) as error:
-            # Ray tells much of its own parts; what happened stands in the first sentence.
+            # Ray's messages are long; the first sentence says what happened.
             raise LostWorker(str(error).partition("\n")[0]) from None
         self.node = reply.node
         return reply.result()
 
 
 @contextmanager
-def joined(address: str | None, config: RayConfig) -> Generator[Cluster]:
-    """Yields the cluster at an address, `auto` for the one that this machine belongs to; None starts one here.
+def join_cluster(address: str | None, config: RayConfig) -> Generator[Cluster]:
+    """Yields the cluster at an address. `auto` is this machine's own cluster, and None starts one here.
 
-    Raises UsageError where there is none, and where Ray is not installed.
+    Raises UsageError if there is no cluster there, or if Ray is not installed.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
@@ -126,7 +126,7 @@ def joined(address: str | None, config: RayConfig) -> Generator[Cluster]:
 
 
 def _reach(address: str) -> None:
-    """Raises UsageError where nobody listens at HOST:PORT."""
+    """Raises UsageError if nothing listens at HOST:PORT."""
     host, _, port = address.rpartition(":")
     if "://" in address:
         raise UsageError(

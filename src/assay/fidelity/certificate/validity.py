@@ -317,7 +317,7 @@ def load_benchmark(certificate: Certificate, name: str | None, place: Place | No
     if name is None and source not in names():
         return None, f"{source} is not installed here; say --benchmark NAME or its folder: its code is run then."
     try:
-        return load(name or source).placed(place), ""
+        return load(name or source).with_place(place), ""
     except AssayError as error:
         return None, f"{error}."
 

@@ -105,7 +105,7 @@ async def check(
     slowly. Raises UsageError where there is no such benchmark or role.
     """
     clock = Clock(seconds)
-    benchmark = load(name).placed(place)
+    benchmark = load(name).with_place(place)
     asked = Asked(BenchmarkRequest.of(benchmark), dict(roles or {}), deadline_s=clock.deadline_s)
     found = _listed(benchmark)
     checks = [found] if isinstance(found, Check) else await _checks(asked, benchmark, found, clock)

@@ -19,7 +19,7 @@ from assay.benchmark import Benchmark, Call, Session
 from assay.benchmark.answers import OFF_TOPIC
 from assay.benchmark.reference import responses
 from assay.collect.deadline import Deadline
-from assay.collect.plan import Planned
+from assay.collect.plan import PlannedRollout
 from assay.collect.roll import roll
 from assay.collect.run import model_of
 from assay.config import ModelConfig
@@ -99,7 +99,7 @@ class Rehearsal:
 
     async def _play(self, task: Task, model: Model) -> Played:
         agent = _Timed()
-        planned = Planned(task, task_digest(task), repeat=0, attempt=0, seed=SEED)
+        planned = PlannedRollout(task, task_digest(task), repeat=0, attempt=0, seed=SEED)
         with closing(Deadline(self._deadline_s)) as deadline:
             rollout = await roll(self._benchmark, agent, model, planned, deadline=deadline)
         ended = time.monotonic()
@@ -210,7 +210,7 @@ def rehearse(
         raise UnknownName(f"task in benchmark {benchmark.name}", task_id, tasks)
     said = responses(steps)
     model = Fixed(lambda request: said[min(request.turn, len(said) - 1)])
-    planned = Planned(task, task_digest(task), repeat=0, attempt=0, seed=seed)
+    planned = PlannedRollout(task, task_digest(task), repeat=0, attempt=0, seed=seed)
     ready = dataclasses.replace(benchmark, roles={**benchmark.roles, **(roles or {})})
     outcome = asyncio.run(roll(ready, ToolLoop(), model, planned)).outcome
     if isinstance(outcome, Failure):

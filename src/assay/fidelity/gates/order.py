@@ -136,7 +136,7 @@ def _points(share: float) -> str:
 
 def _order(facts: Facts) -> Gate:
     suite = facts.suite
-    found = comparisons(facts.contenders, suite.order, suite.reversed_on(facts.benchmark))
+    found = comparisons(facts.contenders, suite.order, suite.reversals_on(facts.benchmark))
     return order_gate(found, last_tier=facts.last_tier or suite.tiers == "all")
 
 

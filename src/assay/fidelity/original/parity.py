@@ -36,7 +36,7 @@ import numpy as np
 from assay.agent.loop import ToolLoop
 from assay.benchmark import Benchmark, Original
 from assay.benchmark.code import code_of
-from assay.collect.plan import Planned
+from assay.collect.plan import PlannedRollout
 from assay.collect.roll import roll
 from assay.collect.run import connect_roles, tasks_of
 from assay.config import ModelConfig
@@ -402,7 +402,7 @@ async def _rollout(benchmark: Benchmark, task: Task, row: Row, reasoning: str) -
         given = {item.text for item in task.input if isinstance(item, Message)}
         said = [Response(output=[thinking.message(text)]) for text in row.user if text not in given]
         benchmark = dataclasses.replace(benchmark, roles={**benchmark.roles, "user": _recorded(said)})
-    planned = Planned(task, task_digest(task), repeat=row.repeat, attempt=0, seed=0)
+    planned = PlannedRollout(task, task_digest(task), repeat=row.repeat, attempt=0, seed=0)
     return await roll(benchmark, ToolLoop(), _recorded(responses_of(row, reasoning)), planned)
 
 

@@ -8,7 +8,7 @@ from msgspec import structs
 from assay.agent.loop import ToolLoop
 from assay.benchmark import Benchmark, Call
 from assay.benchmark.reference import DONE
-from assay.collect.plan import Planned
+from assay.collect.plan import PlannedRollout
 from assay.collect.roll import roll
 from assay.digest import task_digest
 from assay.model.builtin.fixed import Fixed
@@ -35,7 +35,7 @@ def reasoning_of(text: str) -> list[Item]:
 
 async def reward_of(benchmark: Benchmark, task: Task, played: Sequence[Response]) -> float | Failure:
     """The reward of a response a turn, by the way every rollout goes; the failure where there was one."""
-    planned = Planned(task, task_digest(task), repeat=0, attempt=0, seed=0)
+    planned = PlannedRollout(task, task_digest(task), repeat=0, attempt=0, seed=0)
     await asyncio.sleep(0)  # nothing here ever waits: without this, nobody could interrupt it
     rollout = await roll(
         benchmark, ToolLoop(), Fixed(lambda asked: played[asked.turn] if asked.turn < len(played) else DONE), planned

@@ -11,7 +11,7 @@ from msgspec import structs
 from assay.collect.collect import Interruption, Tally
 from assay.collect.head import Collector, distribute
 from assay.collect.request import RunRequest
-from assay.collect.run import RunPlan, connect_roles, count_spent, hide_headers, model_of, select_tasks, versions
+from assay.collect.run import RunPlan, connect_roles, count_spending, hide_headers, model_of, select_tasks, versions
 from assay.config import Suite
 from assay.errors import BudgetSpent, NothingScored
 from assay.fidelity.gates import judge_benchmark
@@ -135,7 +135,7 @@ def _check(asked: ProfilePlan) -> None:
             model_of(member, benchmark)
         if budget:
             budget.check(member)
-            count_spent(budget, asked.run.folder / "runs" / name, _request(asked, name).server, suite.roles)
+            count_spending(budget, asked.run.folder / "runs" / name, _request(asked, name).server, suite.roles)
     for member in (*suite.models.values(), *suite.roles.values()):
         for variable in member.secrets():
             secret(member, variable)
@@ -206,7 +206,7 @@ def _request(asked: ProfilePlan, name: str) -> RunRequest:
     """Returns the request of one model's run."""
     request, server = asked.run.request, asked.suite.models[name].server()
     batch = request.batch and server.dialect in DIALECTS
-    return structs.replace(request, name=name, server=server, roles=asked.suite.roles, batch=batch).batched()
+    return structs.replace(request, name=name, server=server, roles=asked.suite.roles, batch=batch).for_batch()
 
 
 async def _run(

@@ -13,8 +13,8 @@ from msgspec import structs
 
 from assay.agent.loop import ToolLoop
 from assay.benchmark import Benchmark, Session, has_no_state
-from assay.collect.plan import Planned
-from assay.collect.roll import roll_recorded
+from assay.collect.plan import PlannedRollout
+from assay.collect.roll import roll_with
 from assay.digest import task_digest
 from assay.errors import ModelError
 from assay.model import Model
@@ -88,8 +88,8 @@ async def retrace(benchmark: Benchmark, task: Task, made: Rollout, remembered: C
     agent = _Over(made.stop) if told else ToolLoop()
     if benchmark.roles:
         benchmark = dataclasses.replace(benchmark, roles=_roles(benchmark, made, remembered))
-    planned = Planned(task, task_digest(task), made.repeat, made.attempt, made.seed)
-    found = await roll_recorded(benchmark, agent, recorder, planned)
+    planned = PlannedRollout(task, task_digest(task), made.repeat, made.attempt, made.seed)
+    found = await roll_with(benchmark, agent, recorder, planned)
     if difference := _difference(made, found, recorder):
         return _failed(made, task, difference)
     outcome = found.outcome

@@ -46,7 +46,7 @@ def batched(config: ModelConfig) -> ModelConfig:
     """Returns a model's configuration for batches: half its prices, no limits, a long deadline. Raises UsageError."""
     if config.dialect not in DIALECTS:
         raise UsageError(f"--batch: the dialect {config.dialect} has no batch API; expected {' or '.join(DIALECTS)}")
-    prices = config.prices and config.prices.halved()
+    prices = config.prices and config.prices.half()
     changes = {"prices": prices, "limits": RateLimits(), "deadline_s": LONGEST_S, "attempts": 1, "stream": False}
     return msgspec.structs.replace(config, **changes)
 

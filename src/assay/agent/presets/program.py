@@ -1,4 +1,4 @@
-"""Programs that are installed on this machine, and what of its files they need in a sandbox."""
+"""Programs installed on this machine, and the files that they need in a sandbox."""
 
 import shutil
 from dataclasses import dataclass
@@ -8,22 +8,22 @@ from assay.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
-class Installed:
-    """A program of this machine."""
+class InstalledProgram:
+    """A program on this machine."""
 
     path: Path
-    """With all links followed."""
+    """With all links resolved."""
     mounts: list[str]
-    """The files and folders that it needs beside the system's."""
+    """Files and folders that it needs in addition to the system's."""
     python: str = ""
-    """The interpreter of its virtual environment, where it is a Python program."""
+    """The interpreter of its virtual environment, if it is a Python program."""
 
 
-def installed(name: str, remedy: str) -> Installed:
+def find_program(name: str, remedy: str) -> InstalledProgram:
     """Returns a program by its name or path.
 
     A Python program needs its virtual environment and Python, one from npm its outermost node_modules. Raises
-    UsageError with the remedy where there is no such program.
+    UsageError with the remedy if there is no such program.
     """
     found = shutil.which(name)
     if found is None:
@@ -38,11 +38,11 @@ def installed(name: str, remedy: str) -> Installed:
     else:
         needed = [path]
     mounts = [str(place) for place in needed if place.parts[1] not in ("usr", "bin")]
-    return Installed(path, mounts, str(python or ""))
+    return InstalledProgram(path, mounts, str(python or ""))
 
 
 def _interpreter(path: Path) -> Path | None:
-    """What a script's first line names."""
+    """Returns the interpreter in a script's first line."""
     with path.open("rb") as file:
         first = file.readline(4096)
     return Path(first[2:].decode(errors="replace").split()[0]) if first.startswith(b"#!/") else None
