@@ -21,7 +21,7 @@ from assay.agent.loop import ToolLoop
 from assay.agent.nothing import Nothing
 from assay.benchmark import Benchmark
 from assay.benchmark.catalog import load
-from assay.collect.plan import Planned
+from assay.collect.plan import PlannedRollout
 from assay.collect.roll import roll
 from assay.config import ModelConfig
 from assay.digest import task_digest
@@ -74,7 +74,7 @@ def benchmark(url: str, rows: Path, steps: int = 10, **settings: Any) -> Benchma
 
 async def rolled(made: Benchmark, index: int, model: Model, agent: Any = None) -> Rollout:
     task = [*made.environment.tasks()][index]
-    return await roll(made, agent or ToolLoop(), model, Planned(task, task_digest(task), 0, 0, 7))
+    return await roll(made, agent or ToolLoop(), model, PlannedRollout(task, task_digest(task), 0, 0, 7))
 
 
 def one(

@@ -10,7 +10,7 @@ from msgspec import Struct
 from assay.agent.loop import ToolLoop
 from assay.benchmark import Benchmark
 from assay.collect.deadline import Deadline
-from assay.collect.plan import Planned
+from assay.collect.plan import PlannedRollout
 from assay.collect.roll import roll
 from assay.digest import task_digest
 from assay.errors import AssayError
@@ -50,7 +50,7 @@ class Episode:
         self._rollout.add_done_callback(lambda _: when_over())
 
     async def _roll(self, benchmark: Benchmark, seed: int) -> Rollout:
-        item = Planned(self.task, task_digest(self.task), 0, 0, seed)
+        item = PlannedRollout(self.task, task_digest(self.task), 0, 0, seed)
         with closing(Deadline(DEADLINE_S)) as deadline:
             return await roll(benchmark, ToolLoop(), self, item, deadline=deadline)
 
