@@ -182,9 +182,9 @@ def test_the_page_says_how_many_rollouts_it_leaves_out(parts: tuple[Profile, dic
 )
 def test_long_rollouts_are_folded_and_bounded(pieces: int, shown: int, folded: int, left_out: int) -> None:
     laid = lay_out([Piece("call", f"turn {number}: call of f", "x" * 50_000) for number in range(pieces)])
-    assert (len(laid.first) + len(laid.last), len(laid.folded), laid.left_out) == (shown, folded, left_out)
+    assert (len(laid.first) + len(laid.last), len(laid.middle), laid.left_out) == (shown, folded, left_out)
     assert (shown + folded) * laid.limit <= max(TEXT, 3 * 2 * TEXT)
-    titles = [piece.title for piece in (*laid.first, *laid.folded, *laid.last)]
+    titles = [piece.title for piece in (*laid.first, *laid.middle, *laid.last)]
     assert titles == sorted(titles, key=lambda title: int(title.split()[1][:-1]))
 
 

@@ -19,7 +19,7 @@ from jsonschema import Draft202012Validator
 from assay.config import ModelConfig
 from assay.model import Model, close, connect
 from assay.model.builtin.fixed import Fixed
-from assay.serve.app import Served
+from assay.serve.app import ServedModel
 from assay.serve.gateway import Gateway
 from assay.serve.http import settings
 from assay.types import Request, Response
@@ -43,7 +43,7 @@ def serving(
             config = answer if isinstance(answer, ModelConfig) else ModelConfig(dialect="scripted", id=name)
             model = connect(answer) if isinstance(answer, ModelConfig) else answer
             model = Fixed(model) if callable(model) else model
-            served = Served(name, config, model, Gateway(model, record) if record else None)
+            served = ServedModel(name, config, model, Gateway(model, record) if record else None)
             server = uvicorn.Server(settings(served.app(key)))
             box["server"] = server
             serve = asyncio.create_task(server.serve(sockets=[listener]))

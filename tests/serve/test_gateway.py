@@ -15,7 +15,7 @@ from assay.errors import InputError, ModelError, UsageError
 from assay.model.builtin.fixed import Fixed
 from assay.model.dialects.serving import BadRequest
 from assay.model.wrappers.record import conversation
-from assay.serve.gateway import Answered, Asked, Call, Failed, Gateway
+from assay.serve.gateway import AnsweredCall, Call, CallSettings, FailedCall, Gateway
 from assay.types import (
     Failure,
     FunctionCall,
@@ -85,7 +85,7 @@ def anonymous(items: list[Item]) -> list[Item]:
 
 
 def turns_of(calls: list[Call]) -> list[Turn]:
-    return [call.turn for call in calls if isinstance(call, Answered)]
+    return [call.turn for call in calls if isinstance(call, AnsweredCall)]
 
 
 def lines(path: Path) -> list[Any]:
@@ -108,7 +108,7 @@ def test_an_agent_that_knows_only_a_base_url_is_recorded_turn_by_turn(tmp_path: 
     assert anonymous(whole) == anonymous([*first, *made[0], *turns[1].input, *made[1], *turns[2].input, *made[2]])
     assert all(item.id for turn in turns for item in turn.response.output)
     assert turns[0].response.usage == Usage(input_tokens=9, output_tokens=4)
-    asked = Asked(Sampling(temperature=0.5), [Tool("add", TOOL["function"]["parameters"])])
+    asked = CallSettings(Sampling(temperature=0.5), [Tool("add", TOOL["function"]["parameters"])])
     assert [call.asked for call in calls] == [asked, 0, 0]
 
 
@@ -169,13 +169,13 @@ def test_a_call_without_an_answer_is_a_line_that_invents_none(tmp_path: Path):
         ask(gateway, third)
     ask(gateway, [*second, user("3")])
     one, failed, broke, two = gateway.turns("r")
-    assert isinstance(failed, Failed) and isinstance(broke, Failed)
+    assert isinstance(failed, FailedCall) and isinstance(broke, FailedCall)
     assert (one.seed, failed.seed) == (7, None)
     assert (failed.input, failed.follows) == ([user("2")], 0)
     assert failed.failure == Failure(where="model", kind="http_500", message="the server broke", retryable=True)
     assert (broke.failure.kind, broke.failure.message) == ("exception", "ZeroDivisionError: a bug")
     assert "response" not in lines(tmp_path / "r.jsonl")[1]
-    assert isinstance(two, Answered)
+    assert isinstance(two, AnsweredCall)
     assert (two.turn.input, two.turn.follows) == ([user("2"), user("3")], None)
     gateway.close()
 
@@ -203,7 +203,7 @@ def test_a_caller_that_goes_away_leaves_a_line(tmp_path: Path):
     gateway = Gateway(Never(), tmp_path)
     asyncio.run(main(gateway))
     (call,) = gateway.turns("r")
-    assert isinstance(call, Failed)
+    assert isinstance(call, FailedCall)
     assert (call.failure.where, call.failure.kind) == ("agent", "cancelled")
     gateway.close()
 
@@ -213,7 +213,7 @@ def test_settings_are_told_where_they_are_new(tmp_path: Path):
     hot, cold = Sampling(temperature=1.0), Sampling(temperature=0.0)
     for sampling in (hot, cold, hot, cold):
         ask(gateway, [user("1")], sampling=sampling)
-    assert [call.asked for call in gateway.turns("r")] == [Asked(hot), Asked(cold), 0, 1]
+    assert [call.asked for call in gateway.turns("r")] == [CallSettings(hot), CallSettings(cold), 0, 1]
     gateway.close()
 
 
@@ -242,7 +242,7 @@ def test_a_restarted_gateway_goes_on_with_the_file(tmp_path: Path, torn: bytes):
     turns = turns_of(calls)
     assert (turns[2].input, turns[2].follows) == ([user("1+")], 0)
     assert anonymous(conversation(turns, 2)) == more
-    assert [call.asked for call in calls] == [Asked(Sampling(top_k=3)), 0, 0]
+    assert [call.asked for call in calls] == [CallSettings(Sampling(top_k=3)), 0, 0]
     assert numbers == [0, 1, 2]
     assert turns[0].started_s == 0.0 <= turns[1].started_s <= turns[2].started_s
     gateway.close()

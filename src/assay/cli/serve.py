@@ -27,7 +27,7 @@ from assay.model import connect
 from assay.model.wrappers.guard import Guarded
 from assay.serve.agent import DEADLINE_S as AGENT_DEADLINE_S
 from assay.serve.agent import ServedAgent
-from assay.serve.app import Served
+from assay.serve.app import ServedModel
 from assay.serve.door import HttpDoor
 from assay.serve.environment import DEADLINE_S, IDLE_S, ServedEnvironment
 from assay.serve.gateway import Gateway
@@ -102,7 +102,7 @@ def model(
     async def app() -> AsyncGenerator[Starlette]:
         guarded = Guarded(connect(config), config, concurrency=concurrency)
         try:
-            yield Served(short, config, guarded, Gateway(guarded, record) if record else None).app(key)
+            yield ServedModel(short, config, guarded, Gateway(guarded, record) if record else None).app(key)
         finally:
             await guarded.aclose()
 

@@ -94,11 +94,11 @@ class Card:
 def cards(readings: Iterable[Reading], profile: Profile) -> list[Card]:
     """Returns the readings, each with its mark and its findings."""
     marks = {place(mark): mark for found in profile.review.models.values() for mark in found.marks}
-    seen: dict[Place, list[tuple[int, Finding, str]]] = {}
+    findings: dict[Place, list[tuple[int, Finding, str]]] = {}
     for index, finding in enumerate(profile.findings):
         for one in finding.spotted:
-            seen.setdefault(place(one.rollout), []).append((index, finding, one.evidence))
-    return [Card(one, marks.get(place(one)), seen.get(place(one), [])) for one in readings]
+            findings.setdefault(place(one.rollout), []).append((index, finding, one.evidence))
+    return [Card(one, marks.get(place(one)), findings.get(place(one), [])) for one in readings]
 
 
 class Positions:
@@ -124,8 +124,8 @@ class Positions:
 
     def links(self, refs: Iterable[RolloutRef]) -> tuple[list[tuple[RolloutRef, str]], list[RolloutRef]]:
         """Returns the rollouts that are in the page, with their addresses, and those that are not."""
-        known = [(ref, self.of(ref)) for ref in refs]
-        return [(ref, at) for ref, at in known if at is not None], [ref for ref, at in known if at is None]
+        addresses = [(ref, self.of(ref)) for ref in refs]
+        return [(ref, at) for ref, at in addresses if at is not None], [ref for ref, at in addresses if at is None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ class Layout:
     """The pieces of a rollout in a page."""
 
     first: list[Piece]
-    folded: list[Piece]
+    middle: list[Piece]
     last: list[Piece]
     left_out: int
     """The number of folded pieces that are not in the page."""
@@ -146,8 +146,8 @@ def lay_out(pieces: Sequence[Piece]) -> Layout:
     limit = min(TEXT, max(300, 2 * TEXT // max(1, len(pieces))))
     if len(pieces) <= OPEN:
         return Layout([*pieces], [], [], 0, limit)
-    first, folded, last = pieces[: OPEN // 2], [*pieces[OPEN // 2 : -OPEN // 2]], pieces[-OPEN // 2 :]
+    first, middle, last = pieces[: OPEN // 2], [*pieces[OPEN // 2 : -OPEN // 2]], pieces[-OPEN // 2 :]
     half = PIECES // 2
-    left_out = max(0, len(folded) - 2 * half)
-    kept = folded[:half] + folded[-half:] if left_out else folded
-    return Layout([*first], kept, [*last], left_out, limit)
+    left_out = max(0, len(middle) - 2 * half)
+    some = middle[:half] + middle[-half:] if left_out else middle
+    return Layout([*first], some, [*last], left_out, limit)

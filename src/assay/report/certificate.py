@@ -34,8 +34,8 @@ def headline(certificate: Certificate) -> str:
 
     A benchmark that is not verified has the number of gates that pass in place of the bounds.
     """
-    own = [OWN] if certificate.benchmark.original else []
-    return "; ".join([_short(certificate), *own])
+    origin = [OWN] if certificate.benchmark.original else []
+    return "; ".join([_short(certificate), *origin])
 
 
 def _short(certificate: Certificate) -> str:
@@ -149,20 +149,22 @@ def _scores(models: Mapping[str, CertifiedModel]) -> str:
 
 
 def _runs(certificate: Certificate) -> str:
-    found = certificate.registry
-    if not found.runs:
+    registry = certificate.registry
+    if not registry.runs:
         return "None is written down: there is no registry (`started.jsonl`) beside the profile."
-    tally = {fate: sum(run.fate == fate for run in found.runs) for fate in FATES}
-    said = join([f"{number} {fate}" for fate, number in tally.items() if number])
-    others = [run for run in found.runs if run.fate != "in this profile"]
+    tally = {fate: sum(run.fate == fate for run in registry.runs) for fate in FATES}
+    fates = join([f"{number} {fate}" for fate, number in tally.items() if number])
+    others = [run for run in registry.runs if run.fate != "in this profile"]
     rows = [(run.at, run.model, run.version, str(run.tasks), str(run.repeats), run.path, run.fate) for run in others]
     table = markdown_table(("started", "model", "version", "tasks", "k", "where", "what became of it"), rows)
-    redraws = f" {redrawn(certificate)}." if certificate.redraws else ""
+    redraws = f" {redraws_in_words(certificate)}." if certificate.redraws else ""
     redraws += f" {order_of_events(certificate).capitalize()}."
-    return f"{plural(len(found.runs), 'run')} of this benchmark: {said}.{redraws}" + (f"\n\n{table}" if others else "")
+    return f"{plural(len(registry.runs), 'run')} of this benchmark: {fates}.{redraws}" + (
+        f"\n\n{table}" if others else ""
+    )
 
 
-def redrawn(certificate: Certificate) -> str:
+def redraws_in_words(certificate: Certificate) -> str:
     """How many profiles could have been read in place of this one."""
     count, were = plural(certificate.redraws, "other profile"), "was" if certificate.redraws == 1 else "were"
     return f"{count} of this benchmark {were} begun, each with other rollouts to read"
@@ -170,13 +172,15 @@ def redrawn(certificate: Certificate) -> str:
 
 def order_of_events(certificate: Certificate) -> str:
     """What shows that the plan stood before the first run, and how often more was run once the verdict was known."""
-    made, looks = certificate.registry.announced, certificate.registry.looks
-    said = (
-        f"announced before the first run: {made.digest}" if made else "order of events claimed: nothing was announced"
+    announcement, looks = certificate.registry.announced, certificate.registry.looks
+    order = (
+        f"announced before the first run: {announcement.digest}"
+        if announcement
+        else "order of events claimed: nothing was announced"
     )
     since = f"; changed since: {', '.join(certificate.changed_since)}" if certificate.changed_since else ""
     fresh = f"; gates computed after {join([f'{n:,}' for n in looks])} rollouts" if looks[1:] else ""
-    return said + since + fresh
+    return order + since + fresh
 
 
 def _digests(certificate: Certificate) -> str:
@@ -190,8 +194,8 @@ def _digests(certificate: Certificate) -> str:
         ("certificate", certificate.digest),
         *((("signed by", certificate.signed_by),) if certificate.signed_by else ()),
     ]
-    made = ", ".join(f"{name} {version}" for name, version in sorted(certificate.versions.items()))
-    return f"{markdown_table(('what', 'digest'), rows)}\n\nMade with {plain(made)}."
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(certificate.versions.items()))
+    return f"{markdown_table(('what', 'digest'), rows)}\n\nMade with {plain(versions)}."
 
 
 def _how(certificate: Certificate) -> str:

@@ -20,7 +20,7 @@ Tables = Mapping[str, Sequence[TaskRow]]
 
 HEADING = "\u200b"
 """The first character of a tier's axis label, which no model's name has."""
-_HEADED = f"substring(datum.value, 0, 1) === '{HEADING}'"
+_IS_HEADING = f"substring(datum.value, 0, 1) === '{HEADING}'"
 ROW = 30
 """Height of a model's row, in pixels."""
 _LONG = "regexp('^(.{6,15}[-_ /.])(.{4,})$')"
@@ -63,8 +63,8 @@ def layer(mark: str, encoding: Spec, data: Rows | None = None, **look: Any) -> S
 
 def dots(encoding: Spec, **look: Any) -> Spec:
     """Returns a layer with a dot for each row."""
-    filled: Spec = {"filled": True, "opacity": 1, **look}
-    return layer("point", encoding, None, **filled)
+    style: Spec = {"filled": True, "opacity": 1, **look}
+    return layer("point", encoding, None, **style)
 
 
 def interval_layer(low: str, high: str, encoding: Spec, **look: Any) -> Spec:
@@ -79,8 +79,8 @@ def number(field: str, **parts: Any) -> Spec:
 
 def name(field: str, domain: Sequence[str] | None = None, *, axis: Spec | None = None, **scale: Any) -> Spec:
     """Returns the encoding of a field of names, in the domain's order. A `sort` would put names into an expression."""
-    scaled = {} if domain is None else {"scale": {"domain": [*domain], **scale}}
-    return {"field": field, "type": "nominal", **scaled, **({"axis": axis} if axis else {})}
+    scale_fields = {} if domain is None else {"scale": {"domain": [*domain], **scale}}
+    return {"field": field, "type": "nominal", **scale_fields, **({"axis": axis} if axis else {})}
 
 
 def colors(field: str, values: Mapping[str, str]) -> Spec:
@@ -110,13 +110,13 @@ def scores(models: Mapping[str, ModelSummary], looks: Mapping[str, Look]) -> Spe
         for label in ([f"{HEADING}Tier {tier}", *names] if len(by_tier) > 1 else names)
     ]
     rows = [_score_row(model, models[model]) for names in by_tier.values() for model in names]
-    spoken = [f"{row['model']}: {row['note'] or row['label']}" for row in rows]
-    headed = {
-        "labelFontWeight": {"condition": {"test": _HEADED, "value": 600}, "value": "normal"},
-        "labelColor": {"condition": {"test": _HEADED, "value": "var(--muted)"}, "value": "var(--ink)"},
+    scores_in_words = [f"{row['model']}: {row['note'] or row['label']}" for row in rows]
+    heading_style = {
+        "labelFontWeight": {"condition": {"test": _IS_HEADING, "value": 600}, "value": "normal"},
+        "labelColor": {"condition": {"test": _IS_HEADING, "value": "var(--muted)"}, "value": "var(--ink)"},
     }
     lowest = min((row["task_low"] for row in rows if row["task_low"] is not None), default=0)
-    shared = {
+    encoding = {
         "x": _share_axis("score", [row["score"] for row in rows] + [min(lowest, 0)], "avg@k"),
         "color": _by_model("color", looks),
         "tooltip": [
@@ -129,14 +129,14 @@ def scores(models: Mapping[str, ModelSummary], looks: Mapping[str, Look]) -> Spe
     missing = {"x": {"value": 0}, "text": {"field": "note"}}
     return chart(
         "Score of each model with a thick 95 % interval for running again on the same tasks and a thin one for other "
-        f"tasks of the same kind. {'; '.join(spoken)}",
+        f"tasks of the same kind. {'; '.join(scores_in_words)}",
         ROW * len(order),
         rows,
-        encoding={"y": name("model", order, axis=NAMES | headed, paddingInner=0.1, paddingOuter=0.2)},
+        encoding={"y": name("model", order, axis=NAMES | heading_style, paddingInner=0.1, paddingOuter=0.2)},
         layer=[
-            interval_layer("task_low", "task_high", shared, size=1.5, opacity=1),
-            interval_layer("run_low", "run_high", shared, size=7, opacity=0.45),
-            dots({**shared, "shape": _by_model("shape", looks)}, size=80),
+            interval_layer("task_low", "task_high", encoding, size=1.5, opacity=1),
+            interval_layer("run_low", "run_high", encoding, size=7, opacity=0.45),
+            dots({**encoding, "shape": _by_model("shape", looks)}, size=80),
             layer(
                 "text",
                 {"x": {"value": "width"}, "text": {"field": "label"}},
@@ -183,30 +183,30 @@ def absence(model: ModelSummary) -> str:
     return "no score"
 
 
-def repeats(needed: Repeats | None, looks: Mapping[str, Look]) -> Spec | str:
+def repeats(outlook: Repeats | None, looks: Mapping[str, Look]) -> Spec | str:
     """SD of avg@k against k with its upper bound, the line at one point, and the repeats that are set and needed."""
-    if needed is None:
+    if outlook is None:
         return (
             "Not computed: it needs an open model with at least two repeats of its tasks: `assay profile --repeats 4`."
         )
-    if not needed.curve:
+    if not outlook.curve:
         return "The profile holds no curve to draw."
-    labels = _labels(needed)
-    ks = [k for k, *_ in needed.curve] + list(labels)
+    labels = _labels(outlook)
+    ks = [k for k, *_ in outlook.curve] + list(labels)
     low, high = min(ks), max(ks)
     ticks = [2**power for power in range(math.ceil(math.log2(high)) + 1) if low <= 2**power <= high]
-    top = 1.05 * max([1.0, *(upper for *_, upper in needed.curve)])
+    top = 1.05 * max([1.0, *(upper for *_, upper in outlook.curve)])
     x_axis = {"title": "repeats, k", "values": ticks, "format": "d", "grid": False, "labelFlush": False}
     x = number("k", scale=linear(low, max(high, low + 1), type="log", base=2), axis=x_axis)
     y = number("sd", scale=linear(0, top), axis={"title": "SD of avg@k, in points", "tickCount": 5})
-    color = looks[needed.model].color if needed.model in looks else "var(--ink)"
+    color = looks[outlook.model].color if outlook.model in looks else "var(--ink)"
     tooltip = [tip("repeats", "k"), tip("SD, points", "sd", ".2f"), tip("at most", "upper", ".2f")]
     at_one, point = [{"sd": 1.0, "label": "1 point"}], {"y": y, "x": {"value": "width"}, "text": {"field": "label"}}
     return chart(
-        f"Standard deviation of avg@k of {needed.model} against the number of repeats. At k = {needed.k_set} it is "
-        f"{points(needed.sd_run)} points, at most {points(needed.sd_run_upper)}.",
+        f"Standard deviation of avg@k of {outlook.model} against the number of repeats. At k = {outlook.k_set} it is "
+        f"{points(outlook.sd_run)} points, at most {points(outlook.sd_run_upper)}.",
         260,
-        [{"k": k, "sd": sd, "upper": upper} for k, sd, upper in needed.curve],
+        [{"k": k, "sd": sd, "upper": upper} for k, sd, upper in outlook.curve],
         layer=[
             layer("area", {"x": x, "y": y, "y2": {"field": "upper"}}, color=color, opacity=0.18),
             layer("line", {"x": x, "y": y}, color=color, strokeWidth=2),
@@ -218,11 +218,11 @@ def repeats(needed: Repeats | None, looks: Mapping[str, Look]) -> Spec | str:
     )
 
 
-def _labels(needed: Repeats) -> dict[int, str]:
+def _labels(outlook: Repeats) -> dict[int, str]:
     """What to write at which k. One label where several are the same k."""
-    names = {needed.k_set: ["set"]}
-    upper = needed.k_upper if needed.k_upper != needed.k_star else None
-    for k, word in ((needed.k_star, "needed"), (upper, "needed to be sure")):
+    names = {outlook.k_set: ["set"]}
+    upper = outlook.k_upper if outlook.k_upper != outlook.k_star else None
+    for k, word in ((outlook.k_star, "needed"), (upper, "needed to be sure")):
         if k is not None and k >= 1:
             names.setdefault(k, []).append(word)
     return {k: f"{' and '.join(words)}: {k}" for k, words in sorted(names.items())}
@@ -256,8 +256,8 @@ def task_means(tables: Tables) -> dict[str, dict[str, float | None]]:
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return fmean(known) if known else None
+    numbers = [value for value in values if value is not None]
+    return fmean(numbers) if numbers else None
 
 
 def difficulty(tables: Tables, looks: Mapping[str, Look]) -> Spec | str:
@@ -302,11 +302,11 @@ def tasks_per_column(tasks: int) -> int:
 def _cells(
     means: Mapping[str, Mapping[str, float | None]], categories: Mapping[str, str], models: list[str], step: int
 ) -> Rows:
-    ordered = list(means)
+    order = list(means)
     rows: Rows = []
     for model in models:
-        for start in range(0, len(ordered), step):
-            tasks = ordered[start : start + step]
+        for start in range(0, len(order), step):
+            tasks = order[start : start + step]
             if not any(model in means[task] for task in tasks):
                 continue
             mean, names = _mean(means[task].get(model) for task in tasks), {categories[task] for task in tasks}
@@ -337,8 +337,8 @@ def by_group(models: Mapping[str, ModelSummary], looks: Mapping[str, Look]) -> S
     for row in rows:
         by_name[row["group"]].append(row["score"])
     means = dict(sorted(((group, fmean(values)) for group, values in by_name.items()), key=lambda item: item[1]))
-    scored = [model for model in looks if models[model].groups]
-    apart = len(means) * len(scored) <= 72
+    names = [model for model in looks if models[model].groups]
+    apart = len(means) * len(names) <= 72
     y = name("group", list(means), axis=NAMES, paddingInner=0.28 if apart else 0.1, paddingOuter=0.1)
     ends = [row[field] for row in rows for field in ("low", "high")]
     x, low = (_share_axis(field, ends, "score") for field in ("score", "low"))
@@ -352,9 +352,9 @@ def by_group(models: Mapping[str, ModelSummary], looks: Mapping[str, Look]) -> S
     return chart(
         "Score by group of tasks with its 95 % interval over tasks, the hardest group first. "
         + "; ".join(f"{group}: {percent(mean)} on average" for group, mean in means.items()),
-        len(means) * (max(ROW, 17 * len(scored)) if apart else 24),
+        len(means) * (max(ROW, 17 * len(names)) if apart else 24),
         rows,
-        encoding={"y": y} | ({"yOffset": name("model", scored)} if apart else {}),
+        encoding={"y": y} | ({"yOffset": name("model", names)} if apart else {}),
         layer=[
             layer(
                 "rule",
@@ -410,11 +410,11 @@ def _fifths(model: str, rows: Sequence[TaskRow]) -> Rows:
     if tokens_N.size < 2:
         return []
     fifth_N = np.searchsorted(np.quantile(tokens_N, (0.2, 0.4, 0.6, 0.8)), tokens_N, side="left")
-    found: Rows = []
+    fifths: Rows = []
     for fifth in np.unique(fifth_N):
         tokens, rewards = tokens_N[fifth_N == fifth], rewards_N[fifth_N == fifth]
         low, high = int(tokens.min()), int(tokens.max())
-        found.append(
+        fifths.append(
             {
                 "model": model,
                 "tokens": float(np.median(tokens)),
@@ -423,7 +423,7 @@ def _fifths(model: str, rows: Sequence[TaskRow]) -> Rows:
                 "rollouts": int(tokens.size),
             }
         )
-    return found
+    return fifths
 
 
 def _round_ticks(low: float, high: float) -> list[float]:
@@ -436,26 +436,26 @@ def _round_ticks(low: float, high: float) -> list[float]:
 def tokens(models: Mapping[str, ModelSummary], looks: Mapping[str, Look]) -> Spec | str:
     """Mean tokens of a rollout by model: prompt, answer, reasoning. Reasoning is part of the output, and rollouts
     that failed count too."""
-    made = {model: models[model].rollouts + models[model].failures for model in looks}
-    spent = [model for model in looks if made[model] and any(models[model].tokens.values())]
-    if not spent:
+    counts = {model: models[model].rollouts + models[model].failures for model in looks}
+    names = [model for model in looks if counts[model] and any(models[model].tokens.values())]
+    if not names:
         return "No model reported its tokens."
     rows: Rows = []
-    for model in spent:
-        used = models[model].tokens
-        output, thought = used.get("output", 0), used.get("reasoning", 0)
-        parts = {"prompt": used.get("input", 0), "answer": max(0, output - thought), "reasoning": thought}
+    for model in names:
+        totals = models[model].tokens
+        output, reasoning = totals.get("output", 0), totals.get("reasoning", 0)
+        parts = {"prompt": totals.get("input", 0), "answer": max(0, output - reasoning), "reasoning": reasoning}
         rows += [
-            {"model": model, "kind": kind, "place": place, "tokens": round(total / made[model], 2)}
+            {"model": model, "kind": kind, "place": place, "tokens": round(total / counts[model], 2)}
             for place, (kind, total) in enumerate(parts.items())
         ]
     return chart(
         "Mean tokens of a rollout by model: prompt, answer and reasoning.",
-        ROW * len(spent),
+        ROW * len(names),
         rows,
         mark={"type": "bar", "stroke": "var(--page)", "strokeWidth": 1, "height": {"band": 0.62}},
         encoding={
-            "y": name("model", spent, axis=NAMES),
+            "y": name("model", names, axis=NAMES),
             "x": number("tokens", axis={"title": "tokens a rollout", "format": "~s", "tickCount": 5}),
             "color": colors("kind", TOKEN_KINDS),
             "order": {"field": "place"},
@@ -466,8 +466,8 @@ def tokens(models: Mapping[str, ModelSummary], looks: Mapping[str, Look]) -> Spe
 
 def _share_axis(field: str, values: Sequence[float | None], title: str) -> Spec:
     """An axis from 0 to 100 %, wider only where a reward is outside of that."""
-    known = [value for value in values if value is not None]
-    scale = linear(min([0.0, *known]), max([1.0, *known]), zero=False)
+    numbers = [value for value in values if value is not None]
+    scale = linear(min([0.0, *numbers]), max([1.0, *numbers]), zero=False)
     return number(field, scale=scale, axis={"title": title, "format": ".0%", "tickCount": {"expr": "narrow ? 2 : 5"}})
 
 

@@ -39,7 +39,7 @@ from assay.report.words import NONE, THIN, count, dollars, join, markdown_table,
 TABLE = 40
 """The most moved tasks in a table of the page. The JSON has all."""
 
-SIGNED = "(datum.value > 0 ? '+' : datum.value < 0 ? '−' : '') + format(abs(datum.value), '~f')"
+SIGN = "(datum.value > 0 ? '+' : datum.value < 0 ? '−' : '') + format(abs(datum.value), '~f')"
 
 
 def write(path: Path, comparison: Comparison, read: Sequence[SideBySide], *, command: str | None = None) -> None:
@@ -65,8 +65,8 @@ def values_of(
     `address_of` gives the address of a side's rollouts of a task, where another page shows them.
     """
     hues = {pair.name: f"var(--hue-{place % HUES}-thinking)" for place, pair in enumerate(comparison.pairs)}
-    drawn = {"shifts": shifts_chart(comparison, hues)}
-    drawn |= {f"tasks-{place}": tasks_chart(pair, hues[pair.name]) for place, pair in enumerate(comparison.pairs)}
+    specs = {"shifts": shifts_chart(comparison, hues)}
+    specs |= {f"tasks-{place}": tasks_chart(pair, hues[pair.name]) for place, pair in enumerate(comparison.pairs)}
     ways = ["worse" if one.moved.candidate < one.moved.baseline else "better" for one in read]
     return {
         "comparison": comparison,
@@ -77,7 +77,7 @@ def values_of(
         "read": list(zip(read, ways, strict=True)),
         "counts": {"model": Counter(one.pair for one in read), "category": Counter(ways)},
         "hues": hues,
-        "charts": drawn,
+        "charts": specs,
         "looks": {},
         "profile": None,
         "metric_name": metric_name,
@@ -90,7 +90,7 @@ def values_of(
         "moves": moves,
         "beyond": BEYOND,
         "table": TABLE,
-        "specs": specs_of(drawn),
+        "specs": specs_of(specs),
         "command": command,
         "address_of": address_of,
     }
@@ -119,11 +119,11 @@ def _ruling_words(pair: Pair) -> str:
 
 
 def _ranking(pairs: Sequence[Pair]) -> str:
-    shown = [pair for pair in pairs if (p := pair.change("score").p_holm) is not None and p <= 0.05]
-    below = [pair.name for pair in shown if (pair.change("score").shift or 0) < 0]
-    above = [pair.name for pair in shown if (pair.change("score").shift or 0) > 0]
+    significant = [pair for pair in pairs if (p := pair.change("score").p_holm) is not None and p <= 0.05]
+    below = [pair.name for pair in significant if (pair.change("score").shift or 0) < 0]
+    above = [pair.name for pair in significant if (pair.change("score").shift or 0) > 0]
     parts = [f"{join(names)} {word}" for names, word in ((above, "above"), (below, "below")) if names]
-    rest = [pair.name for pair in pairs if pair not in shown]
+    rest = [pair.name for pair in pairs if pair not in significant]
     if rest:
         parts.append(f"no difference shown for {join(rest)}")
     return f"Against {pairs[0].baseline.name}, after Holm's correction: {'; '.join(parts)}."
@@ -195,14 +195,14 @@ def markdown(comparison: Comparison) -> str:
     verdict = f"{comparison.verdict}: " if comparison.verdict else ""
     lines = [f"### {plain(verdict + headline(comparison))}", ""]
     for pair in comparison.pairs:
-        judged = {one.metric: one for one in pair.judgements}
+        rulings = {one.metric: one for one in pair.judgements}
         lines += [f"{plain(pair.baseline.benchmark)} {plain(pair.baseline.version)}, {plain(_about(pair))}:", ""]
         names = plain(pair.baseline.name), plain(pair.candidate.name)
         columns = ("metric", *names, "shift", "95 %, other tasks", "95 %, re-run", "p", "policy")
         rows = [
-            _cells(change, judged.get(change.metric))
+            _cells(change, rulings.get(change.metric))
             for change in [*pair.changes, *pair.categories]
-            if change.shift is not None or change.metric in judged
+            if change.shift is not None or change.metric in rulings
         ]
         lines.append(markdown_table(columns, rows, right=" >>>>>>"))
         lines += ["", *(f"- {plain(note)}" for note in [moves(pair), *notes(pair)]), ""]
@@ -244,12 +244,12 @@ def shifts_chart(comparison: Comparison, hues: Mapping[str, str]) -> Spec | str:
     if not rows:
         return "No shift of a score is known: " + comparison.pairs[0].change("score").absent
     order, names = (list(dict.fromkeys(row[key] for row in rows)) for key in ("metric", "pair"))
-    known = [row[key] for row in rows for key in ("low", "high", "run_low", "run_high") if row[key] is not None]
-    low, high = min(0.0, *known), max(0.0, *known)
+    ends = [row[key] for row in rows for key in ("low", "high", "run_low", "run_high") if row[key] is not None]
+    low, high = min(0.0, *ends), max(0.0, *ends)
     margin = 0.03 * (high - low or 1.0)
-    axis = {"title": "shift, in points", "tickCount": {"expr": "narrow ? 3 : 7"}, "labelExpr": SIGNED}
+    axis = {"title": "shift, in points", "tickCount": {"expr": "narrow ? 3 : 7"}, "labelExpr": SIGN}
     x = number("shift", scale=linear(low - margin, high + margin, zero=False), axis=axis)
-    shared = {
+    encoding = {
         "x": x,
         "color": colors("pair", {name: hues[name] for name in names}),
         "tooltip": [tip(title) for title in ("metric", "pair", "points", "other tasks", "re-run")],
@@ -266,9 +266,9 @@ def shifts_chart(comparison: Comparison, hues: Mapping[str, str]) -> Spec | str:
         encoding={"y": name("metric", order, axis=NAMES, paddingInner=0.3), **offset},
         layer=[
             layer("rule", zero, [{"zero": 0}], color="var(--ink)", strokeWidth=1),
-            interval_layer("low", "high", shared, strokeWidth=1.5),
-            interval_layer("run_low", "run_high", shared, strokeWidth=7, opacity=0.45),
-            dots(shared, size=80),
+            interval_layer("low", "high", encoding, strokeWidth=1.5),
+            interval_layer("run_low", "run_high", encoding, strokeWidth=7, opacity=0.45),
+            dots(encoding, size=80),
             *(
                 [layer("tick", tick, limits, color="var(--fail)", thickness=2, size=ROW - 6, opacity=1)]
                 if limits
@@ -280,11 +280,11 @@ def shifts_chart(comparison: Comparison, hues: Mapping[str, str]) -> Spec | str:
 
 def _limits(comparison: Comparison, order: list[str], low: float, high: float) -> Rows:
     """Where a score's drop becomes larger than the policy allows."""
-    judged = {metric_name(one.metric): one for pair in comparison.pairs for one in pair.judgements}
+    rulings = {metric_name(one.metric): one for pair in comparison.pairs for one in pair.judgements}
     return [
-        {"metric": name, "limit": -100 * judged[name].may}
+        {"metric": name, "limit": -100 * rulings[name].may}
         for name in order
-        if name in judged and judged[name].metric not in RELATIVE and low <= -100 * judged[name].may <= high
+        if name in rulings and rulings[name].metric not in RELATIVE and low <= -100 * rulings[name].may <= high
     ]
 
 

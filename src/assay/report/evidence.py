@@ -20,7 +20,7 @@ from assay.fidelity.schema.profile import Profile, Verdict
 from assay.report.cards import Positions, place
 from assay.report.words import THIN, by_unit, points
 
-SHOWN = 12
+MOST_ROLLOUTS = 12
 """The most rollouts of a finding in the page. The rest is counted, as for the next two."""
 SUSPECTS = 40
 """The most suspect tasks."""
@@ -55,48 +55,52 @@ class FindingView:
     place: int
     """Its position among the profile's findings."""
     finding: Finding
-    explained: Explanation | None
-    settled: bool
+    explanation: Explanation | None
+    is_settled: bool
     """Whether a person explained it, or the rewards of all shown rollouts were found right."""
-    spotted: list[tuple[Sighting, str | None]]
+    rollouts: list[tuple[Sighting, str | None]]
     """Some of its rollouts, with their addresses in the page."""
 
     @property
     def more(self) -> int:
-        return max(0, self.finding.count - len(self.spotted))
+        return max(0, self.finding.count - len(self.rollouts))
 
 
 def finding_views(profile: Profile, positions: Positions, order: Sequence[str]) -> dict[str, list[FindingView]]:
     """Returns the findings by model, the most frequent first."""
     views: dict[str, list[FindingView]] = {name: [] for name in order}
     for index, finding in enumerate(profile.findings):
-        found = profile.review.models.get(finding.model, _UNREAD)
-        explained = next((one for one in found.explained if explains(one, finding)), None)
-        view = FindingView(index, finding, explained, finding.detector in found.settled, _spotted(finding, positions))
+        review = profile.review.models.get(finding.model, _NO_REVIEW)
+        explanation = next((one for one in review.explained if explains(one, finding)), None)
+        view = FindingView(
+            index, finding, explanation, finding.detector in review.settled, _first_rollouts(finding, positions)
+        )
         views.setdefault(finding.model, []).append(view)
-    return {name: sorted(held, key=lambda view: -view.finding.count) for name, held in views.items() if held}
+    return {
+        name: sorted(of_model, key=lambda view: -view.finding.count) for name, of_model in views.items() if of_model
+    }
 
 
 def standing(profile: Profile) -> int:
     """Returns the number of open findings."""
-    settled = {(name, detector) for name, found in profile.review.models.items() for detector in found.settled}
-    return sum((one.model, one.detector) not in settled for one in profile.findings)
+    done = {(name, detector) for name, review in profile.review.models.items() for detector in review.settled}
+    return sum((one.model, one.detector) not in done for one in profile.findings)
 
 
-_UNREAD = ModelReview(made=0, failing=0, sample=0, marked=0)
+_NO_REVIEW = ModelReview(made=0, failing=0, sample=0, marked=0)
 
 
-def _spotted(finding: Finding, positions: Positions) -> list[tuple[Sighting, str | None]]:
+def _first_rollouts(finding: Finding, positions: Positions) -> list[tuple[Sighting, str | None]]:
     first = {place(one.rollout) for one in rollouts_to_read(finding)}
     at = [(one, positions.of(one.rollout)) for one in finding.spotted]
-    ranked = sorted(at, key=lambda pair: (place(pair[0].rollout) not in first, pair[1] is None))
-    return ranked[:SHOWN]
+    pairs = sorted(at, key=lambda pair: (place(pair[0].rollout) not in first, pair[1] is None))
+    return pairs[:MOST_ROLLOUTS]
 
 
-def notable_marks(found: ModelReview) -> list[Mark]:
+def notable_marks(review: ModelReview) -> list[Mark]:
     """Returns a model's marks that have a note or report a fault."""
-    ranked = sorted(found.marks, key=lambda mark: mark.fault == "model")
-    return [mark for mark in ranked if mark.fault != "model" or mark.note]
+    marks = sorted(review.marks, key=lambda mark: mark.fault == "model")
+    return [mark for mark in marks if mark.fault != "model" or mark.note]
 
 
 @dataclass(frozen=True, slots=True)

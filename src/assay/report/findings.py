@@ -26,70 +26,70 @@ class Headline:
 
 def verdict(gates: Sequence[Gate], *, original: bool = False) -> Headline:
     """The headline of the gates that apply. A gate that is missing was not run."""
-    needed = applicable(gates, original=original)
-    tally: Counter[Verdict] = Counter(gate.verdict for gate in needed)
-    names = {word: [gate.name for gate in needed if gate.verdict == word] for word in get_args(Verdict)}
+    gates_that_apply = applicable(gates, original=original)
+    tally: Counter[Verdict] = Counter(gate.verdict for gate in gates_that_apply)
+    names = {word: [gate.name for gate in gates_that_apply if gate.verdict == word] for word in get_args(Verdict)}
     counts: dict[Verdict, int] = {word: tally[word] for word in get_args(Verdict)}
-    that_apply = " that apply" if len(needed) < len(GATE_ORDER) else ""
-    number = _NUMBERS.get(len(needed), str(len(needed)))
-    passed = f"{tally['pass']} of {len(needed)} gates{that_apply} pass"
-    undecided = f"{join(names['inconclusive'])} {'is' if tally['inconclusive'] == 1 else 'are'} inconclusive"
+    that_apply = " that apply" if len(gates_that_apply) < len(GATE_ORDER) else ""
+    number = _NUMBERS.get(len(gates_that_apply), str(len(gates_that_apply)))
+    passes = f"{tally['pass']} of {len(gates_that_apply)} gates{that_apply} pass"
+    inconclusive = f"{join(names['inconclusive'])} {'is' if tally['inconclusive'] == 1 else 'are'} inconclusive"
     if names["fail"]:
-        also = f", {undecided}" if names["inconclusive"] else ""
-        failed = f"the gate {names['fail'][0]} fails" if len(names["fail"]) == 1 else f"{join(names['fail'])} fail"
-        return Headline("fail", f"{passed}; {failed}{also}.", counts)
+        also = f", {inconclusive}" if names["inconclusive"] else ""
+        fails = f"the gate {names['fail'][0]} fails" if len(names["fail"]) == 1 else f"{join(names['fail'])} fail"
+        return Headline("fail", f"{passes}; {fails}{also}.", counts)
     if names["inconclusive"]:
-        return Headline("inconclusive", f"No gate fails and {passed}; {undecided}.", counts)
-    if tally["not run"] == len(needed):
+        return Headline("inconclusive", f"No gate fails and {passes}; {inconclusive}.", counts)
+    if tally["not run"] == len(gates_that_apply):
         return Headline("not run", f"None of the {number} gates{that_apply} was run.", counts)
     if tally["not run"]:
-        line = f"No gate fails and {passed}; {tally['not run']} {'was' if tally['not run'] == 1 else 'were'} not run."
+        line = f"No gate fails and {passes}; {tally['not run']} {'was' if tally['not run'] == 1 else 'were'} not run."
         return Headline("inconclusive", line, counts)
     return Headline("pass", f"All {number} gates{that_apply} pass.", counts)
 
 
 def scores(models: Mapping[str, ModelSummary]) -> str:
     """Returns the best score with its interval, and the next."""
-    scored = sorted(
+    ranking = sorted(
         ((model.score, name) for name, model in models.items() if model.score is not None), key=lambda pair: -pair[0]
     )
-    if not scored:
+    if not ranking:
         return ""
-    best, name = scored[0]
+    best, name = ranking[0]
     bounds = models[name].interval_run
     within = f" (95{THIN}% interval for running again: {charts.interval(bounds)})" if bounds else ""
     text = f"{name} scores {percent(best)}{within}."
-    if len(scored) == 1:
+    if len(ranking) == 1:
         return text
-    return f"{text} The next, {scored[1][1]}, scores {percent(scored[1][0])}."
+    return f"{text} The next, {ranking[1][1]}, scores {percent(ranking[1][0])}."
 
 
-def repeats(needed: Repeats | None) -> str:
+def repeats(outlook: Repeats | None) -> str:
     """Returns the SD of the score at the present repeats, and the repeats that it needs."""
-    if needed is None:
+    if outlook is None:
         return ""
     text = (
-        f"At k = {needed.k_set}, running {needed.model} again moves its score by an SD of {points(needed.sd_run)} "
-        f"points, at most {points(needed.sd_run_upper)}."
+        f"At k = {outlook.k_set}, running {outlook.model} again moves its score by an SD of {points(outlook.sd_run)} "
+        f"points, at most {points(outlook.sd_run_upper)}."
     )
-    if needed.k_star is None or needed.k_upper is None:
+    if outlook.k_star is None or outlook.k_upper is None:
         return text
-    if needed.k_upper <= needed.k_set:
-        return f"{text} That is below one point: {needed.k_upper} would be enough."
+    if outlook.k_upper <= outlook.k_set:
+        return f"{text} That is below one point: {outlook.k_upper} would be enough."
     return (
-        f"{text} For an SD of one point it needs {plural(needed.k_star, 'repeat')} by the estimate, "
-        f"{needed.k_upper} to be sure."
+        f"{text} For an SD of one point it needs {plural(outlook.k_star, 'repeat')} by the estimate, "
+        f"{outlook.k_upper} to be sure."
     )
 
 
 def difficulty(tables: Mapping[str, Sequence[TaskRow]]) -> str:
     """Returns how many tasks no model solves, and how many all models solve."""
     means = charts.task_means(tables)
-    known = [[mean for mean in row.values() if mean is not None] for row in means.values()]
-    known = [row for row in known if row]
-    if not known:
+    rows = [[mean for mean in row.values() if mean is not None] for row in means.values()]
+    rows = [row for row in rows if row]
+    if not rows:
         return ""
-    never, always = sum(max(row) <= 0 for row in known), sum(min(row) >= 1 for row in known)
+    never, always = sum(max(row) <= 0 for row in rows), sum(min(row) >= 1 for row in rows)
     return (
         f"Of {plural(len(means), 'task')}, no model ever scored on {never:,}; every model scored full marks each time "
         f"on {always:,}."
@@ -98,15 +98,15 @@ def difficulty(tables: Mapping[str, Sequence[TaskRow]]) -> str:
 
 def groups(models: Mapping[str, ModelSummary], looks: Mapping[str, Look]) -> str:
     """The strongest model's best and worst group of tasks."""
-    scored = [name for name in looks if models[name].groups and models[name].score is not None]
-    if not scored:
+    names = [name for name in looks if models[name].groups and models[name].score is not None]
+    if not names:
         return ""
-    name = max(scored, key=lambda name: models[name].score or 0.0)
+    name = max(names, key=lambda name: models[name].score or 0.0)
     outer = {group: found.score for group, found in models[name].groups.items() if " / " not in group}
-    ranked = sorted(outer.items(), key=lambda item: item[1])
-    if len(ranked) == 1:
-        return f"All tasks are of one group, {ranked[0][0]}."
-    (worst, low), (best, high) = ranked[0], ranked[-1]
+    ranking = sorted(outer.items(), key=lambda item: item[1])
+    if len(ranking) == 1:
+        return f"All tasks are of one group, {ranking[0][0]}."
+    (worst, low), (best, high) = ranking[0], ranking[-1]
     return f"The strongest, {name}, is best at {best} ({percent(high)}) and worst at {worst} ({percent(low)})."
 
 

@@ -40,12 +40,12 @@ def publish(
     """
     runs = {name: folder / "runs" / name for name, model in profile.models.items() if model.ran}
     results = results or {name: read(run) for name, run in runs.items()}
-    tables = {name: found.table() for name, found in results.items()}
-    there = candidates(results)
+    tables = {name: result.table() for name, result in results.items()}
+    all_rollouts = candidates(results)
     keys: dict[str, list[Key]] = {name: [] for name in runs}
-    for one in (picked := choose(there, profile)):
+    for one in (choice := choose(all_rollouts, profile)):
         keys[one.model].append((one.task, one.repeat))
-    found = {
+    by_place = {
         place(one): one for name, run in runs.items() for one in readings(run, name, results[name].tasks, keys[name])
     }
     model = profile.repeats.model if profile.repeats else ""
@@ -53,8 +53,8 @@ def publish(
     page = render(
         profile,
         tables,
-        [found[place(one)] for one in picked if place(one) in found],
-        failing=sum(one.failing for one in there),
+        [by_place[place(one)] for one in choice if place(one) in by_place],
+        failing=sum(one.failing for one in all_rollouts),
         costs=costs,
         command=command,
     )
@@ -103,7 +103,7 @@ def values_of(
     positions = positions or Positions(readings)
     at_k = [values for model in profile.models.values() for values in (model.pass_at_k, model.maj_at_k)]
     ks = {max(map(int, values)) for values in at_k if values}
-    drawn = {
+    specs = {
         "scores": charts.scores(profile.models, look),
         "repeats": charts.repeats(profile.repeats, look),
         "difficulty": charts.difficulty(tables, look),
@@ -119,7 +119,7 @@ def values_of(
         "questions": QUESTIONS,
         "looks": look,
         "tiers": tiers(profile.models, look),
-        "charts": drawn,
+        "charts": specs,
         "findings": findings,
         "evidence": evidence,
         "machines": evidence.finding_views(profile, positions, [*look]),
@@ -135,14 +135,14 @@ def values_of(
         "failing": len(readings) if failing is None else failing,
         "costs": costs,
         "counts": {field: Counter(getattr(reading, field) for reading in readings) for field in ("model", "category")},
-        "specs": specs_of(drawn),
+        "specs": specs_of(specs),
         "command": command,
     }
 
 
-def specs_of(drawn: Mapping[str, charts.Spec | str]) -> Markup:
+def specs_of(specs: Mapping[str, charts.Spec | str]) -> Markup:
     """Returns what `page.js` draws the charts from; a chart that is a text is none."""
-    return Markup(embed({name: pack(spec) for name, spec in drawn.items() if not isinstance(spec, str)}))
+    return Markup(embed({name: pack(spec) for name, spec in specs.items() if not isinstance(spec, str)}))
 
 
 def pack(spec: charts.Spec) -> charts.Spec:
@@ -161,19 +161,19 @@ def pack(spec: charts.Spec) -> charts.Spec:
 
 def embed(value: Any) -> str:
     """Returns JSON for a script element: without `<`, which could end it, and without invalid characters."""
-    text = json.dumps(_cleaned(value), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(_clean(value), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _cleaned(value: Any) -> Any:
+def _clean(value: Any) -> Any:
     if isinstance(value, str):
         return words.legible(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {words.legible(str(key)): _cleaned(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        return {words.legible(str(key)): _clean(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
     if isinstance(value, list | tuple):
-        return [_cleaned(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+        return [_clean(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
     return value
 
 
@@ -188,14 +188,14 @@ def templates(*first: Path) -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=_printed,
+        finalize=_legible,
     )
     filters = (*words.FILTERS, evidence.tone, lay_out)
     environment.filters |= {one.__name__: one for one in filters}  # pyright: ignore[reportUnknownMemberType]
     return environment
 
 
-def _printed(value: Any) -> Any:
+def _legible(value: Any) -> Any:
     return words.legible(value) if type(value) is str else value
 
 

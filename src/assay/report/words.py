@@ -13,7 +13,7 @@ THIN = "\u202f"
 NONE = "–"
 """The sign for a missing figure."""
 
-_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters, those that turn the direction of text, and halves of surrogate pairs."""
 
 
@@ -23,7 +23,7 @@ def legible(text: str) -> str:
     Characters without a glyph, or that reorder text, become their code point: NUL is `[U+0000]`.
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return _UNSEEN.sub(lambda found: f"[U+{ord(found[0]):04X}]", text)
+    return _INVISIBLE.sub(lambda found: f"[U+{ord(found[0]):04X}]", text)
 
 
 def clip(text: str, limit: int) -> str:
@@ -37,7 +37,7 @@ def clip(text: str, limit: int) -> str:
 
 def percent(share: float | None) -> str:
     """A share as a percentage with one decimal."""
-    return NONE if share is None or not math.isfinite(share) else f"{_signed(share * 100, 1)}{THIN}%"
+    return NONE if share is None or not math.isfinite(share) else f"{_with_sign(share * 100, 1)}{THIN}%"
 
 
 def by_unit(share: float | None, unit: float) -> str:
@@ -45,12 +45,12 @@ def by_unit(share: float | None, unit: float) -> str:
     if share is None or not math.isfinite(share):
         return NONE
     digits = max(0, math.ceil(-math.log10(unit) - 2 - 1e-9)) if unit > 0 else 1
-    return f"{_signed(share * 100, digits)}{THIN}%"
+    return f"{_with_sign(share * 100, digits)}{THIN}%"
 
 
 def points(value: float | None, digits: int = 2) -> str:
     """Percentage points, without their unit."""
-    return NONE if value is None or not math.isfinite(value) else _signed(value, digits)
+    return NONE if value is None or not math.isfinite(value) else _with_sign(value, digits)
 
 
 def prose(text: str) -> Markup:
@@ -118,7 +118,7 @@ def figure(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return clip(value if isinstance(value, str) else json.dumps(_rounded(value), ensure_ascii=False), 600)
+    return clip(value if isinstance(value, str) else json.dumps(_round(value), ensure_ascii=False), 600)
 
 
 FILTERS = (percent, points, count, plural, short_count, dollars, duration, figure, clip, prose)
@@ -137,17 +137,17 @@ def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, rig
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _rounded(value: Any) -> Any:
+def _round(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.4g}")
     if isinstance(value, dict):
-        return {str(key): _rounded(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        return {str(key): _round(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
     if isinstance(value, list | tuple):
-        return [_rounded(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+        return [_round(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
     return value if isinstance(value, str | int | None) else str(value)
 
 
-def _signed(value: float, digits: int) -> str:
+def _with_sign(value: float, digits: int) -> str:
     """Fixed digits with a real minus sign, and no minus before a zero."""
     text = f"{value:.{digits}f}"
     return f"−{text[1:]}" if text.startswith("-") and float(text) else text.lstrip("-")

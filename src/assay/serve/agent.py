@@ -37,7 +37,7 @@ from assay.serve.http import Callers, read_body
 from assay.serve.rows import aggregate, health, row_in, task_in, unprocessable
 from assay.types import Rollout, Sampling, Score, Task
 
-SAMPLED = ("temperature", "top_p", "max_output_tokens")
+SAMPLING_FIELDS = ("temperature", "top_p", "max_output_tokens")
 """What a row may say of sampling."""
 DEADLINE_S = 7200.0
 _NO_TOKENS = (
@@ -89,7 +89,7 @@ class ServedAgent:
     def _answer(self, row: Row, task: Task, rollout: Rollout) -> Row:
         """The row with what came of it. Raises ValueError for a reward that is no finite number."""
         index = row.get(TASK_INDEX)
-        made = rollout_row(
+        answer = rollout_row(
             task,
             index if isinstance(index, int) else 0,
             rollout,
@@ -100,29 +100,29 @@ class ServedAgent:
         outcome = rollout.outcome
         if not isinstance(outcome, Score):
             return {
-                **made,
+                **answer,
                 **row,
                 "reward": 0.0,
             }  # a number, for its types ask for one: `mask_sample` says that it is none
         numbers = {"reward": outcome.reward, **outcome.metrics}
         if bad := [name for name, value in numbers.items() if not math.isfinite(value)]:
             raise ValueError(f"the verifier returned the {bad[0]} {numbers[bad[0]]!r}; expected a finite number")
-        made |= row | {"reward_components": dict(outcome.metrics)} if outcome.metrics else row
+        answer |= row | {"reward_components": dict(outcome.metrics)} if outcome.metrics else row
         if self._gives_tokens and rollout.turns and not any(turn.response.tokens for turn in rollout.turns):
             self._gives_tokens = False
             _log.warning(_NO_TOKENS)
         if any(turn.response.tokens for turn in rollout.turns) and tokens_of(rollout) is None:
             reason = "a prompt does not begin with the tokens that came before it"
-            made |= {"mask_sample": True, FAILURE_CLASS: "tokens", "failure_reason": reason}
-        return made | {AGENT: row.get(AGENT) or made[AGENT]}
+            answer |= {"mask_sample": True, FAILURE_CLASS: "tokens", "failure_reason": reason}
+        return answer | {AGENT: row.get(AGENT) or answer[AGENT]}
 
 
 def _sampling(row: Row, own: Sampling) -> Sampling:
     """Returns the benchmark's sampling with what the row asks for. Raises BadRequest."""
     params: Any = row.get(PARAMS)
-    asked = {name: params[name] for name in SAMPLED if params.get(name) is not None}
+    settings = {name: params[name] for name in SAMPLING_FIELDS if params.get(name) is not None}
     try:
-        return msgspec.structs.replace(own, **msgspec.to_builtins(msgspec.convert(asked, Sampling)))
+        return msgspec.structs.replace(own, **msgspec.to_builtins(msgspec.convert(settings, Sampling)))
     except msgspec.ValidationError as error:
         raise BadRequest(f"{PARAMS}: {error}", param=f"body.{PARAMS}") from None
 

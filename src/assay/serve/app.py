@@ -49,7 +49,7 @@ class Rollouts(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServedModel:
     """One model on HTTP."""
 
     name: str
@@ -70,7 +70,7 @@ class Served:
         routes = [Route("/health", _health)]
         for prefix in ("/rollouts/{rollout}/v1", *(["/v1"] if self.model else [])):
             routes += [Route(prefix + path, endpoint, methods=[method]) for path, endpoint, method in api]
-        routes.append(Route("/rollouts/{rollout}", self._recorded))
+        routes.append(Route("/rollouts/{rollout}", self._calls))
         return Starlette(
             routes=routes,
             middleware=[Middleware(Callers, key=key)],
@@ -78,8 +78,8 @@ class Served:
                 BadRequest: _bad_request,
                 ModelError: _model_error,
                 HTTPException: _http_error,
-                ClientDisconnect: _gone,
-                Exception: _broken,
+                ClientDisconnect: _client_closed,
+                Exception: _server_error,
             },
         )
 
@@ -93,7 +93,7 @@ class Served:
     def _card(self) -> dict[str, Any]:
         return {"id": self.name, "object": "model", "created": 0, "owned_by": "assay"}
 
-    async def _recorded(self, request: Request) -> Response:
+    async def _calls(self, request: Request) -> Response:
         return _json({"rollout": request.path_params["rollout"], "turns": self._rollouts().turns(_rollout(request))})
 
     def _endpoint(self, exchange: Callable[[bytes, Context], Exchange]) -> Callable[[Request], Awaitable[Response]]:
@@ -109,7 +109,7 @@ class Served:
             answer = model.respond(call.request)
             if call.stream:
                 return await _stream(answer, call)
-            return _json(call.whole(await _unless_gone(request, answer)))
+            return _json(call.whole(await _answer_or_disconnect(request, answer)))
 
         return endpoint
 
@@ -133,18 +133,18 @@ async def _health(request: Request) -> Response:
     return _json({"status": "ok"})
 
 
-async def _unless_gone(request: Request, answer: Coroutine[Any, Any, T]) -> T:
+async def _answer_or_disconnect(request: Request, answer: Coroutine[Any, Any, T]) -> T:
     """The answer. Where the caller goes away, the model's work is cancelled and ClientDisconnect raised."""
-    running, gone = asyncio.ensure_future(answer), asyncio.ensure_future(_disconnect(request))
+    running, disconnect = asyncio.ensure_future(answer), asyncio.ensure_future(_disconnect(request))
     try:
-        await asyncio.wait({running, gone}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({running, disconnect}, return_when=asyncio.FIRST_COMPLETED)
         if not running.done():
             raise ClientDisconnect
         return running.result()
     finally:
-        for task in (running, gone):
+        for task in (running, disconnect):
             task.cancel()
-        await asyncio.wait({running, gone})
+        await asyncio.wait({running, disconnect})
 
 
 async def _disconnect(request: Request) -> None:
@@ -170,7 +170,7 @@ async def _stream(answer: Coroutine[Any, Any, ModelResponse], call: Exchange) ->
     async def events() -> AsyncIterator[bytes]:
         try:
             for event in call.opening():
-                yield _encoded(*event)
+                yield _event(*event)
             while not (await asyncio.wait({running}, timeout=KEEPALIVE_S))[0]:
                 yield b": the model is working\n\n"
             try:
@@ -178,7 +178,7 @@ async def _stream(answer: Coroutine[Any, Any, ModelResponse], call: Exchange) ->
             except ModelError as error:
                 last = call.failed(str(error), error.kind)
             for event in last:
-                yield _encoded(*event)
+                yield _event(*event)
             yield call.end
         finally:
             running.cancel()
@@ -187,7 +187,7 @@ async def _stream(answer: Coroutine[Any, Any, ModelResponse], call: Exchange) ->
     return StreamingResponse(events(), media_type="text/event-stream", headers=headers)
 
 
-def _encoded(name: str | None, data: dict[str, Any]) -> bytes:
+def _event(name: str | None, data: dict[str, Any]) -> bytes:
     head = f"event: {name}\n".encode() if name else b""
     return head + b"data: " + _encode(data) + b"\n\n"
 
@@ -225,8 +225,8 @@ _STATUSES = {
 
 def _status_of(error: ModelError) -> tuple[int, str]:
     """The status and the code of an answer. What the server behind refuses (4xx) is refused here by the same status."""
-    refused = re.fullmatch(r"http_(4\d\d)", error.kind)
-    return _STATUSES.get(error.kind) or (int(refused[1]) if refused else 502, error.kind)
+    match = re.fullmatch(r"http_(4\d\d)", error.kind)
+    return _STATUSES.get(error.kind) or (int(match[1]) if match else 502, error.kind)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -236,9 +236,9 @@ async def _http_error(request: Request, error: Exception) -> Response:
     return _json(content, error.status_code, dict(error.headers or {}))
 
 
-async def _gone(request: Request, error: Exception) -> Response:
+async def _client_closed(request: Request, error: Exception) -> Response:
     return Response(status_code=499)
 
 
-async def _broken(request: Request, error: Exception) -> Response:
+async def _server_error(request: Request, error: Exception) -> Response:
     return _json(error_object(request.url.path, 500, f"{type(error).__name__}: {error}"), 500)

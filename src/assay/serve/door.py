@@ -16,13 +16,13 @@ from assay.config import OBJECT, ModelConfig
 from assay.errors import UsageError
 from assay.model import BudgetReached, Model
 from assay.model.dialects.serving import BadRequest, Recorded, with_id
-from assay.serve.app import Served
+from assay.serve.app import ServedModel
 from assay.serve.gateway import Call
 from assay.serve.http import serving
 from assay.serve.tools import Tools
 from assay.types import Item, Request, Response, Task
 
-SHOWN = 500
+LONGEST_REFUSAL = 500
 """Bytes of a refusal that are kept."""
 
 
@@ -39,7 +39,9 @@ class HttpDoor:
     ) -> AsyncGenerator[Opening]:
         name = secrets.token_urlsafe(24)
         opening = Opening(f"http://127.0.0.1:{listener.getsockname()[1]}/rollouts/{name}")
-        app = Served(self.model, ModelConfig(dialect=OBJECT), None, _Rollout(name, model, opening), any_name=True).app()
+        app = ServedModel(
+            self.model, ModelConfig(dialect=OBJECT), None, _Rollout(name, model, opening), any_name=True
+        ).app()
         tools = Tools(task, session, opening)
         app.routes.extend(tools.routes(f"/rollouts/{name}"))
         async with (
@@ -83,7 +85,7 @@ class _Rollout:
             raise BadRequest("the rollout is over", code="rollout_over", status=403)
         opening.in_flight += 1
         try:
-            answered = await self._model.respond(request)
+            answer = await self._model.respond(request)
         except LimitReached as error:
             opening.close()
             raise BadRequest(str(error), code="limit_reached", status=403) from None
@@ -94,7 +96,7 @@ class _Rollout:
             raise
         finally:
             opening.in_flight -= 1
-        response = structs.replace(answered, output=[with_id(item) for item in answered.output])
+        response = structs.replace(answer, output=[with_id(item) for item in answer.output])
         self._items |= {item.id: item for item in [*request.input, *response.output] if item.id}
         opening.last, opening.error = response, None
         return response
@@ -109,13 +111,13 @@ class _Refusals:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         status = 200
 
-        async def watched(message: Message) -> None:
+        async def send_and_note(message: Message) -> None:
             nonlocal status
             status = message.get("status", status)
             if status >= 400 and message["type"] == "http.response.body":
-                said = message.get("body", b"")[:SHOWN].decode(errors="replace")
+                text = message.get("body", b"")[:LONGEST_REFUSAL].decode(errors="replace")
                 place = scope["path"].replace(self._name, "ID")
-                self._opening.refused = f"{scope['method']} {place}: {status} {said}"
+                self._opening.refused = f"{scope['method']} {place}: {status} {text}"
             await send(message)
 
-        await self._app(scope, receive, watched)
+        await self._app(scope, receive, send_and_note)

@@ -29,7 +29,7 @@ from assay.types import Failure, Format, Item, Request, Response, Sampling, Tool
 _NAME = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,128}")
 
 
-class Asked(Struct, frozen=True, omit_defaults=True):
+class CallSettings(Struct, frozen=True, omit_defaults=True):
     """What the agent asked for beside the conversation."""
 
     sampling: Sampling = Sampling()
@@ -44,18 +44,18 @@ class _Line(Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=T
 
     at: float
     """When the call came: seconds since 1970."""
-    asked: Asked | int
+    asked: CallSettings | int
     """In full where it is new in this rollout, or else the number of the line, from 0, that has it in full."""
     seed: int | None = None
 
 
-class Answered(_Line, frozen=True, kw_only=True, tag="turn", omit_defaults=True):
+class AnsweredCall(_Line, frozen=True, kw_only=True, tag="turn", omit_defaults=True):
     """A call that the model answered. Turns are counted without the calls that failed."""
 
     turn: Turn
 
 
-class Failed(_Line, frozen=True, kw_only=True, tag="failure", omit_defaults=True):
+class FailedCall(_Line, frozen=True, kw_only=True, tag="failure", omit_defaults=True):
     """A call without an answer."""
 
     input: list[Item]
@@ -66,7 +66,7 @@ class Failed(_Line, frozen=True, kw_only=True, tag="failure", omit_defaults=True
     wall_s: float
 
 
-Call = Answered | Failed
+Call = AnsweredCall | FailedCall
 
 
 class Gateway:
@@ -83,12 +83,12 @@ class Gateway:
         self._rollouts: dict[str, _Rollout] = {}  # the one that was idle longest comes first
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
             raise UsageError(f"{folder} can't hold recorded rollouts: {error.strerror}") from None
-        self._release = weakref.finalize(self, os.close, held)
+        self._release = weakref.finalize(self, os.close, lock)
         try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._release()
             raise UsageError(f"another gateway records into {folder}; choose another folder") from None
@@ -96,7 +96,7 @@ class Gateway:
     def model(self, rollout: str) -> Model:
         """The model, each call of which is recorded into a rollout. Raises BadRequest for what is no rollout's name."""
         self._path(rollout)
-        return _Recorded(self, rollout)
+        return _RolloutModel(self, rollout)
 
     def turns(self, rollout: str) -> list[Call]:
         """The calls of a rollout that have ended. Raises BadRequest (404) where there are none."""
@@ -112,17 +112,17 @@ class Gateway:
 
         @functools.cache
         def by_id() -> dict[str, Item]:
-            said = itertools.chain.from_iterable(_items(call) for call in calls_of(path)) if path.exists() else ()
-            return {item.id: item for item in said if item.id}
+            items = itertools.chain.from_iterable(_items(call) for call in calls_of(path)) if path.exists() else ()
+            return {item.id: item for item in items if item.id}
 
         return lambda name: by_id().get(name)
 
     async def respond(self, rollout: str, request: Request) -> Response:
         """The model's response, once it is in the rollout's file. Raises what the model raises."""
         self._forget_idle()
-        kept = self._rollouts.pop(rollout, None) or _Rollout(self._path(rollout))
-        self._rollouts[rollout] = kept
-        return await kept.respond(self._model, request)
+        state = self._rollouts.pop(rollout, None) or _Rollout(self._path(rollout))
+        self._rollouts[rollout] = state
+        return await state.respond(self._model, request)
 
     def _forget_idle(self) -> None:
         for name, rollout in list(self._rollouts.items()):
@@ -141,7 +141,7 @@ class Gateway:
         self._release()
 
 
-class _Recorded:
+class _RolloutModel:
     """The model as the agent of one rollout sees it."""
 
     def __init__(self, gateway: Gateway, rollout: str) -> None:
@@ -163,21 +163,21 @@ class _Rollout:
         self._lines = 0
         self._size = 0
         self._began: float | None = None
-        self._asked: dict[bytes, int] = {}
+        self._line_of_settings: dict[bytes, int] = {}
         self._in_flight = 0
-        self._used = time.monotonic()
+        self._last_call = time.monotonic()
         if path.exists():
             self._restore(list(calls_of(path)))
 
     def _restore(self, calls: list[Call]) -> None:
-        turns = [call.turn for call in calls if isinstance(call, Answered)]
+        turns = [call.turn for call in calls if isinstance(call, AnsweredCall)]
         for index, turn in enumerate(turns):
             self._conversations.add(conversation(turns, index), turn.response.output)
         for number, call in enumerate(calls):
-            if isinstance(call.asked, Asked):
-                self._asked[msgspec.json.encode(call.asked)] = number
+            if isinstance(call.asked, CallSettings):
+                self._line_of_settings[msgspec.json.encode(call.asked)] = number
         first = calls[0] if calls else None
-        self._began = first and first.at - (first.turn.started_s if isinstance(first, Answered) else 0.0)
+        self._began = first and first.at - (first.turn.started_s if isinstance(first, AnsweredCall) else 0.0)
         self._turns, self._lines = len(turns), len(calls)
         self._size = self._path.read_bytes().rfind(b"\n") + 1
         os.truncate(self._path, self._size)
@@ -185,48 +185,48 @@ class _Rollout:
     @property
     def idle_s(self) -> float:
         """Seconds since the last call ended; none while one is in flight."""
-        return 0.0 if self._in_flight else time.monotonic() - self._used
+        return 0.0 if self._in_flight else time.monotonic() - self._last_call
 
     async def respond(self, model: Model, request: Request) -> Response:
         at, started = time.time(), time.monotonic()
         self._began = at if self._began is None else self._began
-        numbered = structs.replace(request, turn=self._turns + self._in_flight)
+        request_in_turn = structs.replace(request, turn=self._turns + self._in_flight)
         self._in_flight += 1
         try:
-            answered = await model.respond(numbered)
+            answer = await model.respond(request_in_turn)
             # Agents may send an item back by its id alone.
-            response = structs.replace(answered, output=[with_id(item) for item in answered.output])
+            response = structs.replace(answer, output=[with_id(item) for item in answer.output])
         except (Exception, asyncio.CancelledError) as error:
             self._write(request, _failure(error), at=at, wall_s=time.monotonic() - started)
             raise
         finally:
             self._in_flight -= 1
-            self._used = time.monotonic()
+            self._last_call = time.monotonic()
         self._write(request, response, at=at, wall_s=time.monotonic() - started)
         return response
 
-    def _write(self, request: Request, ended: Response | Failure, *, at: float, wall_s: float) -> None:
+    def _write(self, request: Request, outcome: Response | Failure, *, at: float, wall_s: float) -> None:
         """Nothing but the line changes until it is in the file: where the disk is full, the call never was."""
-        asked = Asked(
+        settings = CallSettings(
             sampling=request.sampling,
             tools=request.tools,
             tool_choice=request.tool_choice,
             parallel_tool_calls=request.parallel_tool_calls,
             format=request.format,
         )
-        key = msgspec.json.encode(asked)
+        key = msgspec.json.encode(settings)
         new, follows = self._conversations.split(request.input)
-        head: dict[str, Any] = {"at": at, "asked": self._asked.get(key, asked), "seed": request.seed}
-        if isinstance(ended, Failure):
-            self._append(Failed(**head, input=new, follows=follows, failure=ended, wall_s=wall_s))
+        head: dict[str, Any] = {"at": at, "asked": self._line_of_settings.get(key, settings), "seed": request.seed}
+        if isinstance(outcome, Failure):
+            self._append(FailedCall(**head, input=new, follows=follows, failure=outcome, wall_s=wall_s))
         else:
             before = None if follows == self._turns - 1 else follows
             started_s = at - (self._began or at)
-            turn = Turn(input=new, response=ended, follows=before, started_s=started_s, wall_s=wall_s)
-            self._append(Answered(**head, turn=turn))
-            self._conversations.add(request.input, ended.output)
+            turn = Turn(input=new, response=outcome, follows=before, started_s=started_s, wall_s=wall_s)
+            self._append(AnsweredCall(**head, turn=turn))
+            self._conversations.add(request.input, outcome.output)
             self._turns += 1
-        self._asked.setdefault(key, self._lines)
+        self._line_of_settings.setdefault(key, self._lines)
         self._lines += 1
 
     def _append(self, call: Call) -> None:
@@ -247,7 +247,7 @@ def _failure(error: BaseException) -> Failure:
 
 
 def _items(call: Call) -> list[Item]:
-    return call.input if isinstance(call, Failed) else call.turn.input + call.turn.response.output
+    return call.input if isinstance(call, FailedCall) else call.turn.input + call.turn.response.output
 
 
 def calls_of(path: Path) -> Iterator[Call]:

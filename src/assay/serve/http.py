@@ -48,6 +48,14 @@ async def read_body(request: Request) -> bytes:
     return bytes(body)
 
 
+async def read_arguments(request: Request, name: str) -> dict[str, Any]:
+    """Returns the arguments in the body of a tool's call. Raises BadRequest where it is no JSON object."""
+    try:
+        return msgspec.json.decode(await read_body(request) or b"{}", type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequest(f"the arguments of {name} are not a JSON object ({error})", param="body") from None
+
+
 def refusal(path: str, error: BadRequest) -> Response:
     """The answer of a route to a request that is refused."""
     content = error_object(path, error.status, error.message, code=error.code, param=error.param)
@@ -67,15 +75,15 @@ class Callers:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         asks = scope["type"] in ("http", "websocket") and scope["path"] != "/health"
-        refused = self._refused(scope) if asks else None
-        if refused is None:
+        error = self._refusal(scope) if asks else None
+        if error is None:
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008, "reason": refused.message})  # before it is open: a 403
+            await send({"type": "websocket.close", "code": 1008, "reason": error.message})  # before it is open: a 403
         else:
-            await refusal(scope["path"], refused)(scope, receive, send)
+            await refusal(scope["path"], error)(scope, receive, send)
 
-    def _refused(self, scope: Scope) -> BadRequest | None:
+    def _refusal(self, scope: Scope) -> BadRequest | None:
         headers = {name.decode(): value.decode("latin-1") for name, value in scope["headers"]}
         if self._key is not None:
             key = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
@@ -84,7 +92,7 @@ class Callers:
                 return BadRequest(message, code="invalid_api_key", status=401)
         else:
             for name, url in (("host", f"//{headers.get('host', '')}"), ("origin", headers.get("origin"))):
-                if url is not None and not is_loopback(_host(url)):
+                if url is not None and not is_loopback(host_of(url)):
                     message = (
                         f"the {name} {url.removeprefix('//')!r} is not this machine, and no key protects this server"
                     )
@@ -98,7 +106,8 @@ class Callers:
         return None
 
 
-def _host(url: str) -> str | None:
+def host_of(url: str) -> str | None:
+    """Returns the host that a URL names; None where it names none."""
     try:
         return urlsplit(url).hostname
     except ValueError:

@@ -76,10 +76,10 @@ def statistics(rows: Iterable[Row]) -> Row:
         if not row.get("mask_sample"):
             numbers = _numbers(row | _fields(_fields(row.get("response")).get("usage")))
             groups.setdefault(_encode(row.get(TASK_INDEX)), []).append(numbers)
-    over_all = _described([numbers for group in groups.values() for numbers in group])
+    over_all = _statistics_of([numbers for group in groups.values() for numbers in group])
     return {
         "group_level_metrics": [
-            {TASK_INDEX: msgspec.json.decode(index), **_described(group)} for index, group in groups.items()
+            {TASK_INDEX: msgspec.json.decode(index), **_statistics_of(group)} for index, group in groups.items()
         ],
         "agent_metrics": over_all,
         "key_metrics": {name: value for name, value in over_all.items() if name == "mean/reward"},
@@ -99,13 +99,13 @@ def _numbers(row: Row) -> dict[str, float]:
 
 
 @np.errstate(all="ignore")
-def _described(rows: list[dict[str, float]]) -> dict[str, float]:
-    described: dict[str, float] = {}
+def _statistics_of(rows: list[dict[str, float]]) -> dict[str, float]:
+    figures: dict[str, float] = {}
     for name in dict.fromkeys(name for row in rows for name in row):
         values = np.array([row[name] for row in rows if name in row], dtype=float)
         for statistic, function in _STATISTICS.items():
-            described[f"{statistic}/{name}"] = float(function(values))
-    return described
+            figures[f"{statistic}/{name}"] = float(function(values))
+    return figures
 
 
 def _deviation(values: "np.ndarray[Any, Any]") -> Any:

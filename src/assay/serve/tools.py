@@ -17,7 +17,7 @@ from assay.agent.limits import LimitReached
 from assay.agent.loop import call_tool
 from assay.benchmark import Ended, Session, tools_for
 from assay.model.dialects.serving import BadRequest
-from assay.serve.http import read_body
+from assay.serve.http import read_arguments
 from assay.types import Task, Tool
 
 OVER = "the task has ended"
@@ -61,9 +61,6 @@ class Tools:
         return Response(msgspec.json.encode(self.current()), media_type="application/json")
 
     async def _call(self, request: Request) -> Response:
-        name, body = request.path_params["name"], await read_body(request)
-        try:
-            arguments = msgspec.json.decode(body or b"{}", type=dict[str, Any])
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise BadRequest(f"the arguments of {name} are not a JSON object ({error})", param="body") from None
+        name = request.path_params["name"]
+        arguments = await read_arguments(request, name)
         return Response(await self.call(name, arguments), media_type="text/plain; charset=utf-8")

@@ -3,7 +3,7 @@
 import hmac
 import secrets
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
@@ -12,7 +12,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from assay.errors import AssayError
-from assay.serve.http import is_loopback
+from assay.serve.http import host_of, is_loopback
 from assay.view.frame import draw, form_of, is_local
 
 POLICY = (
@@ -62,7 +62,7 @@ class Guard:
 
     def check_host(self, headers: Headers) -> None:
         """Raises Refused if the request names another host: pages of other sites may reach this machine so."""
-        if self.key is None and not is_loopback(_host(f"//{headers.get('host', '')}")):
+        if self.key is None and not is_loopback(host_of(f"//{headers.get('host', '')}")):
             raise Refused("This viewer has no key, so it answers at localhost and 127.0.0.1 alone.")
 
     def check_form(self, path: str, headers: Headers, fields: dict[str, str]) -> None:
@@ -144,10 +144,3 @@ async def _body(request: Request) -> bytes:
 
 def _local(request: Request) -> str:
     return request.url.path + (f"?{request.url.query}" if request.url.query else "")
-
-
-def _host(url: str) -> str | None:
-    try:
-        return urlsplit(url).hostname
-    except ValueError:
-        return None

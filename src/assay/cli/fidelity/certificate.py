@@ -25,7 +25,7 @@ from assay.fidelity.certificate.sealed import FILE as SEALED
 from assay.fidelity.certificate.sealed import make_seal, open_row, read_opened
 from assay.fidelity.certificate.validity import Validity, check_opened, read_seal
 from assay.fidelity.profile import read_plan, source_of
-from assay.report.certificate import headline, order_of_events, redrawn, renderings
+from assay.report.certificate import headline, order_of_events, redraws_in_words, renderings
 from assay.report.words import legible, plural
 from assay.store import write_bytes
 
@@ -229,7 +229,7 @@ def _show_made(made: Certificate) -> None:
         if count := fates[fate]:
             print(f"  {plural(count, 'run')} of this benchmark {'was' if count == 1 else 'were'} {fate}: it says so")
     if made.redraws:
-        print(f"  {redrawn(made)}")
+        print(f"  {redraws_in_words(made)}")
 
 
 def _show_looked(found: Validity) -> None:

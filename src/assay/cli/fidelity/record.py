@@ -29,8 +29,8 @@ from assay.report.words import legible
 from assay.sandbox import Place
 from assay.sandbox.command import start_shut_off
 from assay.sandbox.listener import PORT
-from assay.serve.app import Served
-from assay.serve.gateway import Answered, Asked, Call, Failed, Gateway, calls_of
+from assay.serve.app import ServedModel
+from assay.serve.gateway import AnsweredCall, Call, CallSettings, FailedCall, Gateway, calls_of
 from assay.serve.http import serving
 from assay.store import write_lines
 
@@ -110,8 +110,8 @@ def record(
         raise UsageError("there is no command; give it after --, such as: assay record … -- python evaluate.py")
     code = uvloop.run(_run(list(command), short, config, folder, concurrency, where.is_shut_off())) if command else 0
     calls = list(calls_of(file)) if file.exists() else []
-    turns = [call.turn for call in calls if isinstance(call, Answered)]
-    tools = [{tool.name for tool in _request_of(calls, call).tools} for call in calls if isinstance(call, Answered)]
+    turns = [call.turn for call in calls if isinstance(call, AnsweredCall)]
+    tools = [{tool.name for tool in _request_of(calls, call).tools} for call in calls if isinstance(call, AnsweredCall)]
     results = form.read(files_of(scores), chosen) if scores and turns else None  # once the command has written them
     made = recording(turns, tasks_of(chosen), results, tools)
     _show(made, calls, results and results.record.remarks)
@@ -130,7 +130,7 @@ async def _run(
     """Returns the command's exit code, once its calls are recorded in the folder."""
     guarded = Guarded(connect(config), config, concurrency=concurrency)
     try:
-        app = Served(short, config, guarded, Gateway(guarded, folder), any_name=True).app()
+        app = ServedModel(short, config, guarded, Gateway(guarded, folder), any_name=True).app()
         process, listener = await (_start_shut_off(command, folder) if shut_off else _start(command))
         with listener:
             async with serving(app, listener):
@@ -162,7 +162,7 @@ def _pointed(command: list[str], port: int) -> tuple[list[str], dict[str, str]]:
 
 
 def _show(made: Recording, calls: Sequence[Call], remarks: Sequence[str] | None) -> None:
-    failed = [call.failure.message for call in calls if isinstance(call, Failed)]
+    failed = [call.failure.message for call in calls if isinstance(call, FailedCall)]
     print(f"{len(calls):,} calls were recorded")
     for remark in remarks or ():
         print(legible(remark))
@@ -185,7 +185,7 @@ def _settings(calls: Sequence[Call]) -> str:
     return "".join(f" --setting {name}={sampling[name]}" for name in STATED if name in sampling)
 
 
-def _request_of(calls: Sequence[Call], call: Call) -> Asked:
+def _request_of(calls: Sequence[Call], call: Call) -> CallSettings:
     """Returns what a call asked for, which stands in full at the first that did."""
     while isinstance(call.asked, int):
         call = calls[call.asked]
