@@ -13,12 +13,13 @@ from msgspec import Struct, structs
 from assay.config import AgentConfig
 from assay.digest import digest, task_digest
 from assay.errors import InputError, UnknownName, UsageError
+from assay.exports.atif import Trajectory, turns_of
 from assay.exports.from_atif import write_run
 from assay.fidelity.original.reference import PromptMessage
 from assay.gyms.logs import LOGS, chat, read_log
 from assay.gyms.nemo_gym.rows import divided
 from assay.gyms.rows import Row
-from assay.input import BROKEN
+from assay.input import BROKEN, read_input
 from assay.store import RunRecord
 from assay.types import Failure, Item, Message, Response, Rollout, Sampling, Score, Task, Turn, Usage
 
@@ -55,7 +56,7 @@ def import_log(files: Sequence[Path], folder: Path, score: str | None = None) ->
         except (*BROKEN, KeyError, TypeError, AttributeError, ValueError) as error:
             raise row.error(f"{type(error).__name__}: {error}", f"a sample as {log.name} writes it") from None
         first_task = tasks.setdefault(task.id, task)
-        if first_task.input != task.input:
+        if first_task.input != task.input and "prompt" in row.cells:
             raise row.error(f"another prompt of task {task.id} than before", "one prompt for each task")
         rollouts.setdefault(rollout.key, structs.replace(rollout, task_digest=task_digest(first_task)))
     if len(rollouts) < len(rows):
@@ -75,12 +76,24 @@ def _read(row: Row, repeats: Counter[str], score: str | None, *, is_one: bool) -
     # A number is one's place in a file.
     id = str(number) if is_one or "task" in cells else f"{Path(row.place.rpartition(', ')[0]).stem}-{number}"
     gold = cells.get("gold", cells.get("target"))
-    task = Task(id=id, input=_prompt(cells.get("prompt")), gold=gold if isinstance(gold, str) else None)
+    played = _played(cells["trajectories"]) if "trajectories" in cells else None
+    prompt = _prompt(cells.get("prompt")) if played is None else played[0].input if played else []
+    task = Task(id=id, input=prompt, gold=gold if isinstance(gold, str) else None)
     repeat = cells.get("repeat", repeats[id])
     repeats[id] += 1
-    stop = "failed" if "failed" in cells else "token_cap" if cells.get("is_cut") else "completed"
-    rollout = Rollout(id, task_digest(task), repeat, 0, 0, _turns(task, cells), stop, _outcome(cells, score))
-    return task, rollout
+    stop = "failed" if "failed" in cells else cells.get("stop") or ("token_cap" if cells.get("is_cut") else "completed")
+    turns = _turns(task, cells) if played is None else played
+    outcome, wall_s = _outcome(cells, score), cells.get("wall_s", 0.0)
+    return task, Rollout(id, task_digest(task), repeat, 0, 0, turns, stop, outcome, wall_s)
+
+
+def _played(files: Sequence[str]) -> list[Turn]:
+    """Returns the turns of trajectories, one after the other. One that is none has no turns: agents write them."""
+    turns: list[Turn] = []
+    for file in map(Path, files):
+        with suppress(*BROKEN, ValueError):
+            turns += turns_of(msgspec.json.decode(read_input(file), type=Trajectory).steps)
+    return turns
 
 
 def _prompt(prompt: Any) -> list[Item]:
@@ -118,7 +131,8 @@ def _flat(turns: Iterable[Any]) -> list[Any]:
 
 def _outcome(cells: dict[str, Any], score: str | None) -> Score | Failure:
     if "failed" in cells:
-        return Failure("environment", "failed_there", str(cells["failed"])[:10_000], retryable=False)
+        where = cells.get("where", "environment")
+        return Failure(where, "failed_there", str(cells["failed"])[:10_000], retryable=False)
     reward = cells.get(score) if score else cells.get("score")
     if isinstance(reward, bool) or not isinstance(reward, int | float):
         return Failure("verifier", "no_reward", "the log states no score", retryable=False)
@@ -131,9 +145,15 @@ def _outcome(cells: dict[str, Any], score: str | None) -> Score | Failure:
 
 def _record(harness: str, files: Sequence[Path], rows: Sequence[Row]) -> RunRecord:
     """What is known of somebody else's run. It began when its log was written, or before."""
-    models = (row.cells.get("model") for row in rows)
+    cells = [row.cells for row in rows]
+    models = (one.get("model") for one in cells)
+    drivers = sorted({(one["agent"], one["agent_version"], one["model"]) for one in cells if "agent" in one})
+    if len(drivers) > 1:
+        several = "; ".join(" ".join(filter(None, one)) for one in drivers)
+        raise UsageError(f"the {len(rows)} rollouts are of several agents or models: {several}; import each by itself")
+    began = datetime.fromtimestamp(files[0].stat().st_mtime, UTC).isoformat()
     return RunRecord(
-        benchmark=files[0].stem,
+        benchmark=cells[0].get("benchmark", files[0].stem),
         version=harness,
         tasks=0,
         tasks_digest="",
@@ -142,9 +162,9 @@ def _record(harness: str, files: Sequence[Path], rows: Sequence[Row]) -> RunReco
         server={},
         identity={},
         sampling=Sampling(),
-        agent=AgentConfig(agent=harness),
+        agent=AgentConfig(agent=drivers[0][0], version=drivers[0][1]) if drivers else AgentConfig(agent=harness),
         seed=0,
         repeats=1,
         versions={},
-        started=datetime.fromtimestamp(files[0].stat().st_mtime, UTC).isoformat(),
+        started=min((one["started"] for one in cells if one.get("started")), default=began),
     )

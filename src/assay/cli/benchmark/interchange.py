@@ -11,8 +11,8 @@ from assay.errors import UsageError
 from assay.exports import KINDS, formats_for, write
 from assay.exports.from_atif import import_atif, is_trajectory
 from assay.exports.from_log import Import, import_log
+from assay.gyms.logs import log_files
 from assay.gyms.nemo_gym.interchange import import_nemo_gym
-from assay.gyms.rows import files_of
 
 
 def _formats() -> str:
@@ -30,7 +30,7 @@ def import_(
 
     A run can be read in `assay view`, and detectors look at it (`assay failures`). Files are known by their content:
     logs of Inspect (.eval and JSON), lm-evaluation-harness (--log_samples), NeMo Gym, verifiers (--save-results) and
-    bfcl-eval, and trajectories in ATIF, such as Harbor's.
+    bfcl-eval, folders of Harbor's jobs, and trajectories in ATIF.
 
     With nemo-gym before the file, its tasks become a benchmark; run it by its path. Environments that can't be driven
     are refused by name: aviary, OpenEnv, genrm_compare, and those that hand over a sandbox.
@@ -65,7 +65,7 @@ def _import_run(files: Sequence[Path], folder: Path, score: str | None, *, is_at
         rollouts, tasks = import_atif(files, folder)
         result = Import("ATIF", rollouts, tasks, None)
     else:
-        result = import_log(files_of(map(str, files)), folder, score)
+        result = import_log(log_files([*map(str, files)]), folder, score)
     reward = f" The reward is {result.score} (--score chooses another)." if result.score else ""
     print(f"{result.rollouts} rollouts of {result.tasks} tasks of {result.harness} are in {folder}.{reward}")
     print(f"  assay view {_as_argument(folder)}\n  assay failures {_as_argument(folder)}")

@@ -23,6 +23,7 @@ from assay.fidelity.original.published import MARGIN
 from assay.fidelity.original.reference import OriginalResults, pairs, read, read_parity, toml_value
 from assay.fidelity.profile import read_plan
 from assay.fidelity.schema.evidence import Parity, SampleLook
+from assay.gyms.logs import log_files
 from assay.gyms.rows import files_of
 from assay.input import is_present
 from assay.report.words import legible
@@ -115,7 +116,7 @@ def parity(
     if concurrency < 1:
         raise UsageError(f"--concurrency {concurrency}: expected at least 1")
     chosen = code.load(benchmark)
-    files = files_of(reference)
+    files = log_files(reference)
     results = form.read(files, chosen)
     share = _registered(run) if margin is None else margin / 100
     climb = partial(compare, chosen, results, run=run, data=files_of(data), margin=share, earlier=_looks(run))

@@ -7,11 +7,13 @@ A reader makes plain rows, in whose cells stand, where the harness has written t
     prompt   a text, or messages
     output   the model's text, or the items of each turn
     score    a number, where there is one score; with several, each stands under its name, and `scores` has the names
-    failed   why there is no score
+    failed   why there is no score, and `where` what failed: the environment, unless it says otherwise
     items    all that followed the prompt: also what tools and users answered
     is_cut   whether the last output reached its limit of tokens
     usage    the tokens, as `input_tokens` and `output_tokens`
     model    its name
+    agent    what drove it, with `agent_version`; `stop` why it ended, `wall_s` how long it took
+    trajectories   files in ATIF that have the turns, in place of the output
 
 beside what else the harness wrote.
 """
@@ -20,11 +22,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
-from assay.gyms.logs import bfcl, inspect, lm_eval, nemo_gym, verifiers
+from assay.gyms.logs import bfcl, harbor, inspect, lm_eval, nemo_gym, verifiers
 from assay.gyms.logs.log import Log
-from assay.gyms.rows import Row, iterate_rows, with_rows
+from assay.gyms.rows import Row, files_of, iterate_rows, with_rows
 
-LOGS = (lm_eval.LOG, inspect.LOG, nemo_gym.LOG, verifiers.LOG, bfcl.LOG)
+LOGS = (lm_eval.LOG, inspect.LOG, nemo_gym.LOG, verifiers.LOG, bfcl.LOG, harbor.LOG)
+
+
+def log_files(paths: Sequence[str]) -> list[Path]:
+    """Returns the files of a log: the results of the trials in folders of Harbor's, else as `files_of`."""
+    return harbor.trials(map(Path, paths)) or files_of(paths)
 
 
 def read_log(paths: Sequence[Path]) -> tuple[Log | None, Iterator[Row]]:
