@@ -39,14 +39,14 @@ def shown(folder: Path, address: str = "") -> list[tuple[str, int]]:
     pairs = [tuple(pair.split("=", 1)) for pair in address.split("&") if pair]
     with Index(folder) as index:
         query = Query.parse(pairs)
-        rows = [*index.selected(query, {})]
+        rows = [*index.all_rows(query, {})]
         assert index.counts(query, {}).shown == len(rows)
     return [(row.task, row.repeat) for row in rows]
 
 
 def test_each_rollout_is_a_row_whose_line_is_read_by_its_place(run: Path):
     with Index(run) as index:
-        rows = [*index.selected(Query.parse([("outcome", one) for one in OUTCOMES]), {})]
+        rows = [*index.all_rows(Query.parse([("outcome", one) for one in OUTCOMES]), {})]
         assert [index.rollout(row) for row in rows] == [*read_rollouts(run)]
         assert all(index.task(row.task).id == row.task for row in rows[:3])
 
@@ -137,7 +137,7 @@ def test_an_address_says_what_a_query_is():
     pairs = [tuple(pair.split("=")) for pair in address.split("&")]
     query = Query.parse(pairs)
     assert sorted(query.pairs()) == sorted(pairs)
-    assert query.toggled("stop", "token_cap").toggled("stop", "token_cap") == query
+    assert query.toggle("stop", "token_cap").toggle("stop", "token_cap") == query
     assert ("q", "a") not in query.without("q", "a").pairs()
 
 
@@ -149,12 +149,12 @@ def test_rollouts_that_come_later_are_added_and_a_torn_line_waits(run: Path, tmp
     path.write_bytes(b"".join(lines[:100]) + lines[100][:50])
     build(folder)
     with Index(folder) as index:
-        first = [row.id for row in index.selected(Query(), {})]
+        first = [row.id for row in index.all_rows(Query(), {})]
     path.write_bytes(b"".join(lines))
     build(folder)
     assert shown(folder) == shown(run)
     with Index(folder) as index:
-        assert [row.id for row in index.selected(Query(), {})][:20] == first[:20]
+        assert [row.id for row in index.all_rows(Query(), {})][:20] == first[:20]
 
 
 def test_a_damaged_line_is_named_and_the_others_are_there(tmp_path: Path):
@@ -197,7 +197,7 @@ def test_an_index_of_other_files_is_made_again(run: Path, tmp_path: Path, change
         build(folder)
     else:
         with pytest.raises(sqlite3.DatabaseError), Index(folder) as index:
-            [*index.selected(Query(), {})]
+            [*index.all_rows(Query(), {})]
         (folder / "rollouts.jsonl").touch()
         build(folder)
     made = tmp_path / "made"
@@ -214,7 +214,7 @@ def test_an_index_of_other_code_is_made_again(run: Path, tmp_path: Path):
         connection.execute("update meta set value = 'older' where key in ('code', 'made by')")
         connection.execute("drop table texts")
     connection.close()
-    index, _ = Indexing().opened(folder)
+    index, _ = Indexing().index_of(folder)
     assert index
     with index:
         assert index.counts(Query.parse([("q", "eels")]), {}).shown == 180
@@ -240,7 +240,7 @@ def test_a_line_that_was_rewritten_meanwhile_is_not_shown_as_another(run: Path, 
     folder = shutil.copytree(run, tmp_path / "run")
     lines = (folder / "rollouts.jsonl").read_bytes().splitlines(keepends=True)
     with Index(folder) as index:
-        rows = [*index.selected(Query(), {})]
+        rows = [*index.all_rows(Query(), {})]
         (folder / "rollouts.jsonl").write_bytes(b"".join(lines[1:]))
         with pytest.raises(InputError, match="has changed"):
             index.rollout(rows[-1])
@@ -280,13 +280,13 @@ def test_much_is_read_by_a_process_while_pages_are_shown(tmp_path: Path, monkeyp
     monkeypatch.setattr("assay.view.index.indexing.AT_ONCE", 1000)
     indexing = Indexing()
     try:
-        index, progress = indexing.opened(folder)
+        index, progress = indexing.index_of(folder)
         assert progress.runs and progress.read < progress.of
         while progress.read < progress.of:
             if index:
                 index.close()
             time.sleep(0.05)
-            index, progress = indexing.opened(folder)
+            index, progress = indexing.index_of(folder)
         assert index
         with index:
             assert index.counts(Query(), {}).shown == 800

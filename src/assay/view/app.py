@@ -43,13 +43,13 @@ def make_app(folder: Path, key: str | None = None, *, read_only: bool = False) -
             *guard.routes(keeper),
             *(route for page in PAGES for route in page.routes),
         ],
-        middleware=[Middleware(guard.Guarded, guard=keeper)],
+        middleware=[Middleware(guard.GuardMiddleware, guard=keeper)],
         exception_handlers={
             404: _nothing,
             405: _nothing,
-            AssayError: _refused,
+            AssayError: _refuse,
             OSError: _unreadable,
-            Exception: _failed,
+            Exception: _fail,
         },
     )
     app.state.view = view
@@ -60,18 +60,18 @@ async def _nothing(request: Request, _: Exception) -> Response:
     return guard.refusal(request, NotThere(f"There is no page at {request.url.path}."), 404)
 
 
-async def _refused(request: Request, error: Exception) -> Response:
+async def _refuse(request: Request, error: Exception) -> Response:
     assert isinstance(error, AssayError)
     return guard.refusal(request, error, 404 if isinstance(error, NotThere) else 422)
 
 
 async def _unreadable(request: Request, error: Exception) -> Response:
     assert isinstance(error, OSError)
-    known = of_system(error) or NotThere(f"{error.filename}: {error.strerror}")
-    return guard.refusal(request, known, 422)
+    problem = of_system(error) or NotThere(f"{error.filename}: {error.strerror}")
+    return guard.refusal(request, problem, 422)
 
 
-async def _failed(request: Request, error: Exception) -> Response:
+async def _fail(request: Request, error: Exception) -> Response:
     """The page for an unexpected error. It is drawn outside of the guard; the traceback goes to the terminal."""
     words = f"This page could not be made: {type(error).__name__}: {error}. The terminal of the viewer says where."
     answer = guard.refusal(request, UsageError(words), 500)

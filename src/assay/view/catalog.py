@@ -50,7 +50,7 @@ class Entry:
 
 
 @dataclass
-class _Kept:
+class _CacheEntry:
     stamp: object
     value: Any
 
@@ -67,7 +67,7 @@ class Catalog:
     """Whether all folders were looked into that are not too deep: there may be too many."""
     _entries: dict[tuple[Kind, str], Entry] = field(default_factory=dict[tuple[Kind, str], Entry])
     _due: float = -math.inf
-    _kept: dict[object, _Kept] = field(default_factory=dict[object, _Kept])
+    _cache: dict[object, _CacheEntry] = field(default_factory=dict[object, _CacheEntry])
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _looking: threading.Lock = field(default_factory=threading.Lock)
     _locks: dict[object, threading.Lock] = field(default_factory=dict[object, threading.Lock])
@@ -95,11 +95,11 @@ class Catalog:
     def profile(self, entry: Entry) -> Profile:
         """Returns a profile's `profile.json`. Raises UsageError where it can't be read, or is not there yet."""
         path = entry.path / "profile.json"
-        return self.cached("profile", [path], lambda: _decoded(path, Profile))
+        return self.cached("profile", [path], lambda: _decode(path, Profile))
 
     def comparison(self, entry: Entry) -> Comparison:
         """Returns a comparison. Raises UsageError where it can't be read."""
-        return self.cached("comparison", [entry.path], lambda: _decoded(entry.path, Comparison))
+        return self.cached("comparison", [entry.path], lambda: _decode(entry.path, Comparison))
 
     def cached(self, what: str, paths: Iterable[Path], make: Callable[[], T]) -> T:
         """Returns the result of `make`, which is called again if one of the files has changed.
@@ -111,16 +111,16 @@ class Catalog:
         with self._lock:
             lock = self._locks.setdefault(key, threading.Lock())
         with lock:
-            kept = self._kept.get(key)
-            if kept is None or kept.stamp != stamp:
+            entry = self._cache.get(key)
+            if entry is None or entry.stamp != stamp:
                 try:
                     value: Any = make()
                 except AssayError as error:
                     value = error
-                kept = self._kept[key] = _Kept(stamp, value)
-        if isinstance(kept.value, AssayError):
-            raise kept.value
-        return cast(T, kept.value)
+                entry = self._cache[key] = _CacheEntry(stamp, value)
+        if isinstance(entry.value, AssayError):
+            raise entry.value
+        return cast(T, entry.value)
 
     def _look(self) -> None:
         with self._looking:
@@ -180,7 +180,7 @@ def _begins(path: Path) -> bool:
         return b"".join(file.read(64).split()).startswith(b'{"pairs":[')
 
 
-def _decoded(path: Path, kind: type[T]) -> T:
+def _decode(path: Path, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(read_input(path), type=kind)
     except FileNotFoundError:

@@ -56,8 +56,8 @@ def form_of(request: Request) -> dict[str, str]:
 def url(*parts: object, **query: Any) -> str:
     """Returns the address of a page: parts of its path, and its query. A list is a name several times; None is none."""
     path = "/" + "/".join(quote(str(part), safe="~:@,") for part in parts)
-    given = {name: value for name, value in query.items() if value not in (None, "", [])}
-    return path + (f"?{urlencode(given, doseq=True)}" if given else "")
+    pairs = {name: value for name, value in query.items() if value not in (None, "", [])}
+    return path + (f"?{urlencode(pairs, doseq=True)}" if pairs else "")
 
 
 def is_local(address: str) -> bool:
@@ -80,8 +80,8 @@ def draw(request: Request, template: str, *, status: int = 200, **values: Any) -
     """
     view = view_of(request)
     values = {"crumbs": (), "tab": "", "scripts": (), "styles": ()} | values
-    drawn = view.templates.get_template(template).render(**values, read_only=view.read_only, token=view.token)
-    return HTMLResponse(strict(drawn), status)
+    page = view.templates.get_template(template).render(**values, read_only=view.read_only, token=view.token)
+    return HTMLResponse(strict(page), status)
 
 
 def strict(page: str) -> str:

@@ -32,7 +32,7 @@ LARGEST_FORM = 2**20
 """Bytes of a form."""
 
 
-class Refused(AssayError):
+class Refusal(AssayError):
     """A request that is not answered, and why."""
 
     def __init__(self, message: str, status: int = 403) -> None:
@@ -56,26 +56,26 @@ class Guard:
         self._sessions.add(session := secrets.token_urlsafe(32))
         return session
 
-    def is_known(self, request: Request) -> bool:
+    def is_signed_in(self, request: Request) -> bool:
         """Whether the visitor has signed in, or need not."""
         return self.key is None or request.cookies.get(COOKIE) in self._sessions
 
     def check_host(self, headers: Headers) -> None:
         """Raises Refused if the request names another host: pages of other sites may reach this machine so."""
         if self.key is None and not is_loopback(host_of(f"//{headers.get('host', '')}")):
-            raise Refused("This viewer has no key, so it answers at localhost and 127.0.0.1 alone.")
+            raise Refusal("This viewer has no key, so it answers at localhost and 127.0.0.1 alone.")
 
     def check_form(self, path: str, headers: Headers, fields: dict[str, str]) -> None:
         """Raises Refused where a form is not one of these pages', or nothing may be written."""
         if headers.get("origin", "").partition("//")[2] != headers.get("host", "missing"):
-            raise Refused("The form was sent from a page of another site.")
+            raise Refusal("The form was sent from a page of another site.")
         if not hmac.compare_digest(fields.get("token", "").encode(), self.token.encode()):
-            raise Refused("The page is older than this viewer. Reload it, and send the form again.")
+            raise Refusal("The page is older than this viewer. Reload it, and send the form again.")
         if self.read_only and path != SIGN_IN:
-            raise Refused("This viewer is read-only: it was started with --read-only.")
+            raise Refusal("This viewer is read-only: it was started with --read-only.")
 
 
-class Guarded:
+class GuardMiddleware:
     """The app behind the guard: each answer has the headers that keep a page to itself."""
 
     def __init__(self, app: ASGIApp, guard: Guard) -> None:
@@ -101,11 +101,11 @@ class Guarded:
                 fields = dict(parse_qsl((await _body(request)).decode("utf-8", "replace"), keep_blank_values=True))
                 self._guard.check_form(scope["path"], request.headers, fields)
                 request.state.form = fields
-        except Refused as error:
+        except Refusal as error:
             await refusal(request, error)(scope, receive, send_headers)
             return
         open_to_all = scope["path"].startswith("/static/") or scope["path"] == SIGN_IN
-        if not open_to_all and not self._guard.is_known(request):
+        if not open_to_all and not self._guard.is_signed_in(request):
             page = draw(request, "sign_in.html", status=401, to=_local(request), wrong=False)
             await page(scope, receive, send_headers)
             return
@@ -114,7 +114,7 @@ class Guarded:
 
 def refusal(request: Request, error: AssayError, status: int = 403) -> Response:
     """Returns the page that says why a request is not answered."""
-    status = error.status if isinstance(error, Refused) else status
+    status = error.status if isinstance(error, Refusal) else status
     return draw(request, "error.html", status=status, message=str(error))
 
 
@@ -138,7 +138,7 @@ async def _body(request: Request) -> bytes:
     async for chunk in request.stream():
         body += chunk
         if len(body) > LARGEST_FORM:
-            raise Refused(f"The form is larger than {LARGEST_FORM:,} bytes.", 413)
+            raise Refusal(f"The form is larger than {LARGEST_FORM:,} bytes.", 413)
     return bytes(body)
 
 

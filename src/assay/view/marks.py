@@ -21,8 +21,8 @@ def marks_on(catalog: Catalog, run: Entry) -> dict[int, list[Mark]]:
 
 
 def _of_model(folder: Path, model: str) -> dict[int, list[Mark]]:
-    found = marks_of(read_remarks(folder))
-    return {content_number(content): marks for (of, content), marks in found.items() if of == model}
+    by_content = marks_of(read_remarks(folder))
+    return {content_number(content): marks for (of, content), marks in by_content.items() if of == model}
 
 
 def word_on(row: Row, marks: dict[int, list[Mark]]) -> Mark | None:

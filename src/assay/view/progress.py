@@ -99,9 +99,9 @@ class Watch:
         """
         record = self.catalog.record(run)
         files = rollout_files(run.path)
-        written = max((file.stat().st_mtime for file in files), default=0.0)
-        made = is_locked(run.path)
-        if not made and (summary := self._summary(run, written)) is not None:
+        last_write = max((file.stat().st_mtime for file in files), default=0.0)
+        is_live = is_locked(run.path)
+        if not is_live and (summary := self._summary(run, last_write)) is not None:
             planned = summary.rollouts + summary.failures + summary.owed
             return Progress(
                 planned=planned,
@@ -117,12 +117,12 @@ class Watch:
                 tail = self._tails[run.path] = _Tail(run.path, record)
         with tail.lock:
             tail.read_on(files, until)
-            return tail.progress(locked=made, recent=time.time() - written < RECENT_S)
+            return tail.progress(locked=is_live, recent=time.time() - last_write < RECENT_S)
 
-    def _summary(self, run: Entry, written: float) -> Summary | None:
+    def _summary(self, run: Entry, last_write: float) -> Summary | None:
         path = run.path / "summary.json"
         try:
-            if path.stat().st_mtime < written:
+            if path.stat().st_mtime < last_write:
                 return None
             return self.catalog.cached("summary", [path], lambda: msgspec.json.decode(read_input(path), type=Summary))
         except (OSError, *BROKEN):
@@ -186,20 +186,20 @@ class _Tail:
 
     def _add(self, line: bytes) -> None:
         try:
-            found = self._decode(line)
-            row = self._rows[found.task]
+            rollout = self._decode(line)
+            row = self._rows[rollout.task]
         except (KeyError, *BROKEN) as error:
             self._problem = f"a line of its rollouts can't be read: {error}"
             return
-        if found.repeat >= self._rewards_TK.shape[1]:
-            wider = np.full((len(self._tasks), found.repeat + 1), np.nan)
+        if rollout.repeat >= self._rewards_TK.shape[1]:
+            wider = np.full((len(self._tasks), rollout.repeat + 1), np.nan)
             wider[:, : self._rewards_TK.shape[1]] = self._rewards_TK
             self._rewards_TK = wider
         if self._prices:
-            self._usd += sum(self._prices.cost(turn.response.usage) for turn in found.turns)
-        outcome, cell = found.outcome, (row, found.repeat)
+            self._usd += sum(self._prices.cost(turn.response.usage) for turn in rollout.turns)
+        outcome, cell = rollout.outcome, (row, rollout.repeat)
         if isinstance(outcome, Failure):
-            where = f"{found.task}, repeat {found.repeat}"
+            where = f"{rollout.task}, repeat {rollout.repeat}"
             self._last_failure = f"{where}: {outcome.where}: {outcome.kind}: {outcome.message}"
             if math.isnan(self._rewards_TK[cell]):
                 self._failing.add(cell)
@@ -212,7 +212,7 @@ class _Tail:
         """Returns what the lines say that were read."""
         began = time.monotonic()
         if began >= self._due:
-            self._estimate = self._estimated()
+            self._estimate = self._compute_estimate()
             self._due = time.monotonic() + SPARE * (time.monotonic() - began)
         score, interval = self._estimate
         owed = self._rewards_TK.size - self._scored - len(self._failing)
@@ -230,17 +230,17 @@ class _Tail:
             problem=self._problem or reading,
         )
 
-    def _estimated(self) -> tuple[float | None, tuple[float, float] | None]:
-        sampled = sample_of(self.record.score, self._layout, self._rewards_TK)
-        if sampled is None:
+    def _compute_estimate(self) -> tuple[float | None, tuple[float, float] | None]:
+        sample = sample_of(self.record.score, self._layout, self._rewards_TK)
+        if sample is None:
             return None, None
-        found = estimate(sampled)
-        return found.score, found.interval_task if found.tasks >= FEWEST else None
+        result = estimate(sample)
+        return result.score, result.interval_task if result.tasks >= FEWEST else None
 
     def _rate(self) -> float | None:
-        if len(self._times) < 2 or (passed := self._times[-1][0] - self._times[0][0]) < 1:
+        if len(self._times) < 2 or (seconds := self._times[-1][0] - self._times[0][0]) < 1:
             return None
-        return (self._times[-1][1] - self._times[0][1]) / passed
+        return (self._times[-1][1] - self._times[0][1]) / seconds
 
 
 def is_locked(folder: Path) -> bool:

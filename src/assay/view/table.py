@@ -47,41 +47,41 @@ class Table:
         `after` is where the rows before these ended: the value of the order's column, the run's place, the row's id.
         """
         streams: list[list[tuple[Any, int, int, Row]]] = []
-        for place, member in self._shown(query):
+        for place, member in self._members_of(query):
             start = after and [after[0], after[2] if place == after[1] else self._bound(query, place < after[1])]
-            found = member.index.ranked(query, faults(member.marks), limit + 1, start)
-            streams.append([(value, place, row.id, row) for row, value in found])
+            pairs = member.index.ranked_rows(query, faults(member.marks), limit + 1, start)
+            streams.append([(value, place, row.id, row) for row, value in pairs])
 
         def key(one: tuple[Any, int, int, Row]) -> Any:
             return one[0]  # of equal values, the runs come in their order, and the rows of one in theirs
 
-        merged = [*islice(heapq.merge(*streams, key=key, reverse=query.descending), limit + 1)]
-        rows = [(self.members[place], row) for _, place, _, row in merged[:limit]]
-        return rows, [*merged[limit - 1][:3]] if len(merged) > limit else None
+        in_order = [*islice(heapq.merge(*streams, key=key, reverse=query.descending), limit + 1)]
+        rows = [(self.members[place], row) for _, place, _, row in in_order[:limit]]
+        return rows, [*in_order[limit - 1][:3]] if len(in_order) > limit else None
 
-    def selected(self, query: Query) -> Iterator[tuple[Member, Row]]:
+    def all_rows(self, query: Query) -> Iterator[tuple[Member, Row]]:
         """Yields all rows of a query, those of one run after those of another, each in order."""
-        for _, member in self._shown(query):
-            yield from ((member, row) for row in member.index.selected(query, faults(member.marks)))
+        for _, member in self._members_of(query):
+            yield from ((member, row) for row in member.index.all_rows(query, faults(member.marks)))
 
     def counts(self, query: Query) -> Counts:
         """Returns what the lists of filters show beside a query."""
         each = [(member, member.index.counts(query, faults(member.marks))) for member in self.members]
-        shown = {id(member) for _, member in self._shown(query)}
+        ids = {id(member) for _, member in self._members_of(query)}
         lists: dict[str, Counter[str]] = {}
         for member, counts in each:
-            if id(member) in shown:
+            if id(member) in ids:
                 for name, values in counts.lists.items():
                     lists.setdefault(name, Counter()).update(dict(values))
         if len(self.members) > 1:
             lists[MODEL] = Counter({member.model: counts.shown for member, counts in each if counts.shown})
-        found = {name: values.most_common() for name, values in lists.items()}
-        total = sum(counts.shown for member, counts in each if id(member) in shown)
-        return Counts(total, sum(counts.every for _, counts in each), found)
+        by_name = {name: values.most_common() for name, values in lists.items()}
+        total = sum(counts.shown for member, counts in each if id(member) in ids)
+        return Counts(total, sum(counts.every for _, counts in each), by_name)
 
-    def _shown(self, query: Query) -> list[tuple[int, Member]]:
-        wanted = query.chosen.get(MODEL)
-        return [(place, one) for place, one in enumerate(self.members) if not wanted or one.model in wanted]
+    def _members_of(self, query: Query) -> list[tuple[int, Member]]:
+        models = query.lists.get(MODEL)
+        return [(place, one) for place, one in enumerate(self.members) if not models or one.model in models]
 
     @staticmethod
     def _bound(query: Query, before: bool) -> int:
@@ -93,12 +93,12 @@ class Table:
 
 
 @contextmanager
-def opened(view: View, runs: Sequence[Entry]) -> Generator[Table]:
+def open_table(view: View, runs: Sequence[Entry]) -> Generator[Table]:
     """Opens the table of these runs, as far as their indexes are. Raises AssayError where one can't be read."""
     with ExitStack() as stack:
         members, states = list[Member](), list[Progress]()
         for run in runs:
-            index, progress = view.indexing.opened(run.path)
+            index, progress = view.indexing.index_of(run.path)
             states.append(progress)
             if index is not None:
                 stack.callback(index.close)

@@ -37,9 +37,9 @@ from assay.view.index.tables import (
     content_number,
     made_by,
     reaches,
-    searched,
-    spaced,
     statements,
+    texts_by_column,
+    with_spaces,
     writable_place,
 )
 
@@ -109,15 +109,15 @@ class Builder:
         paths = rollout_files(self._folder)
         with self._connection as connection:
             connection.execute("begin immediate")
-            reached, rows = self._begin(connection, paths)
+            reaches_by_name, rows = self._begin(connection, paths)
             for path in paths:
-                reach = reached.get(path.name) or Reach(len(reached) + 1, path.name)
+                reach = reaches_by_name.get(path.name) or Reach(len(reaches_by_name) + 1, path.name)
                 if rows.add(path, reach):
                     self._last = rows.write(connection)
                     reach.note(path)
                     values = msgspec.structs.astuple(reach)
                     connection.execute("insert or replace into files values (?, ?, ?, ?, ?, ?, ?)", values)
-                    read = sum(one.bytes for one in reached.values() if one.name != reach.name) + reach.bytes
+                    read = sum(one.bytes for one in reaches_by_name.values() if one.name != reach.name) + reach.bytes
                     if sum(one.stat().st_size for one in paths) - read < STEP_BYTES:
                         for statement in statements(ORDERS):
                             connection.execute(statement)
@@ -128,20 +128,20 @@ class Builder:
         """How far each file is in the index, and what makes rows. An index of something else begins anew."""
         stats = [(self._folder / name).stat() for name in ("run.json", "tasks.jsonl")]
         made_of = [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats]
-        made = made_by(self._folder) if made_of != self._made_of else ""
+        made_by_now = made_by(self._folder) if made_of != self._made_of else ""
         there = {path.name: path for path in paths}
         meta = dict(connection.execute("select key, value from meta")) if _tables(connection) else {}
-        reached = reaches(connection) if meta else {}
-        holds = all(name in there and reach.holds(there[name]) for name, reach in reached.items())
-        if not meta or not holds or meta["made by"] != (made or meta["made by"]):
-            made = made or made_by(self._folder)
-            _begin_anew(connection, self._folder, made)
-            self._rows, reached = None, {}
+        reaches_by_name = reaches(connection) if meta else {}
+        holds = all(name in there and reach.holds(there[name]) for name, reach in reaches_by_name.items())
+        if not meta or not holds or meta["made by"] != (made_by_now or meta["made by"]):
+            made_by_now = made_by_now or made_by(self._folder)
+            _begin_anew(connection, self._folder, made_by_now)
+            self._rows, reaches_by_name = None, {}
         (last,) = connection.execute("select ifnull(max(id), 0) from rollouts").fetchone()
         if self._rows is None or last != self._last:  # another process wrote meanwhile
             self._rows, self._last = _Rows(self._folder, connection), last
         self._made_of = made_of
-        return reached, self._rows
+        return reaches_by_name, self._rows
 
 
 class _Rows:
@@ -156,7 +156,7 @@ class _Rows:
         self._detectors = [one for one in installed() if isinstance(one, RolloutDetector)]
         self._task = _tasks_by_id(folder / "tasks.jsonl", connection)
         self._kinds = {kind: no for no, kind in connection.execute("select no, kind from kinds")}
-        self._known_kinds = len(self._kinds)
+        self._count_of_kinds = len(self._kinds)
         (self._last,) = connection.execute("select ifnull(max(id), 0) from rollouts").fetchone()
         self._failures: dict[tuple[int, int], list[tuple[int, Kind]]] = defaultdict(list)
         """By task and repeat without a later attempt so far."""
@@ -169,7 +169,7 @@ class _Rows:
     def _clear(self) -> None:
         self._values: list[tuple[object, ...]] = []
         self._texts: list[tuple[object, ...]] = []
-        self._tried_again: list[tuple[int, int]] = []
+        self._new_kinds: list[tuple[int, int]] = []
 
     def add(self, path: Path, reach: Reach) -> bool:
         """Reads lines of a file until a step is done. Returns whether there were any."""
@@ -191,23 +191,23 @@ class _Rows:
 
     def write(self, connection: sqlite3.Connection) -> int:
         """Writes the rows. Returns the last one's id."""
-        kinds = [(no, kind) for kind, no in self._kinds.items() if no > self._known_kinds]
+        kinds = [(no, kind) for kind, no in self._kinds.items() if no > self._count_of_kinds]
         connection.executemany("insert into kinds values (?, ?)", kinds)
-        self._known_kinds = len(self._kinds)
+        self._count_of_kinds = len(self._kinds)
         connection.executemany(f"insert into rollouts values ({', '.join('?' * 14)})", self._values)
         connection.executemany(f"insert into texts(rowid, {', '.join(COLUMNS)}) values (?, ?, ?, ?, ?)", self._texts)
-        connection.executemany("update rollouts set kind = ? where id = ?", self._tried_again)
+        connection.executemany("update rollouts set kind = ? where id = ?", self._new_kinds)
         meta = {"errors": json.dumps(self._errors), "answers": str(+self._answers), "rewards": str(+self._rewards)}
         connection.executemany("insert or replace into meta values (?, ?)", meta.items())
         self._clear()
         return self._last
 
     def _add(self, rollout: Rollout, place: tuple[int, int, int]) -> None:
-        number, task, prompt, prompted = self._task(rollout.task)
+        number, task, prompt, digest_of_prompt = self._task(rollout.task)
         self._last += 1
         key, score = (number, rollout.repeat), rollout.outcome if isinstance(rollout.outcome, Score) else None
         for earlier, kind in self._failures.pop(key, ()):
-            self._tried_again.append((self._kind(msgspec.structs.replace(kind, outcome="tried again")), earlier))
+            self._new_kinds.append((self._kind(msgspec.structs.replace(kind, outcome="tried again")), earlier))
         kind = self._kind_of(rollout, task, prompt)
         if kind.outcome == "no score":
             self._failures[key].append((self._last, kind))
@@ -215,15 +215,15 @@ class _Rows:
         self._rewards = self._rewards or (score is not None and score.reward != 0)
         answer = score.answer[:LONGEST] if score and score.answer is not None else None
         tokens = sum(turn.response.usage.output_tokens for turn in rollout.turns)
-        content = content_number(content_of(prompted, text_digest(turn.response for turn in rollout.turns)))
+        content = content_number(content_of(digest_of_prompt, text_digest(turn.response for turn in rollout.turns)))
         row = (self._last, *key, rollout.attempt, self._kind(kind), score and score.reward, answer)
         self._values.append((*row, tokens, rollout.wall_s, len(rollout.turns), content, *place))
         items = [item for turn in rollout.turns for item in turn.input if item not in task.input]
         turns = [*rollout.turns, *(turn for turns in rollout.roles.values() for turn in turns)]
-        texts = searched([*items, *(item for turn in turns for item in turn.response.output)])
+        texts = texts_by_column([*items, *(item for turn in turns for item in turn.response.output)])
         if rollout.program:
             texts["outputs"] += [rollout.program.stdout, rollout.program.stderr]
-        self._texts.append((self._last, *(spaced("\n".join(texts[column])) for column in COLUMNS)))
+        self._texts.append((self._last, *(with_spaces("\n".join(texts[column])) for column in COLUMNS)))
 
     def _kind(self, kind: Kind) -> int:
         return self._kinds.setdefault(msgspec.json.encode(kind).decode(), len(self._kinds) + 1)
@@ -291,7 +291,7 @@ def _begin_anew(connection: sqlite3.Connection, folder: Path, made: str) -> None
         gold = None if task.gold is None else task.gold[:LONGEST]
         row = (number, task.id, digests[-1], prompt_digest(task), gold, json.dumps(task.tags), offset, len(line))
         connection.execute("insert into tasks values (?, ?, ?, ?, ?, ?, ?, ?)", row)
-        connection.execute("insert into prompts(rowid, prompt) values (?, ?)", (number, spaced(_prompt(task))))
+        connection.execute("insert into prompts(rowid, prompt) values (?, ?)", (number, with_spaces(_prompt(task))))
         offset += len(line)
         for name, value in task.tags.items():
             if len(values[name]) <= MOST_VALUES:

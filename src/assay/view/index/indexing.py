@@ -43,7 +43,7 @@ class Indexing:
     _errors: dict[Path, str] = field(default_factory=dict[Path, str])
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def opened(self, folder: Path) -> tuple[Index | None, Progress]:
+    def index_of(self, folder: Path) -> tuple[Index | None, Progress]:
         """Returns a run's index as far as it is, and how far that is. What is missing is read, or begun to be.
 
         Raises AssayError where the run can't be read.
@@ -97,8 +97,8 @@ class Indexing:
         if process.poll() is None:
             return True
         if process.stderr and not process.stderr.closed:
-            with process.stderr as said:
-                if error := said.read().decode("utf-8", "replace").strip():
+            with process.stderr as output:
+                if error := output.read().decode("utf-8", "replace").strip():
                     self._errors[folder] = error.splitlines()[-1]
         return False
 

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct, structs
 
 from assay.errors import UsageError
-from assay.view.index.tables import COLUMNS, Kind, spaced
+from assay.view.index.tables import COLUMNS, Kind, with_spaces
 
 SORTS = {
     "order": "r.id",
@@ -42,7 +42,7 @@ class Query(Struct, frozen=True, kw_only=True):
     """Each is a search within the results of those before it."""
     within: str = "everything"
     """What is searched."""
-    chosen: dict[str, tuple[str, ...]] = {}
+    lists: dict[str, tuple[str, ...]] = {}
     """The values of filters that are offered as lists."""
     ranges: dict[str, str] = {}
     texts: dict[str, str] = {}
@@ -50,11 +50,11 @@ class Query(Struct, frozen=True, kw_only=True):
     descending: bool = False
 
     @classmethod
-    def parse(cls, given: Iterable[tuple[str, str]]) -> "Query":
+    def parse(cls, pairs: Iterable[tuple[str, str]]) -> "Query":
         """Returns the query of an address. Raises UsageError for a filter that does not exist or a wrong value."""
-        search, chosen, ranges, texts = list[str](), dict[str, list[str]](), dict[str, str](), dict[str, str]()
+        search, lists_of_values, ranges, texts = list[str](), dict[str, list[str]](), dict[str, str](), dict[str, str]()
         fields: dict[str, Any] = {}
-        for name, value in given:
+        for name, value in pairs:
             if not value or name in ("after", "view", "format"):
                 continue
             if name == "q":
@@ -67,7 +67,7 @@ class Query(Struct, frozen=True, kw_only=True):
                 fields["sort"] = _one_of(name, value.removeprefix("-"), SORTS)
                 fields["descending"] = value.startswith("-")
             elif name in FACETS or name.startswith(TAG):
-                chosen.setdefault(name, []).append(value)
+                lists_of_values.setdefault(name, []).append(value)
             elif name in RANGES:
                 bounds(name, value)
                 ranges[name] = value
@@ -75,31 +75,31 @@ class Query(Struct, frozen=True, kw_only=True):
                 texts[name] = value
             else:
                 raise UsageError(f"there is no filter '{name}'; expected one of {', '.join(_parameter_names())}")
-        lists = {name: tuple(dict.fromkeys(values)) for name, values in chosen.items()}
-        return cls(search=tuple(search), chosen=lists, ranges=ranges, texts=texts, **fields)
+        lists = {name: tuple(dict.fromkeys(values)) for name, values in lists_of_values.items()}
+        return cls(search=tuple(search), lists=lists, ranges=ranges, texts=texts, **fields)
 
     def pairs(self) -> list[tuple[str, str]]:
         """Returns the query of the address that shows this."""
-        found = [("q", text) for text in self.search]
-        found += [("in", self.within)] if self.within != "everything" else []
-        found += [(name, value) for name, values in self.chosen.items() for value in values]
-        found += [*self.ranges.items(), *self.texts.items()]
+        pairs = [("q", text) for text in self.search]
+        pairs += [("in", self.within)] if self.within != "everything" else []
+        pairs += [(name, value) for name, values in self.lists.items() for value in values]
+        pairs += [*self.ranges.items(), *self.texts.items()]
         if self.sort != "order" or self.descending:
-            found.append(("sort", f"{'-' if self.descending else ''}{self.sort}"))
-        return found
+            pairs.append(("sort", f"{'-' if self.descending else ''}{self.sort}"))
+        return pairs
 
-    def toggled(self, facet: str, value: str) -> "Query":
+    def toggle(self, facet: str, value: str) -> "Query":
         """Returns the query with a value of a list chosen, or not chosen any more."""
-        values = self.chosen.get(facet, ())
-        left = tuple(one for one in values if one != value) if value in values else (*values, value)
-        chosen = {name: found for name, found in (self.chosen | {facet: left}).items() if found}
-        return structs.replace(self, chosen=chosen)
+        values = self.lists.get(facet, ())
+        rest = tuple(one for one in values if one != value) if value in values else (*values, value)
+        lists = {name: found for name, found in (self.lists | {facet: rest}).items() if found}
+        return structs.replace(self, lists=lists)
 
     def without(self, name: str, value: str) -> "Query":
         """Returns the query without one filter of those in `pairs`."""
         return Query.parse(pair for pair in self.pairs() if pair != (name, value))
 
-    def sorted_by(self, name: str) -> "Query":
+    def sort_by(self, name: str) -> "Query":
         """Returns the query in the order of a column; the other way round where it is in that order."""
         descending = not self.descending if self.sort == name else name in ("tokens", "time")
         return structs.replace(self, sort=name, descending=descending)
@@ -108,11 +108,11 @@ class Query(Struct, frozen=True, kw_only=True):
         """Whether rollouts of a kind are shown, as far as lists say. `but` is a list that is left aside.
 
         What was tried again is shown where that is chosen."""
-        if kind.outcome == "tried again" and "outcome" not in self.chosen and but != "outcome":
+        if kind.outcome == "tried again" and "outcome" not in self.lists and but != "outcome":
             return False
         return all(
             name in (but, "mark", "model") or any(value in wanted for value in values_of(kind, name))
-            for name, wanted in self.chosen.items()
+            for name, wanted in self.lists.items()
         )
 
 
@@ -140,11 +140,11 @@ def conditions(query: Query, tags: Iterable[str]) -> Iterator[tuple[str, Sequenc
         yield f"{RANGES[name]} between ? and ?", (low, high)
     for name, value in query.texts.items():
         yield _text(TEXTS[name], value)
-    for name, values in query.chosen.items():
+    for name, values in query.lists.items():
         if name.startswith(TAG) and (tag := name.removeprefix(TAG)) not in tags:
             places = ", ".join("?" * len(values))
-            given = f"exists (select 1 from json_each(tags) where key = ? and value in ({places}))"
-            yield f"+r.task in (select no from tasks where {given})", (tag, *values)
+            exists = f"exists (select 1 from json_each(tags) where key = ? and value in ({places}))"
+            yield f"+r.task in (select no from tasks where {exists})", (tag, *values)
 
 
 def bounds(name: str, value: str) -> tuple[float, float]:
@@ -160,16 +160,16 @@ def bounds(name: str, value: str) -> tuple[float, float]:
 
 def words(text: str) -> list[tuple[bool, str]]:
     """Returns the words and the phrases in quotation marks of a search, each with whether it is wanted."""
-    found = [(not sign, phrase or word) for sign, phrase, word in _WORDS.findall(text)]
-    return [(wanted, word) for wanted, word in found if any(c.isalnum() for c in word)]
+    words_and_phrases = [(not sign, phrase or word) for sign, phrase, word in _WORDS.findall(text)]
+    return [(wanted, word) for wanted, word in words_and_phrases if any(c.isalnum() for c in word)]
 
 
 def _search(text: str, within: str) -> tuple[str, Sequence[object]]:
     """The condition of one search: all wanted words stand in a rollout or in its prompt, and no unwanted one."""
-    wanted = [_phrase(word) for is_wanted, word in words(text) if is_wanted]
-    unwanted = [_phrase(word) for is_wanted, word in words(text) if not is_wanted]
+    with_words = [_phrase(word) for is_wanted, word in words(text) if is_wanted]
+    without_words = [_phrase(word) for is_wanted, word in words(text) if not is_wanted]
     conditions, parameters = list[str](), list[object]()
-    for match, sign in ((" AND ".join(wanted), ""), (" OR ".join(unwanted), "not ")):
+    for match, sign in ((" AND ".join(with_words), ""), (" OR ".join(without_words), "not ")):
         if match:
             condition, more = _matches(match, within)
             conditions.append(f"{sign}({condition})")
@@ -187,7 +187,7 @@ def _matches(match: str, within: str) -> tuple[str, list[object]]:
 
 def _phrase(word: str) -> str:
     """A word or phrase as FTS5 takes it. The last word may go on."""
-    text = spaced(word).replace('"', " ").replace("\0", " ").strip()
+    text = with_spaces(word).replace('"', " ").replace("\0", " ").strip()
     return f'"{text}"*'
 
 
@@ -206,7 +206,7 @@ def _parameter_names() -> list[str]:
     return ["q", "in", "sort", *FACETS, f"{TAG}NAME", *RANGES, *TEXTS]
 
 
-def _one_of(name: str, value: str, known: Iterable[str]) -> str:
-    if value not in known:
-        raise UsageError(f"{name}={value}: expected one of {', '.join(known)}")
+def _one_of(name: str, value: str, choices: Iterable[str]) -> str:
+    if value not in choices:
+        raise UsageError(f"{name}={value}: expected one of {', '.join(choices)}")
     return value

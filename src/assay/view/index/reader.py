@@ -83,7 +83,7 @@ class Index:
     def __init__(self, folder: Path) -> None:
         """Raises NoIndex where there is none yet that this code made."""
         self._folder = folder
-        self._connection = _connected(folder)
+        self._connection = _connect_to_index(folder)
         meta = dict(self._connection.execute("select key, value from meta"))
         kinds = self._connection.execute("select no, kind from kinds")
         self._kinds = {no: msgspec.json.decode(kind, type=Kind) for no, kind in kinds}
@@ -121,11 +121,11 @@ class Index:
 
         `after` is where the rows before these ended.
         """
-        found = self.ranked(query, marks, limit + 1, after)
-        rows = [row for row, _ in found[:limit]]
-        return rows, [found[limit - 1][1], rows[-1].id] if len(found) > limit else None
+        pairs = self.ranked_rows(query, marks, limit + 1, after)
+        rows = [row for row, _ in pairs[:limit]]
+        return rows, [pairs[limit - 1][1], rows[-1].id] if len(pairs) > limit else None
 
-    def ranked(
+    def ranked_rows(
         self, query: Query, marks: Marks, limit: int, after: Sequence[Any] | None = None
     ) -> list[tuple[Row, Any]]:
         """Returns rows in order, each with its value in the column of the order.
@@ -148,7 +148,7 @@ class Index:
         before, after = (self.rows(one, marks, 1, [value, row.id])[0] for one in (back, query))
         return (before or [None])[0], (after or [None])[0]
 
-    def selected(self, query: Query, marks: Marks) -> Iterator[Row]:
+    def all_rows(self, query: Query, marks: Marks) -> Iterator[Row]:
         """Yields all rows of a query, in order."""
         after: Sequence[Any] | None = None
         while True:
@@ -162,8 +162,12 @@ class Index:
         pairs = list(conditions(query, self.tags))
         where, parameters = [condition for condition, _ in pairs], [value for _, values in pairs for value in values]
         free = self._by_kind(where, parameters)
-        marked, query = self._with_mark(query, marks), self._listed(query)
-        numbers = free if marked is None else self._by_kind([*where, marked[0]], [*parameters, *marked[1]])
+        condition_on_marks, query = self._with_mark(query, marks), self._without_other_tags(query)
+        numbers = (
+            free
+            if condition_on_marks is None
+            else self._by_kind([*where, condition_on_marks[0]], [*parameters, *condition_on_marks[1]])
+        )
         lists = {name: Counter[str]() for name in (*FACETS, *(f"{TAG}{tag}" for tag in self.tags))}
         for no, number in numbers.items():
             kind = self._kinds[no]
@@ -178,8 +182,8 @@ class Index:
 
     def attempts(self, task: str) -> list[Row]:
         """Returns all rollouts of a task, by repeat and attempt."""
-        found = self._select("t.id = ? order by r.repeat, r.attempt, r.id", [task])
-        return [row for row, _ in found]
+        pairs = self._select("t.id = ? order by r.repeat, r.attempt, r.id", [task])
+        return [row for row, _ in pairs]
 
     def line(self, row: Row) -> bytes:
         """Returns the line of a rollout as it stands in its file. Raises InputError where it is another one now."""
@@ -227,29 +231,29 @@ class Index:
     def _where(self, query: Query, marks: Marks) -> tuple[list[str], list[Any]]:
         pairs = list(conditions(query, self.tags))
         where, parameters = [condition for condition, _ in pairs], [value for _, values in pairs for value in values]
-        listed = self._listed(query)
-        kinds = [no for no, kind in self._kinds.items() if listed.admits(kind)]
+        by_lists = self._without_other_tags(query)
+        kinds = [no for no, kind in self._kinds.items() if by_lists.admits(kind)]
         if len(kinds) < len(self._kinds):
             where.append(f"+r.kind in ({', '.join(map(str, kinds))})")
-        if marked := self._with_mark(query, marks):
-            where.append(marked[0])
-            parameters += marked[1]
+        if condition_on_marks := self._with_mark(query, marks):
+            where.append(condition_on_marks[0])
+            parameters += condition_on_marks[1]
         return where, parameters
 
-    def _listed(self, query: Query) -> Query:
+    def _without_other_tags(self, query: Query) -> Query:
         """The query without the tags that have no list."""
         names = {*FACETS, *(f"{TAG}{tag}" for tag in self.tags)}
-        return structs.replace(query, chosen={name: found for name, found in query.chosen.items() if name in names})
+        return structs.replace(query, lists={name: found for name, found in query.lists.items() if name in names})
 
     def _with_mark(self, query: Query, marks: Marks) -> tuple[str, list[Any]] | None:
         """The condition on marks; None where the query has none."""
-        wanted = query.chosen.get("mark")
-        if not wanted:
+        faults = query.lists.get("mark")
+        if not faults:
             return None
         parts: list[str] = []
-        if named := [content for content, fault in marks.items() if fault in wanted]:
-            parts.append(f"r.content in ({', '.join(map(str, named))})")
-        if "none" in wanted:
+        if contents := [content for content, fault in marks.items() if fault in faults]:
+            parts.append(f"r.content in ({', '.join(map(str, contents))})")
+        if "none" in faults:
             parts.append(f"r.content not in ({', '.join(map(str, marks))})")
         return f"({' or '.join(parts) or '0'})", []
 
@@ -278,7 +282,7 @@ class NoIndex(Exception):
     """There is no index yet that can be read."""
 
 
-def _connected(folder: Path) -> sqlite3.Connection:
+def _connect_to_index(folder: Path) -> sqlite3.Connection:
     for path in places(folder):
         try:
             if path.stat().st_size:

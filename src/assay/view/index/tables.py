@@ -167,27 +167,27 @@ def made_by(folder: Path) -> str:
     return digest([files, code_digest()])
 
 
-def spaced(text: str) -> str:
+def with_spaces(text: str) -> str:
     """Returns a text in which each Chinese, Japanese and Korean character is a word: none is written between them."""
     if text.isascii():
         return text
     return _WIDE.sub(r" \1 ", text).encode("utf-8", "replace").decode()
 
 
-def searched(items: Iterable[Item]) -> dict[str, list[str]]:
+def texts_by_column(items: Iterable[Item]) -> dict[str, list[str]]:
     """Returns the texts of items by the column that they are searched in."""
-    found: dict[str, list[str]] = {column: [] for column in COLUMNS}
+    texts: dict[str, list[str]] = {column: [] for column in COLUMNS}
     for item in items:
         match item:
             case Message():
-                found["messages"] += [item.text, *item.refusals]
+                texts["messages"] += [item.text, *item.refusals]
             case Reasoning():
-                found["reasoning"].append(item.text)
+                texts["reasoning"].append(item.text)
             case FunctionCall():
-                found["calls"].append(f"{item.name} {item.arguments}")
+                texts["calls"].append(f"{item.name} {item.arguments}")
             case FunctionCallOutput():
-                found["outputs"].append(item.text)
-    return found
+                texts["outputs"].append(item.text)
+    return texts
 
 
 def content_number(content: str) -> int:

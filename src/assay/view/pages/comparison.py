@@ -39,7 +39,7 @@ def _compare(catalog: Catalog, runs: Sequence[Entry], *, across: bool) -> tuple[
     return catalog.cached(f"compared {across}", files, make)
 
 
-async def ticked(request: Request) -> Response:
+async def of_ticks(request: Request) -> Response:
     """Returns the page of the runs that `run` names, the first of which is the baseline."""
     view, query = view_of(request), request.query_params
     runs = [view.catalog.run(name) for name in query.getlist("run")]
@@ -55,7 +55,7 @@ async def ticked(request: Request) -> Response:
     return draw(request, "comparison.html", scripts=CHARTS, **values)
 
 
-async def written(request: Request) -> Response:
+async def of_file(request: Request) -> Response:
     """Returns the page of a comparison that was written."""
     view = view_of(request)
     entry = view.catalog.entry("comparison", request.path_params["comparison"])
@@ -70,4 +70,4 @@ async def written(request: Request) -> Response:
     return draw(request, "comparison.html", scripts=CHARTS, **await in_thread(values))
 
 
-routes = [Route("/compare", ticked), Route("/comparisons/{comparison}", written)]
+routes = [Route("/compare", of_ticks), Route("/comparisons/{comparison}", of_file)]

@@ -19,37 +19,37 @@ from assay.types import Rollout, Task
 from assay.view.frame import HERE, View, in_thread, view_of
 from assay.view.index.query import Query
 from assay.view.index.reader import Row
-from assay.view.pages.rollouts import Subject, mended, subject_of
-from assay.view.table import Member, opened
+from assay.view.pages.rollouts import Subject, subject_of, with_repair
+from assay.view.table import Member, open_table
 
 READABLE = 200
 """Rollouts at most of what people read: Markdown and a page."""
 LONGEST = 100_000
 """Characters of a text on a page."""
-Selected = tuple[Member, Row]
+Pick = tuple[Member, Row]
 
 
 async def export(request: Request) -> Response:
     """Returns the rollouts that a table with this query shows, as a file."""
     view = view_of(request)
     subject = subject_of(view.catalog, request.path_params)
-    wanted = request.query_params.get("format", "")
-    if wanted not in FORMATS:
-        raise UnknownName("format of a selection", wanted, FORMATS)
-    ending, kind, write = FORMATS[wanted]
+    format_name = request.query_params.get("format", "")
+    if format_name not in FORMATS:
+        raise UnknownName("format of a selection", format_name, FORMATS)
+    ending, kind, write = FORMATS[format_name]
     query = Query.parse((name, value) for name, value in request.query_params.multi_items() if name != "format")
     # A file, since what is sent piece by piece would hold the indexes open as long as a slow client likes.
-    file = await in_thread(lambda: mended(view, subject.runs, lambda: _write(view, subject, query, write)))
+    file = await in_thread(lambda: with_repair(view, subject.runs, lambda: _write(view, subject, query, write)))
     name = subject.href.strip("/").replace("/", "-").replace("~", "-") + ending
     return FileResponse(file, media_type=kind, filename=name, background=BackgroundTask(file.unlink))
 
 
 def _write(view: View, subject: Subject, query: Query, write: "Writer") -> Path:
-    with opened(view, subject.runs) as table, tempfile.NamedTemporaryFile("wb", delete=False) as file:
+    with open_table(view, subject.runs) as table, tempfile.NamedTemporaryFile("wb", delete=False) as file:
         try:
             if len(table.members) < len(subject.runs):
                 raise UsageError("The index is not there yet. Open the table, and wait until it is.")
-            if not (rows := [*table.selected(query)]):
+            if not (rows := [*table.all_rows(query)]):
                 raise UsageError("No rollout is selected. Go back, and change the filters.")
             for part in write(view, subject, rows):
                 file.write(part)
@@ -59,29 +59,29 @@ def _write(view: View, subject: Subject, query: Query, write: "Writer") -> Path:
     return Path(file.name)
 
 
-def _pairs(rows: Iterable[Selected]) -> Iterator[tuple[Task, Rollout]]:
+def _pairs(rows: Iterable[Pick]) -> Iterator[tuple[Task, Rollout]]:
     return ((member.index.task(row.task), member.index.rollout(row)) for member, row in rows)
 
 
-def _jsonl(view: View, subject: Subject, rows: Sequence[Selected]) -> Iterator[bytes]:
+def _jsonl(view: View, subject: Subject, rows: Sequence[Pick]) -> Iterator[bytes]:
     for (member, _), pair in zip(rows, _pairs(rows), strict=True):
         yield msgspec.json.encode({"model": member.model} | row_of(*pair)) + b"\n"
 
 
-def _markdown(_: View, subject: Subject, rows: Sequence[Selected]) -> Iterator[bytes]:
-    shown = rows[:READABLE]
-    yield markdown(f"{subject.title} {subject.of}", _pairs(shown), len(shown), len(rows)).encode()
+def _markdown(_: View, subject: Subject, rows: Sequence[Pick]) -> Iterator[bytes]:
+    some = rows[:READABLE]
+    yield markdown(f"{subject.title} {subject.of}", _pairs(some), len(some), len(rows)).encode()
 
 
-def _page(view: View, subject: Subject, rows: Sequence[Selected]) -> Iterator[bytes]:
-    shown = rows[:READABLE]
+def _page(view: View, subject: Subject, rows: Sequence[Pick]) -> Iterator[bytes]:
+    some = rows[:READABLE]
     styles = (report.HERE / "templates" / "page.css", HERE / "static" / "review.css")
     values = {
         "subject": subject,
         "style": Markup("\n".join(path.read_text(encoding="utf-8") for path in styles)),
         "readings": [
             (row, reading(rollout, task, member.model))
-            for (member, row), (task, rollout) in zip(shown, _pairs(shown), strict=True)
+            for (member, row), (task, rollout) in zip(some, _pairs(some), strict=True)
         ],
         "of": len(rows),
         "limit": LONGEST,
@@ -89,7 +89,7 @@ def _page(view: View, subject: Subject, rows: Sequence[Selected]) -> Iterator[by
     yield view.templates.get_template("export.html").render(**values).encode()
 
 
-Writer = Callable[[View, Subject, Sequence[Selected]], Iterator[bytes]]
+Writer = Callable[[View, Subject, Sequence[Pick]], Iterator[bytes]]
 FORMATS: dict[str, tuple[str, str, Writer]] = {
     "jsonl": (".jsonl", "application/jsonl", _jsonl),
     "markdown": (".md", "text/markdown", _markdown),

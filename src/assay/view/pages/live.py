@@ -72,18 +72,18 @@ def events_of(view: View, names: list[str], before: dict[str, Any], look: int = 
 
     `look` counts the looks: at each one, some of the runs that are not being made are left out.
     """
-    until, changed = time.monotonic() + EVERY_S, dict[str, Any]()
+    until, changes = time.monotonic() + EVERY_S, dict[str, Any]()
     for place, run in enumerate(view.catalog.entries("run")):
         if names and run.name not in names:
             continue
-        known = before.get(run.name)
-        if known and not names and not (known.get("state") == "live" or known["problem"]) and (place + look) % IDLE:
+        last = before.get(run.name)
+        if last and not names and not (last.get("state") == "live" or last["problem"]) and (place + look) % IDLE:
             continue
-        found = row(view, run, until)
-        now = found.words | {"share": _share(found.progress), "range": _range(found.progress), "problem": found.problem}
+        line = row(view, run, until)
+        now = line.words | {"share": _share(line.progress), "range": _range(line.progress), "problem": line.problem}
         if before.get(run.name) != now:
-            before[run.name] = changed[run.name] = now
-    return changed
+            before[run.name] = changes[run.name] = now
+    return changes
 
 
 def _share(progress: Progress | None) -> float:
@@ -104,8 +104,8 @@ async def live(request: Request) -> StreamingResponse:
     async def events() -> AsyncGenerator[bytes]:
         before, looks = dict[str, Any](), itertools.count()
         while not view.ending.is_set():
-            changed = await in_thread(lambda: events_of(view, names, before, next(looks)))
-            yield b"data: " + msgspec.json.encode(changed) + b"\n\n" if changed else b": nothing new\n\n"
+            changes = await in_thread(lambda: events_of(view, names, before, next(looks)))
+            yield b"data: " + msgspec.json.encode(changes) + b"\n\n" if changes else b": nothing new\n\n"
             with suppress(TimeoutError):
                 await asyncio.wait_for(view.ending.wait(), EVERY_S)
 

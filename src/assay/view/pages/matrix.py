@@ -37,7 +37,7 @@ class Line:
     )
 
     @property
-    def verified(self) -> bool:
+    def is_verified(self) -> bool:
         """Whether a certificate says so, and stands for the files beside it."""
         return any(state.tone == "pass" for _, state in self.profiles)
 

@@ -76,14 +76,14 @@ def certificate_of(catalog: Catalog, folder: Path) -> CertificateState:
 
 
 def _certificate(folder: Path) -> CertificateState:
-    certificate, looked = read_certificate(folder / NAME)
-    if certificate is None or looked.answer != "ok":
-        return CertificateState(f"It can't be trusted: {looked.reason}", "fail")
+    certificate, check = read_certificate(folder / NAME)
+    if certificate is None or check.answer != "ok":
+        return CertificateState(f"It can't be trusted: {check.reason}", "fail")
     files = check_files(folder, certificate)
     line = f"{headline(certificate)}; made {certificate.made[:10]}"
     if files.answer == "forged":
-        changed = f"But the files beside it are not those that it stands for: {files.reason}"
-        return CertificateState(f"{line}. {changed}", "fail")
+        problem = f"But the files beside it are not those that it stands for: {files.reason}"
+        return CertificateState(f"{line}. {problem}", "fail")
     tone = "pass" if certificate.verified else "inconclusive"
     return CertificateState(f"{line}. `assay verify` computes its numbers again.", tone, certificate.missing)
 
@@ -109,14 +109,14 @@ def _costs(catalog: Catalog, profile: Profile, runs: dict[str, Entry]) -> list[C
 
 
 def _cost(rows: list[Row], profile: Profile | None) -> str:
-    known = [one.progress.cost_usd for one in rows if one.progress and one.progress.cost_usd is not None]
+    costs = [one.progress.cost_usd for one in rows if one.progress and one.progress.cost_usd is not None]
     models = profile.models.values() if profile else ()
     tokens = sum(model.tokens.get(kind, 0) for model in models for kind in ("input", "output"))
     parts = [f"{short_count(tokens)} tokens"] if tokens else []
-    if not known:
+    if not costs:
         return "; ".join(["Prices are not known", *parts])
-    of = "" if len(known) == len(rows) else f" for {len(known)} of {plural(len(rows), 'run')}"
-    return "; ".join([dollars(sum(known)) + of, *parts])
+    of = "" if len(costs) == len(rows) else f" for {len(costs)} of {plural(len(rows), 'run')}"
+    return "; ".join([dollars(sum(costs)) + of, *parts])
 
 
 def _standing(view: View, entry: Entry, profile: Profile | None) -> dict[str, Any]:

@@ -153,14 +153,14 @@ def _fault(text: str) -> Fault:
 
 def _draw_screen(request: Request, entry: Entry, by: str) -> Response:
     screens, query = _screens(request, entry, by), request.query_params
-    following = screens.next()
-    if following is None and screens.draw_more():
-        following = screens.next()
-    at = _at(screens, query) if "about" in query else None if "end" in query else following
+    next_screen = screens.next()
+    if next_screen is None and screens.draw_more():
+        next_screen = screens.next()
+    at = _at(screens, query) if "about" in query else None if "end" in query else next_screen
     values = _own_progress(screens) | {"by": by, "only": query.get("only")}
     if at is None:
         values |= _progress(catalog_of(request), entry)
-        return _draw(request, entry, "review_end.html", **values, goes_on=_address(request, screens, following))
+        return _draw(request, entry, "review_end.html", **values, goes_on=_address(request, screens, next_screen))
     screen = screens.all[at]
     values |= {
         "n": at,
@@ -173,8 +173,8 @@ def _draw_screen(request: Request, entry: Entry, by: str) -> Response:
         "limit": None if "whole" in query else LIMIT,
     }
     if screen.rollout is None:
-        shown = rollouts_to_read(screen.finding) if screen.finding else []
-        return _draw(request, entry, "review_finding.html", **values, shown=shown)
+        rollouts = rollouts_to_read(screen.finding) if screen.finding else []
+        return _draw(request, entry, "review_finding.html", **values, shown=rollouts)
     one = screen.rollout
     read = reading(one.rollout, one.task, one.model)
     is_long = any(len(piece.text) > LIMIT for piece in (*read.asked, *read.said))
@@ -188,10 +188,10 @@ def _draw(request: Request, entry: Entry, template: str, **values: Any) -> Respo
 
 def _own_progress(screens: Screens) -> dict[str, Any]:
     """Returns how far this reader is. How far all are takes seconds to compute for 200,000 rollouts."""
-    own = [one for one in screens.said if isinstance(one, Mark) and one.by == screens.by]
-    read = len({(mark.model, mark.content) for mark in own if not mark.withdrawn})
+    marks = [one for one in screens.said if isinstance(one, Mark) and one.by == screens.by]
+    read = len({(mark.model, mark.content) for mark in marks if not mark.withdrawn})
     left = len(screens.left)
-    values = {"left": left, "minutes": screens.minutes, "read_by_me": read, "took": round(minutes_between(own))}
+    values = {"left": left, "minutes": screens.minutes, "read_by_me": read, "took": round(minutes_between(marks))}
     return values | {"limit_at_fault": screens.material.population.rule.limit}
 
 
@@ -206,19 +206,19 @@ def _progress(catalog: Catalog, entry: Entry) -> dict[str, Any]:
 
 def _last(screens: Screens, by: str) -> tuple[str, str, str] | None:
     """Returns what the reader said last: of what, what, and the note."""
-    said: Remark | None = next((one for one in reversed(screens.said) if one.by == by), None)
-    if said is None or said.withdrawn:
+    remark: Remark | None = next((one for one in reversed(screens.said) if one.by == by), None)
+    if remark is None or remark.withdrawn:
         return None
-    if isinstance(said, Mark):
-        return f"{said.task}, repeat {said.repeat}", WHOSE[said.fault], said.note
-    return said.detector, "explained", said.note
+    if isinstance(remark, Mark):
+        return f"{remark.task}, repeat {remark.repeat}", WHOSE[remark.fault], remark.note
+    return remark.detector, "explained", remark.note
 
 
 def _compute(entry: Entry) -> None:
     """Computes the gates again, as the terminal does at its end."""
     with _computing:
-        made, results = asyncio.run(compute_with_results(entry.path))
-        publish(entry.path, made, results=results)
+        profile, results = asyncio.run(compute_with_results(entry.path))
+        publish(entry.path, profile, results=results)
 
 
 def _mark(catalog: Catalog, run: Entry, form: dict[str, str], by: str) -> None:

@@ -21,7 +21,7 @@ from assay.view.index.query import Query
 from assay.view.index.reader import Index, Row
 from assay.view.marks import faults, marks_on, word_on
 from assay.view.pages.review import reader
-from assay.view.pages.rollouts import address, crumbs, mended, rollout_address, search_pattern
+from assay.view.pages.rollouts import address, crumbs, rollout_address, search_pattern, with_repair
 from assay.view.reading.blocks import Rendering, render
 from assay.view.reading.places import findings, mark_answer, mark_search
 from assay.view.reading.side import pairs
@@ -52,7 +52,7 @@ class Attempts:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class RolloutView:
     """A rollout with all that a page says of it."""
 
     row: Row
@@ -64,14 +64,14 @@ class Shown:
 async def page(request: Request) -> Response:
     """Returns the page; with `view=raw` its line as JSON, with `view=text` one of its texts."""
     view, run = view_of(request), view_of(request).catalog.run(request.path_params["run"])
-    wanted, key = request.query_params, (request.path_params["task"], request.path_params["repeat"])
-    if wanted.get("view") == "raw":
-        line = await in_thread(lambda: _line(view, run, key, wanted))
+    parameters, key = request.query_params, (request.path_params["task"], request.path_params["repeat"])
+    if parameters.get("view") == "raw":
+        line = await in_thread(lambda: _line(view, run, key, parameters))
         return Response(line, media_type="application/json")
-    if wanted.get("view") == "text":
-        text = await in_thread(lambda: _text(view, run, key, wanted))
+    if parameters.get("view") == "text":
+        text = await in_thread(lambda: _text(view, run, key, parameters))
         return Response(text, media_type="text/plain; charset=utf-8")
-    values = await in_thread(lambda: mended(view, [run], lambda: _values(view, run, key, wanted)))
+    values = await in_thread(lambda: with_repair(view, [run], lambda: _values(view, run, key, parameters)))
     return draw(
         request,
         "rollout.html",
@@ -84,27 +84,27 @@ async def page(request: Request) -> Response:
     )
 
 
-def _values(view: View, run: Entry, key: tuple[str, int], wanted: QueryParams) -> dict[str, Any]:
-    query = Query.parse((name, value) for name, value in wanted.multi_items() if name not in OWN)
+def _values(view: View, run: Entry, key: tuple[str, int], parameters: QueryParams) -> dict[str, Any]:
+    query = Query.parse((name, value) for name, value in parameters.multi_items() if name not in OWN)
     marks = marks_on(view.catalog, run)
     with _index_of(view, run) as index:
-        shown = _find(index, key, wanted.get("attempt"))
-        rows = index.attempts(shown.row.task)
-        before, after = index.beside(query, faults(marks), shown.row)
-    row, rendering = shown.row, shown.rendering
-    found = findings(shown.rollout, shown.task, rendering, row.kind.findings)
-    mark_answer(shown.rollout, rendering)
+        here = _find(index, key, parameters.get("attempt"))
+        rows = index.attempts(here.row.task)
+        before, after = index.beside(query, faults(marks), here.row)
+    row, rendering = here.row, here.rendering
+    found = findings(here.rollout, here.task, rendering, row.kind.findings)
+    mark_answer(here.rollout, rendering)
     mark_search(rendering, search_pattern(query))
     own = _attempts(run, run.path.name, rows, row, query)
     others = _others(view, run, row.task, query)
-    beside = _beside(view, run, row.task, wanted.get("with"))
+    beside = _beside(view, run, row.task, parameters.get("with"))
     repeats = [one for one in own.rows if one.row.kind.outcome != "tried again"]
     place = next((n for n, one in enumerate(repeats) if one.row.repeat == row.repeat), 0)
     return {
         "run": run,
-        "shown": shown,
+        "shown": here,
         "row": row,
-        "outcome": shown.rollout.outcome,
+        "outcome": here.rollout.outcome,
         "findings": found,
         "mark": word_on(row, marks),
         "marks": marks.get(row.content, []),
@@ -112,7 +112,7 @@ def _values(view: View, run: Entry, key: tuple[str, int], wanted: QueryParams) -
         "record": view.catalog.record(run),
         "attempts": [own, *others],
         "beside": beside,
-        "pairs": _pairs(shown, beside[1]) if beside else None,
+        "pairs": _pairs(here, beside[1]) if beside else None,
         "beside_texts": beside
         and rollout_address(beside[0].name, row.task, beside[1].row.repeat, view="text") + "&block=",
         "other": _other(repeats, others, row),
@@ -127,18 +127,18 @@ def _values(view: View, run: Entry, key: tuple[str, int], wanted: QueryParams) -
             run.name, row.task, row.repeat, query, **({"attempt": _again(row)} | more)
         ),
         "kept": query.pairs(),
-        "longest": max((turn.started_s + turn.wall_s for turn in shown.rollout.turns), default=0.0),
+        "longest": max((turn.started_s + turn.wall_s for turn in here.rollout.turns), default=0.0),
     }
 
 
 def _index_of(view: View, run: Entry) -> Index:
-    index, progress = view.indexing.opened(run.path)
+    index, progress = view.indexing.index_of(run.path)
     if index is None:
         raise UsageError(f"The rollouts of this run are being read: {progress.share:.0%} so far. Reload in a moment.")
     return index
 
 
-def _find(index: Index, key: tuple[str, int], attempt: str | None) -> Shown:
+def _find(index: Index, key: tuple[str, int], attempt: str | None) -> RolloutView:
     """The rollout at a task and repeat: the one that counts, or the attempt of this number."""
     rows = [row for row in index.attempts(key[0]) if row.repeat == key[1]]
     if attempt is not None:
@@ -148,34 +148,34 @@ def _find(index: Index, key: tuple[str, int], attempt: str | None) -> Shown:
         which = f"repeat {key[1]}" + (f", attempt {attempt}" if attempt is not None else "")
         raise NotThere(f"The run has no rollout of task {key[0]}, {which}. It may not be made yet.")
     rollout, task = index.rollout(counting[0]), index.task(key[0])
-    return Shown(counting[0], rollout, task, render(rollout, task))
+    return RolloutView(counting[0], rollout, task, render(rollout, task))
 
 
-def _line(view: View, run: Entry, key: tuple[str, int], wanted: QueryParams) -> bytes:
+def _line(view: View, run: Entry, key: tuple[str, int], parameters: QueryParams) -> bytes:
     with _index_of(view, run) as index:
-        line = index.line(_find(index, key, wanted.get("attempt")).row)
+        line = index.line(_find(index, key, parameters.get("attempt")).row)
     try:
         return msgspec.json.format(line, indent=2)
     except BROKEN:
         return line
 
 
-def _text(view: View, run: Entry, key: tuple[str, int], wanted: QueryParams) -> str:
+def _text(view: View, run: Entry, key: tuple[str, int], parameters: QueryParams) -> str:
     with _index_of(view, run) as index:
-        rendering = _find(index, key, wanted.get("attempt")).rendering
+        rendering = _find(index, key, parameters.get("attempt")).rendering
     for block in rendering.blocks():
-        if str(block.number) == wanted.get("block"):
+        if str(block.number) == parameters.get("block"):
             return block.text
-    raise NotThere(f"This rollout has no text number {wanted.get('block')}.")
+    raise NotThere(f"This rollout has no text number {parameters.get('block')}.")
 
 
 def _attempts(run: Entry, model: str, rows: Iterable[Row], here: Row | None, query: Query) -> Attempts:
-    found: list[Attempt] = []
+    attempts: list[Attempt] = []
     for row in rows:
         choice = f"{row.repeat}@{run.name}"
         href = rollout_address(run.name, row.task, row.repeat, query, attempt=_again(row))
-        found.append(Attempt(row, href, here is not None and row.id == here.id, choice))
-    return Attempts(model, found)
+        attempts.append(Attempt(row, href, here is not None and row.id == here.id, choice))
+    return Attempts(model, attempts)
 
 
 def _again(row: Row) -> int | None:
@@ -185,10 +185,10 @@ def _again(row: Row) -> int | None:
 
 def _others(view: View, run: Entry, task: str, query: Query) -> list[Attempts]:
     """Other models' attempts at a task, from runs whose index can be had at once."""
-    found: list[Attempts] = []
+    others: list[Attempts] = []
     for other in _runs_of_same_tasks(view.catalog, run)[:MOST_MODELS]:
         try:
-            index, _ = view.indexing.opened(other.path)
+            index, _ = view.indexing.index_of(other.path)
         except (AssayError, OSError):
             continue  # a run that can't be read says so on its own page
         if index is None:
@@ -197,13 +197,13 @@ def _others(view: View, run: Entry, task: str, query: Query) -> list[Attempts]:
             rows = [row for row in index.attempts(task) if row.kind.outcome != "tried again"]
         name = other.path.name if other.profile == run.profile else other.name.replace("~", "/")
         if rows:
-            found.append(_attempts(other, name, rows, None, query))
-    return found
+            others.append(_attempts(other, name, rows, None, query))
+    return others
 
 
 def _runs_of_same_tasks(catalog: Catalog, run: Entry) -> list[Entry]:
     """Other runs of the same benchmark and tasks: of the same profile where it is part of one."""
-    mine, found = catalog.record(run), list[Entry]()
+    mine, runs = catalog.record(run), list[Entry]()
     for other in catalog.entries("run"):
         if other.name == run.name or other.profile != run.profile:
             continue
@@ -212,11 +212,11 @@ def _runs_of_same_tasks(catalog: Catalog, run: Entry) -> list[Entry]:
         except AssayError:
             continue
         if (record.benchmark, record.tasks_digest) == (mine.benchmark, mine.tasks_digest):
-            found.append(other)
-    return found
+            runs.append(other)
+    return runs
 
 
-def _beside(view: View, run: Entry, task: str, choice: str | None) -> tuple[Entry, Shown] | None:
+def _beside(view: View, run: Entry, task: str, choice: str | None) -> tuple[Entry, RolloutView] | None:
     """The rollout that an address wants beside this one: `2@runs~x`, or `2` for a repeat of this run."""
     if not choice:
         return None
@@ -227,18 +227,16 @@ def _beside(view: View, run: Entry, task: str, choice: str | None) -> tuple[Entr
         return other, _find(index, (task, int(found[1])), None)
 
 
-def _pairs(shown: Shown, beside: Shown) -> list[Any]:
-    sides = [
-        [block for block in one.rendering.blocks() if block not in one.rendering.prompt] for one in (shown, beside)
-    ]
+def _pairs(here: RolloutView, beside: RolloutView) -> list[Any]:
+    sides = [[block for block in one.rendering.blocks() if block not in one.rendering.prompt] for one in (here, beside)]
     return pairs(*sides)
 
 
 def _other(repeats: Iterable[Attempt], others: Iterable[Attempts], row: Row) -> Attempt | None:
     """The attempt to compare with: one that ended otherwise, of this run rather than of another; else any."""
     every = [one for one in [*repeats, *(one for found in others for one in found.rows)] if not one.here]
-    wanted = "failing" if row.kind.outcome == "passing" else "passing"
-    return next((one for one in every if one.row.kind.outcome == wanted), every[0] if every else None)
+    outcome = "failing" if row.kind.outcome == "passing" else "passing"
+    return next((one for one in every if one.row.kind.outcome == outcome), every[0] if every else None)
 
 
 def _href(run: Entry, row: Row | None, query: Query) -> str | None:

@@ -22,9 +22,9 @@ from assay.view.catalog import Catalog, Entry
 from assay.view.frame import View, draw, in_thread, url, view_of
 from assay.view.index.query import COLUMNS, PLACES, RANGES, TAG, TEXTS, Query, words
 from assay.view.index.reader import Counts, Index, Row
-from assay.view.index.tables import searched
+from assay.view.index.tables import texts_by_column
 from assay.view.marks import word_on
-from assay.view.table import Member, opened
+from assay.view.table import Member, open_table
 
 PAGE = 100
 """The rows that are sent at once."""
@@ -87,7 +87,7 @@ class Choice:
     value: str
     number: int
     href: str
-    chosen: bool
+    is_chosen: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +104,13 @@ class Line:
 
 async def page(request: Request) -> Response:
     """Returns the page; with `view=rows` more rows of it, with `view=state` how far its index is."""
-    view, wanted = view_of(request), request.query_params
+    view, parameters = view_of(request), request.query_params
     subject = subject_of(view.catalog, request.path_params)
-    if wanted.get("view") == "state":
+    if parameters.get("view") == "state":
         return JSONResponse(await in_thread(lambda: _state(view, subject)))
-    query = Query.parse(wanted.multi_items())
-    values = await in_thread(lambda: mended(view, subject.runs, lambda: _values(view, subject, query, wanted)))
-    if wanted.get("view") == "rows":
+    query = Query.parse(parameters.multi_items())
+    values = await in_thread(lambda: with_repair(view, subject.runs, lambda: _values(view, subject, query, parameters)))
+    if parameters.get("view") == "rows":
         return draw(request, "rollout_rows.html", **values)
     return draw(
         request,
@@ -123,7 +123,7 @@ async def page(request: Request) -> Response:
     )
 
 
-def mended(view: View, runs: Iterable[Entry], make: Callable[[], T]) -> T:
+def with_repair(view: View, runs: Iterable[Entry], make: Callable[[], T]) -> T:
     """Returns what a function makes from runs' indexes; where one is damaged, from those that are made again.
 
     Raises UsageError where SQLite can't do what an address wants.
@@ -140,8 +140,8 @@ def mended(view: View, runs: Iterable[Entry], make: Callable[[], T]) -> T:
 
 def crumbs(run: Entry) -> list[tuple[str, str]]:
     """Returns the pages above a run's and its own, each with its address."""
-    found = [(run.path.name if run.profile else run.name.replace("~", "/"), url("runs", run.name))]
-    return [(run.profile.replace("~", "/"), url("profiles", run.profile)), *found] if run.profile else found
+    own = [(run.path.name if run.profile else run.name.replace("~", "/"), url("runs", run.name))]
+    return [(run.profile.replace("~", "/"), url("profiles", run.profile)), *own] if run.profile else own
 
 
 def address(table: str, query: Query, **more: Any) -> str:
@@ -156,14 +156,14 @@ def rollout_address(run: str, task: str, repeat: int, query: Query | None = None
     return url("runs", run, "rollouts", task, repeat) + (f"?{urlencode(pairs)}" if pairs else "")
 
 
-def subject_of(catalog: Catalog, named: Mapping[str, str]) -> Subject:
+def subject_of(catalog: Catalog, path: Mapping[str, str]) -> Subject:
     """The run or the profile that an address names. Raises NotThere."""
-    if "run" in named:
-        run = catalog.run(named["run"])
+    if "run" in path:
+        run = catalog.run(path["run"])
         record = catalog.record(run)
         names = (record.model, f"on {record.benchmark} {record.version}")
         return Subject([run], url("runs", run.name), *names, crumbs(run)[:-1], url("runs", run.name, "export"))
-    profile = catalog.entry("profile", named["profile"])
+    profile = catalog.entry("profile", path["profile"])
     runs = [run for run in catalog.entries("run") if run.profile == profile.name]
     title, above = profile.name.replace("~", "/"), url("profiles", profile.name)
     return Subject(
@@ -172,20 +172,20 @@ def subject_of(catalog: Catalog, named: Mapping[str, str]) -> Subject:
 
 
 def _state(view: View, subject: Subject) -> dict[str, Any]:
-    with opened(view, subject.runs) as table:
+    with open_table(view, subject.runs) as table:
         progress = table.progress
     return {"share": progress.share, "read": progress.read, "runs": progress.runs, "error": progress.error}
 
 
-def _values(view: View, subject: Subject, query: Query, wanted: QueryParams) -> dict[str, Any]:
+def _values(view: View, subject: Subject, query: Query, parameters: QueryParams) -> dict[str, Any]:
     """What both templates draw."""
     values: dict[str, Any] = {"faults_in_words": WHOSE, "page_size": PAGE, "subject": subject, "query": query}
-    with opened(view, subject.runs) as table:
-        rows, after = table.rows(query, PAGE, _after(wanted.get("after")))
-        counted = table.members and wanted.get("view") != "rows"
+    with open_table(view, subject.runs) as table:
+        rows, after = table.rows(query, PAGE, _after(parameters.get("after")))
+        has_counts = table.members and parameters.get("view") != "rows"
         return values | {
             "progress": table.progress,
-            "counts": table.counts(query) if counted else None,
+            "counts": table.counts(query) if has_counts else None,
             "lines": [_line(member, row, query) for member, row in rows],
             "next": address(subject.href, query, after=json.dumps(after)) if after else None,
         }
@@ -229,14 +229,14 @@ def _excerpt(index: Index, row: Row, query: Query) -> tuple[str, str, str] | Non
 
 def _texts(rollout: Rollout) -> dict[str, list[str]]:
     turns = [*rollout.turns, *(turn for turns in rollout.roles.values() for turn in turns)]
-    said = [item for turn in turns for item in turn.response.output]
-    return searched([*said, *(item for turn in rollout.turns[1:] for item in turn.input)])
+    outputs = [item for turn in turns for item in turn.response.output]
+    return texts_by_column([*outputs, *(item for turn in rollout.turns[1:] for item in turn.input)])
 
 
 def search_pattern(query: Query) -> re.Pattern[str] | None:
     """Returns what finds the words of a query's searches in a text; None where it has none."""
-    wanted = [word for text in query.search for is_wanted, word in words(text) if is_wanted]
-    parts = ["\\W+".join(re.escape(part) for part in re.findall(r"\w+", word)) for word in wanted]
+    searches = [word for text in query.search for is_wanted, word in words(text) if is_wanted]
+    parts = ["\\W+".join(re.escape(part) for part in re.findall(r"\w+", word)) for word in searches]
     return (
         re.compile(rf"(?<!\w)(?:{'|'.join(sorted(parts, key=len, reverse=True))})\w*", re.IGNORECASE) if parts else None
     )
@@ -246,16 +246,21 @@ def _filters(query: Query, counts: Counts | None, subject: Subject) -> dict[str,
     """What stands beside the table."""
     lists: list[tuple[str, str, Sequence[Choice], Sequence[Choice]]] = []
     for name, values in (counts.lists if counts else {}).items():
-        chosen = query.chosen.get(name, ())
-        missing = [(value, 0) for value in chosen if value not in dict(values)]
-        if [value for value, _ in values] in ([], ["none"]) and not chosen:
+        values_chosen = query.lists.get(name, ())
+        missing = [(value, 0) for value in values_chosen if value not in dict(values)]
+        if [value for value, _ in values] in ([], ["none"]) and not values_chosen:
             continue
-        found = [
-            Choice(v, n, address(subject.href, query.toggled(name, v)), v in chosen) for v, n in [*values, *missing]
+        choices = [
+            Choice(v, n, address(subject.href, query.toggle(name, v)), v in values_chosen)
+            for v, n in [*values, *missing]
         ]
-        first = found if len(found) <= VALUES + 1 else [one for n, one in enumerate(found) if n < VALUES or one.chosen]
+        first = (
+            choices
+            if len(choices) <= VALUES + 1
+            else [one for n, one in enumerate(choices) if n < VALUES or one.is_chosen]
+        )
         lists.append(
-            (name, TITLES.get(name, name.removeprefix(TAG)), first, [one for one in found if one not in first])
+            (name, TITLES.get(name, name.removeprefix(TAG)), first, [one for one in choices if one not in first])
         )
     lists.sort(key=lambda one: not one[0].startswith(("model", TAG, "outcome", "stop")))
     chips = [(_chip(name, value), address(subject.href, query.without(name, value))) for name, value in query.pairs()]
@@ -264,7 +269,7 @@ def _filters(query: Query, counts: Counts | None, subject: Subject) -> dict[str,
         "chips": [chip for chip in chips if chip[0]],
         "clear": address(subject.href, Query(sort=query.sort, descending=query.descending)),
         "heads": [
-            (name, title, address(subject.href, query.sorted_by(sort)) if sort else None, sort == query.sort)
+            (name, title, address(subject.href, query.sort_by(sort)) if sort else None, sort == query.sort)
             for name, (sort, title) in HEADS.items()
             if name != "model" or len(subject.runs) > 1
         ],

@@ -12,9 +12,9 @@ from assay.model.wrappers.record import followed
 from assay.report.words import legible
 from assay.types import FunctionCall, FunctionCallOutput, InputImage, Item, Message, Rollout, Task, Turn
 
-SHOWN = 20_000
+LONGEST = 20_000
 """The most characters of a text that a page shows at first: half of its beginning and half of its end."""
-LEAST_SHOWN, ALL_SHOWN = 1000, 2_000_000
+LEAST, MOST_IN_ALL = 1000, 2_000_000
 """That number is lower in a rollout of many texts: the second one divided by theirs, and at least the first."""
 ONE_LINE = 80
 """The most characters of arguments that stand on one line."""
@@ -59,28 +59,28 @@ class Block:
     images_elsewhere: int = 0
     """Images that stand somewhere else, and are not fetched."""
     spans: list[Span] = field(default_factory=list[Span])
-    shown: int = SHOWN
+    limit: int = LONGEST
 
     @property
-    def seen(self) -> list[tuple[int, int]]:
+    def visible(self) -> list[tuple[int, int]]:
         """The places between which the text is shown at first: all of it, or its beginning and its end."""
-        half, length = self.shown // 2, len(self.text)
+        half, length = self.limit // 2, len(self.text)
         return [(0, half), (length - half, length)] if self.is_long else [(0, length)]
 
     @property
     def segments(self) -> list[Segment]:
         """The text, in parts. Of a long one the middle is left out."""
-        found, before = list[Segment](), 0
-        for start, end in self.seen:
+        parts, before = list[Segment](), 0
+        for start, end in self.visible:
             if start > before:
-                found.append(Segment("", "gap", left_out=start - before))
-            found += _marked(self.text, start, end, self.spans)
+                parts.append(Segment("", "gap", left_out=start - before))
+            parts += _segments(self.text, start, end, self.spans)
             before = end
-        return found
+        return parts
 
     @property
     def is_long(self) -> bool:
-        return len(self.text) > self.shown
+        return len(self.text) > self.limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +89,8 @@ class TurnView:
 
     number: int
     turn: Turn
-    given: list[Block]
-    said: list[Block]
+    input: list[Block]
+    output: list[Block]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +117,8 @@ class Rendering:
         yield from self.prompt
         for conversation in [*self.conversations, *(one for found in self.roles.values() for one in found)]:
             for turn in conversation.turns:
-                yield from turn.given
-                yield from turn.said
+                yield from turn.input
+                yield from turn.output
         yield from self.program
 
 
@@ -128,35 +128,35 @@ def render(rollout: Rollout, task: Task) -> Rendering:
     prompt = _blocks(task.input, numbers)
     conversations = _conversations(rollout.turns, task.input, numbers)
     roles = {role: _conversations(turns, (), numbers) for role, turns in rollout.roles.items()}
-    written = (("stdout", rollout.program.stdout), ("stderr", rollout.program.stderr)) if rollout.program else ()
-    program = [Block(next(numbers), "output", name, legible(text)) for name, text in written if text]
+    streams = (("stdout", rollout.program.stdout), ("stderr", rollout.program.stderr)) if rollout.program else ()
+    program = [Block(next(numbers), "output", name, legible(text)) for name, text in streams if text]
     rendering = Rendering(prompt, conversations, roles, program)
-    shown = min(SHOWN, max(LEAST_SHOWN, ALL_SHOWN // max(1, next(numbers))))
+    limit = min(LONGEST, max(LEAST, MOST_IN_ALL // max(1, next(numbers))))
     for block in rendering.blocks():
-        block.shown = shown
+        block.limit = limit
     return rendering
 
 
 def _conversations(turns: Sequence[Turn], prompt: Sequence[Item], numbers: Iterator[int]) -> list[Conversation]:
     """The turns by conversation: one that goes on from an earlier turn than the last of its own begins another."""
-    found: list[list[TurnView]] = []
+    turns_of: list[list[TurnView]] = []
     origins: list[int] = []
     last: dict[int, int] = {}  # by the last turn of a conversation, that conversation
     for index, turn in enumerate(turns):
         before = followed(turn, index)
         place = last.pop(before, None)
         if place is None:
-            place = len(found)
-            found.append([])
+            place = len(turns_of)
+            turns_of.append([])
             origins.append(before)
         last[index] = place
-        given = _blocks([item for item in turn.input if item not in prompt], numbers)
-        found[place].append(TurnView(index + 1, turn, given, _blocks(turn.response.output, numbers)))
-    if len(found) == 1:
-        return [Conversation("", found[0])]
+        blocks = _blocks([item for item in turn.input if item not in prompt], numbers)
+        turns_of[place].append(TurnView(index + 1, turn, blocks, _blocks(turn.response.output, numbers)))
+    if len(turns_of) == 1:
+        return [Conversation("", turns_of[0])]
     return [
         Conversation(_title(number, origin), views)
-        for number, (origin, views) in enumerate(zip(origins, found, strict=True), 1)
+        for number, (origin, views) in enumerate(zip(origins, turns_of, strict=True), 1)
     ]
 
 
@@ -166,7 +166,7 @@ def _title(number: int, origin: int) -> str:
 
 
 def _blocks(items: Iterable[Item], numbers: Iterator[int]) -> list[Block]:
-    found: list[Block] = []
+    blocks: list[Block] = []
     for item in items:
         images = list(_images(item))
         here = [one for one in images if RASTER.fullmatch(one)]
@@ -176,8 +176,8 @@ def _blocks(items: Iterable[Item], numbers: Iterator[int]) -> list[Block]:
             if images and not place:  # the transcript says that there is one; here it is seen
                 block.text = legible(item.text) if isinstance(item, Message | FunctionCallOutput) else ""
                 block.images, block.images_elsewhere = here, len(images) - len(here)
-            found.append(block)
-    return found
+            blocks.append(block)
+    return blocks
 
 
 def _images(item: Item) -> Iterator[str]:
@@ -198,7 +198,7 @@ def _pretty(arguments: str) -> str:
         return arguments
 
 
-def _marked(text: str, start: int, end: int, spans: Iterable[Span]) -> Iterator[Segment]:
+def _segments(text: str, start: int, end: int, spans: Iterable[Span]) -> Iterator[Segment]:
     """The parts of a text between two places. Of spans that overlap, the first one counts."""
     at = start
     for span in sorted(spans, key=lambda span: (span.start, -span.end)):

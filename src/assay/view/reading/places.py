@@ -13,9 +13,9 @@ from assay.view.reading.blocks import Block, Rendering, Span
 
 LEAST = 4
 """The fewest characters of evidence that are looked for in a text."""
-MOST_FOUND = 2000
+MOST_MATCHES = 2000
 """The most places of a search that are marked in one text."""
-_QUOTED = re.compile(r"'([^']+)'|\"([^\"]+)\"")
+_QUOTATION = re.compile(r"'([^']+)'|\"([^\"]+)\"")
 _ORDER = ("message", "refusal", "reasoning", "call", "output")
 
 
@@ -34,7 +34,7 @@ def findings(rollout: Rollout, task: Task, rendering: Rendering, names: Sequence
     if not isinstance(rollout.outcome, Score):
         return []
     prompt = "\n".join(item.text for item in task.input if isinstance(item, Message))
-    one, found = ScoredRollout(rollout, rollout.outcome, task, prompt), list[FindingView]()
+    one, views = ScoredRollout(rollout, rollout.outcome, task, prompt), list[FindingView]()
     for detector in installed():
         if not isinstance(detector, RolloutDetector) or detector.name not in names:
             continue
@@ -44,8 +44,8 @@ def findings(rollout: Rollout, task: Task, rendering: Rendering, names: Sequence
             evidence = f"it raised {error!r}"
         if evidence is not None:
             block = _mark(rendering, legible(evidence), detector.name)
-            found.append(FindingView(detector.name, evidence, detector.meaning, block))
-    return found
+            views.append(FindingView(detector.name, evidence, detector.meaning, block))
+    return views
 
 
 def mark_answer(rollout: Rollout, rendering: Rendering) -> None:
@@ -65,8 +65,8 @@ def mark_search(rendering: Rendering, pattern: re.Pattern[str] | None) -> None:
     if pattern is None:
         return
     for block in rendering.blocks():
-        found = (one for start, end in block.seen for one in pattern.finditer(block.text, start, end))
-        block.spans += [Span(*one.span(), "search") for one in islice(found, MOST_FOUND)]
+        found = (one for start, end in block.visible for one in pattern.finditer(block.text, start, end))
+        block.spans += [Span(*one.span(), "search") for one in islice(found, MOST_MATCHES)]
 
 
 def _mark(rendering: Rendering, evidence: str, name: str) -> int | None:
@@ -83,9 +83,9 @@ def _mark(rendering: Rendering, evidence: str, name: str) -> int | None:
 
 def _parts(evidence: str) -> list[str]:
     """What may be quoted from a text, the longest first: all of it, what follows a colon, what is in quotes."""
-    quoted = [one or other for one, other in _QUOTED.findall(evidence)]
+    quotations = [one or other for one, other in _QUOTATION.findall(evidence)]
     ends = [evidence.split(": ", n)[-1] for n in range(1, evidence.count(": ") + 1)]
-    parts = [part.strip("… ") for part in (evidence, *ends, *quoted)]
+    parts = [part.strip("… ") for part in (evidence, *ends, *quotations)]
     return [part for part in dict.fromkeys(parts) if len(part) >= LEAST]
 
 
@@ -93,7 +93,7 @@ def _blocks_of_model(rendering: Rendering, voices: Iterable[str]) -> list[Block]
     """The blocks of the model itself and its tools."""
     turns = [turn for conversation in rendering.conversations for turn in conversation.turns]
     turns.sort(key=lambda turn: turn.number)
-    return [block for turn in turns for block in (*turn.given, *turn.said) if block.voice in voices]
+    return [block for turn in turns for block in (*turn.input, *turn.output) if block.voice in voices]
 
 
 def _pattern(text: str) -> re.Pattern[str]:
@@ -103,5 +103,5 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 
 def _last(pattern: re.Pattern[str], block: Block) -> tuple[int, int] | None:
-    spans = [found.span() for start, end in block.seen for found in pattern.finditer(block.text, start, end)]
+    spans = [found.span() for start, end in block.visible for found in pattern.finditer(block.text, start, end)]
     return spans[-1] if spans else None
