@@ -9,20 +9,27 @@ import contextlib
 import hashlib
 import hmac
 import json
+import os
 import secrets
 import socket
+import subprocess
 import threading
 import time
+import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import pytest
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
+
+from tests.commands import until
 
 COOKIE = "CounterServer___counter"
 Behave = Callable[[Request, dict[str, Any]], Awaitable[Response | None]]
@@ -189,3 +196,45 @@ def row(index: int, *, initial: int, expected: int, **fields: Any) -> dict[str, 
         "agent_ref": {"type": "responses_api_agents", "name": "counter_simple_agent"},
         **fields,
     }
+
+
+# ---- The real package
+
+
+PYTHON = os.environ.get("ASSAY_NEMO_GYM_PYTHON")
+"""An interpreter with the package nemo-gym and, for two of its servers, gymnasium, gym and gym-sokoban."""
+theirs = pytest.mark.skipif(PYTHON is None, reason="ASSAY_NEMO_GYM_PYTHON names no interpreter with nemo-gym")
+_AGENT = Path(__file__).parent / "serve/clients/nemo_gym_gymnasium.py"
+
+
+def free() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        return held.getsockname()[1]
+
+
+@contextlib.contextmanager
+def their_agent(server: str | None, base_url: str, *, max_steps: int, resources: str = "") -> Iterator[tuple[str, str]]:
+    """The addresses of their agent and of their gymnasium server, or of `resources`, which runs already."""
+    ports = {"resources": int(resources.rpartition(":")[2] or free()), "model": free(), "agent": free()}
+    config = {"server": server, "base_url": f"{base_url}/v1", "max_steps": max_steps, **ports}
+    with subprocess.Popen([str(PYTHON), str(_AGENT), json.dumps(config)]) as process:
+        try:
+            for port in ports.values():
+                until(lambda port=port: process.poll() is not None or listens(port))
+            assert process.poll() is None
+            yield f"http://127.0.0.1:{ports['agent']}", f"http://127.0.0.1:{ports['resources']}"
+        finally:
+            process.terminate()
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as line:
+        return line.connect_ex(("127.0.0.1", port)) == 0
+
+
+def ran(agent: str, row: dict[str, Any]) -> dict[str, Any]:
+    """What their agent makes of a row. Raises HTTPError."""
+    request = urllib.request.Request(f"{agent}/run", json.dumps(row).encode(), {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)

@@ -1,11 +1,13 @@
 """Gymnasium servers of NeMo Gym as benchmarks: a `/step` for each response, and faults that are never rewards."""
 
 import asyncio
+import hashlib
 import json
 import os
 import random
 import re
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from assay.errors import UsageError
 from assay.gyms.nemo_gym.gymnasium import GymnasiumEnvironment
 from assay.gyms.nemo_gym.interchange import import_nemo_gym
 from assay.gyms.nemo_gym.remote import RemoteEnvironment
+from assay.gyms.nemo_gym.rows import read_rows
 from assay.model import Model, connect
 from assay.model.builtin.fixed import Fixed
 from assay.store import read_rollouts
@@ -45,7 +48,8 @@ from assay.types import (
     Text,
 )
 from tests.commands import assay, scored, start, until, written
-from tests.nemo_gym import Behave, Gym, StepGym, answering, drop, hang, hosting, row
+from tests.nemo_gym import PYTHON, Behave, Gym, StepGym, answering, drop, hang, hosting, ran, row, their_agent, theirs
+from tests.serve.served import serving
 
 NOBODY = "http://127.0.0.1:9"
 
@@ -319,3 +323,53 @@ def test_a_run_that_was_killed_goes_on_and_scores_each_episode_once(tmp_path: Pa
     assert set(scored(tmp_path / "r").values()) == {1}
     rewards = {one.task: one.outcome.reward for one in read_rollouts(tmp_path / "r") if isinstance(one.outcome, Score)}
     assert rewards == {str(index): -1.0 if index % 2 else 1.0 for index in range(40)}
+
+
+# ---- The real package
+
+
+ANSWERS = ["The Eiffel Tower; 20; 95; 1991; 2.", "I do not know."]
+"""One that is right, and one that is not, for all tasks of their example of several turns."""
+
+
+class Player:
+    """A model whose answer is drawn by what it was asked: one of the moves that it was told of, else an answer."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[str]] = []
+
+    def __call__(self, request: Request) -> str:
+        said = [item.text for item in request.input if isinstance(item, Message)]
+        self.asked.append(said)
+        number = int.from_bytes(hashlib.sha256("|".join(said).encode()).digest()[:4])
+        moves = re.findall(r"<action>\w+</action>", said[-1]) or ANSWERS
+        return moves[number % len(moves)]
+
+
+@pytest.mark.clients
+@theirs
+@pytest.mark.parametrize(
+    ("server", "most", "several"),
+    [("blackjack", 5, 20), ("example_multi_turn_gymnasium", 5, 1), ("grl_tetris", 20, 1), ("grl_sokoban", 20, 1)],
+)
+def test_their_servers_give_our_loop_the_rewards_of_their_agent(server: str, most: int, several: int, tmp_path: Path):
+    """Rollouts one after another, each side on a fresh server, because blackjack deals by a generator of its own."""
+    find = f"import resources_servers.{server}.app as found; print(found.__file__)"
+    found = subprocess.run([str(PYTHON), "-c", find], capture_output=True, text=True, check=False)
+    if found.returncode:
+        pytest.skip(f"{server} can't be loaded: {found.stderr.splitlines()[-1]}")
+    rows = Path(found.stdout.splitlines()[-1]).parent / "data/example.jsonl"
+    distinct = [row for _, row in read_rows(rows)]
+    players = Player(), Player()
+    with serving(players[0]) as url, their_agent(server, url, max_steps=most) as (agent, _):
+        there = [ran(agent, row) for row in distinct for _ in range(several)]
+    with serving(players[1]) as url, their_agent(server, url, max_steps=most) as (_, resources):
+        made = benchmark(resources, rows, steps=most)
+        asyncio.run(made.environment.ready())
+        model = ModelConfig(dialect="responses", id="m", base_url=f"{url}/v1")
+        here = sync.rollouts(made, model=model, repeats=several, concurrency=1)
+    scores = [one.outcome for one in here if isinstance(one.outcome, Score)]
+    assert [score.reward for score in scores] == [row["reward"] for row in there]
+    assert [score.metrics["terminated"] for score in scores] == [float(row["terminated"]) for row in there]
+    assert players[0].asked == players[1].asked
+    assert len({score.reward for score in scores}) > 1 and len(players[0].asked) > len(scores)

@@ -14,6 +14,7 @@ from assay import sync
 from assay.benchmark import Benchmark, Environment
 from assay.benchmark.catalog import load
 from assay.benchmark.tools import ToolEnvironment, ToolSession, tool
+from assay.config import ModelConfig
 from assay.gyms.nemo_gym.gymnasium import GymnasiumEnvironment
 from assay.gyms.nemo_gym.rows import row_of
 from assay.model.builtin.fixed import Fixed
@@ -35,7 +36,8 @@ from assay.types import (
     Turn,
 )
 from tests.commands import until
-from tests.nemo_gym import hosting
+from tests.nemo_gym import hosting, ran, their_agent, theirs
+from tests.serve.served import serving
 
 
 class Shop(ToolSession):
@@ -261,3 +263,46 @@ def test_benchmarks_of_ours_score_there_as_here(name: str, model: str, tmp_path:
     rewards = [[one.outcome.reward for one in side if isinstance(one.outcome, Score)] for side in (here, made)]
     assert len(rewards[0]) == 6 and rewards[0] == rewards[1]
     assert [shown(one) for one in made] == [shown(one) for one in here]
+
+
+class Sellers:
+    """The seller, who keeps what was said to him; with 7 coins he breaks the till, and with 8 he is never done."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[str]] = []
+
+    def __call__(self, request: Request) -> Response:
+        self.asked.append([item.text for item in request.input if isinstance(item, Message | FunctionCallOutput)])
+        if any("are 7 coins" in text for text in self.asked[-1]):
+            return broken(request)
+        if any("are 8 coins" in text for text in self.asked[-1]):
+            return Response(output=[Message("assistant", [Text("thanks")])])
+        return seller(request)
+
+
+@pytest.mark.clients
+@theirs
+def test_nemo_gyms_own_agent_plays_our_environments_as_our_loop_does(tmp_path: Path):
+    rows = [json.loads(line) for line in lines(tmp_path, SHOP).read_text().splitlines()]
+    sellers = Sellers(), Sellers()
+    with serving(sellers[0]) as url:
+        model = ModelConfig(dialect="responses", id="m", base_url=f"{url}/v1")
+        here = sync.rollouts(SHOP, model=model, concurrency=1)
+    there: list[Any] = []
+    with (
+        hosting(ServedEnvironment(SHOP).app()) as address,
+        serving(sellers[1]) as url,
+        their_agent(None, url, max_steps=SHOP.limits.steps, resources=address) as (agent, _),
+    ):
+        for row, one in zip(rows, here, strict=True):
+            try:
+                there.append(ran(agent, row | {"assay": row["assay"] | {"seed": one.seed}}))
+            except urllib.error.HTTPError as error:
+                there.append(error.read().decode())
+    for one, row in zip(here, there, strict=True):
+        if isinstance(one.outcome, Failure):
+            assert one.task == "t7" and "the till is full" in row and "the till is full" in one.outcome.message
+        else:
+            assert (row["reward"], row["info"]["coins"]) == (one.outcome.reward, one.outcome.metrics["coins"])
+            assert row["truncated"] == (one.stop == "steps") == (one.task == "t8")
+    assert sellers[0].asked == sellers[1].asked
