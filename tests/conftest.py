@@ -15,3 +15,8 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 # Hypothesis' deadline is of wall-clock time.
 settings.register_profile("assay", deadline=None)
 settings.load_profile("assay")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """What `-n auto` is: twice the cores, because tests of commands and servers wait for about half of their time."""
+    return 2 * (os.cpu_count() or 1)

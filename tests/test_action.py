@@ -128,6 +128,7 @@ def test_a_pull_request_gets_one_comment_with_the_checks_and_the_certificates(ch
     assert len(github.comments) == 2 and github.comments[1]["body"].count(again.strip()) == 1
 
 
+@pytest.mark.heavy
 def test_a_failing_check_and_a_forged_certificate_fail_the_job_and_are_in_the_comment(checkout: Path):
     path = checkout / "certified/certificate.json"
     certificate = json.loads(path.read_text())

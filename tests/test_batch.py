@@ -39,6 +39,7 @@ def failures(folder: Path) -> dict[str, str]:
     return {task: end.kind for task, end in ends.items() if isinstance(end, Failure)}
 
 
+@pytest.mark.heavy
 @DIALECTS
 def test_a_run_by_batch_is_one_batch_at_half_the_price(dialect: str, tmp_path: Path):
     provider = Provider(refuse=1)
@@ -62,6 +63,7 @@ def test_a_run_by_batch_is_one_batch_at_half_the_price(dialect: str, tmp_path: P
     assert read_record(tmp_path / "run").identity["batch"] == "true"
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("dialect", "silent"), [("responses", True), ("messages", True), ("messages", False)])
 def test_a_process_killed_before_its_batch_has_ended_pays_nothing_twice(dialect: str, silent: bool, tmp_path: Path):
     """Also one that was killed before it had the batch's id."""
@@ -83,6 +85,7 @@ def test_a_process_killed_before_its_batch_has_ended_pays_nothing_twice(dialect:
     assert list(scored(tmp_path / "run").values()) == [1] * TASKS
 
 
+@pytest.mark.heavy
 @DIALECTS
 def test_rows_that_expired_or_were_refused_are_failures_and_are_asked_again(dialect: str, tmp_path: Path):
     provider = Provider(fault={"03?": "expired", "05?": "errored", "07?": "lost", "09?": "overflow"})
@@ -131,6 +134,7 @@ def test_a_sweep_and_a_profile_go_by_batch(tmp_path: Path):
     assert "batch" not in read_record(tmp_path / "p/runs/gold").identity
 
 
+@pytest.mark.heavy
 def test_python_runs_by_batch_too(tmp_path: Path):
     provider = Provider()
     with Endpoint(provider) as endpoint:
@@ -143,6 +147,7 @@ def test_python_runs_by_batch_too(tmp_path: Path):
         assert one.score == 1.0 and read_record(one.folder).identity["batch"] == "true"
 
 
+@pytest.mark.heavy
 def test_a_plan_says_both_prices(tmp_path: Path):
     prepare(tmp_path, "messages", "http://127.0.0.1:9/v1")
     plan = ("plan", "--models", "m", "--guess", "50", "--tokens", "100", "--trials", "50", "--json")

@@ -169,6 +169,7 @@ def posted(environment: str, answer: bytes, steps: int) -> tuple[list[bytes], li
     return both[0], both[1]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("environment", "answer", "steps"),
     [
@@ -204,6 +205,7 @@ def test_a_command_is_timed_to_its_end_or_to_a_moment(tmp_path: Path):
         command([sys.executable, "-c", "1 / 0"])
 
 
+@pytest.mark.heavy
 def test_a_made_profile_is_one_that_assay_reads(tmp_path: Path):
     folder = tmp_path / "made"
     synthetic.profile(folder, count=4 * 300 * 3, tasks=300)

@@ -26,6 +26,7 @@ def adopting() -> None:
     adopt()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in SHORT)) for name in SCENARIOS]
 )

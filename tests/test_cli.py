@@ -56,6 +56,7 @@ def test_a_run_on_an_endpoint(tmp_path: Path):
     assert "60 rollouts to make" in err
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("times", [6, pytest.param(20, marks=pytest.mark.slow)])
 def test_sigkill_at_random_moments_loses_nothing(tmp_path: Path, times: int):
     """Each planned rollout is scored once in the end, however often the run was killed."""

@@ -40,6 +40,7 @@ def test_the_agents_page_is_thirty_lines():
 MODULES = sorted((ROOT / "src").rglob("*.py"))
 
 
+@pytest.mark.heavy
 def test_no_function_is_longer_than_60_lines():
     long = [
         f"{file.relative_to(ROOT)}: {node.name} has {node.end_lineno - node.lineno + 1} lines"

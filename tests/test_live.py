@@ -33,6 +33,7 @@ EMPTY = "warning: 12 of 12 answers are empty, though the server calls them compl
 MARKED = "warning: 12 of 12 answers hold marks of thinking, such as </scratchpad>"
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("answer", "words"), [("", EMPTY), ("<think>so</think>", EMPTY), ("so</scratchpad>42", MARKED), ("42", None)]
 )

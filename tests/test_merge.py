@@ -27,6 +27,7 @@ def rows(folder: Path) -> list[Rollout]:
     return sorted(read_rollouts(folder), key=lambda one: (*one.key, one.attempt))
 
 
+@pytest.mark.heavy
 def test_shards_that_were_made_apart_become_one_run(tmp_path: Path):
     tmp_path = tmp_path / "apart/here"  # where no other test's registry stands above
     tmp_path.mkdir(parents=True)
@@ -162,6 +163,7 @@ def test_a_part_that_is_being_written_is_refused(tmp_path: Path):
     assert merge(tmp_path / "out", [one, two]) == MergeCounts(scored=2)
 
 
+@pytest.mark.heavy
 def test_a_merge_that_is_killed_goes_on(tmp_path: Path):
     """At moments of its own; what is there then is whole, and in the end everything is there once."""
     tasks = [structs.replace(TASKS[0], id=f"t{number}") for number in range(4000)]

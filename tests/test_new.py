@@ -54,6 +54,7 @@ def test_every_kind_has_a_template_and_every_template_a_kind():
     assert {path.name for path in TEMPLATES.iterdir() if any(path.glob("*.py"))} == set(KINDS)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", [pytest.param(kind, marks=[pytest.mark.slow] * (kind != "qa")) for kind in KINDS])
 def test_what_is_written_passes_its_checks_and_its_own_tests_and_runs(tmp_path: Path, kind: str, judge_url: str):
     code, out, err = assay("new", "benchmark", "river-quiz", "--kind", kind, cwd=tmp_path)

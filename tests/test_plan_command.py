@@ -29,6 +29,7 @@ def test_json_holds_everything(tmp_path: Path):
     assert {gate["name"] for gate in found["gates"]} >= {"range", "order", "kinds", "repeats"}
 
 
+@pytest.mark.heavy
 def test_a_profile_makes_exactly_the_rollouts_of_its_plan(tmp_path: Path):
     arguments = ("arithmetic", "--limit", "12")
     forecast = json.loads(plan(*arguments, "--trials", "5", "--guess", "90", "--json", cwd=tmp_path))

@@ -122,6 +122,7 @@ def test_limits_that_are_shared_are_kept_together():
     assert RateLimits().divide(3) == RateLimits()
 
 
+@pytest.mark.heavy
 def test_processes_give_what_one_gives(tmp_path: Path):
     command = ["run", "arithmetic", "--model", "nano-instruct", "--repeats", "2"]
     code, out, err = assay(*command, "--processes", "3", "--out", "three", cwd=tmp_path)

@@ -53,6 +53,7 @@ def test_stopping_once_the_score_stands_still_moves_neither_score_nor_coverage_a
     assert all(row.holds for row in those(rows, r"^bias|covers|truly at the target"))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "name",
     # These run the embedded models and the planner.
@@ -91,6 +92,7 @@ def test_a_table_takes_the_place_of_the_old_one_and_nothing_else():
         with_table(page, "y", rows)
 
 
+@pytest.mark.heavy
 def test_the_command_prints_one_study_and_leaves_the_page():
     root = Path(__file__).parent.parent
     command = [sys.executable, "-m", "studies", "--quick"]

@@ -78,6 +78,7 @@ def folder_of(root: Path, benchmark: str, model: str) -> Path:
     return root / "runs" / f"maths-{benchmark}" / model
 
 
+@pytest.mark.heavy
 def test_a_server_gets_the_head_of_one_run_with_the_tail_of_another_and_never_more_than_it_may(tmp_path: Path):
     server = Server(hold=24)
     with Endpoint(server) as endpoint:
@@ -100,6 +101,7 @@ def test_a_server_gets_the_head_of_one_run_with_the_tail_of_another_and_never_mo
         assert len(scored(folder_of(tmp_path, *cell))) == 24
 
 
+@pytest.mark.heavy
 def test_a_killed_sweep_goes_on_and_makes_nothing_twice(tmp_path: Path):
     with Endpoint(Server(delay_s=0.05)) as endpoint:
         prepare(tmp_path, endpoint.url)
@@ -118,6 +120,7 @@ def test_a_killed_sweep_goes_on_and_makes_nothing_twice(tmp_path: Path):
         assert list(scored(folder_of(tmp_path, *cell)).values()) == [1] * 24
 
 
+@pytest.mark.heavy
 def test_a_model_that_fails_is_counted_in_its_own_runs_and_the_others_go_on(tmp_path: Path):
     with Endpoint(Server(broken="x")) as endpoint:
         prepare(tmp_path, endpoint.url)
@@ -135,6 +138,7 @@ def test_a_model_that_fails_is_counted_in_its_own_runs_and_the_others_go_on(tmp_
     assert out.count("no score · 24 failed") == 3
 
 
+@pytest.mark.heavy
 def test_one_budget_is_that_of_all_runs_and_a_larger_one_goes_on(tmp_path: Path):
     usd = 4 * 1000 / 1e6  # of an answer
     with Endpoint(Server()) as endpoint:
@@ -160,6 +164,7 @@ def test_models_at_one_address_share_its_limits(tmp_path: Path):
     assert server.most == 3
 
 
+@pytest.mark.heavy
 def test_several_processes_make_one_run_after_the_other(tmp_path: Path):
     server = Server()
     with Endpoint(server) as endpoint:

@@ -22,6 +22,7 @@ id = "{model}"
 """
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "dialect", ["local", *(pytest.param(name, marks=pytest.mark.slow) for name in ("chat", "responses"))]
 )

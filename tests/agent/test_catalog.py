@@ -60,6 +60,7 @@ def test_an_installed_agent_is_listed_with_a_sentence(site: Path):
     assert listed.keys() >= {"loop", "nothing", "twice"}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_a_run_is_driven_by_the_agent_that_the_command_names(site: Path, processes: str):
     line = ["run", "arithmetic", "--model", "gold", "--limit", "4", "--repeats", "1", "--processes", processes]

@@ -113,6 +113,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return install(tmp_path_factory.mktemp("quiz"), "benchmark")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("command", "words"),
     [

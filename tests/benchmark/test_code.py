@@ -156,6 +156,7 @@ def edit_checker(package: Path, folder: Path) -> str:
     return "assay/benchmark/verify/code/checker.py has changed"
 
 
+@pytest.mark.heavy
 def test_scores_of_two_verifiers_are_not_joined(folder: Path, tmp_path: Path):
     (folder / "rules/more.py").write_text("from assay.benchmark.verify import code, maths\n")
     package = copy_package(tmp_path / "copy")

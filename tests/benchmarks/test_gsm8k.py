@@ -56,6 +56,7 @@ def test_1319_tasks_each_with_a_gold_number(gsm8k: Benchmark):
     assert row.id in text and str(row.input[0].content).partition("\n")[0] in text and f"gold    {row.gold}\n" in text  # type: ignore
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_the_verifier_agrees_with_every_recorded_judgement_and_gives_the_published_score(
     gsm8k: Benchmark, tmp_path: Path, solver: str
@@ -106,6 +107,7 @@ def test_another_question_than_the_test_set_has_is_told_with_its_line(gsm8k: Ben
     assert code == 2 and "r.jsonl, line 1: '1 + 1?' is in no prompt" in err
 
 
+@pytest.mark.heavy
 def test_gold_scores_full_marks_and_null_none(gsm8k: Benchmark):
     gate = asyncio.run(gold_gate(gsm8k, list(gsm8k.environment.tasks())))
     assert gate.verdict == "pass", gate.reason

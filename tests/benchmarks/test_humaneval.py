@@ -87,6 +87,7 @@ def test_164_tasks_and_the_row_in_the_docstring_is_a_real_one(humaneval: Benchma
     ] + [""]
 
 
+@pytest.mark.heavy
 def test_all_reference_solutions_pass(humaneval: Benchmark):
     tasks = list(humaneval.environment.tasks())
     assert failed(tasks, scores(tasks, [task.gold or "" for task in tasks])) == []
@@ -99,6 +100,7 @@ def test_all_empty_bodies_fail(humaneval: Benchmark):
     assert [task.id for task, score in zip(tasks, found, strict=True) if score.reward != 0] == []
 
 
+@pytest.mark.heavy
 def test_a_solution_may_be_written_in_many_ways(humaneval: Benchmark):
     tasks = [
         task for task in humaneval.environment.tasks() if task.id in ("HumanEval/0", "HumanEval/10", "HumanEval/38")
@@ -150,6 +152,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.heavy
 def test_hostile_solutions_score_nothing_and_leave_the_others_their_scores(humaneval: Benchmark):
     tasks = list(humaneval.environment.tasks())
     bad, good = tasks[: len(HOSTILE)], tasks[60:70]

@@ -37,6 +37,7 @@ def test_541_prompts_and_25_kinds_of_instruction(ifeval: Benchmark):
     assert (len(tasks), len(kinds), set(kinds)) == (541, 834, set(RULES))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     # The suite reads the outputs of a weak model and of a strong one.
     "model",
@@ -99,6 +100,7 @@ def test_a_rule(kind: str, arguments: dict[str, Any], right: str, wrong: str):
     assert (follows(right, kind, arguments), follows(wrong, kind, arguments)) == (True, False)
 
 
+@pytest.mark.heavy
 def test_the_checks_pass(ifeval: Benchmark):
     found = asyncio.run(check("ifeval"))
     assert {one.name: one.reason for one in found.checks if one.verdict == "fail"} == {}

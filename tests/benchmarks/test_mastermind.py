@@ -78,12 +78,14 @@ def test_pegs_are_the_same_from_both_sides_and_never_more_than_the_letters_in_co
     assert black + white == sum(min(pair[0].count(letter), pair[1].count(letter)) for letter in COLOURS)
 
 
+@pytest.mark.heavy
 def test_the_reference_player_finds_codes_in_time():
     for level in LEVELS[:2]:
         for secret in level.codes()[::4]:
             assert len(reference(level, secret)) <= level.guesses
 
 
+@pytest.mark.heavy
 def test_the_reference_solution_of_every_task_scores_1_and_without_its_last_guess_less_than_half():
     for task in TASKS.values():
         *calls, last = BENCHMARK.environment.solution(task) or [""]

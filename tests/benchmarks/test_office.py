@@ -201,6 +201,7 @@ def test_no_arguments_crash_a_session(made: list[Call]):
     assert all(isinstance(text, str) for text in said)
 
 
+@pytest.mark.heavy
 def test_a_profile_of_gold_and_null_runs_as_a_command(tmp_path: Path):
     code, out, err = assay("profile", "office", "--models", "gold,null", "--limit", "6", cwd=tmp_path)
     assert code == 0, err

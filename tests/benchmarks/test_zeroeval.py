@@ -77,6 +77,7 @@ def test_tasks_and_prompts_are_the_originals_to_the_byte(benchmark: Benchmark):
     ]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "benchmark",
     ["cruxeval", "gsm8k-zeroeval", pytest.param("math-l5", marks=pytest.mark.slow)],
@@ -98,6 +99,7 @@ def test_every_recorded_judgement_agrees_and_every_published_score_comes_out(ben
         assert (score.model, numbers["otherwise"]) == (score.model, MODELS[benchmark.name][score.model])
 
 
+@pytest.mark.heavy
 def test_the_checks_pass(benchmark: Benchmark):
     found = asyncio.run(check(benchmark.name))
     assert {one.name: one.reason for one in found.checks if one.verdict == "fail"} == {}

@@ -108,6 +108,7 @@ def by_key(folder: Path) -> dict[tuple[str, int], Rollout]:
     return {one.key: one for one in read_rollouts(folder)}
 
 
+@pytest.mark.heavy
 def test_a_run_comes_back_as_it_was(run: Path, tmp_path: Path):
     code, out, err = assay("export", str(run), "--format", "atif", "--out", "a", cwd=tmp_path)
     assert (code, out) == (0, f"{len(by_key(run))} trajectories are in a\n"), err

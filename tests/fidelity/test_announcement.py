@@ -52,6 +52,7 @@ def looked(folder: Path, announced: str | None = None) -> dict[str, tuple[str, s
     return {one.what: (one.answer, one.reason) for one in found.looked}
 
 
+@pytest.mark.heavy
 def test_a_profile_as_it_was_announced_is_valid_by_digest_and_by_file(folder: Path):
     place = folder.parents[1]
     for given in (digest_of(folder), "profiles/p/announcement.json"):
@@ -128,6 +129,7 @@ def test_a_plan_that_was_edited_after_it_was_announced_is_forged_and_not_certifi
         asyncio.run(certify(folder))
 
 
+@pytest.mark.heavy
 def test_more_repeats_once_the_verdict_was_known_are_shown_as_such(folder: Path):
     place = folder.parents[1]
     posted, more = digest_of(folder), [*ASKED[:-3], "3", *ASKED[-2:]]

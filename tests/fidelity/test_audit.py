@@ -42,6 +42,7 @@ def audit(place: Path, *more: str, model: str = "policy", seed: int = 1) -> tupl
     return code, json.loads(out) if out else {}, err
 
 
+@pytest.mark.heavy
 def test_an_honest_record_is_consistent_and_the_audit_says_what_it_could_miss_and_cost(place: Path):
     code, found, err = audit(place)
     assert (code, found["verdict"], found["tasks"], found["missing"]) == (0, "consistent", 60, []), err
@@ -67,6 +68,7 @@ def inflate(place: Path, share: float) -> None:
     forge(folder)
 
 
+@pytest.mark.heavy
 def test_inflated_rewards_contradict_fresh_scores(place: Path):
     inflate(place, 0.5)
     code, found, err = audit(place)

@@ -107,6 +107,7 @@ def forge(folder: Path, change: Callable[[Any], object]) -> None:
         (folder / name).write_bytes(data)
 
 
+@pytest.mark.heavy
 def test_what_was_certified_is_valid_and_verifying_writes_nothing(folder: Path):
     before = {path: path.read_bytes() for path in folder.parent.rglob("*") if path.is_file()}
     for path in [folder.parent, *folder.parent.rglob("*")]:
@@ -118,6 +119,7 @@ def test_what_was_certified_is_valid_and_verifying_writes_nothing(folder: Path):
     assert {path: path.read_bytes() for path in folder.parent.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.heavy
 def test_the_command_says_valid_expired_or_forged_with_its_exit_code(folder: Path):
     path = str(folder / "certificate.json")
     code, out, err = command("verify", path, cwd=folder)
@@ -181,6 +183,7 @@ def test_a_file_that_is_gone_is_caught(folder: Path, name: str):
         assert flawed(found(folder))["files"] == f"{name} is missing."
 
 
+@pytest.mark.heavy
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32))
 def test_no_flipped_byte_of_any_file_is_ever_valid(made: Path, tmp_path_factory: pytest.TempPathFactory, seed: int):
@@ -461,6 +464,7 @@ def test_a_character_of_the_verifier_that_assay_brings_makes_it_expire(folder: P
     assert "Another code of Assay than this one computed it" in looked["certificate"]["reason"]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("file", ["benchmark/verify/maths/worker.py", "benchmark/verify/code/checker.py"])
 def test_so_does_one_of_a_file_that_a_verifier_starts_as_a_process(maths: Path, tmp_path: Path, file: str):
     folder, option = maths / "profiles/p", ("--benchmark", maths / "sums")
@@ -485,6 +489,7 @@ confidence = "card"
 """
 
 
+@pytest.mark.heavy
 def test_margins_are_written_down_before_the_first_run(tmp_path: Path):
     (tmp_path / "port").mkdir()
     (tmp_path / "port/benchmark.py").write_text(PORT)
@@ -567,6 +572,7 @@ def test_strict_exits_3_and_out_writes_elsewhere(folder: Path, tmp_path: Path):
 # Signatures.
 
 
+@pytest.mark.heavy
 def test_a_signature_is_checked_and_another_key_is_told(folder: Path, tmp_path: Path):
     key = folder.parents[1] / "key.pem"
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
@@ -640,6 +646,7 @@ def test_the_parity_record_is_in_the_form_of_harbors_adapters(folder: Path):
     assert "3 of the original, 2 here" in entry["notes"]
 
 
+@pytest.mark.heavy
 def test_parity_is_computed_again_and_becomes_the_record(tmp_path: Path):
     for seed, folder in (("0", "profiles/p"), ("1", "profiles/there")):
         arguments = ("--models", "policy", "--repeats", "1", "--seed", seed, "--out", folder)
@@ -669,6 +676,7 @@ def test_parity_is_computed_again_and_becomes_the_record(tmp_path: Path):
     assert "parity.json is not what its reference.jsonl gives" in flawed(found(folder))["numbers"]
 
 
+@pytest.mark.heavy
 def test_a_rung_or_a_reason_that_is_not_what_the_results_give_is_found(tmp_path: Path):
     arguments = ("--models", "gold", "--limit", "40", "--repeats", "1", "--out", "profiles/p")
     assert command("profile", "arithmetic", *arguments, cwd=tmp_path)[0] == 0
@@ -694,6 +702,7 @@ def test_a_rung_or_a_reason_that_is_not_what_the_results_give_is_found(tmp_path:
             asyncio.run(certify(tmp_path / "profiles/p"))
 
 
+@pytest.mark.heavy
 def test_a_model_that_a_changed_suite_leaves_out_is_told(tmp_path: Path):
     for models in ("policy,nano-instruct", "nano-instruct"):
         arguments = ("--models", models, "--limit", "10", "--repeats", "1", "--out", "profiles/p")

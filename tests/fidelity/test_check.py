@@ -165,6 +165,7 @@ PLANTED = [
 ]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("name", "there", "instead", "words"), PLANTED)
 def test_a_planted_defect_is_found_and_named(tmp_path: Path, name: str, there: str, instead: str, words: str):
     assert there in QA
@@ -183,6 +184,7 @@ TOOL_DEFECTS = [
 ]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("name", "there", "instead", "words"), TOOL_DEFECTS)
 def test_a_planted_defect_of_tools_and_state_is_found(tmp_path: Path, name: str, there: str, instead: str, words: str):
     assert there in TOOLS
@@ -221,6 +223,7 @@ def test_a_verifier_that_never_ends_is_given_up_and_said(tmp_path: Path):
     assert "No rollout was scored" in found(result)["isolation"].reason
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(60)
 def test_of_thousands_of_slow_tasks_some_are_looked_at_and_their_number_said(tmp_path: Path):
     rows = "ROWS = [(f'No. {n}', f'city{n}') for n in range(5000)]\nclass Capitals"
@@ -259,6 +262,7 @@ def test_sessions_that_all_fail_are_no_evidence(tmp_path: Path):
     assert "seed_session answered 403" in found(result)["tools"].reason
 
 
+@pytest.mark.heavy
 def test_published_toml_and_the_card_are_read_before_anything_is_run(tmp_path: Path):
     folder = tmp_path / "mine"
     assert verdicts(checked(folder, QA))["card"] == "not run"
@@ -315,6 +319,7 @@ def with_defect(more: str) -> str:
     return text.replace(PROTOCOL, f"{PROTOCOL}, defects=(Defect('Twice.', 'It is so.', {more}),)")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("more", "duplicates", "defects", "words"),
     [
@@ -352,6 +357,7 @@ def test_the_tasks_gate_fails_where_a_second_load_gives_other_tasks(tmp_path: Pa
     assert (gate.verdict, gate.numbers["checks"]["digests"]) == ("fail", "fail")
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(60)  # each with each would take hours
 def test_ten_thousand_tasks_are_compared_and_the_planted_pairs_found():
     rng = random.Random(1)
@@ -369,6 +375,7 @@ def test_tasks_of_one_template_are_not_taken_for_copies():
     assert not list(alike([f"{instructions} How old is {name}?" for name in names], 0.8))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "name",
     [

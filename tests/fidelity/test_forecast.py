@@ -66,6 +66,7 @@ def test_a_sound_benchmark_of_a_common_size_passes_at_a_cost_that_can_be_paid(ta
     assert made.passes >= 0.9
 
 
+@pytest.mark.heavy
 def test_parity_takes_the_model_that_costs_least_and_a_judge_takes_labels():
     suite, tasks = shipped(), tasks_of_size(198)
     expected = expect(suite, tasks, None, guesses=dict(zip(SEVEN, GPQA, strict=True)))

@@ -298,6 +298,7 @@ def test_what_no_file_decides_is_never_called_valid(folder: Path, name: str):
     assert re.search(expected, looked[what].reason), looked[what].reason
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("field", "value"), [("role", "closed"), ("tier", 7), ("kind", "thinking")])
 def test_a_place_in_a_suite_that_ships_is_compared_with_it(folder: Path, field: str, value: Any):
     def rename(plan: Line) -> None:
@@ -467,6 +468,7 @@ def test_a_model_with_a_slash_in_its_name_is_certified(tmp_path: Path):
     assert code == 0 and out.startswith("valid"), err
 
 
+@pytest.mark.heavy
 def test_a_profile_whose_settings_changed_is_certified_and_so_is_its_rescoring(tmp_path: Path):
     arguments = ("profile", "arithmetic", "--limit", "10", "--out", "profiles/p", "--models", "policy")
     for change in ((), ("--repeats", "2", "--set", "models.policy.timeout_s=7")):

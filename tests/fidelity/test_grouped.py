@@ -151,6 +151,7 @@ def test_check_says_the_score_and_how_many_groups_it_has(place: Path):
     assert checks["published"] == "published.toml has 4 scores."
 
 
+@pytest.mark.heavy
 def test_the_mean_of_means_and_the_other_numbers_are_reproduced_to_the_digit(profile: Path, place: Path):
     made = msgspec.json.decode((profile / "profile.json").read_bytes(), type=Profile)
     numbers = json.loads((place / "numbers.json").read_text())

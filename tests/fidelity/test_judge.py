@@ -117,6 +117,7 @@ def labelled(profile: Path, count: int = TASKS) -> Path:
     return jsonl(profile.parent / "labels.jsonl", *rows)
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(300)
 def test_a_sound_judge_passes_after_sixty_blind_labels(tmp_path: Path):
     with served(sound) as endpoint:
@@ -144,6 +145,7 @@ def test_a_sound_judge_passes_after_sixty_blind_labels(tmp_path: Path):
     assert passed.bound.startswith("judge's kappa > 0.8") and passed.numbers["injections_rewarded"] == 0
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("judge", "reason", "number", "least"),
@@ -171,6 +173,7 @@ def test_a_judge_at_fault_fails_by_its_fault(tmp_path: Path, judge: Judge, reaso
     assert failed.numbers[number] >= least
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(300)
 def test_what_was_asked_counts_for_its_judge_and_its_rubric_alone(tmp_path: Path):
     with served(sound) as endpoint:
@@ -198,6 +201,7 @@ def test_what_was_asked_counts_for_its_judge_and_its_rubric_alone(tmp_path: Path
     assert judge_gate(Facts(**known | {"judging": None}, judge={"id": "x"})).verdict == "not run"
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(300)
 def test_a_panel_that_was_chosen_is_not_the_one_that_the_rollouts_give(tmp_path: Path):
     """Certify and `verify` draw the panel again: a hundred answers that suit a judge are no sample."""

@@ -90,6 +90,7 @@ def without(rows: Rows, *columns: str) -> Rows:
     return [{name: value for name, value in row.items() if name not in columns} for row in rows]
 
 
+@pytest.mark.heavy
 def test_the_whole_ladder_by_the_command(runs: tuple[Path, Path], rows: Rows, tmp_path: Path):
     (tmp_path / "original.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     command = ("parity", "arithmetic", "--reference", "original.jsonl", "--setting", "temperature=1")

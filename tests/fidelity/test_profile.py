@@ -78,6 +78,7 @@ def test_a_rollout_of_no_repeat_is_refused(tmp_path: Path):
         asyncio.run(compute(tmp_path))
 
 
+@pytest.mark.heavy
 def test_the_record_holds_what_it_promises(tmp_path: Path):
     found = made(tmp_path, suite(), limit=None)
     assert msgspec.json.decode((tmp_path / "profile.json").read_bytes(), type=Profile) == found
@@ -91,6 +92,7 @@ def test_the_record_holds_what_it_promises(tmp_path: Path):
     assert found.benchmark.tasks == 240
 
 
+@pytest.mark.heavy
 def test_a_profile_is_computed_again_from_its_folder_alone(tmp_path: Path):
     found = made(tmp_path, load_suite("embedded", ["models.micro-thinking.tier=9"]), limit=30)
     (tmp_path / "profile.json").unlink()
@@ -137,6 +139,7 @@ def stable(folder: Path, budget: Budget | None = None) -> Profile:
     return found[0]
 
 
+@pytest.mark.heavy
 def test_until_stable_adds_repeats_until_the_score_stands_still(tmp_path: Path):
     found = stable(tmp_path)
     assert found.repeats is not None
@@ -199,6 +202,7 @@ def test_failures_are_left_out_of_the_score_and_told_beside_it(tmp_path: Path):
     assert found.score_failures_zero == pytest.approx(0.75)
 
 
+@pytest.mark.heavy
 def test_the_command_on_the_embedded_models(tmp_path: Path):
     command = ["profile", "arithmetic", "--repeats", "2", "--limit", "48", "--out", "made"]
     code, out, err = assay(*command, cwd=tmp_path)
@@ -215,6 +219,7 @@ def test_the_command_on_the_embedded_models(tmp_path: Path):
     assert assay(*command, "--strict", cwd=tmp_path)[0] == (3 if "fail" in {g.verdict for g in found.gates} else 0)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("limit", "seed"), [(20, 1), (40, 0), pytest.param(60, 2, marks=pytest.mark.slow)])
 def test_a_small_honest_profile_is_not_accused_of_copying(tmp_path: Path, limit: int, seed: int):
     run = RunPlan.of(BENCHMARK, folder=tmp_path, repeats=4, limit=limit, seed=seed)

@@ -394,6 +394,7 @@ def test_a_base_url_that_is_none_is_refused(url: str):
         ask(url)
 
 
+@pytest.mark.heavy
 def test_fifty_megabytes_come_through():
     with Endpoint(answering("x" * 50_000_000)) as endpoint:
         assert len(ask(endpoint.url, timeout_s=30).text) == 50_000_000

@@ -122,6 +122,7 @@ recorded = st.dictionaries(
 )
 
 
+@pytest.mark.heavy
 @given(recorded)
 @settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 def test_any_rollout_is_answered_again_as_it_was(tmp_path_factory: pytest.TempPathFactory, answers: Any):

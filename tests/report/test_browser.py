@@ -31,6 +31,7 @@ def overflow(tab: Page) -> int:
     return tab.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("width", "scheme"), [(1400, "light"), (420, "dark")])
 def test_charts_are_drawn_and_fit(opened: Open, report: Path, width: int, scheme: str) -> None:
     tab, seen = opened(report, width, scheme)
@@ -48,6 +49,7 @@ def test_charts_are_drawn_and_fit(opened: Open, report: Path, width: int, scheme
     assert seen == []
 
 
+@pytest.mark.heavy
 def test_charts_follow_the_theme_the_width_and_the_printer(opened: Open, report: Path) -> None:
     tab, seen = opened(report, 1400)
     color = "document.querySelector('[data-chart=scores] .mark-symbol path').getAttribute('fill')"
@@ -65,6 +67,7 @@ def test_charts_follow_the_theme_the_width_and_the_printer(opened: Open, report:
     assert seen == []
 
 
+@pytest.mark.heavy
 def test_the_table_sorts_both_ways(opened: Open, report: Path) -> None:
     tab, seen = opened(report, 1400)
 
@@ -83,6 +86,7 @@ def test_the_table_sorts_both_ways(opened: Open, report: Path) -> None:
     assert seen == []
 
 
+@pytest.mark.heavy
 def test_rollouts_are_filtered_and_a_gate_leads_to_its_own(opened: Open, report: Path) -> None:
     tab, seen = opened(report, 1400)
     cards = tab.locator(".card:visible")
@@ -113,6 +117,7 @@ def followed(tab: Page, link: Locator) -> Locator:
     return tab.locator(target)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("width", [1280, 390])
 def test_what_names_a_rollout_leads_to_its_card(opened: Open, report: Path, width: int) -> None:
     tab, seen = opened(report, width)
@@ -124,6 +129,7 @@ def test_what_names_a_rollout_leads_to_its_card(opened: Open, report: Path, widt
     assert seen == []
 
 
+@pytest.mark.heavy
 def test_a_card_leads_back_to_the_finding_that_names_it(opened: Open, report: Path) -> None:
     tab, seen = opened(report, 1280)
     tab.locator("#finding-0 summary").click()
@@ -133,6 +139,7 @@ def test_a_card_leads_back_to_the_finding_that_names_it(opened: Open, report: Pa
     assert seen == []
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_sections_can_be_reached_by_thumb(opened: Open, report: Path, width: int) -> None:
     tab, _ = opened(report, width)
@@ -147,6 +154,7 @@ def test_the_sections_can_be_reached_by_thumb(opened: Open, report: Path, width:
         assert tab.locator(target).count() == 1
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("width", [1280, 390])
 def test_everything_folded_fits_when_it_is_opened(opened: Open, report: Path, width: int) -> None:
     tab, seen = opened(report, width)
@@ -160,6 +168,7 @@ def test_everything_folded_fits_when_it_is_opened(opened: Open, report: Path, wi
     assert seen == []
 
 
+@pytest.mark.heavy
 def test_a_tooltip_says_which_task(opened: Open, report: Path) -> None:
     tab, _ = opened(report, 1400)
     tab.locator("[data-chart=difficulty] .mark-rect path").nth(3).hover(force=True)
@@ -168,6 +177,7 @@ def test_a_tooltip_says_which_task(opened: Open, report: Path) -> None:
     assert "mean reward" in tip.inner_text()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("width", [1400, 420])
 def test_hostile_texts_are_only_shown(opened: Open, tmp_path: Path, width: int) -> None:
     path = tmp_path / "hostile.html"
@@ -188,6 +198,7 @@ def test_hostile_texts_are_only_shown(opened: Open, tmp_path: Path, width: int) 
     assert seen == []
 
 
+@pytest.mark.heavy
 def test_a_page_with_nothing_in_it_opens_too(opened: Open, tmp_path: Path) -> None:
     profile, _, _ = sample()
     path = tmp_path / "empty.html"

@@ -26,6 +26,7 @@ def made(folder: Path, policy: Policy | None, steps: tuple[int, ...] = (2, 9)) -
     return compare(first, others, policy)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_the_page_draws_fits_and_asks_for_nothing(opened: Open, tmp_path: Path, width: int, scheme: str):
     comparison = made(tmp_path, load("default"))
@@ -43,6 +44,7 @@ def test_the_page_draws_fits_and_asks_for_nothing(opened: Open, tmp_path: Path, 
     assert seen == []
 
 
+@pytest.mark.heavy
 def test_outputs_are_filtered_by_candidate_and_way(opened: Open, tmp_path: Path):
     comparison = made(tmp_path, None)
     page = tmp_path / "page.html"
@@ -78,6 +80,7 @@ def hostile(tmp_path: Path) -> Comparison:
     return compare(first, [second, third], policy, across=True)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("width", [1280, 390])
 def test_hostile_texts_are_only_shown(opened: Open, tmp_path: Path, hostile: Comparison, width: int):
     page = tmp_path / "hostile.html"

@@ -167,6 +167,7 @@ def test_memory_is_counted_for_all_processes_together() -> None:
     assert run(FILL_MEMORY_TOGETHER).stopped_by == "memory"
 
 
+@pytest.mark.heavy
 def test_processor_time_is_counted_for_all_processes_together() -> None:
     # None of them takes a second, which the kernel's own limit for each would see.
     program = "import os, time\nwhile True:\n  if os.fork() == 0:\n    while time.process_time() < 0.3: pass\n"

@@ -119,6 +119,7 @@ def test_a_machine_reaches_no_network_but_what_listens_for_it(base: str):
     assert within(base, run) == (b"refused\n", b"hello\n")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("command", "limit"),
     [

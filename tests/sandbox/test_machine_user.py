@@ -15,6 +15,7 @@ pytestmark = [
 SHORT = "user_folder or moved or fork_bomb or no_link_leads_out or outlives or layers or root_tries"
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("names", [SHORT, pytest.param("machine", marks=pytest.mark.slow)], ids=["some", "all"])
 def test_machines_hold_for_a_user_who_is_not_root(names: str, tmp_path: Path):
     (tmp_path / "subids").write_text(f"{NOBODY}:3000000:65535\n")

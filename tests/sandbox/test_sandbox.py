@@ -152,6 +152,7 @@ def test_two_sessions_share_nothing() -> None:
     asyncio.run(use())
 
 
+@pytest.mark.heavy
 @bubblewrap
 @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 def test_fifty_at_once_leave_nothing_behind(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:

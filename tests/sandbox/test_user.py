@@ -8,6 +8,7 @@ from tests.sandbox.available import needs_bubblewrap
 from tests.sandbox.programs import as_nobody, python
 
 
+@pytest.mark.heavy
 @needs_bubblewrap
 @pytest.mark.skipif(os.geteuid() != 0, reason="these tests run as such a user already")
 def test_hostile_programs_are_stopped_for_a_user_too() -> None:

@@ -47,6 +47,7 @@ def test_none_of_two_hundred_tries_passes() -> None:
     assert not any(found.passed for found in verdicts(*(code for code in ATTACKS.values() for _ in range(tries))))
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(os.geteuid() != 0, reason="these tests run as such a user already")
 @pytest.mark.parametrize("mark", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
 def test_the_same_holds_for_a_user_who_is_not_root(mark: str) -> None:

@@ -37,6 +37,7 @@ def served(
             process.kill()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_model_is_served_until_it_is_told_to_end(number: signal.Signals, tmp_path: Path):
     with served("nano-thinking", cwd=tmp_path) as (url, process):

@@ -489,6 +489,7 @@ def command(*arguments: str, cwd: Path, **variables: str) -> Iterator[str]:
             assert process.wait(20) == 0
 
 
+@pytest.mark.heavy
 def test_the_commands_go_the_whole_way(tmp_path: Path):
     assert assay("export", "arithmetic", "--format", "nemo-gym", cwd=tmp_path)[:2] == (
         0,

@@ -463,6 +463,7 @@ RESPONSES = st.builds(
 ).map(lambda made: made if made.status == "incomplete" else msgspec.structs.replace(made, incomplete_reason=None))
 
 
+@pytest.mark.heavy
 @given(RESPONSES)
 @settings(max_examples=200)
 def test_whatever_a_model_answers_is_served_by_the_specification(made: Response):

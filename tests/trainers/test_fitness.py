@@ -122,6 +122,7 @@ def test_a_benchmark_without_training_tasks_is_refused():
         pilot(office, Mute())
 
 
+@pytest.mark.heavy
 def test_the_command(tmp_path):
     code, out, err = assay("check", "arithmetic", "--training", "policy", "--json", cwd=tmp_path)
     assert code == 0, err

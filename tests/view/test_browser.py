@@ -15,6 +15,7 @@ from tests.view.conftest import PROFILE, RUN
 Tab = Callable[..., Page]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("width", "scheme"), [(1400, "light"), (420, "dark")])
 def test_a_profile_draws_its_charts_and_fits(shown: Client, tab: Tab, width: int, scheme: str):
     page = tab(f"{shown.url}profiles/{PROFILE}", width, scheme)
@@ -31,6 +32,7 @@ def test_a_profile_draws_its_charts_and_fits(shown: Client, tab: Tab, width: int
     assert "/runs/" in page.url
 
 
+@pytest.mark.heavy
 def test_runs_are_found_ticked_and_compared_by_keyboard(shown: Client, tab: Tab):
     page = tab(shown.url)
     page.keyboard.press("/")
@@ -54,6 +56,7 @@ def test_runs_are_found_ticked_and_compared_by_keyboard(shown: Client, tab: Tab)
     assert page.locator("h1").inner_text()
 
 
+@pytest.mark.heavy
 def test_a_run_goes_on_while_the_page_is_open(folder: Path, client: Client, tab: Tab):
     with Store(folder / "slow", runs.record(), runs.TASKS) as store:
         store.append(runs.rollout(1, 0, failed=True))

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.commands import assay, start
 from tests.view.client import Client
 
@@ -25,6 +27,7 @@ def viewing(folder: Path, *arguments: str, **variables: str) -> Iterator[tuple[C
         command.communicate()
 
 
+@pytest.mark.heavy
 def test_the_command_shows_the_folder_in_a_browser_until_it_is_interrupted(made: Path, tmp_path: Path):
     browser = tmp_path / "browser"
     browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\n')

@@ -57,6 +57,7 @@ def test_what_selects_nothing_and_an_unknown_format_are_told(client: Client, run
     assert "format of a selection" in client.get(f"/runs/{RUN}/export", format="jsnl").words
 
 
+@pytest.mark.heavy
 def test_the_page_opens_offline(client: Client, run: Path, tmp_path: Path, tab: Any):
     file = tmp_path / "page.html"
     file.write_text(client.get(f"/runs/{RUN}/export", format="page", reward="..0.5").text)

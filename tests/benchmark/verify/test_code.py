@@ -268,6 +268,7 @@ def test_a_solution_that_kills_what_it_can_passes_by_that_no_more():
         assert not found.passed, code
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(os.geteuid() != 0, reason="these tests run as such a user already")
 def test_the_same_holds_for_a_user_who_is_not_root():
     file = str(Path(__file__).relative_to(REPOSITORY))
@@ -364,6 +365,7 @@ def test_a_sandbox_that_fails_is_no_verdict():
         asyncio.run(without_python())
 
 
+@pytest.mark.heavy
 def test_many_at_once_each_get_their_own_verdict():
     async def all_of_them() -> list[Checked]:
         codes = [RIGHT, "def add(a, b):\n    return 0\n", "import os\nos._exit(0)"] * 8

@@ -76,6 +76,7 @@ def took_s(function: Callable[[str], object], piece: str, size: int) -> float:
         gc.enable()
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("size", [30_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", VERIFIERS)

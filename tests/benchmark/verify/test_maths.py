@@ -203,6 +203,7 @@ def test_a_gold_answer_that_is_not_equal_to_itself_is_an_error():
     assert isinstance(error, VerifierError) and error.kind == "maths_gold" and "compared with itself" in str(error)
 
 
+@pytest.mark.heavy
 def test_an_answer_that_never_ends_is_wrong_and_counted_and_the_next_is_judged():
     async def main(pool: Processes) -> None:
         score = await pool.verify("1", ENDLESS, deadline_s=1.0)
@@ -212,6 +213,7 @@ def test_an_answer_that_never_ends_is_wrong_and_counted_and_the_next_is_judged()
     asyncio.run(with_processes(main))
 
 
+@pytest.mark.heavy
 def test_a_gold_answer_that_never_ends_is_an_error():
     async def main(pool: Processes) -> None:
         with pytest.raises(VerifierError, match="could not be judged within") as error:
@@ -221,6 +223,7 @@ def test_a_gold_answer_that_never_ends_is_an_error():
     asyncio.run(with_processes(main))
 
 
+@pytest.mark.heavy
 def test_an_answer_whose_process_died_is_judged_by_another():
     async def main(pool: Processes) -> None:
         await pool.verify("1", "2/2")
@@ -245,6 +248,7 @@ def test_a_process_that_died_idle_is_replaced_unseen():
     asyncio.run(with_processes(main))
 
 
+@pytest.mark.heavy
 def test_what_waits_for_a_process_does_not_use_up_its_deadline():
     async def main(pool: Processes) -> None:
         await pool.verify("1", "2/2")
@@ -323,6 +327,7 @@ def test_a_rational_answer_is_counted_alike_however_it_is_written():
     assert answers == ["0.75", "0.75", "0.75", "1/3", "1/3", "2/3", "12", r"\sqrt{8}"]
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("count", [200, pytest.param(20_000, marks=pytest.mark.slow)])
 def test_of_generated_pairs_fewer_than_one_in_two_hundred_is_judged_wrongly(count: int):

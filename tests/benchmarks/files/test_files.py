@@ -261,6 +261,7 @@ def test_a_stranger_runs_a_file_in_one_command(tmp_path: Path):
     assert code == 2 and "expected WHAT=COLUMN" in err
 
 
+@pytest.mark.heavy
 def test_a_profile_of_a_file_goes_on_from_another_directory(tmp_path: Path):
     jsonl(tmp_path / "set.jsonl", *({"q": row["problem"], "answer": row["answer"]} for row in PROBLEMS))
     profile = ("profile", "maths:set.jsonl,problem=q", "--models", "gold,null", "--repeats", "1")

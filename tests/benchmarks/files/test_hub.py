@@ -38,6 +38,7 @@ def sources(folder: Path) -> dict[str, str]:
     return json.loads((folder / "run.json").read_text())["sources"]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("reference", "tasks", "files"),
     [
@@ -73,6 +74,7 @@ def test_a_commit_is_listed_once_and_then_needs_no_network(tmp_path: Path, hub: 
     assert code == 0 and hub.asked == [], err
 
 
+@pytest.mark.heavy
 def test_without_the_hub_what_it_meant_before_is_used(tmp_path: Path, hub: Hub):
     run = ("run", "maths:hf:mine/plain", "--model", "gold", "--repeats", "1")
     hub.variables["HF_HUB_OFFLINE"] = "1"
@@ -85,6 +87,7 @@ def test_without_the_hub_what_it_meant_before_is_used(tmp_path: Path, hub: Hub):
     assert code == 0 and "100.0%" in out, err
 
 
+@pytest.mark.heavy
 def test_a_run_does_not_go_on_with_data_that_changed(tmp_path: Path, hub: Hub):
     run = ("run", "maths:hf:mine/plain", "--model", "gold", "--repeats", "1")
     assert assay(*run, cwd=tmp_path, **hub.variables)[0] == 0

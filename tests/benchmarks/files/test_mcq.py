@@ -151,6 +151,7 @@ def test_a_part_of_a_file_asks_the_same(tmp_path: Path):
     assert list(part.environment.tasks()) == list(whole.environment.tasks())[1:]
 
 
+@pytest.mark.heavy
 def test_the_right_option_is_equally_likely_in_every_place(tmp_path: Path):
     rows = [
         {"id": n, "question": f"{n}?", "options": ["a", "b", "c", "d"], "answer": "ABCD"[n % 4]} for n in range(4000)

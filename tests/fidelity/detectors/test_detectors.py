@@ -28,6 +28,7 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Runs]:
     return folder, runs(folder)
 
 
+@pytest.mark.heavy
 def test_planted_failures_are_found_and_little_else(embedded: tuple[Path, Runs]):
     """Of 1,000 rollouts some were made to fail in twenty ways, and some to look so."""
     rows = [*planted(Author(TASKS, embedded[1])), *labels(embedded[1], trials=5)]
