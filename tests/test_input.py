@@ -137,7 +137,7 @@ def test_no_model_is_left_out_of_a_report_silently(profile: Path, tmp_path: Path
     assert code == 2 and Path(file).name in err, err
 
 
-@pytest.mark.parametrize("kind", [loop, dangling, binary, another_object], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", [loop, dangling, folder, binary, another_object], ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("name", ["started.jsonl", "gold/run.json", "gold/rollouts.jsonl"])
 def test_a_run_that_is_complete_reads_its_files_and_removes_nothing(tmp_path: Path, name: str, kind: object):
     command = ("run", "arithmetic", "--limit", "3", "--repeats", "1", "--model", "gold", "--out", "runs/gold")
@@ -147,7 +147,7 @@ def test_a_run_that_is_complete_reads_its_files_and_removes_nothing(tmp_path: Pa
         path.unlink()
     assert callable(kind)
     kind(path)
-    before = path.read_bytes() if path.exists() else None
+    before = path.read_bytes() if path.is_file() else None
     code, _, err = assay(*command, cwd=tmp_path)
     assert code == 2 and path.name in err, err
-    assert path.is_symlink() or path.read_bytes() == before
+    assert not path.is_file() or path.is_symlink() or path.read_bytes() == before

@@ -421,12 +421,18 @@ NOT_READY = WRONG_REWARDS.replace(
 )
 
 
+MISSING = (
+    "assay: data.jsonl: No such file or directory\n"
+    "  expected: a file or folder that is there; mend the path, or bring back what was removed\n"
+)
+
+
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_a_file_that_a_process_lacks_is_one_line_and_the_same_exit_code(tmp_path: Path, processes: str):
     (tmp_path / "wrong").mkdir()
     (tmp_path / "wrong/benchmark.py").write_text(NOT_READY)
     command = ("run", "./wrong", "--model", "gold", "--processes", processes)
-    assert assay(*command, cwd=tmp_path) == (2, "", "assay: data.jsonl: No such file or directory\n")
+    assert assay(*command, cwd=tmp_path) == (2, "", MISSING)
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "loop", "deep"])

@@ -26,13 +26,27 @@ MOST_NAMES = 24
 """The most known names in a message."""
 
 
-_MISTAKES = (
-    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG),
-    *(errno.EINVAL, errno.ENXIO),
-)
-"""The system's errors for a path that a command can't use."""
-_TROUBLES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
-"""The system's errors for a file that can't be written."""
+_RIGHTS = "the right to read and write it; `ls -l` says whose it is"
+_SPACE = "room on the disk; free some, and give the same command again"
+_MISTAKES = {
+    errno.ENOENT: "a file or folder that is there; mend the path, or bring back what was removed",
+    errno.ENOTDIR: "a path whose parts but the last are folders",
+    errno.EISDIR: "a file",
+    errno.EEXIST: "a path where nothing is yet",
+    errno.ELOOP: "a file or folder; mend the link or remove it",
+    errno.ENAMETOOLONG: "a shorter name",
+    errno.EINVAL: "a regular file",
+    errno.ENXIO: "a regular file",
+}
+"""The system's errors for a path that a command can't use, and what was expected."""
+_TROUBLES = {
+    errno.ENOSPC: _SPACE,
+    errno.EDQUOT: _SPACE,
+    errno.EFBIG: _SPACE,
+    errno.EACCES: _RIGHTS,
+    errno.EROFS: "a file system that can be written; name another folder with --out",
+}
+"""The system's errors for a file that can't be read or written, and what was expected."""
 
 
 class AssayError(Exception):
@@ -132,6 +146,13 @@ class ModelError(AssayError):
 
 def of_system(error: OSError) -> AssayError | None:
     """Returns the system's error about a file as an AssayError; None if it is about no file."""
-    if error.filename is None or error.errno not in _MISTAKES + _TROUBLES:
+    expected = (_MISTAKES | _TROUBLES).get(error.errno or 0)
+    if error.filename is None or expected is None:
         return None
-    return (UsageError if error.errno in _MISTAKES else StoppedEarly)(f"{error.filename}: {error.strerror}")
+    kind = UsageError if error.errno in _MISTAKES else StoppedEarly
+    return kind(f"{error.filename}: {error.strerror}\n  expected: {expected}")
+
+
+def text_of(error: Exception) -> str:
+    """Returns what an error says, the system's error about a file as `of_system` words it."""
+    return str((isinstance(error, OSError) and of_system(error)) or error)

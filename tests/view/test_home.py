@@ -63,3 +63,24 @@ def test_text_of_a_run_is_text(folder: Path, client: Client):
     for path in ("/", "/matrix"):
         text = client.get(path).text
         assert "<img" not in text and "&lt;img src=x" in text
+
+
+RUN = "runs/arithmetic/nano-thinking"
+
+
+@pytest.mark.parametrize("is_folder", [False, True], ids=["is not there", "is a folder"])
+@pytest.mark.parametrize("file", [f"{RUN}/tasks.jsonl", f"{RUN}/rollouts.jsonl", "profiles/arithmetic/profile.json"])
+def test_a_file_that_can_not_be_read_is_a_sentence_with_a_remedy(
+    file: str, is_folder: bool, folder: Path, client: Client
+):
+    path = folder / file
+    path.unlink()
+    if is_folder:
+        path.mkdir()
+    (path.parent / "summary.json").unlink(missing_ok=True)
+    place = "~".join(Path(file).parts[:-1])
+    for address in ("/", f"/{file.partition('/')[0]}/{place}"):
+        said = client.get(address)
+        assert "Errno" not in said.text and said.status in (200, 422)
+        if is_folder or path.name == "tasks.jsonl":
+            assert f"{file}: " in said.words and "expected: " in said.words, said.words

@@ -55,6 +55,7 @@ def append_line(path: Path, value: Any | Callable[[str], Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         file = lock(stack, path, fcntl.LOCK_EX, wait_s=BEGIN_S)
+        check_regular(file, path)
         size = torn_at(file)
         line = msgspec.json.encode(value(_last_digest(file, size)) if callable(value) else value) + b"\n"
         cut_torn_line(file, path, line[: line.find(b":") + 1])

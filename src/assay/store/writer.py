@@ -12,7 +12,7 @@ from typing import Any, Self
 import msgspec
 
 from assay.errors import DigestMismatch, StoppedEarly, UsageError
-from assay.input import is_present
+from assay.input import check_regular, is_present
 from assay.store.files import BEGIN_S, cut_torn_line, first_bytes, lock, open_file, write_json, write_lines
 from assay.store.record import RunRecord, read_record
 from assay.store.registry import write_begin, write_start
@@ -101,6 +101,7 @@ class Store(Lines):
                 lock(beginning, folder.parent, fcntl.LOCK_EX, wait_s=BEGIN_S)
                 _begin(folder, record, tasks, registry)
             self._file = open_file(stack, self._path)
+            check_regular(self._file, self._path)
             self._size = cut_torn_line(self._file, self._path, first_bytes(Rollout))
             self._open = stack.pop_all()
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from assay.digest import digest, prompt_digest, task_digest
-from assay.errors import AssayError, InputError
+from assay.errors import AssayError, InputError, text_of
 from assay.fidelity.detectors import installed
 from assay.fidelity.detectors.detector import RolloutDetector, ScoredRollout
 from assay.fidelity.results.results import text_digest
@@ -312,7 +312,7 @@ def main() -> int:
     try:
         build(Path(sys.argv[1]), stay_s=STAY_S)
     except (AssayError, OSError, sqlite3.Error) as error:
-        print(error, file=sys.stderr)
+        print(" ".join(text_of(error).split()), file=sys.stderr)
         return 1
     return 0
 

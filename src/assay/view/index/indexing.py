@@ -9,6 +9,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from assay.errors import text_of
 from assay.store import rollout_files
 from assay.view.index.build import build
 from assay.view.index.reader import Index, NoIndex, State
@@ -57,7 +58,7 @@ class Indexing:
             try:
                 build(folder)
             except (OSError, sqlite3.Error) as error:
-                self._errors[folder] = str(error)
+                self._errors[folder] = text_of(error)
         else:
             self._begin(folder)
         index, state = _open(folder)

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from assay.errors import AssayError
+from assay.errors import AssayError, text_of
 from assay.fidelity.gates import applicable
 from assay.fidelity.schema.profile import Gate, Profile
 from assay.report.findings import Headline, verdict
@@ -69,7 +69,7 @@ def profile_row(view: View, entry: Entry) -> ProfileRow:
     try:
         return ProfileRow(entry, view.catalog.profile(entry))
     except (AssayError, OSError) as error:
-        return ProfileRow(entry, problem=str(error))
+        return ProfileRow(entry, problem=text_of(error))
 
 
 def rows_of(view: View) -> list[Row]:

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
-from assay.errors import AssayError
+from assay.errors import AssayError, text_of
 from assay.report.words import NONE, THIN, clip, count, dollars, duration, legible, percent, plural
 from assay.store import RunRecord
 from assay.view.catalog import Entry
@@ -47,7 +47,7 @@ def row(view: View, run: Entry, until: float) -> Row:
         record = view.catalog.record(run)
         return Row(run, record, found := view.watch.progress(run, until=until), found.problem)
     except (AssayError, OSError) as error:
-        return Row(run, record, problem=str(error))
+        return Row(run, record, problem=text_of(error))
 
 
 def words(progress: Progress) -> dict[str, str]:

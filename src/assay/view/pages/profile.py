@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from assay.errors import AssayError
+from assay.errors import AssayError, text_of
 from assay.fidelity.certificate.schema import NAME
 from assay.fidelity.certificate.validity import check_files, read_certificate
 from assay.fidelity.profile import read_plan
@@ -127,7 +127,7 @@ def _standing(view: View, entry: Entry, profile: Profile | None) -> dict[str, An
     try:
         plan = view.catalog.cached("plan", [entry.path / "plan.jsonl"], lambda: read_plan(entry.path))
     except (AssayError, OSError, msgspec.MsgspecError) as error:
-        no_plan = str(error)
+        no_plan = text_of(error)
     return {
         "entry": entry,
         "runs": runs,
