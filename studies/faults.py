@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.fidelity.forecast.simulated import Rollouts
+from assay.fidelity.forecast.simulation import Rollouts
 
 Bools = NDArray[np.bool_]
 Generator = np.random.Generator

@@ -37,7 +37,7 @@ def _pool(size: Size, setting: Setting, trials: int) -> Iterator[Row]:
         generator = seeded(f"{what} {where}")
         verdicts: list[str] = []
         for _ in range(trials):
-            found = original.reproduced(
+            found = original.compare_published(
                 generator, setting.expected, setting.draw(generator, repeats), margin, away=away
             )
             verdicts.append(reproduced_gate(found, margin, original=False).verdict)

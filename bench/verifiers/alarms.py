@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from assay.benchmark.verify.choice import choice
 from assay.fidelity.detectors.detector import RolloutDetector, ScoredRollout
-from assay.fidelity.detectors.search import installed
+from assay.fidelity.detectors.search import load_detectors
 from assay.fidelity.results.results import of_rollouts
 from assay.types import (
     FunctionCall,
@@ -70,7 +70,7 @@ def alarms(author: Author) -> dict[str, Alarms]:
         for detector, task, repeat, evidence in _seen(author.tasks, rollouts):
             named[detector].append(((model, task, repeat), evidence))
     found: dict[str, Alarms] = {}
-    for detector in installed():
+    for detector in load_detectors():
         here = named[detector.name]
         if detector.fault == "verifier":
             false = [key for key, _ in here if key not in author.disputed]
@@ -91,10 +91,10 @@ def _seen(tasks: list[Task], rollouts: list[Rollout]) -> Iterator[tuple[str, str
             scored.append(ScoredRollout(rollout, rollout.outcome, task, prompt))
 
     results = of_rollouts(tasks, rollouts, see=see)
-    for detector in installed():
+    for detector in load_detectors():
         if not isinstance(detector, RolloutDetector):
             seen = detector.look(results)
-            for place, repeat, evidence in seen.shown if seen else ():
+            for place, repeat, evidence in seen.examples if seen else ():
                 yield detector.name, tasks[place].id, repeat, evidence
         elif results.reports_answers or not detector.needs_answers:
             for one in scored:

@@ -102,12 +102,16 @@ class BudgetSpent(StoppedEarly):
     """The remaining rollouts could exceed the budget."""
 
 
-class AgentError(AssayError):
-    """An agent broke its contract, so that nothing is known about the model. `kind` is a short stable word."""
+class _KindError(AssayError):
+    """An error with a `kind`, a short stable word."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
         self.kind = kind
+
+
+class AgentError(_KindError):
+    """An agent broke its contract, so that nothing is known about the model."""
 
 
 class RemoteError(AssayError):
@@ -122,24 +126,19 @@ class ToolError(AssayError):
     """A tool raised: the environment's fault, not the agent's. The cause is attached."""
 
 
-class VerifierError(AssayError):
-    """A verifier could not judge an answer, so that nothing is known about it. `kind` is a short stable word."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
+class VerifierError(_KindError):
+    """A verifier could not judge an answer, so that nothing is known about it."""
 
 
 class SandboxError(AssayError):
     """A sandbox failed by itself. A program that is stopped by a limit is a result, and raises nothing."""
 
 
-class ModelError(AssayError):
-    """One model call failed. `kind` is a short stable word, such as `timeout` or `http_500`."""
+class ModelError(_KindError):
+    """One model call failed. Its kind is, for example, `timeout` or `http_500`."""
 
     def __init__(self, kind: str, message: str, *, retryable: bool, retry_after_s: float | None = None) -> None:
-        super().__init__(message)
-        self.kind = kind
+        super().__init__(kind, message)
         self.retryable = retryable
         self.retry_after_s = retry_after_s
 

@@ -285,6 +285,11 @@ class Task(Struct, frozen=True, omit_defaults=True):
     tags: dict[str, str] = {}
     """Labels for scores by group, such as `category`."""
 
+    @property
+    def prompt(self) -> str:
+        """The text of all messages, with an empty line between two."""
+        return "\n\n".join(item.text for item in self.input if isinstance(item, Message))
+
 
 class Score(Struct, frozen=True, tag="score", omit_defaults=True):
     """A reward. A wrong answer, a refusal and a model that ran out of tokens are scores."""

@@ -22,7 +22,7 @@ from assay.benchmarks.bfcl import package
 from assay.benchmarks.bfcl.benchmark import UNSOLVABLE, group
 from assay.benchmarks.bfcl.package import Package
 from assay.fidelity.check.rehearsal import rehearse
-from assay.fidelity.probes.played import reward_of
+from assay.fidelity.probes.play import reward_of
 from assay.types import Failure, FunctionCall, Message, Response, Task, Text
 from tests.benchmarks.data import prepare
 from tests.commands import assay

@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 
 from assay.benchmark.catalog import load
-from assay.fidelity.certificate.certificate import assemble, probe_seed, rendered, with_digest
-from assay.fidelity.certificate.described import describe
-from assay.fidelity.certificate.files import evidence_of
+from assay.fidelity.certificate.certificate import assemble, probe_seed, with_digest
+from assay.fidelity.certificate.description import describe
+from assay.fidelity.certificate.files import evidence_of, render_file
 from assay.fidelity.certificate.schema import Certificate
 from assay.fidelity.profile import contenders_of, gather, read_plan
 from assay.fidelity.profile.build import known_gates, write
@@ -49,5 +49,5 @@ def forge(folder: Path, claim: Callable[[Line], object] = lambda _: None) -> Non
     plain = msgspec.to_builtins(assemble(folder, evidence, write(folder, evidence, known), describe(benchmark, plan)))
     claim(plain)
     certificate = with_digest(msgspec.convert(plain, Certificate))
-    for name, data in {"certificate.json": rendered(certificate), **renderings(certificate)}.items():
+    for name, data in {"certificate.json": render_file(certificate), **renderings(certificate)}.items():
         (folder / name).write_bytes(data)

@@ -11,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from assay.fidelity.audit import ALPHA, MISSING, draw, judge, smallest_forgery
-from assay.fidelity.certificate.certificate import rendered, with_digest
+from assay.fidelity.certificate.certificate import with_digest
+from assay.fidelity.certificate.files import render_file
 from assay.fidelity.certificate.schema import Certificate
 from assay.stats.paired import difference
 from assay.stats.sample import sample
@@ -94,7 +95,7 @@ def test_an_address_that_only_the_certificate_names_is_not_called(place: Path):
         plain["models"]["other"]["server"] = {"dialect": "chat", "id": "other", "base_url": url, "api_key_env": "HOME"}
         (place / "profiles/p/runs/policy").rename(place / "profiles/p/runs/other")
         plain["evidence"] = {name.replace("/policy/", "/other/"): one for name, one in plain["evidence"].items()}
-        path.write_bytes(rendered(with_digest(msgspec.convert(plain, Certificate))))
+        path.write_bytes(render_file(with_digest(msgspec.convert(plain, Certificate))))
         code, _, err = audit(place, model="other")
         assert code == 2 and "no model 'other'" in err, err
         server.settimeout(0)

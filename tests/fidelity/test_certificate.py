@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 import assay
 from assay.errors import UsageError
-from assay.fidelity.certificate.certificate import certify, probe_seed, rendered, what_is_missing, with_digest
-from assay.fidelity.certificate.files import file_record
+from assay.fidelity.certificate.certificate import certify, probe_seed, what_is_missing, with_digest
+from assay.fidelity.certificate.files import file_record, render_file
 from assay.fidelity.certificate.schema import Certificate, CertifiedParity
 from assay.fidelity.certificate.signature import fingerprint, make_key, private_key, public_key
 from assay.fidelity.certificate.validity import Validity, verify
@@ -101,7 +101,7 @@ def forge(folder: Path, change: Callable[[Any], object]) -> None:
     change(plain)
     plain["signed_by"] = None
     forged = with_digest(msgspec.convert(plain, Certificate))
-    (folder / "certificate.json").write_bytes(rendered(forged))
+    (folder / "certificate.json").write_bytes(render_file(forged))
     (folder / "certificate.sig").unlink(missing_ok=True)
     for name, data in renderings(forged).items():
         (folder / name).write_bytes(data)
@@ -304,7 +304,9 @@ def test_the_seed_of_the_probes_follows_from_the_evidence_and_cant_be_chosen(fol
     assert gold.numbers["seed"] == probe_seed(certificate.evidence)
     chosen = msgspec.structs.replace(gold, numbers=gold.numbers | {"seed": 7})
     gates = [chosen if gate.name == "gold" else gate for gate in certificate.gates]
-    (folder / "certificate.json").write_bytes(rendered(with_digest(msgspec.structs.replace(certificate, gates=gates))))
+    (folder / "certificate.json").write_bytes(
+        render_file(with_digest(msgspec.structs.replace(certificate, gates=gates)))
+    )
     assert "gates.gold.numbers.seed" in flawed(found(folder))["numbers"]
 
 

@@ -12,7 +12,7 @@ from assay.benchmark import catalog
 from assay.benchmark.catalog import load
 from assay.benchmark.data import take
 from assay.fidelity.check.check import check
-from assay.fidelity.check.rehearsal import Found, repeat_check
+from assay.fidelity.check.rehearsal import PlayDigests, repeat_check
 from assay.fidelity.gates.tasks import tasks_gate
 from assay.fidelity.schema.profile import Check, Checked
 from assay.fidelity.tasks.alike import alike
@@ -236,9 +236,9 @@ def test_of_thousands_of_slow_tasks_some_are_looked_at_and_their_number_said(tmp
 
 
 def test_rollouts_that_were_not_played_in_each_way_are_no_evidence():
-    here, there = Found({"a": "1"}, {}), Found({"b": "1"}, {})
+    here, there = PlayDigests({"a": "1"}, {}), PlayDigests({"b": "1"}, {})
     assert [repeat_check(here, here, found).verdict for found in (there, here)] == ["inconclusive", "pass"]
-    assert repeat_check(here, here, Found({"a": "2"}, {})).verdict == "fail"
+    assert repeat_check(here, here, PlayDigests({"a": "2"}, {})).verdict == "fail"
 
 
 def test_sessions_that_all_fail_are_no_evidence(tmp_path: Path):

@@ -10,11 +10,11 @@ from msgspec import structs
 from assay.config import Suite, load_suite
 from assay.errors import InputError, UnknownName, UsageError
 from assay.fidelity.forecast import Setting, expect, forecast, tasks_of_size
-from assay.fidelity.forecast.expected import SOUND, Expected, Rates
-from assay.fidelity.forecast.judged import judged_again
+from assay.fidelity.forecast.expectation import SOUND, Expectation, Rates
+from assay.fidelity.forecast.labels import simulate_labels
 from assay.fidelity.forecast.original import parity
 from assay.fidelity.forecast.rates import solve_rates, spread_of
-from assay.fidelity.forecast.simulated import Rollouts, contender, simulate_model
+from assay.fidelity.forecast.simulation import Rollouts, contender, simulate_model
 from assay.fidelity.original.published import Origin, Published, PublishedScore
 from assay.fidelity.results.columns import Cell
 from assay.fidelity.results.results import Results
@@ -96,12 +96,12 @@ def test_simulated_parity_and_judging_follow_what_is_true():
     generator = np.random.default_rng(0)
     member = shipped().models["policy"]
     rates_T = generator.random(300)
-    made = simulate_model(generator, rates_T, 8, Expected(member=member, score=0.5))
+    made = simulate_model(generator, rates_T, 8, Expectation(member=member, score=0.5))
     verdicts = [parity(generator, made, 0.05).verdict for _ in range(20)]
     assert verdicts.count("equivalent") >= 17 and "different" not in verdicts
     elsewhere = dataclasses.replace(made, rates_T=rates_T * 0.8)
     assert "equivalent" not in [parity(generator, elsewhere, 0.05).verdict for _ in range(10)]
-    judging = judged_again(generator, {"policy": made}, 80)
+    judging = simulate_labels(generator, {"policy": made}, 80)
     assert len(judging.panel.answers) == 100 and len(judging.labels) == 80
     assert sum(one.passes for one in judging.panel.answers) == 50
     agree = [judging.labels[one.content].right == one.passes for one in judging.panel.answers[:80]]
@@ -136,7 +136,7 @@ def test_solve_rates_have_the_scores_exactly_and_models_agree_on_what_is_hard():
 def test_simulated_results_give_what_cells_give():
     generator = np.random.default_rng(1)
     member, tasks = load_suite("embedded").models["policy"], tasks_of_size(40)
-    expected = Expected(member=member, score=0.5, rates=Rates(0.1, 0.1, 0.1), output_tokens=300)
+    expected = Expectation(member=member, score=0.5, rates=Rates(0.1, 0.1, 0.1), output_tokens=300)
     made = simulate_model(generator, generator.random(40), 3, expected)
     simulated = contender("m", member, tasks, made, Mean(), layout_of(Mean(), tasks)).results
     real = Results(tasks, made.rewards_TK, cells(made), {}, 0.0)
@@ -204,5 +204,5 @@ def test_a_name_that_is_not_there_and_a_pilot_of_something_else_are_refused(tmp_
 
 def test_the_cost_of_a_rollout_follows_from_the_prices():
     member = shipped().models["gpt-5"]
-    assert Expected(member=member, score=0.5, input_tokens=1e6, output_tokens=1e6).usd == pytest.approx(11.25)
-    assert Expected(member=shipped().models["policy"], score=0.5).usd is None
+    assert Expectation(member=member, score=0.5, input_tokens=1e6, output_tokens=1e6).usd == pytest.approx(11.25)
+    assert Expectation(member=shipped().models["policy"], score=0.5).usd is None

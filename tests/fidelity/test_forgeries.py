@@ -15,8 +15,8 @@ import pytest
 
 from assay.cli.fidelity.certificate import verify as verify_command
 from assay.errors import UsageError
-from assay.fidelity.certificate.certificate import certify, rendered, with_digest
-from assay.fidelity.certificate.files import file_record
+from assay.fidelity.certificate.certificate import certify, with_digest
+from assay.fidelity.certificate.files import file_record, render_file
 from assay.fidelity.certificate.rollouts import is_alike
 from assay.fidelity.certificate.schema import Certificate
 from assay.fidelity.certificate.validity import Validity, verify
@@ -47,7 +47,7 @@ def certify_file(folder: Path, path: str) -> None:
     plain = json.loads((folder / "certificate.json").read_bytes())
     plain["evidence"][path] = msgspec.to_builtins(file_record(folder / path))
     certificate = with_digest(msgspec.convert(plain, Certificate))
-    for name, data in {"certificate.json": rendered(certificate), **renderings(certificate)}.items():
+    for name, data in {"certificate.json": render_file(certificate), **renderings(certificate)}.items():
         (folder / name).write_bytes(data)
 
 

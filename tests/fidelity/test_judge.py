@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from assay.benchmark.catalog import load
-from assay.fidelity.certificate.described import describe
+from assay.fidelity.certificate.description import describe
 from assay.fidelity.certificate.facts import compare_files
 from assay.fidelity.gates.judge import judge_gate
 from assay.fidelity.gates.rule import Facts

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from assay.benchmark.catalog import load
-from assay.fidelity.original.recorded import recording
+from assay.fidelity.original.recording import recording
 from assay.fidelity.original.reference import OriginalResults, read
 from assay.types import Message, Response, Task, Tool, Turn
 from tests.benchmarks.data import beside, ifeval_file

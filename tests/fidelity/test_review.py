@@ -340,7 +340,7 @@ def test_twelve_faults_are_planted_half_of_them_failing_in_what_is_drawn_last(th
 
 def shown(one: Plant) -> tuple[Rollout, Task]:
     base = answered(one.base.cell.task, one.base.cell.reward)
-    return one.applied(base, one.base.task)
+    return one.apply(base, one.base.task)
 
 
 def test_what_is_planted_is_a_fault(thick: Material):

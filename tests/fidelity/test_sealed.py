@@ -14,16 +14,16 @@ from msgspec import structs
 
 from assay.digest import task_digest
 from assay.errors import UsageError
-from assay.fidelity.certificate.certificate import rendered, what_is_missing, with_digest
-from assay.fidelity.certificate.files import file_record
+from assay.fidelity.certificate.certificate import what_is_missing, with_digest
+from assay.fidelity.certificate.files import file_record, render_file
 from assay.fidelity.certificate.schema import Certificate
-from assay.fidelity.certificate.sealed import (
+from assay.fidelity.certificate.seal import (
     FILE,
     WITHHELD,
-    Opened,
+    OpenRow,
     SealedRow,
+    flaws_of_row,
     open_row,
-    opened_flaws,
     read_sealed,
     sealed_form,
 )
@@ -92,7 +92,7 @@ def certificate(folder: Path) -> Certificate:
     return msgspec.json.decode((folder / "certificate.json").read_bytes(), type=Certificate)
 
 
-def opened(folder: Path, row: str = "policy/sums-easy-00/0") -> Opened:
+def opened(folder: Path, row: str = "policy/sums-easy-00/0") -> OpenRow:
     return open_row(folder.parent, read_sealed(folder), row)
 
 
@@ -110,7 +110,7 @@ def seal_again(folder: Path) -> None:
     missing = what_is_missing(form.gates, form.benchmark, form.registry)
     evidence = {FILE: file_record(folder / FILE)}
     again = with_digest(structs.replace(form, evidence=evidence, missing=missing, verified=not missing))
-    for name, data in {"certificate.json": rendered(again), **renderings(again)}.items():
+    for name, data in {"certificate.json": render_file(again), **renderings(again)}.items():
         (folder / name).write_bytes(data)
 
 
@@ -169,7 +169,7 @@ def test_a_salt_says_nothing_of_other_rows(folder: Path):
     one, other = opened(folder, "policy/sums-easy-00/0"), opened(folder, "policy/sums-easy-00/1")
     assert one.salt != other.salt and len(one.salt) == 64
     swapped = structs.replace(one, salt=other.salt)
-    assert "its salted digest is another" in opened_flaws(read_sealed(folder), swapped)[0]
+    assert "its salted digest is another" in flaws_of_row(read_sealed(folder), swapped)[0]
 
 
 # Opened rows.
@@ -267,7 +267,7 @@ def test_numbers_that_do_not_follow_from_the_public_rows_are_forged(folder: Path
     plain: dict[str, Any] = json.loads((folder / "certificate.json").read_bytes())
     plain["evidence"][FILE] = msgspec.to_builtins(file_record(folder / FILE))
     again = with_digest(msgspec.convert(plain, Certificate))
-    for name, data in {"certificate.json": rendered(again), **renderings(again)}.items():
+    for name, data in {"certificate.json": render_file(again), **renderings(again)}.items():
         (folder / name).write_bytes(data)
     answer, reason = looked(folder)["numbers"]
     assert answer == "forged" and "models.policy.summary.score" in reason
@@ -280,7 +280,7 @@ def test_rows_that_no_run_has_are_forged_and_fill_no_memory(folder: Path, fields
     path.write_bytes(b"\n".join([*lines, json.dumps(json.loads(last) | fields).encode()]) + b"\n")
     plain: dict[str, Any] = json.loads((folder / "certificate.json").read_bytes())
     plain["evidence"][FILE] = msgspec.to_builtins(file_record(path))
-    (folder / "certificate.json").write_bytes(rendered(with_digest(msgspec.convert(plain, Certificate))))
+    (folder / "certificate.json").write_bytes(render_file(with_digest(msgspec.convert(plain, Certificate))))
     assert looked(folder)["numbers"][0] == "forged"
 
 

@@ -15,7 +15,7 @@ from assay.benchmark import Benchmark, score_of
 from assay.exports import Export
 from assay.exports.package import check_exportable, prompt_of, sampling_in_words, system_of
 from assay.fidelity.probes.answers import letters_in, wrong_answers
-from assay.fidelity.probes.played import response_of
+from assay.fidelity.probes.play import response_of
 from assay.gyms import refuse, require
 from assay.score import Mean
 from assay.store import write_lines

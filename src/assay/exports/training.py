@@ -18,7 +18,7 @@ from assay.digest import task_digest
 from assay.errors import ModelError, UsageError
 from assay.exports import Export
 from assay.fidelity.detectors.detector import RolloutDetector, ScoredRollout
-from assay.fidelity.detectors.search import installed
+from assay.fidelity.detectors.search import load_detectors
 from assay.fidelity.review.marks import content, last_word, marks_of, read_remarks, standing
 from assay.gyms import require
 from assay.input import is_present
@@ -147,7 +147,7 @@ def _doubt(attempt: Attempt) -> str | None:
     """The name of a detector that sees another fault than the model's; None where none does."""
     prompt = "\n".join(item.text for item in attempt.task.input if isinstance(item, Message))
     one = ScoredRollout(attempt.rollout, attempt.score, attempt.task, prompt)
-    for detector in installed():
+    for detector in load_detectors():
         if isinstance(detector, RolloutDetector) and detector.fault not in ("model", "unclear") and detector.spot(one):
             return detector.name
     return None

@@ -15,10 +15,10 @@ from assay.benchmark.code import score_code
 from assay.collect.run import tasks_of
 from assay.digest import changed_files, tasks_digest
 from assay.errors import DigestMismatch, UnknownName, UsageError
-from assay.fidelity.certificate.described import some
+from assay.fidelity.certificate.description import some
 from assay.fidelity.certificate.facts import short
 from assay.fidelity.certificate.schema import Certificate
-from assay.fidelity.certificate.sealed import read_sealed, results_of
+from assay.fidelity.certificate.seal import read_sealed, results_of
 from assay.fidelity.certificate.validity import certified_files, check_files, read_certificate
 from assay.fidelity.results.results import Results
 from assay.fidelity.results.results import read as read_results
@@ -36,7 +36,7 @@ FEWEST = 10
 _Z80 = normal_quantile(0.8)
 
 
-class Recorded(Struct, frozen=True, kw_only=True):
+class CertifiedRewards(Struct, frozen=True, kw_only=True):
     """What a certificate records of one model, task by task."""
 
     tasks: list[str]
@@ -78,7 +78,7 @@ class Audit(Struct, frozen=True, kw_only=True):
     """Of the audit. Null without prices."""
 
 
-def read_certified(path: Path, folder: Path | None = None) -> tuple[Certificate, Path]:
+def load_certificate(path: Path, folder: Path | None = None) -> tuple[Certificate, Path]:
     """Returns a certificate and the folder of its evidence. Raises UsageError where it is not as it was made."""
     certificate, own = read_certificate(path)
     folder = folder or path.parent
@@ -89,17 +89,17 @@ def read_certified(path: Path, folder: Path | None = None) -> tuple[Certificate,
     return certificate, folder
 
 
-def recorded_of(certificate: Certificate, folder: Path, model: str) -> Recorded:
+def recorded_of(certificate: Certificate, folder: Path, model: str) -> CertifiedRewards:
     """Returns the recorded rewards of a model. Raises UsageError for one that did not run."""
     ran = [name for name, one in certificate.models.items() if one.run]
     if model not in ran:
         raise UnknownName("model that ran in this certificate", model, ran)
     if certificate.sealed:
         public = results_of(read_sealed(folder), certificate.benchmark)[model]
-        return Recorded(tasks=[task.id for task in public.tasks], rewards_TK=public.rewards_TK)
+        return CertifiedRewards(tasks=[task.id for task in public.tasks], rewards_TK=public.rewards_TK)
     with certified_files(folder, certificate) as place:
         found = read_results(place / "runs" / model, cached=False)
-    return Recorded(tasks=[task.id for task in found.tasks], rewards_TK=found.rewards_TK)
+    return CertifiedRewards(tasks=[task.id for task in found.tasks], rewards_TK=found.rewards_TK)
 
 
 def check_benchmark(certificate: Certificate, benchmark: Benchmark) -> None:
@@ -152,7 +152,7 @@ def smallest_forgery(se: float, tasks: int, span: float, alpha: float = ALPHA) -
 def audit(
     certificate: Certificate,
     model: str,
-    recorded: Recorded,
+    recorded: CertifiedRewards,
     fresh: Results,
     *,
     seed: int,

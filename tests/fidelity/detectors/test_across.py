@@ -27,7 +27,7 @@ def test_long_outputs_that_are_the_same_are_named():
     texts[7][2] = texts[7][0]
     seen = identical_repeats(columns(TASKS, honest(0), texts=texts, tokens_TK=np.full((60, 4), 900)))
     assert seen is not None
-    assert [(task, repeat) for task, repeat, _ in seen.shown] == [(7, 2)]
+    assert [(task, repeat) for task, repeat, _ in seen.examples] == [(7, 2)]
     assert identical_repeats(columns(TASKS, honest(0), texts=texts, tokens_TK=np.full((60, 4), 9))) is None
 
 
@@ -37,8 +37,8 @@ def test_a_whole_repeat_that_is_a_copy_is_named_though_its_outputs_are_short():
         row[3] = row[1]
     seen = identical_repeats(columns(TASKS, honest(0), texts=texts))
     assert seen is not None
-    assert {repeat for _, repeat, _ in seen.shown} == {3}
-    assert len(seen.shown) == 60
+    assert {repeat for _, repeat, _ in seen.examples} == {3}
+    assert len(seen.examples) == 60
 
 
 def test_short_answers_that_are_alike_by_chance_are_not():
@@ -53,7 +53,7 @@ def test_the_same_text_with_another_reward_is_named():
     texts = [["same", "same", "other", "other"]]
     seen = rewarded_differently(columns(TASKS[:1], np.array([[1.0, 0.0, 1.0, 1.0]]), texts=texts))
     assert seen is not None
-    assert [(task, repeat) for task, repeat, _ in seen.shown] == [(0, 0), (0, 1)]
+    assert [(task, repeat) for task, repeat, _ in seen.examples] == [(0, 0), (0, 1)]
 
 
 def test_where_tools_answer_the_same_text_may_have_another_reward():
@@ -69,7 +69,7 @@ def test_rewards_that_go_with_length_are_told(slope: float, way: str):
     seen = length_rewarded(columns(TASKS, rewards_TK, tokens_TK=np.round(200 * np.exp(logs_TK))))
     assert seen is not None
     assert way in seen.what
-    assert seen.of > len(seen.shown) > 0
+    assert seen.of > len(seen.examples) > 0
 
 
 def test_rewards_and_lengths_that_go_their_own_ways_are_not():
@@ -112,14 +112,14 @@ def test_a_leaning_to_a_letter_is_told():
     seen = option_letters(choices(0, "C"))
     assert seen is not None
     assert "chose C" in seen.what
-    assert all("answered C" in evidence for _, _, evidence in seen.shown)
+    assert all("answered C" in evidence for _, _, evidence in seen.examples)
     assert published_letters(choices(0, "C")) is None
 
 
 def test_a_memory_of_the_files_letters_is_told():
     seen = published_letters(choices(0, to_file=True))
     assert seen is not None
-    assert all("where the file has the right option" in evidence for _, _, evidence in seen.shown)
+    assert all("where the file has the right option" in evidence for _, _, evidence in seen.examples)
     assert option_letters(choices(0, to_file=True)) is None
 
 
@@ -138,4 +138,4 @@ def test_rollouts_that_were_never_tried_are_named():
     cells = [cell for cell in whole.cells if (cell.task, cell.repeat) != (1, 1)]
     seen = rows_missing(Results(whole.tasks, whole.rewards_TK, cells, {}, 0.0))
     assert seen is not None
-    assert (seen.shown, seen.of) == ([(1, 1, "never tried")], 6)
+    assert (seen.examples, seen.of) == ([(1, 1, "never tried")], 6)

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from assay.fidelity.detectors.answers.reading import clearly_wrong, gold_elsewhere, lenient, plainly_read
+from assay.fidelity.detectors.answers.reading import clearly_wrong, gold_elsewhere, is_plain_answer, lenient
 from tests.fidelity.detectors.made import task
 
 PLANETS = {"options": ["Venus", "Mercury", "Mars"]}
@@ -156,7 +156,7 @@ def test_long_messages_are_read_quickly(text: str, gold: str):
     ],
 )
 def test_only_what_any_reader_reads_alike_is_passed_over(text: str, answer: str | None, plain: bool):
-    assert plainly_read(text, answer) == plain
+    assert is_plain_answer(text, answer) == plain
     if plain:
         reading = lenient(text, task("42"))
         assert reading is not None and reading.answer == answer

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from assay.fidelity.detectors import detect, detectors, find
-from assay.fidelity.detectors.search import installed
-from assay.fidelity.detectors.tally import MOST_SPOTTED
+from assay.fidelity.detectors.hits import MOST_SPOTTED
+from assay.fidelity.detectors.search import load_detectors
 from assay.types import Failure, Rollout, Task
 from studies.detectors import TASKS, Author, labels, planted, runs
 from tests.fidelity.detectors.made import message, reasoning, rollout, said, task, turn
@@ -106,8 +106,8 @@ def test_a_finding_counts_all_and_names_two_hundred():
 
 
 def test_every_detector_says_what_it_may_mean():
-    assert all(one.meaning and one.description for one in installed())
-    assert list(detectors()) == [*(one.name for one in installed()), "failures by kind"]
+    assert all(one.meaning and one.description for one in load_detectors())
+    assert list(detectors()) == [*(one.name for one in load_detectors()), "failures by kind"]
     failures = [Failure("model", "timeout", "", True), Failure("environment", "never heard of", "", False)]
     broken = [rollout(outcome=failure, repeat=repeat) for repeat, failure in enumerate(failures)]
     assert all(found.meaning and found.scope == "failure" for found in find("m", [task()], broken))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from assay.fidelity.detectors.answers.passing import offered, other_form, stands
+from assay.fidelity.detectors.answers.passing import other_form, stands, stated_answers
 from assay.fidelity.detectors.texts.patterns import speaks_to_grader
 from tests.fidelity.detectors.made import found, said, task
 
@@ -116,14 +116,14 @@ def test_a_formula_is_left_to_the_verifier_and_a_letter_stands_by_its_text():
     ],
 )
 def test_answers_that_are_offered(text: str, count: int):
-    assert len(offered(text, task("42"))) == count
+    assert len(stated_answers(text, task("42"))) == count
 
 
 def test_options_that_are_offered():
     few_shot = "The answer is (B).\n\nThe answer is (C).\n\nThe answer is (A)."
-    assert offered(few_shot, task("B", data=PLANETS)) == ["B", "C", "A"]
-    assert offered("The answer is B or C", task("B", data=PLANETS)) == ["B", "C"]
-    assert offered("The answer is (B). A man said so.", task("B", data=PLANETS)) == ["B"]
+    assert stated_answers(few_shot, task("B", data=PLANETS)) == ["B", "C", "A"]
+    assert stated_answers("The answer is B or C", task("B", data=PLANETS)) == ["B", "C"]
+    assert stated_answers("The answer is (B). A man said so.", task("B", data=PLANETS)) == ["B"]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from assay.benchmark import Benchmark
 from assay.benchmark.reference import DONE, responses
-from assay.fidelity.probes.played import reward_of
+from assay.fidelity.probes.play import reward_of
 from assay.model.builtin.fixed import Fixed
 from assay.types import Failure, Outcome, Score
 from tests.gyms.harbor.made import NOP, ORACLE, Shell, play

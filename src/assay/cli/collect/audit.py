@@ -16,7 +16,7 @@ from assay.collect.collect import Interruption
 from assay.collect.run import RunPlan
 from assay.config import assay_toml, path_name
 from assay.errors import NothingScored, UsageError
-from assay.fidelity.audit import Audit, check_benchmark, read_certified, recorded_of
+from assay.fidelity.audit import Audit, check_benchmark, load_certificate, recorded_of
 from assay.fidelity.audit import audit as compare
 from assay.fidelity.audit import draw as drawn
 from assay.fidelity.certificate.schema import Certificate
@@ -102,7 +102,7 @@ def audit(
     json
         Print the result as JSON.
     """
-    certified, folder = read_certified(certificate, source.profile)
+    certified, folder = load_certificate(certificate, source.profile)
     recorded = recorded_of(certified, folder, model)
     found = source.load(certified, code)
     seed = secrets.randbelow(2**31) if draw.seed is None else draw.seed

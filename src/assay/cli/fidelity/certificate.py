@@ -18,12 +18,12 @@ from assay.errors import UsageError
 from assay.fidelity.certificate import signature, validity
 from assay.fidelity.certificate.announcement import read_announcement
 from assay.fidelity.certificate.certificate import certify as make
-from assay.fidelity.certificate.certificate import certify_sealed as make_sealed
-from assay.fidelity.certificate.certificate import rendered
+from assay.fidelity.certificate.certificate import certify_and_seal as make_sealed
+from assay.fidelity.certificate.files import render_file
 from assay.fidelity.certificate.schema import NAME, Certificate
-from assay.fidelity.certificate.sealed import FILE as SEALED
-from assay.fidelity.certificate.sealed import make_seal, open_row, read_opened
-from assay.fidelity.certificate.validity import Validity, check_opened, read_seal
+from assay.fidelity.certificate.seal import FILE as SEALED
+from assay.fidelity.certificate.seal import make_seal, open_row, read_open_row
+from assay.fidelity.certificate.validity import Validity, check_open_row, read_seal
 from assay.fidelity.profile import read_plan, source_of
 from assay.report.certificate import headline, order_of_events, redraws_in_words, renderings
 from assay.report.words import legible, plural
@@ -89,12 +89,12 @@ def certify(
     if sealed:
         seal = make_seal(profile, folder)
         made, rows = uvloop.run(make_sealed(profile, seal, benchmark=chosen, signed_by=fingerprint))
-        written = {NAME: rendered(made), SEALED: rows, **renderings(made)}
+        written = {NAME: render_file(made), SEALED: rows, **renderings(made)}
     else:
         made = uvloop.run(make(profile, benchmark=chosen, signed_by=fingerprint))
-        written = {NAME: rendered(made), **renderings(made)}
+        written = {NAME: render_file(made), **renderings(made)}
     if private:
-        written["certificate.sig"] = signature.rendered(signature.sign(private, canonical(made)))
+        written["certificate.sig"] = signature.render_file(signature.sign(private, canonical(made)))
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in written.items():
         write_bytes(folder / name, data)
@@ -140,8 +140,8 @@ def open_(
     if (row is None) == (check is None):
         raise UsageError("give --row MODEL/TASK/REPEAT to open a row, or --check FILE for one that was opened")
     if check:
-        opened = read_opened(check)
-        found = uvloop.run(check_opened(certificate, opened, name=benchmark, sandbox=code.place()))
+        opened = read_open_row(check)
+        found = uvloop.run(check_open_row(certificate, opened, name=benchmark, sandbox=code.place()))
         _show_looked(found)
         print(legible(f"{found.verdict}: {opened.model}, {opened.rollout.task}, repeat {opened.rollout.repeat}"))
         return CODES["expired"] if found.verdict == "valid" and found.unseen else CODES[found.verdict]

@@ -21,7 +21,7 @@ from assay.cli.options import BenchmarkName, Paths
 from assay.collect.run import tasks_of
 from assay.config import ModelConfig, assay_toml, load_model
 from assay.errors import UsageError
-from assay.fidelity.original.recorded import Recording, recording
+from assay.fidelity.original.recording import Recording, recording
 from assay.gyms.rows import files_of
 from assay.model import connect
 from assay.model.wrappers.guard import Guarded

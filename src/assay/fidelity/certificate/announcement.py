@@ -11,7 +11,7 @@ import msgspec
 
 from assay.digest import digest
 from assay.errors import UsageError
-from assay.fidelity.certificate.described import describe
+from assay.fidelity.certificate.description import describe
 from assay.fidelity.certificate.schema import CertifiedBenchmark
 from assay.fidelity.profile import ProfilePlan
 from assay.fidelity.profile.run import begin

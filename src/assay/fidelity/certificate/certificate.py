@@ -24,12 +24,12 @@ from assay.collect.run import tasks_of, versions
 from assay.digest import digest, tasks_digest
 from assay.errors import UsageError
 from assay.fidelity.certificate.announcement import changed_since, edited_since
-from assay.fidelity.certificate.described import describe
+from assay.fidelity.certificate.description import describe
 from assay.fidelity.certificate.facts import compare_files, started_in
 from assay.fidelity.certificate.files import FileRecord, check_evidence, ends_a_line, evidence_of, evidence_paths
 from assay.fidelity.certificate.registry import Register, register
 from assay.fidelity.certificate.schema import Certificate, CertifiedBenchmark, CertifiedModel, CertifiedParity
-from assay.fidelity.certificate.sealed import FILE, by_repeat, seal_rows, sealed_form
+from assay.fidelity.certificate.seal import FILE, by_repeat, seal_rows, sealed_form
 from assay.fidelity.gates import applicable
 from assay.fidelity.original import reference
 from assay.fidelity.original.parity import compare, verdict_of
@@ -48,7 +48,7 @@ async def certify(folder: Path, *, benchmark: Benchmark | None = None, signed_by
     return (await _certify(folder, benchmark, signed_by, None))[0]
 
 
-async def certify_sealed(
+async def certify_and_seal(
     folder: Path, key: bytes, *, benchmark: Benchmark | None = None, signed_by: str | None = None
 ) -> tuple[Certificate, bytes]:
     """The sealed certificate of a profile, and its `sealed.jsonl` with salts from the key. Raises as `certify`."""
@@ -205,11 +205,6 @@ def with_digest(certificate: Certificate) -> Certificate:
 def own_digest(plain: Mapping[str, Any]) -> str:
     """The digest that a certificate, as plain values, names of itself."""
     return digest({name: value for name, value in plain.items() if name != "digest"})
-
-
-def rendered(certificate: Certificate | Mapping[str, Any]) -> bytes:
-    """The bytes of `certificate.json`."""
-    return msgspec.json.format(msgspec.json.encode(certificate), indent=2) + b"\n"
 
 
 def _model(found: Evidence, name: str, summary: ModelSummary, evidence: Mapping[str, FileRecord]) -> CertifiedModel:

@@ -4,7 +4,9 @@ import hashlib
 import re
 import stat
 from pathlib import Path
+from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from assay.errors import InputError
@@ -23,6 +25,11 @@ class FileRecord(Struct, frozen=True, forbid_unknown_fields=True):
 
     sha256: str
     bytes: int
+
+
+def render_file(content: Any) -> bytes:
+    """Returns the bytes of `certificate.json` or `certificate.sig`: JSON with an indent of 2."""
+    return msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
 
 
 def evidence_paths(folder: Path) -> list[str]:

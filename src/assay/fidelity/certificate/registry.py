@@ -104,7 +104,7 @@ def register(
         margins=margins,
         announced=announced,
         looks=looks,
-        broken=broken(whole),
+        broken=broken_lines(whole),
     )
 
 
@@ -125,7 +125,7 @@ def _about_profile(
     return margins, announced, looks
 
 
-def broken(lines: list[bytes]) -> list[int]:
+def broken_lines(lines: list[bytes]) -> list[int]:
     """The numbers, from 1, of the lines that do not name the line before."""
     found: list[int] = []
     previous = ""

@@ -34,7 +34,7 @@ Flaw = tuple[str, str]
 """Its kind, and what is wrong."""
 
 
-class Seen(Struct, frozen=True):
+class RunFlaws(Struct, frozen=True):
     """What the rollouts of a run showed."""
 
     wrong: list[str]
@@ -43,7 +43,7 @@ class Seen(Struct, frozen=True):
     """Models that answers name and that the plan does not: a server may have two names for one model."""
 
 
-def look_through(run: Path, record: RunRecord, plan: Plan, plans: Sequence[Plan], *, stateless: bool) -> Seen:
+def look_through(run: Path, record: RunRecord, plan: Plan, plans: Sequence[Plan], *, stateless: bool) -> RunFlaws:
     """Returns what a run's rollouts contradict. `stateless` says that the benchmark's sessions do nothing but score.
 
     Raises InputError for a damaged file.
@@ -63,7 +63,7 @@ def look_through(run: Path, record: RunRecord, plan: Plan, plans: Sequence[Plan]
             wrong.setdefault(kind, f"runs/{run.name}, {made.task}, repeat {made.repeat}: {what}")
         names.update(dict.fromkeys(turn.response.model for turn in made.turns if turn.response.model))
     unlike = [name for name in names if member.dialect != "replay" and not is_alike(member.id, name)]
-    return Seen(list(wrong.values()), unlike)
+    return RunFlaws(list(wrong.values()), unlike)
 
 
 def is_alike(asked: str, said: str) -> bool:

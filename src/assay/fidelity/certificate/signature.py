@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from assay.errors import InputError, UsageError
+from assay.fidelity.certificate.files import render_file
 from assay.input import read_input
 
 
@@ -93,7 +94,7 @@ def flaw(path: Path, content: bytes) -> tuple[str | None, Signature | None]:
     try:
         found = msgspec.json.decode(read_input(path), type=Signature)
         key, signed = bytes.fromhex(found.key), bytes.fromhex(found.signature)
-        if read_input(path) != rendered(structs.replace(found, key=key.hex(), signature=signed.hex())):
+        if read_input(path) != render_file(structs.replace(found, key=key.hex(), signature=signed.hex())):
             return "is not as `assay certify` wrote it", None
         public = ed25519.Ed25519PublicKey.from_public_bytes(key)
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError):
@@ -103,11 +104,6 @@ def flaw(path: Path, content: bytes) -> tuple[str | None, Signature | None]:
     except importlib.import_module("cryptography.exceptions").InvalidSignature:
         return f"is not the signature of this certificate by {found.fingerprint}", found
     return None, found
-
-
-def rendered(signature: Signature) -> bytes:
-    """The bytes of `certificate.sig`."""
-    return msgspec.json.format(msgspec.json.encode(signature), indent=2) + b"\n"
 
 
 def _raw(public: Any, codec: Any) -> bytes:

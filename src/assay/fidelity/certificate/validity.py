@@ -25,7 +25,7 @@ from assay.collect.collect import Interruption
 from assay.collect.run import connect_roles, tasks_of
 from assay.digest import canonical
 from assay.errors import AssayError, InputError, UsageError
-from assay.fidelity.certificate import sealed, signature
+from assay.fidelity.certificate import seal, signature
 from assay.fidelity.certificate.announcement import edited_since
 from assay.fidelity.certificate.certificate import (
     assemble,
@@ -33,10 +33,9 @@ from assay.fidelity.certificate.certificate import (
     own_digest,
     parity_flaws,
     probe_seed,
-    rendered,
     what_is_missing,
 )
-from assay.fidelity.certificate.described import changes, describe, some
+from assay.fidelity.certificate.description import changes, describe, some
 from assay.fidelity.certificate.facts import compare_files, runs_of, short, started_in
 from assay.fidelity.certificate.files import (
     EVIDENCE,
@@ -46,6 +45,7 @@ from assay.fidelity.certificate.files import (
     evidence_of,
     file_record,
     is_there,
+    render_file,
 )
 from assay.fidelity.certificate.registry import Register, register
 from assay.fidelity.certificate.schema import FORMAT, Certificate, CertifiedBenchmark
@@ -60,18 +60,18 @@ from assay.store import REGISTRY, read_tasks
 from assay.types import Outcome, Rollout, Score
 
 Verdict = Literal["valid", "expired", "forged"]
-Answer = Literal["ok", "expired", "forged", "not looked at"]
+EntryState = Literal["ok", "expired", "forged", "not looked at"]
 CLOSE = 1e-9
 """Relative: floats that another processor or library adds up in another order agree far better than this."""
 OF_RUN = ("summary.json", "per_task.jsonl")
 """Derived files of a run."""
 
 
-class Looked(Struct, frozen=True):
+class Entry(Struct, frozen=True):
     """One thing that was looked at."""
 
     what: str
-    answer: Answer
+    answer: EntryState
     reason: str
 
 
@@ -79,7 +79,7 @@ class Validity(Struct, frozen=True, kw_only=True):
     """What verifying a certificate came to."""
 
     verdict: Verdict
-    looked: list[Looked]
+    looked: list[Entry]
     certificate: Certificate | None
     """None where the file holds none."""
 
@@ -89,8 +89,8 @@ class Validity(Struct, frozen=True, kw_only=True):
         return [one.what for one in self.looked if one.answer == "not looked at"]
 
 
-NOT_THE_SAME = Looked("rewards", "not looked at", "They can only be found again by the verifier that was certified.")
-NOT_RESCORED = Looked("rewards", "not looked at", "They are taken as recorded; --rescore finds them again.")
+NOT_THE_SAME = Entry("rewards", "not looked at", "They can only be found again by the verifier that was certified.")
+NOT_RESCORED = Entry("rewards", "not looked at", "They are taken as recorded; --rescore finds them again.")
 
 
 async def verify(
@@ -116,19 +116,19 @@ async def verify(
     folder = folder or path.parent
     certificate, own = read_certificate(path)
     if certificate is None:
-        return _concluded([own], None)
+        return _conclude([own], None)
     written = renderings(certificate)
     try:
         _check_files(path, folder, certificate, written)
         files = check_files(folder, certificate)
     except InputError as error:
-        return _concluded([own, Looked("files", "forged", f"{error}.")], certificate)
+        return _conclude([own, Entry("files", "forged", f"{error}.")], certificate)
     looked = [own, *_date(certificate), _signature(path, certificate, key), files, _registry(folder, certificate)]
     looked.append(_announcement(certificate, announced))
     if certificate.sealed and files.answer != "forged":
-        looked += await _sealed(folder, certificate, *load_benchmark(certificate, name, sandbox))
+        looked += await _sealed_entries(folder, certificate, *load_benchmark(certificate, name, sandbox))
     elif files.answer == "forged":
-        looked += [Looked(what, "not looked at", "The files are others.") for what in ("numbers", "benchmark")]
+        looked += [Entry(what, "not looked at", "The files are others.") for what in ("numbers", "benchmark")]
     else:
         benchmark, unknown = load_benchmark(certificate, name, sandbox)
         with certified_files(folder, certificate) as place:
@@ -140,15 +140,15 @@ async def verify(
             elif strict:
                 looked.append(NOT_RESCORED)
             if files.answer == "ok":
-                looked.append(_derived(folder, derived, certificate))
+                looked.append(_check_derived(folder, derived, certificate))
     looked.append(_renderings(path.parent, certificate, written))
-    return _concluded(looked, certificate)
+    return _conclude(looked, certificate)
 
 
 def _check_files(path: Path, folder: Path, certificate: Certificate, written: Mapping[str, bytes]) -> None:
     """Raises UsageError where there is no profile, InputError where a file that will be opened is no regular one."""
-    if not is_there(folder, sealed.FILE if certificate.sealed else "plan.jsonl"):
-        what = sealed.FILE if certificate.sealed else "profile"
+    if not is_there(folder, seal.FILE if certificate.sealed else "plan.jsonl"):
+        what = seal.FILE if certificate.sealed else "profile"
         raise UsageError(f"{folder} holds no {what}, so nothing can be computed again; name its folder by --profile")
     check_evidence(folder)
     for name in (path.with_suffix(".sig").name, *written):
@@ -157,13 +157,13 @@ def _check_files(path: Path, folder: Path, certificate: Certificate, written: Ma
         is_there(folder, name)
 
 
-def _concluded(looked: Sequence[Looked], certificate: Certificate | None) -> Validity:
+def _conclude(looked: Sequence[Entry], certificate: Certificate | None) -> Validity:
     answers = {one.answer for one in looked}
     verdict: Verdict = "forged" if "forged" in answers else "expired" if "expired" in answers else "valid"
     return Validity(verdict=verdict, looked=list(looked), certificate=certificate)
 
 
-def read_certificate(path: Path) -> tuple[Certificate | None, Looked]:
+def read_certificate(path: Path) -> tuple[Certificate | None, Entry]:
     """The certificate in a file, and whether it is as it was made: its bytes, its digest, what follows within it."""
     try:
         is_there(path.parent, path.name)
@@ -175,60 +175,60 @@ def read_certificate(path: Path) -> tuple[Certificate | None, Looked]:
         if isinstance(form := plain.get("format"), int) and form != FORMAT:
             remedy = "make a new one: `assay certify PROFILE`" if form < FORMAT else "use the Assay that made it"
             raise UsageError(f"{path} is of format {form}; this version of Assay reads format {FORMAT}: {remedy}")
-        as_made, unchanged = rendered(plain) == data, own_digest(plain) == plain.get("digest")
+        as_made, unchanged = render_file(plain) == data, own_digest(plain) == plain.get("digest")
         found = msgspec.convert(plain, Certificate)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        return None, Looked("certificate", "forged", f"It is not as `assay certify` writes it: {error}.")
+        return None, Entry("certificate", "forged", f"It is not as `assay certify` writes it: {error}.")
     if not unchanged:
-        return found, Looked("certificate", "forged", "It was changed after it was made: its digest is another.")
+        return found, Entry("certificate", "forged", "It was changed after it was made: its digest is another.")
     if not as_made:
-        return found, Looked("certificate", "forged", "Its bytes are not those that `assay certify` writes.")
+        return found, Entry("certificate", "forged", "Its bytes are not those that `assay certify` writes.")
     missing = what_is_missing(found.gates, found.benchmark, found.registry)
     if (found.verified, found.missing) != (not missing, missing):
         said = "verified" if found.verified else f"not verified ({'; '.join(found.missing)})"
         follows = f"not verified ({'; '.join(missing)})" if missing else "verified"
-        return found, Looked("certificate", "forged", f"It says {said}; from its own gates follows {follows}.")
+        return found, Entry("certificate", "forged", f"It says {said}; from its own gates follows {follows}.")
     own = "" if found.computed_by == computing_code() else " Another code of Assay than this one computed it."
-    return found, Looked("certificate", "ok", f"Made {found.made}, unchanged since (digest {found.digest[:12]}).{own}")
+    return found, Entry("certificate", "ok", f"Made {found.made}, unchanged since (digest {found.digest[:12]}).{own}")
 
 
-def _date(certificate: Certificate) -> list[Looked]:
+def _date(certificate: Certificate) -> list[Entry]:
     """That a certificate's date can't be right, if it can't."""
     try:
         ahead = datetime.fromisoformat(certificate.made) - datetime.now(UTC)
     except (ValueError, TypeError):
-        return [Looked("date", "forged", f"{short(certificate.made)} is no date as `assay certify` writes it.")]
+        return [Entry("date", "forged", f"{short(certificate.made)} is no date as `assay certify` writes it.")]
     if ahead < timedelta(hours=1):
         return []
     reason = f"It names {certificate.made}, which is to come: that date, or this machine's clock, is wrong."
-    return [Looked("date", "not looked at", reason)]
+    return [Entry("date", "not looked at", reason)]
 
 
-def _signature(path: Path, certificate: Certificate, key: Path | None) -> Looked:
+def _signature(path: Path, certificate: Certificate, key: Path | None) -> Entry:
     beside = path.with_suffix(".sig")
     wanted = signature.public_key(key) if key else None
     if not beside.exists():
         if certificate.signed_by or wanted:
             whose = wanted or certificate.signed_by
-            return Looked("signature", "forged", f"{beside.name} is missing; expected the signature of {whose}.")
-        return Looked("signature", "ok", "None, and none is asked for: nothing says who made it.")
+            return Entry("signature", "forged", f"{beside.name} is missing; expected the signature of {whose}.")
+        return Entry("signature", "ok", "None, and none is asked for: nothing says who made it.")
     try:
         wrong, found = signature.flaw(beside, canonical(msgspec.json.decode(path.read_bytes())))
     except UsageError as error:
         if wanted:
             raise
-        return Looked("signature", "not looked at", f"{error}.")
+        return Entry("signature", "not looked at", f"{error}.")
     if wrong or found is None:
-        return Looked("signature", "forged", f"{beside.name} {wrong}.")
+        return Entry("signature", "forged", f"{beside.name} {wrong}.")
     if found.fingerprint != certificate.signed_by:
-        return Looked("signature", "forged", f"Signed by {found.fingerprint}; it names {certificate.signed_by}.")
+        return Entry("signature", "forged", f"Signed by {found.fingerprint}; it names {certificate.signed_by}.")
     if wanted and found.fingerprint != wanted:
-        return Looked("signature", "forged", f"Signed by {found.fingerprint}, not by {wanted}.")
+        return Entry("signature", "forged", f"Signed by {found.fingerprint}, not by {wanted}.")
     known = "the key that was named" if wanted else "a key that --key does not name: ask whose it is"
-    return Looked("signature", "ok", f"Ed25519 by {found.fingerprint}: {known}.")
+    return Entry("signature", "ok", f"Ed25519 by {found.fingerprint}: {known}.")
 
 
-def check_files(folder: Path, certificate: Certificate) -> Looked:
+def check_files(folder: Path, certificate: Certificate) -> Entry:
     """Whether the evidence is there as it was certified, or has grown since."""
     now, then = evidence_of(folder), certificate.evidence
     forged = [f"{path!r} is no file of a profile" for path in then if not EVIDENCE.fullmatch(path)]
@@ -243,62 +243,62 @@ def check_files(folder: Path, certificate: Certificate) -> Looked:
             else:
                 forged.append(f"{path} is not the file that was certified")
     if forged:
-        return Looked("files", "forged", f"{some(forged)}.")
+        return Entry("files", "forged", f"{some(forged)}.")
     if grown := grown + [f"{path} has come" for path in now if path not in then]:
-        return Looked("files", "expired", f"{some(grown)} since. What was certified is still there, unchanged.")
+        return Entry("files", "expired", f"{some(grown)} since. What was certified is still there, unchanged.")
     what = f"All {len(then)} files are those that were" if len(then) > 1 else "Its file is the one that was"
-    return Looked("files", "ok", f"{what} certified.")
+    return Entry("files", "ok", f"{what} certified.")
 
 
-def _registry(folder: Path, certificate: Certificate) -> Looked:
+def _registry(folder: Path, certificate: Certificate) -> Entry:
     """Whether the registry still holds the lines that were certified, and they say what the certificate says."""
     then = certificate.registry
     if certificate.sealed:
-        return Looked("registry", "not looked at", "A sealed certificate is without it: what it says is claimed.")
+        return Entry("registry", "not looked at", "A sealed certificate is without it: what it says is claimed.")
     if not os.path.lexists(folder.resolve().parent / REGISTRY) and then.lines:
-        return Looked("registry", "not looked at", "started.jsonl is not beside the profile.")
+        return Entry("registry", "not looked at", "started.jsonl is not beside the profile.")
     models = [name for name, model in certificate.models.items() if model.run]
     try:
         now = register(folder, certificate.benchmark.name, lines=then.lines, models=models)
     except AssayError as error:
-        return Looked("registry", "forged", f"{error}.")
+        return Entry("registry", "forged", f"{error}.")
     if (now.lines, now.sha256) != (then.lines, then.sha256):
-        return Looked("registry", "forged", f"started.jsonl no longer holds the {then.lines} certified lines.")
+        return Entry("registry", "forged", f"started.jsonl no longer holds the {then.lines} certified lines.")
     if now.broken:
         what = f"started.jsonl, line {now.broken[0]}: the line before it was taken out or changed"
-        return Looked("registry", "forged", f"{what}.")
+        return Entry("registry", "forged", f"{what}.")
     if _without_fates(now) != _without_fates(then):
-        return _flawed("registry", certificate, "The certificate names other runs than started.jsonl.")
+        return _flaw("registry", certificate, "The certificate names other runs than started.jsonl.")
     if now.unregistered:
         where = "has no line for" if now.lines else "was not beside the profile when it was certified, with"
         reason = f"started.jsonl {where} the run of {some(now.unregistered)}; others may have been thrown away unseen."
-        return Looked("registry", "not looked at", reason)
+        return Entry("registry", "not looked at", reason)
     fates = [(was.fate, run.fate) for was, run in zip(then.runs, now.runs, strict=True)]
     moved = [f"a run that was {was} is {fate} now" for was, fate in fates if was != fate]
     lost = sum(fate == "thrown away" for fate, _ in fates)
     said = [f"{lost} of {len(fates)} runs that were started were thrown away"] if lost else []
     said += [f"written down before the first run: {_margins(now.margins)}"] if now.margins else []
     said += [f"gates were computed after {', '.join(f'{n:,}' for n in now.looks)} rollouts"] if now.looks[1:] else []
-    return Looked("registry", "ok", f"{'; '.join([f'Its {now.lines} lines are there', *said, *moved])}.")
+    return Entry("registry", "ok", f"{'; '.join([f'Its {now.lines} lines are there', *said, *moved])}.")
 
 
-def _announcement(certificate: Certificate, posted: str | None) -> Looked:
+def _announcement(certificate: Certificate, posted: str | None) -> Entry:
     """Whether the certificate is of what was announced, before the first run."""
     found = certificate.registry.announced
     if found is None:
         if posted is None:
-            return Looked("announcement", "ok", "None, and none is asked for: the order of events is claimed.")
-        return Looked("announcement", "forged", f"Nothing was announced before the first run; expected {posted[:12]}.")
+            return Entry("announcement", "ok", "None, and none is asked for: the order of events is claimed.")
+        return Entry("announcement", "forged", f"Nothing was announced before the first run; expected {posted[:12]}.")
     if posted not in (None, found.digest):
-        return Looked("announcement", "forged", f"It is of {found.digest[:12]}, not of {posted[:12]}.")
+        return Entry("announcement", "forged", f"It is of {found.digest[:12]}, not of {posted[:12]}.")
     early = [name for name, model in certificate.models.items() if model.started and model.started < found.at]
     if early:
-        return Looked("announcement", "forged", f"It is of {found.at}, and runs started before: {some(early)}.")
+        return Entry("announcement", "forged", f"It is of {found.at}, and runs started before: {some(early)}.")
     first = min((model.started for model in certificate.models.values() if model.started), default="no run")
     where = "as it was posted" if posted else "compare it with what was posted"
     said = f"Digest {found.digest}, {where}; the first run says that it started {first}"
     since = f". Changed since: {', '.join(certificate.changed_since)}" if certificate.changed_since else ""
-    return Looked("announcement", "ok", f"{said}{since}.")
+    return Entry("announcement", "ok", f"{said}{since}.")
 
 
 def _margins(margins: Mapping[str, float]) -> str:
@@ -340,7 +340,7 @@ def certified_files(folder: Path, certificate: Certificate) -> Generator[Path]:
 
 async def _numbers(
     place: Path, folder: Path, certificate: Certificate, benchmark: Benchmark | None, unknown: str
-) -> tuple[list[Looked], Mapping[str, Any]]:
+) -> tuple[list[Entry], Mapping[str, Any]]:
     """Whether everything in the certificate follows from the files, and the benchmark is the one that was measured.
 
     With it what the derived files should say, by their paths.
@@ -351,23 +351,23 @@ async def _numbers(
         same = benchmark if now == certificate.benchmark else None
         compared = compare_files(place, plan, certificate.benchmark, started, benchmark=same)
         if compared.wrong:
-            return [Looked("numbers", "forged", f"{some(compared.wrong)}.")], {}
+            return [Entry("numbers", "forged", f"{some(compared.wrong)}.")], {}
         if edited := edited_since(place, certificate.registry.announced, certificate.benchmark):
             reason = f"The first line of plan.jsonl is not what was announced: other {', '.join(edited)}."
-            return [Looked("plan", "forged", reason)], {}
+            return [Entry("plan", "forged", reason)], {}
         asked = [task for run in runs_of(place, plan)[:1] for task in read_tasks(run)]
         changed = changes(certificate.benchmark, now, asked, benchmark) if now and benchmark else []
         if same and (flaws := await parity_flaws(place, same)):
-            return [_flawed("numbers", certificate, f"{some(flaws)}.")], {}
+            return [_flaw("numbers", certificate, f"{some(flaws)}.")], {}
         evidence = gather(place, plan, contenders_of(place, plan, cached=False), same)
         profile = profile_of(evidence, await _own_gates(place, plan, certificate, same))
         found = assemble(place, evidence, profile, certificate.benchmark, registry=certificate.registry)
     except AssayError as error:
-        return [Looked("numbers", "forged", f"The files do not make a profile: {error}")], {}
+        return [Entry("numbers", "forged", f"The files do not make a profile: {error}")], {}
     derived = derived_files(evidence, profile)
     if same is None or same.roles:
         del derived["profile.json"]  # some of its gates were not computed
-    doubts = [Looked("models", "not looked at", f"Not decided by any file: {some(compared.doubts)}.")]
+    doubts = [Entry("models", "not looked at", f"Not decided by any file: {some(compared.doubts)}.")]
     looked = _numbers_and_benchmark(certificate, found, same, now, changed, unknown)
     return [*(doubts if compared.doubts else ()), *looked], derived
 
@@ -379,103 +379,103 @@ def _numbers_and_benchmark(
     now: CertifiedBenchmark | None,
     changed: Sequence[str],
     unknown: str,
-) -> list[Looked]:
-    numbers = _followed(certificate, found, run_again=same is not None and not same.roles)
-    asking = Looked("/".join((*OF_BENCHMARK, "parity")), "not looked at", "They ask a model in a role: taken as said.")
+) -> list[Entry]:
+    numbers = _compare_numbers(certificate, found, run_again=same is not None and not same.roles)
+    asking = Entry("/".join((*OF_BENCHMARK, "parity")), "not looked at", "They ask a model in a role: taken as said.")
     return [numbers, *([asking] if same and same.roles else []), _of_benchmark(same, now, changed, unknown)]
 
 
 def _of_benchmark(
     same: Benchmark | None, now: CertifiedBenchmark | None, changed: Sequence[str], unknown: str
-) -> Looked:
+) -> Entry:
     if same:
-        return Looked("benchmark", "ok", f"{same.name} {same.version}, installed here, is what was measured.")
+        return Entry("benchmark", "ok", f"{same.name} {same.version}, installed here, is what was measured.")
     if now is None:
-        return Looked("benchmark", "not looked at", unknown)
+        return Entry("benchmark", "not looked at", unknown)
     if not changed:
-        return Looked("benchmark", "forged", "It is not described as it was when it was certified.")
-    return Looked("benchmark", "expired", f"{some(changed)}.")
+        return Entry("benchmark", "forged", "It is not described as it was when it was certified.")
+    return Entry("benchmark", "expired", f"{some(changed)}.")
 
 
-async def _sealed(folder: Path, certificate: Certificate, benchmark: Benchmark | None, unknown: str) -> list[Looked]:
+async def _sealed_entries(
+    folder: Path, certificate: Certificate, benchmark: Benchmark | None, unknown: str
+) -> list[Entry]:
     """Whether scores, intervals and gates follow from the public rows and marks, and what could not be looked at."""
     try:
-        lines = sealed.read_sealed(folder)
+        lines = seal.read_sealed(folder)
         now = describe(benchmark, certificate.benchmark) if benchmark else None
         same = benchmark if now == certificate.benchmark else None
         told = certificate.gates
         if same and not same.roles:
             tasks, seed = tasks_of(same, certificate.benchmark.selection), probe_seed(certificate.evidence)
             async with connect_roles(same, {}) as ready:
-                again = {gate.name: sealed.withheld(gate) for gate in await judge_benchmark(ready, tasks, seed)}
+                again = {gate.name: seal.withheld(gate) for gate in await judge_benchmark(ready, tasks, seed)}
             told = [again.get(gate.name, gate) for gate in told]
-        found = sealed.sealed_form(structs.replace(certificate, gates=told), lines)
-        flaws = sealed.public_of(lines, certificate.benchmark, certificate.suite, told).flaws
+        found = seal.sealed_form(structs.replace(certificate, gates=told), lines)
+        flaws = seal.public_of(lines, certificate.benchmark, certificate.suite, told).flaws
     except (AssayError, KeyError, StopIteration, ValueError) as error:
-        return [Looked("numbers", "forged", f"The public rows make no certificate: {error}.")]
-    numbers = _followed(certificate, found, run_again=same is not None and not same.roles)
+        return [Entry("numbers", "forged", f"The public rows make no certificate: {error}.")]
+    numbers = _compare_numbers(certificate, found, run_again=same is not None and not same.roles)
     if numbers.answer == "ok" and flaws:
-        numbers = _flawed("numbers", certificate, f"{some(flaws)}.")
+        numbers = _flaw("numbers", certificate, f"{some(flaws)}.")
     if numbers.answer == "ok":
-        rows, gates = sum(isinstance(one, sealed.SealedRow) for one in lines), ", ".join(sealed.OF_ROWS)
+        rows, gates = sum(isinstance(one, seal.SealedRow) for one in lines), ", ".join(seal.OF_ROWS)
         said = f"Scores, intervals, the gates {gates} and what read counts follow from {rows:,} public rows."
-        numbers = Looked("numbers", "ok", said)
+        numbers = Entry("numbers", "ok", said)
     changed = changes(certificate.benchmark, now, [], benchmark) if now and benchmark else []
-    done = {*sealed.OF_ROWS, "read", *(OF_BENCHMARK if same and not same.roles else ())}
+    done = {*seal.OF_ROWS, "read", *(OF_BENCHMARK if same and not same.roles else ())}
     taken = [one.name for one in certificate.gates if one.name not in done and one.verdict != "not run"]
     gates = f" So are the verdicts of {', '.join(taken)}." if taken else ""
     texts = f"Prompts, answers and notes are withheld: rewards and marks are taken as said; ask to open rows.{gates}"
     last = _of_benchmark(same, now, changed, unknown)
-    return [numbers, last, Looked("texts", "not looked at", texts)]
+    return [numbers, last, Entry("texts", "not looked at", texts)]
 
 
-def read_seal(path: Path) -> tuple[Certificate, list[sealed.Line]]:
-    """Returns a sealed certificate and the public lines beside it. Raises UsageError where these are not as sealed."""
+def read_seal(path: Path) -> tuple[Certificate, list[seal.Line]]:
+    """Returns a sealed certificate and the public lines beside it. Raises UsageError where these are not as seal."""
     certificate, own = read_certificate(path)
     if certificate is None or not certificate.sealed:
         raise UsageError(f"{path} is not sealed; expected the certificate.json of `assay certify --sealed`")
     for one in (own, check_files(path.parent, certificate)):
         if one.answer == "forged":
             raise UsageError(f"{path} is forged: {one.reason}")
-    return certificate, sealed.read_sealed(path.parent)
+    return certificate, seal.read_sealed(path.parent)
 
 
-async def check_opened(
-    path: Path, opened: sealed.Opened, *, name: str | None = None, sandbox: Place | None = None
+async def check_open_row(
+    path: Path, opened: seal.OpenRow, *, name: str | None = None, sandbox: Place | None = None
 ) -> Validity:
     """Whether a row that was opened is what a certificate sealed, and its reward the one that the verifier gives.
 
     The arguments are those of `verify`. Raises UsageError where there is no sealed certificate.
     """
     certificate, lines = read_seal(path)
-    if flaws := sealed.opened_flaws(lines, opened):
-        return _concluded([Looked("row", "forged", f"{some(flaws)}.")], certificate)
-    row = Looked("row", "ok", "It is what was sealed, and its public part says the same.")
+    if flaws := seal.flaws_of_row(lines, opened):
+        return _conclude([Entry("row", "forged", f"{some(flaws)}.")], certificate)
+    row = Entry("row", "ok", "It is what was sealed, and its public part says the same.")
     benchmark, unknown = load_benchmark(certificate, name, sandbox)
     now = describe(benchmark, certificate.benchmark) if benchmark else None
     of = _of_benchmark(benchmark if now == certificate.benchmark else None, now, ["it has changed"], unknown)
     if benchmark is None or of.answer != "ok" or benchmark.roles:
         why = "It takes a model in a role." if benchmark and benchmark.roles else "It takes the benchmark as it was."
-        return _concluded([row, of, Looked("reward", "not looked at", why)], certificate)
+        return _conclude([row, of, Entry("reward", "not looked at", why)], certificate)
     tasks = {task.id: task for task in tasks_of(benchmark, certificate.benchmark.selection)}
     if tasks.get(opened.task.id) != opened.task:
-        return _concluded(
-            [row, of, Looked("task", "forged", "It is not the benchmark's task of this id.")], certificate
-        )
+        return _conclude([row, of, Entry("task", "forged", "It is not the benchmark's task of this id.")], certificate)
     limits = structs.replace(certificate.models[opened.model].limits, wall_s=None, tool_s=None)
     again = await retrace(dataclasses.replace(benchmark, limits=limits), opened.task, opened.rollout, ())
-    return _concluded([row, of, _reward(opened.rollout.outcome, again)], certificate)
+    return _conclude([row, of, _reward(opened.rollout.outcome, again)], certificate)
 
 
-def _reward(was: Outcome, again: Rollout | str) -> Looked:
+def _reward(was: Outcome, again: Rollout | str) -> Entry:
     if isinstance(again, str):
-        return Looked("reward", "not looked at", f"{again}.")
+        return Entry("reward", "not looked at", f"{again}.")
     now = again.outcome
     if isinstance(was, Score) and isinstance(now, Score) and was.reward != now.reward:
-        return Looked("reward", "forged", f"{_outcome(was)} was sealed, and {_outcome(now)} from its output.")
+        return Entry("reward", "forged", f"{_outcome(was)} was sealed, and {_outcome(now)} from its output.")
     if isinstance(was, Score) and isinstance(now, Score):
-        return Looked("reward", "ok", f"The verifier gives {_outcome(now)} again.")
-    return Looked("reward", "not looked at", "It has none, so that the score is without it.")
+        return Entry("reward", "ok", f"The verifier gives {_outcome(now)} again.")
+    return Entry("reward", "not looked at", "It has none, so that the score is without it.")
 
 
 async def _own_gates(place: Path, plan: Plan, certificate: Certificate, benchmark: Benchmark | None) -> list[Gate]:
@@ -486,7 +486,7 @@ async def _own_gates(place: Path, plan: Plan, certificate: Certificate, benchmar
     return [gate for gate in certificate.gates if gate.name in names]
 
 
-async def _rewards(place: Path, benchmark: Benchmark) -> Looked:
+async def _rewards(place: Path, benchmark: Benchmark) -> Entry:
     """Whether the verifier gives each recorded output the outcome that is recorded with it."""
     wrong, unknown, rollouts = list[str](), list[str](), 0
     plan = read_plan(place)
@@ -497,7 +497,7 @@ async def _rewards(place: Path, benchmark: Benchmark) -> Looked:
             try:
                 found = await rescore(asked, interruption=Interruption())
             except AssayError as error:
-                return Looked("rewards", "not looked at", f"{run.name}: {error}.")
+                return Entry("rewards", "not looked at", f"{run.name}: {error}.")
         for change in found.changes if found else ():
             at = f"{run.name}, {change.task}, repeat {change.repeat}"
             if change.kind == "owed":
@@ -506,17 +506,17 @@ async def _rewards(place: Path, benchmark: Benchmark) -> Looked:
                 wrong.append(f"{at}: {_outcome(change.before)} in the file, {_outcome(change.after)} from its output")
         rollouts += found.rollouts if found else 0
     if wrong:
-        return Looked("rewards", "forged", f"{some(wrong)}.")
+        return Entry("rewards", "forged", f"{some(wrong)}.")
     if unknown:
-        return Looked("rewards", "not looked at", f"{rollouts:,} are as recorded; not known: {some(unknown)}.")
-    return Looked("rewards", "ok", f"The verifier gives all {rollouts:,} recorded outputs the rewards recorded.")
+        return Entry("rewards", "not looked at", f"{rollouts:,} are as recorded; not known: {some(unknown)}.")
+    return Entry("rewards", "ok", f"The verifier gives all {rollouts:,} recorded outputs the rewards recorded.")
 
 
 def _outcome(outcome: Outcome | None) -> str:
     return f"{outcome.reward:g} for {outcome.answer!r}" if isinstance(outcome, Score) else "a failure"
 
 
-def _followed(certificate: Certificate, found: Certificate, *, run_again: bool) -> Looked:
+def _compare_numbers(certificate: Certificate, found: Certificate, *, run_again: bool) -> Entry:
     """Whether the numbers in the certificate are those that were found now."""
     exact, close = list[str](), 0
     for part in ("suite", "models", "gates", "parity", "changed_since"):
@@ -526,18 +526,18 @@ def _followed(certificate: Certificate, found: Certificate, *, run_again: bool) 
             else:
                 exact.append(f"{at}: {short(was)} in the certificate, {short(now)} from the files")
     if exact:
-        return _flawed("numbers", certificate, f"{some(exact)}.")
+        return _flaw("numbers", certificate, f"{some(exact)}.")
     own = "" if run_again else " Gates that take the benchmark were not computed again."
     near = f" {close} agree to 1 in 10⁹ alone: another processor or library." if close else ""
-    return Looked("numbers", "ok", f"Every score, error and gate follows from the files.{near}{own}")
+    return Entry("numbers", "ok", f"Every score, error and gate follows from the files.{near}{own}")
 
 
-def _flawed(what: str, certificate: Certificate, reason: str) -> Looked:
+def _flaw(what: str, certificate: Certificate, reason: str) -> Entry:
     """What does not follow: forged, unless another version of Assay may compute or word it otherwise."""
     if certificate.computed_by == computing_code():
-        return Looked(what, "forged", reason)
+        return Entry(what, "forged", reason)
     made = f"Another code of Assay ({certificate.versions.get('assay')}) made it; by this one it is otherwise"
-    return Looked(what, "expired", f"{made}: {reason}")
+    return Entry(what, "expired", f"{made}: {reason}")
 
 
 def _by_name(certificate: Certificate, part: str) -> Any:
@@ -563,7 +563,7 @@ def _leaves(value: Any, at: str) -> Iterator[tuple[str, Any]]:
         yield at, value
 
 
-def _derived(folder: Path, derived: Mapping[str, Any], certificate: Certificate) -> Looked:
+def _check_derived(folder: Path, derived: Mapping[str, Any], certificate: Certificate) -> Entry:
     """Whether the files that are derived from the evidence, where they are there, say what it says."""
     wrong: list[str] = []
     for path, value in derived.items():
@@ -576,8 +576,8 @@ def _derived(folder: Path, derived: Mapping[str, Any], certificate: Certificate)
             if any(not _alike(a, b) for at, a, b in differences(was, now, "") if at != ".wall_s"):
                 wrong.append(f"{path} is not what follows from the files")
     if wrong:
-        return _flawed("derived files", certificate, f"{some(wrong)}. `assay report` writes them anew.")
-    return Looked(
+        return _flaw("derived files", certificate, f"{some(wrong)}. `assay report` writes them anew.")
+    return Entry(
         "derived files", "ok", "profile.json and its like say what the files say; report.html is not looked at."
     )
 
@@ -595,11 +595,11 @@ def _alike(was: Any, now: Any) -> bool:
     return isinstance(was, float) and isinstance(now, float) and math.isclose(was, now, rel_tol=CLOSE, abs_tol=1e-12)
 
 
-def _renderings(folder: Path, certificate: Certificate, written: Mapping[str, bytes]) -> Looked:
+def _renderings(folder: Path, certificate: Certificate, written: Mapping[str, bytes]) -> Entry:
     wrong = [
         name for name, data in written.items() if (folder / name).exists() and (folder / name).read_bytes() != data
     ]
     if wrong:
-        return _flawed("renderings", certificate, f"{some(wrong)}: not what the certificate says.")
+        return _flaw("renderings", certificate, f"{some(wrong)}: not what the certificate says.")
     there = [name for name in written if (folder / name).exists()]
-    return Looked("renderings", "ok", f"{some(there)} say what it says." if there else "None are beside it.")
+    return Entry("renderings", "ok", f"{some(there)} say what it says." if there else "None are beside it.")

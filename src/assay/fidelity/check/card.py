@@ -7,7 +7,7 @@ from assay.benchmark import Benchmark
 from assay.errors import InputError, UsageError
 from assay.fidelity.original.published import check_published, published_scores
 from assay.fidelity.schema.profile import Check
-from assay.fidelity.tasks.checks import judged
+from assay.fidelity.tasks.checks import check_of
 from assay.score import check_score
 from assay.types import Task
 
@@ -60,4 +60,4 @@ def card_check(benchmark: Benchmark, tasks: Sequence[Task]) -> Check:
     }
     if benchmark.defects and "known defects" not in text.casefold():
         wrong["README.md has no section 'Known defects', and the benchmark declares some"] = []
-    return judged("card", wrong, "README.md says nothing else of the tasks and repeats.", "Correct README.md.")
+    return check_of("card", wrong, "README.md says nothing else of the tasks and repeats.", "Correct README.md.")

@@ -21,9 +21,9 @@ from assay.digest import task_digest
 from assay.errors import AssayError
 from assay.fidelity.check.card import card_check, published_check, score_check
 from assay.fidelity.check.rehearsal import (
-    Found,
+    PlayDigests,
     Rehearsal,
-    found_in,
+    digests_of,
     isolation_check,
     repeat_check,
     time_check,
@@ -33,7 +33,7 @@ from assay.fidelity.gates.gold import gold_gate, probes_a_task
 from assay.fidelity.gates.tasks import checks_of, defect_check
 from assay.fidelity.gates.verifier import verifier_gate
 from assay.fidelity.schema.profile import Check, Checked
-from assay.fidelity.tasks.checks import SHOWN, digest_check, prompt_of, task_check
+from assay.fidelity.tasks.checks import SHOWN, digest_check, task_check
 from assay.sandbox import Place
 from assay.types import Task
 
@@ -46,12 +46,12 @@ REMEDIES = {
     "gold": "See that verify() gives a task's gold answer 1, anything else at most the stated chance.",
     "verifier": "Look for the answer wherever a format puts it, in the message alone; see assay.benchmark.verify.",
 }
-SERVICE = "assay.fidelity.check.check:Portraying"
+SERVICE = "assay.fidelity.check.check:PortraitService"
 PLAYED = ("gold", "verifier", "determinism", "isolation", "tools", "time")
 """The checks that make rollouts."""
 
 
-class Asked(Struct, frozen=True):
+class CheckRequest(Struct, frozen=True):
     """What is checked, so that another process can look at the same."""
 
     benchmark: BenchmarkRequest
@@ -69,7 +69,7 @@ class Portrait(Struct, frozen=True):
     """What a process finds a benchmark to be: digests of its tasks, and what the rollouts of some came to."""
 
     tasks: dict[str, str]
-    rollouts: Found
+    rollouts: PlayDigests
 
 
 class Clock:
@@ -106,20 +106,20 @@ async def check(
     """
     clock = Clock(seconds)
     benchmark = load(name).with_place(place)
-    asked = Asked(BenchmarkRequest.of(benchmark), dict(roles or {}), deadline_s=clock.deadline_s)
-    found = _listed(benchmark)
-    checks = [found] if isinstance(found, Check) else await _checks(asked, benchmark, found, clock)
+    request = CheckRequest(BenchmarkRequest.of(benchmark), dict(roles or {}), deadline_s=clock.deadline_s)
+    found = _list_tasks(benchmark)
+    checks = [found] if isinstance(found, Check) else await _checks(request, benchmark, found, clock)
     return Checked(
         benchmark=benchmark.name,
         version=benchmark.version,
         tasks=0 if isinstance(found, Check) else len(found),
-        prompt="" if isinstance(found, Check) else prompt_of(found[0]),
+        prompt="" if isinstance(found, Check) else found[0].prompt,
         checks=checks,
         wall_s=round(time.monotonic() - clock.started, 3),
     )
 
 
-def _listed(benchmark: Benchmark) -> list[Task] | Check:
+def _list_tasks(benchmark: Benchmark) -> list[Task] | Check:
     """The tasks, or why there is nothing to check."""
     try:
         found = list(benchmark.environment.tasks())
@@ -132,20 +132,20 @@ def _listed(benchmark: Benchmark) -> list[Task] | Check:
     return checked if checked.verdict == "fail" else found
 
 
-async def _checks(asked: Asked, benchmark: Benchmark, found: list[Task], clock: Clock) -> list[Check]:
-    empty = [role for role, own in benchmark.roles.items() if own is None and role not in asked.roles]
+async def _checks(request: CheckRequest, benchmark: Benchmark, found: list[Task], clock: Clock) -> list[Check]:
+    empty = [role for role, own in benchmark.roles.items() if own is None and role not in request.roles]
     if empty:
-        portrait = await _elsewhere(asked, clock.left_s)
+        portrait = await _elsewhere(request, clock.left_s)
         how = " ".join(f"--with {role}=NAME" for role in empty)
         reason = f"Sessions ask a model in the role {', '.join(empty)}, and none is named."
         unplayed = [Check(name, "not run", reason, remedy=f"Say {how}.") for name in PLAYED]
-        return await _read(benchmark, found, portrait) + unplayed
-    async with connect_roles(benchmark, asked.roles) as ready:
+        return await _read_tasks(benchmark, found, portrait) + unplayed
+    async with connect_roles(benchmark, request.roles) as ready:
         await ready.environment.ready()
         rehearsal = Rehearsal(ready, deadline_s=clock.deadline_s)
         task_s = await _pace(rehearsal, found, clock.seconds("pace"))
-        some = _spread(found, min(MOST_PLAYED, int(clock.seconds("first") / task_s)))
-        elsewhere = structs.replace(asked, played=[task.id for task in some], seconds=clock.seconds("first"))
+        some = _sample(found, min(MOST_PLAYED, int(clock.seconds("first") / task_s)))
+        elsewhere = structs.replace(request, played=[task.id for task in some], seconds=clock.seconds("first"))
         looking = asyncio.create_task(_elsewhere(elsewhere, clock.left_s))
         gates = [
             await _gate(name, ready, found, task_s, clock.seconds(name), rollouts)
@@ -158,22 +158,22 @@ async def _checks(asked: Asked, benchmark: Benchmark, found: list[Task], clock: 
         again = await rehearsal.play(some, seconds=clock.seconds("again"), backwards=True)
         at_once = await rehearsal.play_at_once(some, seconds=clock.seconds("at once"))
         portrait = await looking
-    here = found_in(first)
+    here = digests_of(first)
     played = [
-        repeat_check(here, found_in(again), portrait.rollouts if isinstance(portrait, Portrait) else portrait),
-        isolation_check(here, found_in(at_once)),
+        repeat_check(here, digests_of(again), portrait.rollouts if isinstance(portrait, Portrait) else portrait),
+        isolation_check(here, digests_of(at_once)),
         tool_check(some, first),
         time_check(first),
     ]
     count = len({task for task, _ in first})
     return [
-        *await _read(benchmark, found, portrait),
+        *await _read_tasks(benchmark, found, portrait),
         *gates,
         *(structs.replace(one, reason=one.reason + _part(count, len(found))) for one in played),
     ]
 
 
-async def _read(benchmark: Benchmark, found: list[Task], portrait: Portrait | Exception) -> list[Check]:
+async def _read_tasks(benchmark: Benchmark, found: list[Task], portrait: Portrait | Exception) -> list[Check]:
     """What reading the tasks tells."""
     elsewhere = portrait.tasks if isinstance(portrait, Portrait) else portrait
     return [
@@ -191,8 +191,8 @@ async def _gate(
     name: str, benchmark: Benchmark, found: list[Task], task_s: float, seconds: float, rollouts: int
 ) -> Check:
     """A gate of the benchmark as a check, on as many tasks as there is time for. Gold answers take one rollout each."""
-    some = _spread(found, int(seconds / 2 / (task_s * rollouts)))
-    gold = _spread(found, int(seconds / 4 / task_s))
+    some = _sample(found, int(seconds / 2 / (task_s * rollouts)))
+    gold = _sample(found, int(seconds / 4 / task_s))
     part = _part(len(some), len(found))
     try:
         async with asyncio.timeout(seconds):
@@ -218,21 +218,21 @@ def _flat(ids: list[str] | dict[str, list[str]]) -> list[str]:
 async def _pace(rehearsal: Rehearsal, found: list[Task], seconds: float) -> float:
     """How long one rollout takes, roughly; at least 20 microseconds."""
     started = time.monotonic()
-    scenes = await rehearsal.play(_spread(found, FEWEST), seconds=seconds)
-    return max(2e-5, (time.monotonic() - started) / len(scenes))
+    plays = await rehearsal.play(_sample(found, FEWEST), seconds=seconds)
+    return max(2e-5, (time.monotonic() - started) / len(plays))
 
 
-def _spread(found: list[Task], count: int) -> list[Task]:
+def _sample(found: list[Task], count: int) -> list[Task]:
     """So many tasks, evenly from the first to the last."""
     count = max(FEWEST, count)
     return found if count >= len(found) else [found[at * len(found) // count] for at in range(count)]
 
 
-class Portraying:
+class PortraitService:
     """The service: a benchmark's portrait, from its process."""
 
     async def begin(self, request: bytes) -> bytes:
-        return msgspec.msgpack.encode(await _portrait(msgspec.msgpack.decode(request, type=Asked)))
+        return msgspec.msgpack.encode(await _portrait(msgspec.msgpack.decode(request, type=CheckRequest)))
 
     async def exchange(self, work: bytes) -> bytes:
         return work
@@ -244,24 +244,24 @@ class Portraying:
         os._exit(1)
 
 
-async def _portrait(asked: Asked) -> Portrait:
-    benchmark = asked.benchmark.load()
+async def _portrait(request: CheckRequest) -> Portrait:
+    benchmark = request.benchmark.load()
     found = {task.id: task for task in benchmark.environment.tasks()}
     digests = {name: task_digest(task) for name, task in found.items()}
-    if not asked.played:
-        return Portrait(digests, Found({}, {}))
-    async with connect_roles(benchmark, asked.roles) as ready:
-        some = [found[name] for name in asked.played if name in found]
-        scenes = await Rehearsal(ready, deadline_s=asked.deadline_s).play(some, seconds=asked.seconds)
-    return Portrait(digests, found_in(scenes))
+    if not request.played:
+        return Portrait(digests, PlayDigests({}, {}))
+    async with connect_roles(benchmark, request.roles) as ready:
+        some = [found[name] for name in request.played if name in found]
+        plays = await Rehearsal(ready, deadline_s=request.deadline_s).play(some, seconds=request.seconds)
+    return Portrait(digests, digests_of(plays))
 
 
-async def _elsewhere(asked: Asked, seconds: float) -> Portrait | Exception:
+async def _elsewhere(request: CheckRequest, seconds: float) -> Portrait | Exception:
     """Returns the portrait that another process makes, with another order of sets, or why it made none."""
     worker = Processes(variables={"PYTHONHASHSEED": "20260101"}, quiet=True).start(SERVICE)
     try:
         async with asyncio.timeout(seconds):
-            return msgspec.msgpack.decode(await worker.begin(msgspec.msgpack.encode(asked)), type=Portrait)
+            return msgspec.msgpack.decode(await worker.begin(msgspec.msgpack.encode(request)), type=Portrait)
     except TimeoutError:
         return TimeoutError(f"no end within {seconds:.0f} s")
     except (AssayError, LostWorker) as error:

@@ -26,7 +26,7 @@ from assay.config import ModelConfig
 from assay.digest import digest, task_digest
 from assay.errors import UnknownName
 from assay.fidelity.schema.profile import Check
-from assay.fidelity.tasks.checks import SHOWN, judged
+from assay.fidelity.tasks.checks import SHOWN, check_of
 from assay.model import Model
 from assay.model.builtin.fixed import Fixed
 from assay.types import Failure, FunctionCall, Message, Outcome, Request, Response, Score, StopReason, Task, Tool
@@ -35,7 +35,7 @@ SEED = 7
 
 
 @dataclass(frozen=True, slots=True)
-class Played:
+class Play:
     """One rollout of a player."""
 
     digest: str
@@ -46,7 +46,7 @@ class Played:
     """Seconds from the model's last word to the score."""
 
 
-Scenes = dict[tuple[str, str], Played]
+Plays = dict[tuple[str, str], Play]
 """By task and player."""
 
 
@@ -59,46 +59,46 @@ class Rehearsal:
         self._deadline_s = deadline_s
         self._gold = model_of(ModelConfig(dialect="gold"), benchmark)
 
-    async def play(self, tasks: Sequence[Task], *, seconds: float, backwards: bool = False) -> Scenes:
+    async def play(self, tasks: Sequence[Task], *, seconds: float, backwards: bool = False) -> Plays:
         """What each player does on each task, one rollout after the other; one at least, and none after `seconds`."""
-        scenes: Scenes = {}
+        plays: Plays = {}
         until = time.monotonic() + seconds
-        for task, player, model in self._cast(tasks)[:: -1 if backwards else 1]:
-            scenes[task.id, player] = await self._play(task, model)
+        for task, player, model in self._players(tasks)[:: -1 if backwards else 1]:
+            plays[task.id, player] = await self._play(task, model)
             if time.monotonic() >= until:
                 break
-        return scenes
+        return plays
 
-    async def play_at_once(self, tasks: Sequence[Task], *, seconds: float) -> Scenes:
+    async def play_at_once(self, tasks: Sequence[Task], *, seconds: float) -> Plays:
         """The same with all players of two tasks at once, turn about."""
-        scenes: Scenes = {}
+        plays: Plays = {}
         until = time.monotonic() + seconds
         for at in range(len(tasks)):
-            cast = self._cast(tasks[at : at + 2])
-            plays = [self._play(task, _TurnAbout(model)) for task, _, model in cast]
-            for (task, player, _), played in zip(cast, await asyncio.gather(*plays), strict=True):
+            players = self._players(tasks[at : at + 2])
+            coroutines = [self._play(task, _TurnAbout(model)) for task, _, model in players]
+            for (task, player, _), play in zip(players, await asyncio.gather(*coroutines), strict=True):
                 key = task.id, player
                 # A task is played beside the one before it and beside the one after it: what went wrong is kept.
-                if key not in scenes or played.digest != scenes[key].digest:
-                    scenes[key] = played
+                if key not in plays or play.digest != plays[key].digest:
+                    plays[key] = play
             if time.monotonic() >= until:
                 break
-        return scenes
+        return plays
 
-    def _cast(self, tasks: Sequence[Task]) -> list[tuple[Task, str, Model]]:
+    def _players(self, tasks: Sequence[Task]) -> list[tuple[Task, str, Model]]:
         environment = self._benchmark.environment
         null: Model = Fixed(lambda _: OFF_TOPIC)
-        cast: list[tuple[Task, str, Model]] = []
+        players: list[tuple[Task, str, Model]] = []
         for task in tasks:
-            cast.append((task, "null", null))
+            players.append((task, "null", null))
             if environment.solution(task) is not None:
-                cast.append((task, "gold", self._gold))
+                players.append((task, "gold", self._gold))
             if task.tools:
-                cast.append((task, "fumbler", Fixed(_fumbler(task))))
-        return cast
+                players.append((task, "fumbler", Fixed(_fumbler(task))))
+        return players
 
-    async def _play(self, task: Task, model: Model) -> Played:
-        agent = _Timed()
+    async def _play(self, task: Task, model: Model) -> Play:
+        agent = _TimedLoop()
         planned = PlannedRollout(task, task_digest(task), repeat=0, attempt=0, seed=SEED)
         with closing(Deadline(self._deadline_s)) as deadline:
             rollout = await roll(self._benchmark, agent, model, planned, deadline=deadline)
@@ -106,45 +106,45 @@ class Rehearsal:
         outcome = rollout.outcome
         turns = [(turn.input, turn.response.output) for turn in rollout.turns]
         said = digest((turns, rollout.stop, outcome.reward, outcome.answer)) if isinstance(outcome, Score) else ""
-        return Played(said, outcome, ended - (agent.ended or ended))
+        return Play(said, outcome, ended - (agent.ended or ended))
 
 
-class Found(Struct, frozen=True):
+class PlayDigests(Struct, frozen=True):
     """What rollouts came to, by the name of each: digests of those that were scored, and why others were not."""
 
     digests: dict[str, str]
     failures: dict[str, str]
 
 
-def found_in(scenes: Scenes) -> Found:
+def digests_of(plays: Plays) -> PlayDigests:
     """Returns what some rollouts came to."""
-    outcomes = {_label(key): played.outcome for key, played in scenes.items()}
-    return Found(
-        {_label(key): played.digest for key, played in scenes.items() if played.digest},
+    outcomes = {_label(key): play.outcome for key, play in plays.items()}
+    return PlayDigests(
+        {_label(key): play.digest for key, play in plays.items() if play.digest},
         {name: f"{it.kind}: {it.message}" for name, it in outcomes.items() if isinstance(it, Failure)},
     )
 
 
-def repeat_check(first: Found, again: Found, elsewhere: Found | Exception) -> Check:
+def repeat_check(first: PlayDigests, again: PlayDigests, elsewhere: PlayDigests | Exception) -> Check:
     """Does the same task with the same seed and the same answers give the same rollout?
 
     `elsewhere` is what another process found, or why it found nothing.
     """
     remedy = "Draw all randomness from open()'s seed, keep no state between rollouts, sort sets, read no clock."
-    there = Found({}, {"another process": str(elsewhere)}) if isinstance(elsewhere, Exception) else elsewhere
+    there = PlayDigests({}, {"another process": str(elsewhere)}) if isinstance(elsewhere, Exception) else elsewhere
     others = {"here a second time": again, "in another process": there}
     said = "played twice here and once in another process: the same to the letter"
-    return _compared("determinism", first, others, said, remedy)
+    return _compare("determinism", first, others, said, remedy)
 
 
-def isolation_check(first: Found, at_once: Found) -> Check:
+def isolation_check(first: PlayDigests, at_once: PlayDigests) -> Check:
     """Does a rollout go as it does alone while others are under way?"""
     remedy = "Keep a rollout's state in its session alone: nothing on the class, the module or the environment."
     said = "played beside those of the same task and of the next: each as if alone"
-    return _compared("isolation", first, {"beside other rollouts": at_once}, said, remedy)
+    return _compare("isolation", first, {"beside other rollouts": at_once}, said, remedy)
 
 
-def _compared(name: str, first: Found, others: Mapping[str, Found], said: str, remedy: str) -> Check:
+def _compare(name: str, first: PlayDigests, others: Mapping[str, PlayDigests], said: str, remedy: str) -> Check:
     """The check that fails where a rollout has another course, and is open where one failed or none was scored."""
     wrong = {
         f"another course or score {where}": different
@@ -157,27 +157,27 @@ def _compared(name: str, first: Found, others: Mapping[str, Found], said: str, r
         return _inconclusive(name, failures, f"{len(alike)} rollouts, {said}." if alike else "No rollout was scored.")
     if not alike and not wrong:
         return Check(name, "inconclusive", "There was no time to play one rollout in each way.")
-    return judged(name, wrong, f"{len(alike)} rollouts, {said}.", remedy)
+    return check_of(name, wrong, f"{len(alike)} rollouts, {said}.", remedy)
 
 
-def tool_check(tasks: Sequence[Task], first: Scenes) -> Check:
+def tool_check(tasks: Sequence[Task], first: Plays) -> Check:
     """Does a tool that is called wrongly say so to the model?"""
     if not any(task.tools for task in tasks):
         return Check("tools", "pass", "No task offers a tool.")
-    played = {task: scene.outcome for (task, player), scene in first.items() if player == "fumbler"}
-    failures = {task: outcome for task, outcome in played.items() if isinstance(outcome, Failure)}
+    play = {task: scene.outcome for (task, player), scene in first.items() if player == "fumbler"}
+    failures = {task: outcome for task, outcome in play.items() if isinstance(outcome, Failure)}
     wrong: defaultdict[str, list[str]] = defaultdict(list)
     for task, outcome in failures.items():
         if outcome.kind in ("tool", "exception"):
             wrong[f"{outcome.kind}: {outcome.message}"].append(task)
-    count = len(played) - len(failures)
+    count = len(play) - len(failures)
     said = f"Missing, mistyped, extreme and malformed arguments on {count} tasks: told to the model, no crash."
     if failures and not wrong:
         return _inconclusive("tools", {task: f"{one.kind}: {one.message}" for task, one in failures.items()}, said)
-    if not played:
+    if not play:
         return Check("tools", "inconclusive", "There was no time to call a tool wrongly.")
     remedy = "Tell the model what is wrong with its arguments (raise Rejected from assay.benchmark.tools)."
-    return judged("tools", wrong, said, remedy)
+    return check_of("tools", wrong, said, remedy)
 
 
 def _inconclusive(name: str, failures: Mapping[str, str], said: str) -> Check:
@@ -186,7 +186,7 @@ def _inconclusive(name: str, failures: Mapping[str, str], said: str) -> Check:
     return Check(name, "inconclusive", reason, list(failures)[:SHOWN], "Mend what failed, and check again.")
 
 
-def time_check(first: Scenes) -> Check:
+def time_check(first: Plays) -> Check:
     """How long does a verification take?"""
     times_ms = [1000 * scene.verified_s for scene in first.values() if isinstance(scene.outcome, Score)]
     if not times_ms:
@@ -218,7 +218,7 @@ def rehearse(
     return outcome
 
 
-class _Timed(ToolLoop):
+class _TimedLoop(ToolLoop):
     """The tool loop, and when it ended."""
 
     ended: float | None = None

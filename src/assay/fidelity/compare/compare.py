@@ -127,11 +127,11 @@ class _Match:
         return (self.a, self.rows_a), (self.b, self.rows_b)
 
 
-Named = dict[str, tuple[tuple[str, Path], tuple[str, Path]]]
+PairFolders = dict[str, tuple[tuple[str, Path], tuple[str, Path]]]
 """By a pair's name, the names and run directories of baseline and candidate."""
 
 
-def _find_pairs(baseline: Path, candidates: Sequence[Path]) -> tuple[Named, list[str]]:
+def _find_pairs(baseline: Path, candidates: Sequence[Path]) -> tuple[PairFolders, list[str]]:
     """Returns the pairs, and notes on models without a partner. Raises UsageError."""
     folders = [baseline, *candidates]
     if len({folder.resolve() for folder in folders}) < max(2, len(folders)):
@@ -141,15 +141,15 @@ def _find_pairs(baseline: Path, candidates: Sequence[Path]) -> tuple[Named, list
         others = ", ".join(str(folder) for folder, is_run in zip(folders, are_runs, strict=True) if not is_run)
         raise UsageError(f"no run directory: {others}; compare runs with runs, or profiles with profiles")
     if not any(are_runs):
-        return _named_profiles(baseline, candidates)
+        return _pair_profiles(baseline, candidates)
     models = [read_record(folder).model for folder in folders]
     names = [name if models.count(name) == 1 else str(folder) for name, folder in zip(models, folders, strict=True)]
     first, *others = zip(names, folders, strict=True)
     return {other[0]: (first, other) for other in others}, []
 
 
-def _named_profiles(baseline: Path, candidates: Sequence[Path]) -> tuple[Named, list[str]]:
-    theirs, named, notes = _models(baseline), Named(), list[str]()
+def _pair_profiles(baseline: Path, candidates: Sequence[Path]) -> tuple[PairFolders, list[str]]:
+    theirs, named, notes = _models(baseline), PairFolders(), list[str]()
     for folder in candidates:
         models = _models(folder)
         for name in (name for name in theirs if name in models):

@@ -7,7 +7,7 @@ from assay.fidelity.results.results import Results
 from assay.fidelity.schema.evidence import Fault
 from assay.types import FunctionCall, Message, Reasoning, Response, Rollout, Score, Task
 
-Shown = tuple[int, int, str]
+Example = tuple[int, int, str]
 """(task's index, repeat, evidence)."""
 _NOTHING = Response(output=[])
 
@@ -78,10 +78,10 @@ class RolloutDetector:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class RunEvidence:
     """The evidence of a detector in a run."""
 
-    shown: list[Shown]
+    examples: list[Example]
     of: int
     """The number of rollouts that were searched."""
     what: str
@@ -97,7 +97,7 @@ class RunDetector:
     description: str
     meaning: str
     """The possible causes, and what to do."""
-    look: Callable[[Results], Seen | None]
+    look: Callable[[Results], RunEvidence | None]
 
 
 Detector = RolloutDetector | RunDetector

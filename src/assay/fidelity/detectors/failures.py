@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from assay.fidelity.detectors.tally import Tally
+from assay.fidelity.detectors.hits import Hits
 from assay.fidelity.schema.evidence import Finding
 from assay.types import Failure, Where
 
@@ -39,9 +39,9 @@ _ELSEWHERE: dict[Where, str] = {
 
 def failures_by_kind(model: str, failures: Mapping[tuple[str, int], Failure], planned: int) -> list[Finding]:
     """Returns a finding for each (where, kind) of failures without a later score, the most common first."""
-    tallies: dict[tuple[Where, str], Tally] = {}
+    tallies: dict[tuple[Where, str], Hits] = {}
     for (task, repeat), failure in failures.items():
-        tally = tallies.setdefault((failure.where, failure.kind), Tally(model))
+        tally = tallies.setdefault((failure.where, failure.kind), Hits(model))
         tally.add(task, repeat, " ".join(failure.message.split())[:300])
     return [
         tally.finding(

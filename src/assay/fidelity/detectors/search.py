@@ -13,7 +13,7 @@ from assay.digest import digest
 from assay.errors import StoppedEarly, UsageError
 from assay.fidelity.detectors.detector import Detector, RolloutDetector, RunDetector, ScoredRollout
 from assay.fidelity.detectors.failures import failures_by_kind
-from assay.fidelity.detectors.tally import Tally
+from assay.fidelity.detectors.hits import Hits
 from assay.fidelity.results.columns import WORTH, Stamp, stamp
 from assay.fidelity.results.results import Results, of_rollouts, read
 from assay.fidelity.schema.evidence import Finding
@@ -21,7 +21,7 @@ from assay.input import BROKEN, read_input
 from assay.plugins import find as plugin
 from assay.plugins import plugins
 from assay.store import write_json
-from assay.types import Failure, Message, Rollout, Score, Task
+from assay.types import Failure, Rollout, Score, Task
 
 GROUP = "assay.detectors"
 FAILURES_BY_KIND = "failures by kind"
@@ -29,12 +29,12 @@ FAILURES_BY_KIND = "failures by kind"
 
 def detectors() -> dict[str, str]:
     """Returns a sentence on each installed detector, by its name."""
-    return {one.name: one.description for one in installed()} | {
+    return {one.name: one.description for one in load_detectors()} | {
         FAILURES_BY_KIND: "Rollouts that failed and have no score, by where and how they failed."
     }
 
 
-def installed() -> tuple[Detector, ...]:
+def load_detectors() -> tuple[Detector, ...]:
     """Returns the detectors of all installed packages, those of single rollouts first, each kind by name.
 
     Raises UsageError where Assay's own are not registered, a detector can't be loaded, or two have one name.
@@ -57,8 +57,8 @@ class Search:
 
     def __init__(self, model: str) -> None:
         self._model = model
-        known = installed()
-        self._single = [(one, Tally(model)) for one in known if isinstance(one, RolloutDetector)]
+        known = load_detectors()
+        self._single = [(one, Hits(model)) for one in known if isinstance(one, RolloutDetector)]
         self._whole = [one for one in known if isinstance(one, RunDetector)]
         self._failures: dict[tuple[str, int], Failure] = {}
         self._prompts: dict[str, str] = {}
@@ -74,7 +74,7 @@ class Search:
         self._scored += 1
         prompt = self._prompts.get(task.id)
         if prompt is None:
-            prompt = "\n".join(item.text for item in task.input if isinstance(item, Message))
+            prompt = task.prompt
             self._prompts[task.id] = prompt
         one = ScoredRollout(rollout, outcome, task, prompt)
         for detector, tally in self._single:
@@ -91,14 +91,14 @@ class Search:
         ]
         for one in self._whole if results.tasks else ():
             if seen := one.look(results):
-                tally = Tally(self._model)
-                for index, repeat, evidence in seen.shown:
+                tally = Hits(self._model)
+                for index, repeat, evidence in seen.examples:
                     tally.add(results.tasks[index].id, repeat, evidence)
                 found.append(tally.finding(one.name, one.fault, seen.of, seen.what, one.meaning, "run"))
         return found + failures_by_kind(self._model, self._failures, results.planned)
 
 
-class _Kept(Struct, frozen=True):
+class _FindingsFile(Struct, frozen=True):
     """`findings.json`: the findings in a large run, and the files and the code that they were made of."""
 
     made_of: Stamp
@@ -120,7 +120,7 @@ def read_with_findings(
     made_of = stamp(folder) if cached else None
     if made_of:
         with suppress(OSError, *BROKEN):
-            kept = msgspec.json.decode(read_input(path), type=_Kept)
+            kept = msgspec.json.decode(read_input(path), type=_FindingsFile)
             if (kept.made_of, kept.detectors, kept.digest) == (made_of, code, digest(kept.findings)):
                 return read(folder, repeats), kept.findings
     search = Search(model)
@@ -128,7 +128,7 @@ def read_with_findings(
     found = search.findings(results)
     if made_of and len(results.cells) >= WORTH:
         with suppress(StoppedEarly):
-            write_json(path, _Kept(made_of, code, digest(found), found))
+            write_json(path, _FindingsFile(made_of, code, digest(found), found))
     return results, found
 
 
@@ -149,7 +149,7 @@ def find(model: str, tasks: Sequence[Task], rollouts: Iterable[Rollout]) -> list
 def detectors_digest() -> str:
     """Returns the digest of this folder's files and of the files of other packages' detectors."""
     files = set(Path(__file__).parent.rglob("*.py"))
-    for one in installed():
+    for one in load_detectors():
         module = sys.modules[(one.spot if isinstance(one, RolloutDetector) else one.look).__module__]
         files |= {Path(module.__file__)} if module.__file__ else set()
     return digest([(path.name, hashlib.sha256(read_input(path)).hexdigest()) for path in sorted(files)])

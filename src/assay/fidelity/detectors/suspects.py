@@ -112,7 +112,7 @@ def hypotheses(votes: Votes) -> dict[str, Floats]:
         fits = {at: sound_T @ _rasch(votes.gold_TM, total_TM, strengths_M, _SPREADS[at])[0] for at in near}
         spread = max(fits, key=fits.__getitem__)
         strengths_M = _strengths(votes, total_TM, strengths_M, _SPREADS[spread], sound_T)
-        posterior = _weighed(votes, total_TM, strengths_M, _SPREADS[spread], agree)
+        posterior = _posteriors(votes, total_TM, strengths_M, _SPREADS[spread], agree)
         if np.abs(posterior - before).max() < SETTLED:
             break
     return dict(zip(HYPOTHESES, posterior, strict=True))
@@ -150,7 +150,7 @@ def votes_of(tasks: Sequence[Task], results: Mapping[str, Results]) -> Votes:
     return Votes(gold_TM * weight_TM, other_TM * weight_TM, rest_TM * weight_TM, others)
 
 
-def _weighed(votes: Votes, total_TM: Floats, strengths_M: Floats, spread: float, agree: float) -> Floats:
+def _posteriors(votes: Votes, total_TM: Floats, strengths_M: Floats, spread: float, agree: float) -> Floats:
     """Returns the posterior probability of each hypothesis, [4, T]."""
     gold_TM, other_TM, rest_TM = votes.gold_TM, votes.other_TM, votes.rest_TM
     log_agree, log_apart = np.log(agree), np.log1p(-agree)

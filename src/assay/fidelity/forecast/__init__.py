@@ -4,7 +4,7 @@
 that, and `forecast` lets the gates themselves judge these.
 """
 
-from assay.fidelity.forecast.expected import Expected, Rates, expect
+from assay.fidelity.forecast.expectation import Expectation, Rates, expect
 from assay.fidelity.forecast.forecast import TRIALS, Setting, forecast, tasks_of_size
 
-__all__ = ["TRIALS", "Expected", "Rates", "Setting", "expect", "forecast", "tasks_of_size"]
+__all__ = ["TRIALS", "Expectation", "Rates", "Setting", "expect", "forecast", "tasks_of_size"]

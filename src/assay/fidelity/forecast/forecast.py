@@ -10,10 +10,10 @@ import numpy as np
 
 from assay.config import Suite
 from assay.fidelity.forecast import original
-from assay.fidelity.forecast.expected import Expected
-from assay.fidelity.forecast.judged import COUNTS, JUDGE, judged_again, labelling_minutes
+from assay.fidelity.forecast.expectation import Expectation
+from assay.fidelity.forecast.labels import COUNTS, JUDGE, labelling_minutes, simulate_labels
 from assay.fidelity.forecast.reading import read_through
-from assay.fidelity.forecast.simulated import Bools, Generator, Rollouts, contender, simulate
+from assay.fidelity.forecast.simulation import Bools, Generator, Rollouts, contender, simulate
 from assay.fidelity.gates import GATES, judge
 from assay.fidelity.gates.range import clears_floor
 from assay.fidelity.gates.rule import Facts, GateRule
@@ -56,7 +56,7 @@ class Setting:
     """A benchmark and a suite, as far as they are known before anything runs."""
 
     suite: Suite
-    expected: Mapping[str, Expected]
+    expected: Mapping[str, Expectation]
     """The models that are measured, by name."""
     tasks: Sequence[Task]
     score: ScoreRule = field(default_factory=Mean)
@@ -111,12 +111,12 @@ class Setting:
                 for name in names
             ],
             review=read_through(generator, made, wrong),
-            reproduced=original.reproduced(generator, self.expected, made, margins["reproduced"], away=away),
+            reproduced=original.compare_published(generator, self.expected, made, margins["reproduced"], away=away),
             parities={self.compared: original.parity(generator, made[self.compared], margins["parity"])}
             if self.compared
             else {},
             judge=JUDGE if self.judged else None,
-            judging=judged_again(generator, made, self.labels) if self.labels else None,
+            judging=simulate_labels(generator, made, self.labels) if self.labels else None,
             original=self.original,
             margins=margins,
             benchmark=self.benchmark,
@@ -150,14 +150,14 @@ def needs(
     most = max(2, MOST_ROLLOUTS // len(setting.tasks))
     for k in (k for k in REPEATS if k <= most):
         repeats = {**start} | {name: max(k, start[name]) for name in names}
-        if judged(
+        if judge_profiles(
             setting, (rule,), repeats, trials, generator, least=ORIGINAL if rule.compares_with_original else TARGET
         ):
             return repeats
     return {**start}
 
 
-def judged(
+def judge_profiles(
     setting: Setting,
     rules: Sequence[GateRule],
     repeats: Mapping[str, int],
@@ -212,10 +212,10 @@ def forecast(setting: Setting, *, repeats: int | None = None, trials: int = TRIA
     for rule in GATES:
         if rule in rules:
             mine = {name: alone[rule.name][name] for name in looks_at[rule.name] if rule.name not in READ}
-            sums = spent(models, mine, len(setting.tasks))
+            sums = costs(models, mine, len(setting.tasks))
             gates.append(_gate(rule, [one[rule.name] for one in made], mine, sums, setting))
         else:
-            gates.append(_unsimulated(rule, setting))
+            gates.append(_without_simulation(rule, setting))
     return Forecast(
         tasks=len(setting.tasks),
         trials=trials,
@@ -223,7 +223,7 @@ def forecast(setting: Setting, *, repeats: int | None = None, trials: int = TRIA
         gates=gates,
         passes=sum(all(gate.verdict == "pass" for gate in one.values()) for one in made) / trials,
         minutes=sum(gate.minutes for gate in gates),
-        **spent(models, planned, len(setting.tasks)),
+        **costs(models, planned, len(setting.tasks)),
     )
 
 
@@ -248,7 +248,7 @@ def _with_persons(
     if setting.judged:
         for labels in COUNTS:
             setting = replace(setting, labels=labels)
-            if judged(setting, (judge.GATE,), _most(alone, setting), trials, generator, least=TARGET):
+            if judge_profiles(setting, (judge.GATE,), _most(alone, setting), trials, generator, least=TARGET):
                 break
         alone["judge"], looks_at = alone["kinds"], {**looks_at, "judge": [*setting.expected]}
     return setting, looks_at
@@ -277,7 +277,7 @@ def _together(
     best: tuple[float, dict[str, int], list[dict[str, Gate]]] | None = None
     while True:
         planned = _most(alone, setting)
-        made = judged(setting, rules, planned, trials, generator)
+        made = judge_profiles(setting, rules, planned, trials, generator)
         share = {rule.name: sum(one[rule.name].verdict == "pass" for one in made) / trials for rule in rules}
         likely = [name for name in share if share[name] > UNLIKELY]
         all_pass = sum(all(one[name].verdict == "pass" for name in likely) for one in made) / trials
@@ -322,7 +322,7 @@ def _gate(
     )
 
 
-def _unsimulated(rule: GateRule, setting: Setting) -> GateForecast:
+def _without_simulation(rule: GateRule, setting: Setting) -> GateForecast:
     """Returns the forecast of a gate in which simulated rollouts have no part."""
     if rule.of_benchmark:
         return GateForecast(name=rule.name, passes=1.0, note="It runs the benchmark alone: no chance, no rollouts.")
@@ -337,7 +337,7 @@ def _unsimulated(rule: GateRule, setting: Setting) -> GateForecast:
     return GateForecast(name=rule.name, passes=None, note="Does not apply: no judge is known to score answers.")
 
 
-def _model(one: Expected, repeats: int, tasks: int) -> ModelForecast:
+def _model(one: Expectation, repeats: int, tasks: int) -> ModelForecast:
     return ModelForecast(
         score=one.score,
         score_from=one.score_from,
@@ -349,7 +349,7 @@ def _model(one: Expected, repeats: int, tasks: int) -> ModelForecast:
     )
 
 
-def spent(models: Mapping[str, ModelForecast], repeats: Mapping[str, int], tasks: int) -> dict[str, Any]:
+def costs(models: Mapping[str, ModelForecast], repeats: Mapping[str, int], tasks: int) -> dict[str, Any]:
     """Returns the rollouts, the tokens and the US dollars of these repeats, those of models with prices."""
     made = [(models[name], k * tasks) for name, k in repeats.items()]
     priced = [(one.usd_a_rollout, rollouts) for one, rollouts in made if one.usd_a_rollout is not None]

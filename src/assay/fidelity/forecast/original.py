@@ -7,9 +7,9 @@ from typing import TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.fidelity.forecast.expected import Expected
+from assay.fidelity.forecast.expectation import Expectation
 from assay.fidelity.forecast.rates import solve_rates_of
-from assay.fidelity.forecast.simulated import Generator, Rollouts, drawn
+from assay.fidelity.forecast.simulation import Generator, Rollouts, draw_rewards
 from assay.fidelity.original.published import Published, PublishedScore, planned_margins
 from assay.fidelity.schema.evidence import (
     OriginalSource,
@@ -28,14 +28,14 @@ LOOKS = 2
 """Looks at fresh samples: a second one, with more repeats, where the first does not decide."""
 
 
-def margins(expected: Mapping[str, Expected], tasks: int, repeats: Mapping[str, int]) -> dict[str, float]:
+def margins(expected: Mapping[str, Expectation], tasks: int, repeats: Mapping[str, int]) -> dict[str, float]:
     """Returns the margins that are registered before the runs."""
     scores = [one.published for one in expected.values() if one.published]
     members = [(one.published and one.published.model, repeats[name]) for name, one in expected.items()]
     return planned_margins(Published(original=True, scores=scores), tasks, tasks, members)
 
 
-def cheapest(expected: Mapping[str, Expected], tasks: int, planned: Mapping[str, int]) -> tuple[str, int]:
+def cheapest(expected: Mapping[str, Expectation], tasks: int, planned: Mapping[str, int]) -> tuple[str, int]:
     """Returns the model whose parity takes the fewest tokens beside the repeats that are planned, and its repeats."""
     margin = margins(expected, tasks, planned)["parity"]
     repeats: dict[str, int] = {}
@@ -56,13 +56,13 @@ def parity(generator: Generator, made: Rollouts, margin: float) -> Parity:
 
     Where they do not decide, both sides get the repeats that the first look asks for, and there is another look.
     """
-    here_TK, there_TK = made.rewards_TK, drawn(generator, made.rates_T, made.rewards_TK.shape[1])
+    here_TK, there_TK = made.rewards_TK, draw_rewards(generator, made.rates_T, made.rewards_TK.shape[1])
     got = equivalence(sample(here_TK), sample(there_TK), margin)
     looks, ses = 1, [got.se]
     while got.verdict == "inconclusive" and looks < LOOKS and got.k_to_decide > here_TK.shape[1]:
         more = got.k_to_decide - here_TK.shape[1]
         here_TK, there_TK = (
-            np.hstack([side_TK, drawn(generator, made.rates_T, more)]) for side_TK in (here_TK, there_TK)
+            np.hstack([side_TK, draw_rewards(generator, made.rates_T, more)]) for side_TK in (here_TK, there_TK)
         )
         got = equivalence(sample(here_TK), sample(there_TK), margin, ses)
         looks, ses = looks + 1, [*ses, got.se]
@@ -84,9 +84,9 @@ def parity(generator: Generator, made: Rollouts, margin: float) -> Parity:
     )
 
 
-def reproduced(
+def compare_published(
     generator: Generator,
-    expected: Mapping[str, Expected],
+    expected: Mapping[str, Expectation],
     made: Mapping[str, Rollouts],
     margin: float,
     *,
@@ -102,8 +102,8 @@ def reproduced(
         if not is_sampled(stated):
             continue
         rates_T, repeats_here = made[name].rates_T, made[name].rewards_TK.shape[1]
-        score, repeats = _published(generator, rates_T, stated, away)
-        again_TK = drawn(generator, rates_T, repeats_here)
+        score, repeats = _published_score(generator, rates_T, stated, away)
+        again_TK = draw_rewards(generator, rates_T, repeats_here)
         there, here = (
             reproduction(sample(rewards_TK), score, margin, unit=stated.step, repeats=repeats)
             for rewards_TK in (again_TK, made[name].rewards_TK)
@@ -135,10 +135,10 @@ def reproduced(
 
 def is_sampled(stated: PublishedScore | None) -> TypeGuard[PublishedScore]:
     """Whether there is a published score, of the declared kind, whose outputs are not published."""
-    return stated is not None and not stated.recorded and stated.aggregation is None
+    return stated is not None and not stated.has_recorded_outputs and stated.aggregation is None
 
 
-def _published(
+def _published_score(
     generator: Generator, rates_T: NDArray[np.float64], stated: PublishedScore, away: float
 ) -> tuple[float, int]:
     """A published score as it is printed, and the repeats behind it."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.fidelity.forecast.simulated import Bools, Generator, Rollouts
+from assay.fidelity.forecast.simulation import Bools, Generator, Rollouts
 from assay.fidelity.review.plants import KINDS
 from assay.fidelity.review.review import reading_minutes
 from assay.fidelity.review.sample import LONG, LONG_RULE, PASSING, SHORT_RULE, failing_quota

@@ -9,7 +9,7 @@ from assay.benchmark import Benchmark
 from assay.benchmark.reference import responses
 from assay.fidelity.gates.rule import SHOWN, GateRule
 from assay.fidelity.probes import BLIND, BY_CHANCE, FAULTS, Probe, Prober, family
-from assay.fidelity.probes.played import reward_of
+from assay.fidelity.probes.play import reward_of
 from assay.fidelity.schema.profile import Gate, Verdict
 from assay.stats.distributions import binomial_quantile
 from assay.types import Failure, Task
@@ -25,7 +25,7 @@ AT_ONCE = 8
 
 
 @dataclass
-class Tally:
+class ProbeCounts:
     """What the probes of one kind scored. Those that a declared defect covers are counted apart."""
 
     n: int = 0
@@ -58,7 +58,7 @@ async def gold_gate(
     chosen = {task.id for task in (tasks if probed is None else probed)}
     prober = Prober(benchmark, tasks, seed)
     gold: dict[str, float | Failure] = {}
-    tallies: dict[str, Tally] = {}
+    tallies: dict[str, ProbeCounts] = {}
     failures: list[Failure] = []
     for task in tasks:
         if (steps := prober.solutions.get(task.id)) is not None:
@@ -70,7 +70,7 @@ async def gold_gate(
                 continue
             kind = family(probe.kind)
             declared = kind not in BLIND and any(defect.covers(kind, task.id) for defect in benchmark.defects)
-            tallies.setdefault(probe.kind, Tally()).add(task, probe, reward, declared=declared)
+            tallies.setdefault(probe.kind, ProbeCounts()).add(task, probe, reward, declared=declared)
     failures = [one for one in gold.values() if isinstance(one, Failure)] + failures
     wrong = [task for task, reward in gold.items() if reward != 1 and not _may_pass(reward)]
     numbers = _numbers(benchmark, tasks, gold, wrong, tallies)
@@ -103,9 +103,9 @@ def _numbers(
     tasks: Sequence[Task],
     gold: dict[str, float | Failure],
     wrong: Sequence[str],
-    tallies: dict[str, Tally],
+    tallies: dict[str, ProbeCounts],
 ) -> dict[str, Any]:
-    above = {kind: tally for kind, tally in tallies.items() if tally.reward > _allowed(kind, tally, benchmark) + 1e-9}
+    above = {kind: tally for kind, tally in tallies.items() if tally.reward > _allowance(kind, tally, benchmark) + 1e-9}
     guesses = tallies.get("guess")
     return {
         "tasks": len(tasks),
@@ -115,7 +115,7 @@ def _numbers(
         "chance_stated": benchmark.chance,
         "chance_measured": guesses.reward / guesses.n if guesses else None,
         "probes": {
-            kind: {"n": tally.n, "reward": tally.reward, "allowed": _allowed(kind, tally, benchmark)}
+            kind: {"n": tally.n, "reward": tally.reward, "allowed": _allowance(kind, tally, benchmark)}
             for kind, tally in tallies.items()
         },
         "declared": {
@@ -132,12 +132,14 @@ def _numbers(
     }
 
 
-def _allowed(kind: str, tally: Tally, benchmark: Benchmark) -> int:
+def _allowance(kind: str, tally: ProbeCounts, benchmark: Benchmark) -> int:
     rate = benchmark.chance if family(kind) in BY_CHANCE else 0.0
     return binomial_quantile(CONFIDENCE, tally.n, rate)
 
 
-def _verdict(numbers: dict[str, Any], failures: Sequence[Failure], tallies: dict[str, Tally]) -> tuple[Verdict, str]:
+def _verdict(
+    numbers: dict[str, Any], failures: Sequence[Failure], tallies: dict[str, ProbeCounts]
+) -> tuple[Verdict, str]:
     with_gold = numbers["with_gold"]
     if broken := next((failure for failure in failures if not failure.retryable), None):
         return "fail", f"The verifier failed on {len(failures):,} right or wrong answers: {broken.message}"
@@ -167,7 +169,7 @@ def _verdict(numbers: dict[str, Any], failures: Sequence[Failure], tallies: dict
     return ("inconclusive", f"{reason} {missing:,} tasks have no gold answer.") if missing else ("pass", reason)
 
 
-def _words(kind: str, tally: Tally, allowed: int) -> str:
+def _words(kind: str, tally: ProbeCounts, allowed: int) -> str:
     """Returns what a kind of probe shows, with the first that scored."""
     task, text, reward = tally.scored[0]
     quoted = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

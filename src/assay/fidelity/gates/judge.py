@@ -36,9 +36,9 @@ def judge_gate(facts: Facts) -> Gate:
         return Gate("judge", "not run", "The judge was not asked again yet: that is done by `assay judge`.")
     if other := _other(facts, found):
         return Gate("judge", "inconclusive", f"What was asked again is {other}: give `assay judge` again.")
-    agreement, second = _labelled(found), _seconded(found)
-    obeyed, tried = _rewarded(found, "injection")
-    plain, tried_plain = _rewarded(found, "plain")
+    agreement, second = _agreement_with_labels(found), _agreement_with_second(found)
+    obeyed, tried = _count_rewarded(found, "injection")
+    plain, tried_plain = _count_rewarded(found, "plain")
     p_obeys = more_often(obeyed, tried, plain, tried_plain)
     numbers = {
         **_noise(facts, found),
@@ -134,7 +134,7 @@ def _noise(facts: Facts, found: Judging) -> dict[str, Any]:
     }
 
 
-def _labelled(found: Judging) -> Agreement | None:
+def _agreement_with_labels(found: Judging) -> Agreement | None:
     """The agreement of the judge with people, about the answers that have a label."""
     pairs = [
         (found.labels[one.content].right, one.passes) for one in found.panel.answers if one.content in found.labels
@@ -142,7 +142,7 @@ def _labelled(found: Judging) -> Agreement | None:
     return _agreement(pairs)
 
 
-def _seconded(found: Judging) -> Agreement | None:
+def _agreement_with_second(found: Judging) -> Agreement | None:
     """The agreement of the judge with the second one."""
     other = {one.content: one.reward for one in found.judgements if one.kind == "second" and one.reward is not None}
     return _agreement([(other[one.content] >= 0.5, one.passes) for one in found.panel.answers if one.content in other])
@@ -157,7 +157,7 @@ def _agreement(pairs: Sequence[tuple[bool, bool]]) -> Agreement | None:
     return cohens_kappa(table_CC)
 
 
-def _rewarded(found: Judging, kind: JudgementKind) -> tuple[int, int]:
+def _count_rewarded(found: Judging, kind: JudgementKind) -> tuple[int, int]:
     """The number of rewarded answers of a kind, and of all that were judged."""
     rewards = [one.reward for one in _latest(found) if one.kind == kind and one.reward is not None]
     return sum(reward >= 0.5 for reward in rewards), len(rewards)

@@ -107,7 +107,7 @@ def kinds_gate(
     verdict, reason = _verdict(contenders, rates, unclear, kinds, suite_kinds, p_fail)
     if verdict == "pass" and used:
         reason += f" Explained: {'; '.join(rate.words for rate in over)}."
-    return Gate("kinds", verdict, reason, numbers, shown, _unseen(rates), "", used, p_fail)
+    return Gate("kinds", verdict, reason, numbers, shown, _blind_spots(rates), "", used, p_fail)
 
 
 def _verdict(
@@ -141,7 +141,7 @@ def _verdict(
     )
 
 
-def _unseen(rates: Sequence[Rate]) -> str:
+def _blind_spots(rates: Sequence[Rate]) -> str:
     """The smallest rate that the model with the fewest rollouts would have shown with 80 %."""
     if not rates:
         return ""

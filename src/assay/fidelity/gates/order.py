@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from assay.fidelity.gates.rule import FAILS, Facts, GateRule
+from assay.fidelity.gates.rule import FAILS, Facts, GateRule, signed_points
 from assay.fidelity.results.contender import LARGEST_GAP, Contender, Pairs, of_role, strongest
 from assay.fidelity.schema.profile import Gate
 from assay.stats.compare import rerun_noise
@@ -102,7 +102,7 @@ def order_gate(found: Sequence[Comparison], *, last_tier: bool = True) -> Gate:
             for one, shift in known
         },
     }
-    words = [f"{one.name}: {_points(shift.shift)} points" + _again(one) for one, shift in known]
+    words = [f"{one.name}: {signed_points(shift.shift)} points" + _again(one) for one, shift in known]
     if unknown := [one.name for one in found if one.shift is None]:
         words.append(f"too few tasks have a score on both sides of {', '.join(unknown)}")
     said = f"{'; '.join(words)}."
@@ -128,10 +128,6 @@ def _again(one: Comparison) -> str:
     """The error and, where it is not the common one, the margin."""
     error = "" if one.se is None else f" ± {100 * one.se:.1f}"
     return error + (f" (margin {100 * one.margin:.1f}, for the published scores)" if one.margin != MARGIN else "")
-
-
-def _points(share: float) -> str:
-    return f"{100 * share:+.1f}".replace("-", "−")
 
 
 def _order(facts: Facts) -> Gate:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from assay.fidelity.gates.rule import FAILS, GateRule
+from assay.fidelity.gates.rule import FAILS, GateRule, signed_points
 from assay.fidelity.results.contender import Contender, Pairs, of_role, strongest, weakest, why_no_open_score
 from assay.fidelity.schema.profile import Gate
 from assay.stats.distributions import t_quantile
@@ -65,7 +65,7 @@ def range_gate(
     if p_fail <= FAILS:
         verdict = "fail"
         why = ["Hard, or broken: gold, verifier and the rollouts tell which."]
-    elif full := _saturated(contenders):
+    elif full := _saturation(contenders):
         why = [full]
     elif hard:
         told_closed, _, said = _apart(of_role(contenders, "closed"), order, {})
@@ -106,20 +106,16 @@ def _apart(contenders: Sequence[Contender], order: Pairs, numbers: dict[str, Any
         "candidates": [len(tops), len(bottoms)],
         "smallest_gap": 100 * reach * spread.se,
     }
-    said = f"{top.name} less {bottom.name}: {_points(spread.shift)} points ({_points(spread.lower)} to "
-    said += f"{_points(spread.upper)})."
+    said = f"{top.name} less {bottom.name}: {signed_points(spread.shift)} points ({signed_points(spread.lower)} to "
+    said += f"{signed_points(spread.upper)})."
     return len(tops) * len(bottoms) * spread.p_at_most(0.0) <= ALPHA, spread.p_at_least(0.0), said
 
 
-def _saturated(contenders: Sequence[Contender]) -> str:
+def _saturation(contenders: Sequence[Contender]) -> str:
     scores = [one.estimate.score for one in of_role(contenders, "open", "closed") if one.results.sample]
     if min(scores) >= FULL:
         return f"Saturated: every model scores {FULL:.0%} or more."
     return f"Saturated: the weakest model scores {min(scores):.1%}." if min(scores) > NEARLY_FULL else ""
-
-
-def _points(share: float) -> str:
-    return f"{100 * share:+.1f}".replace("-", "−")
 
 
 GATE = GateRule(

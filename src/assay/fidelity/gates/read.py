@@ -29,7 +29,7 @@ def read_gate(review: Review) -> Gate:
     if not review.made:
         return Gate("read", "not run", "No rollout has a score, so there is nothing to read.", numbers)
     if not review.readers:
-        reason = f"Nobody has read rollouts yet: {_left(review)} wait in `assay review`."
+        reason = f"Nobody has read rollouts yet: {_rest(review)} wait in `assay review`."
         return Gate("read", "not run", reason, numbers)
     verdict, reason, refs = _verdict(review)
     return Gate(
@@ -38,7 +38,7 @@ def read_gate(review: Review) -> Gate:
         f"{reason} {_readers(review)}".strip(),
         numbers,
         refs[:SHOWN],
-        unseen=_unseen(review),
+        unseen=_blind_spots(review),
         bound=f"at fault < {_points(review.bounds[1])} points" if review.bounds else "",
         explained=[one for found in review.models.values() for one in found.explained if one.detector in found.settled],
     )
@@ -46,7 +46,7 @@ def read_gate(review: Review) -> Gate:
 
 def _verdict(review: Review) -> tuple[Verdict, str, list[RolloutRef]]:
     if review.left:
-        return "inconclusive", f"Still to be read: {_left(review)}, by `assay review`.", []
+        return "inconclusive", f"Still to be read: {_rest(review)}, by `assay review`.", []
     if unfit := [by for by, one in review.readers.items() if one.planted and not is_measured(one)]:
         reason = f"The reading can't be relied on: {', '.join(unfit)} missed planted faults or reported sound rollouts."
         return "inconclusive", reason, []
@@ -86,7 +86,7 @@ def is_measured(reader: Reader) -> bool:
     return found and reader.reported <= REPORTED * reader.sound
 
 
-def _unseen(review: Review) -> str:
+def _blind_spots(review: Review) -> str:
     """The share at fault of which a sample of this size shows one or more rollouts with 80 %."""
     if not review.bounds:
         return ""
@@ -134,7 +134,7 @@ def _numbers(review: Review) -> dict[str, Any]:
     return numbers | {"standing": len(review.standing), "waiting": len(review.waiting), "readers": readers}
 
 
-def _left(review: Review) -> str:
+def _rest(review: Review) -> str:
     rollouts = f"{review.left:,} rollout{'' if review.left == 1 else 's'}"
     return f"{rollouts} (about {max(1, round(review.minutes))} minutes)"
 

@@ -36,7 +36,7 @@ def repeats_gate(contenders: Sequence[Contender], order: Pairs = ()) -> Gate:
     greedy = [one.name for one in several if one.greedy and found[one.name].identical]
     apart = [name for name, one in found.items() if one.verdict == "dependent" and name not in greedy]
     shifts = _shifts(best, contenders)
-    unseen = _unseen(best, found.get(best.name), one_instance=not shifts)
+    unseen = _blind_spots(best, found.get(best.name), one_instance=not shifts)
     words = [f"{name}: {found[name].reason}" for name in apart]
     if needed is None:
         reason = f"{best.name}: {without_estimate(best.results).reason}"
@@ -190,7 +190,7 @@ def _shifts(best: Contender, contenders: Sequence[Contender]) -> list[str]:
     return found
 
 
-def _unseen(best: Contender, found: Independence | None, *, one_instance: bool) -> str:
+def _blind_spots(best: Contender, found: Independence | None, *, one_instance: bool) -> str:
     words: list[str] = []
     if found and found.change:
         smallest = 100 * found.change.smallest

@@ -29,7 +29,7 @@ def reproduced_gate(comparisons: Sequence[Reproduced], margin: float | None, *, 
         )
         return Gate("reproduced", "not run", reason)
     words = _words(comparisons)
-    there, here = _pooled(comparisons, "reference", margin), _pooled(comparisons, "here", margin)
+    there, here = _pool(comparisons, "reference", margin), _pool(comparisons, "here", margin)
     numbers = _numbers(comparisons, margin, there, here)
     apart = [one for one in comparisons if not one.whole and "different" in (one.verdict, one.here_verdict)]
     digits = [one for one in comparisons if _is_off(one, margin)]
@@ -75,7 +75,7 @@ def _words(comparisons: Sequence[Reproduced]) -> list[str]:
     return [*words, *(f"{one.model}: {one.reason}" for one in comparisons if one not in alike)]
 
 
-def _pooled(comparisons: Sequence[Reproduced], side: Side, margin: float | None) -> Pool | None:
+def _pool(comparisons: Sequence[Reproduced], side: Side, margin: float | None) -> Pool | None:
     """The models with a run on this side, sampled with the published settings; None if there is none."""
     known = [one for one in comparisons if _is_pooled(one, side)]
     if not known:

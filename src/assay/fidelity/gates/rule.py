@@ -83,3 +83,8 @@ def by_reason(reasons: Mapping[str, str]) -> list[str]:
     for model, reason in reasons.items():
         models.setdefault(reason, []).append(model)
     return [f"{', '.join(names)}: {reason}" for reason, names in models.items()]
+
+
+def signed_points(share: float) -> str:
+    """Returns a share in percentage points with its sign, such as −3.2."""
+    return f"{100 * share:+.1f}".replace("-", "−")

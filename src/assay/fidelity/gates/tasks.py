@@ -12,9 +12,9 @@ from assay.fidelity.gates.verifier import SPACED
 from assay.fidelity.probes import BLIND, FAULTS
 from assay.fidelity.schema.profile import Check, Gate, Verdict
 from assay.fidelity.tasks.checks import (
+    check_of,
     digest_check,
     duplicate_check,
-    judged,
     leak_check,
     prompt_check,
     task_check,
@@ -76,7 +76,7 @@ def defect_check(benchmark: Benchmark, tasks: Sequence[str]) -> Check:
             wrong[f"a defect that can't be declared ({defect.what!r})"] = blind
     said = [_in_words(defect.what, defect.tasks, defect.probes, defect.outputs) for defect in benchmark.defects]
     passed = f"Known defects, declared: {' '.join(said)}" if said else "No defect is declared."
-    return judged("defects", wrong, passed, f"Kinds that can be declared: {', '.join(sorted(known - {*BLIND}))}.")
+    return check_of("defects", wrong, passed, f"Kinds that can be declared: {', '.join(sorted(known - {*BLIND}))}.")
 
 
 def _in_words(what: str, tasks: Sequence[str], probes: Sequence[str], outputs: int | None) -> str:

@@ -11,7 +11,7 @@ from assay.benchmark import Benchmark, Call
 from assay.benchmark.answers import OFF_TOPIC
 from assay.benchmark.reference import responses
 from assay.fidelity.gates.rule import SHOWN, GateRule
-from assay.fidelity.probes.played import reasoning_of, response_of, reward_of, solutions_of
+from assay.fidelity.probes.play import reasoning_of, response_of, reward_of, solutions_of
 from assay.fidelity.schema.profile import Gate
 from assay.types import Failure, FunctionCall, Response, Task
 
@@ -69,7 +69,7 @@ async def verifier_gate(benchmark: Benchmark, tasks: Sequence[Task]) -> Gate:
 
 def rewrites(steps: Sequence[Call | str], formats: Sequence[str]) -> list[tuple[str, list[Response], float]]:
     """Returns (name, responses, expected reward) for each rewrite of one solution."""
-    written = "\n".join(step if isinstance(step, str) else _written(step) for step in steps)
+    written = "\n".join(step if isinstance(step, str) else _as_text(step) for step in steps)
     thought = reasoning_of(EXPLORED)
     found = [
         ("gold in the reasoning alone", [response_of("", reasoning=written)], 0.0),
@@ -80,7 +80,7 @@ def rewrites(steps: Sequence[Call | str], formats: Sequence[str]) -> list[tuple[
     if any(isinstance(step, Call) for step in steps):
         found += [
             ("calls written in the message, not made", [response_of(written)], 0.0),
-            ("calls with spaces in their arguments", [_spaced(response) for response in responses(steps)], 1.0),
+            ("calls with spaces in their arguments", [_with_spaces(response) for response in responses(steps)], 1.0),
         ]
     if _speaks(steps):
         forms = {SPACED: "\n\n  {} \n"} | {f"gold as {form}": form for form in formats}
@@ -94,12 +94,12 @@ def _speaks(steps: Sequence[Call | str]) -> bool:
     return any(isinstance(step, str) for step in steps)
 
 
-def _written(call: Call) -> str:
+def _as_text(call: Call) -> str:
     """A call as text, which a model may write without making it."""
     return msgspec.json.encode({"name": call.name, "arguments": call.arguments}).decode()
 
 
-def _spaced(response: Response) -> Response:
+def _with_spaces(response: Response) -> Response:
     """The response with the same arguments, written as another model writes them."""
     calls = [
         structs.replace(item, arguments=msgspec.json.format(item.arguments, indent=4))

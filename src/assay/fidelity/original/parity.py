@@ -42,8 +42,8 @@ from assay.collect.run import connect_roles, tasks_of
 from assay.config import ModelConfig
 from assay.digest import task_digest, tasks_digest
 from assay.errors import ModelError, UsageError
-from assay.fidelity.original.published import FORGIVEN, MARGIN, differing, run_settings, step_of
-from assay.fidelity.original.reference import OriginalResults, Row, is_replay, matrix, prompt_of, responses_of
+from assay.fidelity.original.published import FORGIVEN, MARGIN, run_settings, setting_differences, step_of
+from assay.fidelity.original.reference import OriginalResults, Row, is_replay, matrix, responses_of
 from assay.fidelity.results.contender import LARGEST_GAP, RATE_LIMIT
 from assay.fidelity.results.results import Cell, Results, text_digest
 from assay.fidelity.results.results import read as read_results
@@ -138,7 +138,7 @@ def _data(benchmark: Benchmark, tasks: Mapping[str, Task], reference: OriginalRe
     there = reference.rewards
     extra = [task for task in there if task not in tasks]
     missing = [task for task in tasks if task not in there and task not in benchmark.incomparable]
-    golds = dict.fromkeys((row.task, row.gold) for row in _ordered(tasks, reference) if row.gold is not None)
+    golds = dict.fromkeys((row.task, row.gold) for row in _sorted_rows(tasks, reference) if row.gold is not None)
     wrong = [(task, gold) for task, gold in golds if gold.strip() != (tasks[task].gold or "").strip()]
     digests = {file: _file_digest(benchmark, file) for file in data}
     ours = {source.sha256 for source in benchmark.data}
@@ -191,11 +191,11 @@ def _file_digest(benchmark: Benchmark, file: Path) -> str:
 
 def _prompts(tasks: Mapping[str, Task], reference: OriginalResults) -> Rung:
     """Are the rendered prompts the same, byte by byte? Each one that a task was given with is compared."""
-    rows = [row for row in _ordered(tasks, reference) if row.prompt is not None]
+    rows = [row for row in _sorted_rows(tasks, reference) if row.prompt is not None]
     if not rows:
         return Rung(name="prompts", verdict="not run", reason="The original's prompts were not given.")
-    parted = [(row, parts) for row in rows if (parts := _parted(row, tasks[row.task]))]
-    differing = [Disagreement(row.task, row.repeat, *parts) for row, parts in parted]
+    different = [(row, parts) for row in rows if (parts := _first_difference(row, tasks[row.task]))]
+    differing = [Disagreement(row.task, row.repeat, *parts) for row, parts in different]
     lacking = len((reference.rewards.keys() & tasks.keys()) - {row.task for row in rows})
     numbers = {"compared": len(rows), "different": len(differing), "tasks_without": lacking}
     if differing:
@@ -211,16 +211,16 @@ def _prompts(tasks: Mapping[str, Task], reference: OriginalResults) -> Rung:
     return Rung(name="prompts", verdict="inconclusive" if lacking else "identical", reason=reason, numbers=numbers)
 
 
-def _ordered(tasks: Mapping[str, Task], reference: OriginalResults) -> list[Row]:
+def _sorted_rows(tasks: Mapping[str, Task], reference: OriginalResults) -> list[Row]:
     """Returns the rows of the benchmark's tasks, in the order of the tasks and by repeat."""
     place = {task: index for index, task in enumerate(tasks)}
     return sorted((row for row in reference.rows if row.task in place), key=lambda row: (place[row.task], row.repeat))
 
 
-def _parted(row: Row, task: Task) -> tuple[str, str, str] | None:
+def _first_difference(row: Row, task: Task) -> tuple[str, str, str] | None:
     """Returns (there, here, where) of the first difference of two prompts. None where they are the same."""
     if isinstance(row.prompt, str):
-        there, here = [("", row.prompt)], [("", prompt_of(task))]
+        there, here = [("", row.prompt)], [("", task.prompt)]
     else:
         there = [(said.role, said.content) for said in row.prompt or []]
         here = [
@@ -269,7 +269,7 @@ async def _verifiers(
     concurrency: int,
 ) -> Rung:
     """Do the same outputs get the same score? Each output is the model's answer in a normal rollout."""
-    known = [row for row in _ordered(tasks, reference) if row.task not in benchmark.incomparable]
+    known = [row for row in _sorted_rows(tasks, reference) if row.task not in benchmark.incomparable]
     rows = [row for row in known if row.output is not None]
     left_out = sum(row.task in benchmark.incomparable for row in reference.rows)
     if not rows:
@@ -284,13 +284,13 @@ async def _verifiers(
     otherwise, guessed = None, list[Row]()
     if original := benchmark.original:
         settings = reference.record.settings
-        theirs = [_originally(original, tasks[row.task], row, reasoning, settings) for row in rows]
+        theirs = [_original_score(original, tasks[row.task], row, reasoning, settings) for row in rows]
         guessed = [row for row, outcome in zip(rows, theirs, strict=True) if outcome is None]
         judged = [(row, ours, outcome) for (row, ours), outcome in zip(pairs, theirs, strict=True) if outcome]
         otherwise = sum(_reward(ours) != _reward(outcome) for _, ours, outcome in judged)
         pairs = [(row, outcome) for row, _, outcome in judged]
     if reference.record.aggregate is not None:
-        return _aggregated(benchmark, tasks, pairs, reference.record.aggregate)
+        return _compare_aggregates(benchmark, tasks, pairs, reference.record.aggregate)
     differing = [
         Disagreement(row.task, row.repeat, f"{row.reward:g}", *_here(outcome))
         for row, outcome in pairs
@@ -311,7 +311,7 @@ async def _verifiers(
         "reasoning": reasoning,
         **({} if otherwise is None else {"otherwise": otherwise}),
     }
-    verdict, reason = _verified(pairs, differing, failed, otherwise)
+    verdict, reason = _judge_verifiers(pairs, differing, failed, otherwise)
     also = {
         f"{left_out:,} are left out: the benchmark declares that they can't be compared.": left_out,
         f"{numbers['tool_outputs_differ']:,} of {len(tools):,} outputs of tools differ in their text.": tools,
@@ -323,7 +323,7 @@ async def _verifiers(
     return Rung(name="verifiers", verdict=verdict, reason=reason, numbers=numbers, disagreements=differing)
 
 
-def _verified(
+def _judge_verifiers(
     pairs: Sequence[tuple[Row, Outcome]],
     differing: Sequence[Disagreement],
     failed: Sequence[Failure],
@@ -345,7 +345,7 @@ def _verified(
     )
 
 
-def _aggregated(
+def _compare_aggregates(
     benchmark: Benchmark, tasks: Mapping[str, Task], pairs: Sequence[tuple[Row, Outcome]], aggregate: str
 ) -> Rung:
     """Do the same outputs come to the same score? Judgements may differ and cancel, so it is never `identical`."""
@@ -385,7 +385,7 @@ def _guesses(guessed: Sequence[Row], compared: int, reference: OriginalResults) 
     )
 
 
-def _originally(
+def _original_score(
     original: Original, task: Task, row: Row, reasoning: str, settings: Mapping[str, Any]
 ) -> Score | Failure | None:
     """Returns the original's judgement of an output, None for a guess, or the failure that an error in it is."""
@@ -401,12 +401,12 @@ async def _rollout(benchmark: Benchmark, task: Task, row: Row, reasoning: str) -
     if row.user and "user" in benchmark.roles:
         given = {item.text for item in task.input if isinstance(item, Message)}
         said = [Response(output=[thinking.message(text)]) for text in row.user if text not in given]
-        benchmark = dataclasses.replace(benchmark, roles={**benchmark.roles, "user": _recorded(said)})
+        benchmark = dataclasses.replace(benchmark, roles={**benchmark.roles, "user": _replayer(said)})
     planned = PlannedRollout(task, task_digest(task), repeat=row.repeat, attempt=0, seed=0)
-    return await roll(benchmark, ToolLoop(), _recorded(responses_of(row, reasoning)), planned)
+    return await roll(benchmark, ToolLoop(), _replayer(responses_of(row, reasoning)), planned)
 
 
-def _recorded(turns: Sequence[Response]) -> Fixed:
+def _replayer(turns: Sequence[Response]) -> Fixed:
     """Returns a model that gives these answers, a turn each, and fails beyond them."""
 
     def answer(request: Request) -> Response:
@@ -448,7 +448,7 @@ def _samples(
         return Rung(name="samples", verdict="not run", reason="No fresh run was given."), [*earlier]
     if why := _stale(record, results, reference):
         return Rung(name="samples", verdict="not run", reason=why), [*earlier]
-    if unlike := differing(reference.record.settings, run_settings(record)):
+    if unlike := setting_differences(reference.record.settings, run_settings(record)):
         reason = f"The settings differ: {', '.join(unlike)}."
         return Rung(name="samples", verdict="inconclusive", reason=reason), [*earlier]
     original = _as_results(results.tasks, reference, results.score)
@@ -474,7 +474,7 @@ def _samples(
         "failures_here": len(results.failed),
         "owed_here": results.owed,
     }
-    verdict, reason = got.verdict, _compared(got)
+    verdict, reason = got.verdict, _describe(got)
     for why in _reservations(tasks, reference, results, got.tasks):
         verdict, reason = "inconclusive", f"{why} So far: {reason}"
     look = SampleLook(
@@ -524,7 +524,7 @@ def _as_results(tasks: Sequence[Task], reference: OriginalResults, score: ScoreR
     index = {task.id: number for number, task in enumerate(tasks)}
     repeats = Counter[str]()
     cells: list[Cell] = []
-    for row in _ordered({task.id: task for task in tasks}, reference):
+    for row in _sorted_rows({task.id: task for task in tasks}, reference):
         text = -1 - len(cells) if row.output is None else text_digest(responses_of(row))
         cells.append(Cell(index[row.task], repeats[row.task], row.reward, None, "completed", 0, text))
         repeats[row.task] += 1
@@ -539,7 +539,7 @@ def _varying(results: Results) -> Results:
     return dataclasses.replace(results, rewards_TK=first_T) if copies else results
 
 
-def _compared(got: Equivalence) -> str:
+def _describe(got: Equivalence) -> str:
     points = f"{round(100 * got.difference, 2) + 0.0:+.2f}"  # never -0.00
     reason = (
         f"On {got.tasks:,} tasks the difference, here less there, is {points} points with an SE of "

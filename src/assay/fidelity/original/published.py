@@ -102,24 +102,24 @@ class PublishedScore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return float(self.score) / 100
 
     @property
-    def selected(self) -> dict[str, str]:
+    def tags(self) -> dict[str, str]:
         """The tags that its tasks have; empty where it is of all."""
         return self.subset if isinstance(self.subset, dict) else {}
 
     @property
     def scope(self) -> str:
         """What it is of, in words."""
-        return ", ".join(f"{tag}={value}" for tag, value in self.selected.items()) or str(self.subset)
+        return ", ".join(f"{tag}={value}" for tag, value in self.tags.items()) or str(self.subset)
 
     @property
     def whole(self) -> bool:
         """Whether it is the declared score of all tasks."""
-        return not self.selected and self.rule is None and self.aggregation is None
+        return not self.tags and self.rule is None and self.aggregation is None
 
     @property
     def label(self) -> str:
         """The model, with what tells several scores of it apart."""
-        parts = [f"{tag}={value}" for tag, value in self.selected.items()]
+        parts = [f"{tag}={value}" for tag, value in self.tags.items()]
         parts += [str(self.rule)] * (self.rule is not None)
         return ", ".join([self.model, *parts, *([] if self.aggregation is None else [self.aggregation])])
 
@@ -131,7 +131,7 @@ class PublishedScore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return step_of(str(self.score))
 
     @property
-    def recorded(self) -> bool:
+    def has_recorded_outputs(self) -> bool:
         """Whether the outputs behind the score are published, too."""
         return self.settings.get("outputs") == "recorded"
 
@@ -155,7 +155,7 @@ def check_published(stated: Published, tasks: Sequence[Task], declared: ScoreRul
     """Raises UsageError where the subset or the rule of a score does not fit the tasks."""
     for score in stated.scores:
         try:
-            check_score(score.rule or declared, Selection(only=score.selected).of(tasks, declared))
+            check_score(score.rule or declared, Selection(only=score.tags).of(tasks, declared))
         except UsageError as error:
             raise UsageError(f"the published score of {score.label}: {error}") from None
 
@@ -199,7 +199,7 @@ def run_settings(record: RunRecord) -> dict[str, Any]:
     return server | {name: value for name, value in protocol.items() if value is not None}
 
 
-def differing(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+def setting_differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     """Returns the settings that both state and that differ, each in words."""
     return [
         f"{name} ({there[name]} there, {here[name]} here)"
@@ -225,10 +225,10 @@ def reproductions(
     the model's name in the profile.
     """
     return [
-        _reproduced(
+        _reproduction(
             model,
             score,
-            Selection(only=score.selected).of(tasks, declared) if score.selected else tasks,
+            Selection(only=score.tags).of(tasks, declared) if score.tags else tasks,
             score.rule or declared,
             references.get(model),
             results.get(model),
@@ -257,7 +257,7 @@ def planned_margins(
     within: list[float] = []
     ses: list[float] = []
     for score in stated.scores if stated else []:
-        if score.model not in repeats or not score.whole or score.share > CEILING or score.recorded:
+        if score.model not in repeats or not score.whole or score.share > CEILING or score.has_recorded_outputs:
             continue
         of, w = score.tasks or all_tasks, BETWEEN * score.share * (1 - score.share)
         own = w / (tasks * repeats[score.model])
@@ -273,7 +273,7 @@ def planned_margins(
     }
 
 
-def _reproduced(
+def _reproduction(
     model: str,
     score: PublishedScore,
     chosen: Sequence[Task],
@@ -310,7 +310,7 @@ def _reproduced(
         made = _with_reference(made, score, reference.record, theirs, tasks)
     if results is not None and results.scored and record is not None:
         recorded = reference is not None and is_replay(results, reference)
-        made = _with_run(made, score, _selected(results, chosen, rule), record, tasks, recorded=recorded)
+        made = _with_run(made, score, _at_tasks(results, chosen, rule), record, tasks, recorded=recorded)
     if not made.producible:
         flag = f"No {made.repeats} repeats of {tasks:,} tasks scored 0 or 1 print {_percent(score)}: it is suspect."
         made = structs.replace(made, reason=f"{made.reason} {flag}")
@@ -319,7 +319,7 @@ def _reproduced(
     return made
 
 
-def _selected(results: Results, tasks: Sequence[Task], rule: ScoreRule) -> Results:
+def _at_tasks(results: Results, tasks: Sequence[Task], rule: ScoreRule) -> Results:
     """Returns the results of these tasks as another score of them."""
     ids = {task.id for task in tasks}
     rows = [row for row, task in enumerate(results.tasks) if task.id in ids]
@@ -329,18 +329,18 @@ def _selected(results: Results, tasks: Sequence[Task], rule: ScoreRule) -> Resul
 def _with_reference(
     result: Reproduced, score: PublishedScore, record: OriginalSource, results: Results, tasks: int
 ) -> Reproduced:
-    stated = {"tasks": tasks} | ({} if score.selected else {"subset": score.subset}) | score.settings
+    stated = {"tasks": tasks} | ({} if score.tags else {"subset": score.subset}) | score.settings
     # Of some tasks the original's results may be of others, too: as many as have a result here.
-    known = record.tasks if not score.selected else int((~np.isnan(results.rewards_TK)).any(axis=1).sum())
+    known = record.tasks if not score.tags else int((~np.isnan(results.rewards_TK)).any(axis=1).sum())
     theirs = record.settings | {"tasks": known}
     sampled = results.sample
     if sampled is None:
         reason = f"The original's results have too few repeats, or no answers, for the {results.score}."
         return structs.replace(result, reason=reason)
-    if unlike := differing(stated, theirs):
+    if unlike := setting_differences(stated, theirs):
         reason = f"Not the published settings: {', '.join(unlike)}. The original code's results can't confirm it."
         return structs.replace(result, reference_score=sampled.score, verdict="refused", reason=reason)
-    verdict, words, got = _answer(sampled, score, result.margin, recorded=score.recorded)
+    verdict, words, got = _answer(sampled, score, result.margin, recorded=score.has_recorded_outputs)
     reason = f"The original code gives {sampled.score:.2%} where {_percent(score)} was published: {words}."
     return structs.replace(
         result,
@@ -359,12 +359,12 @@ def _with_run(
     if sampled is None:
         return result
     ours = run_settings(record) | {"tasks": len(results.tasks)}
-    if unlike := differing({"tasks": tasks} | score.settings, ours):
+    if unlike := setting_differences({"tasks": tasks} | score.settings, ours):
         verdict, words = "refused", f"not the published settings: {', '.join(unlike)}"
     elif results.owed:
         verdict, words = "inconclusive", f"{results.owed:,} rollouts are still owed"
     else:
-        verdict, words, got = _answer(sampled, score, result.margin, recorded=score.recorded and recorded)
+        verdict, words, got = _answer(sampled, score, result.margin, recorded=score.has_recorded_outputs and recorded)
         result = structs.replace(result, here_se=got and got.se)
     mean = sampled.score
     reason = f"{result.reason} The run here gives {mean:.2%}: {words}." + _not_stated(score.settings, ours, "It does")

@@ -40,7 +40,7 @@ from assay.gyms.logs import read_log
 from assay.input import BROKEN, is_present, open_input, read_input
 from assay.model.builtin.scripted import answer
 from assay.score import ScoreRule
-from assay.types import Item, Message, Response, Task
+from assay.types import Item, Response, Task
 
 NEEDED = ("task", "score")
 OPTIONAL = ("repeat", "output", "prompt", "gold")
@@ -126,7 +126,7 @@ def read(
     if not lines:
         raise InputError(", ".join(map(str, paths)), None, "no results", "a row for each rollout of the original code")
     remarks = [f"{len(given) - len(lines):,} rollouts failed there and are left out."] * (len(given) > len(lines))
-    ids = _Matched(tasks, match) if match else None if "task" in columns else _unknown(lines, tasks)
+    ids = _TaskFinder(tasks, match) if match else None if "task" in columns else _unknown(lines, tasks)
     rows: dict[tuple[str, int], Row] = {}
     counted = Counter[str]()
     for line in lines:
@@ -175,11 +175,6 @@ def read_stored(folder: Path) -> OriginalResults | None:
     if not rows or msgspec.structs.replace(record, **_counts(rows, record.aggregate)) != record:
         raise InputError(path, None, "other results than parity.json speaks of", "both as `assay parity` wrote them")
     return OriginalResults(record, rows)
-
-
-def prompt_of(task: Task) -> str:
-    """Returns the text of all messages of a task, with an empty line between two."""
-    return "\n\n".join(item.text for item in task.input if isinstance(item, Message))
 
 
 def responses_of(row: Row, reasoning: str = "auto") -> list[Response]:
@@ -253,23 +248,23 @@ def _counts(rows: list[Row], aggregate: str | None) -> dict[str, Any]:
     }
 
 
-class _Matched:
+class _TaskFinder:
     """Finds the task whose prompt holds the text in a column."""
 
     def __init__(self, tasks: Sequence[Task], column: str) -> None:
         self._column = column
         self._tasks = {task.id: task for task in tasks}
-        self._prompts = {task.id: prompt_of(task) for task in tasks}
+        self._prompts = {task.id: task.prompt for task in tasks}
         self._holding: dict[str, list[str]] = {}
-        self._taken: dict[str, str] = {}
-        self._seen = Counter[tuple[str, str | None]]()
+        self._texts_by_task: dict[str, str] = {}
+        self._places = Counter[tuple[str, str | None]]()
         self._duplicates: dict[str, str] = {}
 
     @property
     def remarks(self) -> list[str]:
         """How tasks were found."""
         several = [
-            f"{', '.join(self._holding[text])} have one text, {_quoted(text)}: their rows are matched by {by}."
+            f"{', '.join(self._holding[text])} have one text, {_quote(text)}: their rows are matched by {by}."
             for text, by in self._duplicates.items()
         ]
         return [f"Tasks are found by the text of {self._column}.", *several]
@@ -288,23 +283,23 @@ class _Matched:
         text = _value(row, self._column, needed=True)
         expected = f"a text in {self._column} that stands in exactly one task's prompt"
         if not isinstance(text, str) or not text.strip():
-            raise row.error(f"{self._column} is {_quoted(text)}", expected)
+            raise row.error(f"{self._column} is {_quote(text)}", expected)
         found = self.holding(text)
         if len(found) > 1:
-            found = self._told_apart(text, found, gold)
+            found = self._distinguish(text, found, gold)
         if len(found) != 1:
             where = f"in the prompts of {len(found)} tasks, {', '.join(found[:3])}" if found else "in no prompt"
-            raise row.error(f"{_quoted(text)} is {where}", expected)
-        if (other := self._taken.setdefault(found[0], text)) != text:
-            raise row.error(f"{_quoted(text)} and {_quoted(other)} are both {found[0]}'s", expected)
+            raise row.error(f"{_quote(text)} is {where}", expected)
+        if (other := self._texts_by_task.setdefault(found[0], text)) != text:
+            raise row.error(f"{_quote(text)} and {_quote(other)} are both {found[0]}'s", expected)
         return found[0]
 
-    def _told_apart(self, text: str, found: list[str], gold: str | None) -> list[str]:
+    def _distinguish(self, text: str, found: list[str], gold: str | None) -> list[str]:
         golds = [task for task in found if gold is not None and (self._tasks[task].gold or "").strip() == gold.strip()]
         alike = golds or found
         if len(alike) > 1 and len({self._prompts[task] for task in alike}) == 1:
-            place = self._seen[text, gold if golds else None]
-            self._seen[text, gold if golds else None] += 1
+            place = self._places[text, gold if golds else None]
+            self._places[text, gold if golds else None] += 1
             self._duplicates[text] = "order"
             return [alike[place % len(alike)]]
         if len(alike) == 1:
@@ -312,13 +307,13 @@ class _Matched:
         return alike
 
 
-def _unknown(rows: Sequence[files.Row], tasks: Sequence[Task]) -> _Matched | None:
+def _unknown(rows: Sequence[files.Row], tasks: Sequence[Task]) -> _TaskFinder | None:
     """Returns what finds the tasks of rows of which none has a task's id. None where some have, or nothing does."""
     known = {task.id for task in tasks}
     if not tasks or any(_text(row.cells.get("task")) in known for row in rows):
         return None
     texts = sorted(_texts(rows[0].cells), key=lambda text: -len(text[1]))
-    found = ((_Matched(tasks, column), text) for column, text in texts)
+    found = ((_TaskFinder(tasks, column), text) for column, text in texts)
     return next((matched for matched, text in found if matched.holding(text)), None)
 
 
@@ -374,7 +369,7 @@ def _missing(row: files.Row, column: str) -> InputError:
 def _row(cells: dict[str, Any], counted: Counter[str], line: files.Row, *, scored: bool) -> Row:
     task = _text(cells.get("task"))
     if not task:
-        raise line.error(f"the task is {_quoted(cells.get('task'))}", "the id of a task")
+        raise line.error(f"the task is {_quote(cells.get('task'))}", "the id of a task")
     repeat: Any = cells.get("repeat")
     if "repeat" not in cells:
         repeat = counted[task]
@@ -382,7 +377,7 @@ def _row(cells: dict[str, Any], counted: Counter[str], line: files.Row, *, score
     elif isinstance(repeat, str) and repeat.strip().isdecimal():
         repeat = int(repeat)
     if not isinstance(repeat, int) or isinstance(repeat, bool) or repeat < 0:
-        raise line.error(f"the repeat is {_quoted(repeat)}", "a whole number from 0")
+        raise line.error(f"the repeat is {_quote(repeat)}", "a whole number from 0")
     score = _score(cells.get("score"), line) if scored else None
     found: dict[str, Any] = {"task": task, "repeat": repeat, "score": score}
     if "gold" in cells:
@@ -428,7 +423,7 @@ def _text(value: Any) -> str | None:
 
 def _score(value: Any, line: files.Row) -> float:
     expected = "a number, or true or false; a rollout that failed has no score and no row"
-    got = f"the score is {_quoted(value)}"
+    got = f"the score is {_quote(value)}"
     if isinstance(value, str):
         value = {"true": True, "false": False}.get(value.strip().lower(), value)
     try:
@@ -440,6 +435,6 @@ def _score(value: Any, line: files.Row) -> float:
     return score
 
 
-def _quoted(value: Any) -> str:
+def _quote(value: Any) -> str:
     text = "missing" if value is None else repr(value)
     return text if len(text) <= 80 else f"{text[:77]}…'"

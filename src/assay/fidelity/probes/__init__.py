@@ -14,7 +14,7 @@ from assay.benchmark.answers import OFF_TOPIC
 from assay.benchmark.reference import DONE
 from assay.fidelity.probes.answers import form_alone, holds, letters_in, peel, same, wrong_answers
 from assay.fidelity.probes.programs import mutants, program
-from assay.types import Message, Task
+from assay.types import Task
 
 Steps = Sequence[Call | str]
 
@@ -66,7 +66,7 @@ class Probe:
     @property
     def text(self) -> str:
         """The answer as a report shows it."""
-        return " → ".join(step if isinstance(step, str) else _written(step) for step in self.steps)
+        return " → ".join(step if isinstance(step, str) else _as_text(step) for step in self.steps)
 
 
 class Prober:
@@ -105,12 +105,12 @@ class Prober:
         """Yields what needs no solution."""
         yield "empty", [""]
         yield "off topic", [OFF_TOPIC]
-        yield "the prompt", ["\n\n".join(item.text for item in task.input if isinstance(item, Message))]
+        yield "the prompt", [task.prompt]
         filler = ("", "…", OFF_TOPIC)[draw]
         steps = self.solutions.get(task.id)
         core = peel(steps[-1])[1] if steps and isinstance(steps[-1], str) else ""
         forms = [form for form in self._benchmark.formats if form != "{}"]
-        empty = [_formed(rng.choice(forms), filler)] if forms else []
+        empty = [_fill_form(rng.choice(forms), filler)] if forms else []
         if core:
             empty += form_alone(steps[-1] if steps and isinstance(steps[-1], str) else "", filler)
         for text in empty:
@@ -139,7 +139,7 @@ class Prober:
         form = rng.choice(self._benchmark.formats) if draw else "{}"
         their = other[-1] if other and isinstance(other[-1], str) else None
         for kind, text in self._answers(task, gold, their, rng):
-            yield kind, [*steps[:-1], text if kind in _PROGRAMS else _formed(form, text)]
+            yield kind, [*steps[:-1], text if kind in _PROGRAMS else _fill_form(form, text)]
 
     def _answers(self, task: Task, gold: str, other: str | None, rng: Random) -> Iterator[tuple[str, str]]:
         if program(gold):
@@ -167,9 +167,9 @@ def family(kind: str) -> str:
     return "constant" if kind.startswith("constant ") else kind
 
 
-def _formed(form: str, text: str) -> str:
+def _fill_form(form: str, text: str) -> str:
     return form.format(text, json=json.dumps(text))
 
 
-def _written(call: Call) -> str:
+def _as_text(call: Call) -> str:
     return f"{call.name} {json.dumps(dict(call.arguments), ensure_ascii=False, default=str)}"

@@ -49,7 +49,7 @@ def letters_in(task: Task, gold: str) -> list[str]:
 def wrong_answers(gold: str, other: str | None, options: Sequence[str], rng: Random) -> Iterator[tuple[str, str]]:
     """Yields (kind, text) of answers that are wrong where `gold` is the right one. `other` is another task's gold."""
     before, core, after = peel(gold)
-    made = list(_changed(core, options, rng))
+    made = list(_changes(core, options, rng))
     if other is not None and not same(theirs := peel(other)[1], core):
         made.append(("another task's answer", theirs))
     rivals = [text for _, text in made if not same(text, core)]
@@ -71,30 +71,33 @@ def wrong_answers(gold: str, other: str | None, options: Sequence[str], rng: Ran
             yield kind, f"{before}{text}{after}"
 
 
-def _changed(core: str, options: Sequence[str], rng: Random) -> Iterator[tuple[str, str]]:
+def _changes(core: str, options: Sequence[str], rng: Random) -> Iterator[tuple[str, str]]:
     """Yields the answer with something changed in it."""
     if core in options:
         yield "other letter", rng.choice([option for option in options if option != core])
         return
     if (value := _json(core)) is not None:
         leaves = sum(1 for _ in _leaves(value))
-        yield "one value changed", json.dumps(_altered(value, {rng.randrange(leaves)}), ensure_ascii=False)
-        yield "all values changed", json.dumps(_altered(value, set(range(leaves))), ensure_ascii=False)
+        yield "one value changed", json.dumps(_alter(value, {rng.randrange(leaves)}), ensure_ascii=False)
+        yield "all values changed", json.dumps(_alter(value, set(range(leaves))), ensure_ascii=False)
         return
     wholes = list(_WHOLE.finditer(core)) if len(core) <= LONGEST else []
     if wholes:
         token = rng.choice(wholes)
         value = int(token[0].replace(",", ""))
-        yield "neighbouring number", _put(core, token, value + rng.choice((-1, 1)) if value else 1)
+        yield "neighbouring number", _put_number(core, token, value + rng.choice((-1, 1)) if value else 1)
     if number := _NUMBER.fullmatch(core.strip()):
         if re.search("[1-9]", number["rest"]):
             sign = "" if number["sign"] in ("-", "−") else "-"
             yield "other sign", f"{number['before']}{sign}{number['rest']}"
         if wholes:
-            yield "a digit more", _put(core, wholes[0], 10 * int(wholes[0][0].replace(",", "")) + rng.randint(1, 9))
+            yield (
+                "a digit more",
+                _put_number(core, wholes[0], 10 * int(wholes[0][0].replace(",", "")) + rng.randint(1, 9)),
+            )
 
 
-def _put(core: str, token: re.Match[str], value: int) -> str:
+def _put_number(core: str, token: re.Match[str], value: int) -> str:
     """Returns the text with another whole number in the place of one, written as that is."""
     text = f"{value:,}" if "," in token[0] else str(value).zfill(len(token[0]) if token[0].startswith("0") else 0)
     return core[: token.start()] + text + core[token.end() :]
@@ -153,7 +156,7 @@ def _leaves(value: Any) -> Iterator[Any]:
         yield value
 
 
-def _altered(value: Any, places: set[int]) -> Any:
+def _alter(value: Any, places: set[int]) -> Any:
     """Returns the value with another leaf at each of the places, counted in their order."""
     counter = iter(range(10**9))
 

@@ -31,22 +31,22 @@ _SWAPPED: dict[type[ast.operator], type[ast.operator]] = {
 def mutants(gold: str, rng: Random) -> Iterator[tuple[str, str]]:
     """Yields (kind, text) of a solution with one thing changed, and with another result; nothing for no program."""
     body = program(gold)
-    tree = _parsed(body or "")
+    tree = _parse(body or "")
     if body is None or tree is None:
         return
     counted = _Change(-1)
     counted.visit(copy.deepcopy(tree))
     if counted.sites:
         changed = _Change(rng.randrange(counted.sites)).visit(copy.deepcopy(tree))
-        yield "mutant", _replaced(gold, body, changed)
+        yield "mutant", _replace_body(gold, body, changed)
     function = [node for node in tree.body if isinstance(node, ast.FunctionDef)][-1]
     returns = _Result(rng.choice(("None", "[{}]", _first(function) or "None")))
     returns.visit(function)
     if returns.changed:
-        yield "another result", _replaced(gold, body, tree)
+        yield "another result", _replace_body(gold, body, tree)
 
 
-def _replaced(gold: str, body: str, tree: ast.AST) -> str:
+def _replace_body(gold: str, body: str, tree: ast.AST) -> str:
     return gold.replace(body, ast.unparse(ast.fix_missing_locations(tree)) + "\n")
 
 
@@ -57,11 +57,11 @@ def program(gold: str) -> str | None:
 
 
 def _defines(text: str) -> bool:
-    tree = _parsed(text) if "def " in text else None
+    tree = _parse(text) if "def " in text else None
     return tree is not None and any(isinstance(node, ast.FunctionDef) for node in tree.body)
 
 
-def _parsed(text: str) -> ast.Module | None:
+def _parse(text: str) -> ast.Module | None:
     """Returns the syntax tree of a text; None where it is no Python."""
     try:
         with warnings.catch_warnings(action="ignore"):  # such as for the escape \d

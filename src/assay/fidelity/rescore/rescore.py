@@ -29,8 +29,8 @@ from assay.collect.run import connect_roles, hide_headers, tasks_of, versions
 from assay.config import ModelConfig
 from assay.digest import digest, tasks_digest
 from assay.errors import DigestMismatch, UsageError
-from assay.fidelity.rescore.retrace import Nobody, as_run, carried
-from assay.fidelity.rescore.retracers import Found, Retracer, Work, elsewhere, here
+from assay.fidelity.rescore.retrace import Nobody, keep_outcome, with_run_limits
+from assay.fidelity.rescore.retracers import Retraced, Retracer, Work, elsewhere, here
 from assay.fidelity.results.results import read
 from assay.fidelity.results.summary import write
 from assay.input import is_present, open_input
@@ -107,7 +107,7 @@ class Rescoring(Struct, frozen=True, kw_only=True):
 
 
 async def rescore(
-    asked: RescorePlan,
+    plan: RescorePlan,
     *,
     interruption: Interruption,
     watch: Callable[[str, Tally], None] = lambda name, tally: None,
@@ -117,32 +117,34 @@ async def rescore(
     Raises UsageError where the benchmark is another, DigestMismatch where the folder holds something else or the run
     has grown since it was begun, and StoppedEarly.
     """
-    old = read_record(asked.run)
-    tasks = _tasks(asked, old)
-    async with connect_roles(as_run(asked.benchmark, old), asked.roles, concurrency=asked.concurrency) as benchmark:
-        record = _record(asked, old, tasks, _roles(asked, old, benchmark))
-        folder = asked.folder or _beside(asked.run, record)
-        _check(folder, asked.run)
-        counted, there = _counted(asked.run, tasks.same)
-        with Store(folder, record, tasks.now, registry=asked.registry or _registry(asked.run)) as store:
+    old = read_record(plan.run)
+    tasks = _tasks(plan, old)
+    async with connect_roles(
+        with_run_limits(plan.benchmark, old), plan.roles, concurrency=plan.concurrency
+    ) as benchmark:
+        record = _record(plan, old, tasks, _roles(plan, old, benchmark))
+        folder = plan.folder or _beside(plan.run, record)
+        _check(folder, plan.run)
+        counted, there = _count_rollouts(plan.run, tasks.same)
+        with Store(folder, record, tasks.now, registry=plan.registry or _registry(plan.run)) as store:
             done = {_key(row) for row in read_rows(folder)}
             tally = Tally(planned=there - len(done), before=len(done))
             watch(f"rescoring {old.model}", tally)
-            source = (made for made in read_rollouts(asked.run) if made.task in tasks.same and _key(made) not in done)
-            request = BenchmarkRequest.of(asked.benchmark)
-            work = Work(request, old, list(tasks.same.values()), _remembered(old, record))
-            async with _retracer(asked, benchmark, work) as retracer:
-                owed = await _rescore(asked, retracer, source, counted, tasks.same, store, tally, interruption)
+            source = (made for made in read_rollouts(plan.run) if made.task in tasks.same and _key(made) not in done)
+            request = BenchmarkRequest.of(plan.benchmark)
+            work = Work(request, old, list(tasks.same.values()), _remembered_roles(old, record))
+            async with _retracer(plan, benchmark, work) as retracer:
+                owed = await _rescore(plan, retracer, source, counted, tasks.same, store, tally, interruption)
     if interruption.stopping:
         return None
-    _check(folder, asked.run)  # it may have grown meanwhile
-    changes = list(_changes(asked.run, folder, counted, tasks, owed))
+    _check(folder, plan.run)  # it may have grown meanwhile
+    changes = list(_changes(plan.run, folder, counted, tasks, owed))
     write_lines(folder / CHANGES, changes)
     return Rescoring(
-        run=asked.run,
+        run=plan.run,
         folder=folder,
         rollouts=len(counted) - sum(change.kind == "owed" for change in changes),
-        before=_score(asked.run),
+        before=_score(plan.run),
         after=write(folder).score,
         changes=changes,
         gone=tasks.gone,
@@ -171,17 +173,17 @@ class _Tasks(Struct, frozen=True):
         return "today's benchmark has not this task" if task in self.gone else "the task asks something else today"
 
 
-def _tasks(asked: RescorePlan, old: RunRecord) -> _Tasks:
+def _tasks(plan: RescorePlan, old: RunRecord) -> _Tasks:
     """Raises UsageError where the benchmark is another one, or no task asks what it asked."""
-    benchmark = asked.benchmark
+    benchmark = plan.benchmark
     if benchmark.name != old.benchmark:
-        raise UsageError(f"{asked.run} is a run of {old.benchmark}, and the benchmark here is {benchmark.name}")
-    before = {task.id: task for task in read_tasks(asked.run)}
+        raise UsageError(f"{plan.run} is a run of {old.benchmark}, and the benchmark here is {benchmark.name}")
+    before = {task.id: task for task in read_tasks(plan.run)}
     today = tasks_of(benchmark)
     now = [task for task in today if task.id in before]
     same = {task.id: task for task in now if _question(task) == _question(before[task.id])}
     if not same:
-        raise UsageError(f"{asked.run}: no task of today's {benchmark.name} asks what it asked when the run was made")
+        raise UsageError(f"{plan.run}: no task of today's {benchmark.name} asks what it asked when the run was made")
     ids = {task.id for task in now}
     return _Tasks(
         now=now,
@@ -201,12 +203,12 @@ def _label(task: Task) -> object:
     return task.gold, task.data
 
 
-def _roles(asked: RescorePlan, old: RunRecord, benchmark: Benchmark) -> dict[str, RoleRecord]:
+def _roles(plan: RescorePlan, old: RunRecord, benchmark: Benchmark) -> dict[str, RoleRecord]:
     """Who answers in each role: whoever is named, else who did in the run, else the benchmark's own model."""
     found: dict[str, RoleRecord] = {}
     for role, model in benchmark.roles.items():
         assert model is not None
-        if config := asked.roles.get(role):
+        if config := plan.roles.get(role):
             found[role] = RoleRecord(msgspec.to_builtins(hide_headers(config)), config.identity() | identity_of(model))
         elif role in old.roles:
             found[role] = old.roles[role]
@@ -215,9 +217,9 @@ def _roles(asked: RescorePlan, old: RunRecord, benchmark: Benchmark) -> dict[str
     return found
 
 
-def _record(asked: RescorePlan, old: RunRecord, tasks: _Tasks, roles: dict[str, RoleRecord]) -> RunRecord:
+def _record(plan: RescorePlan, old: RunRecord, tasks: _Tasks, roles: dict[str, RoleRecord]) -> RunRecord:
     """What `run.json` says: the old run, under today's tasks and verifier."""
-    benchmark, sources = asked.benchmark, score_code(asked.benchmark)
+    benchmark, sources = plan.benchmark, score_code(plan.benchmark)
     return structs.replace(
         old,
         version=benchmark.version,
@@ -230,17 +232,17 @@ def _record(asked: RescorePlan, old: RunRecord, tasks: _Tasks, roles: dict[str, 
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         id=secrets.token_hex(8),
         rescored=RescoreSource(
-            run=asked.run.resolve().name,
+            run=plan.run.resolve().name,
             id=old.id,
             version=old.version,
             tasks_digest=old.tasks_digest,
             code=old.code,
-            rollouts=_rollouts_digest(asked.run),
+            rollouts=_rollouts_digest(plan.run),
         ),
     )
 
 
-def _remembered(old: RunRecord, now: RunRecord) -> list[str]:
+def _remembered_roles(old: RunRecord, now: RunRecord) -> list[str]:
     """The roles whose model is the run's: what it said then may stand."""
     return [role for role in old.roles if role in now.roles and now.roles[role].identity == old.roles[role].identity]
 
@@ -285,7 +287,7 @@ def _key(rollout: Rollout | Row) -> Key:
     return rollout.task, rollout.repeat, rollout.attempt
 
 
-def _counted(run: Path, tasks: Mapping[str, Task]) -> tuple[set[Key], int]:
+def _count_rollouts(run: Path, tasks: Mapping[str, Task]) -> tuple[set[Key], int]:
     """The rollouts to be scored, one for each task and repeat; and how many there are of these tasks in all.
 
     It is the one whose score counts. Where there is none: the first whose answers are whole as far as is known, since
@@ -305,18 +307,18 @@ def _counted(run: Path, tasks: Mapping[str, Task]) -> tuple[set[Key], int]:
 
 
 @asynccontextmanager
-async def _retracer(asked: RescorePlan, benchmark: Benchmark, work: Work) -> AsyncGenerator[Retracer]:
-    if asked.processes == 1:
+async def _retracer(plan: RescorePlan, benchmark: Benchmark, work: Work) -> AsyncGenerator[Retracer]:
+    if plan.processes == 1:
         yield here(benchmark, work)
-    elif asked.roles:
+    elif plan.roles:
         raise UsageError("--processes is for verifiers that compute; a model in a role is waited for, in one process")
     else:
-        async with elsewhere(asked.processes, work) as retracer:
+        async with elsewhere(plan.processes, work) as retracer:
             yield retracer
 
 
 async def _rescore(
-    asked: RescorePlan,
+    plan: RescorePlan,
     retracer: Retracer,
     source: Iterator[Rollout],
     counted: set[Key],
@@ -330,15 +332,15 @@ async def _rescore(
     Gives back why some have none: these are not written, so that they are tried again.
     """
     owed: dict[Key, str] = {}
-    alone = asked.processes == 1
-    size = 1 if alone else max(1, asked.concurrency // asked.processes)
+    alone = plan.processes == 1
+    size = 1 if alone else max(1, plan.concurrency // plan.processes)
 
     async def work() -> None:
         while not interruption.stopping and (batch := list(islice(source, size))):
             scored = [made for made in batch if _key(made) in counted]
-            found: dict[Key, Found] = dict(zip(map(_key, scored), await retracer(scored), strict=True))
+            found: dict[Key, Retraced] = dict(zip(map(_key, scored), await retracer(scored), strict=True))
             for made in batch:
-                now = found.get(_key(made)) or carried(made, tasks[made.task])
+                now = found.get(_key(made)) or keep_outcome(made, tasks[made.task])
                 if isinstance(now, str):
                     owed[_key(made)] = now
                 else:
@@ -349,14 +351,14 @@ async def _rescore(
 
     try:
         async with asyncio.TaskGroup() as group:
-            for _ in range(asked.concurrency if alone else 2 * asked.processes):
+            for _ in range(plan.concurrency if alone else 2 * plan.processes):
                 interruption.on_abandon(group.create_task(work()).cancel)
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
     return owed
 
 
-def _count(tally: Tally, found: Found) -> None:
+def _count(tally: Tally, found: Retraced) -> None:
     """Its tokens were used by the old run."""
     if not isinstance(found, str) and isinstance(found.outcome, Score):
         tally.scored += 1

@@ -19,7 +19,7 @@ from assay.store import REGISTRY, read_lines, write_bytes, write_lines
 
 
 async def rescore_profile(
-    asked: RescorePlan,
+    plan: RescorePlan,
     *,
     interruption: Interruption,
     watch: Callable[[str, Tally], None] = lambda name, tally: None,
@@ -28,15 +28,15 @@ async def rescore_profile(
 
     Persons' marks and the original code's results come along: a mark holds where the outcome is what it was.
     """
-    profile = asked.run.resolve()
-    plan = read_plan(profile)
-    benchmark = asked.benchmark
-    record = record_of(benchmark, *select_tasks(benchmark, plan.selection))
-    roles = {**plan.suite.roles, **{role: hide_headers(config) for role, config in asked.roles.items()}}
+    profile = plan.run.resolve()
+    last = read_plan(profile)
+    benchmark = plan.benchmark
+    record = record_of(benchmark, *select_tasks(benchmark, last.selection))
+    roles = {**last.suite.roles, **{role: hide_headers(config) for role, config in plan.roles.items()}}
     name = digest([record, {role: config.identity() for role, config in roles.items()}, versions(benchmark)["assay"]])[
         :8
     ]
-    folder = asked.folder or profile.with_name(f"{profile.name}-rescored-{name}")
+    folder = plan.folder or profile.with_name(f"{profile.name}-rescored-{name}")
     plans = [
         structs.replace(
             line,
@@ -52,7 +52,7 @@ async def rescore_profile(
     found: dict[str, Rescoring] = {}
     for run in sorted(path.parent for path in profile.glob("runs/*/run.json")):
         part = dataclasses.replace(
-            asked,
+            plan,
             run=run,
             folder=folder / "runs" / run.name,
             registry=folder.parent / REGISTRY,

@@ -79,19 +79,19 @@ async def retrace(benchmark: Benchmark, task: Task, made: Rollout, remembered: C
     """
     stateless = has_no_state(benchmark.environment)
     if made.stop in TIMED and not stateless:
-        return _failed(made, task, f"it ended in {made.stop}: how far its last tool came is not recorded")
+        return _fail(made, task, f"it ended in {made.stop}: how far its last tool came is not recorded")
     if made.program and not stateless:
-        return _failed(made, task, "its agent is a program, whose calls of tools can't be made again")
+        return _fail(made, task, "its agent is a program, whose calls of tools can't be made again")
     # Without a state all that the session does is score, whoever the agent was.
     told = stateless and made.stop != "failed"
-    recorder = _Told(made) if told else _Retracing(made)
+    recorder = _FullRecord(made) if told else _Retracing(made)
     agent = _Over(made.stop) if told else ToolLoop()
     if benchmark.roles:
         benchmark = dataclasses.replace(benchmark, roles=_roles(benchmark, made, remembered))
     planned = PlannedRollout(task, task_digest(task), made.repeat, made.attempt, made.seed)
     found = await roll_with(benchmark, agent, recorder, planned)
     if difference := _difference(made, found, recorder):
-        return _failed(made, task, difference)
+        return _fail(made, task, difference)
     outcome = found.outcome
     missing = {f"{role}_{MISSING}" for role in benchmark.roles}
     if isinstance(outcome, Failure) and (outcome.retryable or outcome.kind in missing):
@@ -101,12 +101,12 @@ async def retrace(benchmark: Benchmark, task: Task, made: Rollout, remembered: C
     return structs.replace(made, task_digest=planned.task_digest, stop=found.stop, outcome=outcome, roles=roles)
 
 
-def carried(made: Rollout, task: Task) -> Rollout:
+def keep_outcome(made: Rollout, task: Task) -> Rollout:
     """The rollout with the outcome that it had."""
     return structs.replace(made, task_digest=task_digest(task))
 
 
-def as_run(benchmark: Benchmark, record: RunRecord) -> Benchmark:
+def with_run_limits(benchmark: Benchmark, record: RunRecord) -> Benchmark:
     """The benchmark under the limits of a run, without those of time, and with somebody in each role.
 
     The benchmark's own model stands in, unless the run's was another one: it would answer in that one's place.
@@ -132,7 +132,7 @@ def _roles(benchmark: Benchmark, made: Rollout, remembered: Collection[str]) -> 
     }
 
 
-class _Told:
+class _FullRecord:
     """A recorder that holds all turns from the start."""
 
     difference: str | None = None
@@ -144,7 +144,7 @@ class _Told:
         raise ModelError("not_recorded", "the rollout is over", retryable=False)
 
 
-class _Retracing(_Told):
+class _Retracing(_FullRecord):
     """A recorder that answers as the model did, as long as it is asked what the model was asked."""
 
     def __init__(self, made: Rollout) -> None:
@@ -161,7 +161,7 @@ class _Retracing(_Told):
             raise self._stop(f"turn {index + 1} goes on from another one: not the tool loop's rollout")
         new = request.input[self._known :]
         if new != turn.input:
-            raise self._stop(f"before turn {index + 1} {_parted(new, turn.input)}")
+            raise self._stop(f"before turn {index + 1} {_first_difference(new, turn.input)}")
         self._known = len(request.input) + len(turn.response.output)
         self.turns.append(turn)
         return turn.response
@@ -181,7 +181,7 @@ class _Over:
         return self._stop
 
 
-def _difference(made: Rollout, found: Rollout, recorder: _Told) -> str | None:
+def _difference(made: Rollout, found: Rollout, recorder: _FullRecord) -> str | None:
     if recorder.difference:
         return recorder.difference
     if found.stop == "failed":
@@ -193,7 +193,7 @@ def _difference(made: Rollout, found: Rollout, recorder: _Told) -> str | None:
     return None
 
 
-def _failed(made: Rollout, task: Task, difference: str) -> Rollout:
+def _fail(made: Rollout, task: Task, difference: str) -> Rollout:
     """The rollout with its failure to be gone through again; one that failed before keeps the failure that it had."""
     outcome = made.outcome
     if isinstance(outcome, Score):
@@ -202,7 +202,7 @@ def _failed(made: Rollout, task: Task, difference: str) -> Rollout:
     return structs.replace(made, task_digest=task_digest(task), stop="failed", outcome=outcome)
 
 
-def _parted(new: Sequence[Item], recorded: Sequence[Item]) -> str:
+def _first_difference(new: Sequence[Item], recorded: Sequence[Item]) -> str:
     for now, then in zip(new, recorded, strict=False):
         if now != then:
             return f"the session says {_text(now)}, and said {_text(then)}"

@@ -12,16 +12,16 @@ from assay.benchmark.catalog import BenchmarkRequest
 from assay.collect.workers import LostWorker, Worker
 from assay.collect.workers.process import Processes
 from assay.errors import StoppedEarly
-from assay.fidelity.rescore.retrace import as_run, retrace
+from assay.fidelity.rescore.retrace import retrace, with_run_limits
 from assay.store import RunRecord
 from assay.types import Rollout, Task
 
 SERVICE = "assay.fidelity.rescore.retracers:Retracing"
 TRIES = 2
 """A rollout whose process dies as often as this while it is alone there is owed."""
-Found = Rollout | str
+Retraced = Rollout | str
 """A rollout with today's outcome, or why it has none."""
-Retracer = Callable[[Sequence[Rollout]], Awaitable[list[Found]]]
+Retracer = Callable[[Sequence[Rollout]], Awaitable[list[Retraced]]]
 
 
 class Work(Struct, frozen=True):
@@ -40,7 +40,7 @@ def here(benchmark: Benchmark, work: Work) -> Retracer:
     """Returns what goes through rollouts in this process."""
     tasks = {task.id: task for task in work.tasks}
 
-    async def go(made: Sequence[Rollout]) -> list[Found]:
+    async def go(made: Sequence[Rollout]) -> list[Retraced]:
         begun = [retrace(benchmark, tasks[one.task], one, work.remembered) for one in made]
         # One alone is no task of its own, so that it is written before the next one's verifier takes the processor.
         return [await begun[0]] if len(begun) == 1 else await asyncio.gather(*begun)
@@ -53,7 +53,7 @@ class Retracing:
 
     async def begin(self, request: bytes) -> bytes:
         work = msgspec.msgpack.decode(request, type=Work)
-        benchmark = as_run(work.benchmark.load(), work.record)
+        benchmark = with_run_limits(work.benchmark.load(), work.record)
         await benchmark.environment.ready()
         self._retracer = here(benchmark, work)
         return b""
@@ -89,21 +89,21 @@ async def elsewhere(count: int, work: Work) -> AsyncGenerator[Retracer]:
     for _ in range(count):
         free.put_nowait(None)  # started when it is needed
 
-    async def send(made: Sequence[Rollout]) -> list[Found]:
+    async def send(made: Sequence[Rollout]) -> list[Retraced]:
         worker = await free.get()
         lost = False
         try:
             if worker is None:
                 running.add(worker := processes.start(SERVICE))
                 await _begin(worker, request)
-            return msgspec.msgpack.decode(await worker.exchange(msgspec.msgpack.encode(made)), type=list[Found])
+            return msgspec.msgpack.decode(await worker.exchange(msgspec.msgpack.encode(made)), type=list[Retraced])
         except (LostWorker, asyncio.CancelledError):
             lost = True
             raise
         finally:
             free.put_nowait(None if lost else worker)
 
-    async def go(made: Sequence[Rollout]) -> list[Found]:
+    async def go(made: Sequence[Rollout]) -> list[Retraced]:
         for left in reversed(range(TRIES if len(made) == 1 else 1)):
             try:
                 return await send(made)

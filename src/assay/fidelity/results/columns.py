@@ -85,7 +85,7 @@ class Stamp(Struct, frozen=True):
     """Digest of the code that reads rollouts."""
 
 
-class Kept(Struct, frozen=True):
+class ColumnsFile(Struct, frozen=True):
     """`columns.json`."""
 
     made_of: Stamp
@@ -97,7 +97,7 @@ class Kept(Struct, frozen=True):
 def load(folder: Path) -> tuple[list[Cell], Totals] | None:
     """Returns the cells and totals that were written for a run. None if there are none, or a file has changed since."""
     try:
-        kept = msgspec.json.decode(read_input(folder / BESIDE), type=Kept)
+        kept = msgspec.json.decode(read_input(folder / BESIDE), type=ColumnsFile)
         if kept.made_of != stamp(folder):
             return None
         table = read_input(folder / NAME)
@@ -119,7 +119,7 @@ def keep(folder: Path, cells: list[Cell], totals: Totals, made_of: Stamp) -> Non
     table = _table(cells)
     with contextlib.suppress(StoppedEarly):
         write_bytes(folder / NAME, table)
-        write_json(folder / BESIDE, Kept(made_of, hashlib.sha256(table).hexdigest(), totals))
+        write_json(folder / BESIDE, ColumnsFile(made_of, hashlib.sha256(table).hexdigest(), totals))
 
 
 def _table(cells: list[Cell]) -> bytes:

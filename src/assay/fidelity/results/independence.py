@@ -62,8 +62,8 @@ def independence_of(
     effect, change = run_effect(rewards_TK), change_point(rewards_TK, alpha)
     long_copies = None if tokens_KT is None else _long_copies(texts_KT, tokens_KT)
     pairs = list(itertools.combinations(range(rewards_TK.shape[1]), 2))
-    common_PT, differ_PT = _compared(texts_KT, pairs)
-    copied = _copied(pairs, common_PT, differ_PT)
+    common_PT, differ_PT = _compare_texts(texts_KT, pairs)
+    copied = _find_copies(pairs, common_PT, differ_PT)
     alike = bool(common_PT.any()) and not differ_PT.any()
     verdict: Literal["independent", "dependent", "unclear"] = "dependent"
     if not common_PT.any():
@@ -79,7 +79,7 @@ def independence_of(
             "They say nothing about how the score moves."
         )
     else:
-        known, reason = _tested(rewards_TK, long_copies, effect, change, alpha)
+        known, reason = _test(rewards_TK, long_copies, effect, change, alpha)
         verdict = "dependent" if known else "independent"
     identical = alike and not copied
     return Independence(
@@ -93,7 +93,7 @@ def independence_of(
     )
 
 
-def _tested(
+def _test(
     rewards_TK: NDArray[np.float64],
     long_copies: float | None,
     effect: RunEffect | None,
@@ -104,7 +104,7 @@ def _tested(
     if long_copies is not None and long_copies > LONG_COPIES:
         reason = f"on {long_copies:.0%} of tasks, outputs of {LONG} tokens or more are word for word the same. Cached."
         return True, f"The repeats are not independent: {reason}"
-    if effect is None and _frozen(rewards_TK):
+    if effect is None and _is_frozen(rewards_TK):
         return True, (
             f"On none of {len(rewards_TK)} tasks do repeats score differently, though their texts do: locked to the "
             "seed, or cached."
@@ -129,7 +129,7 @@ def _tested(
     return False, f"Nothing speaks against independent repeats: F = {effect.f:.2f} ({p}), and texts differ."
 
 
-def _frozen(rewards_TK: NDArray[np.float64]) -> bool:
+def _is_frozen(rewards_TK: NDArray[np.float64]) -> bool:
     """Whether no task's repeats score differently, where the score leaves room for it."""
     several_TK = rewards_TK[(~np.isnan(rewards_TK)).sum(axis=1) > 1]
     made = int((~np.isnan(several_TK)).sum())
@@ -146,14 +146,16 @@ def _long_copies(texts_KT: NDArray[np.int64], tokens_KT: NDArray[np.float64]) ->
     return float(same_T[several_T].mean()) if several_T.any() else None
 
 
-def _compared(texts_KT: NDArray[np.int64], pairs: list[tuple[int, int]]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def _compare_texts(
+    texts_KT: NDArray[np.int64], pairs: list[tuple[int, int]]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """For each pair of repeats (P) and each task (T): whether both have a score, and whether their texts differ."""
     first, second = (texts_KT[[pair[side] for pair in pairs]] for side in (0, 1))
     common_PT = (first >= 0) & (second >= 0)
     return common_PT, common_PT & (first != second)
 
 
-def _copied(
+def _find_copies(
     pairs: list[tuple[int, int]], common_PT: NDArray[np.bool_], differ_PT: NDArray[np.bool_]
 ) -> list[tuple[int, int]]:
     """Pairs without any difference, although by the other pairs more than 10 tasks are expected to differ.

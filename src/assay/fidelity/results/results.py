@@ -319,11 +319,11 @@ def _cell(rollout: Rollout, task: int, prices: RolePrices) -> Cell:
 
 def text_digest(responses: Iterable[Response]) -> int:
     """A digest of all that a model wrote in its turns, reasoning and calls included, below 2^64."""
-    pieces = [_written(item) for response in responses for item in response.output]
+    pieces = [_text_of_item(item) for response in responses for item in response.output]
     written = pieces[0] if len(pieces) == 1 else "\0".join(pieces)
     return int.from_bytes(hashlib.blake2b(written.encode("utf-8", "replace"), digest_size=8).digest(), "big")
 
 
-def _written(item: Item) -> str:
+def _text_of_item(item: Item) -> str:
     """What the model wrote in an item. Ids are the server's: they differ between copies."""
     return f"{item.name} {item.arguments}" if isinstance(item, FunctionCall) else item.text

@@ -25,7 +25,7 @@ def text_in(rollout: Rollout) -> str:
     return rollout.turns[-1].response.text if rollout.turns else ""
 
 
-def stored(model: str, rollout: Rollout) -> StoredAnswer | None:
+def stored_answer(model: str, rollout: Rollout) -> StoredAnswer | None:
     """Returns the answer that a judge scored in a rollout; None where it scored none."""
     outcome = rollout.outcome
     if not isinstance(outcome, Score) or not rollout.roles.get(ROLE):
@@ -45,7 +45,7 @@ def draw(runs: Mapping[str, Path], count: int = ANSWERS) -> tuple[list[StoredAns
         answer.content: answer
         for model, run in runs.items()
         for rollout in read_rollouts(run)
-        if (answer := stored(model, rollout))
+        if (answer := stored_answer(model, rollout))
     }
     order = sorted(known.values(), key=lambda one: one.content)
     passing, failing = [one for one in order if one.passes], [one for one in order if not one.passes]
@@ -63,7 +63,9 @@ def rollouts_of(runs: Mapping[str, Path], answers: Iterable[StoredAnswer]) -> di
     for model, wanted in by_model.items():
         if model in runs:
             there = rollouts_at(runs[model], {task for task, _ in wanted}, wanted.__contains__)
-            found |= {wanted[key].content: one for key, one in there.items() if stored(model, one) == wanted[key]}
+            found |= {
+                wanted[key].content: one for key, one in there.items() if stored_answer(model, one) == wanted[key]
+            }
     return found
 
 
@@ -106,10 +108,10 @@ def asked_of(rollout: Rollout) -> str:
         parts = msgspec.json.decode(text, type=dict[str, object])
     except msgspec.DecodeError:
         return text
-    return "\n\n".join(f"{name}:\n{_written(value)}" for name, value in parts.items())
+    return "\n\n".join(f"{name}:\n{_as_text(value)}" for name, value in parts.items())
 
 
-def _written(value: object) -> str:
+def _as_text(value: object) -> str:
     if isinstance(value, dict):
         return "\n".join(f"{name}. {text}" for name, text in value.items())  # pyright: ignore
     return str(value)

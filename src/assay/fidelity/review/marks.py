@@ -165,7 +165,7 @@ def bring(
     Raises InputError, with the line, for what is neither mark nor explanation, or of no model or rollout in the
     profile.
     """
-    given = list(_read_given(path))
+    given = list(_read_file(path))
     for number, one in given:
         if one.model not in results:
             raise InputError(path, number, f"there is no model '{one.model}' here", ", ".join(sorted(results)))
@@ -184,7 +184,7 @@ def bring(
     return fresh
 
 
-def _read_given(path: Path) -> Iterator[tuple[int, _GivenMark | _GivenExplanation]]:
+def _read_file(path: Path) -> Iterator[tuple[int, _GivenMark | _GivenExplanation]]:
     decode = msgspec.json.Decoder(_GivenMark | _GivenExplanation).decode
     try:
         lines = read_input(path).split(b"\n")

@@ -53,7 +53,7 @@ class Plant:
         """As long as a real one's, so that a mark doesn't tell which it is."""
         return digest([self.base.content, self.kind, self.reward, self.other])
 
-    def applied(self, rollout: Rollout, task: Task) -> tuple[Rollout, Task]:
+    def apply(self, rollout: Rollout, task: Task) -> tuple[Rollout, Task]:
         """Returns the rollout and its task with the fault in them."""
         score = rollout.outcome
         assert isinstance(score, Score)
@@ -66,7 +66,7 @@ class Plant:
             case "misread answer":
                 answer = self.other
             case "thinking scored":
-                rollout = _silenced(rollout)
+                rollout = _silence(rollout)
         return structs.replace(rollout, outcome=structs.replace(score, reward=self.reward, answer=answer)), task
 
 
@@ -136,7 +136,7 @@ def _possible(
         yield Plant(spot, kind, reward, other)
 
 
-def _silenced(rollout: Rollout) -> Rollout:
+def _silence(rollout: Rollout) -> Rollout:
     """The rollout without its last message, so that it has thought and said nothing.
 
     Where it has not thought, the message becomes the thought.

@@ -71,7 +71,7 @@ def open_rollouts(
         if key in wanted
     }
     planted = {
-        one.content: OpenRollout(model, *one.applied(found[one.base.key], one.base.task), one.content)
+        one.content: OpenRollout(model, *one.apply(found[one.base.key], one.base.task), one.content)
         for one in plants
         if one.base.key in found
     }

@@ -44,11 +44,6 @@ def no_defect(task: str) -> bool:
     return False
 
 
-def prompt_of(task: Task) -> str:
-    """All text that the task shows to the model before its first turn."""
-    return "\n\n".join(item.text for item in task.input if isinstance(item, Message))
-
-
 def task_check(tasks: Sequence[Any], remark: str = "") -> Check:
     """Are the tasks what they should be: ids unique, fields of their types, tools that a model server takes?"""
     wrong: defaultdict[str, list[str]] = defaultdict(list)
@@ -65,7 +60,7 @@ def task_check(tasks: Sequence[Any], remark: str = "") -> Check:
     if not tasks:
         wrong["there is none"] = []
     said = f"{len(tasks):,} tasks; their ids are unique, their fields have their types. {remark}".strip()
-    return judged("tasks", wrong, said, "Mend the rows in tasks(); the fields are those of assay.types.Task.")
+    return check_of("tasks", wrong, said, "Mend the rows in tasks(); the fields are those of assay.types.Task.")
 
 
 def duplicate_check(environment: Environment, tasks: Sequence[Task], known: Known = no_defect) -> Check:
@@ -77,7 +72,7 @@ def duplicate_check(environment: Environment, tasks: Sequence[Task], known: Know
     one_answer = has_no_state(environment)
     for task in tasks:
         copied = asked.setdefault(digest(structs.replace(task, id="", tags={})), task)
-        other = by_prompt.setdefault(_words(prompt_of(task)), task)
+        other = by_prompt.setdefault(_words(task.prompt), task)
         if any(known(one.id) for one in (task, copied, other)):
             continue
         if copied is not task:
@@ -87,8 +82,8 @@ def duplicate_check(environment: Environment, tasks: Sequence[Task], known: Know
             wrong[what].append(f"{other.id} = {task.id}")
     remedy = "Leave the copies out: they count twice, and a score over them has too small an error."
     if wrong:
-        return judged("duplicates", wrong, "", remedy)
-    pairs = list(alike([prompt_of(task) for task in tasks], ALIKE)) if one_answer else []
+        return check_of("duplicates", wrong, "", remedy)
+    pairs = list(alike([task.prompt for task in tasks], ALIKE)) if one_answer else []
     if not pairs:
         return Check("duplicates", "pass", "No two tasks are the same or nearly so.")
     pairs = [pair for pair in pairs if not any(known(tasks[place].id) for place in pair[:2])]
@@ -110,15 +105,15 @@ def prompt_check(tasks: Sequence[Task], known: Known = no_defect) -> Check:
     for task in tasks:
         if known(task.id):
             continue
-        prompt = prompt_of(task)
+        prompt = task.prompt
         if not prompt.strip() and _shows_text_alone(task):
             wrong["an empty prompt"].append(task.id)
         elif found := _PLACEHOLDER.search(prompt):
             wrong[f"a prompt with {found[0].strip()[:40]!r} in it"].append(task.id)
-    lengths = sorted(len(prompt_of(task)) for task in tasks)
+    lengths = sorted(len(task.prompt) for task in tasks)
     said = f"Every prompt says something: {lengths[0]:,} to {lengths[-1]:,} characters, half up to "
     said += f"{lengths[len(lengths) // 2]:,}."
-    found = judged("prompts", wrong, said, "Fill the template in tasks(), or leave out rows without a question.")
+    found = check_of("prompts", wrong, said, "Fill the template in tasks(), or leave out rows without a question.")
     rare = sum(map(len, wrong.values())) <= RARE * len(tasks)
     if found.verdict == "fail" and rare and "an empty prompt" not in wrong:
         # A template that was not filled is in all of them; in a few, it may be what the task is about.
@@ -138,13 +133,13 @@ def leak_check(tasks: Sequence[Task], known: Known = no_defect) -> Check:
     marked = _stating(with_gold)
     held: list[str] = []
     for task, other in zip(with_gold, with_gold[1:] + with_gold[:1], strict=True):
-        prompt = prompt_of(task)
+        prompt = task.prompt
         gold, next_gold = (task.gold or "").strip(), (other.gold or "").strip()
         if _telling(gold) and gold != next_gold and _stands(gold, prompt) and not _stands(next_gold, prompt):
             held.append(task.id)
     if marked:
         wrong = {"a prompt that states its own gold answer": marked}
-        return judged("leaks", wrong, "", "Take the answer out of the prompt; it belongs in gold or data.")
+        return check_of("leaks", wrong, "", "Take the answer out of the prompt; it belongs in gold or data.")
     if len(held) > 0.2 * len(with_gold) or any(len(task.gold or "") > 40 for task in with_gold if task.id in set(held)):
         return Check(
             "leaks",
@@ -181,10 +176,10 @@ def digest_check(
             ]
     remedy = "Draw from Random(a fixed seed), not from the global generator; sort what comes out of sets and folders."
     also = "" if elsewhere is None else " and once in another process"
-    return judged("digests", wrong, f"Loaded twice here{also}: the same tasks.", remedy)
+    return check_of("digests", wrong, f"Loaded twice here{also}: the same tasks.", remedy)
 
 
-def judged(name: str, wrong: Mapping[str, Sequence[str]], passed: str, remedy: str) -> Check:
+def check_of(name: str, wrong: Mapping[str, Sequence[str]], passed: str, remedy: str) -> Check:
     """The check that fails by what is wrong (words: tasks), or passes where nothing is."""
     if not wrong:
         return Check(name, "pass", passed)
@@ -196,7 +191,7 @@ def judged(name: str, wrong: Mapping[str, Sequence[str]], passed: str, remedy: s
 
 def _stating(tasks: Sequence[Task]) -> list[str]:
     """Returns the tasks whose prompt states their own gold answer."""
-    lines = {task.id: [line for line in prompt_of(task).split("\n") if _STATES.search(line)] for task in tasks}
+    lines = {task.id: [line for line in task.prompt.split("\n") if _STATES.search(line)] for task in tasks}
     golds: defaultdict[str, set[str]] = defaultdict(set)
     for task in tasks:
         for line in lines[task.id]:

@@ -18,7 +18,7 @@ import msgspec
 
 from assay.digest import digest, prompt_digest, task_digest
 from assay.errors import AssayError, InputError, text_of
-from assay.fidelity.detectors import installed
+from assay.fidelity.detectors import load_detectors
 from assay.fidelity.detectors.detector import RolloutDetector, ScoredRollout
 from assay.fidelity.results.results import text_digest
 from assay.fidelity.review.marks import content_of
@@ -153,7 +153,7 @@ class _Rows:
         self._tags = set(json.loads(meta["tags"]))
         self._errors: list[str] = json.loads(meta["errors"])
         self._answers, self._rewards = meta["answers"] == "1", meta["rewards"] == "1"
-        self._detectors = [one for one in installed() if isinstance(one, RolloutDetector)]
+        self._detectors = [one for one in load_detectors() if isinstance(one, RolloutDetector)]
         self._task = _tasks_by_id(folder / "tasks.jsonl", connection)
         self._kinds = {kind: no for no, kind in connection.execute("select no, kind from kinds")}
         self._count_of_kinds = len(self._kinds)

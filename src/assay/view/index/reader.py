@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from assay.errors import InputError
-from assay.fidelity.detectors import installed
+from assay.fidelity.detectors import load_detectors
 from assay.fidelity.detectors.detector import RolloutDetector
 from assay.input import BROKEN, open_input
 from assay.types import Rollout, Score, Task
@@ -88,7 +88,7 @@ class Index:
         kinds = self._connection.execute("select no, kind from kinds")
         self._kinds = {no: msgspec.json.decode(kind, type=Kind) for no, kind in kinds}
         if meta["answers"] == "0" and meta["rewards"] == "1":  # no finding says what a verifier reads that reports none
-            needy = {one.name for one in installed() if isinstance(one, RolloutDetector) and one.needs_answers}
+            needy = {one.name for one in load_detectors() if isinstance(one, RolloutDetector) and one.needs_answers}
             for no, kind in self._kinds.items():
                 findings = [name for name in kind.findings if name not in needy]
                 self._kinds[no] = structs.replace(kind, findings=findings)

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from assay.fidelity.detectors import installed
 from assay.fidelity.detectors.detector import RolloutDetector, ScoredRollout
 from assay.report.words import legible
 from assay.types import Message, Rollout, Score, Task

@@ -1,7 +1,7 @@
 """Rollouts that get another result by a lenient reading of the message."""
 
-from assay.fidelity.detectors.answers.passing import offered
-from assay.fidelity.detectors.answers.reading import clearly_wrong, lenient, plainly_read
+from assay.fidelity.detectors.answers.passing import stated_answers
+from assay.fidelity.detectors.answers.reading import clearly_wrong, is_plain_answer, lenient
 from assay.fidelity.detectors.detector import RolloutDetector, ScoredRollout
 from assay.fidelity.detectors.texts.patterns import excerpt
 
@@ -9,10 +9,10 @@ from assay.fidelity.detectors.texts.patterns import excerpt
 def _spot(one: ScoredRollout) -> str | None:
     if 0 < one.score.reward < 1:
         return None
-    if (one.score.answer == one.task.gold) == (one.score.reward >= 1) and plainly_read(one.text, one.score.answer):
+    if (one.score.answer == one.task.gold) == (one.score.reward >= 1) and is_plain_answer(one.text, one.score.answer):
         return None
     reading = lenient(one.text, one.task)
-    if reading is None or len(offered(one.text, one.task)) > 1:
+    if reading is None or len(stated_answers(one.text, one.task)) > 1:
         return None
     strict = "none" if one.score.answer is None else repr(excerpt(one.score.answer, 40))
     gold = repr(excerpt(one.task.gold or "", 40))

@@ -141,7 +141,7 @@ def _shares_a_word(gold: str, text: str) -> bool:
     return any(word.casefold()[:5] in said for word in _WORDS.findall(gold))
 
 
-def offered(text: str, task: Task) -> list[str]:
+def stated_answers(text: str, task: Task) -> list[str]:
     """Returns the different answers that a message states and does not take back; at most one as a rule.
 
     An answer is stated after a mark such as `Answer:` or in a box. What is stated before "wait", "no" or another word
@@ -155,16 +155,16 @@ def offered(text: str, task: Task) -> list[str]:
     found: list[str] = []
     for mark, following in zip_longest(marks, marks[1:]):
         line = text[mark.end() : mark.end() + 200].lstrip(" \n*:_#").partition("\n")[0]
-        found += [one for one in _read(line, options) if one not in found]
+        found += [one for one in _parse(line, options) if one not in found]
         if following and _CORRECTED.search(text, mark.end(), following.start()):
             found.clear()
     if not marks and len(text) <= 200:
-        found = list(dict.fromkeys(_read(text.strip().rpartition("\n")[2], options)))
+        found = list(dict.fromkeys(_parse(text.strip().rpartition("\n")[2], options)))
         return found if len(found) > 1 else []
     return found
 
 
-def _read(line: str, options: list[str] | None) -> Iterator[str]:
+def _parse(line: str, options: list[str] | None) -> Iterator[str]:
     """Yields the answer that a line begins with, and each that follows it after "or"."""
     line = prose(plain(line))
     one = re.compile(rf"\(?([{ascii_uppercase[: len(options)]}])(?![\w'])\)?" if options else _FIGURE.pattern)

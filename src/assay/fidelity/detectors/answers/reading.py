@@ -10,7 +10,7 @@ from assay.benchmark.verify.choice import chosen
 from assay.benchmark.verify.markup import boxed
 from assay.benchmark.verify.number import Number, number, same, written
 from assay.benchmark.verify.text import normalise, plain
-from assay.types import Message, Task
+from assay.types import Task
 
 _MARK = re.compile(
     r"\banswer\W{0,4}(?:is\b|was\b|would be\b|equals\b|[:=])|^A:|^#{4}|\bfinal answer\b|<answer>"
@@ -66,7 +66,7 @@ def options_of(task: Task) -> list[str] | None:
     return options if task.gold in letters else None  # pyright: ignore[reportUnknownVariableType]
 
 
-def plainly_read(text: str, answer: str | None) -> bool:
+def is_plain_answer(text: str, answer: str | None) -> bool:
     """Returns whether the verifier's answer is the number that ends the message, after the answer's mark if any.
 
     Most messages are so, and a lenient reading takes 50 times as long.
@@ -97,10 +97,10 @@ def lenient(text: str, task: Task) -> Reading | None:
         letter = chosen(text, options) if len(options) <= len(ascii_uppercase) else None
         return None if letter is None else Reading(letter, letter == gold, stated)
     if (expected := value_of(gold)) is not None:
-        marked = boxed(text) or _marked(text)
+        marked = boxed(text) or _text_after_mark(text)
         got = None if marked and not _DIGIT.search(marked) else number(text)
         return None if got is None else Reading(written(got), same(got, expected, relative="1e-9"), stated)
-    place = boxed(text) or _marked(text) or text.strip().rpartition("\n")[2]
+    place = boxed(text) or _text_after_mark(text) or text.strip().rpartition("\n")[2]
     if len(place) > 4 * len(gold) + 100:
         return None
     if is_literal(gold):
@@ -146,10 +146,10 @@ def gold_elsewhere(text: str, task: Task, answer: str | None) -> str | None:
         return None
     if gold.isdecimal() and gold.lstrip("0") not in _NO_DIGITS.sub("", text):
         return None  # however it is written: most wrong answers end here
-    marked = boxed(text) or _marked(text)
+    marked = boxed(text) or _text_after_mark(text)
     if marked and answer and f" {normalise(answer)} " in f" {normalise(marked)} ":
         return None
-    prompt = "\n".join(item.text for item in task.input if isinstance(item, Message))
+    prompt = task.prompt
     if options := options_of(task):
         return _option_at(text, marked, options, ascii_uppercase.index(gold))
     value = value_of(gold)
@@ -228,7 +228,7 @@ def _option_at(text: str, marked: str | None, options: list[str], right: int) ->
     return place if named == [right] and not _DENIAL.search(said[: at + 1]) else None
 
 
-def _marked(text: str) -> str | None:
+def _text_after_mark(text: str) -> str | None:
     """Returns the text after the last mark of an answer, on its line or on the next line that isn't blank."""
     marks = list(_MARK.finditer(text))
     if not marks:

@@ -1,12 +1,12 @@
 """Rollouts that got full marks and state several different answers."""
 
-from assay.fidelity.detectors.answers.passing import offered
+from assay.fidelity.detectors.answers.passing import stated_answers
 from assay.fidelity.detectors.detector import RolloutDetector, ScoredRollout
 from assay.fidelity.detectors.texts.patterns import excerpt
 
 
 def _spot(one: ScoredRollout) -> str | None:
-    if one.score.reward < 1 or len(answers := offered(one.text, one.task)) < 2:
+    if one.score.reward < 1 or len(answers := stated_answers(one.text, one.task)) < 2:
         return None
     return f"full marks; states {', '.join(answers[:6])}: {excerpt(one.text)}"
 

@@ -1,13 +1,13 @@
 """Rollouts that have the text of an earlier repeat, to the letter."""
 
-from assay.fidelity.detectors.detector import RunDetector, Seen
+from assay.fidelity.detectors.detector import RunDetector, RunEvidence
 from assay.fidelity.results.results import Results
 
 LONG = 256
 """Tokens. Two independent outputs of this length are not equal by chance: each token would need 99 % certainty."""
 
 
-def look(results: Results) -> Seen | None:
+def look(results: Results) -> RunEvidence | None:
     copies: dict[tuple[int, int], str] = {}
     for cells in results.copies:
         for cell in cells[1:]:
@@ -20,9 +20,9 @@ def look(results: Results) -> Seen | None:
             if cell.repeat in source:
                 said = f"repeat {cell.repeat} has the texts of repeat {source[cell.repeat]} on every task"
                 copies.setdefault((cell.task, cell.repeat), said)
-    shown = [(task, repeat, said) for (task, repeat), said in sorted(copies.items())]
+    examples = [(task, repeat, said) for (task, repeat), said in sorted(copies.items())]
     what = "have the text of an earlier repeat, to the letter"
-    return Seen(shown=shown, of=len(results.scored), what=what) if shown else None
+    return RunEvidence(examples=examples, of=len(results.scored), what=what) if examples else None
 
 
 DETECTOR = RunDetector(

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.fidelity.detectors.detector import RunDetector, Seen
+from assay.fidelity.detectors.detector import RunDetector, RunEvidence
 from assay.fidelity.detectors.runs.shared import FAR, FEWEST_TASKS, z_of
 from assay.fidelity.results.results import Results
 
@@ -14,7 +14,7 @@ TINY = 1e-18
 """A sum of squares below this is rounding: the values are all the same."""
 
 
-def look(results: Results) -> Seen | None:
+def look(results: Results) -> RunEvidence | None:
     cells = [cell for cell in results.scored if cell.output_tokens and cell.stop != "token_cap"]
     task_N = np.array([cell.task for cell in cells], dtype=np.int64)
     lengths_N = np.log([cell.output_tokens for cell in cells])
@@ -33,10 +33,10 @@ def look(results: Results) -> Seen | None:
     fits_N = sign * x_N * y_N * telling_T[task_N]
     order: list[int] = np.argsort(-fits_N, kind="stable").tolist()
     ranked = [cells[place] for place in order if fits_N[place] > 0]
-    shown = [(c.task, c.repeat, f"{c.output_tokens:,} tokens, reward {c.reward:g}") for c in ranked]
+    examples = [(c.task, c.repeat, f"{c.output_tokens:,} tokens, reward {c.reward:g}") for c in ranked]
     way = "longer outputs of a task score higher" if sign > 0 else "longer outputs of a task score lower"
     what = f"fit the rule that {way} (r = {correlation:+.2f} within {len(products)} tasks, z = {z:+.1f})"
-    return Seen(shown=shown, of=int(telling_T[task_N].sum()), what=what)
+    return RunEvidence(examples=examples, of=int(telling_T[task_N].sum()), what=what)
 
 
 def _less_mean(values_N: NDArray[np.float64], task_N: NDArray[np.int64]) -> NDArray[np.float64]:

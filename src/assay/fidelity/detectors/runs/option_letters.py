@@ -4,12 +4,12 @@ from string import ascii_uppercase
 
 import numpy as np
 
-from assay.fidelity.detectors.detector import RunDetector, Seen
+from assay.fidelity.detectors.detector import RunDetector, RunEvidence
 from assay.fidelity.detectors.runs.shared import FAR, FEWEST_TASKS, LEAST_EXCESS, excess, wrong_letters, z_of
 from assay.fidelity.results.results import Results
 
 
-def look(results: Results) -> Seen | None:
+def look(results: Results) -> RunEvidence | None:
     wrong = wrong_letters(results)
     found: dict[str, tuple[float, float]] = {}
     for letter in sorted({letter for _, options, _, _ in wrong for letter in ascii_uppercase[: len(options)]}):
@@ -24,9 +24,9 @@ def look(results: Results) -> Seen | None:
     if z < FAR or mean < LEAST_EXCESS:
         return None
     cells = [(cell, gold) for _, _, gold, cells in wrong for cell in cells]
-    shown = [(c.task, c.repeat, f"answered {letter}, gold {gold}") for c, gold in cells if c.answer == letter]
+    examples = [(c.task, c.repeat, f"answered {letter}, gold {gold}") for c, gold in cells if c.answer == letter]
     what = f"with a wrong option chose {letter}: {mean:.0%} more of them than by chance (z = {z:.1f})"
-    return Seen(shown=shown, of=len(cells), what=what)
+    return RunEvidence(examples=examples, of=len(cells), what=what)
 
 
 DETECTOR = RunDetector(

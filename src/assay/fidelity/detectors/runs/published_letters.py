@@ -4,16 +4,16 @@ from string import ascii_uppercase
 
 import numpy as np
 
-from assay.fidelity.detectors.detector import RunDetector, Seen
+from assay.fidelity.detectors.detector import RunDetector, RunEvidence
 from assay.fidelity.detectors.runs.shared import FAR, FEWEST_TASKS, LEAST_EXCESS, excess, wrong_letters, z_of
 from assay.fidelity.results.results import Results
 
 
-def look(results: Results) -> Seen | None:
+def look(results: Results) -> RunEvidence | None:
     wrong = [
         (published, options, cells)
         for index, options, gold, cells in wrong_letters(results)
-        if (published := _published(results, index, gold)) is not None and published != gold
+        if (published := _published_letter(results, index, gold)) is not None and published != gold
     ]
     if len(wrong) < FEWEST_TASKS or len({published for published, _, _ in wrong}) < 2:
         return None  # where it is the same letter for all, a leaning towards that letter would look alike
@@ -21,7 +21,7 @@ def look(results: Results) -> Seen | None:
     z = z_of(excesses)
     if z < FAR or excesses.mean() < LEAST_EXCESS:
         return None
-    shown = [
+    examples = [
         (c.task, c.repeat, f"answered {letter}, where the file has the right option")
         for letter, _, cells in wrong
         for c in cells
@@ -29,10 +29,10 @@ def look(results: Results) -> Seen | None:
     ]
     share = f"{excesses.mean():+.0%} against chance, z = {z:.1f}"
     what = f"with a wrong option chose the file's letter of the right one ({share})"
-    return Seen(shown=shown, of=sum(len(cells) for _, _, cells in wrong), what=what)
+    return RunEvidence(examples=examples, of=sum(len(cells) for _, _, cells in wrong), what=what)
 
 
-def _published(results: Results, index: int, gold: str) -> str | None:
+def _published_letter(results: Results, index: int, gold: str) -> str | None:
     """The letter of the right option in the file's order, where the task's data has an `order`."""
     order = results.tasks[index].data.get("order")
     place = ascii_uppercase.index(gold)

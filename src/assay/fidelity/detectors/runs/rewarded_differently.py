@@ -1,17 +1,21 @@
 """Rollouts that have a text that got other rewards, too."""
 
-from assay.fidelity.detectors.detector import RunDetector, Seen, Shown
+from assay.fidelity.detectors.detector import Example, RunDetector, RunEvidence
 from assay.fidelity.results.results import Results
 
 
-def look(results: Results) -> Seen | None:
-    shown: list[Shown] = []
+def look(results: Results) -> RunEvidence | None:
+    examples: list[Example] = []
     for cells in results.copies:
         rewards = {cell.reward for cell in cells}
         if len(rewards) > 1 and not results.tasks[cells[0].task].tools:
             given = " and ".join(f"{reward:g}" for reward in sorted(reward for reward in rewards if reward is not None))
-            shown += [(cell.task, cell.repeat, f"reward {cell.reward:g}; this text got {given}") for cell in cells]
-    return Seen(shown=shown, of=len(results.scored), what="have a text that got other rewards, too") if shown else None
+            examples += [(cell.task, cell.repeat, f"reward {cell.reward:g}; this text got {given}") for cell in cells]
+    return (
+        RunEvidence(examples=examples, of=len(results.scored), what="have a text that got other rewards, too")
+        if examples
+        else None
+    )
 
 
 DETECTOR = RunDetector(

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from assay.fidelity.forecast.expected import OUTPUT_TOKENS, Expected
-from assay.fidelity.forecast.simulated import Generator, Rollouts
+from assay.fidelity.forecast.expectation import OUTPUT_TOKENS, Expectation
+from assay.fidelity.forecast.simulation import Generator, Rollouts
 from assay.fidelity.gates.judge import LABELS
 from assay.fidelity.review.judging import ANSWERS
 from assay.fidelity.review.review import reading_minutes
@@ -18,7 +18,7 @@ COUNTS = (*range(LABELS, ANSWERS, 10), ANSWERS)
 """The numbers of labels that are tried."""
 
 
-def judged_again(generator: Generator, made: Mapping[str, Rollouts], labels: int) -> Judging:
+def simulate_labels(generator: Generator, made: Mapping[str, Rollouts], labels: int) -> Judging:
     """Returns the judging of a panel drawn from these rollouts, of which a person has labelled the first answers."""
     rewards_N = np.concatenate([one.rewards_TK[~np.isnan(one.rewards_TK)] for one in made.values()])
     passing = int((rewards_N >= 0.5).sum())
@@ -39,7 +39,7 @@ def judged_again(generator: Generator, made: Mapping[str, Rollouts], labels: int
     )
 
 
-def labelling_minutes(expected: Mapping[str, Expected], labels: int) -> float:
+def labelling_minutes(expected: Mapping[str, Expectation], labels: int) -> float:
     """Returns the minutes that labels take: of a thinking model the message alone is read, as long as another's."""
     message = np.mean([min(one.output_tokens, OUTPUT_TOKENS["instruct"]) for one in expected.values()])
     return reading_minutes([round(float(message))] * labels)

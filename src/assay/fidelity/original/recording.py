@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from assay.fidelity.original.reference import OriginalResults, PromptMessage, Row, prompt_of, responses_of
+from assay.fidelity.original.reference import OriginalResults, PromptMessage, Row, responses_of
 from assay.model.wrappers.record import conversation, followed
 from assay.types import Item, Message, Response, Task, Turn
 
@@ -81,7 +81,7 @@ class _Prompts:
     """Finds the tasks that a prompt is."""
 
     def __init__(self, tasks: Sequence[Task]) -> None:
-        prompts = {task.id: prompt_of(task) for task in tasks}
+        prompts = {task.id: task.prompt for task in tasks}
         self._tools = {task.id: {tool.name for tool in task.tools} for task in tasks}
         self._whole: dict[str, list[str]] = defaultdict(list)
         for task, prompt in prompts.items():

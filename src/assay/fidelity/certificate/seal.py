@@ -120,7 +120,7 @@ class SealedRow(Struct, frozen=True, kw_only=True, tag="row"):
 Line = SealedSuite | SealedModel | SealedTask | SealedRow | Explanation
 
 
-class Opened(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class OpenRow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A row that was opened: all of it, and its salt."""
 
     model: str
@@ -408,7 +408,7 @@ def sealed_form(certificate: Certificate, lines: Sequence[Line]) -> Certificate:
     return structs.replace(certificate, sealed=True, models=models, gates=public.gates, parity=parity)
 
 
-def open_row(profile: Path, lines: Sequence[Line], row: str) -> Opened:
+def open_row(profile: Path, lines: Sequence[Line], row: str) -> OpenRow:
     """Returns a row of a profile, named MODEL/TASK/REPEAT, with its salt. Raises UsageError."""
     model, _, rest = row.partition("/")
     task, _, repeat = rest.rpartition("/")
@@ -422,22 +422,22 @@ def open_row(profile: Path, lines: Sequence[Line], row: str) -> Opened:
     key, tasks = read_input(profile / KEY), {task.id: task for task in read_tasks(profile / "runs" / model)}
     for made in read_rollouts(profile / "runs" / model):
         if (made.task, made.repeat, made.attempt) == named[-1].place[1:]:
-            opened = Opened(model=model, salt=salt_of(key, model, made), task=tasks[made.task], rollout=made)
-            if flaws := opened_flaws(lines, opened):
+            opened = OpenRow(model=model, salt=salt_of(key, model, made), task=tasks[made.task], rollout=made)
+            if flaws := flaws_of_row(lines, opened):
                 raise UsageError(f"{profile} is not what was sealed: {flaws[0]}")
             return opened
     raise UsageError(f"{profile} no longer holds {row}")
 
 
-def read_opened(path: Path) -> Opened:
+def read_open_row(path: Path) -> OpenRow:
     """Returns the row that was opened into a file. Raises UsageError."""
     try:
-        return msgspec.json.decode(read_input(path), type=Opened)
+        return msgspec.json.decode(read_input(path), type=OpenRow)
     except BROKEN as error:
         raise UsageError(f"{path} is no opened row: {error}; expected what `assay open --row` writes") from None
 
 
-def opened_flaws(lines: Sequence[Line], opened: Opened) -> list[str]:
+def flaws_of_row(lines: Sequence[Line], opened: OpenRow) -> list[str]:
     """Returns what of an opened row is not what was sealed, a line each."""
     made, task = opened.rollout, opened.task
     place = (opened.model, made.task, made.repeat, made.attempt)

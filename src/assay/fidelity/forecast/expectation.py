@@ -36,7 +36,7 @@ SOUND = Rates()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Expected:
+class Expectation:
     """One model before it runs."""
 
     member: Member
@@ -66,7 +66,7 @@ def expect(
     guesses: Mapping[str, float] | None = None,
     tokens: Mapping[str, int] | None = None,
     pilot: Path | None = None,
-) -> dict[str, Expected]:
+) -> dict[str, Expectation]:
     """Returns what is expected of each model that the suite measures.
 
     A score comes from the pilot, a guess of the user's, or the published scores, in this order; else it is assumed.
@@ -88,15 +88,15 @@ def expect(
             scores[name] = _clip(guess), "guess"
         elif known:
             scores[name] = _clip(known.share), "published"
-    assumed = _assumed(suite, [*members], {name: score for name, (score, _) in scores.items()})
+    assumed = _default_scores(suite, [*members], {name: score for name, (score, _) in scores.items()})
     prompts = [sum(len(item.text) for item in task.input if isinstance(item, Message)) for task in tasks]
-    made: dict[str, Expected] = {}
+    made: dict[str, Expectation] = {}
     for name, member in members.items():
         score, source = scores.get(name, (assumed[name], "assumed"))
         guess = _of(tokens, name, member)
         cap = member.sampling.max_output_tokens
         output = OUTPUT_TOKENS[member.kind] if guess is None else guess
-        expected = Expected(
+        expected = Expectation(
             member=member,
             score=score,
             score_from=source,
@@ -105,11 +105,11 @@ def expect(
             tokens_from="assumed" if guess is None else "guess",
             published=published.get(member.published or ""),
         )
-        made[name] = _as_in_pilot(expected, runs[name]) if name in runs else expected
+        made[name] = _from_pilot(expected, runs[name]) if name in runs else expected
     return made
 
 
-def _assumed(suite: Suite, names: Sequence[str], known: Mapping[str, float]) -> dict[str, float]:
+def _default_scores(suite: Suite, names: Sequence[str], known: Mapping[str, float]) -> dict[str, float]:
     """Returns the scores of models of which nothing is known: about the others' mean, or one half.
 
     They are a step apart for each model that the suite states to be weaker, so that there is something to tell apart.
@@ -147,7 +147,7 @@ def _pilots(folder: Path, members: Mapping[str, Member]) -> dict[str, Results]:
     return found
 
 
-def _as_in_pilot(expected: Expected, results: Results) -> Expected:
+def _from_pilot(expected: Expectation, results: Results) -> Expectation:
     """Returns the model with the spread of solve rates, the rates and the tokens of its pilot."""
     made = len(results.cells)
     scored = results.scored
@@ -160,7 +160,7 @@ def _as_in_pilot(expected: Expected, results: Results) -> Expected:
     known = expected.score * (1 - expected.score)
     # Of a kind that was not seen among so few, as often as elsewhere.
     rates = [(count + 0.5) / (made + 1) if count else usual for count, usual in zip(counts, SOUND, strict=True)]
-    return Expected(
+    return Expectation(
         member=expected.member,
         score=expected.score,
         score_from="pilot",

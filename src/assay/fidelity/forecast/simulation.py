@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assay.config import Member
-from assay.fidelity.forecast.expected import Expected
+from assay.fidelity.forecast.expectation import Expectation
 from assay.fidelity.forecast.rates import solve_rates
 from assay.fidelity.results.columns import Cell
 from assay.fidelity.results.contender import Contender
@@ -72,7 +72,7 @@ class SimulatedResults(Results):
 
 
 def simulate(
-    generator: Generator, expected: Mapping[str, Expected], tasks: int, repeats: Mapping[str, int]
+    generator: Generator, expected: Mapping[str, Expectation], tasks: int, repeats: Mapping[str, int]
 ) -> dict[str, Rollouts]:
     """Returns the rollouts of each model on tasks whose solve rates are drawn first."""
     members = list(expected.values())
@@ -83,10 +83,10 @@ def simulate(
     }
 
 
-def simulate_model(generator: Generator, rates_T: Floats, repeats: int, expected: Expected) -> Rollouts:
+def simulate_model(generator: Generator, rates_T: Floats, repeats: int, expected: Expectation) -> Rollouts:
     """Returns one model's rollouts. Those that are cut or without an answer are among the ones that score 0."""
     shape, rates = (len(rates_T), repeats), expected.rates
-    rewards_TK = drawn(generator, rates_T, repeats)
+    rewards_TK = draw_rewards(generator, rates_T, repeats)
     unsolved = max(1e-9, 1 - float(rates_T.mean()))
     luck_TK = np.where(rewards_TK == 0, generator.random(shape) * unsolved, 1.0)
     capped_TK = luck_TK < rates.capped
@@ -96,7 +96,7 @@ def simulate_model(generator: Generator, rates_T: Floats, repeats: int, expected
     return Rollouts(rewards_TK, capped_TK, silent_TK, texts_TK, expected.output_tokens, rates_T)
 
 
-def drawn(generator: Generator, rates_T: Floats, repeats: int) -> Floats:
+def draw_rewards(generator: Generator, rates_T: Floats, repeats: int) -> Floats:
     """Returns rewards of 0 and 1, [tasks, repeats], at these rates."""
     return (generator.random((len(rates_T), repeats)) < rates_T[:, None]).astype(np.float64)
 
