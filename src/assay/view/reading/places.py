@@ -34,7 +34,7 @@ def findings(rollout: Rollout, task: Task, rendering: Rendering, names: Sequence
         return []
     prompt = "\n".join(item.text for item in task.input if isinstance(item, Message))
     one, views = ScoredRollout(rollout, rollout.outcome, task, prompt), list[FindingView]()
-    for detector in installed():
+    for detector in load_detectors():
         if not isinstance(detector, RolloutDetector) or detector.name not in names:
             continue
         try:
