@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from assay.fidelity.detectors import load_detectors
 from assay.fidelity.detectors.detector import RolloutDetector, ScoredRollout
 from assay.report.words import legible
 from assay.types import Message, Rollout, Score, Task
