@@ -234,10 +234,10 @@ def main() -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
-        if (known := of_system(error)) is None:
+        if (problem := of_system(error)) is None:
             raise
-        print(f"assay: {legible(str(known))}", file=sys.stderr)
-        sys.exit(known.exit_code)
+        print(f"assay: {legible(str(problem))}", file=sys.stderr)
+        sys.exit(problem.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(result if isinstance(result, int) else 0)

@@ -61,9 +61,9 @@ class Columns:
                 expected = ", ".join(f"{name}:NAME" for name in gyms)
                 raise UsageError(f"--gold-field: {benchmark} states its golds itself; expected {expected}")
             return f"{benchmark},gold={self.gold_field}"
-        for stated in self.column:
-            if list(divide(f",{stated}")[1].items()) != [stated.partition("=")[::2]]:
-                raise UsageError(f"--column {stated}: expected WHAT=COLUMN, such as problem=question")
+        for assignment in self.column:
+            if list(divide(f",{assignment}")[1].items()) != [assignment.partition("=")[::2]]:
+                raise UsageError(f"--column {assignment}: expected WHAT=COLUMN, such as problem=question")
         if self.column and path_of(benchmark) == benchmark:
             raise UsageError(f"--column {self.column[0]}: {benchmark} is made of no file; expected such as maths:FILE")
         return ",".join((benchmark, *self.column))
@@ -97,14 +97,14 @@ class Code:
     def load(self, name: str) -> Benchmark:
         """Returns the benchmark, with its sandbox there, and prints its remark. Raises UsageError."""
         settings = {"network": self.network, "image": "+".join(self.image)}
-        stated = "".join(f",{key}={value}" for key, value in settings.items() if value)
-        if stated and name.partition(":")[0] not in plugins(GYMS):
+        suffix = "".join(f",{key}={value}" for key, value in settings.items() if value)
+        if suffix and name.partition(":")[0] not in plugins(GYMS):
             raise UsageError(f"--network and --image: {name} has no machine of an image; expected such as harbor:DIR")
-        name += stated
-        found = load(name, sandbox=self.sandbox, unsafe=self.unsafe)
-        if found.environment.remark:
-            print(legible(f"{found.name}: {found.environment.remark}"), file=sys.stderr)
-        return found
+        name += suffix
+        bench = load(name, sandbox=self.sandbox, unsafe=self.unsafe)
+        if bench.environment.remark:
+            print(legible(f"{bench.name}: {bench.environment.remark}"), file=sys.stderr)
+        return bench
 
     def place(self) -> Place | None:
         """Returns the place; None where it is the benchmark's choice. Raises UsageError."""

@@ -191,19 +191,19 @@ def agent(
     """
     own = assay_toml()
     short, config = load_model(model, base_url, own=own)
-    asked, models, key = code.load(benchmark), roles.configs(), address.key()
-    chosen = make_agent(load_agent(name, own=own), HttpDoor(short))
+    bench, models, key = code.load(benchmark), roles.configs(), address.key()
+    driver = make_agent(load_agent(name, own=own), HttpDoor(short))
 
     @asynccontextmanager
     async def app() -> AsyncGenerator[Starlette]:
-        async with connect_roles(asked, models) as ready:
+        async with connect_roles(bench, models) as ready:
             guarded = Guarded(model_of(config, ready), config, concurrency=concurrency)
             try:
-                yield ServedAgent(ready, chosen, guarded, short, deadline_s=deadline_s).app(key)
+                yield ServedAgent(ready, driver, guarded, short, deadline_s=deadline_s).app(key)
             finally:
                 await guarded.aclose()
 
-    _serve(app(), f"the agent {name} of {asked.name} is at {{url}}", address)
+    _serve(app(), f"the agent {name} of {bench.name} is at {{url}}", address)
 
 
 def _serve(
@@ -212,9 +212,9 @@ def _serve(
     """Serve until a signal ends it. `{url}` in the greeting stands for the address, told once the server listens."""
 
     async def main(listener: socket.socket) -> None:
-        async with app as served:
-            greeted = _Server(settings(served, ws=ws), greeting.replace("{url}", url_of(listener)))
-            await greeted.serve(sockets=[listener])
+        async with app as starlette:
+            server = _Server(settings(starlette, ws=ws), greeting.replace("{url}", url_of(listener)))
+            await server.serve(sockets=[listener])
 
     with (
         listening(address.host, address.port) as listener,

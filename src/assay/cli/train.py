@@ -57,14 +57,14 @@ def train(
     if server.dialect != "local":
         raise UsageError(f"--model {model}: only a model that runs here can be trained; expected such as policy")
     settings = _check(Settings(steps=steps, learning_rate=learning_rate, attempts=attempts, seed=seed))
-    asked, weights = load(benchmark), folder_of(server.id)
+    bench, weights = load(benchmark), folder_of(server.id)
     grpo = _grpo()
-    folder = out or Path("trainings") / f"{asked.name}-{name}"
+    folder = out or Path("trainings") / f"{bench.name}-{name}"
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} holds something already; say another --out")
     try:
         record: Training = grpo.train(
-            asked, name, weights, server, folder, settings=settings, on_test=on_test, watch=partial(_show, folder)
+            bench, name, weights, server, folder, settings=settings, on_test=on_test, watch=partial(_show, folder)
         )
     except KeyboardInterrupt:
         console.print(f"interrupted; {folder} holds the checkpoints and the curves so far")
@@ -109,8 +109,8 @@ def _end(folder: Path, record: Training) -> None:
     page.publish(folder / "training.html", record)
     print(page.headline(record))
     if record.changes:
-        made = compare_sides(folder / "before", folder / "after", record.model)
-        comparison.write(folder / "comparison.html", made, side_by_side(made))
+        sides = compare_sides(folder / "before", folder / "after", record.model)
+        comparison.write(folder / "comparison.html", sides, side_by_side(sides))
         for one in record.changes:
             print(f"  {one.name:24} {one.before:7.1%} {one.after:7.1%}   {page.interval(one)}")
         print(page.suspicion(record) or page.reading(record))

@@ -30,19 +30,21 @@ def benchmark(
         qa: a short answer. choice: options by letters. code: functions and tests, in a sandbox. tools: tools and a
         state. judge: free text, by a rubric. dialogue: a user who is asked. game: many turns and a partial reward.
     """
-    called = name.name
-    if not re.fullmatch(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*", called):
-        raise UsageError(f"'{called}' is no name for a benchmark; expected small letters, digits and -, as in my-quiz")
+    benchmark_name = name.name
+    if not re.fullmatch(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*", benchmark_name):
+        raise UsageError(
+            f"'{benchmark_name}' is no name for a benchmark; expected small letters, digits and -, as in my-quiz"
+        )
     try:
         name.mkdir(parents=True)
     except FileExistsError:
         raise UsageError(f"{name} is there already; nothing was written") from None
-    words = {NAME: called, CLASS: "".join(part.capitalize() for part in re.split("[-_]", called))}
+    words = {NAME: benchmark_name, CLASS: "".join(part.capitalize() for part in re.split("[-_]", benchmark_name))}
     for file in sorted(path for path in (TEMPLATES / kind).iterdir() if path.is_file()):
         text = re.sub(f"{NAME}|{CLASS}", lambda found: words[found[0]], file.read_text(encoding="utf-8"))
-        written = name / file.name.replace(MODULE, called.replace("-", "_"))
-        written.write_text(text, encoding="utf-8")
-        print(written)
+        copy = name / file.name.replace(MODULE, benchmark_name.replace("-", "_"))
+        copy.write_text(text, encoding="utf-8")
+        print(copy)
     place = name if name.is_absolute() else f"./{name}"
     role = " --with judge=NAME" if kind == "judge" else ""
     print(f"\nassay check {place}\npython -m pytest {place}        # pip install pytest")

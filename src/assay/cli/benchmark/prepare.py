@@ -23,19 +23,19 @@ def prepare(benchmark: str, /, *, file: Annotated[Path | None, Parameter(name="-
         The data file, or a folder that holds the data files by any names, if you have them already. Then nothing is
         downloaded.
     """
-    chosen = load(benchmark)
-    if chosen.files:
-        print("\n".join(str(path) for path in chosen.files.values()))
+    bench = load(benchmark)
+    if bench.files:
+        print("\n".join(str(path) for path in bench.files.values()))
         return
-    if not chosen.data:
-        print(f"{chosen.name} needs nothing: its tasks are in the package")
+    if not bench.data:
+        print(f"{bench.name} needs nothing: its tasks are in the package")
         return
     if file is not None:
-        kept = take_all(chosen.name, chosen.data, file) if file.is_dir() else [take(chosen.name, chosen.data, file)]
-        print("\n".join(map(str, kept)))
+        paths = take_all(bench.name, bench.data, file) if file.is_dir() else [take(bench.name, bench.data, file)]
+        print("\n".join(map(str, paths)))
         return
-    for source in chosen.data:
-        if is_prepared(chosen.name, source):
-            print(f"{place(chosen.name, source)} is there already")
+    for source in bench.data:
+        if is_prepared(bench.name, source):
+            print(f"{place(bench.name, source)} is there already")
         else:
-            print(download(chosen.name, source))
+            print(download(bench.name, source))

@@ -1,17 +1,17 @@
 """`assay audit`."""
 
 import secrets
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 from cyclopts import Parameter
 
 from assay.benchmark import Benchmark
-from assay.cli.collect.live import Live, console, drive
+from assay.cli.collect.live import console
+from assay.cli.collect.run import make_rollouts
 from assay.cli.options import Assignments, Code, Roles, Spending, Workers
+from assay.cli.output import print_json
 from assay.collect.collect import Interruption
 from assay.collect.run import RunPlan
 from assay.config import assay_toml, path_name
@@ -63,11 +63,11 @@ class Source:
 
     def load(self, certificate: Certificate, code: Code) -> Benchmark:
         """Returns the benchmark that was certified. Raises UsageError and DigestMismatch."""
-        found, unknown = load_benchmark(certificate, self.benchmark, code.place())
-        if found is None:
+        bench, unknown = load_benchmark(certificate, self.benchmark, code.place())
+        if bench is None:
             raise UsageError(f"the benchmark can't be asked: {unknown}")
-        check_benchmark(certificate, found)
-        return found
+        check_benchmark(certificate, bench)
+        return bench
 
 
 def audit(
@@ -102,74 +102,67 @@ def audit(
     json
         Print the result as JSON.
     """
-    certified, folder = load_certificate(certificate, source.profile)
-    recorded = recorded_of(certified, folder, model)
-    found = source.load(certified, code)
+    document, folder = load_certificate(certificate, source.profile)
+    rollouts = recorded_of(document, folder, model)
+    bench = source.load(document, code)
     seed = secrets.randbelow(2**31) if draw.seed is None else draw.seed
-    asked = plan_run(
-        found,
+    plan = plan_run(
+        bench,
         here or model,
-        certified.models[model].agent.agent,
+        document.models[model].agent.agent,
         own=assay_toml(),
         home=Path("audits"),
-        out=out or Path("audits") / path_name(f"{found.name}-{model}-{draw.sample}-seed{seed}"),
+        out=out or Path("audits") / path_name(f"{bench.name}-{model}-{draw.sample}-seed{seed}"),
         base_url=base_url,
-        sampling=certified.models[model].sampling,
-        limits=certified.models[model].limits,
+        sampling=document.models[model].sampling,
+        limits=document.models[model].limits,
         assign=assign,
         budget=spending.budget(),
         roles=roles.configs(),
         repeats=draw.repeats,
         seed=seed,
-        ids=drawn(recorded.tasks, draw.sample, seed),
+        ids=drawn(rollouts.tasks, draw.sample, seed),
         concurrency=workers.concurrency,
     )
-    if not _collect(asked, workers):
+    if not _collect(plan, workers):
         return 130
-    fresh, identity = read(asked.folder, draw.repeats), read_record(asked.folder).identity
-    result = compare(certified, model, recorded, fresh, seed=seed, identity=identity)
-    return _publish(result, asked.folder, json=json)
+    fresh, identity = read(plan.folder, draw.repeats), read_record(plan.folder).identity
+    result = compare(document, model, rollouts, fresh, seed=seed, identity=identity)
+    return _publish(result, plan.folder, json=json)
 
 
-def _collect(asked: RunPlan, workers: Workers) -> bool:
-    """Make the fresh rollouts, or what is owed of them. Returns whether all were asked."""
+def _collect(plan: RunPlan, workers: Workers) -> bool:
+    """Make the fresh rollouts, or what is owed of them. Returns whether all were made."""
     interruption = Interruption()
-    with workers.collector() as collector, Live() as live:
-        work = collector(
-            asked,
-            interruption=interruption,
-            watch=lambda tally: live.begin(asked.request.name, tally),
-            tell=lambda line: console.print(line, markup=False),
-        )
-        try:
-            drive(work, interruption)
-        except NothingScored as stopped:
-            console.print(str(stopped), markup=False)  # which the audit says too: nothing is known
+    try:
+        make_rollouts(plan, workers, interruption)
+    except NothingScored as stopped:
+        console.print(str(stopped), markup=False)  # which the audit says too: nothing is known
     return not interruption.stopping
 
 
 def _publish(result: Audit, folder: Path, *, json: bool) -> int:
     write_json(folder / "audit.json", result)
     if json:
-        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
+        print_json(result)
     else:
         _show(result, folder)
     return CODES[result.verdict]
 
 
 def _show(result: Audit, folder: Path) -> None:
-    drawn = f"{plural(result.drawn, 'task')} drawn by seed {result.seed}"
+    tasks_in_words = f"{plural(result.drawn, 'task')} drawn by seed {result.seed}"
     print(legible(f"{result.benchmark} {result.version}, {result.model}: {result.verdict}. {result.reason}"))
     if result.recorded is not None and result.fresh is not None and result.shift is not None and result.interval:
         low, high = (f"{100 * bound:+.1f}" for bound in result.interval)
         print(
-            f"  {drawn}: recorded {result.recorded:.1%}, fresh {result.fresh:.1%}, a shift of "
+            f"  {tasks_in_words}: recorded {result.recorded:.1%}, fresh {result.fresh:.1%}, a shift of "
             f"{100 * result.shift:+.1f} points (95 %: {low} to {high})"
         )
-        seen = "of no size" if result.smallest is None else f"of {100 * result.smallest:.1f} points"
-        print(f"  It would have seen, with 80 % or more, a forgery {seen} in the mean; a smaller one can be missed.")
+        size = "of no size" if result.smallest is None else f"of {100 * result.smallest:.1f} points"
+        print(f"  It would have seen, with 80 % or more, a forgery {size} in the mean; a smaller one can be missed.")
     else:
-        print(f"  {drawn}")
+        print(f"  {tasks_in_words}")
     if result.missing:
         print(legible(f"  Without a score on one side: {len(result.missing)}, {', '.join(result.missing[:5])}"))
     for line in result.differs:

@@ -30,7 +30,7 @@ class Live:
 
     def __init__(self, every_s: float = EVERY_S) -> None:
         self._every_s = every_s
-        self._closed = threading.Event()
+        self._end_of_run = threading.Event()
         self._speaker = threading.Thread(target=self._speak, daemon=True)
         self._progress = _Tallies(
             TextColumn("{task.description}"),
@@ -43,7 +43,7 @@ class Live:
             refresh_per_second=4,
             disable=not console.is_terminal,
         )
-        self._shown: dict[str, tuple[str, Tally]] = {}
+        self._runs: dict[str, tuple[str, Tally]] = {}
         """The runs that go on, by what they are called: their models and tallies."""
 
     def __enter__(self) -> Self:
@@ -53,17 +53,17 @@ class Live:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._closed.set()
+        self._end_of_run.set()
         if self._speaker.is_alive():
             self._speaker.join()
-        self._end(list(self._shown))
+        self._end(list(self._runs))
         self._progress.stop()
 
     def begin(self, model: str, tally: Tally, benchmark: str = "") -> None:
         """Show a run from now on. One of several benchmarks is named, too."""
-        self._end([name for name, (_, shown) in self._shown.items() if shown.ended])
+        self._end([name for name, (_, shown) in self._runs.items() if shown.ended])
         name = f"{benchmark} on {model}" if benchmark else model
-        self._shown = self._shown | {name: (model, tally)}
+        self._runs = self._runs | {name: (model, tally)}
         self._progress.add_task(name, total=tally.planned, tally=tally)
         if not console.is_terminal and tally.planned:
             console.print(f"{name}: {tally.planned} rollouts to make")
@@ -71,8 +71,8 @@ class Live:
     def _end(self, names: Iterable[str]) -> None:
         """Say what has come of these runs."""
         for name in names:
-            model, tally = self._shown[name]
-            self._shown = {other: shown for other, shown in self._shown.items() if other != name}
+            model, tally = self._runs[name]
+            self._runs = {other: shown for other, shown in self._runs.items() if other != name}
             if not console.is_terminal:
                 console.print(f"{name}: {figures(tally)}")
             for line in tally.warnings(model):
@@ -80,8 +80,8 @@ class Live:
 
     def _speak(self) -> None:
         """Say how far the runs are, in a thread, so that no line waits for the event loop."""
-        while not self._closed.wait(self._every_s):
-            for name, (_, tally) in self._shown.items():
+        while not self._end_of_run.wait(self._every_s):
+            for name, (_, tally) in self._runs.items():
                 if not tally.planned:
                     continue
                 console.print(f"{name}: {tally.done:,} of {tally.planned:,} rollouts · {figures(tally)}", markup=False)

@@ -1,6 +1,5 @@
 """`assay merge`."""
 
-import importlib
 from itertools import islice
 from pathlib import Path
 
@@ -8,10 +7,10 @@ from rich.table import Table
 from rich.text import Text
 
 from assay.cli.collect.live import console
+from assay.cli.output import print_summary
 from assay.collect.merge import TWICE, MergeCounts, Twice
 from assay.collect.merge import merge as merge_runs
-from assay.report.words import sample
-from assay.store import read_lines, read_record
+from assay.store import read_lines
 
 MOST = 20
 """Rollouts left out that are shown; all are in the file."""
@@ -32,24 +31,19 @@ def merge(out: Path, /, *runs: Path) -> None:
     runs
         Run directories, such as those that `assay run --shard i/n` made.
     """
-    made = merge_runs(out, runs)
-    _show(out, made)
-    summary = importlib.import_module("assay.fidelity.results.summary")
-    print(summary.text(summary.write(out)))
-    record = read_record(out)
-    if note := sample(record.tasks, record.all_tasks):
-        print(note)
-    print(out)
+    result = merge_runs(out, runs)
+    _show(out, result)
+    print_summary(out)
 
 
-def _show(out: Path, made: MergeCounts) -> None:
-    failures = f" and {made.failed:,} failed attempts" if made.failed else ""
-    console.print(f"{made.scored:,} scores{failures} were added; {made.there:,} rollouts were there")
-    if made.alike:
-        console.print(f"{made.alike:,} more have a task, repeat and score that another rollout has: left out")
-    if made.twice:
+def _show(out: Path, result: MergeCounts) -> None:
+    failures = f" and {result.failed:,} failed attempts" if result.failed else ""
+    console.print(f"{result.scored:,} scores{failures} were added; {result.there:,} rollouts were there")
+    if result.alike:
+        console.print(f"{result.alike:,} more have a task, repeat and score that another rollout has: left out")
+    if result.twice:
         table = Table("task", "repeat", "kept", "left out", "from", box=None, pad_edge=False)
         for one in islice(read_lines(out / TWICE, Twice), MOST):
             table.add_row(Text(one.task), str(one.repeat), f"{one.kept:g}", f"{one.left_out:g}", Text(one.file))
-        console.print(f"{made.twice:,} more have another score than the one that stayed: left out", table)
+        console.print(f"{result.twice:,} more have another score than the one that stayed: left out", table)
         console.print(f"all are in {out / TWICE}", markup=False)

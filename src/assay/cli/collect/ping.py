@@ -2,11 +2,9 @@
 
 import asyncio
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Annotated
 
-import msgspec
 import uvloop
 from cyclopts import Parameter
 from msgspec import Struct
@@ -16,6 +14,7 @@ from rich.text import Text
 
 from assay.cli.collect.live import console
 from assay.cli.options import Assignments
+from assay.cli.output import print_json
 from assay.config import ModelConfig, assay_toml, load_model, load_suite, models, override, suites
 from assay.errors import UnknownName, UsageError
 from assay.model.ping import CAP, Finding, Ping, ping_all
@@ -69,15 +68,15 @@ def ping(
     """
     if timeout <= 0 or cap < 1:
         raise UsageError(f"--timeout {timeout:g} --cap {cap}: expected more than 0")
-    asked = _targets(target, base_url, assign)
-    found = _drive(asked, timeout_s=timeout, cap=cap)
-    if found is None:
+    configs = _targets(target, base_url, assign)
+    pings = _drive(configs, timeout_s=timeout, cap=cap)
+    if pings is None:
         return 130
     if json:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(found)).decode() + "\n")
+        print_json(pings)
     else:
-        _show(found)
-    return 0 if all(each.answers.good for each in found) else 4
+        _show(pings)
+    return 0 if all(each.answers.good for each in pings) else 4
 
 
 class _One(Struct, frozen=True, forbid_unknown_fields=True):
@@ -99,20 +98,20 @@ def _targets(target: str, base_url: str | None, assign: tuple[str, ...]) -> Mapp
     return {name: override(_One(config), assign).model}
 
 
-def _drive(asked: Mapping[str, ModelConfig], *, timeout_s: float, cap: int) -> list[Ping] | None:
+def _drive(configs: Mapping[str, ModelConfig], *, timeout_s: float, cap: int) -> list[Ping] | None:
     """What was found out; `None` after Ctrl-C. Who has not answered yet is shown meanwhile."""
-    waiting = list(asked)
+    waiting = list(configs)
     try:
         with (
             console.status(_waiting(waiting)) as status,
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         ):
 
-            def note(found: Ping) -> None:
-                waiting.remove(found.model)
+            def note(result: Ping) -> None:
+                waiting.remove(result.model)
                 status.update(_waiting(waiting))
 
-            return runner.run(ping_all(asked, timeout_s=timeout_s, cap=cap, watch=note))
+            return runner.run(ping_all(configs, timeout_s=timeout_s, cap=cap, watch=note))
     except KeyboardInterrupt:
         return None
 
@@ -121,20 +120,20 @@ def _waiting(names: list[str]) -> Text:
     return Text(f"asking {', '.join(names)}", style="dim")
 
 
-def _show(found: list[Ping]) -> None:
+def _show(pings: list[Ping]) -> None:
     out = Console(highlight=False)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("model", overflow="fold")
     for title in TITLES.values():
         table.add_column(title, no_wrap=True)
-    for each in found:
+    for each in pings:
         table.add_row(Text(each.model), *(_cell(each, check) for check in TITLES))
     out.print(table)
     notes = Table.grid(padding=(0, 2, 0, 0))
     notes.add_column(no_wrap=True)
     notes.add_column(no_wrap=True, style="dim")
     notes.add_column(overflow="fold")
-    for each in found:
+    for each in pings:
         for index, (what, why) in enumerate(_notes(each)):
             notes.add_row(Text("" if index else each.model), what, Text(legible(why)))
     if notes.row_count:

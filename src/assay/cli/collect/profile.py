@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.table import Table
 from rich.text import Text
 
 from assay.cli.collect.live import Live, console, drive
@@ -25,6 +24,7 @@ from assay.cli.options import (
     Workers,
     names_of,
 )
+from assay.cli.output import plain_table, share
 from assay.collect.collect import Interruption
 from assay.config import assay_toml
 from assay.fidelity.certificate import announcement
@@ -93,7 +93,7 @@ def profile(
         Exit 3 if a gate failed.
     """
     with workers.collector() as collector:
-        asked = plan_profile(
+        profile_plan = plan_profile(
             code.load(columns.of(benchmark)),
             find_suite(suite, names_of(models), assay_toml(), assign),
             agent,
@@ -109,40 +109,46 @@ def profile(
             concurrency=workers.concurrency,
             **plan.request(),
         )
-        return write_job(sbatch) if sbatch else _announce(asked) if announce else _drive(asked, strict=strict)
+        return (
+            write_job(sbatch)
+            if sbatch
+            else _announce(profile_plan)
+            if announce
+            else _drive(profile_plan, strict=strict)
+        )
 
 
-def _announce(asked: ProfilePlan) -> int:
-    made, file = announcement.announce(asked, console.print), asked.run.folder / announcement.FILE
+def _announce(plan: ProfilePlan) -> int:
+    announcement_line, file = announcement.announce(plan, console.print), plan.run.folder / announcement.FILE
     print(
-        f"{made.digest}\n{file}\n"
+        f"{announcement_line.digest}\n{file}\n"
         "Post this digest where others see its date, then give the same command without --announce.\n"
         "Whoever has the digest checks the certificate: assay verify CERTIFICATE --announcement DIGEST"
     )
     return 0
 
 
-def _drive(asked: ProfilePlan, *, strict: bool) -> int:
+def _drive(plan: ProfilePlan, *, strict: bool) -> int:
     interruption = Interruption()
-    if asked.forecast:
-        console.print(sums(asked.forecast), "`assay plan` says it gate by gate.", markup=False, highlight=False)
+    if plan.forecast:
+        console.print(sums(plan.forecast), "`assay plan` says it gate by gate.", markup=False, highlight=False)
     with Live() as live:
-        work = make_profile(asked, interruption=interruption, watch=live.begin, tell=console.print)
-        found = drive(work, interruption)
-    if found is None:
+        work = make_profile(plan, interruption=interruption, watch=live.begin, tell=console.print)
+        outcome = drive(work, interruption)
+    if outcome is None:
         return 130
-    made, results = found
-    folder = asked.run.folder
-    page = publish(folder, made, results=results, command=shlex.join(["assay", *sys.argv[1:]]))
-    _show_all(folder, made, page)
-    if any(summary.ran and summary.score is None for summary in made.models.values()):
+    profile, results = outcome
+    folder = plan.run.folder
+    page = publish(folder, profile, results=results, command=shlex.join(["assay", *sys.argv[1:]]))
+    _show_all(folder, profile, page)
+    if any(summary.ran and summary.score is None for summary in profile.models.values()):
         return 4
-    return 3 if strict and any(gate.verdict == "fail" for gate in made.gates) else 0
+    return 3 if strict and any(gate.verdict == "fail" for gate in profile.gates) else 0
 
 
-def _show_all(folder: Path, made: Profile, page: Path) -> None:
-    show(made, sample(made.benchmark.tasks, made.benchmark.all_tasks))
-    if step := advice(folder, made):
+def _show_all(folder: Path, profile: Profile, page: Path) -> None:
+    show(profile, sample(profile.benchmark.tasks, profile.benchmark.all_tasks))
+    if step := advice(folder, profile):
         console.print(Text(step), "")
     print(f"{folder / 'profile.json'}\n{page}")
 
@@ -159,19 +165,19 @@ def report(folder: Annotated[Path, Parameter(name="profile")], *, strict: bool =
     strict
         Exit 3 if a gate failed.
     """
-    made, results = asyncio.run(compute_with_results(folder))
-    page = publish(folder, made, results=results)
-    _show_all(folder, made, page)
-    return 3 if strict and any(gate.verdict == "fail" for gate in made.gates) else 0
+    profile, results = asyncio.run(compute_with_results(folder))
+    page = publish(folder, profile, results=results)
+    _show_all(folder, profile, page)
+    return 3 if strict and any(gate.verdict == "fail" for gate in profile.gates) else 0
 
 
-def advice(folder: Path, made: Profile) -> str | None:
+def advice(folder: Path, profile: Profile) -> str | None:
     """The command that the procedure goes on with; None where a gate fails, whose reason says what to do."""
-    verdicts = {gate.name: gate.verdict for gate in applicable(made.gates, original=made.original)}
+    verdicts = {gate.name: gate.verdict for gate in applicable(profile.gates, original=profile.original)}
     if "fail" in verdicts.values():
         return None
     source = shlex.quote(source_of(folder, read_plan(folder)))
-    if not made.review.models:
+    if not profile.review.models:
         return f"Next: assay profile {source} --suite SUITE, with models to measure"
     if verdicts["read"] != "pass":
         return f"Next: assay review {shlex.quote(str(folder))}"
@@ -180,31 +186,30 @@ def advice(folder: Path, made: Profile) -> str | None:
     return f"Next: assay certify {shlex.quote(str(folder))}"
 
 
-def show(made: Profile, note: str = "") -> None:
+def show(profile: Profile, note: str = "") -> None:
     """Print the scores, a note on their tasks, the gates, what was seen in failures, and what the gates come to."""
-    scores = Table(box=None, pad_edge=False)
-    priced = any(summary.cost_usd is not None for summary in made.models.values())
-    for column in ("model", "score", "± run", "± task", "failed", *(["cost"] if priced else [])):
-        scores.add_column(column, justify="left" if column == "model" else "right")
-    for name, summary in made.models.items():
+    has_cost = any(summary.cost_usd is not None for summary in profile.models.values())
+    columns = ("score", "± run", "± task", "failed", *(["cost"] if has_cost else []))
+    scores = plain_table("model", *columns, right=columns)
+    for name, summary in profile.models.items():
         if not summary.ran:
             scores.add_row(Text(name), "not run")
         else:
             figures = (summary.score, summary.se_run, summary.se_task)
-            cost = [dollars(summary.cost_usd)] if priced else []
-            scores.add_row(
-                Text(name), *("–" if x is None else f"{x:.1%}" for x in figures), str(summary.failures), *cost
-            )
-    gates = Table(box=None, pad_edge=False)
-    for column in ("gate", "verdict", "why"):
-        gates.add_column(column)
-    needed = {gate.name for gate in applicable(made.gates, original=made.original)}
-    for gate in made.gates:
-        word = gate.word if gate.name in needed else "does not apply"
+            cost = [dollars(summary.cost_usd)] if has_cost else []
+            scores.add_row(Text(name), *map(share, figures), str(summary.failures), *cost)
+    gates = plain_table("gate", "verdict", "why")
+    names = {gate.name for gate in applicable(profile.gates, original=profile.original)}
+    for gate in profile.gates:
+        word = gate.word if gate.name in names else "does not apply"
         why = Text.assemble(gate.reason, *([("\n" + gate.unseen, "dim")] if gate.unseen else []))
         gates.add_row(gate.name, Text(word, style=STYLES[gate.verdict]), why)
-    seen = [findings.machines(made, standing(made)), findings.suspects(made), findings.readers(made.review)]
+    sentences = [
+        findings.machines(profile, standing(profile)),
+        findings.suspects(profile),
+        findings.readers(profile.review),
+    ]
     console.print(scores, *filter(None, [note]), "", gates, "")
-    for line in filter(None, seen):
+    for line in filter(None, sentences):
         console.print(Text(line), "")
-    console.print(findings.verdict(made.gates, original=made.original).line, "")
+    console.print(findings.verdict(profile.gates, original=profile.original).line, "")

@@ -9,6 +9,7 @@ from assay.benchmark import Benchmark
 from assay.cli.collect.live import Live, console, drive
 from assay.cli.collect.profile import report
 from assay.cli.options import Code, Roles
+from assay.cli.output import plain_table, share
 from assay.collect.collect import Interruption
 from assay.errors import UsageError
 from assay.fidelity.profile import read_plan, source_of
@@ -65,9 +66,9 @@ def rescore(
         raise UsageError("nothing to do: --processes and --concurrency have to be at least 1")
     whole = is_present(run / "plan.jsonl")
     source = benchmark or (source_of(run, read_plan(run)) if whole else read_record(run).benchmark)
-    asked = RescorePlan(
+    plan = RescorePlan(
         run=run,
-        benchmark=_load(code, source, run, named=benchmark is not None),
+        benchmark=_load(code, source, run, is_named=benchmark is not None),
         folder=out,
         concurrency=concurrency,
         processes=processes,
@@ -76,69 +77,65 @@ def rescore(
     interruption = Interruption()
     with Live() as live:
         if whole:
-            made = drive(rescore_profile(asked, interruption=interruption, watch=live.begin), interruption)
-            folder, found = made or (None, {})
+            outcome = drive(rescore_profile(plan, interruption=interruption, watch=live.begin), interruption)
+            folder, rescorings = outcome or (None, {})
         else:
-            one = drive(rescore_run(asked, interruption=interruption, watch=live.begin), interruption)
-            folder, found = None, {run.resolve().name: one} if one else {}
-    if not found:
+            one = drive(rescore_run(plan, interruption=interruption, watch=live.begin), interruption)
+            folder, rescorings = None, {run.resolve().name: one} if one else {}
+    if not rescorings:
         return 130
-    for name, rescored in found.items():
+    for name, rescored in rescorings.items():
         _show(name, rescored)
     if folder:
         report(folder)
-    changes = [change for rescored in found.values() for change in rescored.changes]
+    changes = [change for rescored in rescorings.values() for change in rescored.changes]
     return 4 if any(isinstance(c.before, Score) and not isinstance(c.after, Score) for c in changes) else 0
 
 
-def _load(code: Code, source: str, run: Path, *, named: bool) -> Benchmark:
+def _load(code: Code, source: str, run: Path, *, is_named: bool) -> Benchmark:
     try:
         return code.load(source)
     except UsageError as error:
-        if named:
+        if is_named:
             raise
         raise UsageError(f"{error}\n  {run} is of {source}: say where that is with --benchmark PATH") from None
 
 
-def _show(name: str, rescored: Rescoring) -> None:
-    changes = rescored.changes
-    points = "" if None in (rescored.before, rescored.after) else f" ({_points(rescored):+.1f} points)"
-    print(f"{name}: score {_share(rescored.before)} → {_share(rescored.after)}{points}, {rescored.rollouts:,} rescored")
+def _show(name: str, rescoring: Rescoring) -> None:
+    changes = rescoring.changes
+    points = "" if None in (rescoring.before, rescoring.after) else f" ({_points(rescoring):+.1f} points)"
+    print(
+        f"{name}: score {share(rescoring.before)} → {share(rescoring.after)}{points}, {rescoring.rollouts:,} rescored"
+    )
     for kind, meaning in KINDS.items():
         if count := sum(change.kind == kind for change in changes):
             print(f"  {count:,} {meaning}")
-    for tasks, said in (
-        (rescored.relabelled, "tasks have another gold answer or other data"),
-        (rescored.asked_otherwise, "tasks ask something else today, so their rollouts are no answer to them"),
-        (rescored.gone, "tasks are not in today's benchmark"),
+    for tasks, words in (
+        (rescoring.relabelled, "tasks have another gold answer or other data"),
+        (rescoring.asked_otherwise, "tasks ask something else today, so their rollouts are no answer to them"),
+        (rescoring.gone, "tasks are not in today's benchmark"),
     ):
         if tasks:
             more = f" and {len(tasks) - 8:,} more" if len(tasks) > 8 else ""
-            print(f"  {len(tasks):,} {said}: {', '.join(tasks[:8])}{more}")
-    if rescored.new:
-        print(f"  {rescored.new:,} tasks of today's benchmark are not in the run")
+            print(f"  {len(tasks):,} {words}: {', '.join(tasks[:8])}{more}")
+    if rescoring.new:
+        print(f"  {rescoring.new:,} tasks of today's benchmark are not in the run")
     if changes:
         console.print(_table(changes[:MOST]))
-        print(f"  all {len(changes):,} are in {rescored.folder / CHANGES}")
-    print(rescored.folder)
+        print(f"  all {len(changes):,} are in {rescoring.folder / CHANGES}")
+    print(rescoring.folder)
 
 
-def _points(rescored: Rescoring) -> float:
-    return 100 * ((rescored.after or 0.0) - (rescored.before or 0.0))
-
-
-def _share(score: float | None) -> str:
-    return "–" if score is None else f"{score:.1%}"
+def _points(rescoring: Rescoring) -> float:
+    return 100 * ((rescoring.after or 0.0) - (rescoring.before or 0.0))
 
 
 def _table(changes: list[Change]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for column in ("task", "repeat", "before", "after"):
-        table.add_column(column, overflow="fold", justify="right" if column == "repeat" else "left")
+    rows = plain_table("task", "repeat", "before", "after", right=["repeat"])
     for change in changes:
         after = Text(change.reason or "not rescored") if change.after is None else _outcome(change.after)
-        table.add_row(Text(change.task), str(change.repeat), _outcome(change.before), after)
-    return table
+        rows.add_row(Text(change.task), str(change.repeat), _outcome(change.before), after)
+    return rows
 
 
 def _outcome(outcome: Outcome) -> Text:

@@ -1,6 +1,5 @@
 """`assay run`."""
 
-import importlib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,13 +21,13 @@ from assay.cli.options import (
     Workers,
     names_of,
 )
+from assay.cli.output import print_summary
 from assay.collect.collect import Interruption
 from assay.collect.run import RunPlan
 from assay.config import assay_toml
 from assay.errors import BudgetSpent, NothingScored, UsageError
 from assay.library.plans import plan_run, plan_sweep
-from assay.report.words import sample
-from assay.store import Shard, read_record
+from assay.store import Shard
 
 ShardOption = Annotated[str, Parameter(help="I/N makes the I-th of N parts of the plan, in a file of its own.")]
 
@@ -88,8 +87,8 @@ def run(
         "concurrency": workers.concurrency,
         **plan.request(),
     }
-    loaded = [code.load(name) for name in columns.of_each(benchmark)]
-    plans = _plans(loaded, model, models, agent, out, settings)
+    benchmarks = [code.load(name) for name in columns.of_each(benchmark)]
+    plans = _plans(benchmarks, model, models, agent, out, settings)
     return write_job(sbatch) if sbatch else _drive(plans[0], workers) if len(plans) == 1 else sweep(plans, workers)
 
 
@@ -105,37 +104,36 @@ def _plans(
         return [plan_run(benchmarks[0], model, agent, home=Path("runs"), out=out, **settings)]
     if (model is None) == (models is None):
         raise UsageError("several runs take --models NAME,NAME, or one --model")
-    named = names_of(model if models is None else models) or []
-    return plan_sweep(benchmarks, named, agent, home=out or Path("runs"), **settings)
+    names = names_of(model if models is None else models) or []
+    return plan_sweep(benchmarks, names, agent, home=out or Path("runs"), **settings)
 
 
-def _drive(asked: RunPlan, workers: Workers) -> int:
+def _drive(plan: RunPlan, workers: Workers) -> int:
     interruption = Interruption()
     try:
-        with workers.collector() as collector, Live() as live:
-            work = collector(
-                asked,
-                interruption=interruption,
-                watch=lambda tally: live.begin(asked.request.name, tally),
-                tell=lambda line: console.print(line, markup=False),
-            )
-            drive(work, interruption)
+        make_rollouts(plan, workers, interruption)
     except (NothingScored, BudgetSpent):
-        _summarise(asked)
+        _summarise(plan)
         raise
-    _summarise(asked)
+    _summarise(plan)
     return 130 if interruption.stopping else 0
 
 
-def _summarise(asked: RunPlan) -> None:
-    shard, folder = asked.shard, asked.folder
+def make_rollouts(plan: RunPlan, workers: Workers, interruption: Interruption) -> None:
+    """Make the rollouts of a run that are missing, with a progress line. Raises StoppedEarly."""
+    with workers.collector() as collector, Live() as live:
+        work = collector(
+            plan,
+            interruption=interruption,
+            watch=lambda tally: live.begin(plan.request.name, tally),
+            tell=lambda line: console.print(line, markup=False),
+        )
+        drive(work, interruption)
+
+
+def _summarise(plan: RunPlan) -> None:
+    shard, folder = plan.shard, plan.folder
     if shard.count > 1:
         console.print(f"shard {shard.index}/{shard.count} is in {folder / shard.file}")
         return
-    # Imported once the rollouts are in: numpy and scipy take longer to load than a first answer takes to come.
-    summary = importlib.import_module("assay.fidelity.results.summary")
-    print(summary.text(summary.write(folder)))
-    record = read_record(folder)
-    if note := sample(record.tasks, record.all_tasks):
-        print(note)
-    print(folder)
+    print_summary(folder)

@@ -4,11 +4,12 @@ import importlib
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 from rich.text import Text
 
 from assay.cli.collect.live import Live, console, drive
 from assay.cli.options import Workers
+from assay.cli.output import plain_table
 from assay.collect.collect import Interruption
 from assay.collect.run import RunPlan
 from assay.collect.sweep import collect_all
@@ -31,11 +32,9 @@ def sweep(plans: Sequence[RunPlan], workers: Workers) -> int:
     if all(plan.shard.count == 1 for plan in plans):
         # Imported once the rollouts are in: numpy and scipy take longer to load than a first answer takes to come.
         head, *rows = importlib.import_module("assay.library.sweep").Sweep(plans).table()
-        table = Table(box=None, pad_edge=False)
-        for name in head:
-            table.add_column(Text(name))
+        scores = plain_table(*map(escape, head))
         for row in rows:
-            table.add_row(*map(Text, row))
-        Console(highlight=False).print(table)
+            scores.add_row(*map(Text, row))
+        Console(highlight=False).print(scores)
         print(NOTE.format(plans[0].folder.parent.parent))
     return 130 if interruption.stopping else max((error.exit_code for error in errors.values()), default=0)

@@ -8,11 +8,11 @@ from typing import Annotated
 import msgspec
 import uvloop
 from cyclopts import Parameter
-from rich.table import Table
 from rich.text import Text
 
 from assay.cli.collect.live import console
 from assay.cli.options import Code
+from assay.cli.output import plain_table, print_json
 from assay.digest import canonical
 from assay.errors import UsageError
 from assay.fidelity.certificate import signature, validity
@@ -29,10 +29,10 @@ from assay.report.certificate import headline, order_of_events, redraws_in_words
 from assay.report.words import legible, plural
 from assay.store import write_bytes
 
-Posted = Annotated[
+AnnouncementOption = Annotated[
     str | None, Parameter(help="What was posted before the first call: the digest, or the announcement.json.")
 ]
-Sealed = Annotated[
+SealedOption = Annotated[
     bool,
     Parameter(
         negative="",
@@ -51,7 +51,7 @@ def certify(
     key: Path | None = None,
     new_key: Path | None = None,
     benchmark: str | None = None,
-    sealed: Sealed = False,
+    sealed: SealedOption = False,
     strict: bool = False,
     code: Code = Code(),
 ) -> int:
@@ -84,25 +84,25 @@ def certify(
     if profile is None:
         raise UsageError("nothing to certify: name a profile's directory, or a file for a key by --new-key")
     private, fingerprint = signature.private_key(key) if key else (None, None)
-    chosen = code.load(benchmark or source_of(profile, read_plan(profile)))
+    bench = code.load(benchmark or source_of(profile, read_plan(profile)))
     folder = out or (profile / "sealed" if sealed else profile)
     if sealed:
         seal = make_seal(profile, folder)
-        made, rows = uvloop.run(make_sealed(profile, seal, benchmark=chosen, signed_by=fingerprint))
-        written = {NAME: render_file(made), SEALED: rows, **renderings(made)}
+        certificate, rows = uvloop.run(make_sealed(profile, seal, benchmark=bench, signed_by=fingerprint))
+        files = {NAME: render_file(certificate), SEALED: rows, **renderings(certificate)}
     else:
-        made = uvloop.run(make(profile, benchmark=chosen, signed_by=fingerprint))
-        written = {NAME: render_file(made), **renderings(made)}
+        certificate = uvloop.run(make(profile, benchmark=bench, signed_by=fingerprint))
+        files = {NAME: render_file(certificate), **renderings(certificate)}
     if private:
-        written["certificate.sig"] = signature.render_file(signature.sign(private, canonical(made)))
+        files["certificate.sig"] = signature.render_file(signature.sign(private, canonical(certificate)))
     folder.mkdir(parents=True, exist_ok=True)
-    for name, data in written.items():
+    for name, data in files.items():
         write_bytes(folder / name, data)
     if not private:
         (folder / "certificate.sig").unlink(missing_ok=True)  # of an earlier certificate
-    _show_made(made)
-    print("\n".join(str(folder / name) for name in written))
-    return 3 if strict and not made.verified else 0
+    _show_certificate(certificate)
+    print("\n".join(str(folder / name) for name in files))
+    return 3 if strict and not certificate.verified else 0
 
 
 def open_(
@@ -140,11 +140,12 @@ def open_(
     if (row is None) == (check is None):
         raise UsageError("give --row MODEL/TASK/REPEAT to open a row, or --check FILE for one that was opened")
     if check:
-        opened = read_open_row(check)
-        found = uvloop.run(check_open_row(certificate, opened, name=benchmark, sandbox=code.place()))
-        _show_looked(found)
-        print(legible(f"{found.verdict}: {opened.model}, {opened.rollout.task}, repeat {opened.rollout.repeat}"))
-        return CODES["expired"] if found.verdict == "valid" and found.unseen else CODES[found.verdict]
+        row_and_salt = read_open_row(check)
+        result = uvloop.run(check_open_row(certificate, row_and_salt, name=benchmark, sandbox=code.place()))
+        _show_checks(result)
+        rollout = row_and_salt.rollout
+        print(legible(f"{result.verdict}: {row_and_salt.model}, {rollout.task}, repeat {rollout.repeat}"))
+        return CODES["expired"] if result.verdict == "valid" and result.unseen else CODES[result.verdict]
     lines = read_seal(certificate)[1]
     data = msgspec.json.encode(open_row(profile or certificate.resolve().parents[1], lines, row or "")) + b"\n"
     if out:
@@ -161,7 +162,7 @@ def verify(
     profile: Path | None = None,
     benchmark: str | None = None,
     key: Path | None = None,
-    announcement: Posted = None,
+    announcement: AnnouncementOption = None,
     rescore: bool = False,
     strict: bool = False,
     code: Code = Code(),
@@ -193,7 +194,7 @@ def verify(
     json
         Print what was checked as JSON.
     """
-    found = uvloop.run(
+    result = uvloop.run(
         validity.verify(
             certificate,
             folder=profile,
@@ -207,46 +208,42 @@ def verify(
         )
     )
     if json:
-        sys.stdout.buffer.write(
-            msgspec.json.format(msgspec.json.encode({"verdict": found.verdict, "looked": found.looked}), indent=2)
-            + b"\n"
-        )
+        print_json({"verdict": result.verdict, "looked": result.looked})
     else:
-        _show_found(certificate, found)
-    doubtful = found.unseen or (strict and not (found.certificate and found.certificate.verified))
-    return CODES["expired"] if found.verdict == "valid" and doubtful else CODES[found.verdict]
+        _show_validity(certificate, result)
+    doubtful = result.unseen or (strict and not (result.certificate and result.certificate.verified))
+    return CODES["expired"] if result.verdict == "valid" and doubtful else CODES[result.verdict]
 
 
-def _show_made(made: Certificate) -> None:
-    print(f"{legible(made.benchmark.name)} {legible(made.benchmark.version)}: {headline(made)}")
-    for line in made.missing:
+def _show_certificate(certificate: Certificate) -> None:
+    print(f"{legible(certificate.benchmark.name)} {legible(certificate.benchmark.version)}: {headline(certificate)}")
+    for line in certificate.missing:
         print(f"  {legible(line)}")
-    print(f"  {order_of_events(made)}")
-    if made.sealed:
+    print(f"  {order_of_events(certificate)}")
+    if certificate.sealed:
         print("  sealed: publish these files, and keep seal.key and the rest of the profile to yourself")
-    fates = Counter(run.fate for run in made.registry.runs)
+    fates = Counter(run.fate for run in certificate.registry.runs)
     for fate in ("left out", "thrown away"):
         if count := fates[fate]:
             print(f"  {plural(count, 'run')} of this benchmark {'was' if count == 1 else 'were'} {fate}: it says so")
-    if made.redraws:
-        print(f"  {redraws_in_words(made)}")
+    if certificate.redraws:
+        print(f"  {redraws_in_words(certificate)}")
 
 
-def _show_looked(found: Validity) -> None:
-    table = Table(box=None, pad_edge=False)
-    for column in ("looked at", "", "what was found"):
-        table.add_column(column, overflow="fold")
-    for one in found.looked:
-        table.add_row(one.what, f"[{STYLES[one.answer]}]{one.answer}[/]", Text(legible(one.reason)))
-    console.print(table)
+def _show_checks(result: Validity) -> None:
+    checks = plain_table("looked at", "", "what was found")
+    for one in result.looked:
+        checks.add_row(one.what, f"[{STYLES[one.answer]}]{one.answer}[/]", Text(legible(one.reason)))
+    console.print(checks)
 
 
-def _show_found(path: Path, found: Validity) -> None:
-    _show_looked(found)
-    made = found.certificate
+def _show_validity(path: Path, result: Validity) -> None:
+    _show_checks(result)
+    certificate = result.certificate
     subject = str(path)
-    if made:
-        says = "" if found.verdict == "valid" and not found.unseen else "it says "
-        subject = f"{legible(made.benchmark.name)} {legible(made.benchmark.version)}, {says}{headline(made)}"
-    partly = f"checked as far as possible (not looked at: {', '.join(found.unseen)})"
-    print(f"{partly if found.verdict == 'valid' and found.unseen else found.verdict}: {subject}")
+    if certificate:
+        says = "" if result.verdict == "valid" and not result.unseen else "it says "
+        benchmark = f"{certificate.benchmark.name} {certificate.benchmark.version}"
+        subject = f"{legible(benchmark)}, {says}{headline(certificate)}"
+    partly = f"checked as far as possible (not looked at: {', '.join(result.unseen)})"
+    print(f"{partly if result.verdict == 'valid' and result.unseen else result.verdict}: {subject}")

@@ -1,17 +1,14 @@
 """`assay check`."""
 
-import sys
-
-import msgspec
 import uvloop
 from msgspec.structs import replace
 from rich.markup import escape
 from rich.panel import Panel
-from rich.table import Table
 
 from assay.cli.collect.live import console
 from assay.cli.collect.profile import STYLES
 from assay.cli.options import BenchmarkName, Code, Columns, Roles
+from assay.cli.output import plain_table, print_json
 from assay.config import assay_toml, load_model
 from assay.fidelity.check.check import check as make_check
 from assay.fidelity.schema.profile import Check, Checked
@@ -52,14 +49,14 @@ def check(
     json
         Print everything as JSON.
     """
-    checked = uvloop.run(make_check(columns.of(benchmark), roles.configs(), place=code.place()))
+    result = uvloop.run(make_check(columns.of(benchmark), roles.configs(), place=code.place()))
     if training:
-        checked = replace(checked, checks=[*checked.checks, *_pilot(benchmark, training, base_url, on_test)])
+        result = replace(result, checks=[*result.checks, *_pilot(benchmark, training, base_url, on_test)])
     if json:
-        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(checked), indent=2) + b"\n")
+        print_json(result)
     else:
-        _show(checked)
-    return 3 if checked.failed else 0
+        _show(result)
+    return 3 if result.failed else 0
 
 
 def _pilot(benchmark: str, name: str, base_url: str | None, on_test: bool) -> list[Check]:
@@ -68,15 +65,13 @@ def _pilot(benchmark: str, name: str, base_url: str | None, on_test: bool) -> li
     return uvloop.run(fitness(load(benchmark), model, on_test=on_test, tokenizer=tokenizer))
 
 
-def _show(checked: Checked) -> None:
-    console.print(Panel(escape(checked.prompt), title="the first prompt", title_align="left", expand=False))
-    table = Table(box=None, pad_edge=False)
-    for column in ("check", "verdict", "what was found"):
-        table.add_column(column, overflow="fold")
-    for one in checked.checks:
+def _show(result: Checked) -> None:
+    console.print(Panel(escape(result.prompt), title="the first prompt", title_align="left", expand=False))
+    checks = plain_table("check", "verdict", "what was found")
+    for one in result.checks:
         reason = escape(one.reason) + (f"\n[bold]{escape(one.remedy)}[/]" if one.remedy else "")
-        table.add_row(one.name, f"[{STYLES[one.verdict]}]{one.verdict}[/]", reason)
-    console.print(table)
-    failed = sum(one.verdict == "fail" for one in checked.checks)
-    verdict = f"{failed} of {len(checked.checks)} checks fail" if failed else "no check fails"
-    print(f"{checked.benchmark} {checked.version}: {verdict} ({checked.tasks:,} tasks, {checked.wall_s:.1f} s)")
+        checks.add_row(one.name, f"[{STYLES[one.verdict]}]{one.verdict}[/]", reason)
+    console.print(checks)
+    failed = sum(one.verdict == "fail" for one in result.checks)
+    verdict = f"{failed} of {len(result.checks)} checks fail" if failed else "no check fails"
+    print(f"{result.benchmark} {result.version}: {verdict} ({result.tasks:,} tasks, {result.wall_s:.1f} s)")

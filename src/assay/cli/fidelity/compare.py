@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from assay.cli.collect.profile import STYLES as VERDICTS
+from assay.cli.output import plain_table
 from assay.errors import UsageError
 from assay.fidelity.compare.compare import compare as make_comparison
 from assay.fidelity.compare.compare import side_by_side
@@ -22,7 +23,7 @@ TASKS = 10
 """Tasks that moved in the terminal's table."""
 EXIT = {"fail": 3, "inconclusive": 5}
 STYLES = VERDICTS | {"warn": "yellow"}
-LEFT = ("metric", "task", "policy", "verdict", "why")
+FIGURES = ("baseline", "candidate", "shift", "other tasks", "re-run", "p")
 console = Console(highlight=False)
 
 
@@ -63,27 +64,27 @@ def compare(
     for path in files:
         if not path.parent.is_dir():
             raise UsageError(f"{path}: there is no folder {path.parent} to write it to")
-    asked = None if policy is None else load(policy)
-    made = make_comparison(baseline, candidates, asked, across=across)
-    for pair in made.pairs:
+    release_policy = None if policy is None else load(policy)
+    comparison = make_comparison(baseline, candidates, release_policy, across=across)
+    for pair in comparison.pairs:
         _show(pair)
-    for note in made.notes:
+    for note in comparison.notes:
         console.print(Text(legible(note)))
     if json:
-        write_json(json, made)
+        write_json(json, comparison)
     if markdown:
-        markdown.write_text(report.markdown(made), encoding="utf-8")
+        markdown.write_text(report.markdown(comparison), encoding="utf-8")
     if html:
-        report.write(html, made, side_by_side(made), command=shlex.join(["assay", *sys.argv[1:]]))
-    style = STYLES[made.verdict] if made.verdict else "bold"
-    told = f"{made.verdict}: " if made.verdict else ""
-    console.print(Text(legible(told + report.headline(made)), style=style))
-    if asked is None:
+        report.write(html, comparison, side_by_side(comparison), command=shlex.join(["assay", *sys.argv[1:]]))
+    style = STYLES[comparison.verdict] if comparison.verdict else "bold"
+    verdict = f"{comparison.verdict}: " if comparison.verdict else ""
+    console.print(Text(legible(verdict + report.headline(comparison)), style=style))
+    if release_policy is None:
         console.print("\nNo policy was given, so nothing is judged. --policy default judges by this one:\n")
         console.print(Text(DEFAULT, style="dim"), end="")
     for path in files:
         console.print(Text(str(path)))
-    return EXIT.get(made.verdict or "", 0)
+    return EXIT.get(comparison.verdict or "", 0)
 
 
 def _show(pair: Pair) -> None:
@@ -93,26 +94,19 @@ def _show(pair: Pair) -> None:
         console.print(Text(legible(line)))
     console.print(_metrics(pair), "")
     if pair.moved:
-        console.print(_moved(pair))
+        console.print(_tasks(pair))
     console.print(Text(legible(report.moves(pair))), "")
     if pair.judgements:
         console.print(_judgements(pair), "")
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, justify="left" if column in LEFT else "right", overflow="fold")
-    return table
-
-
 def _metrics(pair: Pair) -> Table:
-    table = _table("metric", "baseline", "candidate", "shift", "other tasks", "re-run", "p")
+    metrics = plain_table("metric", "baseline", "candidate", "shift", "other tasks", "re-run", "p", right=FIGURES)
     for change in [*pair.changes, *pair.categories]:
         if change.shift is not None:
             runs = change.over_reruns
             half = report.shift(change.metric, (runs.upper - runs.lower) / 2).lstrip("+") if runs else "–"
-            table.add_row(
+            metrics.add_row(
                 Text(legible(report.metric_name(change.metric))),
                 report.figure(change.metric, change.baseline),
                 report.figure(change.metric, change.candidate),
@@ -121,21 +115,21 @@ def _metrics(pair: Pair) -> Table:
                 f"± {half}",
                 report.p_value(change.over_tasks.p if change.over_tasks else None),
             )
-    return table
+    return metrics
 
 
-def _moved(pair: Pair) -> Table:
-    table = _table("task", "baseline", "candidate", "p")
+def _tasks(pair: Pair) -> Table:
+    tasks = plain_table("task", "baseline", "candidate", "p", right=FIGURES)
     for task in pair.moved[:TASKS]:
         means = f"{task.baseline:.3g}", f"{task.candidate:.3g}"
         name, style = Text(legible(clip(task.task, 60))), "" if task.p <= BEYOND else "dim"
-        table.add_row(name, *means, report.p_value(task.p), style=style)
-    return table
+        tasks.add_row(name, *means, report.p_value(task.p), style=style)
+    return tasks
 
 
 def _judgements(pair: Pair) -> Table:
-    table = _table("policy", "verdict", "why")
+    judgements = plain_table("policy", "verdict", "why")
     for one in pair.judgements:
         name = Text(legible(report.metric_name(one.metric)))
-        table.add_row(name, Text(one.verdict, style=STYLES[one.verdict]), Text(one.reason))
-    return table
+        judgements.add_row(name, Text(one.verdict, style=STYLES[one.verdict]), Text(one.reason))
+    return judgements

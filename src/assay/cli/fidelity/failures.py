@@ -1,15 +1,14 @@
 """`assay failures`."""
 
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import msgspec
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from assay.cli.output import print_json
 from assay.fidelity.failures import Failures
 from assay.fidelity.failures import failures as look
 from assay.fidelity.schema.evidence import Finding, Sighting, SuspectTask
@@ -37,25 +36,25 @@ def failures(folder: Path, /, *, model: str | None = None, json: bool = False) -
     json
         Print everything as JSON, with up to 200 rollouts per finding.
     """
-    found = look(folder, model)
+    result = look(folder, model)
     if json:
-        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
+        print_json(result)
         return
     console = Console(highlight=False)
-    for name, rollouts in found.rollouts.items():
-        _show_model(console, name, rollouts, [one for one in found.findings if one.model == name])
-    _show_suspects(console, found)
-    broken = [one for one in found.findings if one.scope == "failure"]
-    if broken:
-        console.print(_heading("Failures: they have no score"), _failed(broken), "")
-    _show_meanings(console, found.findings)
-    _show_next(console, folder, found)
+    for name, rollouts in result.rollouts.items():
+        _show_model(console, name, rollouts, [one for one in result.findings if one.model == name])
+    _show_suspects(console, result)
+    failure_findings = [one for one in result.findings if one.scope == "failure"]
+    if failure_findings:
+        console.print(_heading("Failures: they have no score"), _failure_table(failure_findings), "")
+    _show_meanings(console, result.findings)
+    _show_next(console, folder, result)
 
 
 def _show_model(console: Console, name: str, rollouts: int, findings: Sequence[Finding]) -> None:
     own = [one for one in findings if one.scope != "failure"]
-    said = f": {plural(rollouts, 'rollout')}" + ("" if own else ", nothing found")
-    console.print(_heading(name).append(said, style="not bold"))
+    count_in_words = f": {plural(rollouts, 'rollout')}" + ("" if own else ", nothing found")
+    console.print(_heading(name).append(count_in_words, style="not bold"))
     if own:
         table = _table("finding", "suspect", "of all", "example")
         for one in own:
@@ -64,20 +63,20 @@ def _show_model(console: Console, name: str, rollouts: int, findings: Sequence[F
     console.print()
 
 
-def _example(spotted: Sequence[Sighting]) -> Text:
-    if not spotted:
+def _example(sightings: Sequence[Sighting]) -> Text:
+    if not sightings:
         return Text(NONE)
-    first = spotted[0]
-    said = _plain(first.evidence)
-    short = said if len(said) <= EVIDENCE else f"{said[:EVIDENCE]}…"
+    first = sightings[0]
+    evidence = _plain(first.evidence)
+    short = evidence if len(evidence) <= EVIDENCE else f"{evidence[:EVIDENCE]}…"
     return Text.assemble((f"{_plain(first.rollout.task)}, repeat {first.rollout.repeat}", "bold"), f": {short}")
 
 
-def _show_suspects(console: Console, found: Failures) -> None:
-    tasks = found.suspects
+def _show_suspects(console: Console, result: Failures) -> None:
+    tasks = result.suspects
     if not tasks:
-        said = "none" if found.models > 1 else "two models are needed to tell"
-        console.print(_heading("Suspect tasks").append(f": {said}", style="not bold"), "")
+        note = "none" if result.models > 1 else "two models are needed to tell"
+        console.print(_heading("Suspect tasks").append(f": {note}", style="not bold"), "")
         return
     more = f", the first {SUSPECTS} of {len(tasks):,}" if len(tasks) > SUSPECTS else ""
     console.print(_heading(f"Suspect tasks{more}"))
@@ -91,7 +90,7 @@ def _why(one: SuspectTask) -> Text:
     return Text.assemble((", ".join(one.signs), "bold"), f": {_plain(one.reason)}" if one.reason else "")
 
 
-def _failed(findings: Sequence[Finding]) -> Table:
+def _failure_table(findings: Sequence[Finding]) -> Table:
     table = _table("where/kind", "model", "of all", "example")
     for one in findings:
         kind = one.detector.removeprefix("failed: ")
@@ -110,9 +109,9 @@ def _show_meanings(console: Console, findings: Iterable[Finding]) -> None:
     console.print()
 
 
-def _show_next(console: Console, folder: Path, found: Failures) -> None:
-    if not found.findings:
-        console.print(Text(f"Nothing was found in rollouts. Looked for: {', '.join(found.looked_for)}."), "")
+def _show_next(console: Console, folder: Path, result: Failures) -> None:
+    if not result.findings:
+        console.print(Text(f"Nothing was found in rollouts. Looked for: {', '.join(result.looked_for)}."), "")
     if is_present(folder / "run.json"):
         console.print(Text("All rollouts that a finding names, up to 200: --json."))
     else:

@@ -69,9 +69,9 @@ def judge(
     """
     console = Console(highlight=False)
     plan = read_plan(folder)
-    chosen = code.load(source_of(folder, plan))
-    if ROLE not in chosen.roles:
-        raise UsageError(f"{chosen.name} asks no judge, so there is nothing to ask again")
+    bench = code.load(source_of(folder, plan))
+    if ROLE not in bench.roles:
+        raise UsageError(f"{bench.name} asks no judge, so there is nothing to ask again")
     runs = {name: folder / "runs" / name for name in plan.suite.models}
     runs = {name: run for name, run in runs.items() if (run / "run.json").exists()}
     missing = 0
@@ -80,11 +80,11 @@ def judge(
     elif label:
         _label(folder, runs, by or getpass.getuser(), keys(), console)
     else:
-        wanted = {**plan.suite.roles, **roles.configs()}
-        missing = uvloop.run(_ask(folder, chosen, runs, wanted, second))
-    made, results = asyncio.run(compute_with_results(folder, benchmark=chosen))
-    publish(folder, made, results=results)
-    gate = next(gate for gate in made.gates if gate.name == "judge")
+        models = {**plan.suite.roles, **roles.configs()}
+        missing = uvloop.run(_ask(folder, bench, runs, models, second))
+    profile, results = asyncio.run(compute_with_results(folder, benchmark=bench))
+    publish(folder, profile, results=results)
+    gate = next(gate for gate in profile.gates if gate.name == "judge")
     console.print(Text.assemble("judge: ", (gate.verdict, STYLES[gate.verdict]), f". {legible(gate.reason)}"))
     return 4 if missing else 0
 
@@ -127,23 +127,23 @@ def _identity(runs: Mapping[str, Path], roles: Mapping[str, ModelConfig], ready:
     for run in runs.values():
         then = read_record(run).roles.get(ROLE)
         if then and then.identity != now:
-            named = f"{then.identity.get('id')} there, {now.get('id')} now"
-            raise UsageError(f"{run} was scored by another judge, or one with other settings ({named})")
+            ids = f"{then.identity.get('id')} there, {now.get('id')} now"
+            raise UsageError(f"{run} was scored by another judge, or one with other settings ({ids})")
     return now
 
 
-def _label(folder: Path, runs: Mapping[str, Path], by: str, given: Keys, console: Console) -> None:
+def _label(folder: Path, runs: Mapping[str, Path], by: str, source: Keys, console: Console) -> None:
     """Show each answer that has no label yet, until the input ends."""
-    found = read_judging(folder, runs)
-    if found is None:
+    judging = read_judging(folder, runs)
+    if judging is None:
         raise UsageError(f"{folder} has no judge.jsonl; ask the judge again first: assay judge {folder}")
-    waiting = [one for one in found.panel.answers if one.content not in found.labels]
+    waiting = [one for one in judging.panel.answers if one.content not in judging.labels]
     rollouts = rollouts_of(runs, waiting)
     for number, answer in enumerate(waiting, 1):
         console.rule(f"{number} of {len(waiting)}")
         console.print(legible(asked_of(rollouts[answer.content])), markup=False)
         console.print("\nIs the answer right? r right, w wrong, s leave out, q end", markup=False)
-        while (key := given.key()) not in ("r", "w", "s", "q", ""):
+        while (key := source.key()) not in ("r", "w", "s", "q", ""):
             pass
         if key in ("q", ""):
             return

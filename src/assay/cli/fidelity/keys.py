@@ -41,15 +41,15 @@ class _Terminal:
 
     def __init__(self, file: int) -> None:
         self._file = file
-        self._typed = ""
+        self._input = ""
 
     def key(self) -> str:
-        while not self._typed:
-            read = self._pressed()
+        while not self._input:
+            read = self._read()
             if not read or read == "\x04":
                 return ""
-            self._typed = _ESCAPES.sub("", read).replace("\r", "\n")
-        key, self._typed = self._typed[0], self._typed[1:]
+            self._input = _ESCAPES.sub("", read).replace("\r", "\n")
+        key, self._input = self._input[0], self._input[1:]
         return key.lower()
 
     def rest(self) -> str:
@@ -57,18 +57,18 @@ class _Terminal:
 
     def text(self, prompt: str) -> str:
         print(prompt, end="", flush=True)
-        while "\n" not in self._typed:
+        while "\n" not in self._input:
             try:
                 read = os.read(self._file, 65536).decode("utf-8", "replace")
             except OSError:
                 read = ""
             if not read:
                 break
-            self._typed += read
-        line, _, self._typed = self._typed.partition("\n")
+            self._input += read
+        line, _, self._input = self._input.partition("\n")
         return line.strip()
 
-    def _pressed(self) -> str:
+    def _read(self) -> str:
         """All that was typed by now, or else the next key; nothing where the terminal is gone."""
         try:
             before = termios.tcgetattr(self._file)

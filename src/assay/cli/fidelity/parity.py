@@ -11,11 +11,11 @@ import uvloop
 from cyclopts import Parameter
 from msgspec import structs
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from assay.benchmark import Benchmark
 from assay.cli.options import BenchmarkName, Code, Paths, Roles
+from assay.cli.output import plain_table
 from assay.collect.run import tasks_of
 from assay.errors import UsageError
 from assay.fidelity.original.parity import compare
@@ -115,15 +115,15 @@ def parity(
         raise UsageError("--run and --out both say where to write; give one")
     if concurrency < 1:
         raise UsageError(f"--concurrency {concurrency}: expected at least 1")
-    chosen = code.load(benchmark)
+    bench = code.load(benchmark)
     files = log_files(reference)
-    results = form.read(files, chosen)
-    share = _registered(run) if margin is None else margin / 100
-    climb = partial(compare, chosen, results, run=run, data=files_of(data), margin=share, earlier=_looks(run))
+    results = form.read(files, bench)
+    share = _margin_of(run) if margin is None else margin / 100
+    climb = partial(compare, bench, results, run=run, data=files_of(data), margin=share, earlier=_looks(run))
     with console.status(f"comparing {len(results.rows):,} results"):
-        made = uvloop.run(climb(roles=roles.configs(), concurrency=concurrency))
-    _write(run or out or _folder(chosen.name, files[0].name), results, made, chosen)
-    return CODES[made.verdict]
+        comparison = uvloop.run(climb(roles=roles.configs(), concurrency=concurrency))
+    _write(run or out or _folder(bench.name, files[0].name), results, comparison, bench)
+    return CODES[comparison.verdict]
 
 
 def _show_attempts(benchmark: Benchmark, results: OriginalResults) -> None:
@@ -153,47 +153,47 @@ def _looks(run: Path | None) -> list[SampleLook]:
     return read_parity(before).looks if before and is_present(before) else []
 
 
-def _registered(run: Path | None) -> float:
+def _margin_of(run: Path | None) -> float:
     """The margin that the profile of a run registered, as a share."""
     profile = run.resolve().parent.parent if run else None
-    planned = profile is not None and is_present(profile / "plan.jsonl")
-    return read_plan(profile).margins.get("parity", MARGIN) if profile and planned else MARGIN
+    has_plan = profile is not None and is_present(profile / "plan.jsonl")
+    return read_plan(profile).margins.get("parity", MARGIN) if profile and has_plan else MARGIN
 
 
 def _folder(benchmark: str, file: str) -> Path:
     return Path("parity", f"{benchmark.replace('/', '--')}-{re.sub(ENDING, '', file) or file}")
 
 
-def _write(folder: Path, results: OriginalResults, made: Parity, benchmark: Benchmark) -> None:
+def _write(folder: Path, results: OriginalResults, comparison: Parity, benchmark: Benchmark) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_lines(folder / "reference.jsonl", results.rows)
-    write_json(folder / "parity.json", made)
+    write_json(folder / "parity.json", comparison)
     _show_attempts(benchmark, results)
-    _show(made, folder / "parity.json")
+    _show(comparison, folder / "parity.json")
 
 
-def _show(made: Parity, path: Path) -> None:
-    ladder = Table(box=None, pad_edge=False)
-    for column in ("rung", "verdict", "why"):
-        ladder.add_column(column, overflow="fold")
-    for rung in made.ladder:
+def _show(comparison: Parity, path: Path) -> None:
+    ladder = plain_table("rung", "verdict", "why")
+    for rung in comparison.ladder:
         ladder.add_row(rung.name, Text(rung.verdict, style=STYLES[rung.verdict]), Text(legible(rung.reason)))
     console.print(ladder)
-    found = [(rung.name, one) for rung in made.ladder for one in rung.disagreements]
-    found.sort(key=lambda one: one[1].there == "no result")  # the least telling last
-    if found:
-        places = Table(box=None, pad_edge=False)
-        for column in ("rung", "task", "repeat", "there", "here", "why"):
-            places.add_column(column, overflow="fold")
-        for name, one in found[:FIRST]:
+    disagreements = [(rung.name, one) for rung in comparison.ladder for one in rung.disagreements]
+    disagreements.sort(key=lambda one: one[1].there == "no result")  # the least telling last
+    if disagreements:
+        places = plain_table("rung", "task", "repeat", "there", "here", "why")
+        for name, one in disagreements[:FIRST]:
             repeat = "" if one.repeat is None else str(one.repeat)
             places.add_row(name, *(Text(legible(part)) for part in (one.task, repeat, one.there, one.here, one.why)))
-        more = f"{len(found) - FIRST:,} more disagreements are" if len(found) > FIRST else "Disagreements are"
+        more = (
+            f"{len(disagreements) - FIRST:,} more disagreements are"
+            if len(disagreements) > FIRST
+            else "Disagreements are"
+        )
         console.print("", places, Text(f"{more} in {path}."))
-    reference = made.reference
+    reference = comparison.reference
     print()
     for remark in reference.remarks[: FIRST + 1]:
         print(legible(remark))
     of = f"{reference.rows:,} results on {reference.tasks:,} tasks"
     print(f"{reference.file}: score {reference.score:.2%} of {of}{f' ({reference.log})' if reference.log else ''}")
-    print(f"{made.verdict}: {legible(made.reason)}\n{path}")
+    print(f"{comparison.verdict}: {legible(comparison.reason)}\n{path}")

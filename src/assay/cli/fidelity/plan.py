@@ -1,17 +1,15 @@
 """`assay plan`."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 from cyclopts import Parameter
 from rich.console import Console, Group
-from rich.table import Table
 from rich.text import Text
 
 from assay.benchmark import Benchmark
 from assay.cli.options import Code, names_of
+from assay.cli.output import plain_table, print_json
 from assay.config import assay_toml
 from assay.errors import UsageError
 from assay.fidelity.forecast import TRIALS
@@ -22,7 +20,7 @@ from assay.library.names import find_suite
 from assay.report.words import NONE, count, dollars, duration, plural, short_count
 from assay.score import Selection
 
-Stated = Annotated[tuple[str, ...], Parameter(negative="")]
+Values = Annotated[tuple[str, ...], Parameter(negative="")]
 
 
 def plan(
@@ -34,8 +32,8 @@ def plan(
     tasks: int | None = None,
     chance: float | None = None,
     pilot: Path | None = None,
-    guess: Stated = (),
-    tokens: Stated = (),
+    guess: Values = (),
+    tokens: Values = (),
     limit: int | None = None,
     trials: int = TRIALS,
     json: bool = False,
@@ -70,7 +68,7 @@ def plan(
     json
         Print everything as JSON.
     """
-    made = forecast_of(
+    forecast = forecast_of(
         _subject(benchmark, tasks, code),
         find_suite(suite, names_of(models), assay_toml()),
         chance=chance,
@@ -81,9 +79,9 @@ def plan(
         trials=trials,
     )
     if json:
-        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(made), indent=2) + b"\n")
+        print_json(forecast)
     else:
-        Console(highlight=False).print(table(made))
+        Console(highlight=False).print(table(forecast))
 
 
 def _subject(benchmark: str | None, tasks: int | None, code: Code) -> Benchmark | int:
@@ -96,46 +94,44 @@ def _subject(benchmark: str | None, tasks: int | None, code: Code) -> Benchmark 
 
 def _numbers(option: str, texts: tuple[str, ...]) -> dict[str, float]:
     """Returns the numbers by the name before them, which is empty where there is none. Raises UsageError."""
-    found: dict[str, float] = {}
+    numbers: dict[str, float] = {}
     for text in texts:
         name, _, number = text.rpartition("=")
         try:
-            found[name.strip()] = float(number)
+            numbers[name.strip()] = float(number)
         except ValueError:
             raise UsageError(f"{option} {text}: expected MODEL=NUMBER, KIND=NUMBER or a number for all") from None
-    return found
+    return numbers
 
 
-def table(made: Forecast) -> Group:
+def table(forecast: Forecast) -> Group:
     """Returns the forecast as two tables and a line: the models, the gates, and the sums."""
-    models = Table(box=None, pad_edge=False)
-    for name in ("model", "score", "from", "repeats", "rollouts", "tokens", "cost"):
-        models.add_column(name, justify="left" if name in ("model", "from") else "right")
-    for name, one in made.models.items():
+    figures = ("score", "repeats", "rollouts", "tokens", "cost", "passes", "reading")
+    models = plain_table("model", "score", "from", "repeats", "rollouts", "tokens", "cost", right=figures)
+    for name, one in forecast.models.items():
         usd = None if one.usd_a_rollout is None else one.usd_a_rollout * one.rollouts
         tokens = short_count(one.rollouts * one.tokens_a_rollout) + ("" if one.tokens_from == "pilot" else " ?")
         cells = (f"{one.score:.1%}", one.score_from, count(one.repeats), count(one.rollouts), tokens, dollars(usd))
         models.add_row(Text(name), *cells)
-    gates = Table(box=None, pad_edge=False)
-    for name in ("gate", "passes", "repeats", "rollouts", "tokens", "cost", "reading"):
-        gates.add_column(name, justify="left" if name in ("gate", "repeats") else "right")
-    for gate in made.gates:
+    names = ("gate", "passes", "repeats", "rollouts", "tokens", "cost", "reading")
+    gates = plain_table(*names, right={*figures} - {"repeats"})
+    for gate in forecast.gates:
         gates.add_row(*_cells(gate))
-    said = [(gate.name, " ".join(filter(None, [gate.note, gate.unseen]))) for gate in made.gates]
-    lines = [Text(f"{name}: {words}") for name, words in said if words]
-    unsure = any(one.tokens_from != "pilot" for one in made.models.values())
+    notes = [(gate.name, " ".join(filter(None, [gate.note, gate.unseen]))) for gate in forecast.gates]
+    lines = [Text(f"{name}: {words}") for name, words in notes if words]
+    unsure = any(one.tokens_from != "pilot" for one in forecast.models.values())
     hint = "? Tokens of a rollout that no pilot has measured: --pilot RUN, of two repeats." if unsure else ""
-    return Group(models, "", gates, "", *lines, "", Text(sums(made)), *filter(None, [hint]))
+    return Group(models, "", gates, "", *lines, "", Text(sums(forecast)), *filter(None, [hint]))
 
 
-def sums(made: Forecast) -> str:
+def sums(forecast: Forecast) -> str:
     """Returns what a sound benchmark passes, and what that costs, in one sentence."""
-    by_batch = "" if made.usd_by_batch is None else f" ({dollars(made.usd_by_batch)} with --batch)"
+    by_batch = "" if forecast.usd_by_batch is None else f" ({dollars(forecast.usd_by_batch)} with --batch)"
     return (
-        f"A sound benchmark of {plural(made.tasks, 'task')} passes all gates in {made.passes:.0%}: "
-        f"{plural(made.rollouts, 'rollout')}, {short_count(made.tokens)} tokens, {dollars(made.usd)}{by_batch}, "
-        f"{duration(60 * made.minutes)} of reading at {WORDS_A_MINUTE} words a minute "
-        f"({plural(made.trials, 'simulated profile')})."
+        f"A sound benchmark of {plural(forecast.tasks, 'task')} passes all gates in {forecast.passes:.0%}: "
+        f"{plural(forecast.rollouts, 'rollout')}, {short_count(forecast.tokens)} tokens, "
+        f"{dollars(forecast.usd)}{by_batch}, {duration(60 * forecast.minutes)} of reading at "
+        f"{WORDS_A_MINUTE} words a minute ({plural(forecast.trials, 'simulated profile')})."
     )
 
 

@@ -38,7 +38,7 @@ NAME = "calls"
 """The rollout that all calls of the command are recorded as."""
 FIRST = 10
 """Prompts and tasks of a kind that are printed."""
-STATED = ("temperature", "top_p", "top_k", "max_output_tokens")
+SETTINGS = ("temperature", "top_p", "top_k", "max_output_tokens")
 
 
 @Parameter(name="*")
@@ -98,11 +98,11 @@ def record(
     concurrency
         Requests in flight at the model at most.
     """
-    chosen = load(benchmark)
+    bench = load(benchmark)
     short, config = load_model(model, base_url, own=assay_toml())
     if config.answers_tasks:
         raise UsageError(f"model {model} answers from a benchmark's tasks, so no other code can ask it")
-    folder = out or Path("recorded", f"{chosen.name}-{short}".replace("/", "--"))
+    folder = out or Path("recorded", f"{bench.name}-{short}".replace("/", "--"))
     file = folder / f"{NAME}.jsonl"
     if command and file.exists():
         raise UsageError(f"{folder} holds calls already; choose another folder with --out, or leave out the command")
@@ -112,16 +112,18 @@ def record(
     calls = list(calls_of(file)) if file.exists() else []
     turns = [call.turn for call in calls if isinstance(call, AnsweredCall)]
     tools = [{tool.name for tool in _request_of(calls, call).tools} for call in calls if isinstance(call, AnsweredCall)]
-    results = form.read(files_of(scores), chosen) if scores and turns else None  # once the command has written them
-    made = recording(turns, tasks_of(chosen), results, tools)
-    _show(made, calls, results and results.record.remarks)
-    if made.rows:
-        write_lines(folder / "reference.jsonl", made.rows)
-        print(f"\n{len(made.rows):,} results are in {folder}/reference.jsonl. Compare them with the benchmark here:")
+    results = form.read(files_of(scores), bench) if scores and turns else None  # once the command has written them
+    reference = recording(turns, tasks_of(bench), results, tools)
+    _show(reference, calls, results and results.record.remarks)
+    if reference.rows:
+        write_lines(folder / "reference.jsonl", reference.rows)
+        print(
+            f"\n{len(reference.rows):,} results are in {folder}/reference.jsonl. Compare them with the benchmark here:"
+        )
         print(f"  assay parity {benchmark} --reference {folder}/reference.jsonl{_settings(calls)}")
     if code:
         print(f"the command ended with exit code {code}")
-    return 4 if code or not made.rows else 0
+    return 4 if code or not reference.rows else 0
 
 
 async def _run(
@@ -140,14 +142,14 @@ async def _run(
 
 
 async def _start_shut_off(command: list[str], folder: Path) -> tuple[Process, socket.socket]:
-    words, variables = _pointed(command, PORT)
+    words, variables = _with_url(command, PORT)
     return await start_shut_off(words, variables, read_only=folder)
 
 
 async def _start(command: list[str]) -> tuple[Process, socket.socket]:
     """Returns the command's process and the socket that it may call already."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
-    words, variables = _pointed(command, listener.getsockname()[1])
+    words, variables = _with_url(command, listener.getsockname()[1])
     try:
         return await asyncio.create_subprocess_exec(*words, env=os.environ | variables), listener
     except (FileNotFoundError, PermissionError) as error:
@@ -155,13 +157,13 @@ async def _start(command: list[str]) -> tuple[Process, socket.socket]:
         raise UsageError(f"{words[0]} can't be started: {error.strerror}") from None
 
 
-def _pointed(command: list[str], port: int) -> tuple[list[str], dict[str, str]]:
+def _with_url(command: list[str], port: int) -> tuple[list[str], dict[str, str]]:
     """Returns the command and its variables, with the recorder's URL in them."""
     url = f"http://127.0.0.1:{port}/rollouts/{NAME}"
     return [word.replace("{url}", f"{url}/v1") for word in command], variables(url)
 
 
-def _show(made: Recording, calls: Sequence[Call], remarks: Sequence[str] | None) -> None:
+def _show(reference: Recording, calls: Sequence[Call], remarks: Sequence[str] | None) -> None:
     failed = [call.failure.message for call in calls if isinstance(call, FailedCall)]
     print(f"{len(calls):,} calls were recorded")
     for remark in remarks or ():
@@ -169,9 +171,9 @@ def _show(made: Recording, calls: Sequence[Call], remarks: Sequence[str] | None)
     if failed:
         print(legible(f"{len(failed):,} of them failed, the first with: {failed[0]}"))
     for words, some in (
-        ("prompts are no task's", [" ".join(prompt.split())[-100:] for prompt in made.unmatched]),
-        ("conversations have no score and are left out", made.unscored),
-        ("scores have no conversation", made.unrecorded),
+        ("prompts are no task's", [" ".join(prompt.split())[-100:] for prompt in reference.unmatched]),
+        ("conversations have no score and are left out", reference.unscored),
+        ("scores have no conversation", reference.unrecorded),
     ):
         if some:
             print(f"{len(some):,} {words}:")
@@ -180,9 +182,9 @@ def _show(made: Recording, calls: Sequence[Call], remarks: Sequence[str] | None)
 
 def _settings(calls: Sequence[Call]) -> str:
     """Returns the options that state the sampling which the code asked for most often."""
-    encoded = Counter(msgspec.json.encode(_request_of(calls, call).sampling) for call in calls)
-    sampling = msgspec.json.decode(encoded.most_common(1)[0][0])
-    return "".join(f" --setting {name}={sampling[name]}" for name in STATED if name in sampling)
+    counts = Counter(msgspec.json.encode(_request_of(calls, call).sampling) for call in calls)
+    sampling = msgspec.json.decode(counts.most_common(1)[0][0])
+    return "".join(f" --setting {name}={sampling[name]}" for name in SETTINGS if name in sampling)
 
 
 def _request_of(calls: Sequence[Call], call: Call) -> CallSettings:

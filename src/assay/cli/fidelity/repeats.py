@@ -1,15 +1,14 @@
 """`assay repeats`."""
 
 import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from assay.cli.output import plain_table, print_json
 from assay.errors import UsageError
 from assay.fidelity.profile import contenders_of, read_plan
 from assay.fidelity.results.contender import of_role, strongest
@@ -36,59 +35,55 @@ def repeats(run: Path, /, *, target: float = TARGET_POINTS, json: bool = False) 
     if not (target > 0 and math.isfinite(target)):
         raise UsageError(f"--target {target:g}: expected percentage points above 0")
     if is_present(run / "run.json"):
-        found = outlook(run, read(run), target)
-        _write(found) if json else _show(found)
+        result = outlook(run, read(run), target)
+        print_json(result) if json else _show(result)
         return
     if not is_present(run / "plan.jsonl"):
         raise UsageError(f"{run} is neither a run's directory nor a profile's: it has no run.json and no plan.jsonl")
     plan = read_plan(run)
     contenders = contenders_of(run, plan)
-    opened = strongest(of_role(contenders, "open"), plan.suite.order)
+    open_models = strongest(of_role(contenders, "open"), plan.suite.order)
     runs = {c.name: outlook(run / "runs" / c.name, c.results, target) for c in contenders}
-    name = opened[0].name if opened else None
+    name = open_models[0].name if open_models else None
     if json:
-        _write({"strongest_open": name, "runs": runs})
+        print_json({"strongest_open": name, "runs": runs})
     else:
         _show_all(runs, name)
 
 
-def _write(value: object) -> None:
-    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
-
-
-def _show(found: Outlook) -> None:
+def _show(result: Outlook) -> None:
     console = Console(highlight=False)
-    whole = f"{plural(found.tasks, 'task')} × {plural(found.repeats, 'repeat')}"
-    console.print(f"[bold]{escape(found.benchmark)} on {escape(found.model)}[/]: {whole}")
-    said = found.independence
-    if said.verdict == "dependent":
-        console.print(f"[red bold]NOT INDEPENDENT[/] {escape(found.advice)}")
-    if found.owed:
+    whole = f"{plural(result.tasks, 'task')} × {plural(result.repeats, 'repeat')}"
+    console.print(f"[bold]{escape(result.benchmark)} on {escape(result.model)}[/]: {whole}")
+    independence = result.independence
+    if independence.verdict == "dependent":
+        console.print(f"[red bold]NOT INDEPENDENT[/] {escape(result.advice)}")
+    if result.owed:
         console.print(
-            f"[yellow]unfinished[/] {found.owed:,} rollouts are still owed; the figures are of what is there."
+            f"[yellow]unfinished[/] {result.owed:,} rollouts are still owed; the figures are of what is there."
         )
-    if found.failed:
-        console.print(f"[yellow]failed[/] {found.failed:,} rollouts; figures are without them, their tokens counted.")
-    if said.verdict != "dependent":
-        console.print(escape(found.advice))
-    if said.verdict == "independent":
-        console.print(escape(said.reason), style="dim")
-    if found.costs:
-        console.print("", _costs(found))
+    if result.failed:
+        console.print(f"[yellow]failed[/] {result.failed:,} rollouts; figures are without them, their tokens counted.")
+    if independence.verdict != "dependent":
+        console.print(escape(result.advice))
+    if independence.verdict == "independent":
+        console.print(escape(independence.reason), style="dim")
+    if result.costs:
+        console.print("", _costs(result))
 
 
-def _costs(found: Outlook) -> Table:
+def _costs(result: Outlook) -> Table:
     """A row for each k; columns without any figure are left out."""
-    called = {found.repeats: ["now"]}
-    for k, name in ((found.k_star, "needed"), (found.k_upper, "to be sure")):
+    names = {result.repeats: ["now"]}
+    for k, name in ((result.k_star, "needed"), (result.k_upper, "to be sure")):
         if k is not None:
-            called.setdefault(k, []).append(name)
-    costs = found.costs
+            names.setdefault(k, []).append(name)
+    costs = result.costs
     rows: dict[str, list[str]] = {
         "k": [str(cost.k) for cost in costs],
-        "": [", ".join(called.get(cost.k, [])) for cost in costs],
+        "": [", ".join(names.get(cost.k, [])) for cost in costs],
     }
-    if found.sd is not None:
+    if result.sd is not None:
         rows |= {
             "SD": [points(cost.sd) for cost in costs],
             "at most": [points(cost.sd_upper) for cost in costs],
@@ -100,7 +95,7 @@ def _costs(found: Outlook) -> Table:
         rows["cost"] = [dollars(cost.usd) if cost.more else "" for cost in costs]
     if any(cost.wall_s is not None for cost in costs):
         rows["time"] = [NONE if cost.wall_s is None else duration(cost.wall_s) if cost.more else "" for cost in costs]
-    return _table(rows, [cost.k == found.k_upper for cost in costs])
+    return _table(rows, [cost.k == result.k_upper for cost in costs])
 
 
 def _more(cost: Cost) -> str:
@@ -109,19 +104,19 @@ def _more(cost: Cost) -> str:
 
 def _show_all(runs: dict[str, Outlook], strongest: str | None) -> None:
     console = Console(highlight=False)
-    for name, found in runs.items():
-        if found.independence.verdict == "dependent":
-            console.print(f"[red bold]NOT INDEPENDENT[/] {escape(name)}: {escape(found.independence.reason)}")
-    found = list(runs.values())
-    costs = [next((cost for cost in one.costs if cost.k == (one.k_upper or 2)), None) for one in found]
+    for name, outlooks in runs.items():
+        if outlooks.independence.verdict == "dependent":
+            console.print(f"[red bold]NOT INDEPENDENT[/] {escape(name)}: {escape(outlooks.independence.reason)}")
+    outlooks = list(runs.values())
+    costs = [next((cost for cost in one.costs if cost.k == (one.k_upper or 2)), None) for one in outlooks]
     rows = {
         "model": [escape(name) + (" *" if name == strongest else "") for name in runs],
-        "k": [str(one.repeats) for one in found],
-        "owed": [count(one.owed) if one.owed else "" for one in found],
-        "SD": [points(one.sd) for one in found],
-        "at most": [points(one.sd_upper) for one in found],
-        "needed": [count(one.k_star) for one in found],
-        "to be sure": [count(one.k_upper) for one in found],
+        "k": [str(one.repeats) for one in outlooks],
+        "owed": [count(one.owed) if one.owed else "" for one in outlooks],
+        "SD": [points(one.sd) for one in outlooks],
+        "at most": [points(one.sd_upper) for one in outlooks],
+        "needed": [count(one.k_star) for one in outlooks],
+        "to be sure": [count(one.k_upper) for one in outlooks],
         "to add": [count(cost and cost.more) for cost in costs],
     }
     if any(cost and cost.tokens is not None for cost in costs):
@@ -137,9 +132,7 @@ def _show_all(runs: dict[str, Outlook], strongest: str | None) -> None:
 
 
 def _table(columns: dict[str, list[str]], bold: Sequence[bool]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in columns:
-        table.add_column(name, justify="left" if name in ("", "model") else "right", overflow="fold")
+    table = plain_table(*columns, right=columns.keys() - {"", "model"})
     for row, strong in zip(zip(*columns.values(), strict=True), bold, strict=True):
         table.add_row(*row, style="bold" if strong else None)
     return table

@@ -77,35 +77,35 @@ def review(
     names = [name for name in material.results if model in (None, name)]
     if marks is not None:
         shares = {(one.model, one.detector): one.share for one in material.findings}
-        _tell_added(bring(folder, marks, material.results, shares), material)
+        _show_added(bring(folder, marks, material.results, shares), material)
     elif reader is not None:
         _let_read(folder, reader, material, names)
     elif not summary:
         Walk(Screens(folder, material, names, by or who()), keys(), console).go()
-    said = read_remarks(folder)
-    _show(console, review_of(Progress(material, said)))
-    if said != before:
-        made, results = asyncio.run(compute_with_results(folder))
-        publish(folder, made, results=results)
+    remarks = read_remarks(folder)
+    _show(console, review_of(Progress(material, remarks)))
+    if remarks != before:
+        profile, results = asyncio.run(compute_with_results(folder))
+        publish(folder, profile, results=results)
     return 0
 
 
-def _tell_added(added: Sequence[Remark], material: Material) -> None:
-    marks = sum(isinstance(one, Mark) for one in added)
-    print(f"added: {plural(marks, 'mark')}, {plural(len(added) - marks, 'explanation')}")
-    for one in added:
-        found = [finding.detector for finding in material.findings if finding.model == one.model]
-        if isinstance(one, Explanation) and one.detector not in found:
-            known = ", ".join(found) or "nothing"
-            print(f"  no finding is named {legible(one.detector)}; of {legible(one.model)} there are: {legible(known)}")
+def _show_added(remarks: Sequence[Remark], material: Material) -> None:
+    marks = sum(isinstance(one, Mark) for one in remarks)
+    print(f"added: {plural(marks, 'mark')}, {plural(len(remarks) - marks, 'explanation')}")
+    for one in remarks:
+        detectors = [finding.detector for finding in material.findings if finding.model == one.model]
+        if isinstance(one, Explanation) and one.detector not in detectors:
+            names = ", ".join(detectors) or "nothing"
+            print(f"  no finding is named {legible(one.detector)}; of {legible(one.model)} there are: {legible(names)}")
 
 
 def _let_read(folder: Path, name: str, material: Material, names: Sequence[str]) -> None:
     """Have a model read what it has not read yet, and say what came of it."""
-    called, server = load_model(name, own=assay_toml())
+    model_name, server = load_model(name, own=assay_toml())
     if server.answers_tasks:
         raise UsageError(f"--reader {name}: it answers tasks alone; expected a model that reads")
-    by, asked = f"{PREFIX}{called}", set[Place]()
+    by, places = f"{PREFIX}{model_name}", set[Place]()
 
     async def read(rollouts: Sequence[OpenRollout]) -> Answers:
         model = Guarded(connect(server), server, concurrency=CONCURRENCY)
@@ -114,23 +114,23 @@ def _let_read(folder: Path, name: str, material: Material, names: Sequence[str])
         finally:
             await model.aclose()
 
-    while waiting := _unread(Screens(folder, material, names, by), asked):
-        asked |= {one.place for one in waiting}
+    while waiting := _unread(Screens(folder, material, names, by), places):
+        places |= {one.place for one in waiting}
         print(f"{by} reads {plural(len(waiting), 'rollout')} …", flush=True)
         try:
-            found = asyncio.run(read(waiting))
+            answers = asyncio.run(read(waiting))
         except KeyboardInterrupt:
             print("stopped; what it said so far is kept")
             return
-        print(f"{by}: {plural(found.made, 'mark')} of {len(waiting)} asked for, {found.unreadable} can't be read")
-        if found.failed:
-            print(f"{plural(found.failed, 'call')} failed, the last: {legible(found.error)}")
+        print(f"{by}: {plural(answers.made, 'mark')} of {len(waiting)} asked for, {answers.unreadable} can't be read")
+        if answers.failed:
+            print(f"{plural(answers.failed, 'call')} failed, the last: {legible(answers.error)}")
 
 
-def _unread(screens: Screens, asked: set[Place]) -> list[OpenRollout]:
+def _unread(screens: Screens, places: set[Place]) -> list[OpenRollout]:
     """The rollouts of these screens that a reader has not marked and was not asked for, each once."""
     rollouts = {one.rollout.place: one.rollout for one in screens.all if one.rollout}
-    return [one for place, one in rollouts.items() if place not in asked and screens.own(one) is None]
+    return [one for place, one in rollouts.items() if place not in places and screens.own(one) is None]
 
 
 def _show(console: Console, read: Review) -> None:

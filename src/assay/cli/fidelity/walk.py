@@ -57,17 +57,17 @@ class Walk:
             pass
         if self._notice:
             self.console.print(Text(legible(self._notice)))
-        skipped = self.screens.skipped
-        left = "." if at is not None else "; the rest was skipped." if skipped else "; nothing is left here."
-        self.console.print(Text(f"{self.screens.kept} kept{left}"))
+        skips = self.screens.skipped
+        ending = "." if at is not None else "; the rest was skipped." if skips else "; nothing is left here."
+        self.console.print(Text(f"{self.screens.kept} kept{ending}"))
 
     def _next(self, at: int, before: list[int]) -> int | None:
         """Returns the screen behind this one; where all are done, the first of what is due since then."""
-        following = self.screens.next(at)
-        if following is None and not self.screens.skipped and self.screens.draw_more():
+        screen = self.screens.next(at)
+        if screen is None and not self.screens.skipped and self.screens.draw_more():
             before.clear()  # they were places among the screens before
             return self.screens.next()
-        return following
+        return screen
 
     def _visit(self, screen: Screen) -> str:
         """Show a screen until it is left: `next`, `back`, `undo` or `quit`."""
@@ -158,8 +158,8 @@ class Walk:
             f"{finding.detector}: {finding.count:,} of {finding.of:,} rollouts; most likely {WHOSE[finding.suspect]}"
         )
         self._line(finding.reason)
-        for spotted in rollouts_to_read(finding):
-            self._line(f"  {spotted.rollout.task}, repeat {spotted.rollout.repeat}: {spotted.evidence}", style="dim")
+        for sighting in rollouts_to_read(finding):
+            self._line(f"  {sighting.rollout.task}, repeat {sighting.rollout.repeat}: {sighting.evidence}", style="dim")
         also = "" if finding.scope == "run" else ", or by the rewards of all of these rollouts being right"
         self._line(f"It is settled by your explanation{also}.", style="dim")
         self._line("x explain  Enter go on to its rollouts  b back  z undo  s skip  q quit", style="bold")
@@ -181,8 +181,8 @@ class Walk:
         if one.task.gold is not None:
             self._line(f"gold: {self._brief(one.task.gold, 500)}")
         if not isinstance(outcome, Failure):
-            ended = "" if one.rollout.stop == "completed" else f" · ended by {one.rollout.stop.replace('_', ' ')}"
-            self._line(f"reward: {outcome.reward:g}{ended}")
+            ending = "" if one.rollout.stop == "completed" else f" · ended by {one.rollout.stop.replace('_', ' ')}"
+            self._line(f"reward: {outcome.reward:g}{ending}")
         if mark := self.screens.own(one):
             self._line(f"marked: {WHOSE[mark.fault]}{f' ({mark.note})' if mark.note else ''}", style="green")
         elif self._note:
@@ -191,12 +191,12 @@ class Walk:
         self._line("n note  r reasoning  a all  b back  z undo  s skip  q quit", style="bold")
 
     def _attempt(self, pieces: list[Piece]) -> None:
-        left_out = 0 if self._whole else max(0, len(pieces) - PIECES)
+        count = 0 if self._whole else max(0, len(pieces) - PIECES)
         start = PIECES // 2
         for number, piece in enumerate(pieces):
-            if number == start and left_out:
-                self._heading(f"… {left_out} pieces left out: a shows them …")
-            if not (left_out and start <= number < start + left_out):
+            if number == start and count:
+                self._heading(f"… {count} pieces left out: a shows them …")
+            if not (count and start <= number < start + count):
                 self._piece(piece)
 
     def _piece(self, piece: Piece) -> None:
