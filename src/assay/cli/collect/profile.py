@@ -93,7 +93,7 @@ def profile(
         Exit 3 if a gate failed.
     """
     with workers.collector() as collector:
-        profile_plan = plan_profile(
+        work = plan_profile(
             code.load(columns.of(benchmark)),
             find_suite(suite, names_of(models), assay_toml(), assign),
             agent,
@@ -109,13 +109,7 @@ def profile(
             concurrency=workers.concurrency,
             **plan.request(),
         )
-        return (
-            write_job(sbatch)
-            if sbatch
-            else _announce(profile_plan)
-            if announce
-            else _drive(profile_plan, strict=strict)
-        )
+        return write_job(sbatch) if sbatch else _announce(work) if announce else _drive(work, strict=strict)
 
 
 def _announce(plan: ProfilePlan) -> int:

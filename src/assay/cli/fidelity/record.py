@@ -113,17 +113,15 @@ def record(
     turns = [call.turn for call in calls if isinstance(call, AnsweredCall)]
     tools = [{tool.name for tool in _request_of(calls, call).tools} for call in calls if isinstance(call, AnsweredCall)]
     results = form.read(files_of(scores), bench) if scores and turns else None  # once the command has written them
-    reference = recording(turns, tasks_of(bench), results, tools)
-    _show(reference, calls, results and results.record.remarks)
-    if reference.rows:
-        write_lines(folder / "reference.jsonl", reference.rows)
-        print(
-            f"\n{len(reference.rows):,} results are in {folder}/reference.jsonl. Compare them with the benchmark here:"
-        )
+    output = recording(turns, tasks_of(bench), results, tools)
+    _show(output, calls, results and results.record.remarks)
+    if output.rows:
+        write_lines(folder / "reference.jsonl", output.rows)
+        print(f"\n{len(output.rows):,} results are in {folder}/reference.jsonl. Compare them with the benchmark here:")
         print(f"  assay parity {benchmark} --reference {folder}/reference.jsonl{_settings(calls)}")
     if code:
         print(f"the command ended with exit code {code}")
-    return 4 if code or not reference.rows else 0
+    return 4 if code or not output.rows else 0
 
 
 async def _run(
