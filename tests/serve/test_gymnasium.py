@@ -1,9 +1,11 @@
 """Our environments as gymnasium servers of NeMo Gym, played by our own client as they are played here."""
 
+import asyncio
 import json
 import urllib.error
 import urllib.request
 from collections.abc import AsyncGenerator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -221,6 +223,62 @@ def test_an_episode_that_nobody_steps_ends():
         until(lambda: not served.sessions)
 
 
+class Slow(Environment):
+    """Its sessions say something after each answer, in a second."""
+
+    name, version = "slow", "1"
+
+    def tasks(self) -> Iterable[Task]:
+        return [Task(id="a", input=[Message("user", "Say it.")])]
+
+    @asynccontextmanager
+    async def open(self, task: Task, seed: int) -> AsyncGenerator[Any]:  # pyright: ignore
+        yield self
+
+    async def call(self, name: str, arguments: dict[str, Any]) -> str:
+        return ""
+
+    async def reply(self, response: Response) -> list[Item]:
+        await asyncio.sleep(1)
+        return [Message("user", "Again.")]
+
+    async def score(self, turns: list[Turn]) -> Score:
+        return Score(1.0)
+
+
+def test_a_step_that_is_given_up_ends_its_episode():
+    slow = Benchmark(environment=Slow(), repeats=1)
+    row = row_of(next(iter(slow.environment.tasks())))
+    step = row | {"response": saying("It.")["response"]}
+    with hosting(ServedEnvironment(slow, deadline_s=0.3).app()) as url:
+        _, _, cookie = post(url, "reset", row)
+        status, said, _ = post(url, "step", step, cookie)
+        assert (status, "no end within 0.3 s, the server's deadline" in said) == (500, True)
+        assert post(url, "step", step, cookie)[0] == 409
+    with hosting(ServedEnvironment(slow).app()) as url, ThreadPoolExecutor(1) as beside:
+        _, _, cookie = post(url, "reset", row)
+        waiting = beside.submit(post, url, "step", step, cookie)
+        until(waiting.running)
+        assert post(url, "reset", row, cookie)[0] == 200
+        status, said, _ = waiting.result()
+        assert status == 409, said
+
+
+class Reacting(Changing):
+    """Its sessions take responses whole."""
+
+    async def react(self, response: Response) -> None:
+        return None
+
+
+def test_an_environment_that_takes_responses_whole_is_played_by_steps_alone():
+    reacting = Reacting()
+    row = row_of(next(iter(reacting.tasks())))
+    with hosting(ServedEnvironment(Benchmark(environment=reacting, repeats=1)).app()) as url:
+        status, said, _ = post(url, "seed_session", row)
+        assert (status, "its gymnasium_agent goes on" in said) == (500, True)
+
+
 class Stepping(ToolSession):
     @tool
     def step(self, number: int) -> str:
@@ -299,10 +357,14 @@ def test_nemo_gyms_own_agent_plays_our_environments_as_our_loop_does(tmp_path: P
                 there.append(ran(agent, row | {"assay": row["assay"] | {"seed": one.seed}}))
             except urllib.error.HTTPError as error:
                 there.append(error.read().decode())
+        kept = [row for row, one in zip(rows, here, strict=True) if isinstance(one.outcome, Score)]
+        with ThreadPoolExecutor(64) as pool:
+            crowd = [*pool.map(ran, [agent] * 64, kept * 8)]
+    assert [row["reward"] for row in crowd] == [row["reward"] for row in there if not isinstance(row, str)] * 8
     for one, row in zip(here, there, strict=True):
         if isinstance(one.outcome, Failure):
             assert one.task == "t7" and "the till is full" in row and "the till is full" in one.outcome.message
         else:
             assert (row["reward"], row["info"]["coins"]) == (one.outcome.reward, one.outcome.metrics["coins"])
             assert row["truncated"] == (one.stop == "steps") == (one.task == "t8")
-    assert sellers[0].asked == sellers[1].asked
+    assert sellers[0].asked == sellers[1].asked[: len(sellers[0].asked)]

@@ -122,8 +122,9 @@ def environment(
 ) -> None:
     """Serve a benchmark's environment over HTTP, as a resources server of NeMo Gym, and of OpenEnv under /openenv.
 
-    Give NeMo Gym's agents and trainers the rows that `assay export NAME --format nemo-gym` writes. OpenEnv's clients
-    use WebSockets, for which the extra `openenv` is needed. Ctrl-C ends it.
+    Give NeMo Gym's agents and trainers the rows that `assay export NAME --format nemo-gym` writes; its simple_agent
+    calls tools until the model answers, and its gymnasium_agent plays dialogues, too. OpenEnv's clients use WebSockets,
+    for which the extra `openenv` is needed. Ctrl-C ends it.
 
     Parameters
     ----------

@@ -33,7 +33,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
-from assay.benchmark import Benchmark, Session, has_no_state, replies, session_of
+from assay.benchmark import Benchmark, Session, has_no_state, reacts, replies, session_of
 from assay.collect.plan import seed_of
 from assay.errors import ToolError, UsageError
 from assay.gyms.nemo_gym.rows import OWN, ROLLOUT_INDEX, Own, Row, score_fields, turns_of
@@ -208,7 +208,7 @@ class ServedEnvironment:
         """Open the session, keep it while it is called, and close it: one task does both, as cancel scopes need it."""
         try:
             async with self._session(held.task, seed) as session:
-                if replies(session):
+                if replies(session) or reacts(session):
                     name = self._environment.name
                     remedy = "NeMo Gym's simple_agent ends with it, and its gymnasium_agent goes on"
                     raise UsageError(f"{name} goes on after the model's answer; {remedy}")

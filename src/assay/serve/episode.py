@@ -77,21 +77,14 @@ class Episode:
         return asked
 
     async def step(self, response: Response) -> list[Item] | Ending:
-        """Returns what is new to the model after its response, or how the rollout ended. Raises EpisodeError.
-
-        If it is given up, such as at a deadline, the episode ends: nobody knows what state it is in.
-        """
+        """Returns what is new to the model after its response, or how the rollout ended. Raises EpisodeError."""
         async with self._lock:
             if self.has_ended:
                 raise EpisodeError("the episode has ended; begin another one by reset", "SESSION_ERROR", 409)
             self.steps += 1
             self._shown += len(response.output)
             self._responses.put_nowait(response)
-            try:
-                return await self._next()
-            except asyncio.CancelledError:
-                self._rollout.cancel()
-                raise
+            return await self._next()
 
     async def close(self) -> None:
         """End the rollout, wherever it is."""
@@ -99,21 +92,30 @@ class Episode:
         await asyncio.wait([self._rollout])
 
     async def _next(self) -> list[Item] | Ending:
+        """If it is given up, such as at a deadline, the episode ends: nobody knows what state it is in."""
         asked = asyncio.create_task(self._requests.get())
         try:
             await asyncio.wait([asked, self._rollout], return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            self._rollout.cancel()
+            raise
         finally:
             asked.cancel()
             self.used = time.monotonic()
         if not asked.done():
-            return _ending(self._rollout.result())
+            return _ending(self._rollout)
         request = asked.result()
         new = request.input[self._shown :]
         self._shown, self.tools = len(request.input), request.tools
         return new
 
 
-def _ending(rollout: Rollout) -> Ending:
+def _ending(ended: "asyncio.Task[Rollout]") -> Ending:
+    if ended.cancelled():
+        raise EpisodeError("the episode was ended before this step was done", "SESSION_ERROR", 409)
+    if error := ended.exception():
+        raise EpisodeError(f"the episode failed: {error}") from error
+    rollout = ended.result()
     outcome = rollout.outcome
     if isinstance(outcome, Failure):
         raise EpisodeError(f"the episode failed in the {outcome.where} ({outcome.kind}): {outcome.message}")
