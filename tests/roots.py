@@ -16,6 +16,7 @@ PROGRAMS = (
         "ln",
         "ls",
         "mkdir",
+        "mkfifo",
         "mknod",
         "mount",
         "mv",

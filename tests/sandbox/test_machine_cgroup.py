@@ -15,7 +15,7 @@ from tests.roots import small_root
 from tests.sandbox.available import needs_cgroups, needs_machines
 
 T = TypeVar("T")
-pytestmark = [needs_machines, needs_cgroups]
+pytestmark = [needs_machines, needs_cgroups, pytest.mark.heavy]
 CONFIG = SandboxConfig(memory_mb=128, processes=40, disk_mb=16)
 HOG = "for i in 1 2 3; do (x=$(head -c 100000000 /dev/zero | tr '\\0' x); sleep 9; :) & done; wait"
 

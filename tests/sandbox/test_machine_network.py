@@ -60,6 +60,7 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(small_root(tmp_path / "root.tar"))
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("ip"), reason="makes a network for itself: needs root and ip")
 @pytest.mark.skipif(not shutil.which(TOOL), reason=f"needs {TOOL}")
 def test_a_machine_with_a_network_reaches_all_but_this_machines_loopback(base: str):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,21 @@ REFUSED = {
     '[verifier.env]\nKEY = "${SECRET_KEY}"': "verifier.env.KEY",
     '[environment.env]\nKEY = "${SECRET_KEY}"': "environment.env.KEY",
     '[[steps]]\nname = "../up"': "steps.name = ../up",
+    "[agent]\ntimeout_sec = 0": "agent.timeout_sec",
+    "[verifier]\ntimeout_sec = nan": "verifier.timeout_sec",
+    "[environment]\nbuild_timeout_sec = inf": "environment.build_timeout_sec",
+    "[environment]\nmemory_mb = 0": "environment.memory_mb",
+    "[environment]\nstorage_mb = -1": "environment.storage_mb",
+    '[environment]\nmemory = "0M"': "environment.memory = 0M",
+    "[environment]\ncpus = 0": "environment.cpus",
+    '[environment.healthcheck]\ncommand = "true"\nstart_period_sec = 1e18': "healthcheck.start_period_sec",
+    "[agent]\nuser = -1": "agent.user",
+    "[agent]\nuser = true": "agent.user",
+    '[agent]\nuser = "a\\u0000b"': "agent.user",
+    '[environment.env]\n"A=B" = "c"': "environment.env",
+    '[environment]\ndocker_image = "/etc/passwd"': "environment.docker_image",
+    '[environment]\ndocker_image = "--privileged"': "environment.docker_image",
+    'artifacts = ["/"]': "artifacts.source = /",
     "schema_version = 1": "schema_version",
     "a = = 1": "task.toml, line 1",
 }
@@ -159,6 +175,38 @@ def test_a_link_out_of_the_task_is_refused(tmp_path: Path):
     (folder / "tests/passwords").symlink_to("/etc/passwd")
     with pytest.raises(UsageError, match="passwords: a link that leads out"):
         read_task(folder)
+
+
+@pytest.mark.parametrize("name", ["pipe", "a\nb", os.fsdecode(b"\xff"), "socket"])
+def test_what_is_no_file_with_a_plain_name_is_refused(name: str, tmp_path: Path):
+    folder = write_task(tmp_path / "t")
+    if name == "pipe":
+        os.mkfifo(folder / "tests/pipe")
+    elif name == "socket":
+        with socket.socket(socket.AF_UNIX) as opened:
+            opened.bind(str(folder / "tests/socket"))
+    else:
+        (folder / "tests" / name).touch()
+    with pytest.raises(UsageError, match=r"/t/tests/.*(pipe|printed)") as error:
+        read_task(folder)
+    str(error.value).encode()
+
+
+@pytest.mark.parametrize("text", ["", "\n \n", "<!-- canary GUID 1 -->\n"])
+def test_an_instruction_that_says_nothing_is_refused(text: str, tmp_path: Path):
+    with pytest.raises(UsageError, match=r"instruction\.md: it is empty"):
+        read_task(write_task(tmp_path / "t", **{"instruction.md": text}))
+
+
+def test_links_in_a_task_are_kept_and_each_folder_is_a_task_of_its_own(tmp_path: Path):
+    write_task(tmp_path / "bench/a")
+    (write_task(tmp_path / "elsewhere/a") / "tests/loop").symlink_to("loop")
+    (tmp_path / "bench/b").symlink_to("../elsewhere/a")
+    tasks = tasks_in(tmp_path / "bench")
+    assert {id: (task.id, task.folder) for id, task in tasks.items()} == {
+        "a": ("a", tmp_path / "bench/a"),
+        "b": ("b", tmp_path / "elsewhere/a"),
+    }
 
 
 def test_a_folder_is_a_task_or_holds_them(tmp_path: Path):

@@ -1,6 +1,8 @@
 """Agents that want a reward without doing the task: what each gets, by where the tests run and who the agent is."""
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -84,6 +86,38 @@ def test_a_process_that_may_not_write_rewards_changes_none(make: Make, place: st
 def test_a_full_disk_on_which_nothing_can_be_judged_is_a_failure(make: Make, place: str):
     outcome = attacked(make, place, FILL)
     assert isinstance(outcome, Failure) and outcome.where == "verifier" and outcome.kind in ("no_reward", "no_place")
+
+
+DEEP = "mkdir -p $(printf 'a/%.0s' $(seq 1500))"
+"""Folders in folders, deeper than a function of Python's calls itself."""
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        f"mkdir -p /tests && cd /tests && {DEEP}",
+        "rm -rf /logs; echo x > /logs",
+        "rm -f /etc/passwd; ln -s /etc/passwd /etc/passwd",
+        "echo 'worker:x:99999999999999999999:0::/:/bin/sh' > /etc/passwd",
+        "rm -rf /tests; mkfifo /tests",
+    ],
+    ids=["deep", "file", "loop", "number", "pipe"],
+)
+def test_an_agent_that_spoils_its_machine_gets_no_reward_and_the_keeper_says_nothing(
+    make: Make, attack: str, capfd: pytest.CaptureFixture[str]
+):
+    outcome = play(make(f'{ENVIRONMENT}[verifier]\nuser = "worker"\n', environment__Dockerfile=OWNED), Shell(attack))
+    assert isinstance(outcome, Failure) or outcome.reward == 0
+    assert isinstance(outcome, Score) or "the machine has died" not in outcome.message
+    assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("left", [os.fsdecode(b"\xff"), "big"])
+def test_artifacts_that_are_too_large_or_have_odd_names_are_judged_or_a_failure(make: Make, left: str, tmp_path: Path):
+    toml = f'artifacts = ["/app/done", "/app/folder"]\n{ENVIRONMENT}[verifier]\nenvironment_mode = "separate"\n'
+    fill = "dd if=/dev/zero of=folder/big bs=1 count=1 seek=2G" if left == "big" else "touch folder/$(printf '\\377')"
+    outcome = play(make(toml, environment__Dockerfile=OWNED), Shell(f"touch done; mkdir folder; {fill}"))
+    assert isinstance(outcome, Failure) if left == "big" else isinstance(outcome, Score) and outcome.reward == 1
 
 
 @pytest.mark.slow

@@ -88,7 +88,13 @@ def test_a_service_lives_on_until_the_tests_have_asked_it(make: Make):
         ("echo no-reward-said", "no_reward", "no-reward-said"),
         ("echo nan > /logs/verifier/reward.txt", "bad_reward", "nan"),
         (": > /logs/verifier/reward.txt", "no_reward", "empty"),
-        ("ln -s /etc/passwd /logs/verifier/reward.txt", "no_reward", "neither"),
+        ("ln -s /etc/passwd /logs/verifier/reward.txt", "bad_reward", "reward.txt can't be read"),
+        (
+            "mkfifo /logs/verifier/reward.json; echo 1 > /logs/verifier/reward.txt",
+            "bad_reward",
+            "reward.json can't be read",
+        ),
+        ("echo 1; echo 1 > /logs/verifier/test-stdout.txt; kill -9 $$", "no_reward", "neither"),
     ],
 )
 def test_tests_without_a_reward_are_a_failure(make: Make, tests: str, kind: str, says: str):

@@ -7,12 +7,14 @@ that it does not know; here it is refused, as it may decide what the task asks.
 import math
 import re
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import Struct
+import msgspec
+from msgspec import Meta, Struct
 
-from assay.config import read_toml
+from assay.config import LONGEST_S, read_toml
 from assay.errors import InputError
 
 SCHEMAS = ("1.0", "1.1", "1.2", "1.3", "1.4")
@@ -23,7 +25,12 @@ Network = Literal["no-network", "public", "allowlist"]
 VARIABLE = re.compile(r"\$\{([^}:]+)(?::-(.*))?\}")
 """A variable that Harbor takes from its own environment, and its default."""
 
-User = str | int | None
+IMAGE = re.compile(r"[A-Za-z0-9][\w.:/@-]*")
+"""The name of an image in a registry."""
+Seconds = Annotated[float, Meta(gt=0, le=LONGEST_S)]
+Wait = Annotated[float, Meta(ge=0, le=LONGEST_S)]
+Megabytes = Annotated[int, Meta(ge=1, le=2**30)]
+User = str | Annotated[int, Meta(ge=0, lt=2**31)] | None
 """A user's name or number; None is the image's own."""
 
 
@@ -41,22 +48,22 @@ class Package(_Table, frozen=True):
 
 class Healthcheck(_Table, frozen=True):
     command: str
-    interval_sec: float = 5.0
-    timeout_sec: float = 30.0
-    start_period_sec: float = 0.0
-    start_interval_sec: float = 5.0
-    retries: int = 3
+    interval_sec: Wait = 5.0
+    timeout_sec: Seconds = 30.0
+    start_period_sec: Wait = 0.0
+    start_interval_sec: Wait = 5.0
+    retries: Annotated[int, Meta(ge=0)] = 3
 
 
 class Environment(_Table, frozen=True):
     network_mode: Network | None = None
     allowed_hosts: list[str] | None = None
-    build_timeout_sec: float = 600.0
+    build_timeout_sec: Seconds = 600.0
     docker_image: str | None = None
     os: str = "linux"
-    cpus: float | None = None
-    memory_mb: int | None = None
-    storage_mb: int | None = None
+    cpus: Annotated[float, Meta(gt=0, le=2**20)] | None = None
+    memory_mb: Megabytes | None = None
+    storage_mb: Megabytes | None = None
     gpus: int | None = None
     gpu_types: list[str] | None = None
     tpu: dict[str, Any] | None = None
@@ -88,7 +95,7 @@ class Environment(_Table, frozen=True):
 class Agent(_Table, frozen=True):
     network_mode: Network | None = None
     allowed_hosts: list[str] | None = None
-    timeout_sec: float | None = None
+    timeout_sec: Seconds | None = None
     user: User = None
 
 
@@ -97,14 +104,14 @@ class Collect(_Table, frozen=True):
 
     command: str
     service: str = MAIN
-    timeout_sec: float = 60.0
+    timeout_sec: Seconds = 60.0
     user: User = None
 
 
 class Verifier(_Table, frozen=True):
     network_mode: Network | None = None
     allowed_hosts: list[str] | None = None
-    timeout_sec: float = 600.0
+    timeout_sec: Seconds = 600.0
     env: dict[str, str] = {}
     user: User = None
     environment_mode: Literal["shared", "separate"] | None = None
@@ -160,7 +167,9 @@ class TaskConfig(_Table, frozen=True):
 def read_config(path: Path) -> TaskConfig:
     """Returns what a task.toml says. Raises InputError for an unknown key, and for what can't be run here."""
     config = read_toml(path, TaskConfig)
-    for key, got, expected in _refusals(config):
+    texts = _texts(msgspec.to_builtins(config))
+    nul = ((key, repr(text[:80]), "a text without the character NUL") for key, text in texts if "\0" in text)
+    for key, got, expected in chain(nul, _refusals(config)):
         raise InputError(path, None, f"{key} = {got}" if got else key, expected)
     return config
 
@@ -190,12 +199,15 @@ def _refusals(config: TaskConfig) -> Iterator[tuple[str, Any, str]]:
     for artifact in artifacts_of(config.artifacts + [one for step in config.steps or () for one in step.artifacts]):
         if artifact.service not in (None, MAIN):
             yield "artifacts.service", artifact.service, f"{MAIN}: compose files are not supported"
-        if not artifact.source.startswith("/") or ".." in artifact.source.split("/"):
-            yield "artifacts.source", artifact.source, "an absolute path without .."
+        parts = artifact.source.split("/")
+        if parts[0] or ".." in parts or not any(parts):
+            yield "artifacts.source", artifact.source, "an absolute path without .., and not /"
 
 
 def _refused_variables(key: str, env: dict[str, str]) -> Iterator[tuple[str, Any, str]]:
     for name, value in env.items():
+        if not name or "=" in name:
+            yield f"{key}.env", repr(name), "names of variables, without ="
         if (template := VARIABLE.fullmatch(value)) and template[2] is None:
             yield f"{key}.env.{name}", value, "a value, or ${NAME:-DEFAULT}: tasks get no variable of this machine"
 
@@ -208,6 +220,8 @@ def resolved(env: dict[str, str]) -> dict[str, str]:
 
 def _refused_environment(key: str, environment: Environment) -> Iterator[tuple[str, Any, str]]:
     yield from _refused_variables(key, environment.env)
+    if (image := environment.docker_image) is not None and (not IMAGE.fullmatch(image) or Path(image).exists()):
+        yield f"{key}.docker_image", repr(image), "the name of an image; no file of this machine"
     if environment.os.lower() != "linux":
         yield f"{key}.os", environment.os, "linux"
     for name in ("gpus", "gpu_types", "tpu", "mcp_servers", "skills_dir"):
@@ -215,8 +229,18 @@ def _refused_environment(key: str, environment: Environment) -> Iterator[tuple[s
             yield f"{key}.{name}", value, "none: this is not supported here"
     for name in ("memory", "storage"):
         text = getattr(environment, name)
-        if text is not None and _megabytes(text) is None:
+        if text is not None and not _megabytes(text):
             yield f"{key}.{name}", text, "a size such as 512M or 2G"
+
+
+def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Yields the texts in a table, each with its key."""
+    if isinstance(value, str):
+        yield key, value
+    elif isinstance(value, dict | list):
+        entries: Any = value.items() if isinstance(value, dict) else ((key, one) for one in value)  # pyright: ignore
+        for name, one in entries:
+            yield from _texts(one, f"{key}.{name}".lstrip(".") if isinstance(value, dict) else key)
 
 
 def artifacts_of(entries: list[str | Artifact]) -> list[Artifact]:

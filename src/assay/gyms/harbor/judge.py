@@ -61,12 +61,21 @@ async def judge(machine: Machine, stage: Stage, source: Source) -> tuple[Rewards
     if finished.stopped_by:
         why = f"the tests were stopped by the limit of {finished.stopped_by} (timeout_sec = {stage.verifier_s:g})"
         raise VerifierError("stopped", f"{why}\n{said}")
-    json = await content_of(machine, f"{VERIFIER}/reward.json")
-    text = await content_of(machine, f"{VERIFIER}/reward.txt")
     try:
-        return read_rewards(json, text), said
+        json = await _reward_file(machine, "reward.json")
+        return read_rewards(json, await _reward_file(machine, "reward.txt") if json is None else None), said
     except VerifierError as error:
         raise VerifierError(error.kind, f"{error}\n{said}") from None
+
+
+async def _reward_file(machine: Machine, name: str) -> bytes | None:
+    """Returns a file of rewards; None where there is none. Raises VerifierError where it can't be read."""
+    try:
+        return await machine.read(f"{VERIFIER}/{name}", MOST_BYTES)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise VerifierError("bad_reward", f"{name} can't be read: {error.strerror or error}") from None
 
 
 async def content_of(machine: Machine, path: str) -> bytes | None:

@@ -1,6 +1,8 @@
 """A Harbor task's folder: what is asked, in which image, and what judges it. All that is wrong with it is said here."""
 
+import os
 import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,22 +102,24 @@ class HarborTask:
 
 def tasks_in(folder: Path) -> dict[str, HarborTask]:
     """Returns the tasks of a folder by id: it is a task itself, or holds them. Raises UsageError."""
+    folder = Path(os.path.realpath(folder))
     inside = sorted(file.parent for file in folder.glob("*/task.toml"))
     folders = [folder] if (folder / "task.toml").is_file() else inside
     if not folders:
         raise UsageError(f"harbor:{folder}: there is no task.toml in it; expected a Harbor task, or a folder of them")
-    return {one.resolve().name: read_task(one.resolve()) for one in folders}
+    return {one.name: read_task(one) for one in folders}
 
 
 def read_task(folder: Path) -> HarborTask:
     """Returns the task in a folder. Raises UsageError for what is missing, wrong or can't be run here."""
+    id, folder = folder.name, Path(os.path.realpath(folder))
     config = read_config(folder / "task.toml")
     _check_files(folder)
     source = Source(folder / "environment", replace(config.environment, network_mode=_network(folder, config)))
     if source.image is None and not (source.folder / "Dockerfile").is_file():
         raise InputError(source.folder / "Dockerfile", None, "it is missing", "it, or an environment.docker_image")
     steps = config.steps or [Step("")]
-    return HarborTask(folder.name, folder, config, source, tuple(_stage(folder, config, step) for step in steps))
+    return HarborTask(id, folder, config, source, tuple(_stage(folder, config, step) for step in steps))
 
 
 def _network(folder: Path, config: TaskConfig) -> Network:
@@ -179,12 +183,21 @@ def _separate(folder: Path, at: Path, config: TaskConfig, verifier: Verifier) ->
 
 
 def _check_files(folder: Path) -> None:
-    """Raises InputError for a file that can't be honoured here, and for a link that leads out of the task."""
+    """Raises InputError for a file that can't be honoured here, and for what is no file of the task's own."""
+    if not folder.name.isprintable():
+        raise InputError(repr(str(folder)), None, "a name that can't be printed", "a folder whose name is a task's")
     for path in (found for pattern in UNSUPPORTED for found in folder.glob(pattern)):
         raise InputError(path, None, f"{path.name} is not supported here", "a task without it")
     for path in folder.rglob("*"):
-        if path.is_symlink() and not path.resolve().is_relative_to(folder):
+        mode, shown = path.lstat().st_mode, repr(str(path))
+        if stat.S_ISLNK(mode) and not Path(os.path.realpath(path)).is_relative_to(folder):
             raise InputError(path, None, "a link that leads out of the task", "files of the task's own folder")
+        if not (stat.S_ISLNK(mode) or stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise InputError(shown, None, "a pipe, a socket or a device", "files, folders and links")
+        if not path.name.isprintable():
+            raise InputError(shown, None, "a name that can't be printed", "names in UTF-8 without control characters")
+        if not stat.S_ISLNK(mode) and not os.access(path, os.R_OK):
+            raise InputError(path, None, "it can't be read", "files that you can read")
 
 
 def _instruction(path: Path) -> str:
@@ -197,4 +210,6 @@ def _instruction(path: Path) -> str:
         del lines[0]
     while lines and not lines[0].strip():
         del lines[0]
+    if not lines:
+        raise InputError(path, None, "it is empty", "the instruction")
     return "\n".join(lines)

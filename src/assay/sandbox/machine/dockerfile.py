@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from assay.input import read_input
 _VARIABLE = re.compile(r"\\\$|\$(?:(\w+)|\{(\w+)(?::([-+])([^}]*))?\})")
 _KEPT = ("LABEL", "EXPOSE", "MAINTAINER", "STOPSIGNAL", "CMD", "ENTRYPOINT", "HEALTHCHECK")
 """Instructions that change nothing here: a machine's programs are started one by one."""
+
+LONGEST = 2**17
+"""Characters of a value: a program gets no longer argument or variable from Linux."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,7 @@ class _Reader:
         self._globals: dict[str, str] = {}
         self._args: dict[str, str] = {}
         self._shell = ("/bin/sh", "-c")
+        self._line = 0
 
     def read(self) -> list[Stage]:
         how = {
@@ -75,8 +80,10 @@ class _Reader:
             "SHELL": self._shell_words,
         }
         for line, text in self._instructions():
-            name, _, rest = text.partition(" ")
-            name, rest = name.upper(), rest.strip()
+            name, *words = text.split(maxsplit=1)
+            name, rest, self._line = name.upper(), "".join(words), line
+            if not rest or "\0" in rest:
+                self._refuse(line, repr(text[:80]), "an instruction, words after it, and no character NUL")
             if name not in ("FROM", "ARG") and not self._stages:
                 self._refuse(line, f"{name} before FROM", "FROM first")
             how.get(name, self._unknown)(line, name, rest)
@@ -130,7 +137,10 @@ class _Reader:
                 return (given or found[4]) if found[3] == "-" else (found[4] if given else "")
             return given
 
-        return _VARIABLE.sub(value, text)
+        filled = _VARIABLE.sub(value, text)
+        if len(filled) > LONGEST:
+            self._refuse(self._line, f"a value of {len(filled):,} characters", f"{LONGEST:,} at most")
+        return filled
 
     def _from(self, line: int, name: str, rest: str) -> None:
         words = [word for word in rest.split() if not word.startswith("--platform")]
@@ -192,16 +202,15 @@ class _Reader:
         """The words of a JSON list, or those of a shell's line. Raises InputError."""
         try:
             words: Any = json.loads(rest) if rest.startswith("[") else shlex.split(rest)
-        except ValueError as error:
-            raise InputError(self._path, line, f"{name} {rest} ({error})", "words, or a JSON list of them") from None
+        except (ValueError, RecursionError) as error:
+            got = f"{name} {rest[:200]} ({error})"
+            raise InputError(self._path, line, got, "words, or a JSON list of them") from None
         return [str(word) for word in words]
 
     def _command(self, rest: str) -> tuple[str, ...]:
         if rest.startswith("["):
-            try:
+            with suppress(ValueError, RecursionError):
                 return tuple(json.loads(rest))
-            except ValueError:
-                pass
         return (*self._shell, rest)
 
     def _copy(self, line: int, name: str, rest: str) -> None:

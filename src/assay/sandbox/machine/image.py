@@ -48,7 +48,13 @@ def check_image(source: Path | str, bases: Mapping[str, str]) -> None:
     stages = read_dockerfile(path)
     for number, stage in enumerate(stages):
         if stage.base not in [one.name for one in stages[:number]]:
-            _base(stage.base, bases, f"{path}, line {stage.line}")
+            where = f"{path}, line {stage.line}"
+            if stage.base not in bases and Path(stage.base).is_file():
+                raise UsageError(f"{where}: FROM {stage.base} names a file of this machine; expected an image's name")
+            _base(stage.base, bases, where)
+        for step in stage.steps:
+            if step.name == "COPY" and not step.stage:
+                _copied(source, step)
 
 
 async def build_image(
@@ -76,7 +82,7 @@ async def _build(
         if step.stage:
             files = [str(layer) for layer in built[step.stage].layers]
         else:
-            files = _digests(source, step.words[:-1]) if step.name == "COPY" else []
+            files = _digests(source, step) if step.name == "COPY" else []
         described = (step.name, step.words, dict(step.env), step.user, step.workdir, step.owner, step.mode, files)
         key = digest([image.layers[-1].name if image.layers else "", described])
         async with _layer(key) as made:
@@ -149,9 +155,7 @@ async def _copy(source: Path, step: Step, machine: Machine, built: Mapping[str, 
                     found.append(Path(scratch, str(number), Path(name).name or "root"))
                     await other.take(name, found[-1], at_most=2**33)
         else:
-            found = [path for name in sources for path in _sources(source, name)]
-        if not found:
-            raise InputError(source / "Dockerfile", step.line, f"COPY {' '.join(sources)}: no such file", "files")
+            found = _copied(source, step)
         into = target.endswith(("/", "/.")) or len(found) > 1
         for path in found:
             place = target if path.is_dir() or not into else f"{target.rstrip('/.')}/{path.name}"
@@ -165,21 +169,26 @@ def _owned(step: Step, place: str) -> list[list[str]]:
     return commands + ([["chmod", "-R", step.mode, place]] if step.mode else [])
 
 
-def _sources(source: Path, name: str) -> list[Path]:
-    """The files that a pattern names in the folder. Raises InputError for one outside of it."""
-    pattern = name.lstrip("/").removeprefix("./").rstrip("/")
-    if pattern in ("", "."):
-        return [source]
-    found = sorted(source.glob(pattern)) if re.search(r"[*?\[]", pattern) else [source / pattern]
-    for path in found:
-        if not path.resolve().is_relative_to(source.resolve()) or not path.exists():
-            raise InputError(source / "Dockerfile", None, f"COPY {name}: no such file in the folder", "a file of it")
+def _copied(source: Path, step: Step) -> list[Path]:
+    """Returns the files of the folder that an instruction copies. Raises InputError for one outside of it."""
+    found: list[Path] = []
+    for name in step.words[:-1]:
+        pattern = name.lstrip("/").removeprefix("./").rstrip("/")
+        try:
+            named = sorted(source.glob(pattern)) if re.search(r"[*?\[]", pattern) else [source / pattern]
+        except ValueError:  # such as a** in a pattern
+            named = []
+        real = [Path(os.path.realpath(path)) for path in named]
+        if not named or not all(path.exists() and path.is_relative_to(source.resolve()) for path in real):
+            got = f"COPY {name}: no such file in the folder"
+            raise InputError(source / "Dockerfile", step.line, got, "a file of it")
+        found += named
     return found
 
 
-def _digests(source: Path, names: tuple[str, ...]) -> list[tuple[str, str]]:
+def _digests(source: Path, step: Step) -> list[tuple[str, str]]:
     """Returns each path that is copied with its mode and what it holds: folders and links are part of a layer too."""
-    found = [path for name in names for path in _sources(source, name)]
+    found = _copied(source, step)
     paths = [each for path in found for each in ([path, *sorted(path.rglob("*"))] if path.is_dir() else [path])]
     return [(each.relative_to(source).as_posix(), f"{each.lstat().st_mode:o} {_held(each)}") for each in paths]
 

@@ -338,9 +338,12 @@ def answer(
             said = share(inside, dict(zip(what, what, strict=True))) if asked["do"] == "share" else unpack(inside, what)
             outside.send(json.dumps({"id": asked["id"], "error": said}).encode())
         case _:
-            listener = socket.create_server(("127.0.0.1", asked["port"]), backlog=2048)
-            socket.send_fds(outside, [json.dumps({"id": asked["id"], "error": ""}).encode()], [listener.fileno()])
-            listener.close()
+            try:
+                with socket.create_server(("127.0.0.1", asked["port"]), backlog=2048) as listener:
+                    ready = json.dumps({"id": asked["id"], "error": ""}).encode()
+                    socket.send_fds(outside, [ready], [listener.fileno()])
+            except OSError as error:  # a program of the machine listens there
+                outside.send(json.dumps({"id": asked["id"], "error": f"{error}"}).encode())
 
 
 def numbers(root: str, user: str) -> dict[str, Any]:
@@ -369,6 +372,8 @@ def change(root: str, asked: dict[str, Any], descriptors: list[int]) -> dict[str
     except OSError as error:
         known: dict[type[OSError], int] = {FileNotFoundError: errno.ENOENT, PermissionError: errno.EACCES}
         return {"error": error.strerror or str(error), "errno": error.errno or known.get(type(error), errno.EIO)}
+    except Exception as error:  # such as folders in folders without end, or a user's number beyond all: it goes on
+        return {"error": f"{error}" or repr(error), "errno": errno.EIO}
     return {"error": ""}
 
 
