@@ -183,7 +183,7 @@ class ServedEnvironment:
             await before.close()
         session_id = self._new_session()
         episode = self._episodes.begin(session_id, task, _seed_in(row, own))
-        return self._response(_encode(await gymnasium.begun(episode)), session_id)
+        return self._response(_encode(await gymnasium.begin(episode)), session_id)
 
     async def _step(self, request: Request) -> Response:
         row = row_in(await read_body(request))
@@ -195,7 +195,7 @@ class ServedEnvironment:
         turn, *more = _turns_in(row, task)
         if more:
             raise BadRequest("response: it holds what tools answered; expected one response", param="body.response")
-        return self._response(_encode(await gymnasium.stepped(episode, turn.response)), session_id)
+        return self._response(_encode(await gymnasium.step(episode, turn.response)), session_id)
 
     def _new_session(self) -> str:
         """Returns the id of a session that may begin. Raises HTTPException."""
@@ -269,7 +269,7 @@ class ServedEnvironment:
                     score = await session.score(turns)
                 finally:
                     await _end(held)
-        return self._response(_encode(_verified(row, score)), session_id)
+        return self._response(_encode(_with_score(row, score)), session_id)
 
     async def _reverify_mode(self, request: Request) -> Response:
         return self._response(_encode("stateless" if self._stateless else "unsupported"), None)
@@ -389,7 +389,7 @@ _ROUTES = {"seed_session", "verify", "aggregate_metrics", "reverify_mode", "heal
 _NO_SESSION = "no session is open by this cookie: it was never begun here, was verified, or nobody called it for long"
 
 
-def _verified(row: Row, score: Score) -> Row:
+def _with_score(row: Row, score: Score) -> Row:
     """The row with its score. Raises ValueError for what is no finite number, which JSON could not even hold."""
     for name, value in {"reward": score.reward, **score.metrics}.items():
         if not math.isfinite(value):

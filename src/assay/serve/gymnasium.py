@@ -15,13 +15,13 @@ COMPLETED = ("completed", "refused", "token_cap")
 """Ends that are the model's or the environment's, and no limit's."""
 
 
-async def begun(episode: Episode) -> Row:
+async def begin(episode: Episode) -> Row:
     """Returns the answer to `/reset`. Raises EpisodeError."""
     asked = await episode.begin()
     return {"observation": _observation(episode, asked[len(episode.task.input) :]), "info": {}}
 
 
-async def stepped(episode: Episode, response: Response) -> Row:
+async def step(episode: Episode, response: Response) -> Row:
     """Returns the answer to `/step`. Raises EpisodeError."""
     new = await episode.step(response)
     if not isinstance(new, Ending):

@@ -2,7 +2,7 @@
 
 GET  /health, /metadata, /schema
 WS   /ws      {"type": "reset" | "step" | "state" | "close", "data": {…}}; one episode after another
-POST /reset   {"episode_id", "seed", "task"}; begins an episode, of the task named or of the one that the seed chooses
+POST /reset   {"episode_id", "seed", "task"}; begins an episode, of the task current or of the one that the seed chooses
 POST /step    {"episode_id", "action"}
 GET  /state?episode_id=…
 
@@ -88,14 +88,14 @@ class OpenEnv:
     async def _schema(self, request: HttpRequest) -> HttpResponse:
         return _json({"action": _ACTION, "observation": _OBSERVATION, "state": _STATE})
 
-    def _begin(self, asked: Reset) -> "_Opened":
+    def _begin(self, asked: Reset) -> "_NamedEpisode":
         """Returns an episode that has begun. Raises EpisodeError."""
         seed = secrets.randbits(32) if asked.seed is None else asked.seed
         id = self._ids[seed % len(self._ids)] if asked.task is None else asked.task
         if id not in self._tasks:
             raise EpisodeError(f"there is no task '{id}', such as '{self._ids[0]}'", "VALIDATION_ERROR", 422)
         name = asked.episode_id or secrets.token_urlsafe(16)
-        return _Opened(name, self._episodes.begin(name, self._tasks[id], seed))
+        return _NamedEpisode(name, self._episodes.begin(name, self._tasks[id], seed))
 
     async def _reset(self, request: HttpRequest) -> Reply:
         return await self._begin(_read(await read_body(request) or b"{}", Reset)).begin()
@@ -107,16 +107,16 @@ class OpenEnv:
     async def _state(self, request: HttpRequest) -> Reply:
         return self._episode(request.query_params.get("episode_id")).state
 
-    def _episode(self, name: str | None) -> "_Opened":
+    def _episode(self, name: str | None) -> "_NamedEpisode":
         if (episode := self._episodes.get(name)) is None:
             message = f"no episode '{name}' is open; name the episode_id that reset was given"
             raise EpisodeError(message, "SESSION_ERROR", 409)
-        return _Opened(name or "", episode)
+        return _NamedEpisode(name or "", episode)
 
     async def _socket(self, socket: WebSocket) -> None:
         """One connection: an episode after another, until it is closed."""
         await socket.accept()
-        opened: _Opened | None = None
+        current: _NamedEpisode | None = None
         try:
             while True:
                 try:
@@ -124,24 +124,24 @@ class OpenEnv:
                     if sent.type == "close":
                         return
                     if sent.type == "reset":
-                        if opened:
-                            await opened.episode.close()
-                        opened = None
-                        opened = self._begin(_converted(sent.data, Reset))
-                    reply = await _reply_to(opened, sent)
+                        if current:
+                            await current.episode.close()
+                        current = None
+                        current = self._begin(_convert(sent.data, Reset))
+                    reply = await _reply_to(current, sent)
                 except EpisodeError as error:
                     reply = {"type": "error", "data": {"message": str(error), "code": error.code}}
                 await socket.send_text(_encode(reply).decode())
         except WebSocketDisconnect:
             pass
         finally:
-            if opened:
-                await opened.episode.close()
+            if current:
+                await current.episode.close()
             with suppress(RuntimeError, WebSocketDisconnect):  # it was closed from the other side
                 await socket.close()
 
 
-class _Opened(Struct, frozen=True):
+class _NamedEpisode(Struct, frozen=True):
     """An episode by its name, in OpenEnv's terms."""
 
     name: str
@@ -158,15 +158,15 @@ class _Opened(Struct, frozen=True):
     async def step(self, action: Action) -> Reply:
         """Returns what is observed after an action, with the reward at the end. Raises EpisodeError."""
         if action.type == "list_tools":
-            return _observed({"tools": [_tool_row(tool) for tool in self.episode.tools]})
+            return _reply({"tools": [_tool_row(tool) for tool in self.episode.tools]})
         new = await self.episode.step(_response(action))
         if not isinstance(new, Ending):
             return self._observation(new, action.tool_name)
         ending: Reply = {"episode_id": self.name, "metrics": new.score.metrics, "stop": new.stop}
-        return _observed(ending | _result(action.tool_name, ()), new.score.reward)
+        return _reply(ending | _result(action.tool_name, ()), new.score.reward)
 
     def _observation(self, new: list[Item], called: str | None) -> Reply:
-        return _observed({"episode_id": self.name, "messages": messages(new), **_result(called, new)})
+        return _reply({"episode_id": self.name, "messages": messages(new), **_result(called, new)})
 
 
 def _result(called: str | None, new: Sequence[Item]) -> Reply:
@@ -182,12 +182,12 @@ class _Sent(Struct, frozen=True):
     data: dict[str, Any] = {}
 
 
-async def _reply_to(opened: _Opened | None, sent: _Sent) -> Reply:
-    if opened is None:
+async def _reply_to(current: _NamedEpisode | None, sent: _Sent) -> Reply:
+    if current is None:
         raise EpisodeError("no episode has begun; send reset first", "SESSION_ERROR")
     if sent.type == "state":
-        return {"type": "state", "data": opened.state}
-    said = opened.begin() if sent.type == "reset" else opened.step(_converted(sent.data, Action))
+        return {"type": "state", "data": current.state}
+    said = current.begin() if sent.type == "reset" else current.step(_convert(sent.data, Action))
     return {"type": "observation", "data": await said}
 
 
@@ -201,7 +201,7 @@ def _response(action: Action) -> Response:
     return Response(output=[FunctionCall(f"call_{secrets.token_hex(8)}", action.tool_name, arguments)])
 
 
-def _observed(said: Reply, reward: float | None = None) -> Reply:
+def _reply(said: Reply, reward: float | None = None) -> Reply:
     return {"observation": said, "reward": reward, "done": reward is not None}
 
 
@@ -218,7 +218,7 @@ def _read(content: bytes, kind: type[T]) -> T:
         raise EpisodeError(f"this is no JSON ({error})", "INVALID_JSON", 422) from None
 
 
-def _converted(data: Reply, kind: type[T]) -> T:
+def _convert(data: Reply, kind: type[T]) -> T:
     try:
         return msgspec.convert(data, kind)
     except msgspec.ValidationError as error:

@@ -40,18 +40,18 @@ class GymnasiumEnvironment(RemoteEnvironment):
         return kinds.of_gymnasium(paths) if paths else None
 
 
-class _Observed(Struct, frozen=True):
+class _Observation(Struct, frozen=True):
     """What `/reset` answers."""
 
     observation: str | None = None
     info: dict[str, Any] | None = None
 
     @property
-    def said(self) -> list[Item]:
+    def messages(self) -> list[Item]:
         return [Message("user", self.observation)] if self.observation else []
 
 
-class _Stepped(_Observed, frozen=True, kw_only=True):
+class _StepAnswer(_Observation, frozen=True, kw_only=True):
     """What `/step` answers."""
 
     reward: float
@@ -69,12 +69,12 @@ class _Episode:
 
     def __init__(self, server: Server, task: Task, row: Row) -> None:
         self._caller, self._task, self._row = Caller(server), task, row
-        self._first = _Observed()
-        self._last: _Stepped | None = None
+        self._first = _Observation()
+        self._last: _StepAnswer | None = None
         self._steps, self._reward = 0, 0.0
 
     async def __aenter__(self) -> Self:
-        self._first = await self._post("reset", self._row, _Observed)
+        self._first = await self._post("reset", self._row, _Observation)
         if not self._caller.cookies:
             message = f"{self._caller.server.url}/reset set no cookie, so that no step would belong to this episode"
             raise RemoteError(message, retryable=False)
@@ -84,19 +84,19 @@ class _Episode:
         return None
 
     async def begin(self) -> list[Item]:
-        return self._first.said
+        return self._first.messages
 
     async def react(self, response: Response) -> list[Item] | None:
         """What is observed after a step. Raises RemoteError and TimeoutError where the server says nothing of use."""
         turn = Turn(self._task.input, response)
         wire = response_object(self._task, [turn], model="policy", created_s=int(time.time()), tokens=False)
-        self._last = stepped = await self._post("step", self._row | {"response": wire}, _Stepped)
+        self._last = answer = await self._post("step", self._row | {"response": wire}, _StepAnswer)
         self._steps += 1
-        self._reward += stepped.reward
-        if stepped.terminated or stepped.truncated:
+        self._reward += answer.reward
+        if answer.terminated or answer.truncated:
             return None
-        outputs = self._tool_outputs(stepped)
-        return [*(FunctionCallOutput(one.call_id, one.output) for one in outputs), *stepped.said]
+        outputs = self._tool_outputs(answer)
+        return [*(FunctionCallOutput(one.call_id, one.output) for one in outputs), *answer.messages]
 
     async def call(self, name: str, arguments: dict[str, Any]) -> str:
         raise self._no_step()
@@ -112,20 +112,20 @@ class _Episode:
     async def _post(self, path: str, body: Row, kind: type[T]) -> T:
         status, content = await self._caller.post(path, body)
         if status != HTTPStatus.OK:
-            raise self._caller.refused(path, status, content)
+            raise self._caller.refusal(path, status, content)
         try:
             return msgspec.json.decode(content, type=kind)
         except BROKEN as error:
-            raise self._strange(path, error, content) from None
+            raise self._unreadable(path, error, content) from None
 
-    def _tool_outputs(self, stepped: _Stepped) -> list[_ToolOutput]:
-        given = (stepped.info or {}).get("tool_outputs", [])
+    def _tool_outputs(self, answer: _StepAnswer) -> list[_ToolOutput]:
+        given = (answer.info or {}).get("tool_outputs", [])
         try:
             return msgspec.convert(given, list[_ToolOutput])
         except msgspec.ValidationError as error:
-            raise self._strange("step", error, msgspec.json.encode(given)) from None
+            raise self._unreadable("step", error, msgspec.json.encode(given)) from None
 
-    def _strange(self, path: str, error: Exception, content: bytes) -> RemoteError:
+    def _unreadable(self, path: str, error: Exception, content: bytes) -> RemoteError:
         what = f"{self._caller.server.url}/{path} answered what no gymnasium server of NeMo Gym does"
         return RemoteError(f"{what}: {error}; it begins: {content[:200]!r}", retryable=False)
 

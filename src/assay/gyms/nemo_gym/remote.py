@@ -149,7 +149,7 @@ class _RemoteSession:
     async def __aenter__(self) -> Self:
         status, content = await self._caller.post("seed_session", self._row)
         if status >= HTTPStatus.BAD_REQUEST:
-            raise self._caller.refused("seed_session", status, content)
+            raise self._caller.refusal("seed_session", status, content)
         if reason := kinds.of_seed(content):
             raise RemoteError(f"{self._server.url} {reason}", retryable=False)
         if server := kinds.mcp_of_seed(content):
@@ -177,7 +177,7 @@ class _RemoteSession:
         response = response_object(self._task, turns, model="policy", created_s=int(time.time()), tokens=False)
         status, content = await self._caller.post("verify", self._row | {"response": response})
         if status != HTTPStatus.OK:
-            raise self._caller.refused("verify", status, content)
+            raise self._caller.refusal("verify", status, content)
         return read_score(content, self._row)
 
 

@@ -40,7 +40,7 @@ class Caller:
         self.cookies |= cookies
         return status, content
 
-    def refused(self, path: str, status: int, content: bytes) -> RemoteError:
+    def refusal(self, path: str, status: int, content: bytes) -> RemoteError:
         """The error that a refusal is."""
         said = f"{self.server.url}/{path} answered {status}: {server_words(content)}"
         return RemoteError(said, retryable=status >= 500 or status in PASSING)
