@@ -348,6 +348,15 @@ def test_a_dockerfile_becomes_layers_that_are_kept(base: str, tmp_path: Path):
         ("FROM scratch\nADD a.tar.gz /", "line 2: ADD a.tar.gz /"),
         ("RUN true", "line 1: RUN before FROM"),
         ("", "it has no FROM"),
+        (f"FROM {__file__}", "names a file of this machine"),
+        ("FROM scratch\nCOPY ../.. /x", "line 2: COPY ../..: no such file in the folder"),
+        ("FROM scratch\nCOPY /etc/passwd /x", "line 2: COPY /etc/passwd: no such file"),
+        ("FROM scratch\nCOPY ../* /x", "line 2: COPY ../*: no such file"),
+        ("FROM scratch\nCOPY a**b /x", "line 2: COPY a**b: no such file"),
+        ("FROM scratch\nCOPY a\0b /x", "line 2"),
+        ("FROM scratch\nENV", "line 2: 'ENV'"),
+        ("FROM scratch\nSHELL " + "[" * 100_000, "line 2: SHELL [[["),
+        ("FROM scratch\nENV A=0123456789\n" + "ENV A=$A$A$A$A$A$A$A$A$A$A\n" * 9, "line 7: a value of 1,000,000"),
     ],
 )
 def test_what_cannot_be_built_is_refused_by_line(text: str, says: str, tmp_path: Path):
@@ -355,6 +364,16 @@ def test_what_cannot_be_built_is_refused_by_line(text: str, says: str, tmp_path:
     with pytest.raises(UsageError) as error:
         check_image(tmp_path, {})
     assert says in str(error.value)
+
+
+def test_an_address_that_is_taken_is_an_error_and_the_machine_goes_on(base: str):
+    async def run(machine: Machine) -> Finished:
+        with await machine.listen():
+            with pytest.raises(SandboxError, match="in use"):
+                await machine.listen()
+            return await machine.exec(["echo", "here"], timeout_s=20)
+
+    assert within(base, run).stdout == b"here\n"
 
 
 def test_a_command_that_fails_names_its_line(base: str, tmp_path: Path):

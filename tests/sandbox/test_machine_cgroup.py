@@ -17,7 +17,8 @@ from tests.sandbox.available import needs_cgroups, needs_machines
 T = TypeVar("T")
 pytestmark = [needs_machines, needs_cgroups, pytest.mark.heavy]
 CONFIG = SandboxConfig(memory_mb=128, processes=40, disk_mb=16)
-HOG = "for i in 1 2 3; do (x=$(head -c 100000000 /dev/zero | tr '\\0' x); sleep 9; :) & done; wait"
+HOG = "for i in 1 2 3; do (head -c 100000000 /dev/zero; sleep 30) | tail -c 100000000 > /dev/null & done; wait"
+"""Three programs that each hold less than the limit for one."""
 
 
 def within(tmp_path: Path, patch: pytest.MonkeyPatch, use: Callable[[Machine, Path], Awaitable[T]]) -> T:
