@@ -376,10 +376,25 @@ def test_an_address_that_is_taken_is_an_error_and_the_machine_goes_on(base: str)
     assert within(base, run).stdout == b"here\n"
 
 
-def test_a_command_that_fails_names_its_line(base: str, tmp_path: Path):
-    (tmp_path / "Dockerfile").write_text("FROM small\nRUN echo why && exit 3\n")
-    with pytest.raises(InputError, match=r"line 2: RUN ended with exit code 3: why"):
+@pytest.mark.parametrize(
+    ("instruction", "says"),
+    [
+        ("RUN echo why && exit 3", r"line 2: RUN ended with exit code 3: why"),
+        ("WORKDIR /etc/passwd/x", r"line 2: /etc/passwd/x: Not a directory"),
+        ("COPY . /proc/1/", r"line 2: \. /proc/1/: No such file"),
+        ("COPY --chown=nobody:nosuch . /x", r"line 2: chown ended with exit code 1"),
+    ],
+)
+def test_an_instruction_that_fails_is_named_by_its_line(base: str, tmp_path: Path, instruction: str, says: str):
+    (tmp_path / "Dockerfile").write_text(f"FROM small\n{instruction}\n")
+    with pytest.raises(InputError, match=says):
         asyncio.run(build_image(tmp_path, {"small": base}))
+
+
+def test_a_build_that_takes_too_long_says_so(base: str, tmp_path: Path):
+    (tmp_path / "Dockerfile").write_text("FROM small\nRUN sleep 60\n")
+    with pytest.raises(SandboxError, match=r"not built within 0\.5 s"):
+        asyncio.run(build_image(tmp_path, {"small": base}, timeout_s=0.5))
 
 
 def test_what_a_killed_build_left_is_no_part_of_the_next(base: str, tmp_path: Path):

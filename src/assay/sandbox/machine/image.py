@@ -15,7 +15,7 @@ from typing import IO
 
 from assay.digest import digest
 from assay.errors import InputError, SandboxError, UsageError
-from assay.sandbox import SandboxConfig
+from assay.sandbox import Finished, SandboxConfig
 from assay.sandbox.machine.base import Image, Network
 from assay.sandbox.machine.dockerfile import Stage, Step, read_dockerfile
 from assay.sandbox.machine.machine import Machine, as_root
@@ -62,16 +62,19 @@ async def build_image(
 ) -> Image:
     """Returns the image of a folder with a Dockerfile, or of a name. What was built before is taken from the cache.
 
-    Raises UsageError where it can't be built.
+    Raises UsageError where it can't be built, and SandboxError where that takes too long.
     """
     check_image(source, bases)
-    async with asyncio.timeout(timeout_s):
-        if isinstance(source, str):
-            return await _pulled(source, bases)
-        built: dict[str, Image] = {}
-        for number, stage in enumerate(stages := read_dockerfile(source / "Dockerfile")):
-            built[str(number)] = built[stage.name] = await _build(source, stage, built, bases, network)
-        return built[stages[-1].name]
+    try:
+        async with asyncio.timeout(timeout_s):
+            if isinstance(source, str):
+                return await _pulled(source, bases)
+            built: dict[str, Image] = {}
+            for number, stage in enumerate(stages := read_dockerfile(source / "Dockerfile")):
+                built[str(number)] = built[stage.name] = await _build(source, stage, built, bases, network)
+            return built[stages[-1].name]
+    except TimeoutError:
+        raise SandboxError(f"{source}: its image was not built within {timeout_s:g} s") from None
 
 
 async def _build(
@@ -125,23 +128,24 @@ async def _make(
     """Carries out one instruction; what it changes is in `made/upper` then."""
     offline = step.name != "RUN" or not has_network()
     async with Machine(image, BUILDING, network="none" if offline else network, keep=made) as machine:
-        if step.name == "DIR":
-            await machine.mkdir(step.words[0], "0")
-        elif step.name == "COPY":
-            await _copy(source, step, machine, built)
-        else:
-            ran = await machine.exec(
-                step.words,
-                timeout_s=86_400,
-                env={**step.env, "DEBIAN_FRONTEND": "noninteractive"},
-                cwd=step.workdir,
-                user=step.user or None,
-            )
-            if ran.exit_code or ran.stopped_by:
-                said = (ran.stdout + ran.stderr).decode(errors="replace")[-TAIL:].strip()
-                how = f"stopped by the limit of {ran.stopped_by}" if ran.stopped_by else f"exit code {ran.exit_code}"
-                expected = f"exit code 0 ({_NO_TOOL})" if offline and network == "public" else "exit code 0"
-                raise InputError(source / "Dockerfile", step.line, f"RUN ended with {how}: {said}", expected)
+        if step.name == "RUN":
+            env = {**step.env, "DEBIAN_FRONTEND": "noninteractive"}
+            ran = await machine.exec(step.words, timeout_s=86_400, env=env, cwd=step.workdir, user=step.user or None)
+            _check_end(source, step, "RUN", ran, f" ({_NO_TOOL})" if offline and network == "public" else "")
+            return
+        try:
+            await (_copy(source, step, machine, built) if step.name == "COPY" else machine.mkdir(step.words[0], "0"))
+        except OSError as error:
+            got = f"{' '.join(step.words)}: {error.strerror or error}"
+            raise InputError(source / "Dockerfile", step.line, got, "a place where files can be written") from None
+
+
+def _check_end(source: Path, step: Step, what: str, ran: Finished, remark: str = "") -> None:
+    """Returns where a command ended well. Raises InputError."""
+    if ran.exit_code or ran.stopped_by:
+        said = (ran.stdout + ran.stderr).decode(errors="replace")[-TAIL:].strip()
+        how = f"stopped by the limit of {ran.stopped_by}" if ran.stopped_by else f"exit code {ran.exit_code}"
+        raise InputError(source / "Dockerfile", step.line, f"{what} ended with {how}: {said}", f"exit code 0{remark}")
 
 
 async def _copy(source: Path, step: Step, machine: Machine, built: Mapping[str, Image]) -> None:
@@ -161,7 +165,7 @@ async def _copy(source: Path, step: Step, machine: Machine, built: Mapping[str, 
             place = target if path.is_dir() or not into else f"{target.rstrip('/.')}/{path.name}"
             await machine.put(path, place)
             for command in _owned(step, place):
-                await machine.exec(command, timeout_s=600, user="root")
+                _check_end(source, step, command[0], await machine.exec(command, timeout_s=600, user="root"))
 
 
 def _owned(step: Step, place: str) -> list[list[str]]:
