@@ -23,7 +23,7 @@ from assay.collect.run import RunPlan, collect_run
 from assay.config import ModelConfig
 from assay.digest import task_digest
 from assay.errors import StoppedEarly
-from assay.model.builtin.fixed import Fixed
+from assay.model.builtin.function import FunctionModel
 from assay.store import Shard, read_rollouts
 from assay.types import (
     Failure,
@@ -73,7 +73,7 @@ def planned(task: Task = TASKS[0]) -> PlannedRollout:
 
 
 def rolled(answer: Any, benchmark: Benchmark = ECHO, task: Task = TASKS[0]):
-    return asyncio.run(roll(benchmark, ToolLoop(), Fixed(answer), planned(task)))
+    return asyncio.run(roll(benchmark, ToolLoop(), FunctionModel(answer), planned(task)))
 
 
 def keys(folder: Path) -> list[tuple[str, int]]:
@@ -261,7 +261,7 @@ async def late(roll: Any, *arguments: Any) -> Rollout:
 
 
 def test_a_rollout_past_its_deadline_is_a_failure():
-    class Slow(Fixed):
+    class Slow(FunctionModel):
         async def respond(self, request: Request) -> Response:
             await asyncio.sleep(60)
             raise AssertionError

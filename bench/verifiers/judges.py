@@ -6,7 +6,7 @@ from random import Random
 
 from assay.benchmark.verify.judge import judge
 from assay.errors import ModelError
-from assay.model.builtin.fixed import Fixed
+from assay.model.builtin.function import FunctionModel
 from assay.types import Score
 
 REASONS = ["It is.", "It is not.", "same city", 'it says "yes"', "{no}", "```", "off by one"]
@@ -57,6 +57,6 @@ def pairs(rng: Random) -> Iterator[tuple[str, str, bool]]:
 async def verify(answer: str, reply: str) -> Score:
     """The score by a judge that gives this reply; 0 where the reply can't be read, which is a failure elsewhere."""
     try:
-        return (await judge(Fixed(lambda _: reply), question="Q", reference="R", answer=answer)).score()
+        return (await judge(FunctionModel(lambda _: reply), question="Q", reference="R", answer=answer)).score()
     except ModelError:
         return Score(reward=0.0)

@@ -14,9 +14,9 @@ from assay.config import AgentConfig, ModelConfig
 from assay.errors import AgentError, ModelError, UsageError
 from assay.fidelity.rescore.retrace import retrace
 from assay.model import Model
-from assay.model.builtin.fixed import Fixed
+from assay.model.builtin.function import FunctionModel
 from assay.model.builtin.scripted import Scripted
-from assay.model.wrappers.budget import Budget, Metered
+from assay.model.wrappers.budget import Budget, BudgetedModel
 from assay.serve.door import HttpDoor
 from assay.types import (
     Failure,
@@ -165,7 +165,7 @@ def chat(*texts):
     post(f"{URL}/chat/completions", {"model": "m", "messages": messages})
 chat("main"); chat("aside"); chat("main", "said", "more")
 """
-    made = rollout(program(text), Fixed(lambda _: "said"))
+    made = rollout(program(text), FunctionModel(lambda _: "said"))
     assert [(turn.follows, len(turn.input)) for turn in made.turns] == [(None, 1), (-1, 1), (0, 1)]
 
 
@@ -218,14 +218,14 @@ while True:
     except urllib.error.HTTPError as error:
         assert error.code == 403 and json.load(error)["error"]["code"] in ("limit_reached", "rollout_over")
 """
-    made = rollout(program(stubborn), Fixed(lambda _: "one"), steps=3)
+    made = rollout(program(stubborn), FunctionModel(lambda _: "one"), steps=3)
     assert (made.stop, len(made.turns), made.outcome) == ("steps", 3, Score(reward=1.0, answer="one"))
 
 
 def test_a_budget_that_is_reached_ends_the_program_and_is_no_score(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("assay.agent.command.GRACE_S", 0.5)
     prices = ModelConfig(dialect="scripted", script=["one"] * 9, sampling=Sampling(max_output_tokens=200))
-    model = Metered(Scripted(prices), prices, Budget(tokens=500))
+    model = BudgetedModel(Scripted(prices), prices, Budget(tokens=500))
     tries = """
 while True:
     try:

@@ -17,7 +17,7 @@ from assay.collect.roll import roll
 from assay.config import ModelConfig
 from assay.digest import task_digest
 from assay.model import Model
-from assay.model.builtin.fixed import Fixed
+from assay.model.builtin.function import FunctionModel
 from assay.model.builtin.scripted import Scripted
 from assay.types import (
     Failure,
@@ -136,7 +136,7 @@ def test_a_tool_that_hangs_past_its_own_deadline_is_a_failure_below_the_limits()
 
 
 def test_a_dialogue_without_an_end_is_ended_by_its_limits():
-    rollout = rolled(Fixed(lambda _: "Then more."), environment=Counting(Dialogue), steps=5, tool_s=30)
+    rollout = rolled(FunctionModel(lambda _: "Then more."), environment=Counting(Dialogue), steps=5, tool_s=30)
     assert (rollout.stop, len(rollout.turns)) == ("steps", 5)
 
 
@@ -158,7 +158,7 @@ class Stubborn:
 
 @pytest.mark.parametrize("swallow", [True, False])
 def test_no_agent_gets_past_a_limit_or_makes_a_failure_of_it(swallow: bool):
-    rollout = rolled(Fixed(lambda _: "x"), Stubborn(swallow), steps=2)
+    rollout = rolled(FunctionModel(lambda _: "x"), Stubborn(swallow), steps=2)
     assert (rollout.stop, len(rollout.turns), rollout.outcome) == ("steps", 2, Score(reward=0.0))
 
 
@@ -176,7 +176,7 @@ class Question(Environment):
         return Score(reward=float(response.text == "42"))
 
 
-class Late(Fixed):
+class Late(FunctionModel):
     async def respond(self, request: Request) -> Response:
         await asyncio.sleep(0.5)
         return await super().respond(request)

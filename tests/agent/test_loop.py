@@ -14,7 +14,7 @@ from assay.collect.plan import PlannedRollout
 from assay.collect.roll import roll
 from assay.digest import task_digest
 from assay.errors import SandboxError
-from assay.model.builtin.fixed import Fixed
+from assay.model.builtin.function import FunctionModel
 from assay.types import (
     Failure,
     FunctionCall,
@@ -85,7 +85,7 @@ class Counts(Environment):
 
 
 def rolled(session: Counting, *answers: Response) -> Rollout:
-    model = Fixed(lambda request: answers[min(request.turn, len(answers) - 1)])
+    model = FunctionModel(lambda request: answers[min(request.turn, len(answers) - 1)])
     planned = PlannedRollout(TASK, task_digest(TASK), 0, 0, 7)
     return asyncio.run(roll(Benchmark(environment=Counts(session), repeats=1), ToolLoop(), model, planned))
 
@@ -131,7 +131,7 @@ def test_a_session_may_change_its_tools_and_end_the_rollout_at_a_call(limits: Ro
 
     benchmark = Benchmark(environment=Counts(Changing(9)), repeats=1, limits=limits)
     planned = PlannedRollout(TASK, task_digest(TASK), 0, 0, 7)
-    rollout = asyncio.run(roll(benchmark, ToolLoop(), Fixed(answer), planned))
+    rollout = asyncio.run(roll(benchmark, ToolLoop(), FunctionModel(answer), planned))
     assert (rollout.stop, rollout.outcome, len(rollout.turns)) == ("completed", Score(reward=2.0), 3)
     assert offered == ["tool-0", "tool-1", "tool-2"]
 
@@ -173,7 +173,7 @@ def test_a_session_that_converses_speaks_first_and_may_end_with_a_call(limits: R
     called = Response(output=[FunctionCall("1", "next", "{}")])
     session = Calling(5)
     benchmark = Benchmark(environment=Counts(session), repeats=1, limits=limits)
-    model = Fixed(lambda request: (said, called)[request.turn])
+    model = FunctionModel(lambda request: (said, called)[request.turn])
     planned = PlannedRollout(TASK, task_digest(TASK), repeat=0, attempt=0, seed=0)
     rollout = asyncio.run(roll(benchmark, ToolLoop(), model, planned))
     assert (rollout.stop, len(rollout.turns), session.said) == ("completed", 2, 1)

@@ -30,7 +30,7 @@ from assay.digest import task_digest
 from assay.errors import UsageError
 from assay.gyms.nemo_gym.remote import RemoteEnvironment, RemoteError, read_score
 from assay.model import Model, connect
-from assay.model.builtin.fixed import Fixed
+from assay.model.builtin.function import FunctionModel
 from assay.types import (
     Failure,
     FunctionCall,
@@ -348,7 +348,7 @@ def test_tools_of_an_mcp_server_are_offered_and_called(tmp_path: Path):
     with McpGym()() as url:
         made = benchmark(url, written(tmp_path, bare))
         asyncio.run(made.environment.ready())
-        rollout = asyncio.run(rolled(made, next(iter(made.environment.tasks())), Fixed(answer)))
+        rollout = asyncio.run(rolled(made, next(iter(made.environment.tasks())), FunctionModel(answer)))
     assert rollout.outcome == Score(reward=1.0, metrics={"count": 5.0})
     assert [tool.name for tool in asked[0].tools] == ["add"]
     assert isinstance(said := asked[1].input[-1], FunctionCallOutput) and said.text == "5"

@@ -19,7 +19,7 @@ from assay.collect.roll import roll
 from assay.config import ModelConfig
 from assay.digest import task_digest, tasks_digest
 from assay.model import Model
-from assay.model.builtin.fixed import Fixed
+from assay.model.builtin.function import FunctionModel
 from assay.model.builtin.scripted import Scripted
 from assay.model.dialects import thinking
 from assay.types import Failure, Message, Request, Response, Rollout, Score
@@ -31,7 +31,7 @@ ONE = PEOPLE["travel-easy-0"]
 
 def call(person: Person, *said: str, benchmark: Benchmark = BENCHMARK) -> Rollout:
     """The rollout of a policy that says these, one a turn, and the last of them from then on."""
-    model = Fixed(lambda request: said[min(request.turn, len(said) - 1)])
+    model = FunctionModel(lambda request: said[min(request.turn, len(said) - 1)])
     task = TASKS[person.id]
     planned = PlannedRollout(task, task_digest(task), 0, 0, 7)
     return asyncio.run(roll(benchmark, ToolLoop(), model, planned))
@@ -185,9 +185,9 @@ def test_the_honest_user_tells_one_fact_at_a_time_and_none_unasked():
     ("user", "kind"),
     [
         (Scripted(ModelConfig(dialect="scripted", script=["one"])), "user_script_ended"),
-        (Fixed(lambda _: "  "), "user_empty"),
+        (FunctionModel(lambda _: "  "), "user_empty"),
         (
-            Fixed(lambda _: Response(output=[], status="incomplete", incomplete_reason="max_output_tokens")),
+            FunctionModel(lambda _: Response(output=[], status="incomplete", incomplete_reason="max_output_tokens")),
             "user_incomplete",
         ),
         (None, "user_missing"),

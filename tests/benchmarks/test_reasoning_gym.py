@@ -16,7 +16,7 @@ from assay.collect.roll import roll
 from assay.digest import task_digest, tasks_digest
 from assay.errors import UsageError
 from assay.fidelity.gates.gold import gold_gate
-from assay.model.builtin.fixed import Fixed
+from assay.model.builtin.function import FunctionModel
 from assay.types import Failure, Outcome, Score, Task
 
 installed = pytest.mark.skipif(
@@ -31,7 +31,7 @@ SOME = ("chain_sum", "countdown", "n_queens", "word_ladder", "propositional_logi
 
 def outcome(name: str, task: Task, said: str) -> Outcome:
     planned = PlannedRollout(task, task_digest(task), 0, 0, 0)
-    return asyncio.run(roll(load(f"reasoning-gym/{name}"), ToolLoop(), Fixed(lambda _: said), planned)).outcome
+    return asyncio.run(roll(load(f"reasoning-gym/{name}"), ToolLoop(), FunctionModel(lambda _: said), planned)).outcome
 
 
 def gold_and_null(name: str) -> None:
@@ -44,7 +44,7 @@ def gold_and_null(name: str) -> None:
     async def reward(task: Task, said: str) -> Outcome:
         planned = PlannedRollout(task, task_digest(task), 0, 0, 0)
         benchmark = family.Benchmark(environment=environment, repeats=1)
-        return (await roll(benchmark, ToolLoop(), Fixed(lambda _: said), planned)).outcome
+        return (await roll(benchmark, ToolLoop(), FunctionModel(lambda _: said), planned)).outcome
 
     async def all_of_them() -> None:
         for task in tasks:

@@ -34,7 +34,7 @@ from assay.fidelity.original.parity import compare
 from assay.fidelity.original.published import published_scores
 from assay.fidelity.original.reference import read, read_parity
 from assay.model import Model
-from assay.model.builtin.fixed import Fixed
+from assay.model.builtin.function import FunctionModel
 from assay.types import Failure, FunctionCall, Message, Request, Response, Rollout, Score, StopReason, Task, Text
 from tests.agent.programs import program
 from tests.benchmarks.data import beside, prepare, rows
@@ -219,7 +219,7 @@ def play(airline: Benchmark, task: str, *answers: Response | str, agent: Agent =
         )
 
     planned = PlannedRollout(chosen, task_digest(chosen), repeat=0, attempt=0, seed=0)
-    return asyncio.run(roll(airline, agent, Fixed(answer), planned))
+    return asyncio.run(roll(airline, agent, FunctionModel(answer), planned))
 
 
 def call(name: str, **arguments: Any) -> Response:
@@ -298,7 +298,7 @@ def test_a_user_that_fails_is_no_zero(airline: Benchmark):
     def silent(request: Request) -> Response:
         raise TimeoutError("no answer")
 
-    rollout = play(dataclasses.replace(airline, roles={"user": Fixed(silent)}), "1", CANCEL)
+    rollout = play(dataclasses.replace(airline, roles={"user": FunctionModel(silent)}), "1", CANCEL)
     assert isinstance(rollout.outcome, Failure)
 
 
@@ -337,7 +337,7 @@ class Hasty:
 def test_an_agent_that_does_not_let_the_user_begin_is_a_failure(airline: Benchmark):
     chosen = next(iter(airline.environment.tasks()))
     planned = PlannedRollout(chosen, task_digest(chosen), repeat=0, attempt=0, seed=0)
-    rollout = asyncio.run(roll(airline, Hasty(), Fixed(lambda _: "Hello?"), planned))
+    rollout = asyncio.run(roll(airline, Hasty(), FunctionModel(lambda _: "Hello?"), planned))
     assert isinstance(rollout.outcome, Failure) and "speak first" in rollout.outcome.message
 
 

@@ -38,7 +38,7 @@ from assay.fidelity.schema.evidence import (
     SuspectTask,
 )
 from assay.fidelity.schema.profile import RolloutRef
-from assay.model.builtin.fixed import Fixed
+from assay.model.builtin.function import FunctionModel
 from assay.store import RunRecord, write_json, write_lines
 from assay.types import (
     Failure,
@@ -792,7 +792,7 @@ def test_a_model_marks_what_can_be_read_and_nothing_else():
         "t4": '{"fault": "model"}',
     }
 
-    class Answering(Fixed):
+    class Answering(FunctionModel):
         async def respond(self, request: Request) -> Response:
             data = json.loads(request.input[-1].text)  # type: ignore[union-attr]
             name = "t" + data["reference"]

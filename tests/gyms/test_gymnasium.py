@@ -33,7 +33,7 @@ from assay.gyms.nemo_gym.interchange import import_nemo_gym
 from assay.gyms.nemo_gym.remote import RemoteEnvironment
 from assay.gyms.nemo_gym.rows import read_rows
 from assay.model import Model, connect
-from assay.model.builtin.fixed import Fixed
+from assay.model.builtin.function import FunctionModel
 from assay.store import read_rollouts
 from assay.types import (
     Failure,
@@ -114,7 +114,7 @@ def test_a_response_that_was_cut_is_a_step_too(tmp_path: Path):
 
     gym = StepGym()
     with gym() as url:
-        rollout = one(url, tmp_path, model=Fixed(answer))
+        rollout = one(url, tmp_path, model=FunctionModel(answer))
     assert isinstance(rollout.outcome, Score) and rollout.outcome.reward == 0.1 - 1.0
     assert [body["response"]["status"] for _, body in gym.calls[1:]] == ["incomplete", "completed"]
 
@@ -289,7 +289,7 @@ def test_rows_or_routes_say_that_a_server_is_a_gymnasium(tmp_path: Path):
         assert isinstance(routed.environment, GymnasiumEnvironment)
         assert routed.limits == RolloutLimits(steps=10)
         asyncio.run(routed.environment.ready())
-        (made,) = sync.rollouts(routed, model=Fixed(lambda request: "I stop."))
+        (made,) = sync.rollouts(routed, model=FunctionModel(lambda request: "I stop."))
         assert isinstance(made.outcome, Score) and made.outcome.reward == -1.0
         with pytest.raises(UsageError, match=r"is a gymnasium environment.*write GymnasiumEnvironment"):
             asyncio.run(RemoteEnvironment("c", url=url, rows=tmp_path / "rows.jsonl").ready())

@@ -8,7 +8,7 @@ import pytest
 from assay.config import ModelConfig, Prices
 from assay.errors import ModelError, UsageError
 from assay.model import BudgetReached
-from assay.model.wrappers.budget import Budget, Metered
+from assay.model.wrappers.budget import Budget, BudgetedModel
 from assay.types import Message, Request, Response, Sampling, Usage
 
 PRICES = Prices(input=2.0, output=10.0, cached_input=0.5)
@@ -48,7 +48,7 @@ def spend(
     spender: Spender, budget: Budget, count: int, cap: int | None = 100, config: ModelConfig = CONFIG
 ) -> list[Any]:
     async def main() -> list[Any]:
-        model = Metered(spender, config, budget)
+        model = BudgetedModel(spender, config, budget)
         return await asyncio.gather(*(model.respond(request(cap)) for _ in range(count)), return_exceptions=True)
 
     return asyncio.run(main())
@@ -112,7 +112,7 @@ def test_what_failed_is_charged_where_the_server_may_have_worked(kind: str, char
 def test_rollouts_that_have_begun_go_before_those_that_have_not():
     order: list[int] = []
 
-    async def ask(model: Metered, turn: int) -> None:
+    async def ask(model: BudgetedModel, turn: int) -> None:
         try:
             await model.respond(request(turn=turn))
             order.append(turn)
@@ -120,7 +120,7 @@ def test_rollouts_that_have_begun_go_before_those_that_have_not():
             order.append(-turn)
 
     async def main() -> None:
-        model = Metered(Spender(Usage(input_tokens=10, output_tokens=40)), CONFIG, Budget(tokens=300))
+        model = BudgetedModel(Spender(Usage(input_tokens=10, output_tokens=40)), CONFIG, Budget(tokens=300))
         await asyncio.gather(*(ask(model, turn) for turn in (0, 0, 0, 0, 5)))
 
     asyncio.run(main())
@@ -146,6 +146,6 @@ def test_who_is_cancelled_while_being_let_in_leaves_nothing_set_aside():
 def test_a_budget_in_dollars_needs_prices():
     dear = ModelConfig(dialect="chat", id="m", base_url="http://127.0.0.1:1/v1")
     with pytest.raises(UsageError, match="needs the prices of model m"):
-        Metered(Spender(Usage()), dear, Budget(usd=1.0))
-    Metered(Spender(Usage()), dear, Budget(tokens=1))
-    Metered(Spender(Usage()), ModelConfig(dialect="local", id="policy"), Budget(usd=1.0))
+        BudgetedModel(Spender(Usage()), dear, Budget(usd=1.0))
+    BudgetedModel(Spender(Usage()), dear, Budget(tokens=1))
+    BudgetedModel(Spender(Usage()), ModelConfig(dialect="local", id="policy"), Budget(usd=1.0))

@@ -7,7 +7,7 @@ import pytest
 
 from assay.config import ModelConfig
 from assay.model.dialects.calls import items_of
-from assay.model.dialects.carried import MOST, Carried
+from assay.model.dialects.token_history import MOST, TokenHistory
 from assay.types import FunctionCall, Message, Text
 
 SAID = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]
@@ -27,23 +27,23 @@ def text_of(ids: list[int]) -> str:
 
 
 @pytest.fixture
-def carried() -> Carried:
-    return Carried(encode, "~")
+def carried() -> TokenHistory:
+    return TokenHistory(encode, "~")
 
 
-def test_what_was_said_is_not_made_into_tokens_again(carried: Carried):
+def test_what_was_said_is_not_made_into_tokens_again(carried: TokenHistory):
     first = carried.prompt(SAID[:1], render)
     assert text_of(first) == "[user]Hi~\n[assistant]"
     carried.keep(SAID, render, first + encode("H-o~"), ended=True)
     assert text_of(carried.prompt(NEXT, render)) == "[user]Hi~\n[assistant]H-o~\n[user]Hu~\n[assistant]"
 
 
-def test_an_answer_that_was_cut_gets_its_end(carried: Carried):
+def test_an_answer_that_was_cut_gets_its_end(carried: TokenHistory):
     carried.keep(SAID, render, encode("[user]Hi~\n[assistant]H-o"), ended=False)
     assert text_of(carried.prompt(NEXT, render)) == "[user]Hi~\n[assistant]H-o~\n[user]Hu~\n[assistant]"
 
 
-def test_ids_are_those_of_one_rollout_and_of_one_history(carried: Carried):
+def test_ids_are_those_of_one_rollout_and_of_one_history(carried: TokenHistory):
     carried.keep(SAID, render, encode("[user]Hi~\n[assistant]H-o~"), ended=True, scope=("t", 0))
     plain = "[user]Hi~\n[assistant]Ho~\n[user]Hu~\n[assistant]"
     assert text_of(carried.prompt(NEXT, render, ("t", 1))) == plain
@@ -54,7 +54,7 @@ def test_ids_are_those_of_one_rollout_and_of_one_history(carried: Carried):
     assert text_of(carried.prompt(NEXT, changing, ("t", 0))).startswith("(user)Hi~")
 
 
-def test_the_oldest_conversation_is_given_up(carried: Carried):
+def test_the_oldest_conversation_is_given_up(carried: TokenHistory):
     for number in range(MOST + 1):
         carried.keep(SAID, render, encode("[user]Hi~\n[assistant]H-o~"), ended=True, scope=number)
     assert "H-o" not in text_of(carried.prompt(NEXT, render, 0))

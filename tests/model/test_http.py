@@ -15,7 +15,7 @@ import pytest
 from assay.config import ModelConfig
 from assay.errors import ModelError, UsageError
 from assay.model import ContextOverflow, connect
-from assay.model.builtin.fixed import Fixed
+from assay.model.builtin.function import FunctionModel
 from assay.model.http import LARGEST_BODY, server_words
 from assay.model.wrappers.record import Recorder
 from assay.model.wrappers.retry import LONGEST_WAIT_S, Retry
@@ -190,7 +190,7 @@ def test_those_who_are_told_to_wait_do_not_come_back_at_once():
 
 
 def backoffs(error: ModelError) -> list[float]:
-    retry = Retry(Fixed(lambda request: ""), 2, wait_s=0.01)
+    retry = Retry(FunctionModel(lambda request: ""), 2, wait_s=0.01)
     return [retry._backoff(error).total_seconds() for _ in range(5)]  # type: ignore[reportPrivateUsage, union-attr]
 
 
@@ -240,7 +240,7 @@ def test_a_request_beyond_the_context_is_an_incomplete_response():
         return "42"
 
     async def main() -> list[Turn]:
-        recorder = Recorder(Fixed(answer), sampling=Sampling(), seed=0, task="t", repeat=0)
+        recorder = Recorder(FunctionModel(answer), sampling=Sampling(), seed=0, task="t", repeat=0)
         await recorder.respond(Request(input=REQUEST.input * 2))
         first = await recorder.respond(REQUEST)
         await recorder.respond(Request(input=[*REQUEST.input, *first.output, *REQUEST.input]))

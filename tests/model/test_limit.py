@@ -10,24 +10,24 @@ import pytest
 from assay.config import ModelConfig, RateLimits
 from assay.errors import ModelError
 from assay.model import connect
-from assay.model.builtin.fixed import Fixed
-from assay.model.wrappers.guard import Guarded
-from assay.model.wrappers.limit import Limit
+from assay.model.builtin.function import FunctionModel
+from assay.model.wrappers.guard import GuardedModel
+from assay.model.wrappers.limit import ServerLimit
 from assay.types import Message, Request, Response, Usage
 from tests.endpoint import Behave, Call, Endpoint, chat_body, http
 
 REQUEST = Request(input=[Message(role="user", content="6*7?")])
 
 
-def guarded(url: str, *, concurrency: int = 1000, attempts: int = 1, **limits: Any) -> Guarded:
+def guarded(url: str, *, concurrency: int = 1000, attempts: int = 1, **limits: Any) -> GuardedModel:
     config = ModelConfig(dialect="chat", id="m", base_url=url, attempts=attempts, limits=RateLimits(**limits))
-    return Guarded(connect(config), config, concurrency=concurrency)
+    return GuardedModel(connect(config), config, concurrency=concurrency)
 
 
-def ask(url: str, count: int, **limits: Any) -> tuple[list[Response | BaseException], Guarded]:
+def ask(url: str, count: int, **limits: Any) -> tuple[list[Response | BaseException], GuardedModel]:
     """What became of `count` requests that are made at once."""
 
-    async def main() -> tuple[list[Response | BaseException], Guarded]:
+    async def main() -> tuple[list[Response | BaseException], GuardedModel]:
         model = guarded(url, **limits)
         try:
             made = await asyncio.gather(*(model.respond(REQUEST) for _ in range(count)), return_exceptions=True)
@@ -139,10 +139,10 @@ def test_retry_after_closes_the_gate_for_all(status: int):
         return Response(output=[])
 
     async def main() -> None:
-        limit = Limit(RateLimits(), 4)
-        first = asyncio.create_task(limit.respond(Fixed(answer), REQUEST))
+        limit = ServerLimit(RateLimits(), 4)
+        first = asyncio.create_task(limit.respond(FunctionModel(answer), REQUEST))
         await asyncio.sleep(1)
-        await asyncio.gather(first, *(limit.respond(Fixed(answer), REQUEST) for _ in range(3)))
+        await asyncio.gather(first, *(limit.respond(FunctionModel(answer), REQUEST) for _ in range(3)))
 
     in_made_time(main())
     assert len(sent_s) == 5
@@ -160,8 +160,8 @@ def test_a_time_that_the_server_names_is_kept_as_long_as_patience_lasts(
         loop, opening = asyncio.get_running_loop(), list[float]()
         call_at = loop.call_at
         loop.call_at = lambda when, *rest, **more: opening.append(when - loop.time()) or call_at(when, *rest, **more)  # type: ignore
-        limit = Limit(RateLimits(patience_s=patience_s), 4)
-        asking = asyncio.create_task(limit.respond(Fixed(refuse), REQUEST))
+        limit = ServerLimit(RateLimits(patience_s=patience_s), 4)
+        asking = asyncio.create_task(limit.respond(FunctionModel(refuse), REQUEST))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         asking.cancel()
@@ -186,8 +186,8 @@ def test_a_pause_of_our_own_is_no_longer_than_patience():
         raise ModelError("http_429", "slow down", retryable=True)
 
     async def main() -> None:
-        limit = Limit(RateLimits(patience_s=0.1), 4)
-        await asyncio.gather(*(limit.respond(Fixed(refuse), REQUEST) for _ in range(4)), return_exceptions=True)
+        limit = ServerLimit(RateLimits(patience_s=0.1), 4)
+        await asyncio.gather(*(limit.respond(FunctionModel(refuse), REQUEST) for _ in range(4)), return_exceptions=True)
 
     in_made_time(main())
     pauses = [later - earlier for earlier, later in pairwise(sent_s)]
@@ -250,9 +250,9 @@ def test_requests_and_tokens_a_minute_are_kept(limits: dict[str, float]):
         return Response(output=[], usage=Usage(input_tokens=9, output_tokens=4))
 
     async def main() -> None:
-        limit = Limit(RateLimits(**limits), 1000)
-        await limit.respond(Fixed(answer), REQUEST)
-        await asyncio.gather(*(limit.respond(Fixed(answer), REQUEST) for _ in range(20)))
+        limit = ServerLimit(RateLimits(**limits), 1000)
+        await limit.respond(FunctionModel(answer), REQUEST)
+        await asyncio.gather(*(limit.respond(FunctionModel(answer), REQUEST) for _ in range(20)))
 
     in_made_time(main())
     assert [later - earlier for earlier, later in pairwise(sent_s)] == pytest.approx([0.1] * 20, abs=0.06)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.model.builtin.fixed import Fixed
+from assay.model.builtin.function import FunctionModel
 from assay.model.wrappers.record import Recorder, conversation
 from assay.types import (
     FunctionCall,
@@ -54,12 +54,12 @@ def output(name: str) -> FunctionCallOutput:
     return FunctionCallOutput(call_id=name, output="3")
 
 
-def answers(*outputs: list[Item]) -> Fixed:
+def answers(*outputs: list[Item]) -> FunctionModel:
     left = iter(outputs)
-    return Fixed(lambda _: Response(output=next(left)))
+    return FunctionModel(lambda _: Response(output=next(left)))
 
 
-def record(model: Fixed, *inputs: list[Item]) -> list[Turn]:
+def record(model: FunctionModel, *inputs: list[Item]) -> list[Turn]:
     async def main() -> list[Turn]:
         kept = recorder(model)
         for items in inputs:
@@ -197,7 +197,7 @@ def test_each_turn_is_rebuilt_and_only_what_is_new_is_stored(data: st.DataObject
         return Response(output=[made[kind] for kind in kinds])
 
     async def main() -> tuple[list[Turn], list[list[Item]], list[list[Item]]]:
-        kept = recorder(Fixed(answer))
+        kept = recorder(FunctionModel(answer))
         sent: list[list[Item]] = []
         new: list[list[Item]] = []
         for _ in range(data.draw(st.integers(1, 8), label="turns")):

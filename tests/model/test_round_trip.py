@@ -15,7 +15,7 @@ from assay.config import ModelConfig
 from assay.model import Model, connect
 from assay.model.dialects.chat.client import messages
 from assay.model.dialects.chat.server import ChatCall, completion, parse
-from assay.model.dialects.chat.wire import thought
+from assay.model.dialects.chat.wire import reasoning_item
 from assay.model.dialects.responses.wire import wire_items
 from assay.types import (
     FunctionCall,
@@ -71,7 +71,7 @@ def answered(draw: st.DrawFn) -> list[Item]:
     """What a model said in one go, as Chat Completions can tell it: thought, said, called; then the tools' outputs."""
     refusal = [Refusal(refusal=draw(words))] if draw(st.booleans()) else []
     said = [Message(role="assistant", content=[Text(text=draw(words)), *refusal])]
-    reasoning = draw(st.none() | st.builds(thought, words, st.none() | details))
+    reasoning = draw(st.none() | st.builds(reasoning_item, words, st.none() | details))
     names = [f"c{draw(st.integers(0, 99))}_{index}" for index in range(draw(st.integers(0, 3)))]
     calls = [FunctionCall(call_id=name, name=draw(words), arguments=draw(some)) for name in names]
     outputs = [FunctionCallOutput(call_id=name, output=draw(some | prompts)) for name in names]
@@ -133,7 +133,7 @@ def test_what_chat_messages_lose_is_known():
     ]
     sent = msgspec.json.encode({"messages": messages(items, "reasoning")})
     assert parse(sent).request.input == [
-        thought("s", None),
+        reasoning_item("s", None),
         Message(role="assistant", content=[Text(text="x")]),
         FunctionCall(call_id="c", name="add", arguments="{}"),
     ]

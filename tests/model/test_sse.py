@@ -165,13 +165,13 @@ STREAMS: dict[str, tuple[str, Callable[[bytes], bytes], bytes, bytes]] = {
 def test_a_stream_that_is_cut_anywhere_is_no_answer(name: str):
     _, assemble, whole, last = STREAMS[name]
     enough = whole.index(last) + len(last)
-    for cut in range(len(whole)):
-        if cut >= enough:
-            assemble(whole[:cut])
+    for cut_error in range(len(whole)):
+        if cut_error >= enough:
+            assemble(whole[:cut_error])
             continue
         with pytest.raises(ModelError) as caught:
-            assemble(whole[:cut])
-        assert (caught.value.kind, caught.value.retryable) == ("stream_cut", True), cut
+            assemble(whole[:cut_error])
+        assert (caught.value.kind, caught.value.retryable) == ("stream_cut", True), cut_error
 
 
 def ask(name: str, body: bytes) -> Response:

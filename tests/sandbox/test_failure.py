@@ -13,7 +13,7 @@ from assay.collect.plan import PlannedRollout
 from assay.collect.roll import roll
 from assay.digest import task_digest
 from assay.errors import SandboxError
-from assay.model.builtin.fixed import Fixed
+from assay.model.builtin.function import FunctionModel
 from assay.types import Failure, FunctionCall, Item, Message, Response, Score, Task, Tool, Turn
 
 TASK = Task(
@@ -48,7 +48,7 @@ class Broken(Environment):
 def test_a_sandbox_that_dies_under_a_rollout_is_a_failure(output: list[Item]) -> None:
     benchmark = Benchmark(environment=Broken(), repeats=1)
     planned = PlannedRollout(TASK, task_digest(TASK), 0, 0, 7)
-    rollout = asyncio.run(roll(benchmark, ToolLoop(), Fixed(lambda *_: Response(output=output)), planned))
+    rollout = asyncio.run(roll(benchmark, ToolLoop(), FunctionModel(lambda *_: Response(output=output)), planned))
     assert rollout.outcome == Failure(
         where="environment", kind="sandbox", message="the container has ended", retryable=True
     )

@@ -18,7 +18,7 @@ from jsonschema import Draft202012Validator
 
 from assay.config import ModelConfig
 from assay.model import Model, close, connect
-from assay.model.builtin.fixed import Fixed
+from assay.model.builtin.function import FunctionModel
 from assay.serve.app import ServedModel
 from assay.serve.gateway import Gateway
 from assay.serve.http import settings
@@ -42,7 +42,7 @@ def serving(
         async def main() -> None:
             config = answer if isinstance(answer, ModelConfig) else ModelConfig(dialect="scripted", id=name)
             model = connect(answer) if isinstance(answer, ModelConfig) else answer
-            model = Fixed(model) if callable(model) else model
+            model = FunctionModel(model) if callable(model) else model
             served = ServedModel(name, config, model, Gateway(model, record) if record else None)
             server = uvicorn.Server(settings(served.app(key)))
             box["server"] = server

@@ -27,7 +27,7 @@ from assay.gyms.nemo_gym.interchange import export_tasks
 from assay.gyms.nemo_gym.remote import RemoteEnvironment
 from assay.gyms.nemo_gym.rows import row_of
 from assay.model import Model, connect
-from assay.model.builtin.fixed import Fixed
+from assay.model.builtin.function import FunctionModel
 from assay.serve.environment import ServedEnvironment, affordable
 from assay.serve.rows import statistics
 from assay.store import read_rollouts
@@ -368,7 +368,7 @@ class Judged(Environment):
 
 @pytest.mark.parametrize(("verdict", "status", "words"), [("1", 200, '"reward":1.0'), ("", 500, "could not convert")])
 def test_a_judge_is_asked_and_one_that_fails_is_an_error(verdict: str, status: int, words: str):
-    judged = Benchmark(environment=Judged(), repeats=1, roles={"judge": Fixed(lambda _: verdict)})
+    judged = Benchmark(environment=Judged(), repeats=1, roles={"judge": FunctionModel(lambda _: verdict)})
     with hosting(ServedEnvironment(judged).app()) as url:
         [(got, answer)] = run(url, row_of(next(iter(judged.environment.tasks()))), calls=[])
     assert (got, words in json.dumps(answer, separators=(",", ":"))) == (status, True)

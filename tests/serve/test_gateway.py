@@ -12,7 +12,7 @@ import openai
 import pytest
 
 from assay.errors import InputError, ModelError, UsageError
-from assay.model.builtin.fixed import Fixed
+from assay.model.builtin.function import FunctionModel
 from assay.model.dialects.serving import BadRequest
 from assay.model.wrappers.record import conversation
 from assay.serve.gateway import AnsweredCall, Call, CallSettings, FailedCall, Gateway
@@ -135,8 +135,8 @@ def ask(gateway: Gateway, *inputs: list[Item], rollout: str = "r", **settings: A
     asyncio.run(main())
 
 
-def echo() -> Fixed:
-    return Fixed(lambda request: Response(output=[said(str(len(request.input)))]))
+def echo() -> FunctionModel:
+    return FunctionModel(lambda request: Response(output=[said(str(len(request.input)))]))
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "a/b", "../a", "a b", "é", "a\n", "x" * 129, "a\0"])
@@ -161,7 +161,7 @@ def test_a_call_without_an_answer_is_a_line_that_invents_none(tmp_path: Path):
     first: list[Item] = [user("1")]
     second = [*first, said("x"), user("2")]
     third = [*second, said("y"), user("3")]
-    gateway = Gateway(Fixed(answer), tmp_path)
+    gateway = Gateway(FunctionModel(answer), tmp_path)
     ask(gateway, first, seed=7)
     with pytest.raises(ModelError, match="the server broke"):
         ask(gateway, second)
@@ -227,13 +227,13 @@ def test_a_restarted_gateway_goes_on_with_the_file(tmp_path: Path, torn: bytes):
 
     one: list[Item] = [user("1")]
     two: list[Item] = [user("2")]
-    gateway = Gateway(Fixed(answer), tmp_path)
+    gateway = Gateway(FunctionModel(answer), tmp_path)
     ask(gateway, one, two, sampling=Sampling(top_k=3))
     gateway.close()
     path = tmp_path / "r.jsonl"
     before = path.read_bytes()
     path.write_bytes(before + torn)
-    gateway = Gateway(Fixed(answer), tmp_path)
+    gateway = Gateway(FunctionModel(answer), tmp_path)
     assert len(gateway.turns("r")) == 2
     more: list[Item] = [*one, said("1"), user("1+")]
     ask(gateway, more, sampling=Sampling(top_k=3))

@@ -19,7 +19,7 @@ from assay.benchmark.tools import ToolEnvironment, ToolSession, tool
 from assay.config import ModelConfig
 from assay.gyms.nemo_gym.gymnasium import GymnasiumEnvironment
 from assay.gyms.nemo_gym.rows import row_of
-from assay.model.builtin.fixed import Fixed
+from assay.model.builtin.function import FunctionModel
 from assay.serve.environment import ServedEnvironment
 from assay.types import (
     Failure,
@@ -117,9 +117,9 @@ def shown(rollout: Rollout) -> list[tuple[str, str]]:
 
 
 def test_tools_and_a_dialogue_are_played_there_as_here(tmp_path: Path):
-    here = sync.rollouts(SHOP, model=Fixed(seller), seed=5)
+    here = sync.rollouts(SHOP, model=FunctionModel(seller), seed=5)
     with there(SHOP, tmp_path) as far:
-        made = sync.rollouts(far, model=Fixed(seller), seed=5)
+        made = sync.rollouts(far, model=FunctionModel(seller), seed=5)
     rewards = [one.outcome.reward for one in here if isinstance(one.outcome, Score)]
     assert rewards == [1.0 - 0.03] * 9
     assert [one.outcome.reward for one in made if isinstance(one.outcome, Score)] == rewards
@@ -131,7 +131,7 @@ def test_tools_and_a_dialogue_are_played_there_as_here(tmp_path: Path):
 
 def test_a_limit_of_the_benchmark_truncates_the_episode(tmp_path: Path):
     with there(SHOP, tmp_path) as far:
-        made = sync.rollouts(far, model=Fixed(lambda _: "thanks"))
+        made = sync.rollouts(far, model=FunctionModel(lambda _: "thanks"))
     first = made[0].outcome
     assert isinstance(first, Score)
     assert (first.reward, len(made[0].turns)) == (1.0 - 0.06, 6)
@@ -143,8 +143,11 @@ def broken(request: Request) -> Response:
 
 
 FAULTS = [
-    (Fixed(broken), "the episode failed in the environment (tool): the tool put raised ValueError: the till is full"),
-    (Fixed(lambda _: "picture"), "the episode says more than texts as the user"),
+    (
+        FunctionModel(broken),
+        "the episode failed in the environment (tool): the tool put raised ValueError: the till is full",
+    ),
+    (FunctionModel(lambda _: "picture"), "the episode says more than texts as the user"),
 ]
 
 

@@ -24,7 +24,7 @@ from assay.collect.run import connect_roles, model_of
 from assay.config import assay_toml, load_agent, load_model
 from assay.errors import UsageError
 from assay.model import connect
-from assay.model.wrappers.guard import Guarded
+from assay.model.wrappers.guard import GuardedModel
 from assay.serve.agent import DEADLINE_S as AGENT_DEADLINE_S
 from assay.serve.agent import ServedAgent
 from assay.serve.app import ServedModel
@@ -100,7 +100,7 @@ def model(
 
     @asynccontextmanager
     async def app() -> AsyncGenerator[Starlette]:
-        guarded = Guarded(connect(config), config, concurrency=concurrency)
+        guarded = GuardedModel(connect(config), config, concurrency=concurrency)
         try:
             yield ServedModel(short, config, guarded, Gateway(guarded, record) if record else None).app(key)
         finally:
@@ -198,7 +198,7 @@ def agent(
     @asynccontextmanager
     async def app() -> AsyncGenerator[Starlette]:
         async with connect_roles(bench, models) as ready:
-            guarded = Guarded(model_of(config, ready), config, concurrency=concurrency)
+            guarded = GuardedModel(model_of(config, ready), config, concurrency=concurrency)
             try:
                 yield ServedAgent(ready, driver, guarded, short, deadline_s=deadline_s).app(key)
             finally:

@@ -9,7 +9,7 @@ from msgspec import Struct, structs
 
 from assay.benchmark.catalog import BenchmarkRequest
 from assay.config import LOOP, AgentConfig, ModelConfig
-from assay.model.wrappers.batch import MOST_IN_FLIGHT, batched
+from assay.model.wrappers.batch import MOST_IN_FLIGHT, batch_config
 from assay.score import Selection
 
 
@@ -50,7 +50,7 @@ class RunRequest(Struct, frozen=True, kw_only=True):
         """Returns the request, for the provider's batch API if `batch` is set. Raises UsageError if it has none."""
         if not self.batch:
             return self
-        return structs.replace(self, server=batched(self.server), concurrency=MOST_IN_FLIGHT)
+        return structs.replace(self, server=batch_config(self.server), concurrency=MOST_IN_FLIGHT)
 
     def secrets(self) -> list[str]:
         """Returns the names of the environment variables that hold the models' keys."""

@@ -28,7 +28,7 @@ ENDS: tuple[str, ...] = tuple(reason for reason in get_args(StopReason) if reaso
 """What an agent may return."""
 
 
-class Recording(Model, Protocol):
+class TurnRecorder(Model, Protocol):
     """The model as one rollout's agent sees it, and the turns so far."""
 
     turns: list[Turn]
@@ -48,7 +48,7 @@ async def roll(
 
 
 async def roll_with(
-    benchmark: Benchmark, agent: Agent, recorder: Recording, item: PlannedRollout, deadline: Deadline | None = None
+    benchmark: Benchmark, agent: Agent, recorder: TurnRecorder, item: PlannedRollout, deadline: Deadline | None = None
 ) -> Rollout:
     """Returns one rollout as `roll` does, with the turns that the recorder keeps."""
     started = time.monotonic()
@@ -90,7 +90,7 @@ class _Stage:
 async def _play(
     benchmark: Benchmark,
     agent: Agent,
-    recorder: Recording,
+    recorder: TurnRecorder,
     item: PlannedRollout,
     roles: Mapping[str, InRole],
     stage: _Stage,
@@ -137,7 +137,7 @@ def _failure(error: BaseException, where: Where, seconds: float, deadline: Deadl
             return Failure(where, "exception", f"{type(error).__name__}: {error}{_place(error)}", retryable=False)
 
 
-def _check_stop(agent: Agent, stop: StopReason, recorder: Recording) -> StopReason:
+def _check_stop(agent: Agent, stop: StopReason, recorder: TurnRecorder) -> StopReason:
     """Returns the stop reason. Raises AgentError for another value, or if a model was needed and never answered."""
     if stop not in ENDS:
         message = f"the agent returned {stop!r}; expected one of {', '.join(ENDS)}"

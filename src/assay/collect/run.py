@@ -31,10 +31,10 @@ from assay.input import is_present
 from assay.model import DIALECTS, Model, connect, identity_of
 from assay.model.dialects.settings import settings
 from assay.model.wrappers.batch import FILE as BATCHES
-from assay.model.wrappers.batch import Batched
+from assay.model.wrappers.batch import BatchModel
 from assay.model.wrappers.budget import Budget
-from assay.model.wrappers.guard import Guarded
-from assay.model.wrappers.limit import Limits
+from assay.model.wrappers.guard import GuardedModel
+from assay.model.wrappers.limit import ServerLimits
 from assay.plugins import find
 from assay.score import EVERY, Selection, check_score
 from assay.store import RoleRecord, RunRecord, Shard, Store, progress, read_rollouts
@@ -49,7 +49,7 @@ class SharedLimits:
 
     places: asyncio.Semaphore
     """Each rollout in flight takes one."""
-    limits: Limits
+    limits: ServerLimits
     next_may_open: asyncio.Event
     """This run's own. It is set when so few rollouts are left to begin that the next run should open."""
 
@@ -138,7 +138,7 @@ class OpenRun:
     benchmark: Benchmark
     """With a model in each of its roles."""
     tasks: list[Task]
-    model: Guarded
+    model: GuardedModel
     agent: Agent
     record: RunRecord
     request: RunRequest
@@ -175,8 +175,8 @@ async def open_run(run: RunPlan) -> AsyncGenerator[OpenRun]:
             if run.budget and not settings(request.server.sampling, benchmark.sampling).get("max_output_tokens"):
                 # Without a cap, the second request has to wait for the first answer.
                 raise UsageError("--batch: a budget needs an output cap: --set sampling.max_output_tokens=16384")
-            bare = Batched(bare, run.folder / BATCHES)
-        guarded = Guarded(bare, share_of(request.server), **guards)
+            bare = BatchModel(bare, run.folder / BATCHES)
+        guarded = GuardedModel(bare, share_of(request.server), **guards)
         try:
             door = pkgutil.resolve_name(request.door)(request.name) if request.door else None
             agent = run.agent or make_agent(request.agent, door)
@@ -216,7 +216,7 @@ async def connect_roles(
     *,
     concurrency: int = 64,
     budget: Budget | None = None,
-    limits: Limits | None = None,
+    limits: ServerLimits | None = None,
 ) -> AsyncGenerator[Benchmark]:
     """Yields the benchmark with a model in each of its roles. Raises UsageError if a role is unknown or empty."""
     for role in roles.keys() - benchmark.roles.keys():
@@ -230,7 +230,7 @@ async def connect_roles(
         for role, config in roles.items():
             if config.answers_tasks:
                 raise UsageError(f"--with {role}: the model {config.dialect} answers tasks alone; expected another")
-            model = Guarded(connect(config), config, concurrency=concurrency, budget=budget, limits=limits)
+            model = GuardedModel(connect(config), config, concurrency=concurrency, budget=budget, limits=limits)
             stack.push_async_callback(model.aclose)
             models[role] = model
         yield dataclasses.replace(benchmark, roles=models)

@@ -13,7 +13,7 @@ from assay.collect.collect import Interruption, Tally, rollout_stall_alarm
 from assay.collect.head import Collector
 from assay.collect.run import RunPlan, SharedLimits
 from assay.errors import AssayError, of_system
-from assay.model.wrappers.limit import Limits, server_of
+from assay.model.wrappers.limit import ServerLimits, server_of
 
 
 async def collect_all(
@@ -28,7 +28,7 @@ async def collect_all(
 
     The concurrency is that of each server. If a run can't go on, the others do.
     """
-    interruption, limits = interruption or Interruption(), Limits()
+    interruption, limits = interruption or Interruption(), ServerLimits()
     servers: dict[Hashable, list[int]] = {}
     for index, plan in enumerate(plans):
         servers.setdefault(server_of(plan.request.server), []).append(index)

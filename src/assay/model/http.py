@@ -1,4 +1,4 @@
-"""The HTTP client: everything that is particular to pyreqwest is in this file."""
+"""The HTTP client. All code that uses pyreqwest for models is in this file."""
 
 import base64
 import functools
@@ -25,14 +25,14 @@ from assay.errors import ModelError, UsageError
 from assay.model import ContextOverflow, secret
 
 LARGEST_BODY = 64 * 2**20
-"""Bytes. A longer answer is no model's, and thousands of them in flight would fill the memory."""
+"""The most bytes of an answer. A longer one is no model's, and thousands in flight would fill the memory."""
 LARGEST_FILE = 2**30
-"""Bytes of a file that a server keeps, such as the answers of a batch."""
+"""The most bytes of a file at a server, such as the answers of a batch."""
 T = TypeVar("T")
 LEAST_CAP = 16
-"""Output tokens. Where not even these fit, it is the input that is too long."""
+"""The smallest output cap. If not even these tokens fit, the input is too long."""
 _REAL_KEY = 8
-"""Characters. Keys that stand for none are shorter: EMPTY, dummy, none."""
+"""The fewest characters of a real key. Placeholders are shorter: EMPTY, dummy, none."""
 _STATUS_OF = {
     "rate_limit_error": 429,
     "rate_limit_exceeded": 429,
@@ -45,16 +45,16 @@ _STATUS_OF = {
     "not_found_error": 404,
     "request_too_large": 413,
 }
-"""By the type or the code of an error object: the status that it would have had."""
+"""The HTTP status for the type or code of an error object."""
 _SECRET_NAMES = {
     *("key", "api_key", "api-key", "apikey", "x-api-key", "token", "access_token", "authorization"),
     *("sig", "secret", "password", "cookie"),
 }
 _SECRET_VALUE = re.compile(r"(?:Bearer |Basic |sk-|sk_|gsk_|hf_|ghp_|xai-|nvapi-|AIza)\S{8,}")
 OVERLOAD = {"http_429", "http_503", "http_529"}
-"""Kinds of error by which a server says that it is asked too much at once."""
+"""Kinds of error by which a server says that it gets too many requests."""
 _SPENT = ("insufficient_quota", "billing_hard_limit_reached", "credit balance is too low")
-"""Words of a 429 that no waiting heals: the account's money is spent."""
+"""Words of a 429 that waiting does not change: the account has no money."""
 _MAY_PASS = {408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529}
 _OVERFLOW = (
     "context_length_exceeded",  # OpenAI's code, and that of many who follow it
@@ -96,18 +96,18 @@ UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class ReportedAnswer(ModelError):
-    """What the model did, where a server reports it as an error."""
+    """What the model did, which the server reported as an error."""
 
     def __init__(self, error: ModelError, end: str, text: str) -> None:
         super().__init__(error.kind, str(error), retryable=False)
         self.end = end
         """`max_output_tokens` or `malformed`, as in `dialects.ends`."""
         self.text = text
-        """What the model wrote, if the server tells it."""
+        """The model's text, if the server sends it."""
 
 
 def with_smaller_cap(body: dict[str, Any], cap: str, *, needed: bool) -> dict[str, Any] | None:
-    """Returns what to ask after input and output cap didn't fit together; None where the input alone is too long."""
+    """Returns the body to send after input and output cap didn't fit together; None if the input alone is too long."""
     most = body.get(cap)
     if not isinstance(most, int) or most < 2 * LEAST_CAP:
         return None
@@ -120,7 +120,7 @@ Assemble = Callable[[bytes], bytes]
 
 
 class Endpoint:
-    """One base URL, with its key, headers and deadlines."""
+    """A base URL with its key, headers and deadlines."""
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class Endpoint:
         headers: Mapping[str, str] = MappingProxyType({}),
         assemble: Assemble | None = None,
     ) -> None:
-        """`base_url` and `headers` are the dialect's own, where the configuration says nothing.
+        """`base_url` and `headers` are the dialect's defaults.
 
         `key_header` is the header that carries the key; `authorization` carries it as a bearer token. `assemble` turns
         an event stream, where the server answers with one, into the body that `post` gives back.
@@ -163,7 +163,7 @@ class Endpoint:
         sent = [value for name, value in config.headers.items() if _secret_in({name: value}, "headers")]
         keys = _parts(filter(None, [*secrets.values(), key, *sent]))
         self._secrets = sorted({one for part in keys for one in _spellings(part)}, key=len, reverse=True)
-        self._escaped = [_escaped(part) for part in keys if len(part) >= _REAL_KEY]
+        self._secret_pattern = [_secret_pattern(part) for part in keys if len(part) >= _REAL_KEY]
         if key is not None:
             secrets[key_header] = f"Bearer {key}" if key_header == "authorization" else key
         plain = {
@@ -184,7 +184,8 @@ class Endpoint:
         )
 
     async def ask(self, path: str, body: dict[str, Any], *, cap: str, needed: bool = False) -> bytes:
-        """The body of a 200 answer to a JSON body. Raises ModelError, and ContextOverflow where the input is too long.
+        """Returns the body of a 200 answer to a JSON body. Raises ModelError, and ContextOverflow if the input is too
+        long.
 
         Where input and output cap together don't fit the context, most servers refuse the request rather than bound
         the output. It is asked again without `cap`, the field that holds it: the end of the context is then the
@@ -200,7 +201,7 @@ class Endpoint:
                 body = smaller
 
     async def post(self, path: str, body: bytes, kind: str | None = None) -> bytes:
-        """The body of a 200 answer. Raises ModelError for everything else, saying whether it may pass.
+        """Returns the body of a 200 answer. Raises ModelError for everything else, which says whether it may pass.
 
         `kind` is the type of what is sent, where that is no JSON.
         """
@@ -209,7 +210,7 @@ class Endpoint:
         return await self._send(request if kind is None else request.header("content-type", kind), url)
 
     async def get(self, path: str, query: Mapping[str, str] = MappingProxyType({})) -> bytes:
-        """The body of a 200 answer, which may be large. Raises ModelError as `post` does."""
+        """Returns the body of a 200 answer, which may be large. Raises ModelError as `post` does."""
         both = "&".join(filter(None, [self._base.query, urlencode(query)]))
         url = urlunsplit(self._base._replace(path=self._base.path + path, query=both))
         return await self._send(self._client.get(url), url, LARGEST_FILE)
@@ -219,7 +220,7 @@ class Endpoint:
             async with request.streamed_read_buffer_limit(0).build_streamed() as answer:
                 length = _header(answer, "content-length")
                 if length is None or not length.isdecimal():
-                    content = await _unmeasured(url, answer, largest)
+                    content = await _read_unmeasured(url, answer, largest)
                 elif int(length) > largest:
                     raise _too_large(url, f"{length} bytes", largest)
                 else:
@@ -234,12 +235,12 @@ class Endpoint:
         except PyreqwestError as error:
             raise ModelError("connection_lost", f"{url}: {cause(error)}", retryable=True) from None
         if answer.status != HTTPStatus.OK:
-            raise status_error(url, answer.status, self.redacted(content), _header(answer, "retry-after"))
-        content = self.redacted(content, at_least=_REAL_KEY)
+            raise status_error(url, answer.status, self.redact(content), _header(answer, "retry-after"))
+        content = self.redact(content, at_least=_REAL_KEY)
         kind = (_header(answer, "content-type") or "").lower()
         if self._assemble is not None and kind.startswith("text/event-stream"):
             # Once more: a key may come in pieces, an event each.
-            return self.redacted(_assembled(url, self._assemble, content), at_least=_REAL_KEY)
+            return self.redact(_assemble(url, self._assemble, content), at_least=_REAL_KEY)
         return content
 
     def _url(self, path: str) -> str:
@@ -247,7 +248,7 @@ class Endpoint:
         return url
 
     def decode(self, decoder: "msgspec.json.Decoder[T]", content: bytes) -> T:
-        """A response body as a struct. Raises ModelError that quotes what came instead."""
+        """Returns a response body as a struct. Raises ModelError, which quotes the body."""
         try:
             return decoder.decode(content)
         except UNREADABLE as error:
@@ -255,21 +256,21 @@ class Endpoint:
                 raise error_of(said) from None
             if isinstance(error, msgspec.ValidationError):
                 with suppress(*UNREADABLE):
-                    return _repaired(content, decoder)
+                    return _repair_body(content, decoder)
             quoted = content[:200].decode("utf-8", "replace")
             message = f"the answer is not what this API gives ({error}); it begins: {quoted!r}"
             raise ModelError("bad_response", message, retryable=True) from None
 
-    def redacted(self, content: bytes, at_least: int = 1) -> bytes:
-        """What a server said, without the secrets: some repeat the key that they refuse, or all that they were sent.
+    def redact(self, content: bytes, at_least: int = 1) -> bytes:
+        """Returns a server's words without secrets, because some repeat the key that they refuse, or the whole request.
 
-        Keys that are shorter than `at_least` stay: a model may well say "dummy" or "EMPTY" by itself.
+        Keys shorter than `at_least` stay, because a model may well say "dummy" or "EMPTY" by itself.
         """
         for key in self._secrets:
             if len(key) >= at_least and key in content:
                 content = content.replace(key, b"[key]")
         if at_least == 1 or b"\\u" in content or b"\\/" in content:
-            for pattern in self._escaped:
+            for pattern in self._secret_pattern:
                 content = pattern.sub(b"[key]", content)
         return content
 
@@ -277,7 +278,7 @@ class Endpoint:
         await self._client.close()
 
 
-def _repaired(content: bytes, decoder: "msgspec.json.Decoder[T]") -> T:
+def _repair_body(content: bytes, decoder: "msgspec.json.Decoder[T]") -> T:
     """A body whose only faults are fields beside the answer that have another type than the API's.
 
     Such a field becomes what it should be, if it can, and is left out otherwise. Raises ValidationError.
@@ -339,14 +340,14 @@ def _spellings(part: str) -> Iterator[bytes]:
             yield encode(bytes(before) + key)[-(-before * 8 // 6) : (before + len(key)) * 8 // 6]
 
 
-def _escaped(part: str) -> "re.Pattern[bytes]":
+def _secret_pattern(part: str) -> "re.Pattern[bytes]":
     """What finds a secret in any case, with any of its characters escaped as a URL does, or JSON, or JSON in JSON."""
     # JSON within JSON within JSON within JSON has 15 backslashes before one character.
     characters = (rf"(?:\\{{0,15}}(?:{re.escape(one)}|u{ord(one):04x})|%{ord(one):02x})" for one in part)
     return re.compile("".join(characters).encode(), re.IGNORECASE)
 
 
-def _assembled(url: str, assemble: Assemble, stream: bytes) -> bytes:
+def _assemble(url: str, assemble: Assemble, stream: bytes) -> bytes:
     try:
         return assemble(stream)
     except (KeyError, TypeError, AttributeError, IndexError) as error:
@@ -362,7 +363,7 @@ def _header(answer: Response, name: str) -> str | None:
         return None
 
 
-async def _unmeasured(url: str, answer: Response, largest: int) -> bytes:
+async def _read_unmeasured(url: str, answer: Response, largest: int) -> bytes:
     """A body whose length the server does not tell. Raises ModelError as soon as it is longer than `largest`."""
     content = bytearray()
     while chunk := await answer.body_reader.read_chunk():
@@ -386,10 +387,10 @@ def status_error(url: str, status: int, content: bytes, retry_after: str | None)
         return ContextOverflow(message)
     retryable = status in _MAY_PASS and not any(mark in words.lower() for mark in _SPENT)
     error = ModelError(f"http_{status}", message, retryable=retryable, retry_after_s=_wait_s(retry_after))
-    return _reported(error, _error_in(content))
+    return _as_report(error, _error_in(content))
 
 
-def _reported(error: ModelError, fields: Any) -> ModelError:
+def _as_report(error: ModelError, fields: Any) -> ModelError:
     """The error, or what it says that the model did."""
     end = next((end for mark, end in _REPORTS.items() if mark in str(error).lower()), None)
     said: dict[str, Any] = fields if isinstance(fields, dict) else {}  # pyright: ignore[reportUnknownVariableType]
@@ -411,7 +412,7 @@ def error_of(error: Any) -> ModelError:
     status = next((int(value) for value in named if value.isdecimal()), 500)
     kind = f"http_{status}" if f"http_{status}" in OVERLOAD else "response_failed"
     retryable = status in _MAY_PASS and not any(mark in message.lower() for mark in _SPENT)
-    return _reported(ModelError(kind, message, retryable=retryable), fields)
+    return _as_report(ModelError(kind, message, retryable=retryable), fields)
 
 
 def _error_in(content: bytes) -> Any:
@@ -430,13 +431,13 @@ def _words_of(fields: dict[str, Any]) -> str:
 
 
 def overflows(words: str) -> bool:
-    """Whether a server's words say that the context is too small."""
+    """Returns whether a server's words say that the context is too small."""
     words = words.lower().replace("`", "")
     return any(mark in words for mark in _OVERFLOW)
 
 
 def _wait_s(retry_after: str | None) -> float | None:
-    """Seconds to wait by a Retry-After header, which holds seconds or an HTTP date (RFC 9110, 10.2.3)."""
+    """Returns the seconds of a Retry-After header, which holds seconds or an HTTP date (RFC 9110, 10.2.3)."""
     if retry_after is None:
         return None
     try:
@@ -451,7 +452,7 @@ def _wait_s(retry_after: str | None) -> float | None:
 
 
 def server_words(content: bytes) -> str:
-    """What the server says went wrong, in its own words: the error object's message, or the body's beginning."""
+    """Returns the server's words about an error: the error object's message, or the beginning of the body."""
     try:
         body = msgspec.json.decode(content)
     except UNREADABLE:
@@ -465,6 +466,6 @@ def server_words(content: bytes) -> str:
 
 
 def cause(error: PyreqwestError) -> str:
-    """The innermost of the causes that the client names: the outer ones only repeat the URL."""
+    """Returns the innermost cause of a client's error: the outer ones only repeat the URL."""
     causes: list[dict[str, str]] = getattr(error, "details", {}).get("causes") or []
     return causes[-1]["message"] if causes else error.message

@@ -1,4 +1,4 @@
-"""Ping: what a model server gives, found out in seconds before a benchmark spends hours on it."""
+"""Ping: checks in seconds what a model server gives, before a benchmark spends hours on it."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
@@ -12,7 +12,7 @@ from assay.config import Member, ModelConfig
 from assay.errors import AssayError, ModelError, UsageError
 from assay.model import Model, connect
 from assay.model.dialects import thinking
-from assay.model.wrappers.guard import Guarded
+from assay.model.wrappers.guard import GuardedModel
 from assay.types import (
     FunctionCall,
     FunctionCallOutput,
@@ -27,10 +27,10 @@ from assay.types import (
 )
 
 CAP = 4096
-"""Output tokens of each answer: enough for a thinking model on an easy question, and little money where it runs on."""
+"""The most output tokens of each answer: enough for a thinking model on an easy question, and cheap."""
 MOST_SAMPLES = 4
 PATIENCE_S = 5.0
-"""How long a server may say "slow down" before that is the finding."""
+"""Seconds for which a server may say "slow down" before that is the result."""
 
 EASY = "What is 27 + 58?"
 VARIED = "In a story of one sentence: what is 37 * 483 - 612?"
@@ -49,22 +49,22 @@ ADD = Tool(
 )
 
 
-class Finding(Struct, frozen=True, omit_defaults=True):
-    """One thing found out."""
+class PingResult(Struct, frozen=True, omit_defaults=True):
+    """The result of one check."""
 
     says: str
-    """In a word: `yes`, `no`, `?` where it can't be told, or what came."""
+    """One word: `yes`, `no`, `?` if unknown, or the form that came."""
     good: bool | None = None
-    """Whether it is as it should be; None where it can't be told."""
+    """Whether it is as it should be; None if unknown."""
     why: str = ""
-    """The reason, in the server's own words where it gave some."""
+    """The reason, in the server's own words if it gave any."""
 
 
-NOT_ASKED = Finding("–")
+NOT_ASKED = PingResult("–")
 
 
 class Ping(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What one model server gives."""
+    """The results of one model server."""
 
     model: str
     """Its name in the suite."""
@@ -73,16 +73,16 @@ class Ping(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The name that the server gave the model."""
     seconds: float | None = None
     """To the end of the first answer."""
-    answers: Finding
-    thinking: Finding = NOT_ASKED
+    answers: PingResult
+    thinking: PingResult = NOT_ASKED
     """How it arrives: `text`, `summary`, `encrypted`, `hidden` (counted, not shown), `none`, or `leaks` where some of
     it stands in the answer."""
-    tools: Finding = NOT_ASKED
+    tools: PingResult = NOT_ASKED
     """Whether a tool is called with sound arguments, and its output sent back is answered."""
-    repeats: Finding = NOT_ASKED
+    repeats: PingResult = NOT_ASKED
     """`independent` where samples of one prompt differ, else `identical`."""
-    logprobs: Finding = NOT_ASKED
-    token_ids: Finding = NOT_ASKED
+    logprobs: PingResult = NOT_ASKED
+    token_ids: PingResult = NOT_ASKED
 
 
 CHECKS = ("answers", "thinking", "tools", "repeats", "logprobs", "token_ids")
@@ -95,7 +95,7 @@ async def ping_all(
     cap: int = CAP,
     watch: Callable[[Ping], None] = lambda _: None,
 ) -> list[Ping]:
-    """What each model gives, asked all at once; `watch` is handed each as it is known. Raises nothing of theirs."""
+    """Returns the ping of each model, made concurrently. `watch` is called with each. Raises no error of a model."""
 
     async def one(name: str, config: ModelConfig) -> Ping:
         found = await ping(name, config, timeout_s=timeout_s, cap=cap)
@@ -106,23 +106,23 @@ async def ping_all(
 
 
 async def ping(name: str, config: ModelConfig, *, timeout_s: float = 60.0, cap: int = CAP) -> Ping:
-    """What one model gives within `timeout_s` seconds; what isn't known by then says so. Whatever breaks is told."""
+    """Returns the ping of one model, within `timeout_s` seconds. A check without a result says why."""
     asking = _Asking(config, timeout_s, cap)
     try:
         async with asking.model() as model:
-            return await _pinged(name, config, model, asking)
+            return await _ping(name, config, model, asking)
     except Exception as error:  # one model's trouble, whatever it is, must not hide the others
-        return Ping(model=name, id=config.id, answers=Finding("no", False, _error_text(error)))
+        return Ping(model=name, id=config.id, answers=PingResult("no", False, _error_text(error)))
 
 
-async def _pinged(name: str, config: ModelConfig, model: Model, asking: "_Asking") -> Ping:
+async def _ping(name: str, config: ModelConfig, model: Model, asking: "_Asking") -> Ping:
     loop = asyncio.get_running_loop()
     started = loop.time()
     firsts: list[Response] = []
 
-    async def first() -> Finding:
+    async def first() -> PingResult:
         firsts.append(await model.respond(asking.request(EASY)))
-        return _answered(firsts[0], asking.cap)
+        return _answer_finding(firsts[0], asking.cap)
 
     answers = await asking.finding(first())
     if not firsts:
@@ -150,7 +150,7 @@ async def _pinged(name: str, config: ModelConfig, model: Model, asking: "_Asking
 
 
 class _Asking:
-    """How one model is asked: on which terms, and until when."""
+    """The settings and the deadline of the requests to one model."""
 
     def __init__(self, config: ModelConfig, timeout_s: float, cap: int) -> None:
         self.config = config
@@ -159,7 +159,7 @@ class _Asking:
         self._until = asyncio.get_running_loop().time() + timeout_s
 
     def request(self, prompt: str, *more: Item, seed: int = 0, tools: Iterable[Tool] = ()) -> Request:
-        """A prompt and what came after it. The sampling is the model's own, below the cap."""
+        """Returns a request with a prompt and later items. The sampling is the model's own, with the cap."""
         items: list[Item] = [Message(role="user", content=prompt), *more]
         return Request(input=items, sampling=Sampling(max_output_tokens=self.cap), tools=list(tools), seed=seed)
 
@@ -171,55 +171,57 @@ class _Asking:
         config = structs.replace(self.config, **changes)
         limits = structs.replace(config.limits, patience_s=min(PATIENCE_S, config.limits.patience_s))
         config = structs.replace(config, attempts=min(2, config.attempts), limits=limits)
-        model = Guarded(connect(config), config, concurrency=MOST_SAMPLES)
+        model = GuardedModel(connect(config), config, concurrency=MOST_SAMPLES)
         try:
             yield model
         finally:
             await model.aclose()
 
-    async def finding(self, check: Awaitable[Finding]) -> Finding:
-        """What a check finds, or why it found nothing. What the server refuses for good is a no."""
+    async def finding(self, check: Awaitable[PingResult]) -> PingResult:
+        """Returns the result of a check, or why there is none. A final refusal of the server is a `no`."""
         try:
             async with asyncio.timeout_at(self._until):
                 return await check
         except TimeoutError:
-            return Finding("?", None, f"no answer within {self._timeout_s:g} s (--timeout)")
+            return PingResult("?", None, f"no answer within {self._timeout_s:g} s (--timeout)")
         except ModelError as error:
             return (
-                Finding("?", None, _error_text(error)) if error.retryable else Finding("no", False, _error_text(error))
+                PingResult("?", None, _error_text(error))
+                if error.retryable
+                else PingResult("no", False, _error_text(error))
             )
         except Exception as error:
-            return Finding("?", None, _error_text(error))
+            return PingResult("?", None, _error_text(error))
 
 
-def _answered(response: Response, cap: int) -> Finding:
+def _answer_finding(response: Response, cap: int) -> PingResult:
     refusals = [part.refusal for part in _parts(response) if isinstance(part, Refusal)]
     if refusals:
-        return Finding("yes", True, f"it refused to answer “{EASY}”: {_quoted(refusals[0])}")
+        return PingResult("yes", True, f"it refused to answer “{EASY}”: {_quote(refusals[0])}")
     if response.incomplete_reason == "content_filter":
-        return Finding("no", False, "the server's content filter cut the answer")
+        return PingResult("no", False, "the server's content filter cut the answer")
     if response.status == "incomplete":
-        return Finding("yes", True, f"cut at {cap:,} output tokens (--cap), {_before(response)}")
+        return PingResult("yes", True, f"cut at {cap:,} output tokens (--cap), {_before(response)}")
     if not response.text.strip():
-        return Finding("no", False, "the answer is empty")
-    return Finding("yes", True)
+        return PingResult("no", False, "the answer is empty")
+    return PingResult("yes", True)
 
 
-def _thinking(responses: list[Response], config: ModelConfig) -> Finding:
+def _thinking(responses: list[Response], config: ModelConfig) -> PingResult:
     """How thinking arrived in any of the responses, and whether that is what the suite promises."""
     for response in responses:
         if leak := thinking.leftover(response.text):
             at = response.text.index(leak)
             near = response.text[max(0, at - 30) : at + len(leak) + 30]
-            why = f"{leak} stands in the answer, {_quoted(near)}; {thinking.remedy(leak, config)}"
-            return Finding("leaks", False, why)
+            why = f"{leak} stands in the answer, {_quote(near)}; {thinking.remedy(leak, config)}"
+            return PingResult("leaks", False, why)
     says, why = _form(responses)
     kind = config.kind if isinstance(config, Member) else None
     if kind == "thinking" and says == "none":
-        return Finding(says, False, "the suite says kind = thinking, and no reasoning came")
+        return PingResult(says, False, "the suite says kind = thinking, and no reasoning came")
     if kind == "instruct" and says != "none":
-        return Finding(says, False, "; ".join(filter(None, ["the suite says kind = instruct, and it thinks", why])))
-    return Finding(says, True, why)
+        return PingResult(says, False, "; ".join(filter(None, ["the suite says kind = instruct, and it thinks", why])))
+    return PingResult(says, True, why)
 
 
 def _form(responses: list[Response]) -> tuple[str, str]:
@@ -239,36 +241,36 @@ class _Sum(Struct):
     b: int
 
 
-async def _tools(model: Model, asking: _Asking) -> Finding:
+async def _tools(model: Model, asking: _Asking) -> PingResult:
     """A call of the tool, its output sent back, and an answer."""
     response = await model.respond(asking.request(USE_TOOL, tools=[ADD]))
     calls = [item for item in response.output if isinstance(item, FunctionCall)]
     if not calls:
         if response.status == "incomplete":
-            return Finding("?", None, f"cut at {asking.cap:,} output tokens (--cap), before a call")
-        return Finding("no", False, f"it did not call the tool, but said {_quoted(response.text)}")
+            return PingResult("?", None, f"cut at {asking.cap:,} output tokens (--cap), before a call")
+        return PingResult("no", False, f"it did not call the tool, but said {_quote(response.text)}")
     outputs: list[Item] = []
     for call in calls:
         try:
             numbers = msgspec.json.decode(call.arguments, type=_Sum)
         except (msgspec.DecodeError, UnicodeError) as error:
-            return Finding("no", False, f"it called {call.name} with {_quoted(call.arguments)}: {error}")
+            return PingResult("no", False, f"it called {call.name} with {_quote(call.arguments)}: {error}")
         if call.name != ADD.name:
-            return Finding("no", False, f"it called {_quoted(call.name)}; the only tool is {ADD.name}")
+            return PingResult("no", False, f"it called {_quote(call.name)}; the only tool is {ADD.name}")
         outputs.append(FunctionCallOutput(call_id=call.call_id, output=str(numbers.a + numbers.b)))
     try:
         after = await model.respond(asking.request(USE_TOOL, *response.output, *outputs, tools=[ADD]))
     except ModelError as error:
         words = f"it called the tool; sent its output, {_error_text(error)}"
-        return Finding("?", None, words) if error.retryable else Finding("no", False, words)
+        return PingResult("?", None, words) if error.retryable else PingResult("no", False, words)
     if after.text.strip():
-        return Finding("yes", True)
+        return PingResult("yes", True)
     if after.status == "incomplete":
-        return Finding("?", None, f"cut at {asking.cap:,} output tokens (--cap), after the tool's output")
-    return Finding("no", False, "it called the tool, and gave no answer after its output")
+        return PingResult("?", None, f"cut at {asking.cap:,} output tokens (--cap), after the tool's output")
+    return PingResult("no", False, "it called the tool, and gave no answer after its output")
 
 
-async def _repeats(model: Model, asking: _Asking, samples: list[Response]) -> Finding:
+async def _repeats(model: Model, asking: _Asking, samples: list[Response]) -> PingResult:
     """Two samples of one prompt with different seeds, and up to four where they are alike; kept in `samples`."""
 
     async def sample(seed: int) -> None:
@@ -278,12 +280,12 @@ async def _repeats(model: Model, asking: _Asking, samples: list[Response]) -> Fi
     while len(samples) < MOST_SAMPLES and len(set(map(_output, samples))) == 1:
         await sample(len(samples) + 1)
     if not any(response.text.strip() or response.reasoning.strip() for response in samples):
-        return Finding("?", None, f"{len(samples)} samples, and none with a text to compare")
+        return PingResult("?", None, f"{len(samples)} samples, and none with a text to compare")
     if len(set(map(_output, samples))) > 1:
-        return Finding("independent", True)
+        return PingResult("independent", True)
     temperature = asking.config.sampling.temperature
     why = "temperature is 0" if temperature == 0 else "cached, greedy or bound to one seed"
-    return Finding("identical", False, f"{len(samples)} samples with different seeds are one text: {why}")
+    return PingResult("identical", False, f"{len(samples)} samples with different seeds are one text: {why}")
 
 
 def _output(response: Response) -> tuple[str, str, int]:
@@ -291,17 +293,19 @@ def _output(response: Response) -> tuple[str, str, int]:
     return response.reasoning, response.text, response.usage.output_tokens
 
 
-async def _extra(asking: _Asking, easy: Response, changes: dict[str, Any], has: Callable[[Response], bool]) -> Finding:
+async def _extra(
+    asking: _Asking, easy: Response, changes: dict[str, Any], has: Callable[[Response], bool]
+) -> PingResult:
     """Whether something more comes with an answer, where it is asked for."""
     if has(easy):
-        return Finding("yes", True)
+        return PingResult("yes", True)
     async with asking.model(**changes) as model:
         response = await model.respond(asking.request(EASY))
     if has(response):
-        return Finding("yes", True)
+        return PingResult("yes", True)
     if response.status == "incomplete" and not response.text:
-        return Finding("?", None, f"cut at {asking.cap:,} output tokens (--cap), {_before(response)}")
-    return Finding("no", False, "asked for, and not given")
+        return PingResult("?", None, f"cut at {asking.cap:,} output tokens (--cap), {_before(response)}")
+    return PingResult("no", False, "asked for, and not given")
 
 
 def _with_token_ids(config: ModelConfig) -> dict[str, Any]:
@@ -327,7 +331,7 @@ def _before(response: Response) -> str:
     return "in the middle of its answer" if response.text.strip() else "before an answer"
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     text = " ".join(text.split())
     return f"“{text if len(text) <= 80 else text[:79] + '…'}”"
 

@@ -8,8 +8,8 @@ from assay.config import ModelConfig
 from assay.errors import ModelError
 from assay.model.dialects import thinking
 from assay.model.dialects.calls import items_of
-from assay.model.dialects.carried import Carried
 from assay.model.dialects.chat.client import messages
+from assay.model.dialects.token_history import TokenHistory
 from assay.types import Request, Response, TokenIds, Tool, Usage
 
 POLICY = ModelConfig(dialect="local", id="policy")
@@ -29,7 +29,7 @@ class TokenModel:
     ) -> None:
         self._sample, self._tokenizer, self._server = sample, tokenizer, server
         self._ends = frozenset(ends or [tokenizer.eos_token_id])
-        self._carried = Carried(partial(tokenizer.encode, add_special_tokens=False), tokenizer.eos_token)
+        self._carried = TokenHistory(partial(tokenizer.encode, add_special_tokens=False), tokenizer.eos_token)
 
     async def respond(self, request: Request) -> Response:
         """Raises ModelError where the chat template refuses the messages."""

@@ -31,7 +31,7 @@ from assay.library.names import AnyModel, load
 from assay.model import Model
 from assay.model.builtin.engine import Engine
 from assay.model.builtin.engine.llama import Llama, Shape
-from assay.model.builtin.local import Embedded
+from assay.model.builtin.local import EmbeddedModel
 from assay.model.dialects.chat.client import messages
 from assay.trainers.policy import POLICY, answer
 from assay.trainers.tasks import training_tasks, with_tasks
@@ -188,9 +188,9 @@ class _Weights:
     def __init__(self, server: ModelConfig) -> None:
         self.server = server
         self._step: int | None = None
-        self._model: Embedded | None = None
+        self._model: EmbeddedModel | None = None
 
-    def model(self, trainer: Any) -> Embedded:
+    def model(self, trainer: Any) -> EmbeddedModel:
         if self._model is None or self._step != trainer.state.global_step:
             self._step = trainer.state.global_step
             self._model = engine_model(
@@ -214,7 +214,7 @@ def _policy(trainer: Any, weights: _Weights) -> Model:
     return ServedPolicy(f"{url.rstrip('/')}/v1", trainer.processing_class, weights.server, trainer.eos_token_ids)
 
 
-def engine_model(model: Any, tokenizer: Any, server: ModelConfig = POLICY) -> Embedded:
+def engine_model(model: Any, tokenizer: Any, server: ModelConfig = POLICY) -> EmbeddedModel:
     """Returns a model of transformers as one that runs in Assay's engine. Raises InputError if it is no Llama."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -222,7 +222,7 @@ def engine_model(model: Any, tokenizer: Any, server: ModelConfig = POLICY) -> Em
         tokenizer.save_pretrained(folder)
         tensors = {key: value.detach().float().cpu().numpy() for key, value in model.state_dict().items()}
         llama = Llama(Shape.read(folder / "config.json"), tensors, slots=64)
-        return Embedded(server, Engine.of(folder, llama))
+        return EmbeddedModel(server, Engine.of(folder, llama))
 
 
 def _rows(rows: Dataset) -> list[dict[str, Any]]:

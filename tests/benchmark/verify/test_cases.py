@@ -15,7 +15,7 @@ from assay.benchmark.verify.number import numeric
 from assay.benchmark.verify.schema import conforms
 from assay.benchmark.verify.text import normalised
 from assay.errors import ModelError, UsageError
-from assay.model.builtin.fixed import Fixed
+from assay.model.builtin.function import FunctionModel
 from assay.sandbox import check_sandbox
 from assay.stats.atk import maj_at_k
 from assay.types import Message, Response, Score, Text
@@ -51,7 +51,7 @@ async def of_maths(text: str, gold: str) -> Score:
 
 
 async def of_judge(text: str, gold: str) -> Score:
-    return (await judge(Fixed(lambda _: text), question="Q", reference="R", answer="A")).score()
+    return (await judge(FunctionModel(lambda _: text), question="Q", reference="R", answer="A")).score()
 
 
 async def of_json(text: str, gold: dict[str, Any]) -> Score:

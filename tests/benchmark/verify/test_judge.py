@@ -11,7 +11,7 @@ from assay.benchmark.verify.judge import AGREES, Judgement, Verdict, judge, prom
 from assay.config import ModelConfig
 from assay.errors import ModelError
 from assay.model import Model, connect
-from assay.model.builtin.fixed import Fixed
+from assay.model.builtin.function import FunctionModel
 from assay.model.wrappers.role import InRole
 from assay.types import Message, Refusal, Request, Response, Score
 from tests.endpoint import Call, Endpoint, chat_body, http
@@ -43,7 +43,7 @@ def ask(model: Model, **arguments: Any) -> Judgement:
     return asyncio.run(judge(model, **fields))
 
 
-def in_turn(*said: str) -> tuple[Fixed, list[Request]]:
+def in_turn(*said: str) -> tuple[FunctionModel, list[Request]]:
     """A model that says one after the other, and what it was asked."""
     asked: list[Request] = []
 
@@ -51,7 +51,7 @@ def in_turn(*said: str) -> tuple[Fixed, list[Request]]:
         asked.append(request)
         return said[len(asked) - 1]
 
-    return Fixed(answer), asked
+    return FunctionModel(answer), asked
 
 
 def test_a_reference_is_one_criterion():
@@ -133,10 +133,10 @@ def test_one_failed_sample_fails_the_judgement():
 def test_a_verdict_that_is_cut_off_or_refused_is_a_failure():
     cut = Response(output=[], status="incomplete", incomplete_reason="max_output_tokens")
     with pytest.raises(ModelError, match=r"cut off \(max_output_tokens\)"):
-        ask(Fixed(lambda _: cut))
+        ask(FunctionModel(lambda _: cut))
     refused = Response(output=[Message(role="assistant", content=[Refusal(refusal="I won't grade this")])])
     with pytest.raises(ModelError, match="can't be read"):
-        ask(Fixed(lambda _: refused))
+        ask(FunctionModel(lambda _: refused))
 
 
 @pytest.mark.parametrize("arguments", [{"samples": 0}, {"reference": None}])
@@ -260,7 +260,7 @@ def test_a_judge_that_repeats_the_answer_gives_no_reward_for_it(answer: str, rep
 
     rewards: list[float] = []
     with suppress(ModelError):  # unreadable
-        rewards.append(ask(Fixed(repeat), answer=answer).reward)
+        rewards.append(ask(FunctionModel(repeat), answer=answer).reward)
     assert rewards in ([], [0.0])
 
 

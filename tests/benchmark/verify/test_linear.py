@@ -17,7 +17,7 @@ from assay.benchmark.verify.number import number
 from assay.benchmark.verify.schema import conforms
 from assay.benchmark.verify.text import normalise
 from assay.errors import ModelError
-from assay.model.builtin.fixed import Fixed
+from assay.model.builtin.function import FunctionModel
 from assay.types import Message, Response, Score
 
 ANSWERS = [
@@ -50,7 +50,7 @@ def read_payload(text: str) -> Score:
 def read_reply(text: str) -> None:
     """The verdict of a judge that replies this."""
     with suppress(ModelError):
-        asyncio.run(judge(Fixed(lambda _: text), question="The capital?", reference="Paris", answer="Lyon"))
+        asyncio.run(judge(FunctionModel(lambda _: text), question="The capital?", reference="Paris", answer="Lyon"))
 
 
 VERIFIERS: dict[str, tuple[Callable[[str], object], list[str]]] = {

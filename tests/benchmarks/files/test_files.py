@@ -13,7 +13,7 @@ from assay.benchmarks.files.settings import SHIPPED
 from assay.errors import InputError, UsageError
 from assay.fidelity.check.rehearsal import rehearse
 from assay.fidelity.original.published import read as read_published
-from assay.model.builtin.fixed import Fixed
+from assay.model.builtin.function import FunctionModel
 from assay.score import Mean
 from assay.types import Message, Request, Sampling, Task
 from tests.benchmarks.tables import jsonl, parquet, table
@@ -118,7 +118,7 @@ def test_a_judge_is_asked_with_the_reference_and_the_rubric(tmp_path: Path):
         seen.append(json.loads(request.input[-1].text))  # pyright: ignore
         return '{"1": {"reason": "so it is", "met": true}}'
 
-    assert rehearse(benchmark, "00001", "It was Kafka.", roles={"judge": Fixed(judge)}).reward == 1
+    assert rehearse(benchmark, "00001", "It was Kafka.", roles={"judge": FunctionModel(judge)}).reward == 1
     assert seen[0]["reference"] == "Franz Kafka or: Kafka" and seen[0]["criteria"] == {"1": "It names the author."}
     assert seen[0]["question"] == "Who wrote The Trial?" == asked(tasks(benchmark)[0])[0]
     assert rehearse(benchmark, "00001", " ", roles={}).reward == 0

@@ -11,7 +11,7 @@ from assay.collect.roll import roll
 from assay.digest import task_digest
 from assay.gyms.harbor.oracle import Oracle
 from assay.model import Model
-from assay.model.builtin.fixed import Fixed
+from assay.model.builtin.function import FunctionModel
 from assay.types import Outcome, Response, StopReason, Task
 
 WRITES_1 = "#!/bin/sh\necho 1 > /logs/verifier/reward.txt\n"
@@ -71,7 +71,7 @@ def play(benchmark: Benchmark, agent: Agent, id: str | None = None) -> Outcome:
 
     async def rolled() -> Outcome:
         await benchmark.environment.ready()
-        return (await roll(benchmark, agent, Fixed(lambda _: "done"), planned)).outcome
+        return (await roll(benchmark, agent, FunctionModel(lambda _: "done"), planned)).outcome
 
     return asyncio.run(rolled())
 

@@ -9,7 +9,7 @@ import pytest
 from assay.benchmark import Benchmark
 from assay.benchmark.reference import DONE, responses
 from assay.fidelity.probes.play import reward_of
-from assay.model.builtin.fixed import Fixed
+from assay.model.builtin.function import FunctionModel
 from assay.types import Failure, Outcome, Score
 from tests.gyms.harbor.made import NOP, ORACLE, Shell, play
 
@@ -67,7 +67,7 @@ def test_artifacts_go_to_the_tests_own_machine_without_what_is_excluded(make: Ma
 
     async def said() -> str:
         async with made.environment.open(task, 0) as session:
-            await ORACLE.run(task, Fixed(lambda _: ""), session)
+            await ORACLE.run(task, FunctionModel(lambda _: ""), session)
             await session.score([])
             return session.said  # pyright: ignore
 

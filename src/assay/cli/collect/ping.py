@@ -17,7 +17,7 @@ from assay.cli.options import Assignments
 from assay.cli.output import print_json
 from assay.config import ModelConfig, assay_toml, load_model, load_suite, models, override, suites
 from assay.errors import UnknownName, UsageError
-from assay.model.ping import CAP, Finding, Ping, ping_all
+from assay.model.ping import CAP, Ping, PingResult, ping_all
 from assay.report.words import legible
 
 TITLES = {
@@ -141,7 +141,7 @@ def _show(pings: list[Ping]) -> None:
 
 
 def _cell(each: Ping, check: str) -> Text:
-    finding: Finding = getattr(each, check)
+    finding: PingResult = getattr(each, check)
     if check == "answers" and finding.good and each.seconds is not None:
         return Text(f"{each.seconds:.1f} s" if each.seconds >= 0.1 else "<0.1 s", style="green")
     style = "red" if check == "answers" and not finding.good else STYLES[finding.good]

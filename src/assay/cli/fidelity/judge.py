@@ -25,7 +25,7 @@ from assay.fidelity.rescore.judging import Second, ask_again
 from assay.fidelity.review.judging import ROLE, asked_of, bring, judge_lines, keep, read_judging, rollouts_of
 from assay.fidelity.schema.judging import Label
 from assay.model import connect, identity_of
-from assay.model.wrappers.guard import Guarded
+from assay.model.wrappers.guard import GuardedModel
 from assay.report.page import publish
 from assay.report.words import legible, plural
 from assay.store import read_record
@@ -100,7 +100,7 @@ async def _ask(
     if server is not None and server.answers_tasks:
         raise UsageError(f"--second {second}: it answers tasks alone; expected a model that judges")
     async with connect_roles(benchmark, roles, concurrency=CONCURRENCY) as ready:
-        other = server and Guarded(connect(server), server, concurrency=CONCURRENCY)
+        other = server and GuardedModel(connect(server), server, concurrency=CONCURRENCY)
         try:
             missing = await ask_again(
                 ready,

@@ -24,7 +24,7 @@ from assay.errors import UsageError
 from assay.fidelity.original.recording import Recording, recording
 from assay.gyms.rows import files_of
 from assay.model import connect
-from assay.model.wrappers.guard import Guarded
+from assay.model.wrappers.guard import GuardedModel
 from assay.report.words import legible
 from assay.sandbox import Place
 from assay.sandbox.command import start_shut_off
@@ -128,7 +128,7 @@ async def _run(
     command: list[str], short: str, config: ModelConfig, folder: Path, concurrency: int, shut_off: bool
 ) -> int:
     """Returns the command's exit code, once its calls are recorded in the folder."""
-    guarded = Guarded(connect(config), config, concurrency=concurrency)
+    guarded = GuardedModel(connect(config), config, concurrency=concurrency)
     try:
         app = ServedModel(short, config, guarded, Gateway(guarded, folder), any_name=True).app()
         process, listener = await (_start_shut_off(command, folder) if shut_off else _start(command))

@@ -25,7 +25,7 @@ from assay.fidelity.review.review import review as review_of
 from assay.fidelity.review.screens import Screens, who
 from assay.fidelity.schema.evidence import Explanation, Mark, Remark, Review
 from assay.model import connect
-from assay.model.wrappers.guard import Guarded
+from assay.model.wrappers.guard import GuardedModel
 from assay.report.page import publish
 from assay.report.words import legible, plural
 
@@ -108,7 +108,7 @@ def _let_read(folder: Path, name: str, material: Material, names: Sequence[str])
     by, places = f"{PREFIX}{model_name}", set[Place]()
 
     async def read(rollouts: Sequence[OpenRollout]) -> Answers:
-        model = Guarded(connect(server), server, concurrency=CONCURRENCY)
+        model = GuardedModel(connect(server), server, concurrency=CONCURRENCY)
         try:
             return await read_rollouts(model, by, rollouts, lambda mark: keep(folder, mark), concurrency=CONCURRENCY)
         finally:

@@ -59,7 +59,7 @@ from assay.sandbox import Place
 from assay.store import REGISTRY, read_tasks
 from assay.types import Outcome, Rollout, Score
 
-Verdict = Literal["valid", "expired", "forged"]
+CertificateState = Literal["valid", "expired", "forged"]
 EntryState = Literal["ok", "expired", "forged", "not looked at"]
 CLOSE = 1e-9
 """Relative: floats that another processor or library adds up in another order agree far better than this."""
@@ -78,7 +78,7 @@ class Entry(Struct, frozen=True):
 class Validity(Struct, frozen=True, kw_only=True):
     """What verifying a certificate came to."""
 
-    verdict: Verdict
+    verdict: CertificateState
     looked: list[Entry]
     certificate: Certificate | None
     """None where the file holds none."""
@@ -159,7 +159,7 @@ def _check_files(path: Path, folder: Path, certificate: Certificate, written: Ma
 
 def _conclude(looked: Sequence[Entry], certificate: Certificate | None) -> Validity:
     answers = {one.answer for one in looked}
-    verdict: Verdict = "forged" if "forged" in answers else "expired" if "expired" in answers else "valid"
+    verdict: CertificateState = "forged" if "forged" in answers else "expired" if "expired" in answers else "valid"
     return Validity(verdict=verdict, looked=list(looked), certificate=certificate)
 
 

@@ -28,7 +28,7 @@ from assay.errors import UnknownName
 from assay.fidelity.schema.profile import Check
 from assay.fidelity.tasks.checks import SHOWN, check_of
 from assay.model import Model
-from assay.model.builtin.fixed import Fixed
+from assay.model.builtin.function import FunctionModel
 from assay.types import Failure, FunctionCall, Message, Outcome, Request, Response, Score, StopReason, Task, Tool
 
 SEED = 7
@@ -87,14 +87,14 @@ class Rehearsal:
 
     def _players(self, tasks: Sequence[Task]) -> list[tuple[Task, str, Model]]:
         environment = self._benchmark.environment
-        null: Model = Fixed(lambda _: OFF_TOPIC)
+        null: Model = FunctionModel(lambda _: OFF_TOPIC)
         players: list[tuple[Task, str, Model]] = []
         for task in tasks:
             players.append((task, "null", null))
             if environment.solution(task) is not None:
                 players.append((task, "gold", self._gold))
             if task.tools:
-                players.append((task, "fumbler", Fixed(_fumbler(task))))
+                players.append((task, "fumbler", FunctionModel(_fumbler(task))))
         return players
 
     async def _play(self, task: Task, model: Model) -> Play:
@@ -209,7 +209,7 @@ def rehearse(
     if task is None:
         raise UnknownName(f"task in benchmark {benchmark.name}", task_id, tasks)
     said = responses(steps)
-    model = Fixed(lambda request: said[min(request.turn, len(said) - 1)])
+    model = FunctionModel(lambda request: said[min(request.turn, len(said) - 1)])
     planned = PlannedRollout(task, task_digest(task), repeat=0, attempt=0, seed=seed)
     ready = dataclasses.replace(benchmark, roles={**benchmark.roles, **(roles or {})})
     outcome = asyncio.run(roll(ready, ToolLoop(), model, planned)).outcome

@@ -49,7 +49,7 @@ from assay.fidelity.results.results import Cell, Results, text_digest
 from assay.fidelity.results.results import read as read_results
 from assay.fidelity.schema.evidence import Disagreement, Parity, Rung, RungResult, SampleLook
 from assay.input import read_input
-from assay.model.builtin.fixed import Fixed
+from assay.model.builtin.function import FunctionModel
 from assay.model.dialects import thinking
 from assay.score import Mean, ScoreRule
 from assay.stats.compare import Equivalence, equivalence
@@ -406,7 +406,7 @@ async def _rollout(benchmark: Benchmark, task: Task, row: Row, reasoning: str) -
     return await roll(benchmark, ToolLoop(), _replayer(responses_of(row, reasoning)), planned)
 
 
-def _replayer(turns: Sequence[Response]) -> Fixed:
+def _replayer(turns: Sequence[Response]) -> FunctionModel:
     """Returns a model that gives these answers, a turn each, and fails beyond them."""
 
     def answer(request: Request) -> Response:
@@ -415,7 +415,7 @@ def _replayer(turns: Sequence[Response]) -> Fixed:
             raise ModelError("not_recorded", message, retryable=False)
         return turns[request.turn]
 
-    return Fixed(answer)
+    return FunctionModel(answer)
 
 
 def _tool_outputs(row: Row, rollout: Rollout) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from assay.fidelity.original.reference import OriginalResults, PromptMessage, Row, responses_of
-from assay.model.wrappers.record import conversation, followed
+from assay.model.wrappers.record import conversation, turn_before
 from assay.types import Item, Message, Response, Task, Turn
 
 SHORTEST = 12
@@ -65,7 +65,7 @@ def recording(
 
 def _conversations(turns: Sequence[Turn]) -> Iterable[tuple[int, list[PromptMessage], list[Response]]]:
     """Yields the last turn, the prompt and the answers of each conversation. It ends where no turn goes on with it."""
-    before = [followed(turn, index) for index, turn in enumerate(turns)]
+    before = [turn_before(turn, index) for index, turn in enumerate(turns)]
     for end in range(len(turns)):
         if end in before:
             continue

@@ -11,7 +11,7 @@ from assay.benchmark.reference import DONE
 from assay.collect.plan import PlannedRollout
 from assay.collect.roll import roll
 from assay.digest import task_digest
-from assay.model.builtin.fixed import Fixed
+from assay.model.builtin.function import FunctionModel
 from assay.types import Failure, Item, Message, Reasoning, ReasoningText, Response, Score, Task, Text
 
 
@@ -38,7 +38,10 @@ async def reward_of(benchmark: Benchmark, task: Task, played: Sequence[Response]
     planned = PlannedRollout(task, task_digest(task), repeat=0, attempt=0, seed=0)
     await asyncio.sleep(0)  # nothing here ever waits: without this, nobody could interrupt it
     rollout = await roll(
-        benchmark, ToolLoop(), Fixed(lambda asked: played[asked.turn] if asked.turn < len(played) else DONE), planned
+        benchmark,
+        ToolLoop(),
+        FunctionModel(lambda asked: played[asked.turn] if asked.turn < len(played) else DONE),
+        planned,
     )
     outcome = rollout.outcome
     if isinstance(outcome, Score):

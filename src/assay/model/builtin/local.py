@@ -1,4 +1,4 @@
-"""The embedded models: raw text from the engine in this process becomes Responses items, as any server's does."""
+"""The embedded models: the engine in this process makes raw text, which becomes Responses items."""
 
 import hashlib
 import secrets
@@ -15,26 +15,26 @@ from assay.input import read_input
 from assay.model import ContextOverflow
 from assay.model.builtin.engine import Engine
 from assay.model.dialects.calls import items_of
-from assay.model.dialects.carried import Carried
 from assay.model.dialects.chat.client import messages
 from assay.model.dialects.settings import settings
+from assay.model.dialects.token_history import TokenHistory
 from assay.types import Item, Message, Request, Response, TokenIds, Tool, Usage
 
 WEIGHTS = Path(__file__).parent / "weights"
 SHIPPED = tuple(path.parent.name for path in sorted(WEIGHTS.glob("*/config.json")))
 
 
-class Embedded:
+class EmbeddedModel:
     """Runs the model of an engine in this process."""
 
     def __init__(self, config: ModelConfig, engine: Engine) -> None:
         self._config = config
         self._engine = engine
         self._close = engine.tokenizer.token_to_id("</think>")
-        self._carried = Carried(engine.tokenizer.encode, engine.end)
+        self._carried = TokenHistory(engine.tokenizer.encode, engine.end)
 
     async def respond(self, request: Request) -> Response:
-        """One sample, with its token ids and log-probabilities; ids are carried from turn to turn.
+        """Returns one sample, with its token ids and log-probabilities. Ids are kept from turn to turn.
 
         Raises ContextOverflow for a prompt that fills the context, ModelError for messages that the chat template
         refuses and sampling that the engine does.
@@ -52,7 +52,7 @@ class Embedded:
                 top_p=sampling.get("top_p", 1.0),
                 top_k=int(sampling.get("top_k", 0)),
                 max_tokens=int(cap) if (cap := sampling.get("max_output_tokens")) else None,
-                # Who names no seed wants a sample of its own each time.
+                # Without a seed, each request gets another sample.
                 seed=secrets.randbits(31) if request.seed is None else request.seed,
                 prompt_logprobs=self._config.logprobs,
             )
@@ -90,7 +90,7 @@ class Embedded:
         return self._engine.template.render(said, {"tools": functions or None, "add_generation_prompt": begun})
 
     def _reasoning_tokens(self, output_ids: list[int], output: list[Item]) -> int:
-        """Tokens up to the closing tag; all of them where a block was left open, so that no message came."""
+        """Returns the number of tokens up to the closing tag; all tokens if a block was left open."""
         if self._close in output_ids:
             return output_ids.index(self._close) + 1
         return 0 if any(isinstance(item, Message) for item in output) else len(output_ids)
@@ -99,8 +99,8 @@ class Embedded:
         await self._engine.aclose()
 
 
-class Local(Embedded):
-    """Runs a model from files: one that Assay ships, by its name, or a folder of weights, by its path."""
+class Local(EmbeddedModel):
+    """Runs a model from files: one in the package, by its name, or a folder of weights, by its path."""
 
     def __init__(self, config: ModelConfig) -> None:
         folder = folder_of(config.id)
@@ -112,7 +112,7 @@ class Local(Embedded):
 
 
 def folder_of(name: str) -> Path:
-    """Returns the folder of a model by its shipped name or its path. Raises UnknownName where there is none."""
+    """Returns the folder of a model by its name in the package or its path. Raises UnknownName if there is none."""
     for folder in (WEIGHTS / name, Path(name)):
         if (folder / "config.json").exists():
             return folder

@@ -1,4 +1,4 @@
-"""No model: for agents that ask none."""
+"""No model, for agents that call none."""
 
 from assay.config import ModelConfig
 from assay.errors import ModelError
@@ -6,7 +6,7 @@ from assay.types import Request, Response
 
 
 class NoModel:
-    """Answers nothing: what a run has in place of a model where its agent asks none."""
+    """Stands for the model in runs whose agent calls none."""
 
     def __init__(self, config: ModelConfig) -> None:
         pass

@@ -1,4 +1,4 @@
-"""Recorded answers, by task, repeat and turn: of a run directory, or of a JSONL file.
+"""Recorded answers by task, repeat and turn, from a run directory or a JSONL file.
 
 Each line of a JSONL file is a rollout as a run directory holds it, or the answers alone:
 
@@ -36,20 +36,20 @@ _EXPECTED = 'a rollout, or {"task": "…", "repeat": 0, "output": "…"}'
 
 
 class Replay:
-    """Gives the answers of a recorded run again.
+    """Repeats the answers of a recorded run.
 
-    Memory holds the offset of each answer, eight bytes a repeat, and the content of a file that is packed.
+    Memory holds the offset of each answer, eight bytes for each repeat, and the content of a packed file.
     """
 
     def __init__(self, config: ModelConfig) -> None:
-        """Raises UsageError where nothing is there, and InputError with the line that is damaged."""
+        """Raises UsageError if there is no recording, and InputError with the damaged line."""
         self._config = config
         self._path = Path(config.id)
         self._files = _files(self._path)
-        self._content = _unpacked(self._path) if self._path.suffix == ".gz" else None
+        self._content = _unpack(self._path) if self._path.suffix == ".gz" else None
         self._starts: list[int] = []  # of each file, as if all were one
         self._places: dict[str, array[int]] = {}  # by task and repeat: where its line starts
-        self._decoder = msgspec.json.Decoder(_Recorded)
+        self._decoder = msgspec.json.Decoder(_Line)
         digest, size = hashlib.sha256(), 0
         for file in self._files:
             self._starts.append(size)
@@ -78,21 +78,21 @@ class Replay:
         places[repeat] = place
 
     async def respond(self, request: Request) -> Response:
-        """Raises ModelError for what is not recorded, saying what is."""
+        """Returns the recorded answer. Raises ModelError if there is none, with those that there are."""
         places = self._places.get(request.task or "", array("q"))
         if request.repeat >= len(places) or places[request.repeat] == _NONE:
             raise self._missing(request, places)
         row = await asyncio.to_thread(self._read, places[request.repeat])
         if row is None or str(row.task) != request.task or row.repeat not in (None, request.repeat):
-            raise _not_recorded(f"{self._path} has changed since this command began to read it")
+            raise _no_answer(f"{self._path} has changed since this command began to read it")
         answers = row.answers(self._config)
         if request.turn >= len(answers):
             there = f"it ended after {len(answers)} turns"
-            raise _not_recorded(f"{self._path} has no turn {request.turn + 1} of {_place(request)}; {there}")
+            raise _no_answer(f"{self._path} has no turn {request.turn + 1} of {_place(request)}; {there}")
         return answers[request.turn]
 
-    def _read(self, place: int) -> "_Recorded | None":
-        """The line at a place; `None` where there is none any more."""
+    def _read(self, place: int) -> "_Line | None":
+        """Returns the line at a place; None if it is gone."""
         index = bisect_right(self._starts, place) - 1
         try:
             with self._open(self._files[index]) as file:
@@ -107,7 +107,7 @@ class Replay:
     def _missing(self, request: Request, places: "array[int]") -> ModelError:
         repeats = [str(repeat) for repeat, place in enumerate(places) if place != _NONE]
         there = f"of this task it has repeats {_some(repeats)}" if repeats else f"it has {_some(list(self._places))}"
-        return _not_recorded(f"{self._path} has no answer to {_place(request)}; {there}")
+        return _no_answer(f"{self._path} has no answer to {_place(request)}; {there}")
 
     def identity(self) -> dict[str, str]:
         return {"recorded": self._digest}
@@ -116,7 +116,7 @@ class Replay:
         return None
 
 
-class _Recorded(Struct):
+class _Line(Struct):
     """A line: a rollout, or the answers alone."""
 
     task: str | int
@@ -146,7 +146,7 @@ def _files(path: Path) -> list[Path]:
     return rollout_files(path)
 
 
-def _unpacked(path: Path) -> bytes:
+def _unpack(path: Path) -> bytes:
     try:
         return gzip.decompress(read_input(path))
     except (OSError, EOFError, zlib.error) as error:
@@ -154,7 +154,7 @@ def _unpacked(path: Path) -> bytes:
 
 
 def _lines(file: BinaryIO, start: int, *, torn: bool) -> Iterator[tuple[bytes, int]]:
-    """Each line and where it starts. One without its end is left out unless `torn`: a run was killed there."""
+    """Yields each line and where it starts. A last line without its end, as of a killed run, needs `torn`."""
     for line in file:
         if torn or line.endswith(b"\n"):
             yield line, start
@@ -169,5 +169,5 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:8]) + (f" and {len(names) - 8:,} more" if len(names) > 8 else "")
 
 
-def _not_recorded(message: str) -> ModelError:
+def _no_answer(message: str) -> ModelError:
     return ModelError("not_recorded", message, retryable=False)

@@ -1,4 +1,4 @@
-"""Scripted answers, for tests and for trying an environment out: the configuration says each turn's."""
+"""Scripted answers, for tests and for trying an environment out: the configuration has the answer of each turn."""
 
 from assay.config import ModelConfig
 from assay.errors import ModelError, UsageError
@@ -25,7 +25,7 @@ class Scripted:
 
 
 def answer(said: str | list[Item], config: ModelConfig) -> Response:
-    """What is written down as an answer: items as they are, raw text by where `reasoning` says that it thinks."""
+    """Returns a response with these items, or with the items of a raw text by the setting `reasoning`."""
     if not isinstance(said, str):
         return Response(output=said)
     if config.reasoning in ("none", "field"):

@@ -13,8 +13,8 @@ _CALL, _END = "<tool_call>", "</tool_call>"
 def items_of(text: str, config: ModelConfig, *, complete: bool, scope: object) -> list[Item]:
     """Returns a model's raw text as items: reasoning, the message, and the calls in it.
 
-    The calls' ids come from `scope`, which no other answer may have. Their arguments are the JSON text as it was
-    written. A message with a call that can't be read stays as it is.
+    The calls' ids are made from `scope`, which has to differ between answers. Their arguments are the JSON text as the
+    model wrote it. A message with an unreadable call stays as it is.
     """
     opened = config.reasoning == "tags"
     items = thinking.items(text, complete=complete, opened=opened, tags=config.thinking_tags)

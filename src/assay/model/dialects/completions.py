@@ -148,7 +148,7 @@ def assemble(stream: bytes) -> bytes:
     """The legacy completion that chunks add up to. Raises ModelError."""
     whole: dict[str, Any] = {}
     choice: dict[str, Any] = {"finish_reason": None, "text": ""}
-    for chunk in sse.decoded(stream):
+    for chunk in sse.decode_events(stream):
         sse.check(chunk)
         whole |= {name: value for name, value in chunk.items() if name != "choices" and value is not None}
         for piece in sse.each(chunk.get("choices")):
@@ -165,5 +165,5 @@ def assemble(stream: bytes) -> bytes:
             if piece.get("prompt_token_ids"):
                 choice["prompt_token_ids"] = piece["prompt_token_ids"]
     if choice["finish_reason"] is None:
-        raise sse.cut()
+        raise sse.cut_error()
     return msgspec.json.encode({**whole, "choices": [choice]})

@@ -26,7 +26,7 @@ _ENDS: dict[str, End] = {word: end for end, words in _WORDS.items() for word in 
 
 
 def end_of(reason: str | None) -> End | None:
-    """What a finish or stop reason means; None where it is missing or unknown.
+    """Returns the meaning of a finish or stop reason; None if it is missing or unknown.
 
     Gemini writes capitals, and what the filter found after a colon: `content_filter: PROHIBITED_CONTENT`. A reason with
     a broken one after the colon is broken: `stop: error`.
@@ -38,9 +38,9 @@ def end_of(reason: str | None) -> End | None:
 
 
 def incomplete_reason(reason: str | None, *, answered: bool) -> str | None:
-    """Why a completion is incomplete; None where it is complete, which an answer with an unknown reason is too.
+    """Returns why a completion is incomplete; None if it is complete. An answer with an unknown reason is complete.
 
-    Raises ModelError where the server broke off, and where no known reason says why there is no answer.
+    Raises ModelError if the server broke off, or if there is no answer and no known reason for that.
     """
     end = end_of(reason)
     if end == "broken" or (end is None and not answered):

@@ -16,7 +16,7 @@ _LINES = re.compile(rb"\r\n|\n|\r")
 
 
 def events(stream: bytes) -> Iterator[bytes]:
-    """The data of each event, by the rules of the HTML standard (9.2.6): one that no blank line ends is not told."""
+    """Yields the data of each event by the HTML standard (9.2.6). One without a blank line after it is left out."""
     data: list[bytes] = []
     # What stands after the last line end is a line that was cut.
     for line in _LINES.split(stream.removeprefix(b"\xef\xbb\xbf"))[:-1]:
@@ -30,16 +30,16 @@ def events(stream: bytes) -> Iterator[bytes]:
             data.append(b"")
 
 
-def decoded(stream: bytes) -> Iterator[Any]:
+def decode_events(stream: bytes) -> Iterator[Any]:
     for data in events(stream):
         if data == b"[DONE]":
             return
         try:
             event: Any = msgspec.json.decode(data)
         except UNREADABLE:
-            raise malformed(repr(data[:200].decode("utf-8", "replace"))) from None
+            raise malformed_error(repr(data[:200].decode("utf-8", "replace"))) from None
         if not isinstance(event, dict):
-            raise malformed(repr(data[:200].decode("utf-8", "replace")))
+            raise malformed_error(repr(data[:200].decode("utf-8", "replace")))
         yield event
 
 
@@ -67,7 +67,7 @@ def non_null(value: Any) -> dict[str, Any]:
 
 
 def add(whole: Any, piece: Any) -> None:
-    """Add a piece to what came before: texts and lists grow, objects grow by their fields, the rest is replaced."""
+    """Adds a piece to earlier ones: texts and lists grow, objects grow by their fields, the rest is replaced."""
     for name, value in piece.items():
         known = whole.get(name)
         if value is None:
@@ -80,9 +80,9 @@ def add(whole: Any, piece: Any) -> None:
             whole[name] = value
 
 
-def malformed(what: str) -> ModelError:
+def malformed_error(what: str) -> ModelError:
     return ModelError("bad_response", f"an event of the stream is not what this API gives: {what}", retryable=True)
 
 
-def cut() -> ModelError:
+def cut_error() -> ModelError:
     return ModelError("stream_cut", "the stream ended before the answer did", retryable=True)

@@ -48,9 +48,9 @@ class ChatTemplate:
         return cls(tokenizer.template(path), tokenizer.tokens(), path)
 
     def render(self, messages: list[dict[str, Any]], variables: Mapping[str, Any] = MappingProxyType({})) -> str:
-        """The prompt that asks for the next answer. `variables` are the template's own, such as `enable_thinking`.
+        """Returns the prompt for the next answer. `variables` are the template's own, such as `enable_thinking`.
 
-        Raises ValueError where the template refuses the messages.
+        Raises ValueError if the template refuses the messages.
         """
         # Templates ask whether tools `is not none`, which a variable that is not there would pass.
         asked = {"tools": None, "documents": None, "add_generation_prompt": True, **variables}

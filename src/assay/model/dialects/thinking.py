@@ -1,4 +1,4 @@
-"""Thinking in raw text: what stands between tags becomes a reasoning item, the rest the message."""
+"""Thinking in raw text: the text between tags becomes a reasoning item, the rest the message."""
 
 import re
 from collections.abc import Sequence
@@ -75,14 +75,14 @@ def split_messages(output: list[Item], config: ModelConfig, *, complete: bool) -
     return output if made == output else made
 
 
-def wrapped(text: str, tags: Sequence[str]) -> str:
-    """A thought between the first of the tags, as a chat template puts it before an answer."""
+def wrap(text: str, tags: Sequence[str]) -> str:
+    """Returns a thought between the first of the tags, as a chat template puts it before an answer."""
     tag = next((tag for tag in tags if tag != HARMONY), "<think>")
     return f"{tag}\n{text}\n{tag[0]}/{tag[1:]}\n\n"
 
 
 def message(text: str, *, complete: bool = True) -> Message:
-    """A message of the model."""
+    """Returns a message of the model."""
     return Message(role="assistant", content=[Text(text=text)], status="completed" if complete else "incomplete")
 
 
@@ -97,14 +97,14 @@ def leftover(text: str) -> str | None:
 
 
 def remedy(mark: str, config: ModelConfig) -> str:
-    """What takes a mark that is left over out of the answers."""
+    """Returns the setting that keeps such a mark out of the answers."""
     if config.reasoning in ("none", "field") and has_tags(mark, config.thinking_tags):
         return 'reasoning = "tags" takes it out'
     return REMEDY
 
 
 def split(text: str, tags: Sequence[str] = THINKING_TAGS) -> tuple[str, str | None]:
-    """The reasoning and the message of a raw text; the message is `None` where a block was left open."""
+    """Returns the reasoning and the message of a raw text; the message is None if a block was left open."""
     marks, at = _marks(tuple(tags)), 0
     if not marks.are_in(text):
         return "", text
@@ -133,7 +133,7 @@ def split(text: str, tags: Sequence[str] = THINKING_TAGS) -> tuple[str, str | No
 
 
 def _is_quoted(text: str, mark: re.Match[str]) -> bool:
-    """Whether a mark is only spoken of: it stands between quotation marks or backticks."""
+    """Returns whether a mark is quoted: between quotation marks or backticks."""
     before, after = text[max(0, mark.start() - 1) : mark.start()], text[mark.end() : mark.end() + 1]
     return bool(before) and before == after and before in "`'\""
 

@@ -1,10 +1,10 @@
-"""What all wrappers are: a model around another one."""
+"""The base of all wrappers: a model around another model."""
 
 from assay.model import Model, close, identity_of
 
 
 class Wrapper:
-    """A model around another: `respond` is its own, the rest is what the inner one says."""
+    """A model around another. Subclasses define `respond`; identity and closing are those of the inner model."""
 
     def __init__(self, model: Model) -> None:
         self._model = model

@@ -1,7 +1,7 @@
-"""Batches: a wrapper that sends requests by a provider's batch API, at half the price and within a day.
+"""Batches: a wrapper that sends requests by a provider's batch API, at half the price, with answers within a day.
 
-Each batch is written down before it is submitted, with the requests in it, and again with its id. So after a kill the
-same requests wait for the batch that has them, and nothing is paid twice.
+Each batch is written to a file with its requests before it is submitted, and again with its id. So after a kill the
+same requests wait for their batch, and nothing is paid twice.
 """
 
 import asyncio
@@ -24,25 +24,25 @@ from assay.store import append_line, read_lines
 from assay.types import Request, Response
 
 FILE = "batches.jsonl"
-"""Its file, in the run's directory."""
+"""The file in the run's directory."""
 MOST_ROWS, MOST_BYTES = 1000, 100 * 2**20
-"""Requests in one batch. Both APIs take many more; the answers to so many fit into memory."""
+"""The most requests and bytes of one batch. Both APIs take many more; these answers fit into memory."""
 MOST_IN_FLIGHT = 10_000
-"""Rollouts that wait for batches at once."""
+"""The most rollouts that wait for batches at once."""
 QUIET_S = 1.0
-"""A batch is submitted when no request has come for so long."""
+"""A batch is submitted when no request has come for this many seconds."""
 FIRST_POLL_S, LONGEST_POLL_S = 0.5, 60.0
 MOST_ERRORS = 30
-"""Polls in a row that may fail: up to half an hour."""
+"""The most polls in a row that may fail: up to half an hour."""
 SUBMISSIONS = 6
-"""Times that a batch is submitted where the server surely did not take it."""
+"""The most times that a batch is submitted if the server certainly did not accept it."""
 LONGEST_S = 36 * 3600.0
-"""Of one rollout: a batch takes a day at most, and a smaller output cap takes another one."""
+"""The deadline of one rollout in seconds: a batch takes at most a day, and a smaller output cap needs another one."""
 DIALECTS = ("responses", "messages")
-"""Those whose servers have a batch API."""
+"""The dialects whose servers have a batch API."""
 
 
-def batched(config: ModelConfig) -> ModelConfig:
+def batch_config(config: ModelConfig) -> ModelConfig:
     """Returns a model's configuration for batches: half its prices, no limits, a long deadline. Raises UsageError."""
     if config.dialect not in DIALECTS:
         raise UsageError(f"--batch: the dialect {config.dialect} has no batch API; expected {' or '.join(DIALECTS)}")
@@ -73,7 +73,7 @@ class Client(Model, Protocol):
     def read(self, request: Request, content: bytes) -> Response: ...
 
 
-class Submitted(Struct, omit_defaults=True):
+class BatchLine(Struct, omit_defaults=True):
     """A line of `batches.jsonl`: the rows of a batch before it is submitted, its id afterwards."""
 
     key: str
@@ -82,7 +82,7 @@ class Submitted(Struct, omit_defaults=True):
     batch: str = ""
 
 
-class Batched(Wrapper):
+class BatchModel(Wrapper):
     """A model whose requests wait for batches."""
 
     def __init__(self, model: Model, file: Path) -> None:
@@ -97,7 +97,7 @@ class Batched(Wrapper):
         """The rows of each batch of an earlier process, by its key, and its id if that was written."""
         self._ids: dict[str, str] = {}
         self._earlier: dict[str, asyncio.Task[BatchResults]] = {}
-        for line in read_lines(file, Submitted) if is_present(file) else ():
+        for line in read_lines(file, BatchLine) if is_present(file) else ():
             if line.batch:
                 self._ids[line.key] = line.batch
             else:
@@ -123,7 +123,7 @@ class Batched(Wrapper):
         if place := self._place.pop(row, None):
             key, index = place
             try:
-                result = _answered((await self._collected(key)).pop(f"{key}-{index}", None))
+                result = _answer_in((await self._collect(key)).pop(f"{key}-{index}", None))
                 return self._client.read(request, result)
             except ModelError as error:
                 # Where that batch has no answer that can be read, or is deleted, the request is sent in another one.
@@ -166,10 +166,10 @@ class Batched(Wrapper):
         results: BatchResults = {}
         error: Exception | None = None
         try:
-            append_line(self._file, Submitted(key, rows=list(rows)))
+            append_line(self._file, BatchLine(key, rows=list(rows)))
             id = await self._submit(key, [body for body, _ in rows.values()])
-            append_line(self._file, Submitted(key, batch=id))
-            results = await self._ended(id)
+            append_line(self._file, BatchLine(key, batch=id))
+            results = await self._wait_for(id)
         except Exception as problem:  # whoever waits gets it
             error = problem
         for index, (_, waiting) in enumerate(rows.values()):
@@ -178,7 +178,7 @@ class Batched(Wrapper):
             try:
                 if error:
                     raise error
-                waiting.set_result(_answered(results.get(f"{key}-{index}")))
+                waiting.set_result(_answer_in(results.get(f"{key}-{index}")))
             except Exception as problem:
                 waiting.set_exception(problem)
 
@@ -195,7 +195,7 @@ class Batched(Wrapper):
                 pause_s *= 2
         raise AssertionError("unreachable")
 
-    async def _ended(self, id: str) -> BatchResults:
+    async def _wait_for(self, id: str) -> BatchResults:
         """Returns the results of a batch once it has ended."""
         pause_s, errors = FIRST_POLL_S, 0
         while True:
@@ -210,7 +210,7 @@ class Batched(Wrapper):
             await asyncio.sleep(pause_s)
             pause_s = min(1.5 * pause_s, LONGEST_POLL_S)
 
-    async def _collected(self, key: str) -> BatchResults:
+    async def _collect(self, key: str) -> BatchResults:
         """Returns the results of a batch of an earlier process."""
         if key not in self._earlier:
             self._earlier[key] = self._begin(self._recall(key))
@@ -218,12 +218,12 @@ class Batched(Wrapper):
 
     async def _recall(self, key: str) -> BatchResults:
         if known := self._ids.get(key):
-            return await self._ended(known)
+            return await self._wait_for(known)
         # The process died between submitting the batch and writing its id, or before it submitted it.
         for id in await self._batches.candidates(key, len(self._rows[key])):
-            results = await self._ended(id)
+            results = await self._wait_for(id)
             if any(row.startswith(f"{key}-") for row in results):
-                append_line(self._file, Submitted(key, batch=id))
+                append_line(self._file, BatchLine(key, batch=id))
                 return results
         return {}
 
@@ -236,7 +236,7 @@ class Batched(Wrapper):
         await super().aclose()
 
 
-def _answered(result: bytes | ModelError | None) -> bytes:
+def _answer_in(result: bytes | ModelError | None) -> bytes:
     """Returns the answer to a row. Raises ContextOverflow, and BatchError where there is none."""
     match result:
         case bytes():

@@ -1,4 +1,4 @@
-"""Budgets: a wrapper that stops before more is spent than may be."""
+"""Budgets: a wrapper that stops before a budget is exceeded."""
 
 import asyncio
 from collections import deque
@@ -14,28 +14,28 @@ from assay.model.wrappers.base import Wrapper
 from assay.types import Request, Response, Rollout, Usage
 
 BILLED = {"timeout", "connection_lost", "stream_cut", "bad_response", "too_large"}
-"""Failures after which the server may have worked, and charged, for what never arrived."""
+"""Kinds of failure after which the server may have charged for an answer that never arrived."""
 FREE = ("local", "replay", "scripted", *FROM_TASKS)
 
 
 class Budget:
-    """What one command may spend, over all its models: tokens, US dollars, or both."""
+    """The most that one command may spend over all its models: tokens, US dollars, or both."""
 
     def __init__(self, *, tokens: int | None = None, usd: float | None = None) -> None:
         self._most_tokens = float("inf") if tokens is None else tokens
         self._most_usd = float("inf") if usd is None else usd
         self.tokens = 0
-        """Spent so far, input and output."""
+        """Tokens spent so far, input and output."""
         self.usd = 0.0
         self.reached = False
-        """Whether a request was held back because it might have passed the budget."""
+        """Whether a request was not sent because it could have exceeded the budget."""
         self._in_flight = 0
         self._reserved_tokens = 0
         self._reserved_usd = 0.0
         self._queue: deque[tuple[asyncio.Future[None], int, float]] = deque()
 
     def check(self, config: ModelConfig) -> None:
-        """Raises UsageError where the money that a model costs is not known."""
+        """Raises UsageError if a budget in dollars needs prices that a model's configuration lacks."""
         if self._most_usd < float("inf") and config.prices is None and config.dialect not in FREE:
             raise UsageError(
                 f"a budget in dollars needs the prices of model {config.id}: prices = {{ input = 1.25, output = 10.0 }}"
@@ -44,19 +44,19 @@ class Budget:
 
     @property
     def left(self) -> tuple[int | None, float | None]:
-        """Tokens and US dollars that may still be spent; None where there is no limit."""
+        """Tokens and US dollars that may still be spent; None if there is no limit."""
         tokens = None if self._most_tokens == float("inf") else max(0, int(self._most_tokens) - self.tokens)
         return tokens, None if self._most_usd == float("inf") else max(0.0, self._most_usd - self.usd)
 
     def spend(self, usage: Usage, prices: Prices | None) -> None:
-        """Count what was used."""
+        """Counts a usage as spent."""
         self.tokens += usage.input_tokens + usage.output_tokens
         self.usd += prices.cost(usage) if prices else 0.0
 
     def spend_rollout(
         self, rollout: Rollout, prices: Prices | None, role_prices: Mapping[str, Prices | None] | None = None
     ) -> None:
-        """Count what an earlier command's rollout used, its models in roles included."""
+        """Counts the usage of an earlier command's rollout, with that of models in roles."""
         for turn in rollout.turns:
             self.spend(turn.response.usage, prices)
         for role, turns in rollout.roles.items():
@@ -64,9 +64,9 @@ class Budget:
                 self.spend(turn.response.usage, (role_prices or {}).get(role))
 
     async def reserve(self, tokens: int, usd: float, *, first: bool) -> None:
-        """Set aside what a request may use at most, as soon as that is free; `first` before all others who wait.
+        """Reserves the most that a request may use, as soon as that is free; with `first` before all that wait.
 
-        Raises BudgetReached where it never will be.
+        Raises BudgetReached if it never will be.
         """
         if self._queue or not self._fits(tokens, usd):
             waiting = asyncio.get_running_loop().create_future()
@@ -83,7 +83,7 @@ class Budget:
         self._hold(tokens, usd)
 
     def release(self, tokens: int, usd: float) -> None:
-        """The request has ended."""
+        """Ends the reservation of a request."""
         self._in_flight -= 1
         self._reserved_tokens -= tokens
         self._reserved_usd -= usd
@@ -102,7 +102,7 @@ class Budget:
         )
 
     def _admit(self) -> None:
-        """Let in who waits, in order, as far as the budget goes."""
+        """Admits waiting requests, in order, as far as the budget allows."""
         while self._queue:
             waiting, tokens, usd = self._queue[0]
             if waiting.done():
@@ -119,7 +119,7 @@ class Budget:
                 waiting.set_exception(BudgetReached(f"the budget is reached: {self.summary()}"))
 
     def summary(self) -> str:
-        """What is spent of what may be, in words."""
+        """Returns in words how much of the budget is spent."""
         parts: list[str] = []
         if self._most_tokens < float("inf"):
             parts.append(f"{self.tokens:,} of {self._most_tokens:,} tokens are spent")
@@ -128,11 +128,11 @@ class Budget:
         return ", ".join(parts)
 
 
-class Metered(Wrapper):
-    """The model within a budget: each request first sets aside the most that it may use.
+class BudgetedModel(Wrapper):
+    """The model within a budget: each request first reserves the most that it may use.
 
-    Input is at most a token a byte. Output is at most `max_output_tokens`; where no such cap is set, twice the longest
-    answer so far stands for it, and until there is one requests go one by one.
+    Input is at most one token for each byte. Output is at most `max_output_tokens`; without such a cap, twice the
+    longest answer so far, and until there is an answer, requests go one by one.
     """
 
     def __init__(self, model: Model, config: ModelConfig, budget: Budget) -> None:
@@ -145,7 +145,7 @@ class Metered(Wrapper):
         self._first = asyncio.Lock()
 
     async def respond(self, request: Request) -> Response:
-        """Raises BudgetReached where the request might pass the budget, and what the model raises."""
+        """Returns the model's response. Raises BudgetReached if the request could exceed the budget."""
         if self._longest or self._cap(request):
             return await self._respond(request)
         async with self._first:

@@ -1,4 +1,4 @@
-"""Limits: what asks one server no more at once than it takes, and waits where it says to slow down."""
+"""Limits: sends a server no more requests at once than it accepts, and waits when it says "slow down"."""
 
 import asyncio
 import random
@@ -12,23 +12,22 @@ from assay.model.http import OVERLOAD
 from assay.types import Request, Response, Usage
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 60.0
-"""How long nobody is sent where the server names no time and has let nobody through since the last decrease."""
+"""Seconds without requests if the server states no time and has accepted none since the last decrease."""
 FIRST_GUESS = 2048
-"""Tokens that a request is taken to need until the first answer says what they do need."""
+"""Tokens that are assumed for a request until the first answer."""
 
 
-class Limit:
-    """One server's limits, for all models behind it.
+class ServerLimit:
+    """The limits of one server, for all models on it.
 
-    It finds the concurrency that the server takes: additive increase, multiplicative decrease (Chiu and Jain, 1989).
+    It finds the concurrency that the server accepts: additive increase, multiplicative decrease (Chiu and Jain, 1989).
 
-    It begins at the most that is allowed. When the server turns a request away (429, 503, 529), the level is halved,
-    once for all that were in flight together, and nobody is sent until the time that the server names (Retry-After).
-    Where it names none and lets nobody through either, that is a pause that grows. Each answer raises the level by
-    1/level, so by one for every level answers.
+    It begins at the configured maximum. When the server refuses a request (429, 503, 529), the level is halved, once
+    for all that were in flight together, and no request is sent until the time that the server states (Retry-After). If
+    it states none and accepts no request, the pause grows. Each answer raises the level by 1/level.
 
-    A request that was turned away waits its turn and is sent again: that is queueing, no failed attempt. It fails only
-    once the server has let nobody through for `patience_s`.
+    A refused request waits its turn and is sent again, which is no failed attempt. It fails only once the server has
+    accepted no request for `patience_s`.
     """
 
     def __init__(self, limits: RateLimits, concurrency: int) -> None:
@@ -47,12 +46,12 @@ class Limit:
         self._let_through = False
         self._let_through_at = 0.0
         self._turned_away = 0
-        # Not the global generator, whose state belongs to the environment's code.
+        # Not the global generator, whose state the environment's code may use.
         self._jitter = random.Random()
 
     @property
     def level(self) -> int:
-        """Requests that may be in flight now."""
+        """The number of requests that may be in flight now."""
         return max(1, int(self._level))
 
     @property
@@ -62,15 +61,15 @@ class Limit:
 
     @property
     def turned_away(self) -> int:
-        """Requests that the server turned away at least once and that have not been answered yet."""
+        """The number of requests that the server refused at least once and that have no answer yet."""
         return self._turned_away
 
     async def respond(self, model: Model, request: Request) -> Response:
-        """Raises ModelError as the model does, of the kinds for "slow down" only once patience has run out."""
+        """Returns the model's response. Raises its ModelError; one for "slow down" only after `patience_s`."""
         first_away: float | None = None
         try:
             while True:
-                guess = await self._paced()
+                guess = await self._wait_for_pace()
                 try:
                     response = await self._send(model, request)
                 except ModelError as error:
@@ -90,8 +89,8 @@ class Limit:
             if first_away is not None:
                 self._turned_away -= 1
 
-    async def _paced(self) -> int:
-        """The tokens that were taken from the pace, once both paces allow a request."""
+    async def _wait_for_pace(self) -> int:
+        """Waits until both paces allow a request. Returns the tokens that it takes from the pace."""
         guess = await self._tokens.take() if self._tokens else 0
         if self._requests:
             await self._requests.take()
@@ -152,7 +151,7 @@ class Limit:
         self._admit()
 
     def _admit(self) -> None:
-        """Let in who waits, in order, as many as the level takes."""
+        """Admits waiting requests, in order, up to the level."""
         while self._queue and self._opening is None and self._in_flight + 1 <= self._level:
             waiting = self._queue.popleft()
             if not waiting.done():
@@ -172,24 +171,24 @@ class Limit:
             raise
 
 
-class Limits:
-    """The limits of all model servers that several runs ask at the same time."""
+class ServerLimits:
+    """The limits of all servers that concurrent runs use."""
 
     def __init__(self) -> None:
-        self._limits: dict[Hashable, Limit] = {}
+        self._limits: dict[Hashable, ServerLimit] = {}
 
-    def of(self, config: ModelConfig, concurrency: int) -> Limit:
-        """Returns the limits of a model's server, the same for each model of `server_of`."""
-        return self._limits.setdefault(server_of(config), Limit(config.limits, concurrency))
+    def of(self, config: ModelConfig, concurrency: int) -> ServerLimit:
+        """Returns the limits of a model's server, the same object for all models on it."""
+        return self._limits.setdefault(server_of(config), ServerLimit(config.limits, concurrency))
 
 
 def server_of(config: ModelConfig) -> Hashable:
-    """Returns what tells servers apart: two models at one address with the same limits are on one server."""
+    """Returns the identity of a model's server: models with one address and the same limits share it."""
     return config.base_url or config.dialect, config.limits
 
 
 class _Pace:
-    """So many a minute, evenly: a burst at the start of each minute is what servers refuse."""
+    """A rate per minute, spread evenly, because servers refuse a burst at the start of each minute."""
 
     def __init__(self, per_minute: float) -> None:
         self._seconds_each = 60.0 / per_minute
@@ -197,11 +196,11 @@ class _Pace:
         self._turn = asyncio.Lock()
 
     def need(self) -> int:
-        """How many a request takes."""
+        """Returns how much of the rate a request takes."""
         return 1
 
     async def take(self) -> int:
-        """Wait until a request is due; what it takes."""
+        """Waits until a request is due. Returns what it takes."""
         loop = asyncio.get_running_loop()
         async with self._turn:
             # In steps: what earlier requests give back brings this one forward.
@@ -212,16 +211,16 @@ class _Pace:
             return need
 
     def give_back(self, count: int) -> None:
-        """`count` of what was taken were not needed; negative where more was."""
+        """Gives back `count` that were not needed; a negative number takes more."""
         self._next -= count * self._seconds_each
 
 
 _SLACK_S = 0.05
-"""A timer that fires late is made up for, up to this."""
+"""The most seconds for which a late timer is made up."""
 
 
 class _TokenPace(_Pace):
-    """Tokens a minute. What a request needs is known once it is answered: until then the mean so far stands for it."""
+    """Tokens per minute. A request's tokens are known once it is answered; until then the mean so far is assumed."""
 
     def __init__(self, per_minute: float) -> None:
         super().__init__(per_minute)
@@ -232,7 +231,7 @@ class _TokenPace(_Pace):
         return self._tokens // self._answers if self._answers else FIRST_GUESS
 
     def settle(self, guess: int, usage: Usage) -> None:
-        """Put what a request used in place of what was guessed."""
+        """Replaces the assumed tokens of a request by its usage."""
         used = usage.input_tokens + usage.output_tokens
         self._tokens += used
         self._answers += 1

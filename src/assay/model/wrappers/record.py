@@ -1,4 +1,4 @@
-"""Recording: a wrapper that keeps the turns of one rollout. It sits below the agent, so turns survive its crash."""
+"""Recording: a wrapper that keeps the turns of one rollout, also if its agent crashes."""
 
 import time
 from collections.abc import Hashable, Sequence
@@ -39,7 +39,7 @@ class Recorder:
     )
 
     def __init__(self, model: Model, *, sampling: Sampling | None, seed: int, task: str, repeat: int) -> None:
-        """`sampling` is the protocol's; `None` leaves each request its own."""
+        """`sampling` is the protocol's; None leaves each request's own."""
         self._model = model
         self._sampling = sampling
         self._seed = seed
@@ -51,9 +51,9 @@ class Recorder:
         self.turns: list[Turn] = []
 
     async def respond(self, request: Request) -> Response:
-        """The model's response. The turn keeps only those input items that the turn which it follows does not hold.
+        """Returns the model's response. The turn keeps only the input items that the turn before it does not have.
 
-        A request that doesn't fit the context is an incomplete response, as one that reached the token cap is.
+        A request that doesn't fit the context gives an incomplete response, as at the token cap.
         """
         turn = len(self.turns) + self._in_flight
         full = Request(
@@ -84,7 +84,7 @@ class Recorder:
 
 
 class Conversations:
-    """The conversations of one rollout, as a tree in which what they share is held once.
+    """The conversations of one rollout, as a tree in which common items occur once.
 
     A node stands for a conversation up to some item. Agents send their history back changed: without ids or reasoning,
     shortened, or several of them at once. So items are told apart by what was said and called alone.
@@ -148,12 +148,12 @@ class Conversations:
 
 
 def conversation(turns: Sequence[Turn], index: int) -> list[Item]:
-    """All items that a turn sent: its own, after the whole conversation of the turn that it follows.
+    """Returns all items that a turn sent: its own, after the whole conversation of the turn that it follows.
 
-    They are what was sent up to what agents change on the way: reasoning, ids and status are as they were first said.
+    Agents may change items when they send them back; here reasoning, ids and status are as they first were.
     """
     parts = [turns[index].input]
-    while (before := followed(turns[index], index)) >= 0:
+    while (before := turn_before(turns[index], index)) >= 0:
         if before >= index:
             raise ValueError(f"turn {index} follows turn {before}; expected one before it")
         index = before
@@ -161,8 +161,8 @@ def conversation(turns: Sequence[Turn], index: int) -> list[Item]:
     return [item for part in reversed(parts) for item in part]
 
 
-def followed(turn: Turn, index: int) -> int:
-    """Returns the index of the turn whose conversation a turn goes on with; -1 where it begins one."""
+def turn_before(turn: Turn, index: int) -> int:
+    """Returns the index of the turn whose conversation a turn continues; -1 if it begins one."""
     return index - 1 if turn.follows is None else turn.follows
 
 

@@ -1,4 +1,4 @@
-"""Retrying: a wrapper around any model, and the one place where anything is tried again."""
+"""Retries: a wrapper around any model, and the only place where requests are retried."""
 
 import random
 from datetime import timedelta
@@ -20,9 +20,9 @@ set_on_retry_hooks([])
 
 
 class Retry(Wrapper):
-    """Tries a request again where the error may pass, at most `attempts` times in all, with growing waits and jitter.
+    """Retries a request if the error may pass, with at most `attempts` tries, growing waits and jitter.
 
-    A server that says "slow down" is not asked again from here: that is for `Limit` around it, which knows who waits.
+    It does not retry when a server says "slow down": `ServerLimit` around it does, which knows all waiting requests.
     """
 
     def __init__(self, model: Model, attempts: int, *, wait_s: float = 0.5) -> None:
@@ -35,7 +35,7 @@ class Retry(Wrapper):
 
     @property
     def retrying(self) -> int:
-        """Requests that failed at least once and have not been answered yet."""
+        """The number of requests that failed at least once and have no answer yet."""
         return self._retrying
 
     async def respond(self, request: Request) -> Response:

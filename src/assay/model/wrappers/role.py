@@ -1,4 +1,4 @@
-"""Models in a role: those that an environment asks beside the policy, such as a judge or a simulated user."""
+"""Models in a role: those that an environment uses beside the policy, such as a judge or a simulated user."""
 
 from assay.errors import ModelError
 from assay.model import BudgetReached, Model
@@ -7,14 +7,14 @@ from assay.types import Request, Response, Turn
 
 
 class RoleError(ModelError):
-    """A model in a role gave no answer that can be used: nothing is known about the policy then."""
+    """A model in a role gave no usable answer, so nothing is known about the policy."""
 
     def __init__(self, role: str, error: ModelError) -> None:
         super().__init__(f"{role}_{error.kind}", f"the model in the role {role}: {error}", retryable=error.retryable)
 
 
 class InRole:
-    """The model in a role as one rollout's session asks it. Its turns are kept, and its failures say whose they are."""
+    """The model in a role as one rollout's session calls it. It keeps turns, and its failures name the role."""
 
     def __init__(self, role: str, model: Model | None, *, seed: int, task: str, repeat: int) -> None:
         self._role = role
@@ -22,11 +22,11 @@ class InRole:
 
     @property
     def turns(self) -> list[Turn]:
-        """What was asked and answered so far."""
+        """The turns so far."""
         return self._recorder.turns if self._recorder else []
 
     async def respond(self, request: Request) -> Response:
-        """A whole response. Raises RoleError for every other, one that is cut off included, and BudgetReached."""
+        """Returns a complete response. Raises RoleError for a failed or incomplete one, and BudgetReached."""
         if self._recorder is None:
             message = f"none is named; say --with {self._role}=NAME"
             raise RoleError(self._role, ModelError("missing", message, retryable=False))

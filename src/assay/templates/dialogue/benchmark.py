@@ -17,7 +17,7 @@ from assay.benchmark.tools import ToolSession
 from assay.benchmark.verify.text import matches
 from assay.errors import ModelError
 from assay.model import Model
-from assay.model.builtin.fixed import Fixed
+from assay.model.builtin.function import FunctionModel
 from assay.model.wrappers.role import RoleError
 from assay.types import Item, Message, Request, Response, Score, Task, Turn
 
@@ -110,5 +110,5 @@ class MyBenchmark(Environment):
 
 
 BENCHMARK = Benchmark(
-    environment=MyBenchmark(), repeats=4, roles={"user": Fixed(honest)}, formats=("{}", "```json\n{}\n```")
+    environment=MyBenchmark(), repeats=4, roles={"user": FunctionModel(honest)}, formats=("{}", "```json\n{}\n```")
 )

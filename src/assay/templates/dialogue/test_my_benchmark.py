@@ -4,7 +4,7 @@ from pathlib import Path
 
 from assay.benchmark.catalog import load
 from assay.fidelity.check.rehearsal import rehearse
-from assay.model.builtin.fixed import Fixed
+from assay.model.builtin.function import FunctionModel
 
 BENCHMARK = load(str(Path(__file__).parent))
 RIGHT = '{"number": "PX-2090", "sender": "Hale and Sons"}'
@@ -22,5 +22,5 @@ def test_a_golden_fail():
 
 
 def test_another_user_may_take_the_call():
-    silent = Fixed(lambda _: "…")
+    silent = FunctionModel(lambda _: "…")
     assert rehearse(BENCHMARK, "late-books", "The number?", RIGHT, roles={"user": silent}).reward == 1

@@ -6,7 +6,7 @@ import msgspec
 
 from assay.benchmark.catalog import load
 from assay.fidelity.check.rehearsal import rehearse
-from assay.model.builtin.fixed import Fixed
+from assay.model.builtin.function import FunctionModel
 from assay.types import Message, Request
 
 BENCHMARK = load(str(Path(__file__).parent))
@@ -23,11 +23,11 @@ def verdict(request: Request) -> str:
 
 
 def test_a_golden_pass():
-    assert rehearse(BENCHMARK, "inflation", RIGHT, roles={"judge": Fixed(verdict)}).reward == 1
+    assert rehearse(BENCHMARK, "inflation", RIGHT, roles={"judge": FunctionModel(verdict)}).reward == 1
 
 
 def test_a_golden_fail():
-    assert rehearse(BENCHMARK, "inflation", "Bread is dear.", roles={"judge": Fixed(verdict)}).reward == 0
+    assert rehearse(BENCHMARK, "inflation", "Bread is dear.", roles={"judge": FunctionModel(verdict)}).reward == 0
 
 
 def test_silence_is_not_worth_a_judge():

@@ -8,7 +8,7 @@ import msgspec
 
 from assay.fidelity.review.transcript import pieces_of
 from assay.fidelity.schema.profile import Voice
-from assay.model.wrappers.record import followed
+from assay.model.wrappers.record import turn_before
 from assay.report.words import legible
 from assay.types import FunctionCall, FunctionCallOutput, InputImage, Item, Message, Rollout, Task, Turn
 
@@ -143,7 +143,7 @@ def _conversations(turns: Sequence[Turn], prompt: Sequence[Item], numbers: Itera
     origins: list[int] = []
     last: dict[int, int] = {}  # by the last turn of a conversation, that conversation
     for index, turn in enumerate(turns):
-        before = followed(turn, index)
+        before = turn_before(turn, index)
         place = last.pop(before, None)
         if place is None:
             place = len(turns_of)

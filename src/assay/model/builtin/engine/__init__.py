@@ -1,4 +1,4 @@
-"""The embedded models' inference: numpy alone, many requests decoded together, from asyncio."""
+"""Inference of the embedded models: numpy alone, with many requests decoded together, called from asyncio."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ from assay.model.dialects.template import ChatTemplate
 __all__ = ["Engine", "Generation"]
 
 IDLE_S = 5.0
-"""How long the thread waits for another request before it ends."""
+"""Seconds that the thread waits for another request before it ends."""
 CLOSE_S = 30.0
 
 
@@ -31,18 +31,18 @@ class Generation:
     """The output without special tokens. Reasoning tags are not special: they stay."""
     prompt_ids: list[int]
     output_ids: list[int]
-    """With the end token, if the model ended."""
+    """Includes the end token, if the model ended."""
     output_logprobs: list[float]
-    """Natural, under the model's own distribution: at temperature 1, before top_p and top_k, whatever was asked for."""
+    """Natural logarithms under the model's own distribution: at temperature 1, before top_p and top_k."""
     prompt_logprobs: list[float] | None
-    """One less than `prompt_ids`: the first token is given. None where they were not asked for."""
+    """One less than `prompt_ids`, because the first token has none. None if they were not requested."""
     finish: Literal["stop", "length"]
-    """`length`: at max_tokens, or at the end of the model's context."""
+    """`length` if max_tokens or the end of the context was reached."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Waiter:
-    """A request and who waits for it."""
+    """A request, and the future that waits for its generation."""
 
     request: Request
     loop: asyncio.AbstractEventLoop
@@ -50,9 +50,9 @@ class _Waiter:
 
 
 class Engine:
-    """A model that any number of tasks may ask at once: `slots` requests decode together, the others wait in order.
+    """A model for any number of concurrent callers: `slots` requests decode together, the others wait in order.
 
-    A generation depends on its own prompt, sampling and seed alone, never on who else is served.
+    A generation depends on its prompt, sampling and seed alone, never on other requests.
     One thread does the arithmetic. It starts with the first request and ends by itself when there are none.
     """
 
@@ -71,12 +71,12 @@ class Engine:
 
     @classmethod
     def load(cls, folder: Path, slots: int = 64) -> Self:
-        """The engine of a model folder as transformers 4 or 5 writes it: config, safetensors, tokenizer, template."""
+        """Returns the engine of a folder that transformers 4 or 5 wrote: config, safetensors, tokenizer, template."""
         return cls.of(folder, Llama.load(folder, slots), slots)
 
     @classmethod
     def of(cls, folder: Path, model: Llama, slots: int = 64) -> Self:
-        """The engine of a model, with tokenizer and chat template from a folder."""
+        """Returns the engine of a model, with tokenizer and chat template from a folder."""
         template = folder / "chat_template.jinja"  # where transformers 5 writes it
         return cls(
             model=model,
@@ -87,7 +87,7 @@ class Engine:
 
     @property
     def context(self) -> int:
-        """Tokens that prompt and output may have together."""
+        """The most tokens of prompt and output together."""
         return self._shape.context
 
     @property
@@ -106,10 +106,10 @@ class Engine:
         seed: int,
         prompt_logprobs: bool = False,
     ) -> Generation:
-        """The continuation of a prompt, which ends at an end token, at max_tokens, or where the context is full.
+        """Returns the continuation of a prompt, up to an end token, max_tokens, or the end of the context.
 
-        Greedy at temperature 0; top_k = 0 and top_p = 1 cut nothing off. ValueError for a prompt that is empty or fills
-        the context, and for settings out of range. Cancelling frees the slot. RuntimeError where the engine is
+        Greedy at temperature 0; top_k = 0 and top_p = 1 cut nothing off. Cancelling frees the slot. Raises ValueError
+        for a prompt that is empty or fills the context, and for settings out of range; RuntimeError if the engine is
         closed or its thread has failed.
         """
         ids = list(prompt_ids)
@@ -129,7 +129,7 @@ class Engine:
             raise
 
     async def aclose(self) -> None:
-        """End the thread. Whoever still waits gets a RuntimeError."""
+        """Ends the thread. Requests that still wait get a RuntimeError."""
         with self._changed:
             self._closed = True
             thread = self._thread
@@ -148,7 +148,7 @@ class Engine:
             self._changed.notify()
 
     def _run(self) -> None:
-        """The thread: step as long as anybody waits. Whatever ends it, nobody is left waiting."""
+        """The thread: makes steps while requests wait. However it ends, every request gets an answer or an error."""
         try:
             # exp(-gate) of a very negative gate is inf, and the gate is then shut, as it should be.
             with np.errstate(over="ignore"):
@@ -163,7 +163,7 @@ class Engine:
             self._end(error)
 
     def _take(self) -> list[Request] | None:
-        """The requests that join now, first come first. None, and the thread's end, where nobody asks for IDLE_S."""
+        """Returns the requests that join now, in order. None, which ends the thread, after IDLE_S without a request."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._waiting or len(self._batch), IDLE_S)
             for request in self._given_up:
@@ -182,7 +182,7 @@ class Engine:
             return newcomers
 
     def _end(self, reason: BaseException) -> None:
-        """Let the next request start a new thread, and hand everybody who still waits the reason."""
+        """Lets the next request start a new thread, and fails all waiting requests with the reason."""
         with self._changed:
             left = [*self._live.values(), *self._waiting]
             self._live.clear()
@@ -203,7 +203,7 @@ class Engine:
 
 
 def _deliver(outcomes: Iterable[tuple[_Waiter, Generation | BaseException]]) -> None:
-    """Hand each waiter its outcome: one call into each event loop, however many they are."""
+    """Gives each waiter its outcome, with one call into each event loop."""
     by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Waiter, Generation | BaseException]]] = {}
     for waiter, outcome in outcomes:
         by_loop.setdefault(waiter.loop, []).append((waiter, outcome))

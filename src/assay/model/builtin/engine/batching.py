@@ -20,27 +20,27 @@ SLOT = np.dtype(
         ("top_k", np.int64),
     ]
 )
-"""A live sequence: its newest token, which is not in the cache yet; tokens in the cache; tokens made and to make at
-most; how to sample."""
+"""A live sequence: its newest token, which is not in the cache yet; the number of tokens in the cache, made, and to
+make at most; the sampling."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Request:
-    """What to continue, and how."""
+    """A prompt to continue, and the sampling."""
 
     prompt_ids: list[int]
     temperature: float
     top_p: float
     top_k: int
     limit: int
-    """Output tokens at most, >= 1."""
+    """The most output tokens, at least 1."""
     seed: int
     prompt_logprobs: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What the model made of a request."""
+    """The continuation of a request."""
 
     ids: list[int]
     logprobs: list[float]
@@ -71,25 +71,25 @@ class Batch:
         return len(self._state) - len(self._requests)
 
     def join(self, requests: Sequence[Request]) -> list[tuple[Request, Output]]:
-        """Take up requests, and make the first token of each; those that end with it come back."""
+        """Adds requests, and makes the first token of each. Returns those that end with it."""
         self._prefill(sorted(requests, key=lambda request: -len(request.prompt_ids)))
-        return self._finished()
+        return self._take_finished()
 
     def step(self) -> list[tuple[Request, Output]]:
-        """Make one token of each live sequence; those that end with it come back."""
+        """Makes one token for each live sequence. Returns those that end with it."""
         state = self._state[: len(self)]
         hidden = self._model.extend(0, state["token"][:, None], state["length"])[:, 0]
         state["length"] += 1
         self._choose(0, self._model.logits(hidden))
-        return self._finished()
+        return self._take_finished()
 
     def leave(self, request: Request) -> None:
-        """Give up a request, whether it is live or not."""
+        """Removes a request, live or not."""
         if request in self._requests:
             self._remove(self._requests.index(request))
 
     def clear(self) -> None:
-        """Give up every request."""
+        """Removes all requests."""
         self._requests.clear()
         self._prompt_logprobs.clear()
 
@@ -119,7 +119,7 @@ class Batch:
         state["token"] = tokens
         state["made"] += 1
 
-    def _finished(self) -> list[tuple[Request, Output]]:
+    def _take_finished(self) -> list[tuple[Request, Output]]:
         state = self._state[: len(self)]
         stopped = self._ends[state["token"]]
         finished: list[tuple[Request, Output]] = []

@@ -22,7 +22,7 @@ WORDS = re.compile(r"'(?:[stmd]|re|ve|ll)| ?[A-Za-z]+| ?[0-9]+| ?[^\sA-Za-z0-9]+
 """GPT-2's division of a text into words. It is applied to the text's outline, which is ASCII."""
 
 
-class _Added(Struct, frozen=True):
+class _AddedToken(Struct, frozen=True):
     id: int
     content: str
     special: bool
@@ -57,7 +57,7 @@ class _Sequence(Struct, frozen=True, tag="Sequence"):
 class _File(Struct, frozen=True):
     """`tokenizer.json`."""
 
-    added_tokens: list[_Added]
+    added_tokens: list[_AddedToken]
     model: _Bpe
     pre_tokenizer: _Sequence | _ByteLevel
     normalizer: None = None

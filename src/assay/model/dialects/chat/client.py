@@ -19,11 +19,11 @@ from assay.model.dialects.chat.wire import (
     read_tokens,
     read_usage,
     reasoning_details,
-    thought,
+    reasoning_item,
     wire_call,
 )
 from assay.model.dialects.ends import INCOMPLETE, end_of, incomplete_reason
-from assay.model.dialects.reported import reported
+from assay.model.dialects.reports import response_to_report
 from assay.model.dialects.settings import settings, without
 from assay.model.http import Endpoint, ReportedAnswer
 from assay.types import (
@@ -57,7 +57,7 @@ class Chat:
             self._send = "tools"
 
     async def respond(self, request: Request) -> Response:
-        """The server's completion as Responses items. Raises ModelError."""
+        """Returns the server's completion as Responses items. Raises ModelError."""
         config = self._config
         sent = messages(
             request.input,
@@ -89,11 +89,11 @@ class Chat:
             wire = self._endpoint.decode(self._decoder, content)
             check(wire, wire.choices)
         except ReportedAnswer as answer:
-            return reported(answer, request)
+            return response_to_report(answer, request)
         return self._response(wire, wire.choices[0], request)
 
     def _reasoning_field(self) -> str | None:
-        """The field that takes reasoning back: the one that this server gave some in."""
+        """Returns the field that takes reasoning back: the one in which this server sent some."""
         if self._send == "tags":
             return None
         if self._send in ("loop", "tools") or self._config.reasoning == "field":
@@ -109,11 +109,11 @@ class Chat:
         output: list[Item] = []
         # Whatever `reasoning` says, what a server puts into the field is kept as reasoning: nothing it said is lost,
         # and none of it is read as an answer. "none" only leaves the text alone, tags and all.
-        field = reply.reasoning_content or reply.reasoning or _thought(reply.content)
+        field = reply.reasoning_content or reply.reasoning or _thinking_text(reply.content)
         if reply.reasoning_content or reply.reasoning:
             self._seen = "reasoning_content" if reply.reasoning_content else "reasoning"
         if field or reply.reasoning_details:
-            output.append(thought(field, reply.reasoning_details))
+            output.append(reasoning_item(field, reply.reasoning_details))
         text = _text(reply.content)
         if text is None and complete and not calls and not reply.refusal:
             # The model ended its turn and said nothing, or all of it in thought: an empty answer.
@@ -131,7 +131,7 @@ class Chat:
             # A choice without a message ends for one of the reasons that explain it, or not at all.
             reason = None if choice.message is None and end == "complete" else choice.end
             incomplete_reason(reason, answered=answered)
-        output = [*_declined(output, reply.refusal), *calls] if reply.refusal else [*output, *calls]
+        output = [*_with_refusal(output, reply.refusal), *calls] if reply.refusal else [*output, *calls]
         return Response(
             output=output,
             status="completed" if complete else "incomplete",
@@ -146,8 +146,8 @@ class Chat:
         await self._endpoint.aclose()
 
 
-def _declined(output: list[Item], refusal: str) -> list[Item]:
-    """The output with a refusal, which is a part of the message where there is one."""
+def _with_refusal(output: list[Item], refusal: str) -> list[Item]:
+    """Returns the output with a refusal, as a part of the message if there is one."""
     last = output[-1] if output else None
     if isinstance(last, Message) and not isinstance(last.content, str):
         return [*output[:-1], msgspec.structs.replace(last, content=[*last.content, Refusal(refusal=refusal)])]
@@ -198,7 +198,7 @@ class _WireCompletion(Completion):
 
 
 def _is_deepseek(config: ModelConfig) -> bool:
-    """Whether the server is DeepSeek's own, or passes on to it under DeepSeek's own names of models."""
+    """Returns whether the server is DeepSeek's own, or forwards to it under DeepSeek's names of models."""
     host = urlsplit(config.base_url or "").hostname or ""
     return host.endswith("deepseek.com") or (config.id.startswith("deepseek-") and "/" not in config.id)
 
@@ -206,7 +206,8 @@ def _is_deepseek(config: ModelConfig) -> bool:
 def messages(
     items: list[Item], reasoning_field: str | None = None, *, tools: bool = False, tags: Sequence[str] = ()
 ) -> list[dict[str, Any]]:
-    """Items as chat messages. Calls of one turn share the assistant message that made them, as the API wants it.
+    """Returns items as chat messages. Calls of one turn share the assistant message that made them, as the API
+    requires.
 
     `reasoning_field` is the field that takes back what was thought since the last user message: between the calls of
     one tool loop, where thinking models expect it. Earlier reasoning is left out, as chat templates do. So is all of it
@@ -245,7 +246,7 @@ def messages(
 
 
 def _loops(items: list[Item], *, tools: bool) -> set[int]:
-    """The loops whose reasoning goes back, each by the number of user messages before it."""
+    """Returns the loops whose reasoning goes back, each as the number of user messages before it."""
     loop, called = 0, set[int]()
     for item in items:
         if isinstance(item, Message):
@@ -298,12 +299,12 @@ def _with_thoughts(
     if text and reasoning_field:
         message[reasoning_field] = text
     elif text and tags and not isinstance(message["content"], list):
-        message["content"] = thinking.wrapped(text, tags) + (message["content"] or "")
+        message["content"] = thinking.wrap(text, tags) + (message["content"] or "")
     return message
 
 
 def _calls(called: "list[_ToolCall]", said_before: list[Item]) -> list[FunctionCall]:
-    """Calls, each with an id of its own: some servers give none, or the same one twice."""
+    """Returns the calls, each with a different id: some servers give none, or the same one twice."""
     ids = [call.id or "" for call in called]
     if not all(ids) or len(set(ids)) < len(ids):
         taken = {*ids, *(item.call_id for item in said_before if isinstance(item, FunctionCall))}
@@ -348,8 +349,8 @@ def _text(content: str | list[_Part] | None) -> str | None:
     return "".join(part.text or "" for part in content) if isinstance(content, list) else content
 
 
-def _thought(content: str | list[_Part] | None) -> str:
-    """What is thought in parts of their own."""
+def _thinking_text(content: str | list[_Part] | None) -> str:
+    """Returns the text of the parts that hold reasoning."""
     if not isinstance(content, list):
         return ""
     return "\n".join(_text(part.thinking) or "" for part in content if part.thinking)

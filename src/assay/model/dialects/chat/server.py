@@ -1,4 +1,4 @@
-"""Chat Completions as a server speaks it, with the extensions that vLLM's clients know."""
+"""The server's side of Chat Completions, with the extensions that vLLM's clients know."""
 
 import time
 import uuid
@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from assay.model.dialects.chat.wire import finish_reason, reasoning_details, thought, wire_call, wire_usage
+from assay.model.dialects.chat.wire import finish_reason, reasoning_details, reasoning_item, wire_call, wire_usage
 from assay.model.dialects.serving import (
     BadRequest,
     Context,
@@ -42,7 +42,7 @@ from assay.types import (
 
 
 class ChatCall(Struct, frozen=True):
-    """One call of `/v1/chat/completions`: what the model is asked, and how the answer is to look."""
+    """One call of `/v1/chat/completions`: the request to the model, and the form of the answer."""
 
     request: Request
     model: str | None
@@ -187,7 +187,7 @@ _decoder = msgspec.json.Decoder(_Body)
 
 
 def parse(content: bytes) -> ChatCall:
-    """The call that a request body holds. Raises BadRequest."""
+    """Returns the call in a request body. Raises BadRequest."""
     body = decode(_decoder, content)
     if body.n not in (None, 1):
         raise BadRequest(f"n: {body.n} answers at once; this server gives one a call", param="n")
@@ -272,7 +272,7 @@ def _assistant_items(message: _Assistant, place: str) -> Iterator[Item]:
         raise BadRequest(f"{place}.function_call: not served here; use tool_calls", param=f"{place}.function_call")
     reasoning = message.reasoning_content or message.reasoning or ""
     if reasoning or message.reasoning_details:
-        yield thought(reasoning, message.reasoning_details)
+        yield reasoning_item(reasoning, message.reasoning_details)
     content: list[_TextPart | _RefusalPart] = (
         [_TextPart(message.content)] if isinstance(message.content, str) else message.content or []
     )

@@ -1,4 +1,4 @@
-"""A streamed Chat Completion as the whole one, for the streams of all servers."""
+"""Makes a whole Chat Completion of a stream, for the streams of all servers."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from assay.model.dialects.chat.wire import BESIDE_TEXT
 
 
 def assemble(stream: bytes) -> bytes:
-    """The Chat Completion that chunks add up to. Raises ModelError."""
+    """Returns the Chat Completion that the chunks add up to. Raises ModelError."""
     whole: dict[str, Any] = {}
     message: dict[str, Any] = {}
     choice: dict[str, Any] = {"finish_reason": None, "message": message}
     calls: list[Any] = []
     details: list[Any] = []
-    for chunk in sse.decoded(stream):
+    for chunk in sse.decode_events(stream):
         sse.check(chunk)
         whole |= {name: value for name, value in chunk.items() if name != "choices" and value is not None}
         for piece in sse.each(chunk.get("choices")):
@@ -30,14 +30,14 @@ def assemble(stream: bytes) -> bytes:
             for detail in sse.entries(delta.pop("reasoning_details", None)):
                 _add_detail(details, detail)
             if isinstance(delta.get("content"), list) or isinstance(message.get("content"), list):
-                message["content"] = _added(message.get("content"), delta.pop("content", None))
+                message["content"] = _add_parts(message.get("content"), delta.pop("content", None))
             sse.add(message, delta)
             sse.add(
                 choice,
                 {name: piece[name] for name in BESIDE_TEXT if piece.get(name)},
             )
     if choice["finish_reason"] is None:
-        raise sse.cut()
+        raise sse.cut_error()
     if calls:
         message["tool_calls"] = [{name: call[name] for name in call if name != "index"} for call in calls]
     if details:
@@ -76,7 +76,7 @@ def _add_detail(details: list[Any], piece: Any) -> None:
         known[name] = known[name] + value if grows else value
 
 
-def _added(content: Any, more: Any) -> list[Any]:
+def _add_parts(content: Any, more: Any) -> list[Any]:
     """Mistral's content: parts of a stream that continue each other are one part, whether it thinks or speaks."""
     parts = _parts(content)
     for part in _parts(more):

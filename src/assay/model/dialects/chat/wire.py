@@ -44,7 +44,7 @@ class WireUsage(Struct):
 
 
 def read_usage(wire: WireUsage | None) -> Usage:
-    """Tokens; none where the server does not count. Gemini counts thinking in the total alone."""
+    """Returns the usage; zeros if the server does not count. Gemini counts thinking in the total alone."""
     if wire is None:
         return Usage()
     cached, reasoning = wire.prompt_tokens_details, wire.completion_tokens_details
@@ -58,7 +58,7 @@ def read_usage(wire: WireUsage | None) -> Usage:
 
 
 def wire_usage(usage: Usage) -> dict[str, Any] | None:
-    """Null where the model's server does not count."""
+    """Returns the usage as the API has it; None if the model's server does not count."""
     if not usage.input_tokens and not usage.output_tokens:
         return None
     return {
@@ -116,7 +116,7 @@ class Completion(Struct, kw_only=True):
 
 
 def check(wire: Completion, choices: Sequence[Choice]) -> None:
-    """Raises ModelError where a completion says beside what looks like an answer that there is none."""
+    """Raises ModelError if a completion looks like an answer and says that it failed."""
     error = wire.error or (choices and choices[0].fault)
     if not error and wire.status in FAILED:
         error = {"message": f"status {wire.status}"}
@@ -127,7 +127,7 @@ def check(wire: Completion, choices: Sequence[Choice]) -> None:
 
 
 def read_tokens(wire: Completion, choice: Choice) -> TokenIds | None:
-    """Token ids and log-probabilities; None where the server gives neither."""
+    """Returns token ids and log-probabilities; None if the server gives neither."""
     logprobs: list[float | None] = []
     if choice.logprobs:
         logprobs = choice.logprobs.token_logprobs or [token.logprob for token in choice.logprobs.content or []]
@@ -145,14 +145,14 @@ _DETAILS = '{"reasoning_details":'
 """How `encrypted_content` begins where it holds OpenRouter's list. What other APIs encrypt is no JSON."""
 
 
-def thought(text: str, details: list[Any] | None) -> Reasoning:
-    """A reasoning item that holds a message's `reasoning_details` too, unchanged, as JSON in `encrypted_content`."""
+def reasoning_item(text: str, details: list[Any] | None) -> Reasoning:
+    """Returns a reasoning item with a message's `reasoning_details`, unchanged, as JSON in `encrypted_content`."""
     kept = msgspec.json.encode({"reasoning_details": details}).decode() if details else None
     return Reasoning(content=[ReasoningText(text=text)] if text else None, encrypted_content=kept)
 
 
 def reasoning_details(item: Reasoning) -> list[Any]:
-    """The `reasoning_details` that a reasoning item holds; none where it came without."""
+    """Returns the `reasoning_details` in a reasoning item; an empty list if it has none."""
     kept = item.encrypted_content or ""
     return msgspec.json.decode(kept)["reasoning_details"] if kept.startswith(_DETAILS) else []
 

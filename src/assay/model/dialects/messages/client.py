@@ -21,7 +21,7 @@ from assay.model.dialects.messages.wire import (
     read_usage,
     thinking_blocks,
 )
-from assay.model.dialects.reported import reported
+from assay.model.dialects.reports import response_to_report
 from assay.model.dialects.settings import settings, without
 from assay.model.http import Endpoint, ReportedAnswer, error_of
 from assay.types import (
@@ -65,7 +65,7 @@ class Messages:
             content = await self._endpoint.ask("/messages", self.body(request), cap="max_tokens", needed=True)
             return self.read(request, content)
         except ReportedAnswer as answer:
-            return reported(answer, request)
+            return response_to_report(answer, request)
 
     def batches(self) -> MessagesBatches:
         """Returns the batch API of the same server."""
@@ -75,7 +75,7 @@ class Messages:
         """Returns the JSON of a request. Raises ModelError for what this API has no words for."""
         config = self._config
         if config.logprobs:
-            raise _unsupported("log-probabilities; set logprobs = false")
+            raise _unsupported_error("log-probabilities; set logprobs = false")
         body = self._body(request)
         if "max_tokens" not in body and "max_tokens" not in config.omit:
             # No default: where the output is cut decides scores, so it has to be somebody's choice.
@@ -99,7 +99,7 @@ class Messages:
         if isinstance(request.format, JsonSchema):
             body["output_config"] = {"format": {"type": "json_schema", "schema": request.format.definition}}
         elif request.format:
-            raise _unsupported("JSON objects without a schema; ask for a JsonSchema")
+            raise _unsupported_error("JSON objects without a schema; ask for a JsonSchema")
         if config.stream:
             body["stream"] = True
         body = without(body, config.omit)
@@ -199,7 +199,7 @@ def _is_result(block: Sent) -> bool:
 
 def _system_text(message: Message) -> str:
     if not isinstance(message.content, str) and any(isinstance(part, InputImage) for part in message.content):
-        raise _unsupported("images in a system prompt; put them into a user message")
+        raise _unsupported_error("images in a system prompt; put them into a user message")
     return text_of(message.content)
 
 
@@ -207,7 +207,7 @@ def _sampling(said: Mapping[str, Any], omit: list[str]) -> dict[str, Any]:
     """The settings by this API's names. Raises ModelError for what it doesn't have, unless that changes nothing."""
     for name, value in said.items():
         if name not in _SAMPLING and name not in omit and value:
-            raise _unsupported(f'{name}; omit = ["{name}"] goes without it')
+            raise _unsupported_error(f'{name}; omit = ["{name}"] goes without it')
     return {_SAMPLING[name]: value for name, value in said.items() if name in _SAMPLING}
 
 
@@ -230,7 +230,7 @@ def _tool_choice(choice: ToolChoice, parallel: bool | None) -> dict[str, Any]:
     return found
 
 
-def _unsupported(what: str) -> ModelError:
+def _unsupported_error(what: str) -> ModelError:
     return ModelError("unsupported", f"the Messages API has no {what}", retryable=False)
 
 
@@ -247,7 +247,7 @@ def assemble(stream: bytes) -> bytes:
     whole: dict[str, Any] = {}
     blocks: dict[int, Any] = {}
     inputs: dict[int, str] = {}
-    for event in sse.decoded(stream):
+    for event in sse.decode_events(stream):
         match event.get("type"):
             case "message_start":
                 whole = event["message"]
@@ -267,7 +267,7 @@ def assemble(stream: bytes) -> bytes:
                 raise error_of(event.get("error") or event)
             case _:
                 pass
-    raise sse.cut()
+    raise sse.cut_error()
 
 
 def _add_block(block: Any, delta: Any, inputs: dict[int, str], index: int) -> None:
@@ -283,7 +283,7 @@ def _add_block(block: Any, delta: Any, inputs: dict[int, str], index: int) -> No
         case "citations_delta":
             block["citations"] = [*(block.get("citations") or []), delta["citation"]]
         case _:
-            raise sse.malformed(f"a delta of type {delta.get('type')!r}")
+            raise sse.malformed_error(f"a delta of type {delta.get('type')!r}")
 
 
 def _json_or_text(text: str) -> Any:

@@ -124,7 +124,7 @@ def assemble(stream: bytes) -> bytes:
     """The response object of the Responses API's last event. Raises ModelError."""
     # The end first: it holds the whole response, and tens of thousands of pieces may come before it.
     for part in (_end(stream), stream):
-        for event in sse.decoded(part):
+        for event in sse.decode_events(part):
             match event.get("type"):
                 case "response.completed" | "response.incomplete" | "response.failed":
                     return msgspec.json.encode(event["response"])
@@ -132,7 +132,7 @@ def assemble(stream: bytes) -> bytes:
                     raise error_of(event.get("error") or event)
                 case _:
                     pass
-    raise sse.cut()
+    raise sse.cut_error()
 
 
 def _end(stream: bytes) -> bytes:

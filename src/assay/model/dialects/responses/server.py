@@ -138,7 +138,7 @@ def parse(content: bytes, recorded: Recorded | None = None) -> ResponsesCall:
         # Log-probabilities come beside the ids of their tokens: by themselves they would need the tokens' texts.
         return_token_ids=bool(body.return_token_ids) or "message.output_text.logprobs" in (body.include or ()),
         echo=_echo(body, tools),
-        namespaces={_joined(tool, one): (tool.name or "", one.name or "") for tool, one in _inner(body.tools)},
+        namespaces={_join(tool, one): (tool.name or "", one.name or "") for tool, one in _inner(body.tools)},
     )
 
 
@@ -151,24 +151,24 @@ class Exchange:
         self._call = call = parse(content, context.recorded)
         self.request, self.model, self.stream = call.request, call.model, call.stream
         sampling = settings(context.sampling, call.request.sampling)
-        self._begun = begun(call, model=context.model, sampling=sampling)
+        self._begun = begin_response(call, model=context.model, sampling=sampling)
         self._reasoning = "response.reasoning" if VERSION in context.headers else "response.reasoning_text"
         self._sequence = itertools.count()
 
     def whole(self, response: Response) -> dict[str, Any]:
-        return completed(self._call, self._begun, response)
+        return complete_response(self._call, self._begun, response)
 
     def opening(self) -> Iterator[Event]:
-        return self._numbered(opening(self._begun))
+        return self._number(opening(self._begun))
 
     def closing(self, response: Response) -> Iterator[Event]:
-        return self._numbered(closing(self.whole(response), self._reasoning))
+        return self._number(closing(self.whole(response), self._reasoning))
 
     def failed(self, message: str, code: str) -> Iterator[Event]:
         response = self._begun | {"status": "failed", "error": {"code": code, "message": message}}
-        return self._numbered(iter([{"type": "response.failed", "response": response}]))
+        return self._number(iter([{"type": "response.failed", "response": response}]))
 
-    def _numbered(self, events: Iterator[dict[str, Any]]) -> Iterator[Event]:
+    def _number(self, events: Iterator[dict[str, Any]]) -> Iterator[Event]:
         return ((event["type"], {**event, "sequence_number": next(self._sequence)}) for event in events)
 
 
@@ -190,7 +190,7 @@ def _input_item(item: dict[str, Any], place: str, recorded: Recorded | None) -> 
     by_id = {"id"} <= set(item) <= {"id", "type"}
     kind = item.get("type") or ("item_reference" if by_id else "message")
     if kind == "item_reference":
-        return _referred(str(item.get("id")), place, recorded)
+        return _look_up(str(item.get("id")), place, recorded)
     if kind not in _ITEM_TYPES:
         message = f"{place}: items of type {kind} are not known here; known: {', '.join(_ITEM_TYPES)}"
         raise BadRequest(message, param=place)
@@ -203,7 +203,7 @@ def _input_item(item: dict[str, Any], place: str, recorded: Recorded | None) -> 
         raise refused(error, place) from None
 
 
-def _referred(name: str, place: str, recorded: Recorded | None) -> Item:
+def _look_up(name: str, place: str, recorded: Recorded | None) -> Item:
     """The item that an id stands for, which only the record of a rollout holds."""
     item = recorded(name) if recorded else None
     if item is None:
@@ -231,7 +231,7 @@ def _tools(body: _Body) -> tuple[list[Tool], ToolChoice]:
                 raise BadRequest(f"tools[{index}]: missing required field `name`", param=f"tools[{index}]")
             tools.append(Tool(tool.name, tool.parameters or {}, tool.description, tool.strict))
     tools += [
-        Tool(_joined(tool, one), one.parameters or {}, one.description, one.strict) for tool, one in _inner(offered)
+        Tool(_join(tool, one), one.parameters or {}, one.description, one.strict) for tool, one in _inner(offered)
     ]
     left_out = {tool.type for tool in offered if tool.type not in ("function", "namespace")}
     if isinstance(body.tool_choice, _Allowed):
@@ -246,7 +246,7 @@ def _inner(offered: list[_Tool] | None) -> Iterator[tuple[_Tool, _Tool]]:
         yield from ((tool, one) for one in tool.tools or () if tool.type == "namespace" and one.type == "function")
 
 
-def _joined(namespace: _Tool, tool: _Tool) -> str:
+def _join(namespace: _Tool, tool: _Tool) -> str:
     return f"{namespace.name}{JOINT}{tool.name}"
 
 
@@ -268,7 +268,7 @@ def _echo(body: _Body, tools: list[Tool]) -> dict[str, Any]:
     }
 
 
-def begun(call: ResponsesCall, *, model: str, sampling: Mapping[str, Any]) -> dict[str, Any]:
+def begin_response(call: ResponsesCall, *, model: str, sampling: Mapping[str, Any]) -> dict[str, Any]:
     """The response object of a call that has no answer yet. `sampling` is what the model is sampled by."""
     return {
         "id": f"resp_{uuid.uuid4().hex}",
@@ -299,12 +299,12 @@ def begun(call: ResponsesCall, *, model: str, sampling: Mapping[str, Any]) -> di
     }
 
 
-def completed(call: ResponsesCall, begun: dict[str, Any], response: Response) -> dict[str, Any]:
+def complete_response(call: ResponsesCall, draft: dict[str, Any], response: Response) -> dict[str, Any]:
     """The response object with the model's answer."""
-    done = begun | {
+    done = draft | {
         "status": response.status,
         "completed_at": int(time.time()) if response.status == "completed" else None,
-        "model": response.model or begun["model"],
+        "model": response.model or draft["model"],
         "output": [_apart(_item(with_id(item), response.status), call.namespaces) for item in response.output],
         "usage": wire_usage(response.usage),
     }
@@ -373,10 +373,10 @@ def _holds(value: Any, names: tuple[str, ...]) -> bool:
     return isinstance(value, dict) and all(value.get(name) is not None for name in names)  # pyright: ignore[reportUnknownMemberType]
 
 
-def opening(begun: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def opening(draft: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The events before there is any output."""
-    yield {"type": "response.created", "response": begun}
-    yield {"type": "response.in_progress", "response": begun}
+    yield {"type": "response.created", "response": draft}
+    yield {"type": "response.in_progress", "response": draft}
 
 
 def closing(done: dict[str, Any], reasoning: str) -> Iterator[dict[str, Any]]:
@@ -385,14 +385,14 @@ def closing(done: dict[str, Any], reasoning: str) -> Iterator[dict[str, Any]]:
     `reasoning` is what the events of reasoning text are called.
     """
     for index, item in enumerate(done["output"]):
-        yield {"type": "response.output_item.added", "output_index": index, "item": _emptied(item)}
+        yield {"type": "response.output_item.added", "output_index": index, "item": _empty(item)}
         for event in _inside(item, reasoning):
             yield {**event, "item_id": item["id"], "output_index": index}
         yield {"type": "response.output_item.done", "output_index": index, "item": item}
     yield {"type": f"response.{done['status']}", "response": done}
 
 
-def _emptied(item: dict[str, Any]) -> dict[str, Any]:
+def _empty(item: dict[str, Any]) -> dict[str, Any]:
     """The item as it is before any of its content has come."""
     empty: dict[str, Any] = {"content": [], "summary": [], "arguments": "", "status": "in_progress"}
     return {name: empty.get(name, value) for name, value in item.items()}

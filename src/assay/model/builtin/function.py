@@ -1,4 +1,4 @@
-"""Models that answer by a function: the gates' own, and those that tests script."""
+"""Models that answer by a function, for gates and tests."""
 
 from collections.abc import Callable
 
@@ -6,8 +6,8 @@ from assay.model.dialects import thinking
 from assay.types import Request, Response
 
 
-class Fixed:
-    """Answers each request with what a function says: raw text, or a whole response."""
+class FunctionModel:
+    """Answers each request with the result of a function: raw text, or a whole response."""
 
     def __init__(self, answer: Callable[[Request], str | Response]) -> None:
         self._answer = answer

@@ -1,4 +1,4 @@
-"""Token ids that are carried from turn to turn: what a model said is never made into tokens again from its text."""
+"""The token ids of conversations, kept from turn to turn, so that a model's text is never tokenized again."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
@@ -6,14 +6,14 @@ from typing import Any
 
 Messages = list[dict[str, Any]]
 MOST = 4096
-"""Conversations that are kept: more than go on at once."""
+"""The most conversations that are kept, more than are open at once."""
 
 
-class Carried:
-    """The ids of conversations so far, by what the chat template makes of them.
+class TokenHistory:
+    """The token ids of conversations so far, by their rendered text.
 
-    A template may write what the model said in another way than the model did, and a tokenizer may divide it in another
-    way than it was sampled: a prompt that is made again from text then differs from what came before.
+    A template may render a model's answer differently from the model's text, and a tokenizer may split it differently
+    from the sampled tokens. Then a prompt made from text would not begin with the tokens of the conversation.
     """
 
     def __init__(self, encode: Callable[[str], list[int]], end: str) -> None:
@@ -22,10 +22,10 @@ class Carried:
         self._ids: OrderedDict[tuple[Hashable, str], tuple[list[int], bool]] = OrderedDict()
 
     def prompt(self, said: Messages, render: Callable[[Messages, bool], str], scope: Hashable = None) -> list[int]:
-        """Returns the prompt's ids: those of the conversation so far, where it is known, and of what is new.
+        """Returns the prompt's ids: those of the conversation so far, if it is known, and those of the new text.
 
-        `render` writes messages by the chat template, with a beginning of the next answer or not. `scope` is one
-        rollout's, whose ids are no other's.
+        `render` applies the chat template to messages, with or without the beginning of the next answer. `scope` is one
+        rollout, which shares ids with no other.
         """
         text = render(said, True)
         at = max((place for place, one in enumerate(said) if one["role"] == "assistant"), default=None)
@@ -47,7 +47,7 @@ class Carried:
         ended: bool,
         scope: Hashable = None,
     ) -> None:
-        """Keep the ids of a conversation that ends with an answer, whose last id is the end token if it `ended`."""
+        """Keeps the ids of a conversation that ends with an answer. Its last id is the end token if it `ended`."""
         self._ids[scope, render(said, False)] = list(ids), ended
         if len(self._ids) > MOST:
             self._ids.popitem(last=False)

@@ -1,4 +1,4 @@
-"""What a model did where its server reports an error, as a response: it reached the cap, or wrote a malformed call."""
+"""Responses for errors by which a server reports what the model did: reach the cap, or write a malformed call."""
 
 import re
 from typing import Any
@@ -11,8 +11,8 @@ from assay.model.http import ReportedAnswer
 from assay.types import FunctionCall, Request, Response
 
 
-def reported(answer: ReportedAnswer, request: Request) -> Response:
-    """The response: cut at the cap, or a call of the tool that the server names or the model's text does."""
+def response_to_report(answer: ReportedAnswer, request: Request) -> Response:
+    """Returns the response: cut at the cap, or a call of the tool that the server or the model's text names."""
     if answer.end == "max_output_tokens":
         return Response(output=[], status="incomplete", incomplete_reason=answer.end)
     place = re.search(r"for tool '?([\w.-]+)", str(answer))
@@ -32,7 +32,7 @@ class _Call(Struct):
 
 
 def _arguments(text: str) -> str:
-    """The arguments in the text of a call; all of the text where they can't be read."""
+    """Returns the arguments in the text of a call; all of the text if they can't be read."""
     start, end = text.find("{"), text.rfind("}")
     try:
         call = msgspec.json.decode(text[start : end + 1], type=_Call)
