@@ -9,7 +9,7 @@ import pytest
 
 from assay.agent import Agent
 from assay.agent.loop import ToolLoop
-from assay.benchmark import Benchmark, Environment, Session
+from assay.benchmark import Benchmark, Ended, Environment, Session
 from assay.benchmark.tools import ToolEnvironment, ToolSession, tool
 from assay.collect.deadline import Deadline
 from assay.collect.plan import PlannedRollout
@@ -160,6 +160,27 @@ class Stubborn:
 def test_no_agent_gets_past_a_limit_or_makes_a_failure_of_it(swallow: bool):
     rollout = rolled(FunctionModel(lambda _: "x"), Stubborn(swallow), steps=2)
     assert (rollout.stop, len(rollout.turns), rollout.outcome) == ("steps", 2, Score(reward=0.0))
+
+
+class Gate(Counter):
+    """A session that lets two calls of the model through."""
+
+    def relay(self, model: Model) -> Model:
+        self._model = model
+        return self
+
+    async def respond(self, request: Request) -> Response:
+        if self.count == 2:
+            raise Ended
+        self.count += 1
+        return await self._model.respond(request)
+
+
+@pytest.mark.parametrize("agent", [ToolLoop(), Stubborn(swallow=True), Stubborn(swallow=False)])
+def test_a_session_that_calls_pass_through_ends_the_rollout_which_is_scored(agent: Agent):
+    call: list[Item] = [FunctionCall(call_id="c", name="none", arguments="{}")]
+    rollout = rolled(scripted(call, call, "x"), agent, Counting(Gate))
+    assert (rollout.stop, len(rollout.turns), rollout.outcome) == ("completed", 2, Score(reward=2.0))
 
 
 def test_an_agents_own_error_stays_a_failure_where_no_limit_is_reached():

@@ -16,7 +16,7 @@ from assay.types import Rollout
 from tests.endpoint import Behave, Call, chat_body, http
 
 Reply = dict[str, Any]
-"""`text`, `calls` as pairs of name and arguments, `finish`: one answer of the model's."""
+"""`text`, `reasoning`, `calls` as pairs of name and arguments, `finish`: one answer of the model's."""
 
 
 def replying(first: Sequence[Reply], then: str | None = "So it is {}.") -> Behave:
@@ -34,6 +34,7 @@ def replying(first: Sequence[Reply], then: str | None = "So it is {}.") -> Behav
             for number, (name, arguments) in enumerate(reply.get("calls", ()))
         ]
         message = {"tool_calls": calls} if calls else {}
+        message |= {"reasoning_content": reply["reasoning"]} if "reasoning" in reply else {}
         finish = reply.get("finish", "tool_calls" if calls else "stop")
         body = json.loads(chat_body(reply.get("text"), finish, **message))
         writer.write(http(json.dumps(body | {"created": 0}).encode()))

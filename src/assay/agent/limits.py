@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 from assay.agent import Agent, ProgramEnd
-from assay.benchmark import Session
+from assay.benchmark import Ended, Session
 from assay.errors import AssayError
 from assay.model import Model
 from assay.types import Request, Response, RolloutLimits, StopReason, Task
@@ -66,7 +66,8 @@ class _Meter:
 
     def stop(self, reason: StopReason) -> LimitReached:
         self.reached = self.reached or reason
-        return LimitReached(f"the rollout's limit is reached: {self.reached}")
+        over = self.reached == "completed"
+        return LimitReached("the rollout is over" if over else f"the rollout's limit is reached: {self.reached}")
 
 
 class _MeteredModel:
@@ -96,6 +97,8 @@ class _MeteredModel:
         meter.steps += 1
         try:
             response = await self._model.respond(request)
+        except Ended:
+            raise meter.stop("completed") from None
         except BaseException:
             meter.steps -= 1
             meter.failing = True

@@ -58,7 +58,10 @@ def reacts(session: Session) -> TypeGuard[Reacts]:
 
 
 class Ended(Exception):
-    """Raised by a session's `call` if the call ends the rollout, such as a call that is the answer."""
+    """Raised by a session's `call` if the call ends the rollout, such as a call that is the answer.
+
+    The model of a session that relays raises it if the rollout is over.
+    """
 
 
 def tools_for(session: Session, task: Task) -> list[Tool]:
@@ -77,6 +80,19 @@ class Begins(Session, Protocol):
 def begins(session: Session) -> TypeGuard[Begins]:
     """Returns whether another speaker begins."""
     return hasattr(session, "begin")
+
+
+class Relays(Session, Protocol):
+    """A session that every call of the model passes through, such as one that another gym's rules end."""
+
+    def relay(self, model: Model) -> Model:
+        """The model as the agent asks it."""
+        ...
+
+
+def relays(session: Session) -> TypeGuard[Relays]:
+    """Whether the session is one that every call of the model passes through."""
+    return hasattr(session, "relay")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any, Protocol, SupportsFloat, get_args
 
 from assay.agent import Agent, ProgramEnd, needs_model
 from assay.agent.limits import LimitedAgent
-from assay.benchmark import Benchmark, Session, session_of
+from assay.benchmark import Benchmark, Session, relays, session_of
 from assay.collect.deadline import Deadline, StallError
 from assay.collect.plan import PlannedRollout, seed_of
 from assay.errors import (
@@ -98,7 +98,8 @@ async def _play(
     """Returns why the rollout ended and its score. Raises whatever the environment, agent or verifier raises."""
     async with _session(benchmark, item, roles) as session:
         stage.where = "agent"
-        result = await LimitedAgent(agent, benchmark.limits).run(item.task, recorder, session)
+        model = session.relay(recorder) if relays(session) else recorder
+        result = await LimitedAgent(agent, benchmark.limits).run(item.task, model, session)
         if isinstance(result, ProgramEnd):
             stage.program, result = result.program, result.stop
         stop = _check_stop(agent, result, recorder)

@@ -1,4 +1,4 @@
-"""Environments of Prime Intellect's `verifiers` as benchmarks: its rows, its tools, its dialogues, its rubrics.
+"""Environments of `verifiers` up to 0.3: their rows, tools, dialogues and rubrics.
 
 It converts SingleTurnEnv, ToolEnv with its own loop, and every MultiTurnEnv without tools, whose own methods decide
 what follows an answer. The library itself makes the rubric's state from our turns. An environment that would score in
@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from assay.benchmark import Benchmark, Environment
 from assay.errors import UsageError
-from assay.gyms import UNLIMITED, content_of, divided, gold_in, plain, refuse, require, sampling_of
+from assay.gyms import UNLIMITED, content_of, gold_in, plain, refuse, require, sampling_of
 from assay.types import (
     FunctionCall,
     FunctionCallOutput,
@@ -43,21 +43,14 @@ _raised: ContextVar[list[tuple[str, float, Exception]]] = ContextVar("raised")
 """Name, weight and error of the reward functions that raised. The library makes each of these a zero."""
 
 
-def load(name: str) -> Benchmark:
+def load(name: str, gold: str | None) -> Benchmark:
     """The environment that the installed module NAME loads, by its defaults. Raises UsageError for what can't be had.
 
-    `,gold=FIELD` after it names the field of a row with a right answer. One repeat, all rows of its
-    evaluation set (of its training set where there is none), its sampling arguments.
+    One repeat, all rows of its evaluation set (of its training set where there is none), its sampling arguments.
     """
-    name, gold = divided(name)
-    library = require("verifiers", "verifiers")
-    if not hasattr(library, "SingleTurnEnv"):
-        raise UsageError(
-            f"verifiers {library.__version__} has no classic environments.\n  pip install 'assay[verifiers]'"
-        )
     with _keep_signals():
         try:
-            environment = library.load_environment(name)
+            environment = require("verifiers", "verifiers").load_environment(name)
         except Exception as error:
             raise UsageError(f"verifiers can't load '{name}': {error}") from error
     _check(f"verifiers:{name}", environment)
@@ -78,7 +71,7 @@ class Verifiers(Environment):
     def __init__(self, name: str, environment: Any, gold: str | None) -> None:
         self._gold_field = gold
         self.name = f"verifiers:{name}"
-        self.version = _version(environment)
+        self.version = version_of(str(environment.env_id))
         self._environment = environment
         self._types = require("verifiers.types", "verifiers")
         messages = require("verifiers.utils.message_utils", "verifiers")
@@ -109,7 +102,7 @@ class Verifiers(Environment):
         data = {key: plain(value) for key, value in row.items() if key not in ("prompt", "example_id")}
         return Task(
             id=id,
-            input=[item for message in prompt for item in _items(self.name, message)],
+            input=[item for message in prompt for item in items_of(self.name, message)],
             gold=gold_in(self.name, id, data | {"info": info}, self._gold_field) if self._gold_field else None,
             data=data,
             tools=[_tool(self._types.Tool.model_validate(tool)) for tool in tools or ()],
@@ -263,7 +256,7 @@ class _Dialogue(_Session):
         if self._state["final_env_response"] is None and messages[:before] != self._prompt:
             raise ValueError(f"{self._name} changes what was said before")
         self._prompt = list(messages)
-        return [item for message in messages[before:] for item in _items(self._name, message)]
+        return [item for message in messages[before:] for item in items_of(self._name, message)]
 
     async def _hear_rest(self, turns: Sequence[Turn]) -> None:
         # The last answer gets no reply where it was cut or refused.
@@ -320,7 +313,7 @@ def _keep_errors(func: Callable[..., Any], weight: float) -> Callable[..., Await
     return call
 
 
-def _items(name: str, message: Any) -> Iterator[Item]:
+def items_of(name: str, message: Any) -> Iterator[Item]:
     """A prompt's message as items. Content parts are read in their wire form."""
     raw = message.model_dump(exclude_none=True)
     content = content_of(name, raw.get("content"))
@@ -337,9 +330,9 @@ def _tool(tool: Any) -> Tool:
     return Tool(name=tool.name, description=tool.description, parameters=dict(tool.parameters), strict=tool.strict)
 
 
-def _version(environment: Any) -> str:
-    """The version of the package that the environment comes from, and of the library."""
-    root = str(environment.env_id).replace("-", "_").rpartition("/")[2].partition(".")[0]
+def version_of(name: str) -> str:
+    """Returns the version of the package that a name of an environment leads to, and of the library."""
+    root = name.replace("-", "_").rpartition("/")[2].partition(".")[0].partition("@")[0]
     package = next(iter(packages_distributions().get(root, ())), None)
     return f"{version(package) if package else 'local'} on verifiers {version('verifiers')}"
 
