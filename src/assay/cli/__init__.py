@@ -215,7 +215,7 @@ def build(arguments: Sequence[str]) -> cyclopts.App:
 
 
 def main() -> NoReturn:
-    """The `assay` command. An AssayError is told without a traceback, with its own exit code; a full disk likewise."""
+    """The `assay` command. An AssayError, or a full disk, is printed without a traceback and has its own exit code."""
     # A command keeps most of what it makes: by Python's own thresholds, a fifth of a large profile's time goes into
     # looking for cycles that are not there.
     gc.set_threshold(100_000, 50, 50)

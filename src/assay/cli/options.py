@@ -91,7 +91,7 @@ class Code:
     network: str | None = None
     """none or public: what tasks of harbor:DIR get that state a network. It is recorded."""
     image: Annotated[tuple[str, ...], Parameter(negative="")] = ()
-    """NAME=BASE: what stands for an image that can't be had here, such as python:3.11=debian:bookworm or
+    """NAME=BASE: the image to use in place of one that is not available here, such as python:3.11=debian:bookworm or
     NAME=ROOT.tar. It is recorded, as it may change results. For harbor:DIR; may be given several times."""
 
     def load(self, name: str) -> Benchmark:
@@ -139,7 +139,7 @@ class Workers:
     concurrency: int = 64
     """Rollouts in flight at most, in all processes together."""
     processes: int | None = None
-    """Number of processes that make rollouts, to use more than one core; this one hands out the plan and writes the
+    """Number of processes that make rollouts, to use more than one core; this one divides the plan and writes the
     file. They share the concurrency, the models' limits and the budget. One that dies is replaced. Default: 1, or with
     --ray one for each CPU of the cluster."""
     ray: bool | str = False

@@ -210,7 +210,7 @@ def agent(
 def _serve(
     app: AbstractAsyncContextManager[Starlette], greeting: str, address: Address, *, ws: Sockets = "none"
 ) -> None:
-    """Serve until a signal ends it. `{url}` in the greeting stands for the address, told once the server listens."""
+    """Serve until a signal ends it. `{url}` in the greeting is the address; it is printed once the server listens."""
 
     async def main(listener: socket.socket) -> None:
         async with app as starlette:
@@ -253,7 +253,7 @@ def url_of(listener: socket.socket) -> str:
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """Returns a socket that listens. Raises UsageError where the address can't be had."""
+    """Returns a socket that listens. Raises UsageError if the address is not available."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=2048)

@@ -68,7 +68,7 @@ class Result(Struct, omit_defaults=True):
 
 
 class Observation(Struct):
-    """What came of a step."""
+    """The results of a step."""
 
     results: list[Result]
 

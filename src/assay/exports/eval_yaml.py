@@ -28,7 +28,7 @@ SCORERS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("answer", {"pattern": "letter"}),
     ("answer", {"pattern": "line"}),
 )
-"""What may stand in an eval.yaml and reads an answer without a judge. `includes` and `pattern` accept too much."""
+"""The scorers that an eval.yaml may name and that need no judge. `includes` and `pattern` accept too much."""
 SEVERAL = ("denied", "both answers", "either or", "all options")
 """Kinds of wrong answer that Inspect's scorers accept: the right one is in them."""
 THINKING = "There are 12 of 30 left, so that A and C fall away.\n\n"

@@ -1,6 +1,6 @@
 """The charts as Vega-Lite specs with their data inline. Each function returns a spec, or a text that says why not.
 
-Colours are CSS variables (`var(--ink)`): `page.js` puts in what they stand for in the reader's theme."""
+Colours are CSS variables (`var(--ink)`): `page.js` replaces them by the colours of the reader's theme."""
 
 import math
 from collections import defaultdict

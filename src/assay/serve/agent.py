@@ -87,7 +87,7 @@ class ServedAgent:
         return Response(_encode(self._answer(row, task, rollout)), media_type="application/json")
 
     def _answer(self, row: Row, task: Task, rollout: Rollout) -> Row:
-        """The row with what came of it. Raises ValueError for a reward that is no finite number."""
+        """Returns the row with the rollout's result. Raises ValueError for a reward that is no finite number."""
         index = row.get(TASK_INDEX)
         answer = rollout_row(
             task,

@@ -60,7 +60,7 @@ def _mcp(tools: Tools, app: ASGIApp, path: str) -> AbstractAsyncContextManager[A
 
 
 class _Rollout:
-    """The one rollout of a door, which looks after what came of its calls."""
+    """The one rollout of a door. It keeps the last answer and the last error of its calls."""
 
     def __init__(self, name: str, model: Model, opening: Opening) -> None:
         self._name, self._model, self._opening = name, model, opening

@@ -1,7 +1,7 @@
 """The recording gateway: the rollouts of agents that know of Assay nothing but a base URL, a file each.
 
 A file holds one call a line, as soon as the call ends. What calls share is stored once: a turn holds the items that are
-new, `assay.model.wrappers.record.conversation` gives the rest, and settings are told where they are new.
+new, `assay.model.wrappers.record.conversation` gives the rest, and settings are written only where they change.
 """
 
 import asyncio
@@ -70,10 +70,10 @@ Call = AnsweredCall | FailedCall
 
 
 class Gateway:
-    """Gives out one model under many names, and keeps what each is asked. Its folder is written by it alone."""
+    """Serves one model under many names, and records the calls of each. It alone writes to its folder."""
 
     def __init__(self, model: Model, folder: Path, *, idle_s: float = 3600.0) -> None:
-        """Raises UsageError where the folder can't be had, or another gateway records there.
+        """Raises UsageError if the folder can't be made or opened, or another gateway records there.
 
         A rollout without a call for `idle_s` is forgotten here. Its file has all of it, and is read at the next.
         """

@@ -165,7 +165,7 @@ def settings(app: ASGIApp, *, ws: Sockets = "none") -> uvicorn.Config:
 
 
 class _Quiet(uvicorn.Server):
-    """uvicorn, in this process's event loop, for which signals are another's business."""
+    """uvicorn in this process's event loop, without signal handlers."""
 
     def __init__(self, app: ASGIApp) -> None:
         super().__init__(settings(app))

@@ -42,7 +42,7 @@ class Reset(Struct, frozen=True):
     episode_id: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
     seed: Annotated[int, Meta(ge=0)] | None = None
     task: str | None = None
-    """A task's id. Without it, it is the task whose place is the seed, counted round and round."""
+    """A task's id. Default: the task at the place `seed` modulo the number of tasks."""
 
 
 class Action(Struct, frozen=True):
@@ -55,7 +55,7 @@ class Action(Struct, frozen=True):
 
 
 class Step(Struct, frozen=True):
-    """What goes on with an episode."""
+    """A step of an episode."""
 
     action: Action
     episode_id: str | None = None

@@ -42,7 +42,7 @@ class Layout:
         clusters: Sequence[Hashable] | None = None,
         fixed: bool = True,
     ) -> Self:
-        """Returns the layout of so many tasks: `by` has the labels of all tasks for each level, from the outermost.
+        """Returns the layout of `tasks` tasks: `by` has the labels of all tasks for each level, from the outermost.
 
         Raises ValueError where a sequence has not one entry a task, or a size is not above 0.
         """

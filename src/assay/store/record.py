@@ -18,7 +18,7 @@ class RoleRecord(Struct, frozen=True):
     """The model in one role of a run, such as its judge."""
 
     server: dict[str, Any]
-    """Its configuration, without secrets; empty where the benchmark's own stands in."""
+    """Its configuration, without secrets; empty if the benchmark's own model is used."""
     identity: dict[str, Any]
 
 

@@ -194,7 +194,7 @@ def _tokens(pilot: Sequence[Rollout], tokenizer: Tokenizer | None) -> Check:
 
 
 def _text_of(ids: list[int], tokenizer: Tokenizer) -> list[int]:
-    """Returns the ids that stand for text: without the special tokens, which decoding leaves out."""
+    """Returns the ids without special tokens, which decoding leaves out."""
     return [one for one in ids if tokenizer.decode([one])]
 
 

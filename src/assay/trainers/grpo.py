@@ -56,7 +56,7 @@ def train(
     on_test: bool = False,
     watch: Watch = lambda _: None,
 ) -> Training:
-    """Trains the model in the folder `weights` on a benchmark's training tasks, and returns what came of it.
+    """Trains the model in the folder `weights` on a benchmark's training tasks, and returns its record.
 
     Writes to `out`: `checkpoints/STEP`, which are models (`local:FOLDER`); `before`, `after`, `before-greedy` and
     `after-greedy`, runs on the test tasks; and `training.json`, after each look. `watch` is called then, too, and when
@@ -144,7 +144,7 @@ class _Run:
 
 
 class _Course(TrainerCallback):
-    """Follows a training: what each step gave, and every so many steps a checkpoint and a look at held-out tasks."""
+    """Follows a training: records each step, and at regular steps saves a checkpoint and looks at held-out tasks."""
 
     def __init__(self, record: Training, run: _Run, held_out: list[Task], watch: Watch) -> None:
         self._record, self._run, self._held_out, self._watch = record, run, held_out, watch

@@ -20,7 +20,7 @@ Sample = Callable[[list[int], Request], Awaitable[tuple[list[int], list[float]]]
 class TokenModel:
     """Renders by the tokenizer's chat template, samples, and reads reasoning and calls out of the text.
 
-    One object is one rollout's: where a conversation goes on, its prompt is all ids that came before, and the ids of
+    One object is one rollout's: if a conversation continues, its prompt is all ids that came before, and the ids of
     what is new.
     """
 

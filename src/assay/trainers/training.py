@@ -20,7 +20,7 @@ ERRORS = 3.5
 DROP = 0.05
 """A held-out score that fell by this much below its start, beyond chance, ends a training."""
 RISE = 0.05
-"""Share of rollouts by which a finding has to rise, beyond chance, to be told."""
+"""Share of rollouts by which a finding has to rise, beyond chance, to be reported."""
 PART = 4
 """A training has this many parts of equal length. The mean reward of the first is compared with that of the last."""
 FEWEST = 5

@@ -4,5 +4,5 @@
 the frame that all share. `guard` decides who may read and who may write. `app` joins them, and `server` serves the app.
 
 The server makes each page from the templates beside this file and those of the report. The policy of the pages lets a
-browser run only scripts and styles of this package, and none that stands in a page.
+browser run only scripts and styles of this package, and none that is part of a page.
 """

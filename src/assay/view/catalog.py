@@ -42,7 +42,7 @@ class Entry:
 
     kind: Kind
     name: str
-    """Its place below the folder, with `~` for `/`: what stands for it in addresses."""
+    """Its place below the folder, with `~` for `/`: its name in addresses."""
     path: Path
     """Of its folder, or of a comparison's file."""
     profile: str | None = None

@@ -34,7 +34,7 @@ class View:
     """What each form has to send."""
     templates: Environment
     ending: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the server is to end: an answer that goes on until then ends."""
+    """Set when the server is to end, so that answers without an end stop."""
     indexing: Indexing = field(default_factory=Indexing)
 
 
@@ -66,7 +66,7 @@ def is_local(address: str) -> bool:
 
 
 def templates() -> Environment:
-    """Returns the viewer's templates, with the report's below them: a template of the same name stands in for one."""
+    """Returns the viewer's templates, and the report's. A template here replaces the report's of the same name."""
     environment = report.templates(HERE / "templates")
     environment.globals |= {"url": url}  # pyright: ignore[reportUnknownMemberType]
     return environment

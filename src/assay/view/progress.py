@@ -69,7 +69,7 @@ class Progress:
     making: bool = False
     """Whether a command makes more of it now."""
     rate: float | None = None
-    """Rollouts a second of late; None where that isn't known yet."""
+    """Rollouts a second over the last minute; None if that is not known yet."""
     last_failure: str = ""
     problem: str = ""
     """Why the figures are not all there is."""
@@ -80,7 +80,7 @@ class Progress:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds until it is complete, at the rate of late."""
+        """Seconds until it is complete, at the present rate."""
         return self.owed / self.rate if self.making and self.rate else None
 
 

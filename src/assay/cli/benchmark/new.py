@@ -9,7 +9,7 @@ from assay.errors import UsageError
 TEMPLATES = Path(__file__).parents[2] / "templates"
 """A folder a kind, each a benchmark that runs as it is."""
 NAME, CLASS, MODULE = "my-benchmark", "MyBenchmark", "my_benchmark"
-"""What stands in them for the name."""
+"""The placeholders of the name in the templates."""
 
 
 def benchmark(

@@ -89,7 +89,7 @@ def audit(
     """Ask a model some tasks of a certificate again, and compare the fresh scores with the recorded ones.
 
     Exits 0 if they are consistent, 3 if they contradict the certificate, 5 if nothing can be said, and 130 after
-    Ctrl-C; the same command with the same --seed goes on then.
+    Ctrl-C; the same command with the same --seed then continues.
 
     Parameters
     ----------

@@ -155,5 +155,5 @@ def _notes(each: Ping) -> Iterator[tuple[str, str]]:
     for check, title in TITLES.items():
         why: str = getattr(each, check).why
         if why:
-            # Where it is was told if it did not answer; of one that does, only its words matter.
+            # The address matters only if the server did not answer.
             yield title, why if check == "answers" else re.sub(r"https?://\S+(?= answered)", "the server", why)

@@ -166,7 +166,7 @@ def report(folder: Annotated[Path, Parameter(name="profile")], *, strict: bool =
 
 
 def advice(folder: Path, profile: Profile) -> str | None:
-    """The command that the procedure goes on with; None where a gate fails, whose reason says what to do."""
+    """Returns the next command of the procedure; None if a gate fails, whose reason says what to do."""
     verdicts = {gate.name: gate.verdict for gate in applicable(profile.gates, original=profile.original)}
     if "fail" in verdicts.values():
         return None

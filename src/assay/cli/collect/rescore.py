@@ -45,7 +45,7 @@ def rescore(
 
     Takes a profile too, and then scores all its runs. The old run stays as it is; the new scores are written to a run
     (or profile) beside it, which every command takes. Tools are called again, to bring back the state that a verifier
-    looks at. The same command goes on where an earlier one stopped.
+    looks at. The same command continues where an earlier one stopped.
 
     Exits 4 if a rollout that had a score has none now.
 

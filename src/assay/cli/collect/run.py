@@ -54,7 +54,7 @@ def run(
 
     Several benchmarks, separated by commas, run on one model or on several --models; a table has all scores.
 
-    Ctrl-C finishes what is in flight, and a second Ctrl-C stops at once; the same command then goes on.
+    Ctrl-C finishes what is in flight, and a second Ctrl-C stops at once; the same command then continues.
 
     Exits 0 once all rollouts were made, 2 if the command asks for what can't be, 4 if nothing was scored or the budget
     is spent, and 130 after Ctrl-C.

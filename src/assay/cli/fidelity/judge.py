@@ -47,7 +47,8 @@ def judge(
     """Ask a profile's judge again, and label answers without sight of its judgement.
 
     The judge is asked three times about 100 answers that it scored, half of them passing, and about wrong answers that
-    command it to let them pass. What it says stands in judge.jsonl, and the same command goes on where it was stopped.
+    command it to let them pass. Its judgements are written to judge.jsonl, and the same command continues where it
+    was stopped.
     The gate judge compares it with itself, with a second judge and with your labels.
 
     Exits 0 once all was asked, and 4 if judgements are missing.

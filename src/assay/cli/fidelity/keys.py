@@ -32,7 +32,7 @@ class Keys(Protocol):
 
 
 def keys() -> Keys:
-    """The keys of the terminal, or the lines of what stands in its place."""
+    """Returns the keys of the terminal; the lines of the input if that is no terminal."""
     return _Terminal(sys.stdin.fileno()) if sys.stdin.isatty() else _Lines(sys.stdin.buffer)
 
 

@@ -58,7 +58,8 @@ def plan(
     pilot
         A run's directory, or a profile's, with two repeats or more: scores, noise and tokens are taken from there.
     guess
-        MODEL=PERCENT: the score that you expect, before published ones. A kind stands for its models, PERCENT for all.
+        MODEL=PERCENT: the score that you expect, in place of a published one. KIND=PERCENT is for all models of a kind,
+        PERCENT for all models.
     tokens
         MODEL=N: output tokens of a rollout, likewise.
     limit

@@ -186,7 +186,7 @@ def _settings(calls: Sequence[Call]) -> str:
 
 
 def _request_of(calls: Sequence[Call], call: Call) -> CallSettings:
-    """Returns what a call asked for, which stands in full at the first that did."""
+    """Returns what a call asked for. It is written in full at the first call that asked for it."""
     while isinstance(call.asked, int):
         call = calls[call.asked]
     return call.asked

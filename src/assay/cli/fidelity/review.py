@@ -48,7 +48,7 @@ def review(
     failing and five passing ones of each model. Twelve planted faults among them measure the reader; they count in no
     statistic. What another reader reported or could not decide is shown to you too, and your word settles it.
 
-    Each mark is saved at once in marks.jsonl, and the same command goes on with what is not marked yet. The key z takes
+    Each mark is saved at once in marks.jsonl, and the same command continues with what is not marked. The key z takes
     your last mark back, also one of an earlier command. If the input is not a terminal, each line is a key with a note:
     "v the comma is missed". At the end the gates are computed again.
 
@@ -101,7 +101,7 @@ def _show_added(remarks: Sequence[Remark], material: Material) -> None:
 
 
 def _let_read(folder: Path, name: str, material: Material, names: Sequence[str]) -> None:
-    """Have a model read what it has not read yet, and say what came of it."""
+    """Have a model read the rollouts that it has not read yet, and print how many marks it made."""
     model_name, server = load_model(name, own=assay_toml())
     if server.answers_tasks:
         raise UsageError(f"--reader {name}: it answers tasks alone; expected a model that reads")

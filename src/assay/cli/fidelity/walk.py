@@ -1,4 +1,4 @@
-"""A walk through rollouts: one a screen, a key to say whether its reward is right."""
+"""Reading rollouts in a terminal: one on each screen, and a key to say whether its reward is right."""
 
 from dataclasses import dataclass
 

@@ -59,7 +59,7 @@ _decode_task = msgspec.json.Decoder(Task).decode
 
 
 def build(folder: Path, *, stay_s: float = 0.0) -> Path:
-    """Brings the index of a run up to date, and goes on for new rollouts until none comes for `stay_s`.
+    """Brings the index of a run up to date, and waits for new rollouts until none comes for `stay_s`.
 
     Returns its path. Raises AssayError where the run can't be read, and sqlite3.Error where the index can't be written.
     """

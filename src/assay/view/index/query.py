@@ -100,7 +100,7 @@ class Query(Struct, frozen=True, kw_only=True):
         return Query.parse(pair for pair in self.pairs() if pair != (name, value))
 
     def sort_by(self, name: str) -> "Query":
-        """Returns the query in the order of a column; the other way round where it is in that order."""
+        """Returns the query in the order of a column; in the reverse order if it is in that order already."""
         descending = not self.descending if self.sort == name else name in ("tokens", "time")
         return structs.replace(self, sort=name, descending=descending)
 
@@ -165,7 +165,7 @@ def words(text: str) -> list[tuple[bool, str]]:
 
 
 def _search(text: str, within: str) -> tuple[str, Sequence[object]]:
-    """The condition of one search: all wanted words stand in a rollout or in its prompt, and no unwanted one."""
+    """Returns the condition of one search: a rollout or its prompt has all wanted words, and no unwanted one."""
     with_words = [_phrase(word) for is_wanted, word in words(text) if is_wanted]
     without_words = [_phrase(word) for is_wanted, word in words(text) if not is_wanted]
     conditions, parameters = list[str](), list[object]()

@@ -38,7 +38,7 @@ class Line:
 
     @property
     def is_verified(self) -> bool:
-        """Whether a certificate says so, and stands for the files beside it."""
+        """Whether a certificate says so, and matches the files beside it."""
         return any(state.tone == "pass" for _, state in self.profiles)
 
 

@@ -35,7 +35,7 @@ CHARTS = (*(f"vendor/{name}.min.js" for name in report.DRAWING), "report/page.js
 
 @dataclass(frozen=True)
 class CertificateState:
-    """What a profile's certificate says, and whether it still stands for the files beside it."""
+    """What a profile's certificate says, and whether it still matches the files beside it."""
 
     line: str
     tone: str = "not-run"
@@ -82,7 +82,7 @@ def _certificate(folder: Path) -> CertificateState:
     files = check_files(folder, certificate)
     line = f"{headline(certificate)}; made {certificate.made[:10]}"
     if files.answer == "forged":
-        problem = f"But the files beside it are not those that it stands for: {files.reason}"
+        problem = f"But it does not match the files beside it: {files.reason}"
         return CertificateState(f"{line}. {problem}", "fail")
     tone = "pass" if certificate.verified else "inconclusive"
     return CertificateState(f"{line}. `assay verify` computes its numbers again.", tone, certificate.missing)

@@ -184,7 +184,7 @@ def _again(row: Row) -> int | None:
 
 
 def _others(view: View, run: Entry, task: str, query: Query) -> list[Attempts]:
-    """Other models' attempts at a task, from runs whose index can be had at once."""
+    """Other models' attempts at a task, from runs whose index is ready."""
     others: list[Attempts] = []
     for other in _runs_of_same_tasks(view.catalog, run)[:MOST_MODELS]:
         try:

@@ -85,7 +85,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class TurnView:
-    """One model call: what came to it, what it answered, and its figures."""
+    """One model call: its new input, its output, and its figures."""
 
     number: int
     turn: Turn
@@ -95,7 +95,7 @@ class TurnView:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Turns of which each goes on from the one before."""
+    """Turns that each continue the one before."""
 
     title: str
     turns: list[TurnView]
@@ -138,7 +138,7 @@ def render(rollout: Rollout, task: Task) -> Rendering:
 
 
 def _conversations(turns: Sequence[Turn], prompt: Sequence[Item], numbers: Iterator[int]) -> list[Conversation]:
-    """The turns by conversation: one that goes on from an earlier turn than the last of its own begins another."""
+    """Returns the turns by conversation. A turn that continues another than the last one begins a conversation."""
     turns_of: list[list[TurnView]] = []
     origins: list[int] = []
     last: dict[int, int] = {}  # by the last turn of a conversation, that conversation
