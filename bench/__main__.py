@@ -18,7 +18,7 @@ from rich.table import Table
 
 from bench import aims, compare
 from bench.measurements import MEASUREMENTS, Measurement, Missing, Setup
-from bench.results import Result, Round, commit, cpu, keep, kept, newest
+from bench.results import Result, Round, commit, cpu, keep, newest, read_results
 
 console = Console(highlight=False)
 
@@ -40,11 +40,11 @@ def main() -> int:
     if arguments.list:
         return show_names(names)
     if arguments.compare is not None:
-        return show_changes([one for one in kept() if one.name in names], arguments.compare or None)
+        return show_changes([one for one in read_results() if one.name in names], arguments.compare or None)
     if not arguments.aims:
         measure(names, 1 if arguments.quick else arguments.rounds, quick=arguments.quick)
     if not arguments.quick:
-        show_aims(aims.judge_all(newest(kept())))
+        show_aims(aims.judge_all(newest(read_results())))
     return 0
 
 

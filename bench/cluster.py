@@ -79,7 +79,7 @@ def asking(url: str, count: int, in_flight: int) -> Iterator[RunPlan]:
         )
 
 
-def timed(what: str, collect: Callable[..., Any], asked: RunPlan) -> None:
+def measure(what: str, collect: Callable[..., Any], asked: RunPlan) -> None:
     """Print rollouts a second from the first that is handed out, and what else is known."""
     begun: list[float] = []
     started, cpu = time.monotonic(), time.process_time()
@@ -104,14 +104,14 @@ def main() -> None:
         for actors in (1, 2):
             for in_flight in (64 * actors, 512 * actors):
                 with asking(urls.instant, 48_000, in_flight) as asked:
-                    timed(f"{actors} processes, {in_flight} in flight", _distribute(actors), asked)
+                    measure(f"{actors} processes, {in_flight} in flight", _distribute(actors), asked)
                 with asking(urls.instant, 48_000, in_flight) as asked:
-                    timed(f"{actors} actors, {in_flight} in flight", _distribute(actors, cluster), asked)
+                    measure(f"{actors} actors, {in_flight} in flight", _distribute(actors, cluster), asked)
         for size, count in ((600, 480_000), (3_000, 240_000), (12_000, 120_000), (130_000, 12_000)):
             for actors in (1, 2):
                 with asking(urls.instant, count, 1000 * actors) as asked:
                     idle = Idle(cluster.ray, cluster.config, size=size)
-                    timed(f"head, {size:,} bytes, {actors} idle actors", _distribute(actors, idle), asked)
+                    measure(f"head, {size:,} bytes, {actors} idle actors", _distribute(actors, idle), asked)
 
 
 def _distribute(count: int, cluster: Cluster | None = None) -> Callable[..., Any]:

@@ -50,10 +50,10 @@ def changes(results: Sequence[Result], against: str | None = None) -> Iterator[C
         if against is not None:
             earlier = [one for one in earlier if one.commit.startswith(against)]
         if earlier:
-            yield from between(earlier[-1], now)
+            yield from changes_between(earlier[-1], now)
 
 
-def between(before: Result, now: Result) -> Iterator[Change]:
+def changes_between(before: Result, now: Result) -> Iterator[Change]:
     for figure, value in FIGURES.items():
         yield Change(now.name, figure, *ratio(before.each(value), now.each(value)))
 

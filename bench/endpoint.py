@@ -80,7 +80,7 @@ def running() -> Iterator[Urls]:
         for file, content in files().items():
             (folder / f"{file}.answer").write_bytes(content)
         # nginx takes a backslash for its own, and puts an id into each answer where $request_id stands.
-        answer, call = (dumped(item).decode().replace("\\", "\\\\") for item in (say(texts.ANSWER), CALL))
+        answer, call = (encode(item).decode().replace("\\", "\\\\") for item in (say(texts.ANSWER), CALL))
         with (
             _nginx(folder, 1, INSTANT.format(answer=answer, call=call)) as instant,
             _nginx(folder, WORKERS, SLOW.format(answer=answer, long_s=LONG_S)) as slow,
@@ -145,7 +145,7 @@ def response(*items: dict[str, Any], output_tokens: int = 16, reasoning_tokens: 
     }
 
 
-def dumped(*items: dict[str, Any], **usage: int) -> bytes:
+def encode(*items: dict[str, Any], **usage: int) -> bytes:
     return json.dumps(response(*items, **usage), separators=(",", ":")).encode()
 
 
@@ -159,8 +159,8 @@ def files() -> dict[str, bytes]:
     return {
         "reasoning": json.dumps(long, separators=(",", ":")).encode(),
         "stream": b"".join(_events(long, text)),
-        "maths": dumped(say(texts.MATHS_ANSWER)),
-        "code": dumped(say(texts.CODE_ANSWER)),
+        "maths": encode(say(texts.MATHS_ANSWER)),
+        "code": encode(say(texts.CODE_ANSWER)),
     }
 
 

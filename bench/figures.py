@@ -50,7 +50,7 @@ def command(arguments: Sequence[str], *, until: Callable[[], bool] = lambda: Fal
     with tempfile.TemporaryFile() as told:
         started = time.perf_counter()
         process = subprocess.Popen(arguments, stdout=told, stderr=told, env=environment, start_new_session=True)
-        while not (held := until()) and not _ended(process.pid):
+        while not (held := until()) and not _has_ended(process.pid):
             time.sleep(0.002)
         wall_s = time.perf_counter() - started
         if held:
@@ -90,7 +90,7 @@ def p99_ms(seconds: Sequence[float]) -> float:
     return 1000 * sorted(seconds)[-(-99 * len(seconds) // 100) - 1] if seconds else 0.0
 
 
-def _ended(pid: int) -> bool:
+def _has_ended(pid: int) -> bool:
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 

@@ -22,8 +22,8 @@ async def measure(name: str) -> None:
     execs: list[float] = []
     for _ in range(20):
         machine = Machine(image, CONFIG)
-        starts.append(await _timed(machine.start))
-        execs.append(min([await _timed(lambda machine=machine: _run(machine)) for _ in range(5)]))
+        starts.append(await _time(machine.start))
+        execs.append(min([await _time(lambda machine=machine: _run(machine)) for _ in range(5)]))
         await machine.stop()
     print(f"load {os.getloadavg()[0]:.1f}; start {_ms(starts)}, exec {_ms(execs)}")
     began = time.perf_counter()
@@ -32,7 +32,7 @@ async def measure(name: str) -> None:
     async with AsyncExitStack() as stack:
         before = _available()
         machines = await asyncio.gather(*(stack.enter_async_context(Machine(image, CONFIG)) for _ in range(AT_ONCE)))
-        took = await _timed(lambda: asyncio.gather(*map(_run, machines)))
+        took = await _time(lambda: asyncio.gather(*map(_run, machines)))
         print(f"{AT_ONCE} at once: {(before - _available()) / AT_ONCE:.1f} MB each; a command in each {took:.2f} s")
 
 
@@ -47,7 +47,7 @@ async def _run(machine: Machine) -> None:
     assert ran.exit_code == 0, ran
 
 
-async def _timed(use: Callable[[], Awaitable[object]]) -> float:
+async def _time(use: Callable[[], Awaitable[object]]) -> float:
     began = time.perf_counter()
     await use()
     return time.perf_counter() - began

@@ -169,7 +169,7 @@ def first_rollout(setup: Setup, count: int) -> Figures:
     with tempfile.TemporaryDirectory(dir=setup.folder) as name:
         folder = Path(name, "run")
         arguments = ["run", "arithmetic", *MODEL, setup.urls.instant, "--repeats", "1", "--out", str(folder)]
-        return command([*CLI, *arguments], until=lambda: _written(folder) > 0)
+        return command([*CLI, *arguments], until=lambda: _size(folder) > 0)
 
 
 def decode(what: str, parts: str) -> Callable[[Setup, int], Figures]:
@@ -184,9 +184,9 @@ def resume(setup: Setup, count: int) -> Figures:
     """To the first new rollout; then the run is as it was."""
     folder = setup.folder_of("run", count)
     before = {path: path.stat().st_size for path in folder.glob("rollouts*.jsonl")}
-    size, repeats = _written(folder), count // QUIZ_TASKS + 1
+    size, repeats = _size(folder), count // QUIZ_TASKS + 1
     arguments = ["run", QUIZ, *MODEL, setup.urls.instant, "--repeats", str(repeats), "--out", str(folder)]
-    figures = command([*CLI, *arguments], until=lambda: _written(folder) > size)
+    figures = command([*CLI, *arguments], until=lambda: _size(folder) > size)
     for path in folder.glob("rollouts*.jsonl"):
         if path in before:
             with path.open("rb+") as file:
@@ -212,7 +212,7 @@ def report(*, again: bool) -> Callable[[Setup, int], Figures]:
     return measure
 
 
-def _written(folder: Path) -> int:
+def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.glob("rollouts*.jsonl"))
 
 

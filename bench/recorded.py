@@ -13,7 +13,7 @@ from assay.types import Rollout, Score, Task
 from bench.verifiers.alarms import Alarms, alarms, authors
 from bench.verifiers.recorded import FED, VERIFIERS, differences
 from studies.__main__ import COLUMNS
-from studies.detectors import Author, planted
+from studies.detectors import Author, recall_rows
 from studies.real_data import print_table
 
 WHOLE = ("gsm", "math-l5")
@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
     print_table(
         ("detector", "named", "false", "false per 1,000", "named in"), _alarms(recorded, found, every=options.all)
     )
-    print_table(COLUMNS, (row.cells() for row in planted(numbers(recorded[name] for name in WHOLE))))
+    print_table(COLUMNS, (row.cells() for row in recall_rows(numbers(recorded[name] for name in WHOLE))))
     return 0
 
 

@@ -88,7 +88,7 @@ def keep(result: Result, folder: Path = KEPT) -> Path:
     return path
 
 
-def kept(folder: Path = KEPT) -> list[Result]:
+def read_results(folder: Path = KEPT) -> list[Result]:
     """What was measured on this machine, the oldest first."""
     path = folder / f"{machine()}.jsonl"
     decoder = msgspec.json.Decoder(Result)

@@ -77,14 +77,14 @@ def main() -> None:
     if unknown:
         parser.error(f"there is no study {', '.join(sorted(unknown))}; there are {', '.join(STUDIES)}")
     console = Console()
-    for name, rows in measured(arguments.names or STUDIES, QUICK if arguments.quick else TRIALS):
+    for name, rows in measure_all(arguments.names or STUDIES, QUICK if arguments.quick else TRIALS):
         console.print(as_text(name, rows))
         if not arguments.quick:
             page = with_table(PAGE.read_text(encoding="utf-8"), name, rows)
             PAGE.write_text(page, encoding="utf-8")
 
 
-def measured(names: Iterable[str], trials: int) -> Iterator[tuple[str, list[Row]]]:
+def measure_all(names: Iterable[str], trials: int) -> Iterator[tuple[str, list[Row]]]:
     """Each study's rows, in the order of `names`; as many at a time as there are cores."""
     names = list(names)
     with ProcessPoolExecutor(os.cpu_count()) as pool:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from assay.stats.agreement import cohens_kappa
-from studies.draw import seeded
+from studies.draw import generator_of
 from studies.row import Row, at_least, share
 
 HABITS = {
@@ -21,12 +21,12 @@ def agreement(trials: int) -> Iterator[Row]:
     for count in (10, 20, 100):
         for name, shares in HABITS.items():
             for looks in (0.6, 0.95):
-                yield _covered(count, name, shares, looks, trials)
+                yield _coverage(count, name, shares, looks, trials)
 
 
-def _covered(count: int, name: str, shares: tuple[float, ...], looks: float, trials: int) -> Row:
+def _coverage(count: int, name: str, shares: tuple[float, ...], looks: float, trials: int) -> Row:
     """Both readers have the same habits, so that kappa is the chance that the second one looks."""
-    generator = seeded(f"kappa {count} {name} {looks}")
+    generator = generator_of(f"kappa {count} {name} {looks}")
     habits = np.asarray(shares)
     chances_CC = (1 - looks) * np.outer(habits, habits) + looks * np.diag(habits)
     tables = generator.multinomial(count, chances_CC.ravel() / chances_CC.sum(), trials)

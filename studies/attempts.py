@@ -6,16 +6,16 @@ from collections.abc import Iterator
 import numpy as np
 
 from assay.stats.atk import g_pass_at_k, maj_at_k, pass_at_k
-from studies.draw import EVEN, HARD, seeded
-from studies.row import Row, at_least, at_most, computed, mean, ratio, spread
+from studies.draw import EVEN, HARD, generator_of
+from studies.row import Row, at_least, at_most, figure, mean, ratio, spread
 
 
 def attempts(trials: int) -> Iterator[Row]:
     """pass@k, G-Pass@k and maj@k."""
-    yield computed("pass@k less its average over all k-subsets, at most, n to 9", _pass_off_by(9), at_most(1e-12))
-    yield computed("G-Pass@k less the same, tau .5 and 1, n to 9", _g_pass_off_by(9), at_most(1e-12))
+    yield figure("pass@k less its average over all k-subsets, at most, n to 9", _pass_off_by(9), at_most(1e-12))
+    yield figure("G-Pass@k less the same, tau .5 and 1, n to 9", _g_pass_off_by(9), at_most(1e-12))
     for k, n in ((4, 8), (8, 16)):
-        generator = seeded(f"pass {k} {n}")
+        generator = generator_of(f"pass {k} {n}")
         rates = HARD.rates(generator, (trials, 100))
         truth = (1 - (1 - rates) ** k).mean(axis=1)
         right = generator.binomial(n, rates)
@@ -48,7 +48,7 @@ def _g_pass_off_by(largest: int) -> float:
 
 def _majority(trials: int) -> Iterator[Row]:
     """maj@4 of 16 attempts at 30 tasks; a wrong attempt gives one of three answers."""
-    generator = seeded("majority")
+    generator = generator_of("majority")
     rates_T = EVEN.rates(generator, 30)
     chances = np.column_stack((rates_T, np.outer(1 - rates_T, [0.6, 0.3, 0.1])))
     over_subsets, first_k = [], []

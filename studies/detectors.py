@@ -24,7 +24,7 @@ from assay.fidelity.detectors.suspects import suspects
 from assay.fidelity.results.results import Results, of_rollouts
 from assay.store import read_rollouts
 from assay.types import Rollout, Task
-from studies.plants import CALCULATOR, LOOK_ALIKES, PLANTS, Changed, natural
+from studies.plants import CALCULATOR, LOOK_ALIKES, PLANTS, Variant, natural
 from studies.row import UNCLAIMED, Row, at_least, share
 
 EACH = 25
@@ -60,11 +60,11 @@ def detectors(trials: int) -> Iterator[Row]:
     """Precision and recall of each detector on 1,000 rollouts, and where wrong labels stand in the ranking of tasks."""
     with tempfile.TemporaryDirectory() as folder:
         rollouts = runs(Path(folder))
-    yield from planted(Author(TASKS, rollouts))
+    yield from recall_rows(Author(TASKS, rollouts))
     yield from labels(rollouts, max(5, trials // 80))
 
 
-def planted(author: Author, seed: int = 0, count: int = 1000) -> Iterator[Row]:
+def recall_rows(author: Author, seed: int = 0, count: int = 1000) -> Iterator[Row]:
     """Two lines a detector: how many that it names were planted, how many that were planted it names; then overall."""
     named: defaultdict[str, list[bool]] = defaultdict(list)
     caught: defaultdict[str, list[bool]] = defaultdict(list)
@@ -89,7 +89,7 @@ def planted(author: Author, seed: int = 0, count: int = 1000) -> Iterator[Row]:
     yield share("all detectors: named, of those planted", [*itertools.chain(*caught.values())], at_least(0.9))
 
 
-def plant(author: Author, tasks: Sequence[Task], seed: int, count: int) -> Iterator[list[Changed]]:
+def plant(author: Author, tasks: Sequence[Task], seed: int, count: int) -> Iterator[list[Variant]]:
     """For each model an equal part of `count` of its rollouts, drawn by chance: some changed, the rest as they are."""
     rng = Random(seed)
     by_id = {task.id: task for task in tasks}
@@ -111,7 +111,7 @@ def labels(rollouts: Mapping[str, Sequence[Rollout]], trials: int) -> Iterator[R
         hits: list[bool] = []
         for trial in range(trials):
             wrong = wrong_labels(Random(trial))
-            ranked = suspects({name: relabelled(results, wrong) for name, results in models.items()})
+            ranked = suspects({name: relabel(results, wrong) for name, results in models.items()})
             top = {task.task for task in ranked[: round(TOP * len(TASKS))]}
             hits += [task in top for task in wrong]
         yield share(f"wrong labels in the top 4 %: {what}", hits, claim)
@@ -123,7 +123,7 @@ def wrong_labels(rng: Random) -> dict[str, str]:
     return {task.id: str(int(task.gold or 0) + rng.choice([-10, -2, -1, 1, 2, 9, 10, 100])) for task in drawn}
 
 
-def relabelled(results: Results, wrong: Mapping[str, str]) -> Results:
+def relabel(results: Results, wrong: Mapping[str, str]) -> Results:
     """The results as they are where some tasks have these gold answers."""
     tasks = [structs.replace(task, gold=wrong.get(task.id, task.gold)) for task in results.tasks]
     cells = [

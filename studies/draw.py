@@ -50,7 +50,7 @@ NEAR_ZERO = Kind("near 0 (2.4 %)", a=0.2, b=8.0)
 PARTS = Kind("partial rewards", parts=5)
 
 
-def seeded(name: str) -> np.random.Generator:
+def generator_of(name: str) -> np.random.Generator:
     """A generator of its own for each simulation, so that one more changes no other."""
     return np.random.default_rng(crc32(name.encode()))
 
@@ -74,7 +74,7 @@ def within(rates: Floats) -> Floats:
     return (rates * (1 - rates)).mean(axis=-1)
 
 
-def moved(rates_T: Floats, by: ArrayLike) -> Floats:
+def move(rates_T: Floats, by: ArrayLike) -> Floats:
     """The rates with their mean moved by so much, each in proportion to its variance, so that none leaves 0 to 1.
 
     `by` broadcasts against rates [T], such as [K, 1] for a shift of each run. At most W either way.

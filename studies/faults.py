@@ -13,7 +13,7 @@ Generator = np.random.Generator
 
 
 @dataclass(frozen=True)
-class Made:
+class Runs:
     """A profile's rollouts, and which of them have a reward that a careful reader would not give."""
 
     rollouts: dict[str, Rollouts]
@@ -22,26 +22,26 @@ class Made:
     """By how much the published scores are higher than the benchmark's true ones."""
 
     @classmethod
-    def sound(cls, rollouts: dict[str, Rollouts]) -> "Made":
+    def sound(cls, rollouts: dict[str, Rollouts]) -> "Runs":
         """Returns a profile without a fault."""
         return cls(rollouts, {name: np.zeros(one.rewards_TK.shape, np.bool_) for name, one in rollouts.items()})
 
-    def judged(self, name: str, rewards_TK: NDArray[np.float64], **changes: NDArray[np.bool_]) -> "Made":
+    def judged(self, name: str, rewards_TK: NDArray[np.float64], **changes: NDArray[np.bool_]) -> "Runs":
         """Returns the profile with other rewards of one model, which are wrong where they differ."""
         before = self.rollouts[name]
         differ_TK = (rewards_TK != before.rewards_TK) & ~np.isnan(before.rewards_TK)
         after = replace(before, rewards_TK=rewards_TK, **changes)
         return replace(self, rollouts={**self.rollouts, name: after}, wrong={**self.wrong, name: differ_TK})
 
-    def run_again(self, name: str, after: Rollouts) -> "Made":
+    def run_again(self, name: str, after: Rollouts) -> "Runs":
         """Returns the profile with other rollouts of one model, whose rewards are right."""
         return replace(self, rollouts={**self.rollouts, name: after})
 
 
-Fault = Callable[[Made, Generator], Made]
+Fault = Callable[[Runs, Generator], Runs]
 
 
-def wrong_labels(made: Made, generator: Generator) -> Made:
+def wrong_labels(made: Runs, generator: Generator) -> Runs:
     """5 % of the tasks have a wrong reference answer: who solves them gets nothing."""
     tasks = len(next(iter(made.rollouts.values())).rewards_TK)
     wrong_T = np.zeros(tasks, np.bool_)
@@ -51,21 +51,21 @@ def wrong_labels(made: Made, generator: Generator) -> Made:
     return made
 
 
-def dropped(made: Made, generator: Generator) -> Made:
+def drop_a_model(made: Runs, generator: Generator) -> Runs:
     """The parser finds no answer in 10 % of one model's outputs."""
     name, one = _one(made, generator)
     hit_TK = (generator.random(one.rewards_TK.shape) < 0.1) & ~np.isnan(one.rewards_TK)
     return made.judged(name, np.where(hit_TK, 0.0, one.rewards_TK), silent_TK=one.silent_TK | hit_TK)
 
 
-def misread(made: Made, generator: Generator) -> Made:
+def misread(made: Runs, generator: Generator) -> Runs:
     """The parser reads something else than the answer in 10 % of one model's outputs."""
     name, one = _one(made, generator)
     hit_TK = (generator.random(one.rewards_TK.shape) < 0.1) & ~np.isnan(one.rewards_TK)
     return made.judged(name, np.where(hit_TK, 0.0, one.rewards_TK))
 
 
-def cut(made: Made, generator: Generator) -> Made:
+def cut(made: Runs, generator: Generator) -> Runs:
     """15 % of one thinking model's outputs reach the token cap."""
     name, one = _one(made, generator, "thinking")
     hit_TK = (generator.random(one.rewards_TK.shape) < 0.15) & ~np.isnan(one.rewards_TK)
@@ -78,34 +78,34 @@ def cut(made: Made, generator: Generator) -> Made:
     return made.run_again(name, after)
 
 
-def cached(share: float) -> Fault:
+def repeat_answers(share: float) -> Fault:
     """Returns the fault of a server that repeats its first output for a share of the tasks, of all its models."""
 
-    def apply(made: Made, generator: Generator) -> Made:
+    def apply(made: Runs, generator: Generator) -> Runs:
         tasks = len(next(iter(made.rollouts.values())).rewards_TK)
         hit_T1 = (generator.permutation(tasks) < share * tasks)[:, None]
-        for name in _served(made):
+        for name in _ran(made):
             one = made.rollouts[name]
-            made = made.run_again(name, _repeated(one, hit_T1))
+            made = made.run_again(name, _repeat(one, hit_T1))
         return made
 
     return apply
 
 
-def seed_locked(made: Made, generator: Generator) -> Made:
+def lock_the_seed(made: Runs, generator: Generator) -> Runs:
     """A server samples with one seed: all its models score the same at each repeat, in other words."""
-    for name in _served(made):
+    for name in _ran(made):
         one = made.rollouts[name]
-        made = made.run_again(name, replace(_repeated(one, True), texts_TK=one.texts_TK))
+        made = made.run_again(name, replace(_repeat(one, True), texts_TK=one.texts_TK))
     return made
 
 
-def other_score(made: Made, generator: Generator) -> Made:
+def other_score(made: Runs, generator: Generator) -> Runs:
     """The published scores are aggregated otherwise: 4 points off, of all models alike."""
     return replace(made, published=0.04)
 
 
-def _repeated(one: Rollouts, hit_T1: Bools | bool) -> Rollouts:
+def _repeat(one: Rollouts, hit_T1: Bools | bool) -> Rollouts:
     """The rollouts, those of some tasks being the first one each time."""
     return Rollouts(
         np.where(hit_T1, one.rewards_TK[:, :1], one.rewards_TK),
@@ -117,13 +117,13 @@ def _repeated(one: Rollouts, hit_T1: Bools | bool) -> Rollouts:
     )
 
 
-def _one(made: Made, generator: Generator, kind: str = "") -> tuple[str, Rollouts]:
+def _one(made: Runs, generator: Generator, kind: str = "") -> tuple[str, Rollouts]:
     """One of the models, of those with this in their name."""
     names = [name for name in made.rollouts if kind in name]
     name = names[generator.integers(len(names))]
     return name, made.rollouts[name]
 
 
-def _served(made: Made) -> list[str]:
+def _ran(made: Runs) -> list[str]:
     """The models of one server."""
     return [name for name in made.rollouts if name.startswith("qwen")]

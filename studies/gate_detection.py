@@ -14,9 +14,19 @@ from assay.fidelity.gates import GATES
 from assay.fidelity.original.published import Published, PublishedScore
 from assay.fidelity.schema.forecast import Forecast
 from studies.broken import BROKEN, SOUND, TASKS, failing, stopped_by
-from studies.draw import seeded
-from studies.faults import Fault, Made, cached, cut, dropped, misread, other_score, seed_locked, wrong_labels
-from studies.row import Claim, Row, at_least, computed, share
+from studies.draw import generator_of
+from studies.faults import (
+    Fault,
+    Runs,
+    cut,
+    drop_a_model,
+    lock_the_seed,
+    misread,
+    other_score,
+    repeat_answers,
+    wrong_labels,
+)
+from studies.row import Claim, Row, at_least, figure, share
 
 QUICK = 50
 """Trials up to which the repeats are not looked for, which takes minutes."""
@@ -87,19 +97,19 @@ def setting_of(size: Size) -> Setting:
 
 
 @cache
-def planned(size: Size) -> Forecast:
+def plan_of(size: Size) -> Forecast:
     """Returns what `assay plan` says of this size."""
     return forecast(setting_of(size))
 
 
 FAULTS: Mapping[str, Fault] = {
     "5 % wrong labels": wrong_labels,
-    "parser drops 10 % of one model's answers": dropped,
+    "parser drops 10 % of one model's answers": drop_a_model,
     "parser misreads 10 % of one model's answers": misread,
     "15 % of one model's outputs cut at the token cap": cut,
-    "all tasks cached, of one server": cached(1.0),
-    "half of the tasks cached, of one server": cached(0.5),
-    "rewards of one server locked to the seed": seed_locked,
+    "all tasks cached, of one server": repeat_answers(1.0),
+    "half of the tasks cached, of one server": repeat_answers(0.5),
+    "rewards of one server locked to the seed": lock_the_seed,
     "aggregation 4 points from the paper's": other_score,
 }
 """Those that simulated rollouts show. The others are in `studies.broken`."""
@@ -125,15 +135,15 @@ def gate_detection(trials: int) -> Iterator[Row]:
 
 def _of_size(size: Size, trials: int) -> list[Row]:
     """Returns the lines of one size: a sound benchmark, its cost, and each fault."""
-    repeats = planned(size).repeats if trials > QUICK else dict.fromkeys(MODELS, 2)
+    repeats = plan_of(size).repeats if trials > QUICK else dict.fromkeys(MODELS, 2)
     rollouts, strongest = size.tasks * sum(repeats.values()), repeats[MODELS[-1]]
     least = at_least(0.75 if size.tasks < 100 else 0.85 if size.tasks < 150 else 0.95)
     return [
-        _measured(f"sound, all gates pass: {size}", size, None, repeats, trials // 2, at_least(0.95)),
-        computed(f"repeats of the strongest open model: {size}", strongest),
-        computed(f"rollouts in all: {size}", rollouts),
+        _measure(f"sound, all gates pass: {size}", size, None, repeats, trials // 2, at_least(0.95)),
+        figure(f"repeats of the strongest open model: {size}", strongest),
+        figure(f"rollouts in all: {size}", rollouts),
         *(
-            _measured(
+            _measure(
                 f"{name}, some gate does not pass: {size}",
                 size,
                 fault,
@@ -147,16 +157,16 @@ def _of_size(size: Size, trials: int) -> list[Row]:
 
 
 def _certain(what: str, holds: bool, note: str) -> Row:
-    return replace(computed(what, float(holds), (1.0, 1.0), "%"), note=note)
+    return replace(figure(what, float(holds), (1.0, 1.0), "%"), note=note)
 
 
-def _measured(what: str, size: Size, fault: Fault | None, repeats: Mapping[str, int], trials: int, claim: Claim) -> Row:
+def _measure(what: str, size: Size, fault: Fault | None, repeats: Mapping[str, int], trials: int, claim: Claim) -> Row:
     """How often a gate stops a benchmark with a fault, or all let one without a fault pass; and which gates stop it."""
-    setting, generator = setting_of(size), seeded(what)
+    setting, generator = setting_of(size), generator_of(what)
     trials = max(1, min(trials, MOST_SCORES // (size.tasks * sum(repeats.values()))))
     stops, gates = list[bool](), Counter[str]()
     for _ in range(trials):
-        made = Made.sound(setting.draw(generator, repeats))
+        made = Runs.sound(setting.draw(generator, repeats))
         made = fault(made, generator) if fault else made
         facts = setting.facts(made.rollouts, generator, wrong=made.wrong, away=made.published)
         names = [rule.name for rule in SIMULATED if rule.of_facts and rule.of_facts(facts).verdict != "pass"]

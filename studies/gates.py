@@ -12,7 +12,7 @@ from assay.fidelity.results.results import Cell, Results
 from assay.stats.compare import holm
 from assay.stats.distributions import normal_cdf
 from assay.types import Message, Task
-from studies.draw import ENDS, Floats, Kind, moved, seeded
+from studies.draw import ENDS, Floats, Kind, generator_of, move
 from studies.row import UNCLAIMED, Claim, Row, at_least, at_most, share
 
 AT_FLOOR = (
@@ -25,23 +25,23 @@ def order(trials: int) -> Iterator[Row]:
     """The order gate, beside the literal rule that it replaces: the closed model's score is at least the open one's."""
     for tasks, k in ((30, 16), (198, 4)):
         for opened in (1, 3):
-            yield from _ordered(tasks, k, opened, 0.0, trials, at_most(FAILS), UNCLAIMED)
-    yield from _ordered(198, 4, 1, 0.02, trials, at_most(FAILS), at_least(0.9))
-    yield from _ordered(198, 4, 1, -MARGIN, trials, at_most(FAILS), at_most(0.2))
-    yield from _ordered(198, 4, 1, -2 * MARGIN, trials, UNCLAIMED, at_most(0.01))
+            yield from _in_order(tasks, k, opened, 0.0, trials, at_most(FAILS), UNCLAIMED)
+    yield from _in_order(198, 4, 1, 0.02, trials, at_most(FAILS), at_least(0.9))
+    yield from _in_order(198, 4, 1, -MARGIN, trials, at_most(FAILS), at_most(0.2))
+    yield from _in_order(198, 4, 1, -2 * MARGIN, trials, UNCLAIMED, at_most(0.01))
     yield _ceiling(trials)
 
 
-def _ordered(tasks: int, k: int, opened: int, ahead: float, trials: int, fails: Claim, passes: Claim) -> Iterator[Row]:
+def _in_order(tasks: int, k: int, opened: int, ahead: float, trials: int, fails: Claim, passes: Claim) -> Iterator[Row]:
     """One closed model, better than each of the open ones by `ahead` on average."""
     models = "1 open model" if opened == 1 else f"{opened} equal open models"
     how = "equal to" if not ahead else f"{100 * abs(ahead):g} points {'above' if ahead > 0 else 'below'}"
     where = f"closed {how} {models}, {tasks} tasks × {k}"
-    generator = seeded(f"order {where}")
+    generator = generator_of(f"order {where}")
     literal, failed, passed = [], [], []
     for _ in range(trials):
         rates_T = ENDS.rates(generator, tasks)
-        closed = _contender("closed", "closed", ENDS.rewards(generator, moved(rates_T, ahead), k))
+        closed = _contender("closed", "closed", ENDS.rewards(generator, move(rates_T, ahead), k))
         others = [_contender(f"open {i}", "open", ENDS.rewards(generator, rates_T, k)) for i in range(opened)]
         found = comparisons([closed, *others], [], {})
         gate = order_gate(found)
@@ -61,7 +61,7 @@ def _shift(found: Comparison) -> float:
 def _ceiling(trials: int) -> Row:
     """An open model that solves everything, and a closed one that never solves twice as many tasks as the margin
     allows."""
-    generator, passed = seeded("order near full marks"), []
+    generator, passed = generator_of("order near full marks"), []
     for _ in range(trials):
         solved_T = (generator.random(100) >= 2 * MARGIN).astype(float)
         models = [
@@ -82,7 +82,7 @@ def in_range(trials: int) -> Iterator[Row]:
         (AT_FLOOR[1], 500, 2, 1),
         (AT_FLOOR[0], 198, 4, 3),
     ):
-        generator = seeded(f"range {kind.name} {tasks} {opened}")
+        generator = generator_of(f"range {kind.name} {tasks} {opened}")
         passed, failed = [], []
         for _ in range(trials):
             rates_T = kind.rates(generator, tasks)
@@ -101,7 +101,7 @@ def in_range(trials: int) -> Iterator[Row]:
 def many_tests(trials: int) -> Iterator[Row]:
     """Holm's correction: the chance of any false rejection."""
     for count, shared in itertools.product((2, 6), (0.0, 0.7)):
-        generator = seeded(f"holm {count} {shared}")
+        generator = generator_of(f"holm {count} {shared}")
         common = generator.normal(size=(trials, 1))
         z = shared**0.5 * common + (1 - shared) ** 0.5 * generator.normal(size=(trials, count))
         p = [{str(i): normal_cdf(value) for i, value in enumerate(row)} for row in z]

@@ -10,8 +10,8 @@ from assay.fidelity.results.independence import DRIFT
 from assay.stats.estimates import estimate
 from assay.stats.repeats import run_effect
 from assay.stats.sample import sample
-from studies.draw import ENDS, EVEN, NEAR_ONE, Floats, moved, runs, seeded
-from studies.faults import Made, cached
+from studies.draw import ENDS, EVEN, NEAR_ONE, Floats, generator_of, move, runs
+from studies.faults import Runs, repeat_answers
 from studies.gate_detection import MODELS, SIZES, setting_of
 from studies.row import UNCLAIMED, Row, at_least, at_most, ratio, share
 
@@ -20,12 +20,14 @@ def run_effects(trials: int) -> Iterator[Row]:
     """The F test of the run effect, at the level that the gate uses, .005."""
     for tasks, repeats, kind in ((30, 2, EVEN), (30, 8, EVEN), (198, 4, ENDS), (500, 2, ENDS), (198, 4, NEAR_ONE)):
         where = f"{tasks} tasks × {repeats}, {kind.name}"
-        effects = [run_effect(rewards_TK) for _, rewards_TK in runs(seeded(where), kind, tasks, repeats, 2 * trials)]
+        effects = [
+            run_effect(rewards_TK) for _, rewards_TK in runs(generator_of(where), kind, tasks, repeats, 2 * trials)
+        ]
         found = [effect for effect in effects if effect]
         yield share(f"independent runs said to drift: {where}", [e.p_high < DRIFT for e in found], at_most(DRIFT))
         yield share(f"independent runs said to be tied: {where}", [e.p_low < DRIFT for e in found], at_most(DRIFT))
     yield from _drifting(trials)
-    yield from _tied(max(20, trials // 2))
+    yield from _tie(max(20, trials // 2))
 
 
 def _drifting(trials: int) -> Iterator[Row]:
@@ -33,12 +35,12 @@ def _drifting(trials: int) -> Iterator[Row]:
     for tasks, repeats in ((198, 8), (500, 4), (1319, 4)):
         for points in (1, 2, 3):
             where = f"{tasks:,} tasks × {repeats}, runs' true scores with an SD of {points} point{'s' * (points > 1)}"
-            generator = seeded(where)
+            generator = generator_of(where)
             found, plain, squares = [], [], []
             for _ in range(trials):
                 rates_T = ENDS.rates(generator, tasks)
                 drift_K = np.clip(generator.normal(0, points / 100, (repeats, 1)), -0.06, 0.06)
-                rates_KT = moved(rates_T, drift_K)
+                rates_KT = move(rates_T, drift_K)
                 rewards_TK = (generator.random(rates_KT.shape) < rates_KT).T.astype(float)
                 effect, off = run_effect(rewards_TK), abs(float(rewards_TK.mean() - rates_T.mean()))
                 if effect is None:
@@ -60,11 +62,15 @@ def siblings(trials: int) -> Iterator[Row]:
             continue
         repeats = dict.fromkeys(MODELS, 8 if size.tasks < 100 else 4)
         setting = setting_of(size)
-        faults = {"no fault": None, "50 % of tasks cached": cached(0.5), "80 % of tasks cached": cached(0.8)}
+        faults = {
+            "no fault": None,
+            "50 % of tasks cached": repeat_answers(0.5),
+            "80 % of tasks cached": repeat_answers(0.8),
+        }
         for what, fault in faults.items():
-            generator, by_model, by_server = seeded(f"siblings {what} {size}"), [], []
+            generator, by_model, by_server = generator_of(f"siblings {what} {size}"), [], []
             for _ in range(trials // 2):
-                made = Made.sound(setting.draw(generator, repeats))
+                made = Runs.sound(setting.draw(generator, repeats))
                 made = fault(made, generator) if fault else made
                 shown = setting.facts(made.rollouts, generator).contenders
                 shares = within_shares([replace(one, server=one.name.split("-")[0]) for one in shown])
@@ -77,9 +83,9 @@ def siblings(trials: int) -> Iterator[Row]:
             yield share(f"a server's models vary far less than those elsewhere: {where}", by_server, claim)
 
 
-def _tied(trials: int) -> Iterator[Row]:
+def _tie(trials: int) -> Iterator[Row]:
     """Runs that are more alike than sampling allows, and copies, which F cannot see."""
-    generator = seeded("tied")
+    generator = generator_of("tied")
     equal, copied, whole = [], [], []
     for _ in range(trials):
         rates_T = EVEN.rates(generator, 198)

@@ -7,7 +7,7 @@ import numpy as np
 
 from assay.stats.estimates import estimate
 from assay.stats.sample import Layout, sample
-from studies.draw import ENDS, EVEN, HARD, NEAR_ONE, NEAR_ZERO, PARTS, Kind, by_t, moved, runs, seeded
+from studies.draw import ENDS, EVEN, HARD, NEAR_ONE, NEAR_ZERO, PARTS, Kind, by_t, generator_of, move, runs
 from studies.row import Claim, Row, at_least, at_most, share
 
 NOMINAL: Claim = (0.93, 0.97)
@@ -40,15 +40,15 @@ def intervals(trials: int) -> Iterator[Row]:
     for tasks, repeats, kind, claim in SETS:
         yield from _coverage(tasks, repeats, kind, claim, trials)
     yield from _with_failures(trials)
-    yield from _pooled(trials)
-    yield from _clustered(trials)
-    yield from _grouped(trials)
+    yield from _pooling(trials)
+    yield from _clusters(trials)
+    yield from _groups(trials)
 
 
 def _coverage(tasks: int, repeats: int, kind: Kind, claim: Claim, trials: int) -> Iterator[Row]:
     where = f"{tasks:,} tasks × {repeats}, {kind.name}"
     over_runs, over_tasks = [], []
-    for rates_T, rewards_TK in runs(seeded(where), kind, tasks, repeats, trials):
+    for rates_T, rewards_TK in runs(generator_of(where), kind, tasks, repeats, trials):
         found = estimate(sample(rewards_TK))
         over_tasks.append(_covers(found.interval_task, kind.score))
         if found.interval_run:
@@ -61,7 +61,7 @@ def _coverage(tasks: int, repeats: int, kind: Kind, claim: Claim, trials: int) -
 
 def _with_failures(trials: int) -> Iterator[Row]:
     """One rollout in ten fails, whatever its task."""
-    generator = seeded("failures")
+    generator = generator_of("failures")
     over_runs, over_tasks = [], []
     for rates_T, rewards_TK in runs(generator, EVEN, 198, 4, trials):
         rewards_TK[generator.random(rewards_TK.shape) < 0.1] = math.nan
@@ -73,19 +73,19 @@ def _with_failures(trials: int) -> Iterator[Row]:
     yield share(f"over tasks: {where}", over_tasks, NOMINAL)
 
 
-def _pooled(trials: int) -> Iterator[Row]:
+def _pooling(trials: int) -> Iterator[Row]:
     """What Assay does not do: T x k outcomes as if they were independent."""
     hits = []
-    for _, rewards_TK in runs(seeded("pooled"), ENDS, 198, 8, trials):
+    for _, rewards_TK in runs(generator_of("pooled"), ENDS, 198, 8, trials):
         reach = 1.96 * float(rewards_TK.std(ddof=1)) / math.sqrt(rewards_TK.size)
         hits.append(abs(float(rewards_TK.mean()) - ENDS.score) <= reach)
     yield share("for contrast, all T × k pooled, over tasks: 198 tasks × 8, 60 % never or always solved", hits)
 
 
-def _clustered(trials: int) -> Iterator[Row]:
+def _clusters(trials: int) -> Iterator[Row]:
     """Questions about one passage share its difficulty."""
     for clusters, size in ((25, 4), (50, 10)):
-        generator = seeded(f"clusters {clusters}")
+        generator = generator_of(f"clusters {clusters}")
         labels = np.repeat(np.arange(clusters), size).tolist()
         plain, clustered = [], []
         for _ in range(trials):
@@ -103,12 +103,12 @@ def _clustered(trials: int) -> Iterator[Row]:
 def differences(trials: int) -> Iterator[Row]:
     """Two models on the same tasks: the 95 % interval of the difference, and its tests."""
     for tasks, repeats, kind in ((30, 4, EVEN), (198, 4, ENDS), (500, 1, ENDS), (500, 2, HARD)):
-        generator = seeded(f"difference {tasks} {kind.name}")
+        generator = generator_of(f"difference {tasks} {kind.name}")
         covered, alarms = [], []
         for rates_T, a_TK in runs(generator, kind, tasks, repeats, trials):
             # Better by 2 points on average: by 4 in proportion on half of the tasks, not at all on the others.
             gains_T = generator.choice([0.0, 1.0], tasks)
-            better_T = rates_T + gains_T * (moved(rates_T, 0.04) - rates_T)
+            better_T = rates_T + gains_T * (move(rates_T, 0.04) - rates_T)
             b_TK = kind.rewards(generator, better_T, repeats)
             found = by_t(a_TK, b_TK)
             covered.append(found.lower <= 0.02 <= found.upper)
@@ -122,10 +122,10 @@ def _covers(interval: tuple[float, float] | None, truth: float) -> bool:
     return interval is not None and interval[0] <= truth <= interval[1]
 
 
-def _grouped(trials: int) -> Iterator[Row]:
+def _groups(trials: int) -> Iterator[Row]:
     """A mean over groups whose tasks differ in difficulty from group to group."""
     for groups, size, high in ((5, 40, 0.95), (10, 3, 0.95), (27, 8, 0.95), (57, 10, 0.95), (27, 8, 0.99)):
-        generator = seeded(f"groups {groups} {size} {high}")
+        generator = generator_of(f"groups {groups} {size} {high}")
         means_G = np.linspace(0.3, high, groups) if high < 0.99 else np.full(groups, high)
         means_T = np.repeat(means_G, size)
         layout = Layout.of(groups * size, by=[np.repeat(np.arange(groups), size).tolist()])

@@ -10,7 +10,7 @@ from assay.fidelity.original.parity import verdict_of
 from assay.fidelity.schema.evidence import Rung, RungName, RungResult
 from assay.stats.compare import EquivalenceResult, equivalence, repeats_to_decide
 from assay.stats.sample import sample
-from studies.draw import ENDS, EVEN, HARD, Floats, Kind, moved, seeded
+from studies.draw import ENDS, EVEN, HARD, Floats, Kind, generator_of, move
 from studies.row import UNCLAIMED, Claim, Row, at_least, at_most, share
 
 MARGIN = 0.02
@@ -29,13 +29,13 @@ def parity(trials: int) -> Iterator[Row]:
     """Two one-sided tests on samples of both sides: 4 repeats each, then as many as these ask for."""
     for tasks, margin, kind in ((30, 0.05, EVEN), (198, MARGIN, ENDS), (500, MARGIN, EVEN), (1319, MARGIN, HARD)):
         where = f"{tasks:,} tasks, margin {100 * margin:g} points, {kind.name}"
-        raised = _decided(where, EQUAL, tasks, margin, kind, trials, fresh=False)
-        fresh = _decided(where, EQUAL, tasks, margin, kind, trials, fresh=True)
+        raised = _decide(where, EQUAL, tasks, margin, kind, trials, fresh=False)
+        fresh = _decide(where, EQUAL, tasks, margin, kind, trials, fresh=True)
         yield share(f"equal systems called equivalent: {where}", _are(raised, "equivalent"), at_least(0.8))
         yield share(f"the same, all repeats made anew: {where}", _are(fresh, "equivalent"), at_least(0.8))
         yield share(f"equal systems called different: {where}", _are(raised, "different"), at_most(0.05))
         for margins, (what, claim) in MISSES.items():
-            verdicts = _decided(where, margins, tasks, margin, kind, trials, fresh=False)
+            verdicts = _decide(where, margins, tasks, margin, kind, trials, fresh=False)
             yield share(f"{what} apart, called equivalent: {where}", _are(verdicts, "equivalent"), claim)
     yield from _without_repeats(trials)
 
@@ -46,7 +46,7 @@ def _without_repeats(trials: int) -> Iterator[Row]:
         where = f"{tasks:,} tasks, {k_a} repeat against {k_b}, margin {100 * margin:g} points, {kind.name}"
         for margins in (EQUAL, AT, TWICE):
             what, claim = MISSES.get(margins, ("no margin", UNCLAIMED))
-            generator = seeded(f"{where} {margins}")
+            generator = generator_of(f"{where} {margins}")
             verdicts: list[EquivalenceResult] = [
                 equivalence(sample(a_TK[:, :k_a]), sample(b_TK[:, :k_b]), margin).verdict
                 for a_TK, b_TK in _pairs(generator, kind, tasks, max(k_a, k_b), margins * margin, trials)
@@ -64,7 +64,7 @@ def parity_by_repeats(trials: int) -> Iterator[Row]:
     passed: dict[float, list[Row]] = {}
     for margins, (what, claim) in MISSES.items():
         for k in ks:
-            generator, passes, overlaps = seeded(f"curve {margins} {k}"), [], []
+            generator, passes, overlaps = generator_of(f"curve {margins} {k}"), [], []
             for a_TK, b_TK in _pairs(generator, kind, tasks, k, margins * MARGIN, trials):
                 passes.append(equivalence(sample(a_TK), sample(b_TK), MARGIN).verdict == "equivalent")
                 overlaps.append(_ranges_overlap(a_TK, b_TK))
@@ -85,7 +85,7 @@ def one_verifier_for_another(trials: int) -> Iterator[Row]:
     for tasks, k in ((198, 16), (1319, 3)):
         for rate in (0.0, 0.001, 0.01):
             where = f"verifiers that differ on {100 * rate:g} % of items, {tasks:,} tasks × {k}"
-            generator, seen, caught, passed = seeded(where), [], [], []
+            generator, seen, caught, passed = generator_of(where), [], [], []
             for a_TK, b_TK in _pairs(generator, ENDS, tasks, k, 0.0, trials):
                 frozen = "different" if (generator.random(a_TK.shape) < rate).any() else "identical"
                 fresh_TK = np.where(generator.random(b_TK.shape) < rate, 1 - b_TK, b_TK)
@@ -104,11 +104,11 @@ def _rung(name: RungName, verdict: RungResult) -> Rung:
     return Rung(name=name, verdict=verdict, reason="")
 
 
-def _decided(
+def _decide(
     where: str, margins: float, tasks: int, margin: float, kind: Kind, trials: int, *, fresh: bool
 ) -> list[EquivalenceResult]:
     """Four repeats a side; where they do not decide, as many as they ask for: by more of them, or by fresh ones."""
-    generator = seeded(f"parity {where} {margins} {fresh}")
+    generator = generator_of(f"parity {where} {margins} {fresh}")
     verdicts: list[EquivalenceResult] = []
     for _ in range(trials):
         a_T, b_T = _sides(kind, generator, tasks, margins * margin)
@@ -135,7 +135,7 @@ def _are(verdicts: Sequence[EquivalenceResult], verdict: EquivalenceResult) -> l
 def _sides(kind: Kind, generator: np.random.Generator, tasks: int, difference: float) -> tuple[Floats, Floats]:
     """Both sides' solve rates on the same tasks, whose means are so far apart."""
     rates_T = kind.rates(generator, tasks)
-    return rates_T, moved(rates_T, -difference)
+    return rates_T, move(rates_T, -difference)
 
 
 def _pairs(

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from assay.fidelity.forecast import Setting, original
 from assay.fidelity.gates.reproduced import reproduced_gate
 from assay.stats.published import WIDEST_MARGIN
-from studies.draw import seeded
+from studies.draw import generator_of
 from studies.gate_detection import MODELS, SIZES, Size, setting_of
-from studies.row import UNCLAIMED, Row, at_least, at_most, computed, share
+from studies.row import UNCLAIMED, Row, at_least, at_most, figure, share
 
 POOLS = (MODELS[-1:], (*MODELS[2:4], MODELS[-1]), MODELS[1:])
 """One, three and six models with published scores."""
@@ -26,7 +26,7 @@ def _pool(size: Size, setting: Setting, trials: int) -> Iterator[Row]:
     repeats = dict.fromkeys(setting.expected, REPEATS[size.name])
     margin = original.margins(setting.expected, size.tasks, repeats)["reproduced"]
     where = f"{size}, {len(repeats)} model{'s' * (len(repeats) > 1)} × {REPEATS[size.name]}"
-    yield computed(f"margin: {where}", margin, unit="points")
+    yield figure(f"margin: {where}", margin, unit="points")
     if margin > WIDEST_MARGIN:
         return
     for what, away, claims in (
@@ -34,7 +34,7 @@ def _pool(size: Size, setting: Setting, trials: int) -> Iterator[Row]:
         ("all too low by the margin", -margin, (at_most(0.2), at_most(0.05))),
         ("all too low by twice the margin", -2 * margin, (at_most(0.01), UNCLAIMED)),
     ):
-        generator = seeded(f"{what} {where}")
+        generator = generator_of(f"{what} {where}")
         verdicts: list[str] = []
         for _ in range(trials):
             found = original.compare_published(

@@ -17,8 +17,8 @@ from assay.fidelity.review.sample import MOST, SHORT_RULE, Spot, failing_quota
 from assay.fidelity.schema.evidence import Fault, Mark, Remark, Review
 from assay.stats.distributions import binomial_lower, binomial_tail, binomial_upper
 from assay.types import Message, Task
-from studies.draw import seeded
-from studies.row import UNCLAIMED, Row, at_least, at_most, computed, mean, share
+from studies.draw import generator_of
+from studies.row import UNCLAIMED, Row, at_least, at_most, figure, mean, share
 
 TASKS, REPEATS = 198, 1
 STRENGTHS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -41,7 +41,7 @@ def reading(trials: int) -> Iterator[Row]:
 
 def _bounds(trials: int) -> Iterator[Row]:
     """The bounds alone, over all looks, at the limit."""
-    generator, limit = seeded("bounds"), SHORT_RULE.limit
+    generator, limit = generator_of("bounds"), SHORT_RULE.limit
     for what, p, decides, claim in (
         ("5 % of rollouts are at fault, and the bound says fewer", limit, _says_fewer, at_most(0.05)),
         ("5 % of rollouts are at fault, and the bound says more", limit, _says_more, at_most(0.05)),
@@ -83,7 +83,7 @@ class Bench:
         rescored = {one.name: mended for one in contenders} if mended else {}
         return material(contenders, (), declared, rescored)
 
-    def corrected(self, tasks: Iterable[str]) -> "Bench":
+    def correct(self, tasks: Iterable[str]) -> "Bench":
         """The same with other gold answers for these tasks: their rollouts are scored the other way round."""
         chosen = [int(task[1:]) for task in tasks]
         rewards_MTK = self.rewards_MTK.copy()
@@ -136,7 +136,7 @@ def _mark(one: Spot | Plant, fault: Fault, at: datetime) -> Mark:
 
 
 def _sound(trials: int) -> Iterator[Row]:
-    generator = seeded("sound reading")
+    generator = generator_of("sound reading")
     passed, read = [], []
     for _ in range(trials):
         right_MTK = _bench(generator)
@@ -154,7 +154,7 @@ def _all_right(one: Spot | Plant) -> Fault:
 
 def _wrong_labels(rate: float, trials: int) -> Iterator[Row]:
     """Whoever finds a wrong label corrects it, or declares its task, and reads on until nothing is left to find."""
-    generator = seeded(f"wrong labels {rate}")
+    generator = generator_of(f"wrong labels {rate}")
     corrected, declared, falsely, naive, read = [], [], [], [], []
     for _ in range(trials):
         wrong = {f"t{t}" for t in np.flatnonzero(generator.random(TASKS) < rate)}
@@ -187,7 +187,7 @@ def _read_and_mend(bench: Bench, wrong: set[str], said: list[Remark], declare: b
     state = _read(there, judge, said, START)
     while state.standing:
         found |= {mark.task for mark in state.standing}
-        there = bench.material(declared=found) if declare else bench.corrected(found).material()
+        there = bench.material(declared=found) if declare else bench.correct(found).material()
         state = _read(there, judge, said, START)
     return read_gate(state).verdict == "pass", found
 
@@ -210,7 +210,7 @@ def _leaving_out(there: Material, wrong: set[str]) -> bool:
 
 def _misread(trials: int) -> Iterator[Row]:
     """A verifier misreads one right answer in seven, and is mended in general, or for what was found alone."""
-    generator = seeded("misread")
+    generator = generator_of("misread")
     passed: dict[str, list[bool]] = {"all of it": [], "what was found alone": []}
     naive = []
     for _ in range(trials):
@@ -246,7 +246,7 @@ def _misread(trials: int) -> Iterator[Row]:
 def _one_model(trials: int) -> Iterator[Row]:
     """One right answer in ten of one model of seven is misread, so that it fails."""
     for solved in (0.3, 0.5, 0.6, 0.7, 0.8, 0.9):
-        generator = seeded(f"one model {solved}")
+        generator = generator_of(f"one model {solved}")
         failing = 1 - 0.9 * solved
         drawn = generator.binomial(generator.binomial(72, 1 / 7, trials), failing)
         luck = generator.random(trials)
@@ -264,9 +264,7 @@ def _readers() -> Iterator[Row]:
     for finds in (0.98, 0.95, 0.9, 0.8, 0.5):
         claim = at_least(0.95) if finds >= 0.95 else at_most(0.05) if finds <= 0.5 else UNCLAIMED
         relied = binomial_tail(FOUND, len(KINDS), finds)
-        yield computed(f"a reader who finds {100 * finds:.0f} % of faults is relied on", relied, claim, "%")
+        yield figure(f"a reader who finds {100 * finds:.0f} % of faults is relied on", relied, claim, "%")
     for reports in (0.02, 0.05, 0.2):
         relied = 1 - binomial_tail(math.floor(REPORTED * 100) + 1, 100, reports)
-        yield computed(
-            f"a reader who reports {100 * reports:.0f} % of 100 sound rollouts is relied on", relied, unit="%"
-        )
+        yield figure(f"a reader who reports {100 * reports:.0f} % of 100 sound rollouts is relied on", relied, unit="%")

@@ -21,7 +21,7 @@ def main() -> None:
     print_table(("benchmark", "model", "score", "95 % over tasks", "no answer"), scores(profiles))
     print_table(("gate", *(one.benchmark.name for one in profiles)), verdicts(profiles))
     print_table(("benchmark", "gate", "what it says"), reasons(profiles))
-    print_table(("detector", *(one.benchmark.name for one in profiles)), found(profiles))
+    print_table(("detector", *(one.benchmark.name for one in profiles)), findings(profiles))
     print_table(("benchmark", "suspect tasks", f"the first {SUSPECTS}"), suspects(profiles))
 
 
@@ -47,7 +47,7 @@ def reasons(profiles: Iterable[Profile]) -> Iterable[Sequence[str]]:
                 yield profile.benchmark.name, gate.name, gate.reason.replace("|", "\\|")
 
 
-def found(profiles: Sequence[Profile]) -> Iterable[Sequence[str]]:
+def findings(profiles: Sequence[Profile]) -> Iterable[Sequence[str]]:
     """Yields, for each detector, the number of rollouts that it names in each profile."""
     counts = [Counter[str]() for _ in profiles]
     for count, profile in zip(counts, profiles, strict=True):

@@ -49,14 +49,14 @@ class Row:
         """The line as text: what, claim, measured, trials, holds."""
         return (
             self.what,
-            self._claimed(),
-            f"{self._measured()} ({self.note})" if self.note else self._measured(),
+            self._claim_in_words(),
+            f"{self._measurement()} ({self.note})" if self.note else self._measurement(),
             f"{self.trials:,}" if self.trials else "computed",
             {True: "yes", False: "**no**", None: ""}[self.holds],
         )
 
-    def _claimed(self) -> str:
-        low, high = (f"{self._scaled(end):.4g}" for end in self.claim)
+    def _claim_in_words(self) -> str:
+        low, high = (f"{self._scale(end):.4g}" for end in self.claim)
         unit = f" {self.unit}" if self.unit else ""
         if self.claim == UNCLAIMED:
             return ""
@@ -66,9 +66,9 @@ class Row:
             return f"at least {low}{unit}"
         return f"{low}{unit}" if low == high else f"{low} to {high}{unit}"
 
-    def _measured(self) -> str:
+    def _measurement(self) -> str:
         unit = f" {self.unit}" if self.unit else ""
-        value, error = self._scaled(self.measured), self._scaled(self.error)
+        value, error = self._scale(self.measured), self._scale(self.error)
         if not error and not self.unit:
             return f"{value:,.3g}" if value % 1 else f"{value:,.0f}"
         if not error:
@@ -76,7 +76,7 @@ class Row:
         digits = max(0, -math.floor(math.log10(error)))
         return f"{value:.{digits}f} ± {error:.{digits}f}{unit}"
 
-    def _scaled(self, value: float) -> float:
+    def _scale(self, value: float) -> float:
         return 100 * value if self.unit in {"%", "points"} else value
 
 
@@ -108,6 +108,6 @@ def ratio(what: str, above: ArrayLike, below: ArrayLike, claim: Claim = UNCLAIME
     return Row(what, claim, value, error, a.size, unit)
 
 
-def computed(what: str, value: float, claim: Claim = UNCLAIMED, unit: str = "") -> Row:
+def figure(what: str, value: float, claim: Claim = UNCLAIMED, unit: str = "") -> Row:
     """A figure without chance in it."""
     return Row(what, claim, value, 0.0, 0, unit)

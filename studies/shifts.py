@@ -6,7 +6,7 @@ import numpy as np
 
 from assay.stats.paired import ALPHA, difference
 from assay.stats.sample import sample
-from studies.draw import EVEN, Floats, by_t, moved, seeded
+from studies.draw import EVEN, Floats, by_t, generator_of, move
 from studies.row import Row, at_most, share
 
 ONE_SIDED = at_most(0.025)
@@ -26,11 +26,11 @@ def shifts(trials: int) -> Iterator[Row]:
     ):
         also = f", {100 * gained:g} % gained" if gained else ""
         where = f"{tasks:,} tasks, limit {100 * limit:g} points, solved tasks are lost for good{also}"
-        generator = seeded(where)
-        yield from _rows(where, (_lost(generator, tasks, limit, gained) for _ in range(trials)), limit)
+        generator = generator_of(where)
+        yield from _rows(where, (_lose(generator, tasks, limit, gained) for _ in range(trials)), limit)
     for tasks, limit in ((200, 0.02), (1000, 0.05)):
         where = f"{tasks:,} tasks, limit {100 * limit:g} points, every task is harder, 4 repeats"
-        generator = seeded(where)
+        generator = generator_of(where)
         yield from _rows(where, (_harder(generator, tasks, limit) for _ in range(trials)), limit)
 
 
@@ -48,7 +48,7 @@ def _rows(where: str, pairs: Iterator[tuple[Floats, Floats]], limit: float) -> I
     yield share(f"passed by t alone: {where}", passed_by_t)
 
 
-def _lost(generator: np.random.Generator, tasks: int, limit: float, gained: float) -> tuple[Floats, Floats]:
+def _lose(generator: np.random.Generator, tasks: int, limit: float, gained: float) -> tuple[Floats, Floats]:
     """A task is lost or gained for good, each by chance, so that the true drop is the limit."""
     drawn_T1 = generator.random((tasks, 1))
     lost_T1 = (drawn_T1 < limit + gained).astype(np.float64)
@@ -59,4 +59,4 @@ def _lost(generator: np.random.Generator, tasks: int, limit: float, gained: floa
 def _harder(generator: np.random.Generator, tasks: int, limit: float) -> tuple[Floats, Floats]:
     """Every task's rate falls in proportion to its variance, by the limit on average."""
     rates_T = EVEN.rates(generator, tasks)
-    return EVEN.rewards(generator, rates_T, 4), EVEN.rewards(generator, moved(rates_T, -limit), 4)
+    return EVEN.rewards(generator, rates_T, 4), EVEN.rewards(generator, move(rates_T, -limit), 4)

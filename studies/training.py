@@ -6,7 +6,7 @@ import numpy as np
 
 from assay.stats.sample import sample
 from assay.trainers.training import RISE, Look, Settings, Step, collapse, look, overfitting, rises
-from studies.draw import ENDS, Floats, moved, seeded
+from studies.draw import ENDS, Floats, generator_of, move
 from studies.row import UNCLAIMED, Row, at_least, at_most, share
 
 SETTINGS = Settings()
@@ -16,8 +16,8 @@ RARELY, NEARLY_ALWAYS = at_most(0.002), at_least(0.95)
 def alarms(trials: int) -> Iterator[Row]:
     """Of a held-out score that falls, findings against the verifier that rise, and a reward that rises alone."""
     yield from _collapses(trials)
-    yield from _risen(trials)
-    yield from _parted(trials)
+    yield from _rises(trials)
+    yield from _overfits(trials)
 
 
 def _collapses(trials: int) -> Iterator[Row]:
@@ -31,17 +31,17 @@ def _collapses(trials: int) -> Iterator[Row]:
         (48, 0.20, None),
     ):
         where = f"{tasks} held-out tasks, by {100 * drop:g} points"
-        generator = seeded(where)
-        hits = [_collapsed(generator, tasks, drop) for _ in range(trials)]
+        generator = generator_of(where)
+        hits = [_has_collapsed(generator, tasks, drop) for _ in range(trials)]
         yield share(f"the held-out score is said to fall: {where}", hits, claim or UNCLAIMED)
 
 
-def _collapsed(generator: np.random.Generator, tasks: int, drop: float) -> bool:
+def _has_collapsed(generator: np.random.Generator, tasks: int, drop: float) -> bool:
     """Whether a training is stopped by the end of its looks, of which all but the first have the drop."""
     rates_T = ENDS.rates(generator, tasks)
     looks = [_look(generator, rates_T, 0)]
     for step in range(SETTINGS.every, SETTINGS.steps + 1, SETTINGS.every):
-        looks.append(_look(generator, moved(rates_T, -drop), step))
+        looks.append(_look(generator, move(rates_T, -drop), step))
         if collapse(looks):
             return True
     return False
@@ -51,7 +51,7 @@ def _look(generator: np.random.Generator, rates_T: Floats, step: int) -> Look:
     return look(step, sample(ENDS.rewards(generator, rates_T, 2)))
 
 
-def _risen(trials: int) -> Iterator[Row]:
+def _rises(trials: int) -> Iterator[Row]:
     for tasks, attempts, share_before, rise, claim in (
         (240, 64, 0.3, 0.0, RARELY),
         (60, 8, 0.3, 0.0, RARELY),
@@ -63,7 +63,7 @@ def _risen(trials: int) -> Iterator[Row]:
         (20, 8, 0.3, 0.30, NEARLY_ALWAYS),
     ):
         where = f"{tasks} tasks × {attempts}, from {100 * share_before:g} % by {100 * rise:g} points"
-        generator = seeded(where)
+        generator = generator_of(where)
         pairs = [_counts(generator, tasks, attempts, share_before, rise) for _ in range(trials)]
         of = tasks * attempts
         yield share(f"a finding is said to rise: {where}", [rises(a, of, b, of) for a, b in pairs], claim)
@@ -77,7 +77,7 @@ def _counts(generator: np.random.Generator, tasks: int, attempts: int, before: f
     return int(generator.binomial(attempts, rates_T).sum()), int(generator.binomial(attempts, after_T).sum())
 
 
-def _parted(trials: int) -> Iterator[Row]:
+def _overfits(trials: int) -> Iterator[Row]:
     for reward, held_out, claim in (
         (0.0, 0.0, RARELY),
         (0.04, 0.04, RARELY),
@@ -87,7 +87,7 @@ def _parted(trials: int) -> Iterator[Row]:
         (0.20, 0.0, NEARLY_ALWAYS),
     ):
         where = f"reward +{100 * reward:g} points by the last step, held-out score +{100 * held_out:g}"
-        generator = seeded(where)
+        generator = generator_of(where)
         hits = [overfitting(*_course(generator, reward, held_out)) is not None for _ in range(trials)]
         yield share(f"reward is said to rise alone: {where}", hits, claim or UNCLAIMED)
 

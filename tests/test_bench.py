@@ -12,10 +12,10 @@ import pytest
 from assay.fidelity.schema.profile import Profile
 from assay.store import read_record, read_rollouts
 from bench import aims, endpoint, synthetic, texts
-from bench.compare import BAND, between, changes, ratio
+from bench.compare import BAND, changes, changes_between, ratio
 from bench.figures import Figures, command, inside, p99_ms
 from bench.measurements import MEASUREMENTS
-from bench.results import Result, Round, keep, kept, newest
+from bench.results import Result, Round, keep, newest, read_results
 from tests.commands import assay
 from tests.endpoint import Call, Endpoint, http
 
@@ -35,7 +35,7 @@ def result(name: str = "single-64", *, slower: float = 1.0, noise: float = 0.0, 
 
 
 def verdicts(before: Result, now: Result) -> dict[str, str]:
-    return {change.figure: change.verdict for change in between(before, now)}
+    return {change.figure: change.verdict for change in changes_between(before, now)}
 
 
 def test_fifteen_percent_more_is_named_and_nothing_else():
@@ -110,12 +110,12 @@ def test_a_change_is_named_only_clear_of_the_band():
 
 
 def test_results_are_kept_a_line_each(tmp_path: Path):
-    assert kept(tmp_path) == []
+    assert read_results(tmp_path) == []
     first, second = result(commit="a1"), result(commit="b2", slower=2.0)
     path = keep(first, tmp_path)
     assert keep(second, tmp_path) == path and re.fullmatch(r"[a-z0-9-]+-\d+-cores\.jsonl", path.name)
-    assert kept(tmp_path) == [first, second]
-    assert newest(kept(tmp_path)) == {"single-64": second}
+    assert read_results(tmp_path) == [first, second]
+    assert newest(read_results(tmp_path)) == {"single-64": second}
 
 
 def test_aims_are_met_not_met_or_not_measured():
@@ -173,8 +173,8 @@ def posted(environment: str, answer: bytes, steps: int) -> tuple[list[bytes], li
 @pytest.mark.parametrize(
     ("environment", "answer", "steps"),
     [
-        ("quiz", endpoint.dumped(endpoint.say(texts.ANSWER)), 1),
-        ("library", endpoint.dumped(endpoint.CALL), texts.STEPS),
+        ("quiz", endpoint.encode(endpoint.say(texts.ANSWER)), 1),
+        ("library", endpoint.encode(endpoint.CALL), texts.STEPS),
     ],
 )
 def test_the_floor_posts_the_same_bytes(environment, answer, steps):
@@ -241,8 +241,8 @@ def test_the_command_lists_what_there_is_and_refuses_what_is_not():
 @pytest.mark.slow
 @pytest.mark.skipif(not endpoint.available(), reason="there is no nginx with its echo module here")
 def test_a_quick_measurement_of_resuming_leaves_the_run_as_it_was_and_keeps_nothing():
-    before = kept()
+    before = read_results()
     done = bench("--quick", "resume-million", "first-rollout")
     assert done.returncode == 0, done.stderr
     assert "resume-million (20,000; median of 1" in done.stdout and "first-rollout" in done.stdout
-    assert kept() == before
+    assert read_results() == before

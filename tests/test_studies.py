@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from studies.__main__ import COLUMNS, PAGE, STUDIES, measured, with_table
-from studies.row import Row, at_least, at_most, computed, share
+from studies.__main__ import COLUMNS, PAGE, STUDIES, measure_all, with_table
+from studies.row import Row, at_least, at_most, figure, share
 
 TEXT = PAGE.read_text(encoding="utf-8")
 
@@ -16,7 +16,7 @@ TEXT = PAGE.read_text(encoding="utf-8")
 @pytest.fixture(scope="module")
 def quick() -> dict[str, list[Row]]:
     """The studies that the claims below are about; enough trials to refute them, and no more."""
-    return dict(measured(["parity", "parity-by-repeats", "stopping"], 200))
+    return dict(measure_all(["parity", "parity-by-repeats", "stopping"], 200))
 
 
 def those(rows: list[Row], words: str) -> list[Row]:
@@ -76,8 +76,8 @@ def test_a_claim_is_refuted_by_three_errors():
     assert share("", [True] * 90 + [False] * 10, at_most(0.05)).holds is False
     assert share("", [True] * 6 + [False] * 94, at_most(0.05)).holds is True
     assert share("", [False] * 100, at_least(0.8)).holds is False
-    assert computed("", 34, (34, 34)).holds is True
-    assert computed("", 35, (34, 34)).holds is False
+    assert figure("", 34, (34, 34)).holds is True
+    assert figure("", 35, (34, 34)).holds is False
     assert share("", [True]).holds is None
 
 

@@ -31,18 +31,18 @@ Judge = Callable[[Any, str], Score | Awaitable[Score]]
 """The verifier's score of a message, by the gold answer."""
 
 
-def said(text: str) -> Response:
+def response_of(text: str) -> Response:
     """Returns a response that is this text."""
     return Response(output=[Message(role="assistant", content=[Text(text=text)])])
 
 
 VERIFIERS: dict[str, tuple[Pairs, Judge]] = {
-    "number": (numbers.pairs, lambda gold, text: numeric(said(text), gold)),
-    "integer": (numbers.integers, lambda gold, text: integer(said(text), gold)),
-    "text": (texts.pairs, lambda gold, text: normalised(said(text), gold)),
-    "choice": (choices.pairs, lambda gold, text: choice(said(text), gold["options"], gold["letter"])),
+    "number": (numbers.pairs, lambda gold, text: numeric(response_of(text), gold)),
+    "integer": (numbers.integers, lambda gold, text: integer(response_of(text), gold)),
+    "text": (texts.pairs, lambda gold, text: normalised(response_of(text), gold)),
+    "choice": (choices.pairs, lambda gold, text: choice(response_of(text), gold["options"], gold["letter"])),
     "maths": (maths.pairs, verify),
-    "json": (objects.pairs, lambda gold, text: conforms(said(text), gold)),
+    "json": (objects.pairs, lambda gold, text: conforms(response_of(text), gold)),
     "code": (solutions.pairs, solutions.verify),
     "judge": (judges.pairs, judges.verify),
 }

@@ -27,7 +27,7 @@ from assay.types import (
     Tool,
     Turn,
 )
-from bench.verifiers.recorded import VERIFIERS, differences, rows, said
+from bench.verifiers.recorded import VERIFIERS, differences, output_of, rows
 from studies.detectors import Author
 
 Key = tuple[str, str, int]
@@ -67,7 +67,7 @@ def alarms(author: Author) -> dict[str, Alarms]:
     named: defaultdict[str, list[tuple[Key, str]]] = defaultdict(list)
     marks = {(model, *one.key): one.outcome for model, rollouts in author.rollouts.items() for one in rollouts}
     for model, rollouts in author.rollouts.items():
-        for detector, task, repeat, evidence in _seen(author.tasks, rollouts):
+        for detector, task, repeat, evidence in _sightings(author.tasks, rollouts):
             named[detector].append(((model, task, repeat), evidence))
     found: dict[str, Alarms] = {}
     for detector in load_detectors():
@@ -81,7 +81,7 @@ def alarms(author: Author) -> dict[str, Alarms]:
     return found
 
 
-def _seen(tasks: list[Task], rollouts: list[Rollout]) -> Iterator[tuple[str, str, int, str]]:
+def _sightings(tasks: list[Task], rollouts: list[Rollout]) -> Iterator[tuple[str, str, int, str]]:
     """Yields (detector, task, repeat, evidence) of all that is named in a model's rollouts."""
     scored: list[ScoredRollout] = []
 
@@ -116,12 +116,12 @@ def _mmlu_pro(folder: Path) -> Author:
         (model, *one.key)
         for model, attempts in runs.items()
         for one in attempts
-        if isinstance(one.outcome, Score) and one.outcome.reward != _chosen(one, tasks[one.task])
+        if isinstance(one.outcome, Score) and one.outcome.reward != _reward(one, tasks[one.task])
     )
     return Author(list(tasks.values()), runs, disputed)
 
 
-def _chosen(rollout: Rollout, task: Task) -> float:
+def _reward(rollout: Rollout, task: Task) -> float:
     return choice(rollout.turns[-1].response, task.data["options"], task.gold or "").reward
 
 
@@ -129,7 +129,7 @@ def _runs(folder: Path) -> dict[str, list[Rollout]]:
     found: dict[str, list[Rollout]] = {}
     for file in sorted(folder.glob("*.jsonl.gz")):
         if file.name != "tasks.jsonl.gz":
-            turns = ((row, [Turn(input=[], response=said(row["output"] or ""))]) for row in rows(file))
+            turns = ((row, [Turn(input=[], response=output_of(row["output"] or ""))]) for row in rows(file))
             found[file.name.removesuffix(".jsonl.gz")] = [_rollout(row, one) for row, one in turns]
     return found
 

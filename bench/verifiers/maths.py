@@ -8,7 +8,7 @@ Made = tuple[str, list[str], list[str]]
 """The gold answer, what equals it, and what does not; as LaTeX."""
 
 
-def _signed(rng: Random, most: int) -> int:
+def _with_sign(rng: Random, most: int) -> int:
     return rng.choice((-1, 1)) * rng.randint(1, most)
 
 
@@ -18,7 +18,7 @@ def _decimal(value: Fraction, places: int) -> str:
 
 
 def fraction(rng: Random) -> Made:
-    value = Fraction(_signed(rng, 40), rng.randint(2, 30))
+    value = Fraction(_with_sign(rng, 40), rng.randint(2, 30))
     while value.denominator == 1:
         value += Fraction(1, rng.randint(2, 30))
     sign, top, bottom = "-" if value < 0 else "", abs(value.numerator), value.denominator
@@ -52,7 +52,7 @@ def fraction(rng: Random) -> Made:
 
 
 def integer(rng: Random) -> Made:
-    value = _signed(rng, rng.choice((9, 99, 9999, 10**7)))
+    value = _with_sign(rng, rng.choice((9, 99, 9999, 10**7)))
     grouped = f"{value:,}"
     forms = [str(value), f"{value}.0", f"x = {value}", rf"{value}\text{{ cm}}", rf"{2 * value}/2", rf"{value}^{{1}}"]
     forms += [grouped, grouped.replace(",", "{,}"), grouped.replace(",", r"{,}\!")] if abs(value) > 999 else []
@@ -140,7 +140,7 @@ def surd(rng: Random) -> Made:
 
 
 def sum_of_surds(rng: Random) -> Made:
-    a, b, c = _signed(rng, 20), rng.choice((2, 3, 5, 7)), rng.randint(2, 9)
+    a, b, c = _with_sign(rng, 20), rng.choice((2, 3, 5, 7)), rng.randint(2, 9)
     forms = [rf"{a} + {c}\sqrt{{{b}}}", rf"{c}\sqrt{{{b}}} {a:+}", rf"{a} + \sqrt{{{c * c * b}}}"]
     return (
         rng.choice(forms),
@@ -218,7 +218,7 @@ def union(rng: Random) -> Made:
 
 
 def point(rng: Random) -> Made:
-    a, b, c = (_signed(rng, 30) for _ in range(3))
+    a, b, c = (_with_sign(rng, 30) for _ in range(3))
     a = b + 31 if a >= b else a  # (a, b) with a < b is an interval too
     if a == b + 31:
         forms = [f"({a}, {b})", f"({a},{b})", rf"\left({a}, {b}\right)", f"({a}.0, {b})"]
@@ -249,14 +249,14 @@ def matrix(rng: Random) -> Made:
 
 
 def line(rng: Random) -> Made:
-    a, b, c, k = rng.randint(1, 9), _signed(rng, 9), _signed(rng, 20), rng.randint(2, 5)
+    a, b, c, k = rng.randint(1, 9), _with_sign(rng, 9), _with_sign(rng, 20), rng.randint(2, 5)
     forms = [f"{a}x {b:+}y = {c}", f"{a}x {b:+}y {-c:+} = 0", f"{k * a}x {k * b:+}y = {k * c}", f"{c} = {a}x {b:+}y"]
     others = [f"{a}x {b:+}y = {c + 1}", f"{a + 1}x {b:+}y = {c}", f"{a}x {-b:+}y = {c}", f"{a}x = {c}"]
     return rng.choice(forms[:2]), forms, others
 
 
 def polynomial(rng: Random) -> Made:
-    r, s = _signed(rng, 12), _signed(rng, 12)
+    r, s = _with_sign(rng, 12), _with_sign(rng, 12)
     x = rng.choice("xnt")
     forms = [f"({x} {-r:+})({x} {-s:+})", f"{x}^2 {-(r + s):+}{x} {r * s:+}", f"{r * s} {-(r + s):+}{x} + {x}^2"]
     others = [

@@ -15,7 +15,7 @@ def whole(rng: Random) -> Made:
     forms = [str(value), f"{value}.0", f"{value}.00", f"+{value}" if value > 0 else str(value)]
     if abs(value) > 999:
         forms += [grouped, *(grouped.replace(",", mark) for mark in GROUPING)]
-    return str(value), _signed(forms), _near(rng, value)
+    return str(value), _minus_forms(forms), _near(rng, value)
 
 
 def decimal(rng: Random) -> Made:
@@ -29,7 +29,7 @@ def decimal(rng: Random) -> Made:
     forms = [form, f"{form}0", f"{sign}{whole:,}.{rest:0{places}}"]
     if whole == 0:
         forms.append(f"{sign}.{rest:0{places}}")
-    return form, _signed(forms), others
+    return form, _minus_forms(forms), others
 
 
 def fraction(rng: Random) -> Made:
@@ -44,7 +44,7 @@ def fraction(rng: Random) -> Made:
         forms += [rf"{sign}{top // bottom}\frac{{{top % bottom}}}{{{bottom}}}"]
     others = [f"{sign}{top}", f"{sign}{bottom}", f"{sign}{top + 1}/{bottom}", f"{sign}{bottom}/{top}"]
     others += [forms[0].removeprefix("-") if sign else f"-{forms[0]}"]
-    return rng.choice((forms[0], forms[1])), _signed(forms), [one for one in others if one != forms[0]]
+    return rng.choice((forms[0], forms[1])), _minus_forms(forms), [one for one in others if one != forms[0]]
 
 
 def scientific(rng: Random) -> Made:
@@ -66,7 +66,7 @@ def small(rng: Random) -> Made:
         gold,
         f"{digits}e-{exponent}",
         rf"{digits} \times 10^{{-{exponent}}}",
-        f"{digits} × 10⁻{_raised(exponent)}",
+        f"{digits} × 10⁻{_superscript(exponent)}",
     ]
     forms += [rf"{digits}\times10^{{-{exponent}}}", f"{digits} x 10^-{exponent}", f"{digits} × 10^(-{exponent})"]
     return gold, forms, [f"0{gold[1:-1]}0{digits}", f"{digits}e-{exponent + 1}", f"{digits}e{exponent}", str(digits)]
@@ -282,14 +282,14 @@ def _near(rng: Random, value: int) -> list[str]:
     )
 
 
-def _signed(forms: list[str]) -> list[str]:
+def _minus_forms(forms: list[str]) -> list[str]:
     """Returns the forms with any of the signs that stand for a minus."""
     return [*forms, *(minus + form[1:] for form in forms if form[0] == "-" for minus in MINUS)]
 
 
 def _powers(exponent: int) -> list[str]:
-    return [f"10^{exponent}", f"10^{{{exponent}}}", f"10{_raised(exponent)}", f"10**{exponent}"]
+    return [f"10^{exponent}", f"10^{{{exponent}}}", f"10{_superscript(exponent)}", f"10**{exponent}"]
 
 
-def _raised(number: int) -> str:
+def _superscript(number: int) -> str:
     return str(number).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))

@@ -81,7 +81,7 @@ def other(rng: Random) -> Any:
     )
 
 
-def written(rng: Random, of: Any) -> str:
+def dump(rng: Random, of: Any) -> str:
     return json.dumps(of, ensure_ascii=rng.random() < 0.5, indent=rng.choice((None, None, 2)))
 
 
@@ -89,7 +89,7 @@ def pairs(rng: Random) -> Iterator[tuple[dict[str, Any], str, bool]]:
     """(schema, message, whether it conforms), without end."""
     while True:
         kind = rng.random()
-        text = written(rng, value(rng) if kind < 0.5 or kind > 0.8 else other(rng))
+        text = dump(rng, value(rng) if kind < 0.5 or kind > 0.8 else other(rng))
         frame = rng.choice(FRAMES)
         if kind > 0.8:
             if rng.random() < 0.5:

@@ -34,7 +34,7 @@ def rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 async def _number(gold: str, text: str) -> Score:
-    return numeric(said(text), gold)
+    return numeric(output_of(text), gold)
 
 
 def _own(benchmark: str) -> Callable[[str, str], Coroutine[Any, Any, Score]]:
@@ -42,7 +42,7 @@ def _own(benchmark: str) -> Callable[[str, str], Coroutine[Any, Any, Score]]:
     environment = load(benchmark).environment
 
     async def verify_text(gold: str, text: str) -> Score:
-        return await score_of(environment, Task(id="0", input=[], gold=gold), said(text))
+        return await score_of(environment, Task(id="0", input=[], gold=gold), output_of(text))
 
     return verify_text
 
@@ -51,7 +51,7 @@ async def _cruxeval_field(gold: str, text: str) -> Score:
     return await _own("cruxeval")(gold, json.dumps({"answer": text}))
 
 
-def said(text: str) -> Response:
+def output_of(text: str) -> Response:
     """Returns a response that is this text."""
     return Response(output=[Message(role="assistant", content=[Text(text=text)])])
 

@@ -15,7 +15,7 @@ from assay.fidelity.detectors import detect, detectors, find
 from assay.fidelity.detectors.hits import MOST_SPOTTED
 from assay.fidelity.detectors.search import load_detectors
 from assay.types import Failure, Rollout, Task
-from studies.detectors import TASKS, Author, labels, planted, runs
+from studies.detectors import TASKS, Author, labels, recall_rows, runs
 from tests.fidelity.detectors.made import message, reasoning, rollout, said, task, turn
 
 Runs = dict[str, list[Rollout]]
@@ -31,7 +31,7 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Runs]:
 @pytest.mark.heavy
 def test_planted_failures_are_found_and_little_else(embedded: tuple[Path, Runs]):
     """Of 1,000 rollouts some were made to fail in twenty ways, and some to look so."""
-    rows = [*planted(Author(TASKS, embedded[1])), *labels(embedded[1], trials=5)]
+    rows = [*recall_rows(Author(TASKS, embedded[1])), *labels(embedded[1], trials=5)]
     table = Table("what", "claim", "measured", "of", "holds")
     for row in rows:
         table.add_row(*row.cells())
