@@ -7,7 +7,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +20,7 @@ from assay.sandbox import Finished, SandboxConfig
 from assay.sandbox.machine import Image, Machine, build_image, check_image, remove_leftovers
 from assay.sandbox.machine.cgroup import cgroups
 from assay.sandbox.machine.machine import KEEPER
+from assay.sandbox.machine.scratch import scratch_files
 from tests.commands import until
 from tests.roots import small_root
 from tests.sandbox.available import needs_machines
@@ -268,7 +271,7 @@ def test_a_machine_whose_processes_were_all_killed_is_removed_by_the_next_run(ba
 def test_what_is_no_dead_machines_folder_is_kept(base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     image = asyncio.run(build_image(base, {}))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    for name in ("elsewhere/root", "assay-machine-full/work", "assay-machine-left/root"):
+    for name in ("elsewhere/root", "assay-machine-full/work", "assay-machine-left/root", "assay-machine-2/files/a"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "assay-machine-full/work/file").touch()
     (tmp_path / "assay-machine-link").symlink_to("elsewhere")
@@ -282,6 +285,27 @@ def test_what_is_no_dead_machines_folder_is_kept(base: str, tmp_path: Path, monk
     asyncio.run(run())
     assert {path.name for path in tmp_path.glob("assay-*")} == {"assay-machine-full", "assay-machine-link"}
     assert (tmp_path / "elsewhere/root").is_dir()
+
+
+def test_a_folder_that_is_just_made_is_taken_for_no_dead_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    over = threading.Event()
+
+    def remove() -> None:
+        while not over.is_set():
+            remove_leftovers()
+
+    with ThreadPoolExecutor() as pool:
+        removing = pool.submit(remove)
+        try:
+            for _ in range(300):
+                with scratch_files() as files:
+                    (files / "file").write_text("here")
+                    assert (files / "file").read_text() == "here"
+        finally:
+            over.set()
+        removing.result()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_machine_that_is_given_up_while_it_starts_leaves_nothing(
@@ -326,7 +350,7 @@ def test_a_dockerfile_becomes_layers_that_are_kept(base: str, tmp_path: Path):
         assert await build_image(tmp_path, {"small": base}) == image
         async with Machine(image, CONFIG) as machine:
             script = "echo $GREETING; pwd; id -un; cat data/a.txt /app/made; ls /made; touch mine"
-            return image, await machine.exec(["sh", "-c", script], timeout_s=9)
+            return image, await machine.exec(["sh", "-c", script], timeout_s=60)
 
     image, ran = asyncio.run(run())
     assert ran.stdout == b"hello you\n/app/sub\nworker\namade\n" and b"/made" in ran.stderr

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from msgspec.structs import replace
@@ -21,6 +20,7 @@ from assay.gyms.harbor.rewards import Rewards, score_of, too_low
 from assay.gyms.harbor.task import HarborTask, Source, Stage
 from assay.sandbox import Finished
 from assay.sandbox.machine import Machine
+from assay.sandbox.machine.scratch import scratch_files
 from assay.types import Item, Message, Response, Score, Tool, Turn
 
 BASH = Tool(
@@ -173,8 +173,8 @@ class HarborSession:
     async def _hand_over(self, stage: Stage, machine: Machine) -> None:
         """Copies what the agent left to the tests' own machine, each to its own place; nothing where there is none."""
         for artifact in (Artifact("/logs/artifacts"), *stage.artifacts):
-            with TemporaryDirectory(prefix="assay-artifacts-") as scratch, suppress(FileNotFoundError):
-                taken = Path(scratch, "it")
+            with scratch_files() as scratch, suppress(FileNotFoundError):
+                taken = scratch / "it"
                 await self._machine.take(artifact.source, taken)
                 _leave_out(taken, artifact.exclude)
                 await machine.put(taken, artifact.source)

@@ -6,7 +6,6 @@ import hashlib
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -20,6 +19,7 @@ from assay.sandbox.machine.base import Image, Network
 from assay.sandbox.machine.dockerfile import Stage, Step, read_dockerfile
 from assay.sandbox.machine.machine import Machine, as_root
 from assay.sandbox.machine.network import TOOL, has_network
+from assay.sandbox.machine.scratch import scratch_files
 
 BUILDING = SandboxConfig(memory_mb=8192, processes=4096, cpu_s=86_400, output_bytes=2**26)
 DEBIAN = re.compile(r"debian:(?P<release>bookworm|trixie|bullseye)(-slim)?")
@@ -151,7 +151,7 @@ def _check_end(source: Path, step: Step, what: str, ran: Finished, remark: str =
 async def _copy(source: Path, step: Step, machine: Machine, built: Mapping[str, Image]) -> None:
     *sources, target = step.words
     target = target if target.startswith("/") else f"{step.workdir.rstrip('/')}/{target}"
-    with tempfile.TemporaryDirectory(prefix="assay-copy-") as scratch:
+    with scratch_files() as scratch:
         found: list[Path] = []
         if step.stage:
             async with Machine(built[step.stage], BUILDING) as other:
