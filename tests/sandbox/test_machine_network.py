@@ -12,6 +12,7 @@ import pytest
 from assay.errors import UsageError
 from assay.sandbox.machine import build_image, check_machine
 from assay.sandbox.machine.network import TOOL
+from tests.commands import until
 from tests.roots import small_root
 from tests.sandbox.available import needs_machines
 
@@ -70,6 +71,31 @@ def test_a_machine_with_a_network_reaches_all_but_this_machines_loopback(base: s
     resolver, *reached = ran.stdout.splitlines()
     assert resolver == "nameserver 10.0.2.3"
     assert {line for line in reached if line.endswith("reached")} == {"198.51.100.7 reached"}
+
+
+ALONE = """
+import asyncio, sys
+from assay.sandbox import SandboxConfig
+from assay.sandbox.machine import Machine, build_image
+async def main():
+    async with Machine(await build_image(sys.argv[1], {}), SandboxConfig(), network="public") as machine:
+        print(machine._carrier.pid, flush=True)
+        await asyncio.sleep(60)
+asyncio.run(main())
+"""
+
+
+@pytest.mark.heavy
+@pytest.mark.skipif(not shutil.which(TOOL), reason=f"needs {TOOL}")
+def test_nothing_carries_packets_once_assay_is_killed(base: str):
+    process = subprocess.Popen([sys.executable, "-c", ALONE, base], stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    carrier = process.stdout.readline().strip()
+    assert Path("/proc", carrier).exists()
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    until(lambda: not Path("/proc", carrier).exists())
 
 
 def test_without_a_program_for_it_no_machine_gets_a_network(base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
