@@ -44,6 +44,7 @@ def can_mount() -> bool:
     return tried.returncode == 0
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(not can_mount(), reason="needs unshare and user namespaces")
 @pytest.mark.timeout(300)
 def test_a_command_that_can_write_nothing_says_so_in_a_line_and_one_that_only_reads_works(tmp_path: Path):

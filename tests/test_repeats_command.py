@@ -205,6 +205,7 @@ def test_prices_make_a_cost_and_a_known_rate_a_time(tmp_path: Path):
     assert found(run).costs[-1].wall_s is None
 
 
+@pytest.mark.heavy
 def test_a_profile_shows_every_model_and_the_costs_of_the_strongest_open_one(tmp_path: Path):
     command = ("profile", "arithmetic", "--limit", "40", "--repeats", "2", "--out", "profile")
     assert assay(*command, cwd=tmp_path)[0] == 0

@@ -64,6 +64,7 @@ def read_of(out: str, model: str) -> str:
     return found[-1]
 
 
+@pytest.mark.heavy
 def test_who_reads_rightly_passes_the_gate_in_a_real_terminal(profile: Path):
     with terminal("p", "--by", "ada", cwd=profile.parent, size=(60, 160)) as screen:
         out = read(screen)
@@ -74,6 +75,7 @@ def test_who_reads_rightly_passes_the_gate_in_a_real_terminal(profile: Path):
     assert (profile / "report.html").stat().st_mtime > (profile / "plan.jsonl").stat().st_mtime
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("key", "verdict"), [("m", "inconclusive"), ("v", "fail"), ("u", "inconclusive")])
 def test_who_presses_one_key_throughout_does_not_pass(profile: Path, key: str, verdict: str):
     code, out, err = review(profile, "--by", "ada", lines=f"x it is so\n{key}\n" * 300)
@@ -151,6 +153,7 @@ def test_what_a_reader_marks_in_a_terminal_and_elsewhere_at_once_is_all_kept_and
     assert [m["content"] for m in marks(profile)] == [shown[1].content, shown[0].content]
 
 
+@pytest.mark.heavy
 def test_marks_survive_kill_9_between_two_keys(profile: Path):
     for number in (1, 2):
         with terminal("p", "--model", "policy", cwd=profile.parent) as screen:
@@ -164,6 +167,7 @@ def test_marks_survive_kill_9_between_two_keys(profile: Path):
     assert int(read_of(review(profile, "--summary")[1], "policy").split("/")[0]) == 2
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("keys", ["\x04", "\x03"])
 def test_end_of_input_and_ctrl_c_quit_and_keep_everything(profile: Path, keys: str):
     with terminal("p", "--model", "policy", cwd=profile.parent) as screen:
@@ -177,6 +181,7 @@ def test_end_of_input_and_ctrl_c_quit_and_keep_everything(profile: Path, keys: s
     assert len(marks(profile)) == 1
 
 
+@pytest.mark.heavy
 def test_lines_mark_where_there_is_no_terminal_and_the_gates_follow(profile: Path):
     code, out, err = review(
         profile, "--by", "ada", "--model", "policy", lines="m\nV the comma is missed\n? what\nn no\nm\n"
@@ -205,6 +210,7 @@ MISREADS = """\
 """
 
 
+@pytest.mark.heavy
 def test_a_verifier_that_was_mended_passes_once_what_nobody_had_read_is_read(tmp_path: Path):
     bench = tmp_path / "sums"
     shipped = Path(problems.__file__).parent
@@ -226,6 +232,7 @@ def test_a_verifier_that_was_mended_passes_once_what_nobody_had_read_is_read(tmp
     assert gate(tmp_path / "mended") == "pass" and "read after the verifier was mended" in " ".join(out.split()), out
 
 
+@pytest.mark.heavy
 def test_a_second_reader_is_shown_what_the_first_could_not_decide(profile: Path):
     with terminal("p", "--by", "ada", cwd=profile.parent, size=(60, 160)) as screen:
         read(screen)
@@ -244,6 +251,7 @@ def test_a_second_reader_is_shown_what_the_first_could_not_decide(profile: Path)
     assert gate(profile) == "pass"
 
 
+@pytest.mark.heavy
 def test_marks_hold_in_another_folder_where_the_rollouts_are_the_same_and_only_there(profile: Path, tmp_path: Path):
     assert review(profile, lines="x so it is\nm\n" * 200)[0] == 0
     whole = {name: read_of(review(profile, "--summary")[1], name) for name in ("policy", "nano-instruct")}
@@ -267,6 +275,7 @@ def test_what_is_due_once_all_is_read_follows_before_anything_is_called_the_end(
     assert len(marks(profile)) > 3 and screens.left == []
 
 
+@pytest.mark.heavy
 def test_a_finding_is_explained_before_what_is_drawn_is_read(tmp_path: Path):
     capped = profiled(tmp_path / "p", "--set", "models.nano-instruct.sampling.max_output_tokens=2")
     only = ("--model", "nano-instruct")
@@ -300,6 +309,7 @@ def test_what_a_model_wrote_is_neither_markup_nor_an_escape(profile: Path):
     assert "[U+001B]" in out and "[bold]hi[/] [/nothing]" in out and ":smile:" in out
 
 
+@pytest.mark.heavy
 def test_long_texts_are_clipped_until_all_is_asked_for(profile: Path):
     path = profile / "runs/policy/rollouts.jsonl"
     text = "\n".join(f"line {i}" for i in range(5000))
@@ -334,6 +344,7 @@ def with_reader(profile: Path, endpoint: Endpoint) -> tuple[str, ...]:
     return ("--reader", "qwen")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("sound", [True, False])
 def test_a_model_that_reads_is_measured_as_a_person_is_and_named(profile: Path, sound: bool):
     async def behave(call: Call, writer: Any) -> None:

@@ -6,6 +6,8 @@ import stat
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.commands import ENVIRONMENT, assay, scored, until
 from tests.endpoint import Endpoint, answering
 
@@ -24,6 +26,7 @@ def submit(folder: Path, job: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(["bash", job], cwd="/", env=env, stdout=pipe, stderr=pipe, text=True)
 
 
+@pytest.mark.heavy
 def test_a_job_is_queued_again_at_its_time_limit_and_goes_on(tmp_path: Path):
     job = tmp_path / "job 1.sh"
     with Endpoint(answering("42", delay_s=0.1)) as endpoint:

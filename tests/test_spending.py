@@ -122,6 +122,7 @@ def tells_the_key(call: Call, dialect: str) -> bytes:
     }[dialect]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("server", ["refuses", "answers", "garbage"])
 @pytest.mark.parametrize("key", ['api_key_env = "CANARY"', 'headers_env = { "api-key" = "CANARY" }'])
 def test_a_key_is_never_written_nor_printed(server: str, key: str, tmp_path: Path):

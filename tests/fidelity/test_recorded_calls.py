@@ -102,6 +102,7 @@ sys.exit(int(sys.argv[1]))
 """
 
 
+@pytest.mark.heavy
 def test_code_with_a_scorer_of_its_own(tmp_path: Path):
     tasks = [*load("arithmetic").environment.tasks()][:6]
     rows = [{"question": task.input[0].text, "gold": task.gold} for task in tasks]  # type: ignore

@@ -166,6 +166,7 @@ def test_names_that_are_not_there(tmp_path: Path, call: Callable[[Path], object]
         call(jsonl(tmp_path / "r.jsonl", {"task": "a", "score": 1}))
 
 
+@pytest.mark.heavy
 def test_a_hundred_thousand_rows_are_read_in_seconds(tmp_path: Path):
     benchmark = load("arithmetic")
     tasks = list(benchmark.environment.tasks())

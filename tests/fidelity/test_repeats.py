@@ -236,6 +236,7 @@ def test_when_to_make_more_repeats(run: Results, k: int | None, words: str):
     assert (step.k, words in step.reason) == (k, True), step
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("a", "b", "tasks", "target"), [(2, 1, 60, 2.0), (9, 1, 100, 1.0)])
 def test_climbing_ends_at_the_target_after_few_looks_and_leaves_the_score_alone(
     a: float, b: float, tasks: int, target: float

@@ -188,6 +188,7 @@ def test_what_is_rescored_is_gone_on_with_as_a_run(tmp_path: Path):
         run(mended, ModelConfig(dialect="replay", id=str(tmp_path / "said.jsonl")), old)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize(
     ("benchmark", "model"),
@@ -406,6 +407,7 @@ def test_what_kills_its_process_is_owed_and_the_rest_is_rescored(tmp_path: Path)
     assert again(old, tmp_path / "good", processes=2).changes == []
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "options", [[], pytest.param(["--processes", "2", "--concurrency", "8"], marks=pytest.mark.slow)]
 )

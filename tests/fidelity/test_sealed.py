@@ -117,6 +117,7 @@ def seal_again(folder: Path) -> None:
 # What it shows and what it withholds.
 
 
+@pytest.mark.heavy
 def test_scores_and_gates_follow_from_the_public_rows_and_the_rest_is_named(folder: Path):
     found = looked(folder)
     assert {what for what, (answer, _) in found.items() if answer == "not looked at"} == {"registry", "texts"}

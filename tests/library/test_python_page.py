@@ -13,6 +13,7 @@ PAGE = Path(__file__).parents[2] / "docs/python.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 
 
+@pytest.mark.heavy
 def test_every_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     assert len(BLOCKS) >= 7

@@ -167,6 +167,7 @@ def test_a_block_that_the_template_closes_or_the_user_opens_is_none(tmp_path: Pa
 words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="<>")).map(lambda text: text.strip("\n"))
 
 
+@pytest.mark.heavy
 @given(words.filter(bool), words)
 def test_reasoning_and_message_survive_the_way_there_and_back(mirror: Endpoint, thought: str, said: str):
     response = ask(mirror.url, Message(role="user", content=f"<think>\n{thought}\n</think>\n\n{said}"))

@@ -25,6 +25,7 @@ def sections(page: str) -> set[str]:
     return set(re.findall(r'<section id="([\w-]+)"', page))
 
 
+@pytest.mark.heavy
 def test_a_profile_has_the_sections_of_its_report_and_its_standing(made: Path, shown: Client):
     report = (made / "profiles/arithmetic/report.html").read_text()
     page = shown.get(f"/profiles/{PROFILE}")

@@ -47,6 +47,7 @@ def page(run: Path, browser: Browser) -> Iterator[Page]:
         context.close()
 
 
+@pytest.mark.heavy
 def test_they_find_a_cut_answer_read_it_beside_a_passing_one_mark_it_and_have_a_link(page: Page, run: Path):
     page.get_by_role("link", name="arithmetic").first.click()
     page.get_by_role("link", name="failing").click()

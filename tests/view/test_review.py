@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import pytest
+
 from assay.benchmarks.arithmetic.problems import test_problems as problems
 from assay.fidelity.profile import load_material
 from assay.fidelity.review.screens import Screens
@@ -180,6 +182,7 @@ def press(page: Any, key: str, then: str) -> None:
     page.wait_for_selector(then)
 
 
+@pytest.mark.heavy
 def test_keys_alone(client: Client, folder: Path, tab: Any):
     page, path = tab(client.url.rstrip("/") + REVIEW), folder / "profiles/arithmetic/marks.jsonl"
     page.get_by_label("Your name").fill("Ada")

@@ -196,6 +196,7 @@ def test_hostile_texts_stay_texts(viewer: Client, number: int):
         assert " onmouseover='" not in text
 
 
+@pytest.mark.heavy
 def test_keys_walk_and_the_whole_text_is_laid_out(viewer: Client, tab: Callable[..., Page]):
     page = tab(f"{viewer.url}runs/heron/rollouts/mail/1/0")
     for key, address in (("]", "**/mail%2F1/1"), ("c", "**/1?with=*"), ("c", "**/mail%2F1/1"), ("j", "**/mail%2F1/2")):
@@ -207,6 +208,7 @@ def test_keys_walk_and_the_whole_text_is_laid_out(viewer: Client, tab: Callable[
     assert page.evaluate("document.querySelector('pre:has(.chunk)').textContent.length") == len(LONG)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("path", ["mail/1/1", "mail/1/1?with=0", "long/0"])
 def test_it_fits_a_phone(viewer: Client, tab: Callable[..., Page], path: str):
     page = tab(f"{viewer.url}runs/heron/rollouts/{path}", 420, "dark")

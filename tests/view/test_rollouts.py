@@ -110,6 +110,7 @@ def test_one_model_of_a_profile_is_a_click_away(shown: Client):
     assert set(re.findall(r"/runs/[^/]*~runs~([^/]*)/rollouts/", one)) == {"nano-instruct"}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "query",
     [
@@ -155,6 +156,7 @@ def test_a_run_that_goes_on_shows_its_new_rollouts(tmp_path: Path):
         assert "60 rollouts" in client.get("/runs/long").words
 
 
+@pytest.mark.heavy
 def test_scrolling_loads_more_and_keys_walk_the_rows(viewer: Client, tab: Callable[..., Page]):
     page = tab(f"{viewer.url}runs/long")
     assert page.locator("tr[data-outcome]").count() < 300
@@ -173,6 +175,7 @@ def test_scrolling_loads_more_and_keys_walk_the_rows(viewer: Client, tab: Callab
     assert rows.count() == 2
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_a_phone(viewer: Client, tab: Callable[..., Page], scheme: str):
     page = tab(f"{viewer.url}runs/long?stop=token_cap&q=eels", 420, scheme)
