@@ -100,8 +100,9 @@ DEEP = "mkdir -p $(printf 'a/%.0s' $(seq 1500))"
         "rm -f /etc/passwd; ln -s /etc/passwd /etc/passwd",
         "echo 'worker:x:99999999999999999999:0::/:/bin/sh' > /etc/passwd",
         "rm -rf /tests; mkfifo /tests",
+        "chmod 000 / /app /tests /logs /logs/*",
     ],
-    ids=["deep", "file", "loop", "number", "pipe"],
+    ids=["deep", "file", "loop", "number", "pipe", "unreadable"],
 )
 def test_an_agent_that_spoils_its_machine_gets_no_reward_and_the_keeper_says_nothing(
     make: Make, attack: str, capfd: pytest.CaptureFixture[str]

@@ -95,6 +95,8 @@ def test_a_service_lives_on_until_the_tests_have_asked_it(make: Make):
             "reward.json can't be read",
         ),
         ("echo 1; echo 1 > /logs/verifier/test-stdout.txt; kill -9 $$", "no_reward", "neither"),
+        ("head -c 3000000 /dev/zero | tr '\\0' x; echo the-end-of-it", "no_reward", "the-end-of-it"),
+        ("head -c 3000000 /dev/zero > /logs/verifier/reward.json", "bad_reward", "at most 1048576 bytes"),
     ],
 )
 def test_tests_without_a_reward_are_a_failure(make: Make, tests: str, kind: str, says: str):

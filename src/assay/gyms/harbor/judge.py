@@ -16,7 +16,7 @@ OUTPUT = f"{VERIFIER}/test-stdout.txt"
 """Where the script's output goes, as in Harbor."""
 CHMOD_S = 60.0
 MOST_BYTES = 2**20
-"""Of a file of rewards, and of the output that is looked at."""
+"""Of a file of rewards."""
 TAIL = 2000
 """Characters of the output's end that a failure shows."""
 
@@ -57,7 +57,7 @@ async def judge(machine: Machine, stage: Stage, source: Source) -> tuple[Rewards
         env={**source.env, **stage.env},
         cwd=source.settings.workdir,
     )
-    said = ((await content_of(machine, OUTPUT)) or b"").decode(errors="replace")[-TAIL:].strip()
+    said = (await _end_of(machine, OUTPUT)).decode(errors="replace")[-TAIL:].strip()
     if finished.stopped_by:
         why = f"the tests were stopped by the limit of {finished.stopped_by} (timeout_sec = {stage.verifier_s:g})"
         raise VerifierError("stopped", f"{why}\n{said}")
@@ -78,8 +78,8 @@ async def _reward_file(machine: Machine, name: str) -> bytes | None:
         raise VerifierError("bad_reward", f"{name} can't be read: {error.strerror or error}") from None
 
 
-async def content_of(machine: Machine, path: str) -> bytes | None:
-    """Returns a file's content; None where there is none. A link, a pipe or an endless file is none either."""
+async def _end_of(machine: Machine, path: str) -> bytes:
+    """Returns the end of a file; nothing where there is none. A link or a pipe is none either."""
     with suppress(OSError):
-        return await machine.read(path, MOST_BYTES)
-    return None
+        return await machine.read(path, 4 * TAIL, end=True)
+    return b""

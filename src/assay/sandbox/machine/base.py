@@ -84,10 +84,10 @@ class AnyMachine(ABC):
         _, descriptors = await self._ask("listen", port=PORT)
         return socket.socket(fileno=descriptors[0])
 
-    async def read(self, path: str, at_most: int) -> bytes:
-        """Returns a regular file's content. Raises OSError, also for a link and for more bytes."""
+    async def read(self, path: str, at_most: int, *, end: bool = False) -> bytes:
+        """Returns a regular file's content, or its `end`. Raises OSError, also for a link and for more bytes."""
         with tempfile.TemporaryFile() as file:
-            await self._tree("read", path, at_most, beside=file.fileno())
+            await self._tree("read", path, at_most, end, beside=file.fileno())
             file.seek(0)
             return file.read()
 

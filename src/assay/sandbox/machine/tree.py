@@ -51,15 +51,17 @@ def entered(root: str, path: str, *, make: bool = False) -> Generator[int]:
             os.close(descriptor)
 
 
-def read(root: str, path: str, at_most: int) -> bytes:
-    """Returns a regular file's content. Raises OSError, also for a link and for more than `at_most` bytes."""
+def read(root: str, path: str, at_most: int, end: bool = False) -> bytes:
+    """Returns a regular file's content, or its `end`. Raises OSError, also for a link and for more bytes."""
     folder, _, name = path.rstrip("/").rpartition("/")
     with entered(root, folder) as parent:
         descriptor = os.open(name, _READ, dir_fd=parent)
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode) or status.st_size > at_most:
+            if not stat.S_ISREG(status.st_mode) or (status.st_size > at_most and not end):
                 raise PermissionError(f"{path}: expected a regular file of at most {at_most} bytes")
+            if end:
+                file.seek(max(0, status.st_size - at_most))
             return file.read(at_most)
 
 
