@@ -79,7 +79,7 @@ def asking(url: str, count: int, in_flight: int) -> Iterator[RunPlan]:
         )
 
 
-def measure(what: str, collect: Callable[..., Any], asked: RunPlan) -> None:
+def measure(what: str, collect: Callable[..., Any], plan: RunPlan) -> None:
     """Print rollouts a second from the first that is handed out, and what else is known."""
     begun: list[float] = []
     started, cpu = time.monotonic(), time.process_time()
@@ -88,9 +88,9 @@ def measure(what: str, collect: Callable[..., Any], asked: RunPlan) -> None:
         begun.append(time.monotonic())
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        tally: Tally = runner.run(collect(asked, watch=watch, tell=print))
+        tally: Tally = runner.run(collect(plan, watch=watch, tell=print))
     ended = time.monotonic()
-    size = sum(path.stat().st_size for path in asked.folder.glob("rollouts*.jsonl"))
+    size = sum(path.stat().st_size for path in plan.folder.glob("rollouts*.jsonl"))
     rate, own = tally.done / (ended - begun[0]), (time.process_time() - cpu) / tally.done
     print(
         f"{what:40} {rate:8,.0f} rollouts/s {size / (ended - begun[0]) / 1e6:7.1f} MB/s "

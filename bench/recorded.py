@@ -11,7 +11,7 @@ from pathlib import Path
 
 from assay.types import Rollout, Score, Task
 from bench.verifiers.alarms import Alarms, alarms, authors
-from bench.verifiers.recorded import FED, VERIFIERS, differences
+from bench.verifiers.recorded import INPUTS, VERIFIERS, differences
 from studies.__main__ import COLUMNS
 from studies.detectors import Author, recall_rows
 from studies.real_data import print_table
@@ -64,7 +64,7 @@ def _read_answer(rollout: Rollout) -> bool:
 
 def _differences(folder: Path, *, every: bool) -> Iterator[tuple[str, ...]]:
     for name in VERIFIERS:
-        for what, fed in FED.items():
+        for what, fed in INPUTS.items():
             found = differences(folder / name, fed)
             one, other = len(found.ours), len(found.theirs)
             yield name, what, f"{found.judged:,}", str(one + other), str(one), str(other)

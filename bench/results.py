@@ -14,7 +14,7 @@ from msgspec import Struct
 from bench.figures import Figures
 
 ROOT = Path(__file__).parent.parent
-KEPT = ROOT / "bench-results"
+RESULTS = ROOT / "bench-results"
 
 
 class Round(Struct, frozen=True):
@@ -79,7 +79,7 @@ def commit() -> str:
     return (git("rev-parse", "--short", "HEAD") or "unknown") + ("+" if git("status", "--porcelain", "src") else "")
 
 
-def keep(result: Result, folder: Path = KEPT) -> Path:
+def keep(result: Result, folder: Path = RESULTS) -> Path:
     """The file, with another line."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{machine()}.jsonl"
@@ -88,7 +88,7 @@ def keep(result: Result, folder: Path = KEPT) -> Path:
     return path
 
 
-def read_results(folder: Path = KEPT) -> list[Result]:
+def read_results(folder: Path = RESULTS) -> list[Result]:
     """What was measured on this machine, the oldest first."""
     path = folder / f"{machine()}.jsonl"
     decoder = msgspec.json.Decoder(Result)

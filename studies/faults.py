@@ -41,33 +41,33 @@ class Runs:
 Fault = Callable[[Runs, Generator], Runs]
 
 
-def wrong_labels(made: Runs, generator: Generator) -> Runs:
+def wrong_labels(runs: Runs, generator: Generator) -> Runs:
     """5 % of the tasks have a wrong reference answer: who solves them gets nothing."""
-    tasks = len(next(iter(made.rollouts.values())).rewards_TK)
+    tasks = len(next(iter(runs.rollouts.values())).rewards_TK)
     wrong_T = np.zeros(tasks, np.bool_)
     wrong_T[generator.choice(tasks, max(1, round(0.05 * tasks)), replace=False)] = True
-    for name, one in made.rollouts.items():
-        made = made.judged(name, np.where(wrong_T[:, None] & ~np.isnan(one.rewards_TK), 0.0, one.rewards_TK))
-    return made
+    for name, one in runs.rollouts.items():
+        runs = runs.judged(name, np.where(wrong_T[:, None] & ~np.isnan(one.rewards_TK), 0.0, one.rewards_TK))
+    return runs
 
 
-def drop_a_model(made: Runs, generator: Generator) -> Runs:
+def drop_a_model(runs: Runs, generator: Generator) -> Runs:
     """The parser finds no answer in 10 % of one model's outputs."""
-    name, one = _one(made, generator)
+    name, one = _one(runs, generator)
     hit_TK = (generator.random(one.rewards_TK.shape) < 0.1) & ~np.isnan(one.rewards_TK)
-    return made.judged(name, np.where(hit_TK, 0.0, one.rewards_TK), silent_TK=one.silent_TK | hit_TK)
+    return runs.judged(name, np.where(hit_TK, 0.0, one.rewards_TK), silent_TK=one.silent_TK | hit_TK)
 
 
-def misread(made: Runs, generator: Generator) -> Runs:
+def misread(runs: Runs, generator: Generator) -> Runs:
     """The parser reads something else than the answer in 10 % of one model's outputs."""
-    name, one = _one(made, generator)
+    name, one = _one(runs, generator)
     hit_TK = (generator.random(one.rewards_TK.shape) < 0.1) & ~np.isnan(one.rewards_TK)
-    return made.judged(name, np.where(hit_TK, 0.0, one.rewards_TK))
+    return runs.judged(name, np.where(hit_TK, 0.0, one.rewards_TK))
 
 
-def cut(made: Runs, generator: Generator) -> Runs:
+def cut(runs: Runs, generator: Generator) -> Runs:
     """15 % of one thinking model's outputs reach the token cap."""
-    name, one = _one(made, generator, "thinking")
+    name, one = _one(runs, generator, "thinking")
     hit_TK = (generator.random(one.rewards_TK.shape) < 0.15) & ~np.isnan(one.rewards_TK)
     after = replace(
         one,
@@ -75,7 +75,7 @@ def cut(made: Runs, generator: Generator) -> Runs:
         capped_TK=one.capped_TK | hit_TK,
         silent_TK=one.silent_TK | hit_TK,
     )
-    return made.run_again(name, after)
+    return runs.run_again(name, after)
 
 
 def repeat_answers(share: float) -> Fault:
@@ -92,17 +92,17 @@ def repeat_answers(share: float) -> Fault:
     return apply
 
 
-def lock_the_seed(made: Runs, generator: Generator) -> Runs:
+def lock_the_seed(runs: Runs, generator: Generator) -> Runs:
     """A server samples with one seed: all its models score the same at each repeat, in other words."""
-    for name in _ran(made):
-        one = made.rollouts[name]
-        made = made.run_again(name, replace(_repeat(one, True), texts_TK=one.texts_TK))
-    return made
+    for name in _ran(runs):
+        one = runs.rollouts[name]
+        runs = runs.run_again(name, replace(_repeat(one, True), texts_TK=one.texts_TK))
+    return runs
 
 
-def other_score(made: Runs, generator: Generator) -> Runs:
+def other_score(runs: Runs, generator: Generator) -> Runs:
     """The published scores are aggregated otherwise: 4 points off, of all models alike."""
-    return replace(made, published=0.04)
+    return replace(runs, published=0.04)
 
 
 def _repeat(one: Rollouts, hit_T1: Bools | bool) -> Rollouts:
@@ -117,13 +117,13 @@ def _repeat(one: Rollouts, hit_T1: Bools | bool) -> Rollouts:
     )
 
 
-def _one(made: Runs, generator: Generator, kind: str = "") -> tuple[str, Rollouts]:
+def _one(runs: Runs, generator: Generator, kind: str = "") -> tuple[str, Rollouts]:
     """One of the models, of those with this in their name."""
-    names = [name for name in made.rollouts if kind in name]
+    names = [name for name in runs.rollouts if kind in name]
     name = names[generator.integers(len(names))]
-    return name, made.rollouts[name]
+    return name, runs.rollouts[name]
 
 
-def _ran(made: Runs) -> list[str]:
+def _ran(runs: Runs) -> list[str]:
     """The models of one server."""
-    return [name for name in made.rollouts if name.startswith("qwen")]
+    return [name for name in runs.rollouts if name.startswith("qwen")]

@@ -113,7 +113,7 @@ FAULTS: Mapping[str, Fault] = {
     "aggregation 4 points from the paper's": other_score,
 }
 """Those that simulated rollouts show. The others are in `studies.broken`."""
-SIMULATED = [rule for rule in GATES if rule.name in {"range", "order", "kinds", "repeats", "read", "reproduced"}]
+SIMULATIONS = [rule for rule in GATES if rule.name in {"range", "order", "kinds", "repeats", "read", "reproduced"}]
 MOST_SCORES = 10_000_000
 """Simulated rollouts of one line, about: MMLU-Pro has fewer profiles."""
 
@@ -169,7 +169,7 @@ def _measure(what: str, size: Size, fault: Fault | None, repeats: Mapping[str, i
         made = Runs.sound(setting.draw(generator, repeats))
         made = fault(made, generator) if fault else made
         facts = setting.facts(made.rollouts, generator, wrong=made.wrong, away=made.published)
-        names = [rule.name for rule in SIMULATED if rule.of_facts and rule.of_facts(facts).verdict != "pass"]
+        names = [rule.name for rule in SIMULATIONS if rule.of_facts and rule.of_facts(facts).verdict != "pass"]
         gates.update(names)
         stops.append(bool(names))
     note = ", ".join(f"{name} {count / trials:.0%}" for name, count in gates.most_common() if count >= 0.05 * trials)

@@ -8,7 +8,7 @@ from assay.fidelity.gates.read import read_gate
 from studies import faults
 from studies.broken import BROKEN, SOUND, failing, stopped_by
 from studies.faults import Runs
-from studies.gate_detection import FAULTS, MODELS, SIMULATED, SIZES, setting_of
+from studies.gate_detection import FAULTS, MODELS, SIMULATIONS, SIZES, setting_of
 
 GPQA = next(size for size in SIZES if size.name == "GPQA")
 REPEATS = dict.fromkeys(MODELS, 4)
@@ -48,7 +48,7 @@ def test_a_fault_in_simulated_rollouts_is_stopped_by_the_gate_that_looks_for_it(
     setting, generator = setting_of(GPQA), np.random.default_rng(0)
     made = FAULTS[name](Runs.sound(setting.draw(generator, REPEATS)), generator)
     facts = setting.facts(made.rollouts, generator, wrong=made.wrong, away=made.published)
-    gate = next(rule for rule in SIMULATED if rule.name == STOPPED[name])
+    gate = next(rule for rule in SIMULATIONS if rule.name == STOPPED[name])
     assert gate.of_facts and gate.of_facts(facts).verdict != "pass"
 
 

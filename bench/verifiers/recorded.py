@@ -61,7 +61,7 @@ VERIFIERS: Mapping[str, Mapping[str, Callable[[str, str], Coroutine[Any, Any, Sc
     "math-l5": {"answer": verify, "output": _own("math-l5")},
     "crux": {"answer": _cruxeval_field, "output": _own("cruxeval")},
 }
-FED = {"the answer field": "answer", "the whole text": "output"}
+INPUTS = {"the answer field": "answer", "the whole text": "output"}
 
 
 @cache

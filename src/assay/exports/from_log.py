@@ -76,7 +76,7 @@ def _read(row: Row, repeats: Counter[str], score: str | None, *, is_one: bool) -
     # A number is one's place in a file.
     id = str(number) if is_one or "task" in cells else f"{Path(row.place.rpartition(', ')[0]).stem}-{number}"
     gold = cells.get("gold", cells.get("target"))
-    played = _played(cells["trajectories"]) if "trajectories" in cells else None
+    played = _trajectory_turns(cells["trajectories"]) if "trajectories" in cells else None
     prompt = _prompt(cells.get("prompt")) if played is None else played[0].input if played else []
     task = Task(id=id, input=prompt, gold=gold if isinstance(gold, str) else None)
     repeat = cells.get("repeat", repeats[id])
@@ -87,7 +87,7 @@ def _read(row: Row, repeats: Counter[str], score: str | None, *, is_one: bool) -
     return task, Rollout(id, task_digest(task), repeat, 0, 0, turns, stop, outcome, wall_s)
 
 
-def _played(files: Sequence[str]) -> list[Turn]:
+def _trajectory_turns(files: Sequence[str]) -> list[Turn]:
     """Returns the turns of trajectories, one after the other. One that is none has no turns: agents write them."""
     turns: list[Turn] = []
     for file in map(Path, files):

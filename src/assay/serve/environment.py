@@ -23,7 +23,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from starlette.applications import Starlette
@@ -41,7 +40,7 @@ from assay.model.dialects.serving import BadRequest
 from assay.model.wrappers.role import InRole
 from assay.serve import gymnasium
 from assay.serve.episode import EpisodeError, Episodes
-from assay.serve.http import Callers, read_body
+from assay.serve.http import Callers, read_arguments, read_body
 from assay.serve.openenv import OpenEnv
 from assay.serve.rows import aggregate, health, row_in, task_in, unprocessable
 from assay.types import Score, Task, Turn
@@ -63,17 +62,17 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class _Open:
+class _OpenSession:
     """One session that is open, or about to be."""
 
     task: Task
-    used: float = field(default_factory=time.monotonic)
+    last_use: float = field(default_factory=time.monotonic)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Calls of one session follow one another, as they do in a tool loop."""
     session: "asyncio.Future[Session]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     ending: asyncio.Event = field(default_factory=asyncio.Event)
     holder: "asyncio.Task[None] | None" = None
-    broken: Exception | None = None
+    tool_error: Exception | None = None
     """What a tool raised: the rollout then has no score."""
 
 
@@ -101,12 +100,14 @@ class ServedEnvironment:
         names = {tool.name for task in self._tasks.values() for tool in task.tools}
         # A tool comes before a gymnasium server's routes: `step` is one of OpenEnv's.
         self._is_gymnasium = names.isdisjoint({"reset", "step"})
-        if taken := names & _ROUTES:
-            raise UsageError(f"environment {environment.name} has a tool {min(taken)}, which is a route of its server")
+        if clashes := names & _ROUTES:
+            raise UsageError(
+                f"environment {environment.name} has a tool {min(clashes)}, which is a route of its server"
+            )
         self._stateless = has_no_state(environment)
         self._secret = secrets.token_bytes(32)
         self._cookie = "assay_" + re.sub(r"[^A-Za-z0-9_-]", "_", environment.name)
-        self._sessions: dict[str, _Open] = {}
+        self._sessions: dict[str, _OpenSession] = {}
         self._episodes = Episodes(benchmark, most=self._most)
         self._openenv = OpenEnv(benchmark, self._tasks, most=self._most)
 
@@ -149,7 +150,7 @@ class ServedEnvironment:
             ending.cancel()
             with suppress(TimeoutError):
                 async with asyncio.timeout(LAST_S):
-                    ends = [_end(held) for held in self._sessions.values()]
+                    ends = [_end(entry) for entry in self._sessions.values()]
                     await asyncio.gather(*ends, self._episodes.close(), return_exceptions=True)
 
     async def _end_idle(self) -> None:
@@ -159,21 +160,21 @@ class ServedEnvironment:
             share = 1 - self.sessions / self._most
             limit_s = max(self._idle_s * share, min(self._idle_s, LEAST_IDLE_S))
             before = time.monotonic() - limit_s
-            for held in self._sessions.values():
-                if held.used < before and held.session.done() and not held.lock.locked():
-                    held.ending.set()
+            for entry in self._sessions.values():
+                if entry.last_use < before and entry.session.done() and not entry.lock.locked():
+                    entry.ending.set()
             for episode in self._episodes:
-                if episode.used < before and not episode.is_busy:
+                if episode.last_use < before and not episode.is_busy:
                     await episode.close()
 
     async def _seed(self, request: Request) -> Response:
         row = row_in(await read_body(request))
         own, task = task_in(row, self._environment.name, self._tasks)
         session_id = self._new_session()
-        held = _Open(task)
-        held.holder = asyncio.create_task(self._hold(session_id, held, _seed_in(row, own)))
-        self._sessions[session_id] = held
-        await asyncio.shield(held.session)
+        entry = _OpenSession(task)
+        entry.holder = asyncio.create_task(self._hold(session_id, entry, _seed_in(row, own)))
+        self._sessions[session_id] = entry
+        await asyncio.shield(entry.session)
         return self._response(_encode({}), session_id)
 
     async def _reset(self, request: Request) -> Response:
@@ -204,90 +205,87 @@ class ServedEnvironment:
             raise HTTPException(503, message, {"retry-after": "60"})
         return secrets.token_urlsafe(16)
 
-    async def _hold(self, session_id: str, held: _Open, seed: int) -> None:
+    async def _hold(self, session_id: str, entry: _OpenSession, seed: int) -> None:
         """Open the session, keep it while it is called, and close it: one task does both, as cancel scopes need it."""
         try:
-            async with self._session(held.task, seed) as session:
+            async with self._session(entry.task, seed) as session:
                 if replies(session) or reacts(session):
                     name = self._environment.name
                     remedy = "NeMo Gym's simple_agent ends with it, and its gymnasium_agent goes on"
                     raise UsageError(f"{name} goes on after the model's answer; {remedy}")
-                held.used = time.monotonic()
-                held.session.set_result(session)
-                await held.ending.wait()
+                entry.last_use = time.monotonic()
+                entry.session.set_result(session)
+                await entry.ending.wait()
         except Exception as error:
-            if held.session.done():
+            if entry.session.done():
                 raise
-            held.session.set_exception(error)
+            entry.session.set_exception(error)
         finally:
             self._sessions.pop(session_id, None)
 
     def _session(self, task: Task, seed: int) -> AbstractAsyncContextManager[Session]:
         roles = {
-            role: InRole(role, named, seed=seed_of(seed, role, 0), task=task.id, repeat=0)
-            for role, named in self._roles.items()
+            role: InRole(role, model, seed=seed_of(seed, role, 0), task=task.id, repeat=0)
+            for role, model in self._roles.items()
         }
         return session_of(self._environment, task, seed, roles)
 
     async def _call(self, request: Request) -> Response:
-        name, body = request.path_params["tool"], await read_body(request)
-        session_id, held = self._session_of(request)
-        if held is None:
+        name = request.path_params["tool"]
+        arguments = await read_arguments(request, name)
+        session_id, entry = self._session_of(request)
+        if entry is None:
             raise HTTPException(409, _NO_SESSION)
-        try:
-            arguments = msgspec.json.decode(body or b"{}", type=dict[str, Any])
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise BadRequest(f"the arguments of {name} are not a JSON object ({error})", param="body") from None
-        async with _using(held) as session:
+        async with _using(entry) as session:
             try:
-                said = (await session.call(name, arguments)).encode("utf-8", "replace")
+                output = (await session.call(name, arguments)).encode("utf-8", "replace")
             except Exception as error:
-                held.broken = held.broken or error
+                entry.tool_error = entry.tool_error or error
                 raise
             except asyncio.CancelledError:
-                held.broken = held.broken or ToolError(f"the tool {name} was given up before it answered")
+                entry.tool_error = entry.tool_error or ToolError(f"the tool {name} was given up before it answered")
                 raise
-        return self._response(said, session_id, "text/plain; charset=utf-8")
+        return self._response(output, session_id, "text/plain; charset=utf-8")
 
     async def _verify(self, request: Request) -> Response:
         row = row_in(await read_body(request))
         own, task = task_in(row, self._environment.name, self._tasks)
-        session_id, held = self._session_of(request)
-        if held is None and not self._stateless:
+        session_id, entry = self._session_of(request)
+        if entry is None and not self._stateless:
             raise HTTPException(409, _NO_SESSION)
-        if held is not None:
-            _check_task(held.task, own)
+        if entry is not None:
+            _check_task(entry.task, own)
         turns = _turns_in(row, task)
-        if held is None:
+        if entry is None:
             async with self._session(task, 0) as session:
                 score = await session.score(turns)
         else:
-            async with _using(held) as session:
+            async with _using(entry) as session:
                 try:
-                    if held.broken:
-                        raise held.broken
+                    if entry.tool_error:
+                        raise entry.tool_error
                     score = await session.score(turns)
                 finally:
-                    await _end(held)
+                    await _end(entry)
         return self._response(_encode(_with_score(row, score)), session_id)
 
     async def _reverify_mode(self, request: Request) -> Response:
         return self._response(_encode("stateless" if self._stateless else "unsupported"), None)
 
-    def _session_of(self, request: Request) -> tuple[str | None, _Open | None]:
+    def _session_of(self, request: Request) -> tuple[str | None, _OpenSession | None]:
         """The session that the request's cookie names, where it is still open."""
         session_id = self._id_in(request)
         return session_id, self._sessions.get(session_id or "")
 
     def _id_in(self, request: Request) -> str | None:
         """The id in the request's cookie, where it is signed here."""
-        named, _, signature = request.cookies.get(self._cookie, "").rpartition(".")
-        if not named or not hmac.compare_digest(signature.encode(), self._sign(named).encode()):
+        payload, _, signature = request.cookies.get(self._cookie, "").rpartition(".")
+        if not payload or not hmac.compare_digest(signature.encode(), self._sign(payload).encode()):
             return None
-        return msgspec.json.decode(base64.urlsafe_b64decode(named + "=="))["session_id"]
+        return msgspec.json.decode(base64.urlsafe_b64decode(payload + "=="))["session_id"]
 
-    def _sign(self, named: str) -> str:
-        return hmac.new(self._secret, named.encode(), hashlib.sha256).hexdigest()
+    def _sign(self, payload: str) -> str:
+        return hmac.new(self._secret, payload.encode(), hashlib.sha256).hexdigest()
 
     def _response(
         self,
@@ -300,8 +298,8 @@ class ServedEnvironment:
         """The answer with the session's cookie, which NeMo Gym's agents take from the last answer alone."""
         answer = Response(content, status, headers, media_type)
         if session_id is not None:
-            named = base64.urlsafe_b64encode(_encode({"session_id": session_id})).decode().rstrip("=")
-            answer.set_cookie(self._cookie, f"{named}.{self._sign(named)}", httponly=True, samesite="lax")
+            payload = base64.urlsafe_b64encode(_encode({"session_id": session_id})).decode().rstrip("=")
+            answer.set_cookie(self._cookie, f"{payload}.{self._sign(payload)}", httponly=True, samesite="lax")
         return answer
 
     def _with_errors(self, answer: Answer) -> Answer:
@@ -317,8 +315,8 @@ class ServedEnvironment:
                 async with deadline:
                     return await answer(request)
             except BadRequest as error:
-                refused = await unprocessable(request, error)
-                return self._response(bytes(refused.body), self._id_in(request), status=refused.status_code)
+                refusal = await unprocessable(request, error)
+                return self._response(bytes(refusal.body), self._id_in(request), status=refusal.status_code)
             except HTTPException as error:
                 content, status, headers = _encode({"detail": error.detail}), error.status_code, error.headers
             except EpisodeError as error:
@@ -343,21 +341,21 @@ def affordable() -> int:
 
 
 @asynccontextmanager
-async def _using(held: _Open) -> AsyncGenerator[Session]:
+async def _using(entry: _OpenSession) -> AsyncGenerator[Session]:
     """The session for one call, after those that came before. Raises HTTPException where it has ended."""
-    async with held.lock:
-        if held.ending.is_set():
+    async with entry.lock:
+        if entry.ending.is_set():
             raise HTTPException(409, _NO_SESSION)
-        held.used = time.monotonic()
-        yield await held.session
-        held.used = time.monotonic()
+        entry.last_use = time.monotonic()
+        yield await entry.session
+        entry.last_use = time.monotonic()
 
 
-async def _end(held: _Open) -> None:
+async def _end(entry: _OpenSession) -> None:
     """Close the session. Raises what its end raises."""
-    held.ending.set()
-    if held.holder:
-        await asyncio.shield(held.holder)
+    entry.ending.set()
+    if entry.holder:
+        await asyncio.shield(entry.holder)
 
 
 def _seed_in(row: Row, own: Own) -> int:

@@ -1,4 +1,4 @@
-"""Episodes: rollouts of the tool loop whose model is who calls from outside, step by step."""
+"""Episodes: rollouts of the tool loop whose model is the caller, step by step."""
 
 import asyncio
 import time
@@ -41,8 +41,8 @@ class Episode:
     def __init__(self, benchmark: Benchmark, task: Task, seed: int, when_over: Callable[[], object]) -> None:
         self.task, self.tools = task, task.tools
         self.steps = 0
-        self.used = time.monotonic()
-        self._shown = 0
+        self.last_use = time.monotonic()
+        self._position = 0
         self._lock = asyncio.Lock()
         self._requests: asyncio.Queue[Request] = asyncio.Queue()
         self._responses: asyncio.Queue[Response] = asyncio.Queue()
@@ -71,10 +71,10 @@ class Episode:
     async def begin(self) -> list[Item]:
         """Returns what the model is asked first. Raises EpisodeError where the rollout failed."""
         async with self._lock:
-            asked = await self._next()
-        if isinstance(asked, Ending):
+            first = await self._next()
+        if isinstance(first, Ending):
             raise EpisodeError("the episode ended before its first step")
-        return asked
+        return first
 
     async def step(self, response: Response) -> list[Item] | Ending:
         """Returns what is new to the model after its response, or how the rollout ended. Raises EpisodeError."""
@@ -82,7 +82,7 @@ class Episode:
             if self.has_ended:
                 raise EpisodeError("the episode has ended; begin another one by reset", "SESSION_ERROR", 409)
             self.steps += 1
-            self._shown += len(response.output)
+            self._position += len(response.output)
             self._responses.put_nowait(response)
             return await self._next()
 
@@ -93,29 +93,29 @@ class Episode:
 
     async def _next(self) -> list[Item] | Ending:
         """If it is given up, such as at a deadline, the episode ends: nobody knows what state it is in."""
-        asked = asyncio.create_task(self._requests.get())
+        waiting = asyncio.create_task(self._requests.get())
         try:
-            await asyncio.wait([asked, self._rollout], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([waiting, self._rollout], return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             self._rollout.cancel()
             raise
         finally:
-            asked.cancel()
-            self.used = time.monotonic()
-        if not asked.done():
+            waiting.cancel()
+            self.last_use = time.monotonic()
+        if not waiting.done():
             return _ending(self._rollout)
-        request = asked.result()
-        new = request.input[self._shown :]
-        self._shown, self.tools = len(request.input), request.tools
+        request = waiting.result()
+        new = request.input[self._position :]
+        self._position, self.tools = len(request.input), request.tools
         return new
 
 
-def _ending(ended: "asyncio.Task[Rollout]") -> Ending:
-    if ended.cancelled():
+def _ending(rollout_task: "asyncio.Task[Rollout]") -> Ending:
+    if rollout_task.cancelled():
         raise EpisodeError("the episode was ended before this step was done", "SESSION_ERROR", 409)
-    if error := ended.exception():
+    if error := rollout_task.exception():
         raise EpisodeError(f"the episode failed: {error}") from error
-    rollout = ended.result()
+    rollout = rollout_task.result()
     outcome = rollout.outcome
     if isinstance(outcome, Failure):
         raise EpisodeError(f"the episode failed in the {outcome.where} ({outcome.kind}): {outcome.message}")

@@ -82,19 +82,19 @@ class OpenEnv:
 
     async def _metadata(self, request: HttpRequest) -> HttpResponse:
         environment = self._environment
-        said = f"{len(self._ids)} tasks of {environment.name}, a benchmark of Assay"
-        return _json({"name": environment.name, "description": said, "version": environment.version})
+        description = f"{len(self._ids)} tasks of {environment.name}, a benchmark of Assay"
+        return _json({"name": environment.name, "description": description, "version": environment.version})
 
     async def _schema(self, request: HttpRequest) -> HttpResponse:
         return _json({"action": _ACTION, "observation": _OBSERVATION, "state": _STATE})
 
-    def _begin(self, asked: Reset) -> "_NamedEpisode":
+    def _begin(self, reset: Reset) -> "_NamedEpisode":
         """Returns an episode that has begun. Raises EpisodeError."""
-        seed = secrets.randbits(32) if asked.seed is None else asked.seed
-        id = self._ids[seed % len(self._ids)] if asked.task is None else asked.task
+        seed = secrets.randbits(32) if reset.seed is None else reset.seed
+        id = self._ids[seed % len(self._ids)] if reset.task is None else reset.task
         if id not in self._tasks:
             raise EpisodeError(f"there is no task '{id}', such as '{self._ids[0]}'", "VALIDATION_ERROR", 422)
-        name = asked.episode_id or secrets.token_urlsafe(16)
+        name = reset.episode_id or secrets.token_urlsafe(16)
         return _NamedEpisode(name, self._episodes.begin(name, self._tasks[id], seed))
 
     async def _reset(self, request: HttpRequest) -> Reply:
@@ -120,15 +120,15 @@ class OpenEnv:
         try:
             while True:
                 try:
-                    sent = _read((await socket.receive_text()).encode(), _Sent)
-                    if sent.type == "close":
+                    frame = _read((await socket.receive_text()).encode(), _Frame)
+                    if frame.type == "close":
                         return
-                    if sent.type == "reset":
+                    if frame.type == "reset":
                         if current:
                             await current.episode.close()
                         current = None
-                        current = self._begin(_convert(sent.data, Reset))
-                    reply = await _reply_to(current, sent)
+                        current = self._begin(_convert(frame.data, Reset))
+                    reply = await _reply_to(current, frame)
                 except EpisodeError as error:
                     reply = {"type": "error", "data": {"message": str(error), "code": error.code}}
                 await socket.send_text(_encode(reply).decode())
@@ -165,30 +165,30 @@ class _NamedEpisode(Struct, frozen=True):
         ending: Reply = {"episode_id": self.name, "metrics": new.score.metrics, "stop": new.stop}
         return _reply(ending | _result(action.tool_name, ()), new.score.reward)
 
-    def _observation(self, new: list[Item], called: str | None) -> Reply:
-        return _reply({"episode_id": self.name, "messages": messages(new), **_result(called, new)})
+    def _observation(self, new: list[Item], tool_name: str | None) -> Reply:
+        return _reply({"episode_id": self.name, "messages": messages(new), **_result(tool_name, new)})
 
 
-def _result(called: str | None, new: Sequence[Item]) -> Reply:
+def _result(tool_name: str | None, new: Sequence[Item]) -> Reply:
     """What a tool answered, as OpenEnv's CallToolObservation has it; nothing after a message."""
-    if called is None:
+    if tool_name is None:
         return {}
-    said = [item.text for item in new if isinstance(item, FunctionCallOutput)]
-    return {"tool_name": called, "result": said[0] if said else None, "error": None}
+    outputs = [item.text for item in new if isinstance(item, FunctionCallOutput)]
+    return {"tool_name": tool_name, "result": outputs[0] if outputs else None, "error": None}
 
 
-class _Sent(Struct, frozen=True):
+class _Frame(Struct, frozen=True):
     type: Literal["reset", "step", "state", "close"]
     data: dict[str, Any] = {}
 
 
-async def _reply_to(current: _NamedEpisode | None, sent: _Sent) -> Reply:
+async def _reply_to(current: _NamedEpisode | None, frame: _Frame) -> Reply:
     if current is None:
         raise EpisodeError("no episode has begun; send reset first", "SESSION_ERROR")
-    if sent.type == "state":
+    if frame.type == "state":
         return {"type": "state", "data": current.state}
-    said = current.begin() if sent.type == "reset" else current.step(_convert(sent.data, Action))
-    return {"type": "observation", "data": await said}
+    observation = current.begin() if frame.type == "reset" else current.step(_convert(frame.data, Action))
+    return {"type": "observation", "data": await observation}
 
 
 def _response(action: Action) -> Response:
@@ -201,8 +201,8 @@ def _response(action: Action) -> Response:
     return Response(output=[FunctionCall(f"call_{secrets.token_hex(8)}", action.tool_name, arguments)])
 
 
-def _reply(said: Reply, reward: float | None = None) -> Reply:
-    return {"observation": said, "reward": reward, "done": reward is not None}
+def _reply(observation: Reply, reward: float | None = None) -> Reply:
+    return {"observation": observation, "reward": reward, "done": reward is not None}
 
 
 def _tool_row(tool: Tool) -> Reply:
@@ -225,8 +225,8 @@ def _convert(data: Reply, kind: type[T]) -> T:
         raise EpisodeError(str(error), "VALIDATION_ERROR", 422) from None
 
 
-def _json(said: Reply) -> HttpResponse:
-    return HttpResponse(_encode(said), media_type="application/json")
+def _json(reply: Reply) -> HttpResponse:
+    return HttpResponse(_encode(reply), media_type="application/json")
 
 
 def _with_errors(answer: Callable[[HttpRequest], Awaitable[Reply]]) -> Callable[[HttpRequest], Awaitable[HttpResponse]]:

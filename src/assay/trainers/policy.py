@@ -29,16 +29,16 @@ class TokenModel:
     ) -> None:
         self._sample, self._tokenizer, self._server = sample, tokenizer, server
         self._ends = frozenset(ends or [tokenizer.eos_token_id])
-        self._carried = TokenHistory(partial(tokenizer.encode, add_special_tokens=False), tokenizer.eos_token)
+        self._history = TokenHistory(partial(tokenizer.encode, add_special_tokens=False), tokenizer.eos_token)
 
     async def respond(self, request: Request) -> Response:
         """Raises ModelError where the chat template refuses the messages."""
         render = partial(self._render, request.tools)
-        prompt = self._carried.prompt(messages(request.input), render)
+        prompt = self._history.prompt(messages(request.input), render)
         output, logprobs = await self._sample(prompt, request)
         response = answer(output, self._tokenizer, self._server, self._ends, prompt=prompt, logprobs=logprobs)
         conversation = messages([*request.input, *response.output])
-        self._carried.keep(conversation, render, prompt + output, ended=response.status == "completed")
+        self._history.keep(conversation, render, prompt + output, ended=response.status == "completed")
         return response
 
     def _render(self, tools: Sequence[Tool], conversation: list[dict[str, Any]], begin_answer: bool) -> str:

@@ -278,7 +278,7 @@ def _tables(connection: sqlite3.Connection) -> list[str]:
     return [name for (name,) in rows]
 
 
-def _begin_anew(connection: sqlite3.Connection, folder: Path, made: str) -> None:
+def _begin_anew(connection: sqlite3.Connection, folder: Path, made_by_digest: str) -> None:
     """Makes the tables, and writes the run's tasks."""
     for table in _tables(connection):
         connection.execute(f"drop table {table}")
@@ -301,7 +301,12 @@ def _begin_anew(connection: sqlite3.Connection, folder: Path, made: str) -> None
             folder / "tasks.jsonl", None, "these are not the tasks in run.json's digest", "unchanged tasks"
         )
     tags = sorted(name for name, found in values.items() if len(found) <= MOST_VALUES)
-    meta = {"made by": made, "full marks": str(record.score.range[1]), "tags": json.dumps(tags), "errors": "[]"}
+    meta = {
+        "made by": made_by_digest,
+        "full marks": str(record.score.range[1]),
+        "tags": json.dumps(tags),
+        "errors": "[]",
+    }
     meta |= {"code": code_digest(), "answers": "0", "rewards": "0"}
     connection.executemany("insert into meta values (?, ?)", meta.items())
 

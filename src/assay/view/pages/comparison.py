@@ -18,14 +18,14 @@ from assay.view.frame import draw, in_thread, url, view_of
 from assay.view.pages.profile import CHARTS
 
 
-def _values(catalog: Catalog, made: Comparison, read: Sequence[SideBySide]) -> dict[str, Any]:
+def _values(catalog: Catalog, comparison: Comparison, read: Sequence[SideBySide]) -> dict[str, Any]:
     names = {run.path.resolve(): run.name for run in catalog.entries("run")}
 
     def address_of(side: Side, task: str) -> str | None:
         run = names.get(Path(side.folder).resolve())
         return run and url("runs", run, "rollouts", task, 0)
 
-    return report.values_of(made, read, address_of=address_of)
+    return report.values_of(comparison, read, address_of=address_of)
 
 
 def _compare(catalog: Catalog, runs: Sequence[Entry], *, across: bool) -> tuple[Comparison, list[SideBySide]]:
@@ -33,8 +33,8 @@ def _compare(catalog: Catalog, runs: Sequence[Entry], *, across: bool) -> tuple[
     files = [file for run in runs for file in (run.path / "run.json", *rollout_files(run.path))]
 
     def make() -> tuple[Comparison, list[SideBySide]]:
-        made = compare(baseline, candidates, across=across)
-        return made, side_by_side(made)
+        comparison = compare(baseline, candidates, across=across)
+        return comparison, side_by_side(comparison)
 
     return catalog.cached(f"compared {across}", files, make)
 
@@ -47,11 +47,11 @@ async def of_ticks(request: Request) -> Response:
         raise UsageError("Tick two runs or more: the first is the baseline, the others are compared with it.")
     across = "across" in query
     try:
-        made, read = await in_thread(lambda: _compare(view.catalog, runs, across=across))
+        comparison, read = await in_thread(lambda: _compare(view.catalog, runs, across=across))
     except DigestMismatch as error:
         names = [run.name for run in runs]
         return draw(request, "not_alike.html", status=422, message=str(error), runs=names, across=across)
-    values = await in_thread(lambda: _values(view.catalog, made, read))
+    values = await in_thread(lambda: _values(view.catalog, comparison, read))
     return draw(request, "comparison.html", scripts=CHARTS, **values)
 
 
@@ -59,13 +59,13 @@ async def of_file(request: Request) -> Response:
     """Returns the page of a comparison that was written."""
     view = view_of(request)
     entry = view.catalog.entry("comparison", request.path_params["comparison"])
-    made = await in_thread(lambda: view.catalog.comparison(entry))
+    comparison = await in_thread(lambda: view.catalog.comparison(entry))
 
     def values() -> dict[str, Any]:
         try:
-            return _values(view.catalog, made, side_by_side(made))
+            return _values(view.catalog, comparison, side_by_side(comparison))
         except (UsageError, OSError):  # the runs are elsewhere
-            return _values(view.catalog, made, [])
+            return _values(view.catalog, comparison, [])
 
     return draw(request, "comparison.html", scripts=CHARTS, **await in_thread(values))
 
