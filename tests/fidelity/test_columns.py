@@ -1,6 +1,7 @@
 """Large runs: their columns and findings are kept, say what the lines say, and are made again once these change."""
 
 import hashlib
+import json
 import os
 from pathlib import Path
 
@@ -34,6 +35,13 @@ def large(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_small_run_has_none(run: Path):
     read(run)
     assert not (run / columns.NAME).exists()
+
+
+def test_a_run_of_some_thousand_rollouts_is_searched_once(tmp_path: Path):
+    run = made_run(tmp_path / "run", [[1, 0, None, 1]] * 300)
+    found = detect(run, "m")
+    assert columns.load(run) is not None
+    assert json.loads((run / "findings.json").read_bytes())["findings"] == msgspec.to_builtins(found)
 
 
 @pytest.mark.usefixtures("large")

@@ -32,10 +32,13 @@ class Client:
     url: str
     headers: dict[str, str] = field(default_factory=dict)
 
-    def get(self, path: str = "/", **query: object) -> Answer:
-        """The page at a path."""
+    def get(self, path: str = "/", *, follow: bool = True, **query: object) -> Answer:
+        """The page at a path. `follow` says whether one that is to be loaded again is."""
         given = f"?{urllib.parse.urlencode(query, doseq=True)}" if query else ""
-        return self._ask(urllib.request.Request(urllib.parse.urljoin(self.url, path) + given, headers=self.headers))
+        request = urllib.request.Request(urllib.parse.urljoin(self.url, path) + given, headers=self.headers)
+        while "refresh" in (answer := self._ask(request)).headers and follow:
+            continue
+        return answer
 
     def post(self, path: str, *, follow: bool = True, **fields: object) -> Answer:
         """Sends a form with the token of the first page, unless `token` is among the fields.

@@ -12,6 +12,7 @@ import pytest
 from assay.benchmarks.arithmetic.problems import test_problems as problems
 from assay.fidelity.profile import load_material
 from assay.fidelity.review.screens import Screens
+from assay.view.pages import review
 from tests.commands import assay
 from tests.view.client import Answer, Client
 from tests.view.conftest import PROFILE, RUN, capped
@@ -201,3 +202,13 @@ def test_keys_alone(client: Client, folder: Path, tab: Any):
         ("model", False, "Ada"),
         ("model", True, "Ada"),
     ]
+
+
+def test_a_review_that_reads_for_long_says_so_and_goes_on(client: Client, monkeypatch: pytest.MonkeyPatch):
+    reading = named(client, "Ada")
+    monkeypatch.setattr(review, "WAIT_S", 0.0)
+    begun = reading.get(REVIEW, follow=False)
+    assert (begun.status, begun.headers["refresh"]) == (200, "1")
+    assert "The rollouts are being read" in begun.words
+    monkeypatch.undo()
+    assert "Is the reward right?" in reading.get(REVIEW).words

@@ -99,7 +99,7 @@ class Search:
 
 
 class _FindingsFile(Struct, frozen=True):
-    """`findings.json`: the findings in a large run, and the files and the code that they were made of."""
+    """`findings.json`: the findings in a run with columns, and the files and the code that they were made of."""
 
     made_of: Stamp
     detectors: str

@@ -4,7 +4,7 @@ They are shown among the others and look like them. Which they are is stored now
 that a reader is not told, and who is determined can compute it. They enter no statistic.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -78,6 +78,8 @@ def plant(spots: Sequence[Spot], thinking: Collection[str], avoid: Collection[st
     can't be planted, such as a wrong gold where there is none, becomes a flipped reward.
     """
     answers = _Answers(spots)
+    last = {failing: [spot for spot in reversed(spots) if spot.failing == failing] for failing in (False, True)}
+    answered = {key: [spot for spot in some if spot.task.gold and spot.cell.answer] for key, some in last.items()}
     used: set[str] = set(avoid)
     made: dict[str, Plant] = {}
     for kind, reward in KINDS:
@@ -87,7 +89,7 @@ def plant(spots: Sequence[Spot], thinking: Collection[str], avoid: Collection[st
             ("flipped reward", reward, ()),
             ("flipped reward", 1 - reward, ()),
         ]
-        every = (one for way in ways for one in _possible(spots, *way, thinking, answers))
+        every = (one for way in ways for one in _possible(last, answered, *way, thinking, answers))
         if one := next((one for one in every if one.content not in made), None):
             made[one.content] = one
             used.add(one.base.task.id)
@@ -111,24 +113,26 @@ class _Answers:
 
 
 def _possible(
-    spots: Sequence[Spot],
+    last: Mapping[bool, Sequence[Spot]],
+    answered: Mapping[bool, Sequence[Spot]],
     kind: FaultKind,
     reward: float,
     used: Collection[str],
     thinking: Collection[str],
     answers: _Answers,
 ) -> Iterator[Plant]:
-    """The plants of a kind, from the rollouts that are drawn last. A thought is scored where the answer is right."""
-    failing = reward == 1 and kind != "thinking scored"
-    for spot in reversed(spots):
-        if spot.failing != failing or spot.task.id in used:
+    """Yields the plants of a kind, from the last rollouts. A thought is scored where the answer is right.
+
+    `last` are the passing and the failing rollouts, `answered` those with an answer of a task with a gold one.
+    """
+    failing, of_answer = reward == 1 and kind != "thinking scored", kind in ("wrong gold", "misread answer")
+    for spot in (answered if of_answer else last)[failing]:
+        if spot.task.id in used:
             continue
         if kind == "thinking scored" and thinking and spot.model not in thinking:
             continue
         other = None
-        if kind in ("wrong gold", "misread answer"):
-            if not spot.task.gold or not spot.cell.answer:
-                continue
+        if of_answer:
             right_answer = kind == "misread answer" and failing
             other = spot.task.gold if right_answer else spot.cell.answer if failing else answers.wrong(spot.task)
             if other is None:

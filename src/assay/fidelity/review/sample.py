@@ -116,17 +116,17 @@ def population(results: Mapping[str, Results]) -> Population:
     ordered: list[tuple[bytes, Spot]] = []
     for name, found in results.items():
         asked = [prompt_digest(task) for task in found.tasks]
+        begun = [
+            blake2b(f"{prompt}\0{name}\0{task.id}\0".encode(), digest_size=16)
+            for prompt, task in zip(asked, found.tasks, strict=True)
+        ]
         for cell in found.scored:
-            spot = Spot(name, found.tasks[cell.task], cell, asked[cell.task])
-            ordered.append((_place(spot), spot))
+            place = begun[cell.task].copy()
+            place.update(f"{cell.repeat}\0{cell.text}".encode())
+            ordered.append((place.digest(), Spot(name, found.tasks[cell.task], cell, asked[cell.task])))
     return Population([spot for _, spot in sorted(ordered, key=lambda pair: pair[0])])
 
 
 def union(*groups: Iterable[Spot]) -> list[Spot]:
     """Returns the spots of all groups, each once, in their order."""
     return list({(spot.model, *spot.key): spot for group in groups for spot in group}.values())
-
-
-def _place(spot: Spot) -> bytes:
-    parts = (spot.asked, spot.model, spot.task.id, spot.cell.repeat, spot.cell.text)
-    return blake2b("\0".join(map(str, parts)).encode(), digest_size=16).digest()

@@ -29,6 +29,8 @@ from assay.view.frame import catalog_of, draw, form_of, in_thread, is_local, url
 READER = "reader"
 """The cookie with the reader's name."""
 LONGEST_NAME = 100
+WAIT_S = 3.0
+"""Seconds after which a page that reads many rollouts says so."""
 LIMIT = 20_000
 """Characters of a text that are shown at first."""
 _computing = threading.Lock()
@@ -45,7 +47,15 @@ async def page(request: Request) -> Response:
     by = reader(request)
     if by is None or "name" in request.query_params:
         return _draw(request, entry, "reader.html", name=by or await in_thread(who))
-    return await in_thread(lambda: _draw_screen(request, entry, by))
+    drawing = asyncio.ensure_future(in_thread(lambda: _draw_screen(request, entry, by)))
+    done, _ = await asyncio.wait({drawing}, timeout=WAIT_S)
+    if done:
+        return drawing.result()
+    # What it reads is kept, an error too, for the request that asks next.
+    drawing.add_done_callback(lambda late: late.cancelled() or late.exception())
+    waiting = _draw(request, entry, "review_begun.html")
+    waiting.headers["refresh"] = "1"
+    return waiting
 
 
 async def say(request: Request) -> Response:
