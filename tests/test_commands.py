@@ -21,6 +21,7 @@ def test_the_help_of_a_command_ends_with_an_example_that_the_command_takes(
     build(words.split())([*words.split(), "--help"], result_action="return_value")
     shown = " ".join(capsys.readouterr().out.split())
     assert shown.endswith(f"Example: {example}")
+    assert not any(f"default: {nothing}" in shown for nothing in ("()", "False]", "None]"))
     program, *arguments = shlex.split(example)
     assert (program, arguments[: len(words.split())]) == ("assay", words.split())
     build(arguments).parse_args(arguments, exit_on_error=False, print_error=False)

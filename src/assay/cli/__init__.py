@@ -199,6 +199,7 @@ def build(arguments: Sequence[str]) -> cyclopts.App:
         name="assay",
         help="A gym for LLM benchmarks that computes whether a benchmark can be trusted.",
         version_flags=["--version"],
+        default_parameter=cyclopts.Parameter(show_default=_default),
     )
     groups = {name: cyclopts.App(name=name, help=summary) for name, summary in GROUPS.items()}
     for words, function, summary, example in COMMANDS:
@@ -212,6 +213,11 @@ def build(arguments: Sequence[str]) -> cyclopts.App:
     for group in groups.values():
         app.command(group)
     return app
+
+
+def _default(value: object) -> str | None:
+    """Returns a default as the help shows it; None for one that says nothing, such as an empty list."""
+    return None if value is None or value is False or value == () else str(value)
 
 
 def main() -> NoReturn:
