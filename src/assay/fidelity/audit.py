@@ -1,4 +1,5 @@
-"""An audit: some tasks of a certificate are asked again of the same model, and compared with what is recorded."""
+"""An audit: runs some tasks of a certificate again on the same model, and compares the scores with the certified
+ones."""
 
 import hashlib
 import math
@@ -27,25 +28,26 @@ from assay.stats.paired import difference
 from assay.stats.sample import sample
 
 ALPHA = 0.01
-"""The p-value at which an audit contradicts a certificate: an honest one is worse accused than asked once more."""
+"""The p-value at which an audit contradicts a certificate. It is low because another audit is cheaper than a false
+accusation."""
 LARGEST = 0.3
-"""An audit that could miss a larger forgery than this, as a share, says nothing."""
+"""An audit that could miss a larger forgery than this share is inconclusive."""
 MISSING = 0.1
-"""The share of the drawn tasks that may lack a score: a server may fail where the record is wrong."""
+"""The share of the drawn tasks that may lack a score."""
 FEWEST = 10
 _Z80 = normal_quantile(0.8)
 
 
 class CertifiedRewards(Struct, frozen=True, kw_only=True):
-    """What a certificate records of one model, task by task."""
+    """The certified rewards of one model, task by task."""
 
     tasks: list[str]
     rewards_TK: Any
-    """NaN where a rollout has no score."""
+    """NaN if a rollout has no score."""
 
 
 class Audit(Struct, frozen=True, kw_only=True):
-    """What an audit came to: `audit.json`. Scores are shares."""
+    """The result of an audit: `audit.json`. Scores are shares."""
 
     verdict: Literal["consistent", "contradicts", "inconclusive"]
     reason: str
@@ -55,12 +57,12 @@ class Audit(Struct, frozen=True, kw_only=True):
     version: str
     model: str
     seed: int
-    """The auditor's, which draws the tasks."""
+    """The auditor's seed, which draws the tasks."""
     drawn: int
     tasks: int
-    """Those of the drawn tasks with a score on both sides: all that follows is about them."""
+    """The number of drawn tasks with a score on both sides. All later fields are about these."""
     missing: list[str]
-    """The others. Nothing is known of them: a failure is never a zero."""
+    """The other drawn tasks. Nothing is known about them: a failure is never a zero."""
     recorded: float | None = None
     fresh: float | None = None
     shift: float | None = None
@@ -70,16 +72,16 @@ class Audit(Struct, frozen=True, kw_only=True):
     p: float | None = None
     """Of "there is no shift", two-sided."""
     smallest: float | None = None
-    """A forgery of the mean that it would have seen with 80 % or more."""
+    """The smallest forgery of the mean that it would have found with a probability of 80 %."""
     differs: list[str] = []
-    """What of the model's settings is not as certified, a line each."""
+    """The settings of the model that are not the certified ones, a line each."""
     tokens: dict[str, int] = {}
     cost_usd: float | None = None
-    """Of the audit. Null without prices."""
+    """The cost of the audit. Null without prices."""
 
 
 def load_certificate(path: Path, folder: Path | None = None) -> tuple[Certificate, Path]:
-    """Returns a certificate and the folder of its evidence. Raises UsageError where it is not as it was made."""
+    """Returns a certificate and the folder of its evidence. Raises UsageError if it is forged."""
     certificate, own = read_certificate(path)
     folder = folder or path.parent
     files = check_files(folder, certificate) if certificate else own
@@ -90,7 +92,7 @@ def load_certificate(path: Path, folder: Path | None = None) -> tuple[Certificat
 
 
 def recorded_of(certificate: Certificate, folder: Path, model: str) -> CertifiedRewards:
-    """Returns the recorded rewards of a model. Raises UsageError for one that did not run."""
+    """Returns the certified rewards of a model. Raises UsageError if it did not run."""
     ran = [name for name, one in certificate.models.items() if one.run]
     if model not in ran:
         raise UnknownName("model that ran in this certificate", model, ran)
@@ -103,7 +105,7 @@ def recorded_of(certificate: Certificate, folder: Path, model: str) -> Certified
 
 
 def check_benchmark(certificate: Certificate, benchmark: Benchmark) -> None:
-    """Raises DigestMismatch where a benchmark is not the one that was certified."""
+    """Raises DigestMismatch if a benchmark is not the certified one."""
     then, tasks = certificate.benchmark, tasks_of(benchmark, certificate.benchmark.selection)
     changed = ["its tasks"] if tasks_digest(tasks) != then.tasks_digest else []
     changed += changed_files(then.sources, score_code(benchmark))
@@ -114,7 +116,7 @@ def check_benchmark(certificate: Certificate, benchmark: Benchmark) -> None:
 
 
 def draw(tasks: Sequence[str], count: int, seed: int) -> tuple[str, ...]:
-    """Returns the ids of tasks that a seed draws; the first 60 of 120 are those of 60. Raises UsageError."""
+    """Returns the ids of tasks drawn by a seed; the first 60 of 120 are the 60 of a smaller draw. Raises UsageError."""
     if count < FEWEST:
         raise UsageError(f"--sample {count}: expected at least {FEWEST} tasks")
     keys = {task: hashlib.blake2b(f"audit/{seed}/{task}".encode(), digest_size=8).digest() for task in tasks}
@@ -122,17 +124,17 @@ def draw(tasks: Sequence[str], count: int, seed: int) -> tuple[str, ...]:
 
 
 def differences(certified: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Returns what of a model's identity differs, a line each."""
+    """Returns the differences between two identities of a model, a line each."""
     names = sorted(certified.keys() | now.keys())
     pairs = ((name, certified.get(name), now.get(name)) for name in names)
     return [f"{name}: {short(was)} certified, {short(here)} here" for name, was, here in pairs if was != here]
 
 
 def smallest_forgery(se: float, tasks: int, span: float, alpha: float = ALPHA) -> float:
-    """Returns an f such that rewards forged by the whole span on a share f of tasks are seen with 80 % or more.
+    """Returns the share f of tasks from which on forged rewards are found with a probability of 80 %.
 
-    f span = (z(alpha / 2) + z(.8)) sqrt((s^2 + f (1 - f) span^2) / T), s being the spread of the differences without a
-    forgery. Infinite where no share would be seen.
+    A forged reward is off by the whole span. f span = (z(alpha / 2) + z(.8)) sqrt((s^2 + f (1 - f) span^2) / T), where
+    s is the SD of the differences without a forgery. Infinite if no share would be found.
     """
     z = normal_quantile(1 - alpha / 2) + _Z80
     noise = tasks * (se / span) ** 2
@@ -158,7 +160,7 @@ def audit(
     seed: int,
     identity: Mapping[str, Any],
 ) -> Audit:
-    """Returns whether fresh scores of some tasks are what a certificate records of them."""
+    """Returns whether fresh scores of some tasks agree with the certified ones."""
     rows = {task: row for row, task in enumerate(recorded.tasks)}
     ids = [task.id for task in fresh.tasks]
     recorded_TK: NDArray[np.float64] = recorded.rewards_TK[[rows[task] for task in ids]]

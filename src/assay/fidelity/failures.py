@@ -1,4 +1,4 @@
-"""What is known of a profile's rollouts, or of one run's, before anybody has read them."""
+"""The findings in a profile or a run before anybody has read its rollouts."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,22 +17,22 @@ from assay.store import read_record
 
 
 class Failures(Struct, frozen=True, kw_only=True):
-    """What the detectors found, and which tasks are suspect."""
+    """The detectors' findings, and the suspect tasks."""
 
     rollouts: dict[str, int]
-    """By model that was looked at, how many rollouts were tried."""
+    """The number of rollouts that were made, by model."""
     findings: list[Finding]
     models: int
-    """How many there are, by all of which tasks are suspected, whichever were looked at."""
+    """The number of all models, on which the suspicion of tasks is based."""
     suspects: list[SuspectTask]
     looked_for: tuple[str, ...]
     """The names of all detectors."""
 
 
 def failures(folder: Path, model: str | None = None) -> Failures:
-    """What a profile's folder or a run directory shows; of one model alone where it is named.
+    """Returns the findings in a profile's folder or a run directory; with `model`, those of this model.
 
-    Raises UsageError where the folder is neither, or has no such model, and InputError where a file is damaged.
+    Raises UsageError if the folder is neither, or has no such model, and InputError if a file is damaged.
     """
     runs = runs_of(folder)
     if model is not None and model not in runs:
@@ -48,7 +48,7 @@ def failures(folder: Path, model: str | None = None) -> Failures:
 
 
 def runs_of(folder: Path) -> dict[str, tuple[Results, Sequence[Finding]]]:
-    """By model, the results and findings of each run of a profile, without the gates' own models; or of the one run."""
+    """Returns the results and findings of each run by model, for a run or for a profile without `gold` and the like."""
     if is_present(folder / "run.json"):
         model = read_record(folder).model
         return {model: read_with_findings(folder, model)}

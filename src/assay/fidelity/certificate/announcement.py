@@ -1,7 +1,7 @@
 """The announcement: digests of the plan, the margins and the benchmark, to be posted elsewhere before the first call.
 
-Its digest is that of its line in `started.jsonl`. Whoever has the post knows from its date, which no file can change,
-when the plan stood; each later line of the registry is tied to it.
+Its digest is that of its line in `started.jsonl`. The date of the post, which no file can change, shows that the plan
+is at least as old; each later line of the registry is linked to it.
 """
 
 from collections.abc import Callable
@@ -21,13 +21,13 @@ from assay.store import REGISTRY, Announcement, is_about, read_lines, read_regis
 
 FILE = "announcement.json"
 OF_PLAN = ("tasks", "verifier", "suite", "repeats", "margins", "seed", "agent")
-"""The parts that the first line of `plan.jsonl` decides, which never changes."""
+"""The parts that follow from the first line of `plan.jsonl`, which never changes."""
 
 
 def announce(asked: ProfilePlan, tell: Callable[[str], None]) -> Announcement:
-    """Write down what a profile will run, in the registry and in `announcement.json`, and return it.
+    """Writes what a profile will run into the registry and `announcement.json`. Returns it.
 
-    Raises UsageError where the profile has begun without one.
+    Raises UsageError if the profile has begun without an announcement.
     """
     asked, plan, _ = begin(asked, tell)
     folder = asked.run.folder
@@ -48,7 +48,7 @@ def announce(asked: ProfilePlan, tell: Callable[[str], None]) -> Announcement:
 
 
 def parts_of(plan: Plan, described: CertifiedBenchmark) -> dict[str, str]:
-    """Returns the digest of each part of a plan and of the benchmark, so that a change of one is named."""
+    """Returns the digest of each part of a plan and of the benchmark, so that a change can be named."""
     suite = plan.suite
     models = {
         name: [member.role, member.kind, member.tier, member.published, member.server().identity()]
@@ -72,19 +72,19 @@ def parts_of(plan: Plan, described: CertifiedBenchmark) -> dict[str, str]:
 
 
 def changed_since(announced: Announcement | None, plan: Plan, described: CertifiedBenchmark) -> list[str]:
-    """Returns the parts that are not as they were announced, in a plan and in the benchmark as it was certified."""
+    """Returns the parts of a plan and of the certified benchmark that differ from the announced ones."""
     now = parts_of(plan, described)
     return [name for name, part in now.items() if announced and announced.parts.get(name) != part]
 
 
 def edited_since(folder: Path, announced: Announcement | None, described: CertifiedBenchmark) -> list[str]:
-    """Returns the parts in which the first line of a profile's `plan.jsonl` is not what was announced."""
+    """Returns the parts in which the first line of a profile's `plan.jsonl` differs from the announcement."""
     first = next(read_lines(folder / "plan.jsonl", Plan))
     return [name for name in changed_since(announced, first, described) if name in OF_PLAN]
 
 
 def read_announcement(given: str) -> str:
-    """Returns the digest that is given, or that of the announcement in a file. Raises UsageError."""
+    """Returns a digest as it is, or the digest of the announcement in a file. Raises UsageError."""
     text = given.strip().lower()
     if len(text) == 64 and not set(text) - set("0123456789abcdef"):
         return text

@@ -1,8 +1,8 @@
 """The certificate: what the gates say, tied by digests to the exact tasks, prompts, verifier and rollouts.
 
-Three kinds of things stand in it. *Evidence* is files of the profile's folder, by their digests: what was asked for,
-run, marked, and compared with. *Numbers* follow from the evidence, and are computed again by whoever verifies. And the
-*benchmark* is described so that any change to it is noticed. `verified` follows from the numbers, and is never set.
+It has three parts. *Evidence* is the digests of files in the profile's folder: plan, runs, marks, and results of the
+original code. *Numbers* follow from the evidence, and verification computes them again. The description of the
+*benchmark* shows any later change to it. `verified` follows from the numbers, and is never set by hand.
 """
 
 import hashlib
@@ -40,10 +40,10 @@ from assay.fidelity.schema.profile import Gate, ModelSummary, Profile
 
 
 async def certify(folder: Path, *, benchmark: Benchmark | None = None, signed_by: str | None = None) -> Certificate:
-    """The certificate of a profile, whose numbers are all computed again from its files.
+    """Returns the certificate of a profile, with all numbers computed again from its files.
 
-    Raises UsageError and InputError where the profile cannot be read, is torn, is being written or contradicts itself,
-    and DigestMismatch where the benchmark is not what was profiled.
+    Raises UsageError and InputError if the profile cannot be read, is torn, is being written or contradicts itself, and
+    DigestMismatch if the benchmark is not the profiled one.
     """
     return (await _certify(folder, benchmark, signed_by, None))[0]
 
@@ -51,7 +51,7 @@ async def certify(folder: Path, *, benchmark: Benchmark | None = None, signed_by
 async def certify_and_seal(
     folder: Path, key: bytes, *, benchmark: Benchmark | None = None, signed_by: str | None = None
 ) -> tuple[Certificate, bytes]:
-    """The sealed certificate of a profile, and its `sealed.jsonl` with salts from the key. Raises as `certify`."""
+    """Returns the sealed certificate of a profile, and its `sealed.jsonl` salted by the key. Raises as `certify`."""
     return await _certify(folder, benchmark, signed_by, key)
 
 
@@ -73,7 +73,7 @@ async def _certify(
     data = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
     files = {FILE: FileRecord(hashlib.sha256(data).hexdigest(), len(data))} if key else before
     known = await known_gates(folder, plan, benchmark, again=True, seed=probe_seed(files))
-    # A sealed certificate has probes of its own, so that it leaves what an open one was made with as it is.
+    # A sealed certificate has its own probes, so that the profile's own gates stay as they are.
     profile = profile_of(evidence, known) if key else write(folder, evidence, known)
     if flaws := await parity_flaws(folder, benchmark):
         raise UsageError(f"{flaws[0]}; run `assay parity` again")
@@ -98,7 +98,7 @@ def assemble(
     registry: Register | None = None,
     signed_by: str | None = None,
 ) -> Certificate:
-    """The certificate of a profile that was computed from what was found in its folder."""
+    """Returns the certificate of a profile that was computed from this evidence."""
     registry = registry or register(folder, described.name, models=[n for n, one in profile.models.items() if one.ran])
     evidence = evidence_of(folder)
     missing = what_is_missing(profile.gates, described, registry)
@@ -122,15 +122,15 @@ def assemble(
 
 
 def probe_seed(evidence: Mapping[str, FileRecord]) -> int:
-    """The seed of a third of the probes: nobody knows it before the rollouts are made, and nobody can choose it."""
+    """Returns the seed of a third of the probes. It depends on the rollouts, so nobody can know or choose it before."""
     return int(digest(evidence)[:8], 16)
 
 
 def what_is_missing(gates: Sequence[Gate], benchmark: CertifiedBenchmark, registry: Register) -> list[str]:
-    """What keeps a profile from being verified, a line each; empty where nothing does.
+    """Returns what keeps a profile from being verified, a line each.
 
-    Every gate that applies has to pass, all of its tasks have to be asked, and every run to be written down before it
-    started.
+    Every gate that applies has to pass, the runs have to cover all tasks, and each run has to be in the registry from
+    before its start.
     """
     needed = applicable(gates, original=benchmark.original)
     missing = [f"gate {gate.name}: {gate.verdict}" for gate in needed if gate.verdict != "pass"]
@@ -146,9 +146,9 @@ def what_is_missing(gates: Sequence[Gate], benchmark: CertifiedBenchmark, regist
 
 
 async def parity_flaws(folder: Path, benchmark: Benchmark) -> list[str]:
-    """What in the runs' parity.json does not follow from the original's results beside it, a line each.
+    """Returns where the runs' parity.json does not follow from the original's results beside it, a line each.
 
-    Parities of a former verifier are passed over, as the gate does, and those for which a judge would have to be asked.
+    Parities of an older verifier are skipped, as the gate does, and those that need a judge.
     """
     now = (tasks_digest(tasks_of(benchmark)), code_of(benchmark))
     found: list[str] = []
@@ -169,7 +169,7 @@ async def parity_flaws(folder: Path, benchmark: Benchmark) -> list[str]:
 
 
 def _without_file(said: Sequence[Rung], again: Rung) -> Sequence[Rung]:
-    """The data rung as it was said, where it is as it is now but for the original's data file, which is not kept."""
+    """Returns the stored data rung if it differs only by the original's data file, which is not kept."""
 
     def facts_of(rung: Rung) -> tuple[list[Disagreement], dict[str, Any]]:
         return rung.disagreements, {name: n for name, n in rung.numbers.items() if not name.startswith("sha256")}
@@ -189,7 +189,7 @@ def _rungs(ladder: Sequence[Rung]) -> list[tuple[str, str, str, list[Disagreemen
 
 @cache
 def computing_code() -> str:
-    """The digest of Assay's own code, without the benchmarks that come with it."""
+    """Returns the digest of Assay's own code, without its benchmarks."""
     package = Path(__file__).parents[2]
     files = {path.relative_to(package).as_posix(): path for path in package.rglob("*.py")}
     own = {name: path for name, path in files.items() if not name.startswith("benchmarks/")}
@@ -197,13 +197,13 @@ def computing_code() -> str:
 
 
 def with_digest(certificate: Certificate) -> Certificate:
-    """The certificate as it is read back from its file, with its own digest."""
+    """Returns the certificate as it is read from its file, with its digest."""
     read = msgspec.json.decode(msgspec.json.encode(certificate), type=Certificate)
     return structs.replace(read, digest=own_digest(msgspec.to_builtins(read)))
 
 
 def own_digest(plain: Mapping[str, Any]) -> str:
-    """The digest that a certificate, as plain values, names of itself."""
+    """Returns a certificate's own digest, from its plain values."""
     return digest({name: value for name, value in plain.items() if name != "digest"})
 
 

@@ -1,4 +1,4 @@
-"""The benchmark as a certificate describes it, and what of it has changed since."""
+"""The description of a benchmark in a certificate, and later changes to the benchmark."""
 
 import hashlib
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from assay.fidelity.schema.profile import Plan
 from assay.types import Task
 
 SHOWN = 5
-"""Flaws of one kind that are named."""
+"""The most flaws of one kind that a message lists."""
 
 
 def describe(benchmark: Benchmark, plan: Plan | CertifiedBenchmark) -> CertifiedBenchmark:
-    """The benchmark as it is now, with the tasks and margins of a plan.
+    """Returns the description of the benchmark as it is now, with the tasks and margins of a plan.
 
-    Raises UsageError where it has no tasks, and InputError where published.toml is wrong.
+    Raises UsageError if it has no tasks, and InputError if published.toml is wrong.
     """
     tasks = tasks_of(benchmark, plan.selection)
     facts, stated, sources = (
@@ -55,7 +55,7 @@ def describe(benchmark: Benchmark, plan: Plan | CertifiedBenchmark) -> Certified
 def changes(
     then: CertifiedBenchmark, now: CertifiedBenchmark, asked: Sequence[Task], benchmark: Benchmark
 ) -> list[str]:
-    """What of the benchmark is not what was certified, in words, the tasks and files by name."""
+    """Returns the differences from the certified benchmark in words, with the names of tasks and files."""
     found = _task_changes(asked, tasks_of(benchmark, then.selection)) if then.tasks_digest != now.tasks_digest else []
     found += [f"the verifier's {change}" for change in changed_files(then.sources, now.sources)]
     if then.published != now.published:
@@ -69,7 +69,7 @@ def changes(
 
 def _task_changes(then: Sequence[Task], now: Sequence[Task]) -> list[str]:
     if not then:
-        return ["other tasks"]  # a sealed certificate does not hold those that were asked
+        return ["other tasks"]  # a sealed certificate does not have the tasks of the run
     were, are = ({task.id: task for task in tasks} for tasks in (then, now))
     both = were.keys() & are.keys()
     prompts = [name for name in were if name in both and prompt_digest(were[name]) != prompt_digest(are[name])]

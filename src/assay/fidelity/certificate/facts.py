@@ -1,6 +1,6 @@
-"""Facts that stand in two files of a profile: plan, run.json, registry, rollouts and certificate have to agree.
+"""Facts that are in two files of a profile: plan, run.json, registry, rollouts and certificate have to agree.
 
-Who changes a file and makes all digests anew is found out where another file still says what was so.
+They show a changed file even if all digests were made anew, as long as another file has the old value.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,16 +22,16 @@ from assay.model.builtin.local import SHIPPED, WEIGHTS
 from assay.store import REGISTRY, RunRecord, Start, read_lines, read_record, read_registry, read_tasks
 
 Fact = tuple[str, Any, Sequence[Any]]
-"""What it is, what one file says, and what another file lets it be."""
+"""The name of a fact, its value in one file, and the values that another file allows."""
 
 
 class Comparison(Struct, frozen=True):
-    """What comparing the files of a profile came to."""
+    """The result of comparing the files of a profile."""
 
     wrong: list[str]
-    """What two files say differently, a line each."""
+    """Differences between two files, a line each."""
     doubts: list[str]
-    """What may be so or not, a line each: no file of the profile decides it."""
+    """Claims that no file of the profile decides, a line each."""
 
 
 def compare_files(
@@ -42,9 +42,9 @@ def compare_files(
     *,
     benchmark: Benchmark | None = None,
 ) -> Comparison:
-    """Returns what of a profile's files does not agree.
+    """Returns the differences between a profile's files.
 
-    `started` are the registry's lines that count. `benchmark` is the one that was measured, if it is known here.
+    `started` has the registry's lines that count. `benchmark` is the measured one, if it is known here.
     Raises InputError for a damaged file.
     """
     plans = list(read_lines(folder / "plan.jsonl", Plan))
@@ -70,25 +70,25 @@ def compare_files(
 
 
 def runs_of(folder: Path, plan: Plan) -> list[Path]:
-    """The runs that a profile's numbers come from. Others may lie beside them, such as those before rescoring."""
+    """Returns the runs behind a profile's numbers. The folder may have others, such as those before rescoring."""
     return [run for name in plan.suite.models if ((run := folder / "runs" / name) / "run.json").exists()]
 
 
 def started_in(folder: Path, lines: int | None = None) -> list[Start]:
-    """Returns the starts in the first `lines` of the registry beside a profile's folder; none where it is missing."""
+    """Returns the starts in the first `lines` of the registry beside a profile's folder; none without one."""
     place = folder.resolve().parent
     known = read_registry(place / REGISTRY)[:lines] if is_there(place, REGISTRY) else []
     return [line for line in known if isinstance(line, Start)]
 
 
 def short(value: Any) -> str:
-    """Returns a value as a message shows it."""
+    """Returns a value as short text for a message."""
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
 def _of_panel(folder: Path, plan: Plan) -> Comparison:
-    """Whether the answers that a judge was asked again about are those that the rollouts give, and not chosen."""
+    """Compares the answers that were judged again with those that the rollouts give, so that none was chosen."""
     runs = {run.name: run for run in runs_of(folder, plan)}
     found = read_judging(folder, runs)
     if found is None or found.lost:  # the gate says that answers are lost

@@ -1,4 +1,4 @@
-"""The files of a profile's folder that a certificate is of. A link, a pipe or a device in place of one is refused."""
+"""The files of a profile's folder that a certificate covers. A link, a pipe or a device is refused."""
 
 import hashlib
 import re
@@ -15,13 +15,13 @@ _ROLLOUTS = r"rollouts(-\d+-of-\d+)?\.jsonl"
 EVIDENCE = re.compile(
     rf"(plan|marks|judge|sealed)\.jsonl|runs/[^/]+/(run\.json|tasks\.jsonl|{_ROLLOUTS}|reference\.jsonl|parity\.json)"
 )
-"""The files of a profile's folder that everything follows from; of a sealed certificate's folder, `sealed.jsonl`."""
+"""The evidence: the files that all numbers follow from; for a sealed certificate `sealed.jsonl`."""
 GROWING = re.compile(rf"(marks|judge)\.jsonl|plan\.jsonl|runs/[^/]+/{_ROLLOUTS}")
-"""Those of them that later commands may add lines to."""
+"""The files of the evidence to which later commands may append lines."""
 
 
 class FileRecord(Struct, frozen=True, forbid_unknown_fields=True):
-    """A file as it was certified."""
+    """A certified file."""
 
     sha256: str
     bytes: int
@@ -33,19 +33,19 @@ def render_file(content: Any) -> bytes:
 
 
 def evidence_paths(folder: Path) -> list[str]:
-    """Returns the files that everything follows from, as paths in the folder, sorted."""
+    """Returns the paths of the evidence in the folder, sorted."""
     found = [path for pattern in ("*.jsonl", "runs/*/*") for path in folder.glob(pattern)]
     return sorted(path for path in (one.relative_to(folder).as_posix() for one in found) if EVIDENCE.fullmatch(path))
 
 
 def check_evidence(folder: Path) -> None:
-    """Raises InputError where one of these is no regular file of this folder, so that none that leads out is opened."""
+    """Raises InputError if a file of the evidence is no regular file in this folder."""
     for path in evidence_paths(folder):
         is_there(folder, path)
 
 
 def is_there(folder: Path, path: str) -> bool:
-    """Whether a folder has a file at a path. Raises InputError for anything but a regular file, reached by no link."""
+    """Returns whether a folder has a file at a path. Raises InputError for a link, folder, pipe or device."""
     place, mode = folder, 0
     for part in Path(path).parts:
         place /= part
@@ -61,7 +61,7 @@ def is_there(folder: Path, path: str) -> bool:
 
 
 def evidence_of(folder: Path) -> dict[str, FileRecord]:
-    """Returns the digests of these files."""
+    """Returns the digests of the evidence."""
     return {path: file_record(folder / path) for path in evidence_paths(folder)}
 
 
@@ -77,7 +77,7 @@ def file_record(path: Path, size: int | None = None) -> FileRecord:
 
 
 def ends_a_line(path: Path, size: int | None = None) -> bool:
-    """Whether a file, or its first `size` bytes, ends in a whole line; an empty one does."""
+    """Returns whether a file, or its first `size` bytes, ends in a whole line. An empty file does."""
     with path.open("rb") as file:
         end = file.seek(0, 2) if size is None else size
         file.seek(max(0, end - 1))

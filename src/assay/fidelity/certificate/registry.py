@@ -1,4 +1,4 @@
-"""What became of the runs that were started: read from the registry, `started.jsonl`, beside a profile's folder."""
+"""The fate of all started runs, from the registry `started.jsonl` beside a profile's folder."""
 
 import hashlib
 from collections.abc import Collection, Sequence
@@ -29,7 +29,7 @@ Fate = Literal["in this profile", "left out", "elsewhere", "thrown away", "never
 
 
 class StartedRun(Struct, frozen=True, kw_only=True):
-    """A run of the benchmark that was written down before it started."""
+    """A run of the benchmark in the registry, which lists runs before they start."""
 
     id: str
     at: str
@@ -38,40 +38,39 @@ class StartedRun(Struct, frozen=True, kw_only=True):
     tasks: int
     repeats: int
     path: str
-    """Where it was begun, seen from the registry."""
+    """Its folder, relative to the registry."""
     fate: Fate
-    """Left out: in the profile's folder, of a model that its suite no longer names. Elsewhere: in another folder below
-    the registry's, or outside of that, where nobody looks. Thrown away: no longer where it was begun, or another run is
-    there now."""
+    """Left out: in the profile's folder, but its model is no longer in the suite. Elsewhere: in another folder below
+    the registry's, or outside it, which is not searched. Thrown away: its folder is gone or has another run."""
 
 
 class Register(Struct, frozen=True, kw_only=True):
-    """What the registry says of one benchmark's runs."""
+    """The registry's content about one benchmark."""
 
     lines: int
     sha256: str
-    """Of those lines, so that a registry that has only grown is known."""
+    """The digest of those lines, which a registry that has only grown still has."""
     runs: list[StartedRun]
     unregistered: list[str]
-    """Models whose run in this profile, or the run that it was rescored from, was never written down."""
+    """Models whose run in this profile, or the run that was rescored, is not in the registry."""
     margins: dict[str, float]
-    """By gate, what was written down before the profile's first run, as shares."""
+    """By gate, the margins from before the profile's first run, as shares."""
     announced: Announcement | None = None
-    """What was announced before the profile's first run."""
+    """The announcement from before the profile's first run."""
     looks: list[int] = []
-    """The number of rollouts at each time that the profile's gates were computed. More than one: somebody who knew the
-    verdict made more rollouts."""
+    """The number of rollouts at each time that the profile's gates were computed. With more than one, somebody made
+    more rollouts although the verdict was known."""
     broken: list[int]
-    """Lines, from 1, that are not linked to the line before: one was taken out there, or changed."""
+    """The numbers, from 1, of lines that don't follow the line before them: one was removed there, or changed."""
 
 
 def register(
     folder: Path, benchmark: str, *, lines: int | None = None, models: Collection[str] | None = None
 ) -> Register:
-    """What the registry beside a profile's folder says of a benchmark's runs. A missing registry is an empty one.
+    """Returns what the registry beside a profile's folder has about a benchmark. A missing registry is an empty one.
 
-    Only its first `lines` and the profile's runs of these `models` count, where given. Raises InputError where a line
-    of it cannot be read.
+    With `lines` only its first lines count, and with `models` only the profile's runs of these. Raises InputError if a
+    line cannot be read.
     """
     path = folder.resolve().parent / REGISTRY
     whole = _whole_lines(path)[:lines]
@@ -111,7 +110,7 @@ def register(
 def _about_profile(
     known: Sequence[Line], ids: Collection[str]
 ) -> tuple[dict[str, float], Announcement | None, list[int]]:
-    """A profile's margins and its announcement, written down before the first of these runs, and its looks."""
+    """Returns a profile's margins and announcement from before the first of these runs, and its looks."""
     own = [at for at, line in enumerate(known) if isinstance(line, Start) and line.id in ids]
     folders = {PurePath(line.path).parent.parent.as_posix() for at in own if isinstance(line := known[at], Start)}
     margins: dict[str, float] = {}
@@ -126,7 +125,7 @@ def _about_profile(
 
 
 def broken_lines(lines: list[bytes]) -> list[int]:
-    """The numbers, from 1, of the lines that do not name the line before."""
+    """Returns the numbers, from 1, of lines without the digest of the line before."""
     found: list[int] = []
     previous = ""
     for number, line in enumerate(lines, 1):
@@ -157,13 +156,13 @@ def _fate(line: Start, registry: Path, runs: Path, here: set[str], begun: set[st
 
 
 def _records(folder: Path) -> dict[str, RunRecord | None]:
-    """Returns what the runs in a profile's folder are runs of, by model; None where that can't be read."""
+    """Returns the record of each run in a profile's folder, by model; None if it can't be read."""
     runs = [path.parent.name for path in sorted(folder.glob("runs/*/run.json"))]
     return {name: _record(folder, f"runs/{name}") for name in runs}
 
 
 def _record(folder: Path, run: str) -> RunRecord | None:
-    """Returns what a run is a run of; None where it is not there, or its run.json can't be read."""
+    """Returns the record of a run; None if there is no run.json or it can't be read."""
     try:
         return read_record(folder / run) if is_there(folder, f"{run}/run.json") else None
     except (AssayError, UnicodeDecodeError):

@@ -1,4 +1,4 @@
-"""Rollouts against their task, their run and themselves: what the tool loop and the plan can't have made.
+"""Checks rollouts for contradictions: what the tool loop and the plan can't have made.
 
 Everything here can be computed without a model: the prompt is the task's input, the stop reason follows from the turns
 and the limits, the seed from the run's seed, and an embedded model counts its own tokens.
@@ -31,20 +31,20 @@ from assay.types import (
 NAMELESS = (*FROM_TASKS, "scripted")
 """Dialects whose responses name no model."""
 Flaw = tuple[str, str]
-"""Its kind, and what is wrong."""
+"""The kind of a flaw, and what is wrong."""
 
 
 class RunFlaws(Struct, frozen=True):
-    """What the rollouts of a run showed."""
+    """The flaws of a run's rollouts."""
 
     wrong: list[str]
-    """Each kind of contradiction once, with the first rollout that shows it."""
+    """Each kind of flaw once, with the first rollout that shows it."""
     models: list[str]
-    """Models that answers name and that the plan does not: a server may have two names for one model."""
+    """Names of models in answers that are not in the plan. A server may have two names for one model."""
 
 
 def look_through(run: Path, record: RunRecord, plan: Plan, plans: Sequence[Plan], *, stateless: bool) -> RunFlaws:
-    """Returns what a run's rollouts contradict. `stateless` says that the benchmark's sessions do nothing but score.
+    """Returns the flaws of a run's rollouts. `stateless` says that the benchmark's sessions only score.
 
     Raises InputError for a damaged file.
     """
@@ -52,7 +52,7 @@ def look_through(run: Path, record: RunRecord, plan: Plan, plans: Sequence[Plan]
     member, tasks = plan.suite.models[run.name], {task.id: task for task in read_tasks(run)}
     others = {other.id for other in plan.suite.models.values() if other.id and not member.id.endswith(other.id)}
     if member.dialect == "replay":
-        others.clear()  # what it replays may be another model's
+        others.clear()  # it may replay another model's answers
     wrong: dict[str, str] = {}
     names: dict[str, None] = {}
     for made in read_rollouts(run, list(tasks.values())):
@@ -67,7 +67,7 @@ def look_through(run: Path, record: RunRecord, plan: Plan, plans: Sequence[Plan]
 
 
 def is_alike(asked: str, said: str) -> bool:
-    """Whether a server's name of a model may be the requested one: `gpt-4o-2024-08-06` is for `gpt-4o`."""
+    """Returns whether a server's name may be that of the requested model, as `gpt-4o-2024-08-06` for `gpt-4o`."""
     one, other = (
         re.sub(r"[^a-z0-9]", "", name.rpartition("/")[2].lower().removesuffix("-latest")) for name in (asked, said)
     )
@@ -83,7 +83,7 @@ def _of_plan(made: Rollout, record: RunRecord, most: int | None) -> Iterator[Fla
 
 def _of_models(made: Rollout, member: Member, others: set[str]) -> Iterator[Flaw]:
     known = {"local": member.id, **dict.fromkeys(NAMELESS)}
-    # A prompt beyond the context is no answer of the model's, so that it has no name.
+    # A prompt beyond the context has no answer of the model, and so no name.
     for response in (turn.response for turn in made.turns if turn.response.output):
         if response.model in others:
             yield "model", f"answered by {response.model}, another model of the suite"
@@ -114,7 +114,7 @@ def _of_loop(made: Rollout, task: Task, limits: RolloutLimits, *, stateless: boo
 
 
 def _goes_on(before: Response, turn: Turn, *, stateless: bool) -> bool:
-    """Whether a turn may follow a response: with an output for each call, or with what the session replied."""
+    """Returns whether a turn may follow a response: with an output for each call, or with a reply of the session."""
     calls = [item.call_id for item in before.output if isinstance(item, FunctionCall)]
     outputs = [item.call_id for item in turn.input if isinstance(item, FunctionCallOutput)]
     if before.status == "incomplete" or calls != outputs:
@@ -123,7 +123,7 @@ def _goes_on(before: Response, turn: Turn, *, stateless: bool) -> bool:
 
 
 def _stops(turns: Sequence[Turn], limits: RolloutLimits, *, stateless: bool) -> set[StopReason]:
-    """Returns the reasons for which the loop may have ended after these turns."""
+    """Returns the stop reasons that the loop may have after these turns."""
     if not turns:
         return set()
     end = stop_after(turns[-1].response)

@@ -1,4 +1,4 @@
-"""What a certificate says: the structs of `certificate.json`."""
+"""The structs of `certificate.json`."""
 
 from collections import Counter
 from pathlib import PurePath
@@ -16,40 +16,40 @@ from assay.store import RescoreSource
 from assay.types import Kind, Role, RolloutLimits, Sampling
 
 FORMAT = 2
-"""Raised when the gates change: a certificate of other gates says something else."""
+"""It is raised when the gates change, because a certificate of other gates means something else."""
 NAME = "certificate.json"
 
 
 class CertifiedBenchmark(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The benchmark that was measured: all of it that decides about a score."""
+    """The measured benchmark: all that decides a score."""
 
     name: str
     version: str
     source: str
-    """How it was named on the command line."""
+    """Its name on the command line."""
     tasks: int
     tasks_digest: str
     prompts_digest: str
-    """Of what a model is shown: input items, tools, output format."""
+    """Digest of the parts that a model sees: input items, tools, output format."""
     code: str
     """Digest of its own Python files."""
     sources: dict[str, str]
-    """SHA-256 of these and of Assay's files that they stand on."""
+    """SHA-256 of these files and of Assay's files that they use."""
     selection: Selection
-    """The tasks that were asked for."""
+    """The tasks of the runs."""
     score: ScoreRule
-    """What the benchmark declares that its score is."""
+    """The score that the benchmark declares."""
     repeats: int
     sampling: Sampling
     limits: RolloutLimits
     chance: float
     formats: list[str]
     hard: str
-    """Why no open model masters it, as it declares; empty where it declares nothing."""
+    """The reason why no open model solves it, as it declares; empty if it declares none."""
     original: bool
-    """Whether it claims that there is no other code to compare it with."""
+    """Whether it declares that there is no other code to compare it with."""
     repository: str | None
-    """Where the original code is, as published.toml states it."""
+    """The address of the original code in published.toml."""
     published: str | None
     """SHA-256 of its published.toml."""
     margins: dict[str, float]
@@ -57,19 +57,19 @@ class CertifiedBenchmark(Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class CertifiedModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One model of the suite: how it was run, and how it did."""
+    """One model of the suite: its run and its results."""
 
     role: Role
     kind: Kind
     tier: int
     summary: ModelSummary
     run: str | None = None
-    """The run's id; null where the model did not run."""
+    """The run's id; null if the model did not run."""
     server: dict[str, Any] = {}
     identity: dict[str, Any] = {}
-    """The part of the server's configuration that decides which outputs to expect."""
+    """The part of the server's configuration that outputs depend on."""
     roles: dict[str, Any] = {}
-    """The identities of the models that it was asked together with."""
+    """The identities of the models in roles."""
     sampling: Sampling = Sampling()
     limits: RolloutLimits = RolloutLimits()
     agent: AgentConfig = LOOP
@@ -78,14 +78,14 @@ class CertifiedModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     rollouts: str | None = None
     """Digest of the files of its rollouts."""
     rescored: RescoreSource | None = None
-    """The run that its rollouts were taken from, where another verifier scored them at first."""
+    """The run with its rollouts, if another verifier scored them first."""
     versions: dict[str, str] = {}
     by_repeat: list[float | None] = []
     """The score of each repeat alone: the mean over tasks."""
 
 
 class CertifiedParity(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What `assay parity` found for one model, with the scores of the original code."""
+    """The result of `assay parity` for one model, with the scores of the original code."""
 
     verdict: RungResult
     reason: str
@@ -103,7 +103,7 @@ class Certificate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Whether texts are withheld: its evidence is `sealed.jsonl` alone."""
     verified: bool
     missing: list[str]
-    """What keeps it from being verified, a line each; empty where it is."""
+    """What keeps it from being verified, a line each; empty if it is verified."""
     benchmark: CertifiedBenchmark
     suite: str
     models: dict[str, CertifiedModel]
@@ -114,10 +114,10 @@ class Certificate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """By path in the profile's folder."""
     registry: Register
     changed_since: list[str] = []
-    """The parts of the plan and the benchmark that are not as they were announced."""
+    """The parts of the plan and the benchmark that differ from the announcement."""
     versions: dict[str, str]
     computed_by: str
-    """Digest of Assay's own code: another one may word or round something otherwise."""
+    """Digest of Assay's own code. Other code may word or round something differently."""
     made: str
     """ISO 8601, UTC."""
     signed_by: str | None = None
@@ -127,10 +127,10 @@ class Certificate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     @property
     def redraws(self) -> int:
-        """The number of times that a profile of as many tasks was begun otherwise: the most runs of one of its models.
+        """The number of other runs of the same number of tasks, for the model with the most of them.
 
-        Each has other rollouts to read, so that somebody might choose among them. The one that this was rescored from
-        has the same, and is left out.
+        Each has other rollouts, so somebody could choose among them. A run that this one was rescored from has the same
+        rollouts, and does not count.
         """
         taken = {model.rescored.id for model in self.models.values() if model.rescored}
         others = Counter(

@@ -16,7 +16,7 @@ from assay.input import read_input
 
 
 class Signature(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`certificate.sig`: whose it is, and the signature of the certificate's canonical JSON. Both in hexadecimal."""
+    """`certificate.sig`: the public key and the signature of the certificate's canonical JSON, in hexadecimal."""
 
     algorithm: Literal["ed25519"] = "ed25519"
     key: str
@@ -30,14 +30,14 @@ class Signature(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def fingerprint(public: bytes) -> str:
-    """How a key is called: SHA-256 of its 32 bytes in base64, as OpenSSH writes it."""
+    """Returns the fingerprint of a key: SHA-256 of its 32 bytes in base64, as OpenSSH writes it."""
     return "SHA256:" + base64.b64encode(hashlib.sha256(public).digest()).decode().rstrip("=")
 
 
 def make_key(path: Path) -> str:
-    """Write a new private key, readable by its owner alone, and the public one in PATH.pub; give back its fingerprint.
+    """Writes a new private key, readable by its owner alone, and the public key in PATH.pub. Returns its fingerprint.
 
-    Raises UsageError where either file is there already.
+    Raises UsageError if either file exists.
     """
     ed25519, codec = _library()
     key = ed25519.Ed25519PrivateKey.generate()
@@ -55,7 +55,7 @@ def make_key(path: Path) -> str:
 
 
 def private_key(path: Path) -> tuple[Any, str]:
-    """The private key in a PEM file, and its fingerprint. Raises InputError."""
+    """Returns the private key in a PEM file, and its fingerprint. Raises InputError."""
     ed25519, codec = _library()
     try:
         key = codec.load_pem_private_key(_read(path), password=None)
@@ -67,7 +67,7 @@ def private_key(path: Path) -> tuple[Any, str]:
 
 
 def public_key(path: Path) -> str:
-    """The fingerprint of the public key in a PEM file. Raises InputError."""
+    """Returns the fingerprint of the public key in a PEM file. Raises InputError."""
     ed25519, codec = _library()
     try:
         key = codec.load_pem_public_key(_read(path))
@@ -79,16 +79,16 @@ def public_key(path: Path) -> str:
 
 
 def sign(key: Any, content: bytes) -> Signature:
-    """The signature of some bytes by a private key."""
+    """Returns the signature of some bytes by a private key."""
     _, codec = _library()
     public = _raw(key.public_key(), codec)
     return Signature(key=public.hex(), signature=key.sign(content).hex())
 
 
 def flaw(path: Path, content: bytes) -> tuple[str | None, Signature | None]:
-    """What is wrong with the signature in a file, or None; and the signature, where the file holds one.
+    """Returns what is wrong with the signature in a file, or None; and the signature if the file holds one.
 
-    Raises UsageError where the library is not installed.
+    Raises UsageError if the library is not installed.
     """
     ed25519, _ = _library()
     try:
@@ -122,7 +122,7 @@ def _no_key(path: Path, got: object, kind: str) -> InputError:
 
 
 def _library() -> tuple[Any, Any]:
-    """The two modules of `cryptography`, an extra: loaded where a key is named or a signature lies there."""
+    """Returns the two modules of `cryptography`, an extra. They are imported only for a key or a signature."""
     try:
         primitives = "cryptography.hazmat.primitives"
         return (

@@ -1,9 +1,9 @@
-"""`assay verify`: whether a certificate is true, found out without a model and without writing anything.
+"""`assay verify`: whether a certificate is true, without a model and without writing anything.
 
-What is looked at, each before what rests on it: the certificate's own bytes and signature, the files that it is the
-certificate of, the registry, then everything that follows from those files, computed again, and last whether the
-benchmark is still the one that was measured. Two kinds of flaws are told apart. *Forged*: the certificate, or a file
-beside it, is not what it was made to be. *Expired*: it was true, and something has changed or come since.
+The order of the checks: the certificate's own bytes and signature, the files of the evidence, the registry, then all
+that follows from these files, computed again, and last whether the benchmark is still the measured one. There are two
+kinds of flaws. *Forged*: the certificate, or a file beside it, was changed after it was made. *Expired*: it was true,
+and something has changed or been added since.
 """
 
 import dataclasses
@@ -62,13 +62,13 @@ from assay.types import Outcome, Rollout, Score
 CertificateState = Literal["valid", "expired", "forged"]
 EntryState = Literal["ok", "expired", "forged", "not looked at"]
 CLOSE = 1e-9
-"""Relative: floats that another processor or library adds up in another order agree far better than this."""
+"""The relative difference up to which floats are equal. Another processor or library makes far smaller ones."""
 OF_RUN = ("summary.json", "per_task.jsonl")
 """Derived files of a run."""
 
 
 class Entry(Struct, frozen=True):
-    """One thing that was looked at."""
+    """The result of one check."""
 
     what: str
     answer: EntryState
@@ -76,16 +76,16 @@ class Entry(Struct, frozen=True):
 
 
 class Validity(Struct, frozen=True, kw_only=True):
-    """What verifying a certificate came to."""
+    """The result of verifying a certificate."""
 
     verdict: CertificateState
     looked: list[Entry]
     certificate: Certificate | None
-    """None where the file holds none."""
+    """None if the file holds none."""
 
     @property
     def unseen(self) -> list[str]:
-        """What could not be looked at."""
+        """The checks that could not be made."""
         return [one.what for one in self.looked if one.answer == "not looked at"]
 
 
@@ -105,13 +105,13 @@ async def verify(
     strict: bool = False,
     renderings: Callable[[Certificate], Mapping[str, bytes]] = lambda _: {},
 ) -> Validity:
-    """Whether the certificate in a file is true of the profile in `folder`, by default the one that it lies in.
+    """Returns whether the certificate in a file is true of the profile in `folder`, by default the file's own folder.
 
-    `name` says where the benchmark is, for one that has no name here, and `sandbox` where its code runs. `key` is the
-    public key that must have signed, `announced` the digest that was posted before the first call. `rescored` asks that
-    every reward is found again from the recorded outputs; under `strict` it is told if not. `renderings` gives what
-    else was written of the certificate, by file name beside it.
-    Raises UsageError where there is no certificate or no profile.
+    `name` says where the benchmark is if it has no name here, and `sandbox` where its code runs. `key` is the public
+    key that must have signed, `announced` the digest that was posted before the first call. With `rescored` every
+    reward is computed again from the recorded outputs; with `strict` the result says if it was not. `renderings`
+    returns the other files that are made from a certificate, by name. Raises UsageError if there is no certificate or
+    no profile.
     """
     folder = folder or path.parent
     certificate, own = read_certificate(path)
@@ -146,7 +146,7 @@ async def verify(
 
 
 def _check_files(path: Path, folder: Path, certificate: Certificate, written: Mapping[str, bytes]) -> None:
-    """Raises UsageError where there is no profile, InputError where a file that will be opened is no regular one."""
+    """Raises UsageError if there is no profile, and InputError if a file to open is no regular file."""
     if not is_there(folder, seal.FILE if certificate.sealed else "plan.jsonl"):
         what = seal.FILE if certificate.sealed else "profile"
         raise UsageError(f"{folder} holds no {what}, so nothing can be computed again; name its folder by --profile")
@@ -164,7 +164,7 @@ def _conclude(looked: Sequence[Entry], certificate: Certificate | None) -> Valid
 
 
 def read_certificate(path: Path) -> tuple[Certificate | None, Entry]:
-    """The certificate in a file, and whether it is as it was made: its bytes, its digest, what follows within it."""
+    """Returns the certificate in a file, and whether it is unchanged, by its bytes, its digest and its own numbers."""
     try:
         is_there(path.parent, path.name)
         data = path.read_bytes()
@@ -193,7 +193,7 @@ def read_certificate(path: Path) -> tuple[Certificate | None, Entry]:
 
 
 def _date(certificate: Certificate) -> list[Entry]:
-    """That a certificate's date can't be right, if it can't."""
+    """Returns an entry if a certificate's date can't be right."""
     try:
         ahead = datetime.fromisoformat(certificate.made) - datetime.now(UTC)
     except (ValueError, TypeError):
@@ -229,7 +229,7 @@ def _signature(path: Path, certificate: Certificate, key: Path | None) -> Entry:
 
 
 def check_files(folder: Path, certificate: Certificate) -> Entry:
-    """Whether the evidence is there as it was certified, or has grown since."""
+    """Returns whether the evidence is unchanged, or has grown since."""
     now, then = evidence_of(folder), certificate.evidence
     forged = [f"{path!r} is no file of a profile" for path in then if not EVIDENCE.fullmatch(path)]
     grown: list[str] = []
@@ -251,7 +251,7 @@ def check_files(folder: Path, certificate: Certificate) -> Entry:
 
 
 def _registry(folder: Path, certificate: Certificate) -> Entry:
-    """Whether the registry still holds the lines that were certified, and they say what the certificate says."""
+    """Returns whether the registry still has the certified lines, and they agree with the certificate."""
     then = certificate.registry
     if certificate.sealed:
         return Entry("registry", "not looked at", "A sealed certificate is without it: what it says is claimed.")
@@ -283,7 +283,7 @@ def _registry(folder: Path, certificate: Certificate) -> Entry:
 
 
 def _announcement(certificate: Certificate, posted: str | None) -> Entry:
-    """Whether the certificate is of what was announced, before the first run."""
+    """Returns whether the certificate agrees with the announcement, and that was before the first run."""
     found = certificate.registry.announced
     if found is None:
         if posted is None:
@@ -306,13 +306,13 @@ def _margins(margins: Mapping[str, float]) -> str:
 
 
 def _without_fates(found: Register) -> Register:
-    """What does not change when folders are moved or removed later, but for which runs are this profile's."""
+    """Returns the register without what changes if folders are moved or removed later."""
     runs = [run if run.fate == "in this profile" else structs.replace(run, fate="elsewhere") for run in found.runs]
     return structs.replace(found, runs=runs)
 
 
 def load_benchmark(certificate: Certificate, name: str | None, place: Place | None) -> tuple[Benchmark | None, str]:
-    """The benchmark, or why it can't be had here. A path that only the certificate names is not opened."""
+    """Returns the benchmark, or why it is not available. A path that only the certificate has is not opened."""
     source = certificate.benchmark.source
     if name is None and source not in names():
         return None, f"{source} is not installed here; say --benchmark NAME or its folder: its code is run then."
@@ -324,7 +324,7 @@ def load_benchmark(certificate: Certificate, name: str | None, place: Place | No
 
 @contextmanager
 def certified_files(folder: Path, certificate: Certificate) -> Generator[Path]:
-    """A folder with the evidence as it was certified and nothing else, which may be written to."""
+    """Yields a writable folder with the certified evidence and nothing else."""
     with tempfile.TemporaryDirectory(prefix="assay-verify-") as made:
         place = Path(made)
         for path, record in certificate.evidence.items():
@@ -341,9 +341,9 @@ def certified_files(folder: Path, certificate: Certificate) -> Generator[Path]:
 async def _numbers(
     place: Path, folder: Path, certificate: Certificate, benchmark: Benchmark | None, unknown: str
 ) -> tuple[list[Entry], Mapping[str, Any]]:
-    """Whether everything in the certificate follows from the files, and the benchmark is the one that was measured.
+    """Returns whether all numbers of the certificate follow from the files, and the benchmark is the measured one.
 
-    With it what the derived files should say, by their paths.
+    Also returns the expected content of the derived files, by path.
     """
     try:
         plan, started = read_plan(place), started_in(folder, certificate.registry.lines)
@@ -400,7 +400,7 @@ def _of_benchmark(
 async def _sealed_entries(
     folder: Path, certificate: Certificate, benchmark: Benchmark | None, unknown: str
 ) -> list[Entry]:
-    """Whether scores, intervals and gates follow from the public rows and marks, and what could not be looked at."""
+    """Returns whether scores, intervals and gates follow from public rows and marks, and which checks are missing."""
     try:
         lines = seal.read_sealed(folder)
         now = describe(benchmark, certificate.benchmark) if benchmark else None
@@ -445,9 +445,9 @@ def read_seal(path: Path) -> tuple[Certificate, list[seal.Line]]:
 async def check_open_row(
     path: Path, opened: seal.OpenRow, *, name: str | None = None, sandbox: Place | None = None
 ) -> Validity:
-    """Whether a row that was opened is what a certificate sealed, and its reward the one that the verifier gives.
+    """Returns whether an opened row is the sealed one, and whether the verifier gives its reward again.
 
-    The arguments are those of `verify`. Raises UsageError where there is no sealed certificate.
+    The arguments are those of `verify`. Raises UsageError if there is no sealed certificate.
     """
     certificate, lines = read_seal(path)
     if flaws := seal.flaws_of_row(lines, opened):
@@ -479,7 +479,7 @@ def _reward(was: Outcome, again: Rollout | str) -> Entry:
 
 
 async def _own_gates(place: Path, plan: Plan, certificate: Certificate, benchmark: Benchmark | None) -> list[Gate]:
-    """The gates that run the benchmark; those for which it or a judge is missing are taken as the certificate says."""
+    """Returns the gates that run the benchmark. If it or a judge is missing, they are the certificate's."""
     if benchmark and not benchmark.roles:
         return await known_gates(place, plan, benchmark, again=True, seed=probe_seed(certificate.evidence))
     names = OF_BENCHMARK if benchmark else (*OF_BENCHMARK, *ABSENT)
@@ -487,7 +487,7 @@ async def _own_gates(place: Path, plan: Plan, certificate: Certificate, benchmar
 
 
 async def _rewards(place: Path, benchmark: Benchmark) -> Entry:
-    """Whether the verifier gives each recorded output the outcome that is recorded with it."""
+    """Returns whether the verifier gives each recorded output its recorded outcome."""
     wrong, unknown, rollouts = list[str](), list[str](), 0
     plan = read_plan(place)
     for run in runs_of(place, plan):
@@ -517,7 +517,7 @@ def _outcome(outcome: Outcome | None) -> str:
 
 
 def _compare_numbers(certificate: Certificate, found: Certificate, *, run_again: bool) -> Entry:
-    """Whether the numbers in the certificate are those that were found now."""
+    """Returns whether the numbers in the certificate are the computed ones."""
     exact, close = list[str](), 0
     for part in ("suite", "models", "gates", "parity", "changed_since"):
         for at, was, now in differences(_by_name(certificate, part), _by_name(found, part), part):
@@ -533,7 +533,7 @@ def _compare_numbers(certificate: Certificate, found: Certificate, *, run_again:
 
 
 def _flaw(what: str, certificate: Certificate, reason: str) -> Entry:
-    """What does not follow: forged, unless another version of Assay may compute or word it otherwise."""
+    """Returns an entry for a wrong number: forged, unless another version of Assay may compute it differently."""
     if certificate.computed_by == computing_code():
         return Entry(what, "forged", reason)
     made = f"Another code of Assay ({certificate.versions.get('assay')}) made it; by this one it is otherwise"
@@ -546,7 +546,7 @@ def _by_name(certificate: Certificate, part: str) -> Any:
 
 
 def differences(there: Any, here: Any, at: str) -> list[tuple[str, Any, Any]]:
-    """(place, there, here) of every leaf in which two plain values differ."""
+    """Returns (place, there, here) of every leaf in which two plain values differ."""
     were, are = dict(_leaves(there, at)), dict(_leaves(here, at))
     pairs = ((place, were.get(place), are.get(place)) for place in dict.fromkeys([*were, *are]))
     return [(place, was, now) for place, was, now in pairs if was != now]
@@ -564,7 +564,7 @@ def _leaves(value: Any, at: str) -> Iterator[tuple[str, Any]]:
 
 
 def _check_derived(folder: Path, derived: Mapping[str, Any], certificate: Certificate) -> Entry:
-    """Whether the files that are derived from the evidence, where they are there, say what it says."""
+    """Returns whether the files that are derived from the evidence agree with it, as far as they exist."""
     wrong: list[str] = []
     for path, value in derived.items():
         if (folder / path).exists():

@@ -1,4 +1,4 @@
-"""What a benchmark says of itself: its score, published.toml and the card, README.md."""
+"""Checks of a benchmark's own statements: its score, published.toml and the card, README.md."""
 
 import re
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ _STATED = re.compile(r"^\| *(tasks|repeats) *\| *([\d,]*\d)(?=[ ,;:|])", re.MULT
 
 
 def published_check(benchmark: Benchmark, tasks: Sequence[Task]) -> Check:
-    """Is published.toml as it should be, and does it fit the tasks? A profile reads it in the end."""
+    """Is published.toml valid, and does it fit the tasks?"""
     try:
         facts = published_scores(benchmark)
     except InputError as error:

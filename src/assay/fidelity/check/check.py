@@ -1,6 +1,6 @@
-"""`assay check`: what can be known of a benchmark without any model, within a minute.
+"""`assay check`: checks of a benchmark without a model, within a minute.
 
-The minute is shared out: where all tasks would take longer, a part looks at some of them, and says how many.
+Each part has a share of the minute. If all tasks would take longer, a part checks some of them, and says how many.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ from assay.types import Task
 
 MINUTE_S = 60.0
 PARTS = {"pace": 3, "gold": 20, "verifier": 15, "first": 5, "again": 5, "at once": 5, "rest": 15}
-"""The parts in their order, and how much of the time each may take, in proportion to those that follow."""
+"""The parts in their order, and the share of the time that each may take, relative to the later parts."""
 FEWEST, MOST_PLAYED = 3, 200
 
 REMEDIES = {
@@ -52,33 +52,33 @@ PLAYED = ("gold", "verifier", "determinism", "isolation", "tools", "time")
 
 
 class CheckRequest(Struct, frozen=True):
-    """What is checked, so that another process can look at the same."""
+    """What to check, as data for another process."""
 
     benchmark: BenchmarkRequest
     roles: dict[str, ModelConfig]
-    """The models that its sessions ask, where it has no own for a role or another is meant."""
+    """The models in its roles that are not the benchmark's own."""
     played: list[str] = []
-    """The tasks whose rollouts another process makes."""
+    """The tasks of which the other process makes rollouts."""
     seconds: float = 0.0
-    """How long it may make them."""
+    """Seconds for all rollouts."""
     deadline_s: float = MINUTE_S
-    """Of each."""
+    """Seconds for each rollout."""
 
 
 class Portrait(Struct, frozen=True):
-    """What a process finds a benchmark to be: digests of its tasks, and what the rollouts of some came to."""
+    """What a process finds in a benchmark: digests of its tasks, and of the rollouts of some."""
 
     tasks: dict[str, str]
     rollouts: PlayDigests
 
 
 class Clock:
-    """The time that a check has, shared out to its parts. What one leaves over is for those that follow."""
+    """The time of a check, divided among its parts. What one part does not need goes to the later ones."""
 
     def __init__(self, seconds: float) -> None:
         self.started = time.monotonic()
         self.deadline_s = seconds / 8
-        """Of one rollout."""
+        """The deadline of one rollout."""
         self._until = self.started + seconds
 
     @property
@@ -86,7 +86,7 @@ class Clock:
         return max(0.0, self._until - time.monotonic())
 
     def seconds(self, part: str) -> float:
-        """Returns how long a part of `PARTS` may take, from now on."""
+        """Returns the seconds that a part of `PARTS` may take from now."""
         names = list(PARTS)
         following = names[names.index(part) :]
         return self.left_s * PARTS[part] / sum(PARTS[name] for name in following)
@@ -99,10 +99,10 @@ async def check(
     place: Place | None = None,
     seconds: float = MINUTE_S,
 ) -> Checked:
-    """Everything that can be known of a benchmark without a model to measure, by its name or its folder's path.
+    """Checks a benchmark, given by its name or its folder's path, without a model. Returns the checks.
 
-    It takes about so many seconds at most, unless the benchmark keeps the event loop to itself or lists its tasks that
-    slowly. Raises UsageError where there is no such benchmark or role.
+    It takes at most about `seconds`, unless the benchmark blocks the event loop or lists its tasks slowly. Raises
+    UsageError if there is no such benchmark or role.
     """
     clock = Clock(seconds)
     benchmark = load(name).with_place(place)
@@ -120,7 +120,7 @@ async def check(
 
 
 def _list_tasks(benchmark: Benchmark) -> list[Task] | Check:
-    """The tasks, or why there is nothing to check."""
+    """Returns the tasks, or a failed check if there are none."""
     try:
         found = list(benchmark.environment.tasks())
     except AssayError:
@@ -174,7 +174,7 @@ async def _checks(request: CheckRequest, benchmark: Benchmark, found: list[Task]
 
 
 async def _read_tasks(benchmark: Benchmark, found: list[Task], portrait: Portrait | Exception) -> list[Check]:
-    """What reading the tasks tells."""
+    """Returns the checks of the tasks' texts."""
     elsewhere = portrait.tasks if isinstance(portrait, Portrait) else portrait
     return [
         task_check(found, benchmark.environment.remark),
@@ -190,7 +190,7 @@ async def _read_tasks(benchmark: Benchmark, found: list[Task], portrait: Portrai
 async def _gate(
     name: str, benchmark: Benchmark, found: list[Task], task_s: float, seconds: float, rollouts: int
 ) -> Check:
-    """A gate of the benchmark as a check, on as many tasks as there is time for. Gold answers take one rollout each."""
+    """Returns a gate of the benchmark as a check, on as many tasks as there is time for."""
     some = _sample(found, int(seconds / 2 / (task_s * rollouts)))
     gold = _sample(found, int(seconds / 4 / task_s))
     part = _part(len(some), len(found))
@@ -207,7 +207,7 @@ async def _gate(
 
 
 def _part(some: int, of: int) -> str:
-    """Returns how many tasks were looked at, where not all were."""
+    """Returns how many tasks were checked, if not all were."""
     return f" ({some:,} of {of:,} tasks, for time.)" if some < of else ""
 
 
@@ -216,20 +216,20 @@ def _flat(ids: list[str] | dict[str, list[str]]) -> list[str]:
 
 
 async def _pace(rehearsal: Rehearsal, found: list[Task], seconds: float) -> float:
-    """How long one rollout takes, roughly; at least 20 microseconds."""
+    """Returns about how many seconds one rollout takes, at least 20 microseconds."""
     started = time.monotonic()
     plays = await rehearsal.play(_sample(found, FEWEST), seconds=seconds)
     return max(2e-5, (time.monotonic() - started) / len(plays))
 
 
 def _sample(found: list[Task], count: int) -> list[Task]:
-    """So many tasks, evenly from the first to the last."""
+    """Returns `count` tasks, evenly from the first to the last."""
     count = max(FEWEST, count)
     return found if count >= len(found) else [found[at * len(found) // count] for at in range(count)]
 
 
 class PortraitService:
-    """The service: a benchmark's portrait, from its process."""
+    """The service that makes a benchmark's portrait in another process."""
 
     async def begin(self, request: bytes) -> bytes:
         return msgspec.msgpack.encode(await _portrait(msgspec.msgpack.decode(request, type=CheckRequest)))

@@ -1,4 +1,4 @@
-"""Rollouts without a model, played to see whether an environment does the same twice and keeps its sessions apart."""
+"""Rollouts without a model, which show whether an environment is deterministic and its sessions are independent."""
 
 import asyncio
 import collections
@@ -39,11 +39,11 @@ class Play:
     """One rollout of a player."""
 
     digest: str
-    """Of all that the environment said to the model, and of the reward and the answer. Metrics may hold times. Empty
-    where the rollout failed: a failure says nothing of what the environment would do."""
+    """Of all items from the environment, the reward and the answer, without metrics, which may hold times. Empty if the
+    rollout failed, because a failure shows nothing."""
     outcome: Outcome
     verified_s: float
-    """Seconds from the model's last word to the score."""
+    """Seconds from the model's last answer to the score."""
 
 
 Plays = dict[tuple[str, str], Play]
@@ -51,16 +51,16 @@ Plays = dict[tuple[str, str], Play]
 
 
 class Rehearsal:
-    """The players of a benchmark: `gold` gives the reference, `null` an answer off topic, `fumbler` misuses tools."""
+    """The players of a benchmark: `gold` plays the reference, `null` answers off topic, `fumbler` misuses tools."""
 
     def __init__(self, benchmark: Benchmark, *, deadline_s: float) -> None:
-        """`deadline_s` is that of one rollout: no model is waited for here."""
+        """`deadline_s` is the deadline of one rollout."""
         self._benchmark = benchmark
         self._deadline_s = deadline_s
         self._gold = model_of(ModelConfig(dialect="gold"), benchmark)
 
     async def play(self, tasks: Sequence[Task], *, seconds: float, backwards: bool = False) -> Plays:
-        """What each player does on each task, one rollout after the other; one at least, and none after `seconds`."""
+        """Returns each player's rollout of each task, one after the other; at least one, and none after `seconds`."""
         plays: Plays = {}
         until = time.monotonic() + seconds
         for task, player, model in self._players(tasks)[:: -1 if backwards else 1]:
@@ -70,7 +70,7 @@ class Rehearsal:
         return plays
 
     async def play_at_once(self, tasks: Sequence[Task], *, seconds: float) -> Plays:
-        """The same with all players of two tasks at once, turn about."""
+        """Returns the same with all players of two tasks at once, which take turns."""
         plays: Plays = {}
         until = time.monotonic() + seconds
         for at in range(len(tasks)):
@@ -78,7 +78,7 @@ class Rehearsal:
             coroutines = [self._play(task, _TurnAbout(model)) for task, _, model in players]
             for (task, player, _), play in zip(players, await asyncio.gather(*coroutines), strict=True):
                 key = task.id, player
-                # A task is played beside the one before it and beside the one after it: what went wrong is kept.
+                # A task is played beside the task before it and beside the one after it; a difference is kept.
                 if key not in plays or play.digest != plays[key].digest:
                     plays[key] = play
             if time.monotonic() >= until:
@@ -110,14 +110,14 @@ class Rehearsal:
 
 
 class PlayDigests(Struct, frozen=True):
-    """What rollouts came to, by the name of each: digests of those that were scored, and why others were not."""
+    """By the name of each rollout, its digest if it was scored, and the failure if it was not."""
 
     digests: dict[str, str]
     failures: dict[str, str]
 
 
 def digests_of(plays: Plays) -> PlayDigests:
-    """Returns what some rollouts came to."""
+    """Returns the digests and failures of rollouts."""
     outcomes = {_label(key): play.outcome for key, play in plays.items()}
     return PlayDigests(
         {_label(key): play.digest for key, play in plays.items() if play.digest},
@@ -128,7 +128,7 @@ def digests_of(plays: Plays) -> PlayDigests:
 def repeat_check(first: PlayDigests, again: PlayDigests, elsewhere: PlayDigests | Exception) -> Check:
     """Does the same task with the same seed and the same answers give the same rollout?
 
-    `elsewhere` is what another process found, or why it found nothing.
+    `elsewhere` is the result of another process, or its error.
     """
     remedy = "Draw all randomness from open()'s seed, keep no state between rollouts, sort sets, read no clock."
     there = PlayDigests({}, {"another process": str(elsewhere)}) if isinstance(elsewhere, Exception) else elsewhere
@@ -138,14 +138,14 @@ def repeat_check(first: PlayDigests, again: PlayDigests, elsewhere: PlayDigests 
 
 
 def isolation_check(first: PlayDigests, at_once: PlayDigests) -> Check:
-    """Does a rollout go as it does alone while others are under way?"""
+    """Does a rollout give the same beside others as alone?"""
     remedy = "Keep a rollout's state in its session alone: nothing on the class, the module or the environment."
     said = "played beside those of the same task and of the next: each as if alone"
     return _compare("isolation", first, {"beside other rollouts": at_once}, said, remedy)
 
 
 def _compare(name: str, first: PlayDigests, others: Mapping[str, PlayDigests], said: str, remedy: str) -> Check:
-    """The check that fails where a rollout has another course, and is open where one failed or none was scored."""
+    """Returns a check that fails if rollouts differ, and is inconclusive if one failed or none was scored."""
     wrong = {
         f"another course or score {where}": different
         for where, there in others.items()
@@ -161,7 +161,7 @@ def _compare(name: str, first: PlayDigests, others: Mapping[str, PlayDigests], s
 
 
 def tool_check(tasks: Sequence[Task], first: Plays) -> Check:
-    """Does a tool that is called wrongly say so to the model?"""
+    """Does a tool tell the model about a wrong call?"""
     if not any(task.tools for task in tasks):
         return Check("tools", "pass", "No task offers a tool.")
     play = {task: scene.outcome for (task, player), scene in first.items() if player == "fumbler"}
@@ -199,10 +199,10 @@ def time_check(first: Plays) -> Check:
 def rehearse(
     benchmark: Benchmark, task_id: str, *steps: Call | str, roles: Mapping[str, Model] | None = None, seed: int = SEED
 ) -> Score:
-    """The score of a rollout whose turns are given: a tool's call or a message each. For tests of a benchmark.
+    """Returns the score of a rollout with these turns, each a call of a tool or a message. For tests of a benchmark.
 
-    `roles` are the models that sessions ask. Raises UsageError for an unknown task, AssertionError where the rollout
-    failed.
+    `roles` are the models in the benchmark's roles. Raises UsageError for an unknown task, and AssertionError if the
+    rollout failed.
     """
     tasks = {task.id: task for task in benchmark.environment.tasks()}
     task = tasks.get(task_id)
@@ -219,7 +219,7 @@ def rehearse(
 
 
 class _TimedLoop(ToolLoop):
-    """The tool loop, and when it ended."""
+    """The tool loop, with the time at which it ended."""
 
     ended: float | None = None
 
@@ -231,7 +231,7 @@ class _TimedLoop(ToolLoop):
 
 
 class _TurnAbout:
-    """A model that lets the other rollouts take their turn before it answers."""
+    """A model that lets other rollouts run before it answers."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
@@ -242,7 +242,7 @@ class _TurnAbout:
 
 
 def _fumbler(task: Task) -> Callable[[Request], Response]:
-    """An answerer that calls each tool wrongly, then with arguments of the right types, and ends off topic."""
+    """Returns a function that calls each tool wrongly, then with arguments of the right types, and ends off topic."""
     turns = [
         [("no_such_tool", "{}"), *((tool.name, text) for tool in task.tools for text in _MALFORMED)],
         [(tool.name, _arguments(tool, _MISTYPED)) for tool in task.tools],

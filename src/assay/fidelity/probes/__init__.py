@@ -1,7 +1,7 @@
 """Probes: wrong answers to a task, made from its reference solution, which a verifier should give no reward.
 
-A kind of probe names what a verifier does wrong that rewards it. A third of what is drawn at random comes from the
-seed of whoever computes the gate, the rest is the same for everybody.
+A kind of probe is named by the fault of a verifier that rewards it. A third of the random choices depends on a seed;
+the rest is the same each time.
 """
 
 import json
@@ -45,15 +45,16 @@ FAULTS = {
     "another task's solution": "the solution of another task is rewarded",
     "own": "an answer is rewarded that the benchmark calls wrong",
 }
-"""By kind of probe, what a verifier does that rewards it."""
+"""By kind of probe, the fault of a verifier that rewards it."""
 BY_CHANCE = ("off topic", "the prompt", "guess", "all options", "constant")
-"""Kinds that may be right by chance: nobody read the task for them. They may score what the benchmark states."""
+"""Kinds that may be right by chance, because they don't depend on the task. They may score the stated chance."""
 CONSTANTS = ("0", "1", "yes")
 MANY, COSTLY = 400, 10
-"""Tasks from which on each gets a third of the draws, in turn; and as how many a task counts that runs code or asks a
-model."""
+"""The number of tasks from which on each gets a third of the draws, in turn; and how many a task counts for that runs
+code or calls a model."""
 CLOSED = 10
-"""Different gold answers at most of a benchmark whose answers are options, each given by three tasks on the mean."""
+"""The most different gold answers of a benchmark with a closed set of answers, each of at least three tasks on
+average."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ class Prober:
         self._draws = {task.id: (0, 1, 2) if few else (place % 3,) for place, task in enumerate(tasks)}
         found = ((task, environment.solution(task)) for task in tasks)
         self.solutions: dict[str, Steps] = {task.id: steps for task, steps in found if steps is not None}
-        """By task id, of those that have one."""
+        """The solutions by task id."""
         self._others = list(self.solutions.values())
         golds = [peel(steps[-1])[1] for steps in self._others if steps and isinstance(steps[-1], str)]
         closed = sorted(set(golds))
@@ -93,7 +94,7 @@ class Prober:
             rng = Random(f"{task.id}/{draw}" if draw < 2 else f"{task.id}/{self._seed}/seed")
             for kind, steps in (*self._blind(task, draw, rng), *self._from_solution(task, draw, rng)):
                 probe = Probe(kind, steps)
-                # What is right by chance is right in each of its forms: once a task, so that chance counts it once.
+                # A text that is right by chance is right in each form, so each task has it once.
                 once = family(kind) in BY_CHANCE and kind != "guess"
                 found.setdefault((kind, "" if once else probe.text), probe)
         for wrong in self._benchmark.environment.wrong(task):
@@ -102,7 +103,7 @@ class Prober:
         return list(found.values())
 
     def _blind(self, task: Task, draw: int, rng: Random) -> Iterator[tuple[str, Steps]]:
-        """Yields what needs no solution."""
+        """Yields the probes that need no solution."""
         yield "empty", [""]
         yield "off topic", [OFF_TOPIC]
         yield "the prompt", [task.prompt]
@@ -120,7 +121,7 @@ class Prober:
             yield "guess", [guess]
 
     def _from_solution(self, task: Task, draw: int, rng: Random) -> Iterator[tuple[str, Steps]]:
-        """Yields what is made from the task's solution."""
+        """Yields the probes that are made from the task's solution."""
         steps = self.solutions.get(task.id)
         if not steps:
             return
@@ -130,7 +131,7 @@ class Prober:
             last = calls[-1] if calls else len(steps) - 1
             yield "nothing done", [DONE]
             yield "last step left out", [*steps[:last], *steps[last + 1 :]]
-            # Where it takes this solution's last step too, as in a search, it may be right.
+            # With this solution's last step in it, as in a search, it may be right.
             if other and steps[last] not in other:
                 yield "another task's solution", other
         gold = steps[-1]
@@ -154,7 +155,7 @@ class Prober:
             yield f"constant {constant}", f"{before}{constant}{after}"
 
     def _other(self, steps: Steps, rng: Random) -> Steps | None:
-        """Returns another task's solution; None where a few draws find none that differs."""
+        """Returns another task's solution; None if a few draws find none that differs."""
         drawn = (self._others[rng.randrange(len(self._others))] for _ in range(8))
         return next((other for other in drawn if other != steps), None)
 
@@ -163,7 +164,7 @@ _PROGRAMS = ("mutant", "another result", "another task's solution")
 
 
 def family(kind: str) -> str:
-    """Returns the kind without what it says of the single probe: `constant` of `constant A`."""
+    """Returns the kind without the part for the single probe: `constant` for `constant A`."""
     return "constant" if kind.startswith("constant ") else kind
 
 

@@ -1,4 +1,4 @@
-"""Wrong answers that are made from a right one, by its form: a letter, a number, JSON, or any text."""
+"""Wrong answers made from a right one, by its form: a letter, a number, JSON, or any text."""
 
 import ast
 import json
@@ -14,7 +14,7 @@ from assay.benchmark.verify.text import normalise
 from assay.types import Message, Task
 
 LONGEST = 200
-"""Characters of a gold answer at most that is denied or set beside another: longer ones are prose or programs."""
+"""The most characters of a gold answer that is denied or combined with another. Longer ones are prose or programs."""
 
 _WRAPPED = (
     re.compile(r"(?P<before>.*<(?P<tag>\w+)>)(?P<core>.+)(?P<after></(?P=tag)>\s*)", re.DOTALL),
@@ -24,7 +24,7 @@ _WRAPPED = (
 _LETTER = re.compile(r"\(?([A-Z])\)?")
 _OPTION = re.compile(r"^\W{0,3}([A-Z])[).:]\s", re.MULTILINE)
 _WHOLE = re.compile(r"(?<![\d.,])(?:\d{1,3}(?:,\d{3})+|\d+)(?![\d,]*\d)")
-"""The whole part of a number: decimals are left alone, where a tolerance may forgive the last one."""
+"""The whole part of a number. Decimals stay, because a tolerance may accept another last digit."""
 _NUMBER = re.compile(r"(?P<before>[$€£]?)(?P<sign>[-+−]?)(?P<rest>[$€£]?\d[\d,]*(?:\.\d+)?\s?[^\d\s]{0,12})")
 
 
@@ -47,7 +47,7 @@ def letters_in(task: Task, gold: str) -> list[str]:
 
 
 def wrong_answers(gold: str, other: str | None, options: Sequence[str], rng: Random) -> Iterator[tuple[str, str]]:
-    """Yields (kind, text) of answers that are wrong where `gold` is the right one. `other` is another task's gold."""
+    """Yields (kind, text) of wrong answers for the gold answer. `other` is another task's gold answer."""
     before, core, after = peel(gold)
     made = list(_changes(core, options, rng))
     if other is not None and not same(theirs := peel(other)[1], core):
@@ -72,7 +72,7 @@ def wrong_answers(gold: str, other: str | None, options: Sequence[str], rng: Ran
 
 
 def _changes(core: str, options: Sequence[str], rng: Random) -> Iterator[tuple[str, str]]:
-    """Yields the answer with something changed in it."""
+    """Yields (kind, text) of changed answers."""
     if core in options:
         yield "other letter", rng.choice([option for option in options if option != core])
         return
@@ -98,7 +98,7 @@ def _changes(core: str, options: Sequence[str], rng: Random) -> Iterator[tuple[s
 
 
 def _put_number(core: str, token: re.Match[str], value: int) -> str:
-    """Returns the text with another whole number in the place of one, written as that is."""
+    """Returns the text with one whole number replaced, in the same format."""
     text = f"{value:,}" if "," in token[0] else str(value).zfill(len(token[0]) if token[0].startswith("0") else 0)
     return core[: token.start()] + text + core[token.end() :]
 
@@ -110,12 +110,12 @@ def form_alone(gold: str, filler: str) -> list[str]:
 
 
 def holds(text: str, answer: str) -> bool:
-    """Whether an answer stands in a text as words of its own: then the text may be right."""
+    """Returns whether a text has an answer as separate words, so that the text may be right."""
     return bool(answer.strip()) and re.search(rf"(?<!\w){re.escape(answer.strip())}(?!\w)", text) is not None
 
 
 def same(one: str, other: str) -> bool:
-    """Whether two answers are the same: as texts, as numbers or as Python's literals."""
+    """Returns whether two answers are the same, as texts, numbers or Python literals."""
     if normalise(one) == normalise(other):
         return True
     values = _value(one), _value(other)

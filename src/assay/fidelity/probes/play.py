@@ -34,7 +34,7 @@ def reasoning_of(text: str) -> list[Item]:
 
 
 async def reward_of(benchmark: Benchmark, task: Task, played: Sequence[Response]) -> float | Failure:
-    """The reward of a response a turn, by the way every rollout goes; the failure where there was one."""
+    """Returns the reward of these responses, one for each turn, in a normal rollout; the failure if it failed."""
     planned = PlannedRollout(task, task_digest(task), repeat=0, attempt=0, seed=0)
     await asyncio.sleep(0)  # nothing here ever waits: without this, nobody could interrupt it
     rollout = await roll(

@@ -1,4 +1,4 @@
-"""Programs that are no solutions: mutants of one, by a change to its syntax tree."""
+"""Mutants of a solution, by a change to its syntax tree."""
 
 import ast
 import copy
@@ -29,7 +29,7 @@ _SWAPPED: dict[type[ast.operator], type[ast.operator]] = {
 
 
 def mutants(gold: str, rng: Random) -> Iterator[tuple[str, str]]:
-    """Yields (kind, text) of a solution with one thing changed, and with another result; nothing for no program."""
+    """Yields (kind, text) of a solution with one change, and with another result; nothing if it is no program."""
     body = program(gold)
     tree = _parse(body or "")
     if body is None or tree is None:

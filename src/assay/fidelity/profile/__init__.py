@@ -1,12 +1,12 @@
 """A profile: one benchmark on one suite.
 
 profiles/NAME/
-  plan.jsonl     what was asked for: a line a command that asked for something else, written before it ran anything
+  plan.jsonl     the plan: a line for each command with another plan, written before it runs anything
   runs/MODEL/    a run directory each
   marks.jsonl    what readers said of rollouts and findings
   profile.json   derived from all of these, as report.html is
 
-`run` runs the models, `evidence` reads what is in the folder, and `build` makes a Profile of that.
+`run` runs the models, `evidence` reads the folder, and `build` computes the Profile.
 """
 
 from assay.fidelity.profile.build import compute, compute_with_results, profile_of

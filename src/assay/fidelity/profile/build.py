@@ -36,10 +36,10 @@ from assay.store import write_json, write_lines
 
 
 def profile_of(evidence: Evidence, known: Sequence[Gate], *, wall_s: float | None = None) -> Profile:
-    """Everything that follows from the evidence. Reads no file and asks no model.
+    """Returns the profile of the evidence. Reads no file and calls no model.
 
-    `known` are the gates that do not follow from it: gold and verifier, which run the benchmark, and without a
-    benchmark reproduced and parity too.
+    `known` are the gates that need more than the evidence: gold and verifier, which run the benchmark, and without a
+    benchmark also reproduced and parity.
     """
     plan, contenders = evidence.plan, evidence.contenders
     chosen = measured_models(plan.suite, contenders)
@@ -94,21 +94,21 @@ def profile_of(evidence: Evidence, known: Sequence[Gate], *, wall_s: float | Non
 
 
 async def compute(folder: Path, *, benchmark: Benchmark | None = None, again: bool = False) -> Profile:
-    """The profile of `compute_with_results`."""
+    """Returns the profile of `compute_with_results`."""
     return (await compute_with_results(folder, benchmark=benchmark, again=again))[0]
 
 
 async def compute_with_results(
     folder: Path, *, benchmark: Benchmark | None = None, again: bool = False
 ) -> tuple[Profile, dict[str, Results]]:
-    """The profile, computed from what is on the disk, without any model, and the results of its runs by model.
+    """Computes a profile from its folder, without any model. Returns it and the results of its runs by model.
 
-    What is derived is written: `profile.json`, and of each run `summary.json` and `per_task.jsonl`.
+    Writes the derived files: `profile.json`, and `summary.json` and `per_task.jsonl` of each run.
 
-    The gates gold and verifier stay as they are where the benchmark is the one that they were computed for, unless
-    `again`. A model in a role (a judge) makes that they always stay: it would have to be asked.
+    The gates gold and verifier are computed again only if the benchmark has changed, or with `again`; never if the
+    benchmark has a model in a role (a judge), which would have to be called.
 
-    Raises UsageError and InputError where there is no profile, and DigestMismatch where the benchmark has changed.
+    Raises UsageError and InputError if there is no profile, and DigestMismatch if the benchmark has changed.
     """
     plan = read_plan(folder)
     benchmark = benchmark or load(source_of(folder, plan))
@@ -120,11 +120,11 @@ async def compute_with_results(
 async def known_gates(
     folder: Path, plan: Plan, benchmark: Benchmark, *, again: bool = False, seed: int = 0
 ) -> list[Gate]:
-    """The gates that run the benchmark: computed, or as they were where `compute` says that they stay.
+    """Returns the gates that run the benchmark, computed or stored, as `compute` says.
 
-    A third of the probes comes from the seed.
+    A third of the probes depends on the seed.
 
-    Raises DigestMismatch where the benchmark is not what was profiled.
+    Raises DigestMismatch if the benchmark is not the profiled one.
     """
     tasks, all_tasks = select_tasks(benchmark, plan.selection)
     record = record_of(benchmark, tasks, all_tasks)
@@ -139,7 +139,7 @@ async def known_gates(
 
 
 def write(folder: Path, evidence: Evidence, known: Sequence[Gate], *, wall_s: float | None = None) -> Profile:
-    """Compute a profile and write it into its folder: `profile.json`, of each run `summary.json`, `per_task.jsonl`."""
+    """Computes a profile and writes its derived files into its folder. Returns the profile."""
     made = profile_of(evidence, known, wall_s=wall_s)
     for path, value in derived_files(evidence, made).items():
         (write_lines if path.endswith(".jsonl") else write_json)(folder / path, value)
@@ -147,7 +147,7 @@ def write(folder: Path, evidence: Evidence, known: Sequence[Gate], *, wall_s: fl
 
 
 def derived_files(evidence: Evidence, profile: Profile) -> dict[str, Any]:
-    """What is written of a profile, by the path in its folder; a list is lines."""
+    """Returns the content of a profile's derived files, by path in its folder; a list is lines."""
     derived: dict[str, Any] = {"profile.json": profile}
     for one in evidence.contenders:
         figures = profile.models[one.name]

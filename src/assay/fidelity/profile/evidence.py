@@ -1,4 +1,4 @@
-"""What a profile is computed from, read from its folder: the one place of the room that reads."""
+"""Reads the evidence from which a profile is computed. Only this module of the folder reads files."""
 
 import dataclasses
 import os
@@ -36,34 +36,34 @@ from assay.types import Task
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """All that a profile follows from, but for the gates that run the benchmark. By model where it is a mapping."""
+    """All that a profile is computed from, except the gates that run the benchmark. Mappings are by model."""
 
     plan: Plan
     contenders: Sequence[Contender]
     said: Sequence[Remark]
-    """What readers marked and explained."""
+    """The readers' marks and explanations."""
     records: Mapping[str, RunRecord]
     judging: Judging | None
-    """What the judge said when it was asked again."""
+    """The judge's later judgements of the same answers."""
     parities: Mapping[str, Parity]
     references: Mapping[str, OriginalResults]
     """The original code's results."""
     digests: tuple[str, str]
-    """Of the benchmark's tasks and code as they are now; empty where it can't be had."""
+    """Digests of the benchmark's tasks and code as they are now; empty if the benchmark is not available."""
     tasks: Sequence[Task]
-    """Its tasks, whatever was selected; empty where nothing is published."""
+    """All tasks of the benchmark; empty if it has no published scores."""
     score: ScoreRule
-    """What the benchmark declares that its score is."""
+    """The score that the benchmark declares."""
     published: Published | None
 
     @property
     def judge(self) -> dict[str, Any] | None:
-        """The id and the settings of the judge that scored the runs; None where none did."""
+        """The id and the settings of the judge that scored the runs; None if there is no judge."""
         return next((record.roles[ROLE].identity for record in self.records.values() if ROLE in record.roles), None)
 
 
 def gather(folder: Path, plan: Plan, contenders: Sequence[Contender], benchmark: Benchmark | None) -> Evidence:
-    """The evidence in a profile's folder, with the models as they were read. Raises InputError for a damaged file."""
+    """Returns the evidence in a profile's folder. Raises InputError for a damaged file."""
     runs = {one.name: folder / "runs" / one.name for one in contenders}
     stated = published_scores(benchmark) if benchmark else None
     return Evidence(
@@ -84,12 +84,12 @@ def gather(folder: Path, plan: Plan, contenders: Sequence[Contender], benchmark:
 
 
 def material_of(evidence: Evidence, suspects: Sequence[SuspectTask]) -> Material:
-    """Returns what there is to read of a profile."""
+    """Returns the material that readers of a profile need."""
     return _material(evidence.plan, evidence.contenders, suspects, evidence.records)
 
 
 def load_material(folder: Path) -> Material:
-    """Returns what there is to read of the profile in a folder. Raises UsageError and InputError as `read_plan`."""
+    """Returns the material that readers of the profile in a folder need. Raises as `read_plan`."""
     plan = read_plan(folder)
     contenders = contenders_of(folder, plan)
     chosen = measured_models(plan.suite, contenders)
@@ -105,7 +105,7 @@ def _material(
 
 
 def read_plan(folder: Path) -> Plan:
-    """What was asked for last. Raises UsageError where the folder holds no profile, and InputError for damage."""
+    """Returns the last plan. Raises UsageError if the folder holds no profile, and InputError for a damaged file."""
     path = folder / "plan.jsonl"
     if not is_present(path):
         raise UsageError(
@@ -118,7 +118,7 @@ def read_plan(folder: Path) -> Plan:
 
 
 def changes(planned: BenchmarkRecord, now: BenchmarkRecord) -> list[str]:
-    """What of a benchmark is not what was profiled, a line each."""
+    """Returns the differences from the profiled benchmark, a line each."""
     names = (
         ("version", planned.version, now.version),
         ("tasks", planned.digest, now.digest),
@@ -131,7 +131,7 @@ def changes(planned: BenchmarkRecord, now: BenchmarkRecord) -> list[str]:
 
 
 def source_seen_from(folder: Path, benchmark: Benchmark) -> str:
-    """Returns how a profile in a folder names its benchmark: a path is the way from there, whatever the directory."""
+    """Returns a benchmark's name for a profile in a folder. A path is relative to that folder."""
     name, origin = benchmark.source, benchmark.origin
     path = path_of(name)
     is_path = Path(path).is_file() if path != name else origin and origin.folder and not origin.package
@@ -159,16 +159,16 @@ def changed_benchmark(folder: Path, benchmark: BenchmarkRecord, changed: list[st
 
 
 def contenders_of(folder: Path, plan: Plan, *, cached: bool = True) -> list[Contender]:
-    """The models that have a run, as the gates see them.
+    """Returns the models with a run, as the gates need them.
 
-    `cached` says whether what earlier commands derived from the rollouts is trusted, and kept for later ones.
+    `cached` says whether caches of rollouts are used and written.
     """
     names = [name for name in plan.suite.models if is_present(folder / "runs" / name / "run.json")]
     return [read_contender(folder, plan.suite, name, plan.repeats_of(name), cached=cached) for name in names]
 
 
 def read_contender(folder: Path, suite: Suite, name: str, repeats: int, *, cached: bool = True) -> Contender:
-    """One model of a profile, whose run's rollouts are decoded once. Raises InputError where the run is damaged."""
+    """Returns one model of a profile. Its rollouts are decoded once. Raises InputError if the run is damaged."""
     member = suite.models[name]
     results, findings = read_with_findings(folder / "runs" / name, name, repeats, cached=cached)
     settings = run_settings(read_record(folder / "runs" / name))
@@ -186,7 +186,7 @@ def read_contender(folder: Path, suite: Suite, name: str, repeats: int, *, cache
 
 
 def earlier_profile(folder: Path, benchmark: BenchmarkRecord) -> Profile | None:
-    """The profile that was computed in a folder for this very benchmark; None where there is none."""
+    """Returns the stored profile of a folder if it is of this benchmark; else None."""
     try:
         earlier = msgspec.json.decode(read_input(folder / "profile.json"), type=Profile)
     except (OSError, *BROKEN):

@@ -1,4 +1,4 @@
-"""Runs what a profile is computed from: the models of a suite, tier by tier."""
+"""Runs the models of a profile's suite, tier by tier."""
 
 import dataclasses
 import time
@@ -42,20 +42,20 @@ from assay.types import Task
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ProfilePlan:
-    """What one command asks of a profile."""
+    """The plan of one command that makes a profile."""
 
     run: RunPlan
-    """The plan that each model's run has; its folder is the profile's. Its budget is what all runs together may use,
-    those of earlier commands included."""
+    """The plan of each model's run. Its folder is the profile's, and its budget is that of all runs together, those of
+    earlier commands included."""
     suite: Suite
     collector: Collector = distribute
-    """Collects the runs: in this process, in several processes, or on a cluster."""
+    """Makes the rollouts: in this process, in several processes, or on a cluster."""
     until_stable: bool = False
-    """Add repeats to the strongest open model until its score is stable, as the repeats gate asks."""
+    """Whether to add repeats to the strongest open model until its score is stable, as the repeats gate requires."""
     forecast: Forecast | None = None
-    """What is expected of the profile, which is written down with the plan."""
+    """The forecast of the profile, which is stored with the plan."""
     follows: bool = False
-    """Make exactly the forecast's rollouts, instead of the request's repeats of each model."""
+    """Whether to make exactly the forecast's rollouts, instead of the request's repeats of each model."""
 
 
 async def profile(
@@ -65,17 +65,17 @@ async def profile(
     watch: Callable[[str, Tally], None] = lambda name, tally: None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> tuple[Profile, dict[str, Results]] | None:
-    """Runs what is owed, computes everything and writes `profile.json`. Returns the profile and its runs' results.
+    """Makes the owed rollouts, computes the profile and writes it. Returns the profile and its runs' results.
 
-    None where it was interrupted.
+    None if it was interrupted.
 
-    Raises BudgetSpent: runs keep what they have, and no gate is computed from a part of them.
-    A model whose every rollout fails is told, and the others go on: the gates name it.
+    Raises BudgetSpent: the runs keep their rollouts, and no gate is computed from a part of them. If all rollouts of a
+    model fail, that is reported, and the other models go on.
     """
     clock = time.monotonic()
     asked, plan, tasks = begin(asked, tell)
     benchmark, suite = asked.run.benchmark, asked.suite
-    # They need no policy, and a broken verifier is better known before any is paid for.
+    # They need no policy, and a broken verifier should show before rollouts are paid for.
     without_models = await _without_models(asked, tasks)
     for gate in without_models:
         tell(f"{gate.name}: {gate.verdict}")
@@ -110,10 +110,10 @@ async def profile(
 
 
 def begin(asked: ProfilePlan, tell: Callable[[str], None]) -> tuple[ProfilePlan, Plan, list[Task]]:
-    """Write down what is asked for, before anything runs. Returns it without roles that the benchmark has not.
+    """Writes the plan before anything runs. Returns it without roles that the benchmark does not have.
 
-    With it the plan and the tasks. Raises UsageError for what can't be run, and DigestMismatch where the folder holds a
-    profile of something else.
+    Also returns the stored Plan and the tasks. Raises UsageError for what can't be run, and DigestMismatch if the
+    folder holds another profile.
     """
     benchmark, suite = asked.run.benchmark, asked.suite
     if others := suite.roles.keys() - benchmark.roles.keys():
@@ -126,7 +126,7 @@ def begin(asked: ProfilePlan, tell: Callable[[str], None]) -> tuple[ProfilePlan,
 
 
 def _check(asked: ProfilePlan) -> None:
-    """Raises UsageError for what would end a model's run, now and not when its turn has come."""
+    """Raises UsageError now for what would end a model's run later."""
     suite, benchmark, budget = asked.suite, asked.run.benchmark, asked.run.budget
     if stated := published_scores(benchmark):
         check_published(stated, list(benchmark.environment.tasks()), benchmark.score)
@@ -172,7 +172,7 @@ def _write_plan(asked: ProfilePlan, record: BenchmarkRecord) -> Plan:
 
 
 def _margins(asked: ProfilePlan, plan: Plan) -> dict[str, float]:
-    """The margins of the comparisons with the original, which are written into the registry before the first run."""
+    """Returns the margins of the comparisons with the original, which go into the registry before the first run."""
     benchmark, folder = asked.run.benchmark, asked.run.folder
     stated = published_scores(benchmark)
     if stated is None or stated.original:
@@ -188,7 +188,7 @@ def _margins(asked: ProfilePlan, plan: Plan) -> dict[str, float]:
 
 
 def _write_look(folder: Path, benchmark: str, rollouts: int) -> None:
-    """Write down that the verdict is known now, unless it was already, of as many rollouts."""
+    """Writes a look into the registry: the verdict for this number of rollouts is known now."""
     registry = folder.resolve().parent / REGISTRY
     known = read_registry(registry) if is_present(registry) else []
     looks = [one.rollouts for one in known if isinstance(one, Look) and is_about(one, folder, registry)]
@@ -238,7 +238,7 @@ async def _until_stable(
     watch: Callable[[str, Tally], None],
     tell: Callable[[str], None],
 ) -> list[Contender]:
-    """The models, of which the strongest open one has as many repeats as it takes, or as the budget allows."""
+    """Returns the models, with more repeats of the strongest open one until it is stable or the budget is spent."""
     while (opened := strongest(of_role(contenders, "open"), asked.suite.order)) and not interruption.stopping:
         best = opened[0]
         step = next_step(best.results)

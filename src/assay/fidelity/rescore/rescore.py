@@ -1,10 +1,10 @@
-"""A run's scores by today's verifier: a run of its own, with the turns of the old one, which stays as it is.
+"""Rescoring: a new run with the turns of an old one and scores by today's verifier. The old run stays as it is.
 
-RUN-rescored-1a2b3c4d/   named by today's verifier, so that each one has a run of its own
-  run.json, tasks.jsonl, rollouts.jsonl, summary.json   as every run has them; run.json says what was rescored
-  changes.jsonl          each rollout whose outcome is another one now, or that has none
+RUN-rescored-1a2b3c4d/   named by the digest of the verifier
+run.json, tasks.jsonl, rollouts.jsonl, summary.json   as in every run; run.json says which run was rescored
+changes.jsonl          each rollout with another outcome now, or with none
 
-The same command goes on where it was stopped. What is owed in the end, `assay run --out` asks a model.
+The same command continues it. `assay run --out` makes the rollouts that are owed in the end.
 """
 
 import asyncio
@@ -60,22 +60,22 @@ Key = tuple[str, int, int]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class RescorePlan:
-    """What one command asks to be rescored."""
+    """The plan of one command that rescores a run."""
 
     run: Path
     benchmark: Benchmark
     folder: Path | None = None
-    """Where the new scores go; beside the run where not given."""
+    """The new run's folder; by default beside the old run."""
     concurrency: int = 64
     processes: int = 1
     roles: Mapping[str, ModelConfig] = dataclasses.field(default_factory=dict[str, ModelConfig])
-    """The models that are asked, in their roles, what the run's were not asked."""
+    """The models in roles, for questions that the run's models did not get."""
     registry: Path | None = None
-    """Where the new run is written down before it starts; where the old one was, if that is known, where not given."""
+    """The registry for the new run; by default that of the old one, if it is known."""
 
 
 class Change(Struct, frozen=True, kw_only=True):
-    """A rollout whose outcome is another one now: a line of `changes.jsonl`."""
+    """A rollout with another outcome now: a line of `changes.jsonl`."""
 
     task: str
     repeat: int
@@ -83,27 +83,27 @@ class Change(Struct, frozen=True, kw_only=True):
     before: Outcome
     after: Outcome | None
     reason: str = ""
-    """Why there is none."""
+    """Why it has no outcome."""
 
 
 class Rescoring(Struct, frozen=True, kw_only=True):
-    """What came of rescoring a run. Scores are shares."""
+    """The result of rescoring a run. Scores are shares."""
 
     run: Path
     folder: Path
     rollouts: int
-    """Those with an outcome now."""
+    """The number of rollouts with an outcome now."""
     before: float | None
     after: float | None
     changes: list[Change]
     gone: list[str]
-    """Tasks of the run that today's benchmark has not."""
+    """Tasks of the run that today's benchmark does not have."""
     asked_otherwise: list[str]
-    """Tasks that ask something else today: their rollouts answer another question."""
+    """Tasks with another question today, so their rollouts have no score."""
     relabelled: list[str]
     """Tasks with another gold answer or other data."""
     new: int
-    """Tasks of today's benchmark that the run has not."""
+    """The number of tasks of today's benchmark that the run does not have."""
 
 
 async def rescore(
@@ -112,10 +112,10 @@ async def rescore(
     interruption: Interruption,
     watch: Callable[[str, Tally], None] = lambda name, tally: None,
 ) -> Rescoring | None:
-    """Rescore what is not rescored yet; `None` where it was interrupted.
+    """Rescores the rollouts that are not rescored yet. Returns None if it was interrupted.
 
-    Raises UsageError where the benchmark is another, DigestMismatch where the folder holds something else or the run
-    has grown since it was begun, and StoppedEarly.
+    Raises UsageError for another benchmark, DigestMismatch if the folder holds something else or the old run has grown
+    since rescoring began, and StoppedEarly.
     """
     old = read_record(plan.run)
     tasks = _tasks(plan, old)
@@ -155,26 +155,26 @@ async def rescore(
 
 
 class _Tasks(Struct, frozen=True):
-    """The run's tasks as today's benchmark has them."""
+    """The run's tasks in today's benchmark."""
 
     now: list[Task]
     """In today's order."""
     same: dict[str, Task]
-    """Of these, by id, those that ask what they asked."""
+    """Those of them with the same question, by id."""
     gone: list[str]
     asked_otherwise: list[str]
     relabelled: list[str]
     new: int
 
     def missing(self, task: str) -> str:
-        """Why the task's rollouts have no place here; empty where they have."""
+        """Returns why the task's rollouts can't be rescored; empty if they can."""
         if task in self.same:
             return ""
         return "today's benchmark has not this task" if task in self.gone else "the task asks something else today"
 
 
 def _tasks(plan: RescorePlan, old: RunRecord) -> _Tasks:
-    """Raises UsageError where the benchmark is another one, or no task asks what it asked."""
+    """Returns the tasks. Raises UsageError for another benchmark, or if no task has the same question."""
     benchmark = plan.benchmark
     if benchmark.name != old.benchmark:
         raise UsageError(f"{plan.run} is a run of {old.benchmark}, and the benchmark here is {benchmark.name}")
@@ -204,7 +204,7 @@ def _label(task: Task) -> object:
 
 
 def _roles(plan: RescorePlan, old: RunRecord, benchmark: Benchmark) -> dict[str, RoleRecord]:
-    """Who answers in each role: whoever is named, else who did in the run, else the benchmark's own model."""
+    """Returns the model in each role: the given one, else that of the run, else the benchmark's own."""
     found: dict[str, RoleRecord] = {}
     for role, model in benchmark.roles.items():
         assert model is not None
@@ -218,7 +218,7 @@ def _roles(plan: RescorePlan, old: RunRecord, benchmark: Benchmark) -> dict[str,
 
 
 def _record(plan: RescorePlan, old: RunRecord, tasks: _Tasks, roles: dict[str, RoleRecord]) -> RunRecord:
-    """What `run.json` says: the old run, under today's tasks and verifier."""
+    """Returns the new run.json: the old run with today's tasks and verifier."""
     benchmark, sources = plan.benchmark, score_code(plan.benchmark)
     return structs.replace(
         old,
@@ -243,12 +243,12 @@ def _record(plan: RescorePlan, old: RunRecord, tasks: _Tasks, roles: dict[str, R
 
 
 def _remembered_roles(old: RunRecord, now: RunRecord) -> list[str]:
-    """The roles whose model is the run's: what it said then may stand."""
+    """Returns the roles with the same model as in the run, whose recorded answers are used."""
     return [role for role in old.roles if role in now.roles and now.roles[role].identity == old.roles[role].identity]
 
 
 def _beside(run: Path, record: RunRecord) -> Path:
-    """The folder for a run's scores by one verifier."""
+    """Returns the folder for a run's scores by one verifier."""
     judges = {role: used.identity for role, used in record.roles.items()}
     verifier = digest([record.version, record.tasks_digest, record.code, judges, record.versions["assay"]])[:8]
     name = run.name or run.resolve().name
@@ -256,12 +256,12 @@ def _beside(run: Path, record: RunRecord) -> Path:
 
 
 def _registry(run: Path) -> Path | None:
-    """The nearest registry above a run."""
+    """Returns the nearest registry above a run."""
     return next((path for above in run.resolve().parents[:2] if is_present(path := above / REGISTRY)), None)
 
 
 def _check(folder: Path, run: Path) -> None:
-    """Raises where the folder holds anything but these rollouts rescored, or the run has others by now."""
+    """Raises UsageError or DigestMismatch if the folder holds anything but these rollouts rescored."""
     if not is_present(folder / "run.json"):
         return
     there = read_record(folder).rescored
@@ -288,10 +288,10 @@ def _key(rollout: Rollout | Row) -> Key:
 
 
 def _count_rollouts(run: Path, tasks: Mapping[str, Task]) -> tuple[set[Key], int]:
-    """The rollouts to be scored, one for each task and repeat; and how many there are of these tasks in all.
+    """Returns the rollouts to score, one for each task and repeat, and the number of all rollouts of these tasks.
 
-    It is the one whose score counts. Where there is none: the first whose answers are whole as far as is known, since
-    not the model failed. A failure that a later attempt made good stays one, so that what counted still counts.
+    It is the one whose score counts; without a score the first whose failure was not the model's, so that its answers
+    are whole. A failure with a later score stays a failure, so that the same rollout counts.
     """
     counted: dict[tuple[str, int], Rollout] = {}
     there = 0
@@ -327,9 +327,9 @@ async def _rescore(
     tally: Tally,
     interruption: Interruption,
 ) -> dict[Key, str]:
-    """Append every rollout of the source to the store, those that count with today's outcome.
+    """Appends every rollout of the source to the store, those that count with today's outcome.
 
-    Gives back why some have none: these are not written, so that they are tried again.
+    Returns why some have no outcome. These are not written, so that they are tried again.
     """
     owed: dict[Key, str] = {}
     alone = plan.processes == 1
@@ -359,7 +359,7 @@ async def _rescore(
 
 
 def _count(tally: Tally, found: Retraced) -> None:
-    """Its tokens were used by the old run."""
+    """Counts a rollout without its tokens, which the old run used."""
     if not isinstance(found, str) and isinstance(found.outcome, Score):
         tally.scored += 1
         tally.reward += found.outcome.reward
@@ -368,7 +368,7 @@ def _count(tally: Tally, found: Retraced) -> None:
 
 
 def _changes(run: Path, folder: Path, counted: set[Key], tasks: _Tasks, owed: Mapping[Key, str]) -> Iterator[Change]:
-    """In the order of the old run's tasks and repeats."""
+    """Yields the changes in the order of the old run's tasks and repeats."""
     after = {_key(row): row.outcome for row in read_rows(folder)}
     order = {task.id: index for index, task in enumerate(read_tasks(run))}
     rows = [row for row in read_rows(run) if _key(row) in counted]
@@ -381,7 +381,7 @@ def _changes(run: Path, folder: Path, counted: set[Key], tasks: _Tasks, owed: Ma
 
 
 def _score(run: Path) -> float | None:
-    results = read(run, cached=False)  # a certificate may be verified in a folder of others
+    results = read(run, cached=False)  # the folder of a certificate may be somebody else's
     return results.sample.score if results.sample else None
 
 

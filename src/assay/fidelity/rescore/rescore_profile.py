@@ -1,4 +1,4 @@
-"""A profile's scores by today's verifier: a profile of its own, as a rescored run is a run of its own."""
+"""Rescoring a profile: a new profile with the rescored runs of an old one."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -24,9 +24,9 @@ async def rescore_profile(
     interruption: Interruption,
     watch: Callable[[str, Tally], None] = lambda name, tally: None,
 ) -> tuple[Path, dict[str, Rescoring]] | None:
-    """Rescore every run of a profile, whose new scores are a profile of their own; `None` where it was interrupted.
+    """Rescores every run of a profile into a new profile. Returns its folder and the results; None if interrupted.
 
-    Persons' marks and the original code's results come along: a mark holds where the outcome is what it was.
+    Readers' marks and the original code's results are copied. A mark holds if the outcome is the same.
     """
     profile = plan.run.resolve()
     last = read_plan(profile)
@@ -68,7 +68,7 @@ async def rescore_profile(
 
 
 def _begin_profile(profile: Path, folder: Path, plans: Sequence[Plan]) -> None:
-    """The plan is written last: where it is, the rest is there too, and later marks are not written over."""
+    """Copies marks and writes the plan last, so that a folder with a plan has the rest, and later marks stay."""
     path = folder / "plan.jsonl"
     if not is_present(path):
         folder.mkdir(parents=True, exist_ok=True)

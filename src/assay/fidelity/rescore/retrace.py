@@ -1,7 +1,7 @@
-"""A recorded rollout, gone through again without its model, up to the score of today's verifier.
+"""Retracing: repeats a recorded rollout without its model, up to the score of today's verifier.
 
-Tools are called again in a fresh session, so that one whose score is of its state has it back. Where today's session
-says something else than was recorded, the model was never asked that, and no score follows.
+Tools are called again in a new session, so that a session that scores its state has that state again. If today's
+session says something other than the recorded one, the model never answered that, and there is no score.
 """
 
 import dataclasses
@@ -35,23 +35,23 @@ from assay.types import (
 )
 
 TIMED: tuple[StopReason, ...] = ("wall_time", "tool_time")
-"""Stop reasons that leave open how far the last tool came."""
+"""Stop reasons after which it is unknown how far the last tool came."""
 DIFFERS = "replay_differs"
-"""The kind of failure of a rollout that can't be gone through again."""
+"""The kind of failure of a rollout that can't be repeated."""
 MISSING = "missing"
-"""The kind of error of a role that nobody plays."""
+"""The kind of error of a role without a model."""
 SHOWN = 80
-"""Characters of a text in a message."""
+"""The most characters of a text in a message."""
 
 
 class Remembering:
-    """A model in a role: what it was asked before is answered as then, and the rest handed on."""
+    """A model in a role that repeats recorded answers, and passes other requests on."""
 
     def __init__(self, turns: Sequence[Turn], other: Model) -> None:
         self._other = other
         self._answers: defaultdict[bytes, deque[Response]] = defaultdict(deque)
         for index, turn in enumerate(turns):
-            if turn.response.status == "completed":  # no answer otherwise: it failed the rollout
+            if turn.response.status == "completed":  # any other failed the rollout
                 self._answers[_key(conversation(turns, index))].append(turn.response)
 
     async def respond(self, request: Request) -> Response:
@@ -60,7 +60,7 @@ class Remembering:
 
 
 class Nobody:
-    """Stands in a role for which no model is named."""
+    """Stands in a role without a model."""
 
     def __init__(self, role: str) -> None:
         self._role = role
@@ -71,18 +71,18 @@ class Nobody:
 
 
 async def retrace(benchmark: Benchmark, task: Task, made: Rollout, remembered: Collection[str]) -> Rollout | str:
-    """The rollout with today's outcome; in words why it has none for now, where a model in a role or another try might
-    give it one.
+    """Returns the rollout with today's outcome; or, if a model in a role or another try could give it one, why it has
+    none.
 
-    `benchmark` has the run's limits, and a model in each role. `remembered` are the roles in which it may answer as the
-    rollout holds. `task` is today's, and asks what the rollout was asked.
+    `benchmark` has the run's limits, and a model in each role. `remembered` are the roles whose recorded answers are
+    used. `task` is today's, with the same question.
     """
     stateless = has_no_state(benchmark.environment)
     if made.stop in TIMED and not stateless:
         return _fail(made, task, f"it ended in {made.stop}: how far its last tool came is not recorded")
     if made.program and not stateless:
         return _fail(made, task, "its agent is a program, whose calls of tools can't be made again")
-    # Without a state all that the session does is score, whoever the agent was.
+    # Without a state the session only scores, whatever the agent was.
     told = stateless and made.stop != "failed"
     recorder = _FullRecord(made) if told else _Retracing(made)
     agent = _Over(made.stop) if told else ToolLoop()
@@ -96,20 +96,20 @@ async def retrace(benchmark: Benchmark, task: Task, made: Rollout, remembered: C
     missing = {f"{role}_{MISSING}" for role in benchmark.roles}
     if isinstance(outcome, Failure) and (outcome.retryable or outcome.kind in missing):
         return outcome.message
-    # Where they are the same, the old ones: these have the times at which they were really asked.
+    # If they are the same, the old ones, which have the real times.
     roles = made.roles if _answers(found.roles) == _answers(made.roles) else found.roles
     return structs.replace(made, task_digest=planned.task_digest, stop=found.stop, outcome=outcome, roles=roles)
 
 
 def keep_outcome(made: Rollout, task: Task) -> Rollout:
-    """The rollout with the outcome that it had."""
+    """Returns the rollout with its old outcome."""
     return structs.replace(made, task_digest=task_digest(task))
 
 
 def with_run_limits(benchmark: Benchmark, record: RunRecord) -> Benchmark:
-    """The benchmark under the limits of a run, without those of time, and with somebody in each role.
+    """Returns the benchmark with the limits of a run, except those of time, and with a model in each role.
 
-    The benchmark's own model stands in, unless the run's was another one: it would answer in that one's place.
+    That is the benchmark's own model, unless the run had another one, which it must not replace.
     """
     return dataclasses.replace(
         benchmark,
@@ -133,7 +133,7 @@ def _roles(benchmark: Benchmark, made: Rollout, remembered: Collection[str]) -> 
 
 
 class _FullRecord:
-    """A recorder that holds all turns from the start."""
+    """A recorder that has all turns from the start."""
 
     difference: str | None = None
 
@@ -145,7 +145,7 @@ class _FullRecord:
 
 
 class _Retracing(_FullRecord):
-    """A recorder that answers as the model did, as long as it is asked what the model was asked."""
+    """A recorder that answers as the model did, as long as the requests are the same."""
 
     def __init__(self, made: Rollout) -> None:
         self._made = made.turns
@@ -194,7 +194,7 @@ def _difference(made: Rollout, found: Rollout, recorder: _FullRecord) -> str | N
 
 
 def _fail(made: Rollout, task: Task, difference: str) -> Rollout:
-    """The rollout with its failure to be gone through again; one that failed before keeps the failure that it had."""
+    """Returns the rollout with a failure because it can't be repeated; one that failed before keeps its failure."""
     outcome = made.outcome
     if isinstance(outcome, Score):
         message = f"not rescored: {difference}"

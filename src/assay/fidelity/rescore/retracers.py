@@ -1,4 +1,4 @@
-"""Rollouts gone through again here, or in other processes where verifiers compute rather than wait."""
+"""Retracing of rollouts in this process, or in others if verifiers compute rather than wait."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -18,14 +18,14 @@ from assay.types import Rollout, Task
 
 SERVICE = "assay.fidelity.rescore.retracers:Retracing"
 TRIES = 2
-"""A rollout whose process dies as often as this while it is alone there is owed."""
+"""A rollout is owed if its process dies this many times while it is alone there."""
 Retraced = Rollout | str
 """A rollout with today's outcome, or why it has none."""
 Retracer = Callable[[Sequence[Rollout]], Awaitable[list[Retraced]]]
 
 
 class Work(Struct, frozen=True):
-    """What going through rollouts again rests on beside the benchmark's own code."""
+    """What retracing needs beside the benchmark's own code."""
 
     benchmark: BenchmarkRequest
     record: RunRecord
@@ -33,23 +33,23 @@ class Work(Struct, frozen=True):
     tasks: list[Task]
     """Today's."""
     remembered: list[str]
-    """The roles whose recorded answers may stand."""
+    """The roles whose recorded answers are used."""
 
 
 def here(benchmark: Benchmark, work: Work) -> Retracer:
-    """Returns what goes through rollouts in this process."""
+    """Returns a function that retraces rollouts in this process."""
     tasks = {task.id: task for task in work.tasks}
 
     async def go(made: Sequence[Rollout]) -> list[Retraced]:
         begun = [retrace(benchmark, tasks[one.task], one, work.remembered) for one in made]
-        # One alone is no task of its own, so that it is written before the next one's verifier takes the processor.
+        # A single one gets no asyncio task, so that it is written before the next verifier starts.
         return [await begun[0]] if len(begun) == 1 else await asyncio.gather(*begun)
 
     return go
 
 
 class Retracing:
-    """The service: goes through rollouts in its process."""
+    """The service that retraces rollouts in its process."""
 
     async def begin(self, request: bytes) -> bytes:
         work = msgspec.msgpack.decode(request, type=Work)
@@ -65,7 +65,7 @@ class Retracing:
         return None
 
     def stop(self) -> None:
-        """The process that writes decides what SIGTERM means, which reaches all processes of a job."""
+        """Does nothing: SIGTERM reaches all processes of a job, and the process that writes reacts to it."""
 
 
 async def _begin(worker: Worker, request: bytes) -> None:
@@ -77,10 +77,10 @@ async def _begin(worker: Worker, request: bytes) -> None:
 
 @asynccontextmanager
 async def elsewhere(count: int, work: Work) -> AsyncGenerator[Retracer]:
-    """Yields what goes through rollouts in `count` other processes, which end with this one, however it ends.
+    """Yields a function that retraces rollouts in `count` other processes, which end with this one.
 
-    A process that dies is replaced. The rollouts that were there are tried again in halves, so that the one that kills
-    processes is found, and is owed.
+    A process that dies is replaced. Its rollouts are tried again in halves, until the one that kills processes is
+    found, which is then owed.
     """
     request = msgspec.msgpack.encode(work)
     processes = Processes(count)
