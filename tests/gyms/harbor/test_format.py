@@ -344,6 +344,8 @@ def test_tasks_of_the_package_are_read_as_it_reads_them(tmp_path: Path):
     ).stdout  # fmt: skip
     for file, line in zip(files, said.splitlines(), strict=True):
         assert compared(read_config(file)) == json.loads(line), file
+    for instruction in (file for folder in made for file in folder.rglob("instruction.md")):
+        instruction.write_text("Do it.\n")  # the package leaves them empty, for the author to fill in
     stages = {folder.name: read_task(folder).stages for folder in made}
     assert {name: [bool(one.separate) for one in found] for name, found in stages.items()} == {
         "single": [True], "shared": [False], "stepped": [True, True], "hello": [False],
