@@ -29,6 +29,22 @@ def test_piped_output_says_again_and_again_how_far_the_run_is(capsys: pytest.Cap
     assert "of 40 rollouts" not in ended.strip().splitlines()[-1]
 
 
+def test_a_line_of_piped_output_is_one_line_whatever_the_model_is_called(capsys: pytest.CaptureFixture[str]):
+    name, lines = "[red]Qwen3-30B-A3B-Thinking-2507-a-checkpoint-with-a-long-name[/red]", ""
+
+    def said(words: str) -> bool:
+        nonlocal lines
+        lines += capsys.readouterr().err
+        return words in lines
+
+    tally = Tally(planned=40, scored=3, reward=3.0, input_tokens=123_456, output_tokens=654_321, marked=3, mark="</x>")
+    with Live(every_s=0.01) as live:
+        live.begin(name, tally)
+        until(lambda: said("of 40 rollouts"))
+    lines += capsys.readouterr().err
+    assert all(line.startswith(f"{name}: ") for line in lines.splitlines()), lines
+
+
 EMPTY = "warning: 12 of 12 answers are empty, though the server calls them complete"
 MARKED = "warning: 12 of 12 answers hold marks of thinking, such as </scratchpad>"
 

@@ -33,7 +33,7 @@ class Live:
         self._end_of_run = threading.Event()
         self._speaker = threading.Thread(target=self._speak, daemon=True)
         self._progress = _Tallies(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24 if console.width > 110 else 8),
             TextColumn("{task.completed:.0f}/{task.total:.0f}"),
             _Rate(),
@@ -66,7 +66,7 @@ class Live:
         self._runs = self._runs | {name: (model, tally)}
         self._progress.add_task(name, total=tally.planned, tally=tally)
         if not console.is_terminal and tally.planned:
-            console.print(f"{name}: {tally.planned} rollouts to make")
+            _say(f"{name}: {tally.planned} rollouts to make")
 
     def _end(self, names: Iterable[str]) -> None:
         """Say what has come of these runs."""
@@ -74,9 +74,9 @@ class Live:
             model, tally = self._runs[name]
             self._runs = {other: shown for other, shown in self._runs.items() if other != name}
             if not console.is_terminal:
-                console.print(f"{name}: {figures(tally)}")
+                _say(f"{name}: {figures(tally)}")
             for line in tally.warnings(model):
-                console.print(f"{name}: warning: {line}", markup=False)
+                _say(f"{name}: warning: {line}")
 
     def _speak(self) -> None:
         """Say how far the runs are, in a thread, so that no line waits for the event loop."""
@@ -84,7 +84,12 @@ class Live:
             for name, (_, tally) in self._runs.items():
                 if not tally.planned:
                     continue
-                console.print(f"{name}: {tally.done:,} of {tally.planned:,} rollouts · {figures(tally)}", markup=False)
+                _say(f"{name}: {tally.done:,} of {tally.planned:,} rollouts · {figures(tally)}")
+
+
+def _say(line: str) -> None:
+    """Print a line, which stays one where the output is no terminal."""
+    console.print(line, markup=False, soft_wrap=not console.is_terminal)
 
 
 class _Tallies(Progress):
