@@ -2,11 +2,9 @@
 
 import asyncio
 import importlib
-import json
 import os
 import shutil
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +20,10 @@ from assay.types import Failure, Rollout, Score
 from tests.agent.programs import played, program
 from tests.endpoint import Behave, Call, Endpoint, answering, http
 from tests.gyms.both import Reply, replying, run_here
+from tests.gyms.vf_eval import original, streaming
 
-pytest.importorskip("verifiers", reason="needs the extra `verifiers`")
-v1 = pytest.importorskip("verifiers.v1.cli.eval.runner", reason="needs verifiers 0.4")
+if hasattr(pytest.importorskip("verifiers", reason="needs the extra `verifiers`"), "SingleTurnEnv"):
+    pytest.skip("needs verifiers from 0.4 on", allow_module_level=True)
 pytestmark = pytest.mark.filterwarnings("ignore")  # the library's own warnings are no errors of ours
 
 HEAD = """
@@ -160,6 +159,7 @@ class Words(vf.Taskset[Task, vf.TasksetConfig]):
 __all__ = ["Words"]
 """
 
+NULL = {"agent": {"harness": {"id": "null"}, "runtime": {"type": "subprocess"}}}
 ONE_TURN_REPLIES: list[Reply] = [
     {"text": "<answer>4</answer>"},
     {"text": "It has <answer>6</answer> letters."},
@@ -174,38 +174,6 @@ TOOL_REPLIES: list[Reply] = [
     {"calls": [("letters_width", "{}")]},
     {"text": "I say 4."},
 ]
-
-
-def streaming(replies: Sequence[Reply], then: str | None = "So it is {}.") -> Behave:
-    """As `replying`, for the library's harness, which wants each answer as a stream."""
-    whole = replying(replies, then)
-
-    class Taken:
-        content = b""
-
-        def write(self, content: bytes) -> None:
-            self.content += content
-
-    async def behave(call: Call, writer: asyncio.StreamWriter) -> None:
-        taken: Any = Taken()
-        await whole(call, taken)
-        if not call.json.get("stream"):
-            writer.write(taken.content)
-            return
-        body = json.loads(taken.content.partition(b"\r\n\r\n")[2])
-        (choice,) = body["choices"]
-        calls = [{**one, "index": index} for index, one in enumerate(choice["message"].get("tool_calls", ()))]
-        delta = choice["message"] | ({"tool_calls": calls} if calls else {})
-        head = {**body, "object": "chat.completion.chunk", "usage": None}
-        chunks: list[dict[str, Any]] = [
-            {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]},
-            {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": choice["finish_reason"]}]},
-            {**head, "choices": [], "usage": body["usage"]},
-        ]
-        events = b"".join(b"data: " + json.dumps(chunk).encode() + b"\n\n" for chunk in chunks)
-        writer.write(http(events + b"data: [DONE]\n\n", kind="text/event-stream"))
-
-    return behave
 
 
 @pytest.fixture
@@ -223,24 +191,6 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return make
 
 
-def original(name: str, url: str, folder: Path, **task: Any) -> dict[str, Any]:
-    """The traces that the library's own evaluation makes of the same answers, by its harness `null`."""
-    config = sys.modules["verifiers.v1.configs.cli.eval"].EvalConfig(
-        env={
-            "taskset": {"id": name, "task": task},
-            "agent": {"harness": {"id": "null"}, "runtime": {"type": "subprocess"}},
-        },
-        model="m",
-        client={"base_url": url, "api_key_var": "ASSAY_NEEDS_NO_KEY"},
-        push=False,
-        rich=None,
-        output_dir=folder / "original",
-        max_concurrent=4,
-    )
-    episodes = asyncio.run(v1.run_eval(config))
-    return {str(trace.task.data.idx): trace for episode in episodes for trace in episode.traces}
-
-
 @pytest.mark.parametrize(
     ("source", "replies"),
     [pytest.param(ONE_TURN, ONE_TURN_REPLIES, id="one turn"), pytest.param(TOOLS, TOOL_REPLIES, id="tools")],
@@ -251,7 +201,7 @@ def test_every_rollout_has_the_score_that_the_library_gives(
     name = package(source)
     with Endpoint(streaming(replies)) as endpoint:
         ours = run_here(load(f"verifiers:{name}"), endpoint.url, tmp_path / "run")
-        theirs = original(name, endpoint.url, tmp_path)
+        theirs = original(name, endpoint.url, tmp_path, **NULL)
     assert ours.keys() == theirs.keys()
     assert len({trace.reward for trace in theirs.values()}) > 1
     for task, rollout in ours.items():
@@ -280,7 +230,8 @@ def test_a_judge_is_a_role_whose_turns_are_kept_and_the_reward_is_the_librarys(t
         asyncio.run(
             collect_run(RunPlan.of(benchmark=benchmark, name="m", server=server, folder=tmp_path / "run", **plan))
         )
-        theirs = original(name, endpoint.url, tmp_path, critic={"base_url": judge.url, "api_key_var": "NO_KEY"})
+        at = {"task": {"critic": {"base_url": judge.url, "api_key_var": "NO_KEY"}}}
+        theirs = original(name, endpoint.url, tmp_path, taskset=at, **NULL)
     ours = {rollout.task: rollout for rollout in read_rollouts(tmp_path / "run")}
     assert ours.keys() == theirs.keys() and {trace.reward for trace in theirs.values()} == {0.0, 1.0}
     for task, rollout in ours.items():

@@ -1,4 +1,7 @@
-"""An environment package of Prime Intellect's `verifiers`, as prime-rl and others train on: `load_environment()`."""
+"""An environment package of Prime Intellect's `verifiers`, as prime-rl and others train on.
+
+It has `load_environment()` for versions up to 0.3, and a `Taskset` for those from 0.4 on.
+"""
 
 import os
 import re
@@ -17,7 +20,20 @@ SAMPLING = {
     "max_output_tokens": "max_tokens",
 }
 """The library's names for settings of `assay.types.Sampling`."""
-_MODULE = '''"""A benchmark of Assay as an environment, scored by its own verifier. README.md says more."""
+_INIT = '''"""A benchmark of Assay as an environment, scored by its own verifier. README.md says more."""
+
+import verifiers
+
+if hasattr(verifiers, "SingleTurnEnv"):
+    from .classic import load_environment
+
+    __all__ = ["load_environment"]
+else:
+    from .taskset import AssayEnv, AssayTaskset
+
+    __all__ = ["AssayEnv", "AssayTaskset"]
+'''
+_CLASSIC = '''"""The environment for verifiers up to 0.3."""
 
 from pathlib import Path
 from typing import Any
@@ -74,6 +90,60 @@ def _text(completion: Any) -> str:
     content = last.get("content") if hasattr(last, "get") else getattr(last, "content", "")
     return content or ""
 '''
+_TASKSET = '''"""The environment for verifiers from 0.4 on."""
+
+from pathlib import Path
+
+import verifiers.v1 as vf
+
+from assay.exports.package import Package
+from assay.trainers.tasks import training_tasks
+
+PACKAGE = Package(Path(__file__).parent)
+
+
+class AssayTask(vf.Task[vf.TaskData]):
+    @vf.reward
+    async def reward(self, trace: vf.Trace) -> float:
+        """Assay's reward. An error of its verifier becomes the rollout's error: it is no zero."""
+        said = trace.assistant_messages[-1].content if trace.assistant_messages else ""
+        return (await PACKAGE.score(self.data.id, said or "", is_cut=trace.is_truncated)).reward
+
+
+class AssayConfig(vf.TasksetConfig):
+    count: int = 0
+    """How many training tasks there are in place of the test tasks; they are drawn from the seed."""
+    seed: int = 0
+
+
+class AssayTaskset(vf.Taskset[AssayTask, AssayConfig]):
+    def load(self) -> list[AssayTask]:
+        count = self.config.count
+        drawn = training_tasks(PACKAGE.benchmark, count, seed=self.config.seed) if count else []
+        PACKAGE.tasks.update({task.id: task for task in drawn})
+        return [
+            AssayTask(vf.TaskData(id=task.id, prompt=[_message(item) for item in task.input]), self.config.task)
+            for task in drawn or list(PACKAGE.tasks.values())
+        ]
+
+
+class AssayEnvConfig(vf.EnvConfig):
+    agent: vf.AgentConfig = vf.AgentConfig(
+        harness={"id": "null"}, runtime={"type": "subprocess"}, sampling=SAMPLING
+    )
+
+
+class AssayEnv(vf.Env[AssayEnvConfig]):
+    """One agent that is asked once, sampled as the benchmark says."""
+
+    async def run(self, task: vf.Task, agents: vf.Agents) -> None:
+        await agents.agent.run(task)
+
+
+def _message(item):
+    kinds = {"system": vf.SystemMessage, "assistant": vf.AssistantMessage}
+    return kinds.get(item.role, vf.UserMessage)(content=item.text)
+'''
 _PYPROJECT = """[build-system]
 requires = ["hatchling"]
 build-backend = "hatchling.build"
@@ -89,7 +159,8 @@ packages = ["MODULE"]
 """
 _RUN = """pip install .
 vf-eval {id} -m MODEL                        # evaluate on the test tasks
-# in prime-rl, with training tasks: id = "{id}", args = {{ count = 4096 }}"""
+# in prime-rl, with training tasks: id = "{id}", args = {{ count = 4096 }}
+# from verifiers 0.4 on: vf-eval {id} -m MODEL --env.taskset.count 4096"""
 
 
 def _write(benchmark: Benchmark, folder: Path) -> str:
@@ -98,7 +169,9 @@ def _write(benchmark: Benchmark, folder: Path) -> str:
     name = module.replace("_", "-")
     tasks = write_package(benchmark, folder / module)
     files = {
-        folder / module / "__init__.py": _MODULE.replace("SAMPLING", repr(sampling)),
+        folder / module / "__init__.py": _INIT,
+        folder / module / "classic.py": _CLASSIC.replace("SAMPLING", repr(sampling)),
+        folder / module / "taskset.py": _TASKSET.replace("SAMPLING", repr(sampling)),
         folder / "pyproject.toml": _PYPROJECT.replace("DISTRIBUTION", name).replace("MODULE", module),
     }
     note = "An error of the verifier is an error of the rollout, which trainers leave out; it is never a zero."
