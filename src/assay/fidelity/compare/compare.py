@@ -60,7 +60,7 @@ def compare(
     cases = {name: _cases(match) for name, match in matched.items()}
     judgements = _judgements(policy, cases) if policy else {}
     p_holm: dict[str, dict[str, float]] = {}
-    """By metric and pair, the p-values over tasks with Holm's correction over the pairs."""
+    """The p-values over tasks with Holm's correction over the pairs, by metric and pair."""
     for metric in dict.fromkeys(metric for case in cases.values() for metric in case):
         known = {name: found[metric] for name, found in cases.items() if metric in found}
         p_holm[metric] = holm({name: case.shifts[0].over_tasks.p for name, case in known.items() if case.shifts})

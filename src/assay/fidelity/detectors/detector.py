@@ -70,7 +70,7 @@ class RolloutDetector:
     spot: Callable[[ScoredRollout], str | None]
     """Returns the evidence in a rollout; None if there is none."""
     needs_answers: bool = False
-    """Whether it needs a verifier that reports the answers that it reads."""
+    """Whether it needs a verifier that reports answers."""
 
     @property
     def description(self) -> str:

@@ -65,7 +65,7 @@ class Search:
         self._scored = 0
 
     def see(self, rollout: Rollout, task: Task) -> None:
-        """Search a rollout that counts so far: the first score of its (task, repeat), or a failure before it."""
+        """Searches a rollout that counts so far: the first score of its (task, repeat), or a failure before it."""
         outcome = rollout.outcome
         if not isinstance(outcome, Score):
             self._failures[rollout.key] = outcome

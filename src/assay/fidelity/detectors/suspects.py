@@ -5,8 +5,8 @@ There are four hypotheses about each task, and Bayes' rule gives their probabili
 - sound: a model of strength s gives the gold answer with probability 1 / (1 + exp(d - s)), d being the task's
   difficulty (the Rasch model; strengths and the spread of difficulties are fitted to all tasks);
 - wrong label: the same, but the right answer is the most common other one, and the gold one is a mistake like any;
-- broken: nobody can be right, whatever their strength;
-- reversed: strong models do as weak ones should, and the other way round.
+- broken: no model can be right, whatever its strength;
+- reversed: strong models do as weak ones should, and weak ones as strong ones should.
 
 Two mistakes are the same answer with the probability c, which is fitted too. The repeats of a model make the same
 mistakes, so k repeats count as k / (1 + (k - 1) / 2) votes, which is below two.
@@ -174,7 +174,7 @@ def _posteriors(votes: Votes, total_TM: Floats, strengths_M: Floats, spread: flo
 
 
 def _rasch(right_TM: Floats, total_TM: Floats, strengths_M: Floats, spread: float) -> tuple[Floats, Floats]:
-    """The log-likelihood of each task [T], its difficulty averaged over, and that difficulty's posterior [T, nodes]."""
+    """Returns each task's log-likelihood [T], averaged over difficulties, and the difficulty's posterior [T, nodes]."""
     logits_MD = strengths_M[:, None] - spread * _NODES[None, :]
     prior_D = -(_NODES**2) / 2
     prior_D -= np.log(np.exp(prior_D).sum())
@@ -186,7 +186,7 @@ def _rasch(right_TM: Floats, total_TM: Floats, strengths_M: Floats, spread: floa
 
 
 def _strengths(votes: Votes, total_TM: Floats, strengths_M: Floats, spread: float, sound_T: Floats) -> Floats:
-    """One Newton step for each model's strength, by the tasks that look sound; bounded, for a model may be perfect."""
+    """Returns the strengths after a Newton step on tasks that look sound, bounded because a model may be perfect."""
     _, nodes_TD = _rasch(votes.gold_TM, total_TM, strengths_M, spread)
     p_MD = 1 / (1 + np.exp(spread * _NODES[None, :] - strengths_M[:, None]))
     expected_M = np.einsum("t,tm,td,md->m", sound_T, total_TM, nodes_TD, p_MD)
@@ -196,10 +196,10 @@ def _strengths(votes: Votes, total_TM: Floats, strengths_M: Floats, spread: floa
 
 
 def _agreement(votes: Votes) -> float:
-    """The share of mistakes that are their task's most common one, between 2 % and 90 %.
+    """Returns the share of mistakes that are their task's most common one, between 2 % and 90 %.
 
-    Of all tasks, as if all were sound. Models err alike where a mistake lies near, and few models can't tell that from
-    a wrong label: were the tasks on which they agree left out, every one of them would look suspect.
+    It is computed from all tasks, as if all were sound. Models make the same mistake if it is an obvious one, and a few
+    models don't show whether that or a wrong label is the reason. Without these tasks, each of them would look suspect.
     """
     other, rest = float(votes.other_TM.sum()), float(votes.rest_TM.sum())
     return min(0.9, max(0.02, (other + 1) / (other + rest + 10)))
@@ -221,7 +221,7 @@ def _reason(
 
 
 def _rewards(tasks: Sequence[Task], results: Results) -> Floats:
-    """The rewards of these tasks [T, K], NaN for a task that the run has not."""
+    """Returns the rewards of these tasks [T, K], NaN for a task that the run does not have."""
     index = {task.id: place for place, task in enumerate(tasks)}
     rewards_TK = np.full((len(tasks), results.repeats), np.nan)
     rewards_TK[[index[task.id] for task in results.tasks]] = results.rewards_TK

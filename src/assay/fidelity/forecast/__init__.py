@@ -1,7 +1,7 @@
-"""The forecast of a profile: how likely a sound benchmark passes each gate, and what that costs, before it is paid.
+"""The forecast of a profile: how likely a sound benchmark passes each gate, and the cost.
 
-`expect` says what is known of each model, `rates` draws how often it solves each task, `simulated` makes rollouts of
-that, and `forecast` lets the gates themselves judge these.
+`expectation` has the expected score of each model, `rates` draws how often it solves each task, `simulation` makes
+rollouts from these rates, and `forecast` lets the gates judge them.
 """
 
 from assay.fidelity.forecast.expectation import Expectation, Rates, expect

@@ -1,4 +1,4 @@
-"""What is expected of each model of a suite: from a pilot, published scores, guesses, or nothing better."""
+"""The expected score and cost of each model of a suite, from a pilot, published scores, guesses, or assumptions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from assay.store import read_record
 from assay.types import Message, Task
 
 INPUT_TOKENS = 500
-"""Of a rollout where no task is there to be counted."""
+"""Input tokens of a rollout without a task to count."""
 OUTPUT_TOKENS = {"instruct": 1000, "thinking": 10_000}
-"""Of a rollout of a model of each kind, where no pilot and no guess says more."""
+"""Output tokens of a rollout by the model's kind, without a pilot or a guess."""
 STEP = 0.1
-"""Between the scores that are assumed of a model and of the next weaker one."""
+"""The difference between the assumed scores of a model and the next weaker one."""
 CHARACTERS = 4
-"""Of a token, about."""
+"""Characters of a token, about."""
 
 
 class Rates(NamedTuple):
@@ -37,7 +37,7 @@ SOUND = Rates()
 
 @dataclass(frozen=True, kw_only=True)
 class Expectation:
-    """One model before it runs."""
+    """What is expected of one model before it runs."""
 
     member: Member
     score: float
@@ -46,14 +46,14 @@ class Expectation:
     """SD of its solve rates over tasks, on the logit scale."""
     rates: Rates = SOUND
     input_tokens: float = INPUT_TOKENS
-    """Of a rollout, as the next."""
+    """Input tokens of a rollout."""
     output_tokens: float = OUTPUT_TOKENS["instruct"]
     tokens_from: Source = "assumed"
     published: PublishedScore | None = None
 
     @property
     def usd(self) -> float | None:
-        """US dollars of a rollout; None without prices."""
+        """The cost of a rollout in US dollars; None without prices."""
         prices = self.member.prices
         return prices and (self.input_tokens * prices.input + self.output_tokens * prices.output) / 1e6
 
@@ -67,9 +67,9 @@ def expect(
     tokens: Mapping[str, int] | None = None,
     pilot: Path | None = None,
 ) -> dict[str, Expectation]:
-    """Returns what is expected of each model that the suite measures.
+    """Returns the expectation of each measured model of the suite.
 
-    A score comes from the pilot, a guess of the user's, or the published scores, in this order; else it is assumed.
+    A score comes from the pilot, a guess of the user, or the published scores, in this order; else it is assumed.
     `guesses` are shares and `tokens` output tokens of a rollout, by model or kind; the
     name "" stands for all models. Raises UsageError for a name that is not there, and InputError for a damaged pilot.
     """
@@ -110,9 +110,9 @@ def expect(
 
 
 def _default_scores(suite: Suite, names: Sequence[str], known: Mapping[str, float]) -> dict[str, float]:
-    """Returns the scores of models of which nothing is known: about the others' mean, or one half.
+    """Returns assumed scores of the other models: around the mean of the known ones, or around one half.
 
-    They are a step apart for each model that the suite states to be weaker, so that there is something to tell apart.
+    They are a step apart for each model that is weaker by the suite.
     """
     depths = dict.fromkeys(names, 0)
     for _ in names:
@@ -125,7 +125,7 @@ def _default_scores(suite: Suite, names: Sequence[str], known: Mapping[str, floa
 
 
 def _of(values: Mapping[str, float] | None, name: str, member: Member) -> float | None:
-    """What is stated of a model: by its name, else of its kind, else of all."""
+    """Returns the value for a model: by its name, else by its kind, else that for all."""
     values = values or {}
     return next((values[key] for key in (name, member.kind, "") if key in values), None)
 
@@ -148,7 +148,7 @@ def _pilots(folder: Path, members: Mapping[str, Member]) -> dict[str, Results]:
 
 
 def _from_pilot(expected: Expectation, results: Results) -> Expectation:
-    """Returns the model with the spread of solve rates, the rates and the tokens of its pilot."""
+    """Returns the expectation with the spread of solve rates, the rates and the tokens of the pilot."""
     made = len(results.cells)
     scored = results.scored
     within = results.sample.within if results.sample else None
@@ -158,7 +158,7 @@ def _from_pilot(expected: Expectation, results: Results) -> Expectation:
         sum(cell.answer is None and cell.stop != "token_cap" for cell in scored) if results.reports_answers else 0,
     )
     known = expected.score * (1 - expected.score)
-    # Of a kind that was not seen among so few, as often as elsewhere.
+    # What did not occur in a few rollouts keeps its default rate.
     rates = [(count + 0.5) / (made + 1) if count else usual for count, usual in zip(counts, SOUND, strict=True)]
     return Expectation(
         member=expected.member,

@@ -1,4 +1,4 @@
-"""The forecast: profiles of a sound benchmark are simulated, and the gates judge them."""
+"""The forecast: simulates profiles of a sound benchmark, which the gates judge."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,51 +26,53 @@ from assay.stats.sample import Layout
 from assay.types import Message, Task
 
 TARGET = 0.97
-"""How likely each gate has to let a sound benchmark pass, with the repeats that it gets."""
+"""The probability with which each gate has to pass a sound benchmark."""
 ORIGINAL = 0.95
-"""The same of a gate that compares with published scores: its margin is what equal scores pass in about 97 %, whatever
-the repeats."""
+"""The same for a gate that compares with published scores: its margin lets equal scores pass in about 97 %, for any
+number of repeats."""
 TOGETHER = 0.95
-"""How likely all of them together have to, where more repeats can help."""
+"""The same for all gates together, if more repeats can help."""
 HELPS = 0.03
-"""By how much more repeats have to help, or they are not made."""
+"""The least gain in probability for which more repeats are made."""
 REPEATS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
-"""The repeats that are tried, from the fewest."""
+"""The numbers of repeats to try, in order."""
 MOST_ROLLOUTS = 20_000
-"""Of one model: more repeats than these are not tried beyond the second."""
+"""The most rollouts of one model. More repeats are not tried beyond two."""
 TRIALS, QUICK_TRIALS = 100, 20
 UNLIKELY = 0.8
-"""A gate that passes less often has a note that says why."""
+"""A gate with a lower probability has a note that says why."""
 READ = ("read", "judge")
-"""The gates for which a person reads: they ask for no rollouts of their own."""
+"""The gates that need a person's reading. They need no rollouts of their own."""
 SCORES = 2_000_000
-"""Simulated rollouts of one number of repeats, about: a large benchmark has fewer trials, for its scores vary less."""
+"""About the most simulated rollouts for one number of repeats. A large benchmark gets fewer trials, because its scores
+vary less."""
 
 
 Wrong = Mapping[str, Bools]
-"""By model, which rewards are not right."""
+"""By model, which rewards are wrong."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """A benchmark and a suite, as far as they are known before anything runs."""
+    """What is known of a benchmark and a suite before anything runs."""
 
     suite: Suite
     expected: Mapping[str, Expectation]
     """The models that are measured, by name."""
     tasks: Sequence[Task]
     score: ScoreRule = field(default_factory=Mean)
-    """What the benchmark declares. Of maj@k, whose answers can't be simulated, give the mean."""
+    """The score that the benchmark declares; the mean in place of maj@k, because answers can't be simulated."""
     chance: float = 0.0
     benchmark: str = ""
     hard: str = ""
     original: bool = False
     registers: bool = True
-    """Whether the benchmark names the original code, so that margins of the comparisons with it are registered."""
+    """Whether the benchmark has the address of the original code, so that margins of comparisons with it are
+    registered."""
     judged: bool = False
     """Whether a judge scores answers."""
     compared: str = ""
-    """The model that runs in the original code for `parity`; empty where none does."""
+    """The model that runs in the original code for `parity`; empty if none does."""
     labels: int = 0
     """The labels that a person gives for `judge`."""
 
@@ -84,20 +86,20 @@ class Setting:
         return layout_of(self.score, self.tasks)
 
     def of(self, names: Iterable[str]) -> "Setting":
-        """Returns the setting with these models alone."""
+        """Returns the setting with only these models."""
         kept = {*names}
         return replace(self, expected={name: one for name, one in self.expected.items() if name in kept})
 
     def draw(self, generator: Generator, repeats: Mapping[str, int]) -> dict[str, Rollouts]:
-        """Returns the rollouts of each model, of a sound benchmark."""
+        """Returns simulated rollouts of each model on a sound benchmark."""
         return simulate(generator, self.expected, len(self.tasks), repeats)
 
     def facts(
         self, made: Mapping[str, Rollouts], generator: Generator, *, wrong: Wrong | None = None, away: float = 0.0
     ) -> Facts:
-        """Returns what the gates are computed from, with these rollouts, once they are read by a careful reader.
+        """Returns the facts for the gates, with these rollouts, read by a careful reader.
 
-        `wrong` says which rewards are not right, and `away` by how much published scores are not what they should be.
+        `wrong` says which rewards are wrong, and `away` by how much published scores are off.
         """
         names = made.keys()
         repeats = {name: one.rewards_TK.shape[1] for name, one in made.items()}
@@ -125,12 +127,12 @@ class Setting:
 
 
 def tasks_of_size(count: int) -> list[Task]:
-    """Returns tasks of which nothing is known but their number."""
+    """Returns this number of tasks without content."""
     return [Task(id=str(number), input=[Message(role="user", content="")]) for number in range(count)]
 
 
 def running(setting: Setting, generator: Generator) -> Setting:
-    """Returns the setting with the models that will run: of a suite that climbs, those up to the tier that suffices."""
+    """Returns the setting with the models that will run: in a suite that climbs, those up to the sufficient tier."""
     tiers = sorted({one.member.tier for one in setting.expected.values()})
     for tier in tiers[:-1] if setting.suite.tiers == "climb" else ():
         lower = setting.of(name for name, one in setting.expected.items() if one.member.tier <= tier)
@@ -143,9 +145,9 @@ def running(setting: Setting, generator: Generator) -> Setting:
 def needs(
     setting: Setting, rule: GateRule, names: Sequence[str], start: Mapping[str, int], trials: int, generator: Generator
 ) -> dict[str, int]:
-    """Returns the fewest repeats of these models with which the gate lets a sound benchmark pass.
+    """Returns the fewest repeats of these models with which the gate passes a sound benchmark.
 
-    Where none are enough, they are the fewest that were tried: more would be of no use.
+    If none are enough, these are the fewest that were tried, because more would not help.
     """
     most = max(2, MOST_ROLLOUTS // len(setting.tasks))
     for k in (k for k in REPEATS if k <= most):
@@ -166,7 +168,7 @@ def judge_profiles(
     *,
     least: float = 0.0,
 ) -> list[dict[str, Gate]]:
-    """Returns what these gates say of each of some simulated profiles, by name.
+    """Returns these gates of each simulated profile, by name.
 
     Empty as soon as fewer than the share `least` of the profiles can pass them all.
     """
@@ -188,10 +190,10 @@ def trials_for(setting: Setting, repeats: Mapping[str, int], most: int) -> int:
 
 
 def forecast(setting: Setting, *, repeats: int | None = None, trials: int = TRIALS, seed: int = 0) -> Forecast:
-    """Returns what the gates will say of a sound benchmark in this setting, and what that takes.
+    """Returns the forecast of the gates for a sound benchmark in this setting, and its cost.
 
-    With `repeats`, each model gets so many. Else each gate gets the fewest repeats of the models that it looks at with
-    which it lets a sound benchmark pass in 97 %; then all are simulated together, with the most that any gate needs.
+    With `repeats`, each model gets that many. Else each gate gets the fewest repeats with which it passes a sound
+    benchmark with 97 %; then all gates are simulated together, with the most repeats that any gate needs.
     """
     generator = np.random.default_rng(seed)
     setting = running(setting, generator)
@@ -236,9 +238,9 @@ def _with_persons(
     *,
     fixed: bool,
 ) -> tuple[Setting, dict[str, list[str]]]:
-    """Returns the setting with what the original code runs for parity, and what a person labels for a judge.
+    """Returns the setting with the model of the original code's run for parity, and with a person's labels for a judge.
 
-    `alone` gets the repeats of these gates: those of parity are the first look's, of one model.
+    `alone` gets the repeats of these gates: those of parity are for one model and the first look.
     """
     if setting.registers and not setting.original:
         planned = _most(alone, setting)
@@ -255,7 +257,7 @@ def _with_persons(
 
 
 def _most(alone: Mapping[str, Mapping[str, int]], setting: Setting) -> dict[str, int]:
-    """Returns each model's repeats, with which every gate has what it needs."""
+    """Returns each model's repeats, the most that any gate needs."""
     return {name: max(needed[name] for needed in alone.values()) for name in setting.expected}
 
 
@@ -269,10 +271,10 @@ def _together(
     *,
     fixed: bool,
 ) -> tuple[dict[str, int], list[dict[str, Gate]]]:
-    """Returns each model's repeats, and what the gates say of profiles with them.
+    """Returns each model's repeats, and the gates of profiles with them.
 
-    Each gate alone may have what it needs, and all together pass too rarely. Then the one that passes least often gets
-    more, which `alone` says, as long as that may help.
+    Even if each gate alone has enough repeats, all together may pass too rarely. Then the gate that passes least often
+    gets more, which are added to `alone`, as long as that may help.
     """
     best: tuple[float, dict[str, int], list[dict[str, Gate]]] | None = None
     while True:
@@ -299,7 +301,7 @@ def _together(
 def _gate(
     rule: GateRule, found: Sequence[Gate], repeats: dict[str, int], sums: dict[str, Any], setting: Setting
 ) -> GateForecast:
-    """Returns the forecast of a gate of which this was found on simulated profiles."""
+    """Returns the forecast of a gate from its results on simulated profiles."""
     verdicts = Counter(gate.verdict for gate in found)
     passes = verdicts["pass"] / len(found)
     other = next((gate for gate in found if gate.verdict != "pass"), None)
@@ -323,7 +325,7 @@ def _gate(
 
 
 def _without_simulation(rule: GateRule, setting: Setting) -> GateForecast:
-    """Returns the forecast of a gate in which simulated rollouts have no part."""
+    """Returns the forecast of a gate that does not depend on simulated rollouts."""
     if rule.of_benchmark:
         return GateForecast(name=rule.name, passes=1.0, note="It runs the benchmark alone: no chance, no rollouts.")
     if rule.compares_with_original and setting.original:
@@ -350,7 +352,7 @@ def _model(one: Expectation, repeats: int, tasks: int) -> ModelForecast:
 
 
 def costs(models: Mapping[str, ModelForecast], repeats: Mapping[str, int], tasks: int) -> dict[str, Any]:
-    """Returns the rollouts, the tokens and the US dollars of these repeats, those of models with prices."""
+    """Returns the rollouts, the tokens, and the US dollars for models with prices, of these repeats."""
     made = [(models[name], k * tasks) for name, k in repeats.items()]
     priced = [(one.usd_a_rollout, rollouts) for one, rollouts in made if one.usd_a_rollout is not None]
     return {
@@ -361,7 +363,7 @@ def costs(models: Mapping[str, ModelForecast], repeats: Mapping[str, int], tasks
 
 
 def _looks_at(setting: Setting, generator: Generator) -> dict[str, list[str]]:
-    """Returns the models whose rollouts each gate looks at, by gate."""
+    """Returns the models whose rollouts each gate uses, by gate."""
     shown = setting.facts(setting.draw(generator, dict.fromkeys(setting.expected, 8)), generator).contenders
     order = setting.suite.order
     opened = strongest(of_role(shown, "open"), order)

@@ -1,4 +1,4 @@
-"""The labels that a person gives to answers that a sound judge scored, simulated."""
+"""Simulates a person's labels of answers that a sound judge scored."""
 
 from collections.abc import Mapping
 
@@ -13,13 +13,13 @@ from assay.fidelity.schema.judging import Judging, Label, Panel, StoredAnswer
 
 JUDGE = {"id": "judge"}
 KAPPA = 0.85
-"""A sound judge's agreement with a person on answers of which half pass. Assumed: the gate asks for more than .6."""
+"""The assumed agreement of a sound judge with a person on answers of which half pass. The gate needs more than .6."""
 COUNTS = (*range(LABELS, ANSWERS, 10), ANSWERS)
-"""The numbers of labels that are tried."""
+"""The numbers of labels to try."""
 
 
 def simulate_labels(generator: Generator, made: Mapping[str, Rollouts], labels: int) -> Judging:
-    """Returns the judging of a panel drawn from these rollouts, of which a person has labelled the first answers."""
+    """Returns the judging of a panel of these rollouts, with a person's labels of the first answers."""
     rewards_N = np.concatenate([one.rewards_TK[~np.isnan(one.rewards_TK)] for one in made.values()])
     passing = int((rewards_N >= 0.5).sum())
     failing = rewards_N.size - passing
@@ -40,6 +40,6 @@ def simulate_labels(generator: Generator, made: Mapping[str, Rollouts], labels: 
 
 
 def labelling_minutes(expected: Mapping[str, Expectation], labels: int) -> float:
-    """Returns the minutes that labels take: of a thinking model the message alone is read, as long as another's."""
+    """Returns the minutes that labels take. For a thinking model, only the message is read."""
     message = np.mean([min(one.output_tokens, OUTPUT_TOKENS["instruct"]) for one in expected.values()])
     return reading_minutes([round(float(message))] * labels)

@@ -1,4 +1,4 @@
-"""The original code's runs, parity with them, and the published scores of a sound benchmark, simulated."""
+"""Simulates the original code's runs, parity with them, and the published scores of a sound benchmark."""
 
 import math
 from collections.abc import Mapping
@@ -25,18 +25,18 @@ from assay.stats.published import fewest_repeats, reproduction
 from assay.stats.sample import sample
 
 LOOKS = 2
-"""Looks at fresh samples: a second one, with more repeats, where the first does not decide."""
+"""The most looks at fresh samples: a second one, with more repeats, if the first does not decide."""
 
 
 def margins(expected: Mapping[str, Expectation], tasks: int, repeats: Mapping[str, int]) -> dict[str, float]:
-    """Returns the margins that are registered before the runs."""
+    """Returns the margins that a profile registers before its runs."""
     scores = [one.published for one in expected.values() if one.published]
     members = [(one.published and one.published.model, repeats[name]) for name, one in expected.items()]
     return planned_margins(Published(original=True, scores=scores), tasks, tasks, members)
 
 
 def cheapest(expected: Mapping[str, Expectation], tasks: int, planned: Mapping[str, int]) -> tuple[str, int]:
-    """Returns the model whose parity takes the fewest tokens beside the repeats that are planned, and its repeats."""
+    """Returns the model whose parity needs the fewest tokens in addition to the planned repeats, and its repeats."""
     margin = margins(expected, tasks, planned)["parity"]
     repeats: dict[str, int] = {}
     for name, one in expected.items():
@@ -52,9 +52,9 @@ def cheapest(expected: Mapping[str, Expectation], tasks: int, planned: Mapping[s
 
 
 def parity(generator: Generator, made: Rollouts, margin: float) -> Parity:
-    """Returns the parity of a model's rollouts here with as many fresh ones of the original code, which is the same.
+    """Returns the parity of a model's rollouts with as many of the original code, which has the same solve rates.
 
-    Where they do not decide, both sides get the repeats that the first look asks for, and there is another look.
+    If they do not decide, both sides get the repeats that the first look requires, and there is a second look.
     """
     here_TK, there_TK = made.rewards_TK, draw_rewards(generator, made.rates_T, made.rewards_TK.shape[1])
     got = equivalence(sample(here_TK), sample(there_TK), margin)
@@ -92,7 +92,7 @@ def compare_published(
     *,
     away: float = 0.0,
 ) -> list[Reproduced]:
-    """Returns how published scores compare with runs of the original code, of as many repeats, and with those here.
+    """Returns the comparison of published scores with the original code's runs and with those here.
 
     The published scores are drawn from the same solve rates, `away` from where they should be.
     """
@@ -134,14 +134,14 @@ def compare_published(
 
 
 def is_sampled(stated: PublishedScore | None) -> TypeGuard[PublishedScore]:
-    """Whether there is a published score, of the declared kind, whose outputs are not published."""
+    """Returns whether there is a published score of the declared kind whose outputs are not published."""
     return stated is not None and not stated.has_recorded_outputs and stated.aggregation is None
 
 
 def _published_score(
     generator: Generator, rates_T: NDArray[np.float64], stated: PublishedScore, away: float
 ) -> tuple[float, int]:
-    """A published score as it is printed, and the repeats behind it."""
+    """Returns a published score as it is printed, and the repeats behind it."""
     tasks = stated.tasks or rates_T.size
     repeats = stated.repeats or fewest_repeats(stated.share, stated.step, tasks)
     noise = math.sqrt(float((rates_T * (1 - rates_T)).mean()) / (tasks * repeats))

@@ -10,7 +10,7 @@ Floats = NDArray[np.float64]
 TASK_SD = 2.6
 """SD of the tasks' difficulty, on the logit scale of a solve rate."""
 INTERACTION_SD = 1.5
-"""SD of what is hard for one model alone, on the same scale.
+"""SD of the interaction of model and task, on the same scale.
 
 With these two, the covariance between two models' scores of a task is .072, .039, .019, .053 and .077 where the
 recorded runs of 8 models on MATH level 5, 5 on CRUXEval, 6 on GSM8K, 7 on IFEval and 2 on MMLU-Pro have .084, .045,

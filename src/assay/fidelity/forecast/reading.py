@@ -1,4 +1,4 @@
-"""A careful reader of simulated rollouts, by the rules of `assay review`."""
+"""Simulates a careful reader of rollouts, by the rules of `assay review`."""
 
 from collections.abc import Mapping
 
@@ -13,16 +13,16 @@ from assay.fidelity.schema.evidence import Mark, Reader, Review
 from assay.stats.distributions import binomial_lower, binomial_upper
 
 SIGHT = 0.97
-"""The share of faults that the reader sees."""
+"""The share of faults that the reader finds."""
 FALSE = 0.01
-"""The share of sound rollouts in which the reader reports a fault, which a second look settles."""
+"""The share of sound rollouts in which the reader reports a fault, which a second look corrects."""
 
 
 def read_through(generator: Generator, made: Mapping[str, Rollouts], wrong: Mapping[str, Bools]) -> Review:
-    """Returns the review of a profile of which the reader has read all that has to be read.
+    """Returns the review of a profile after the reader has read all that has to be read.
 
-    `wrong` says which rollouts have a reward that is not right. Findings and label suspects are left out: all that the
-    reader sees are the main sample, each model's quota and the planted faults.
+    `wrong` says which rollouts have a wrong reward. The reader reads the main sample, each model's quota and the
+    planted faults; findings and suspect tasks are left out.
     """
     scored = {name: ~np.isnan(one.rewards_TK) for name, one in made.items()}
     model_N = np.repeat(np.arange(len(made)), [int(seen.sum()) for seen in scored.values()])

@@ -1,4 +1,4 @@
-"""A sound benchmark's rollouts, simulated: what gates read of them, as arrays."""
+"""Simulates a sound benchmark's rollouts: the figures that gates use, as arrays."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,21 +27,21 @@ class Rollouts:
     """One model's rollouts, [tasks, repeats] each."""
 
     rewards_TK: Floats
-    """NaN where a rollout failed."""
+    """NaN if a rollout failed."""
     capped_TK: Bools
-    """Cut at the token cap."""
+    """Whether it reached the token cap."""
     silent_TK: Bools
-    """Without an answer."""
+    """Whether it has no answer."""
     texts_TK: NDArray[np.int64]
     """A number for each text: copies have the same one."""
     output_tokens: float
-    """Of each rollout."""
+    """Output tokens of each rollout."""
     rates_T: Floats
     """How often the model solves each task."""
 
 
 class SimulatedResults(Results):
-    """Results whose figures stand in arrays, without a cell a rollout: a large benchmark has millions of them."""
+    """Results whose figures are in arrays, without a cell for each rollout, because there may be millions."""
 
     made: Rollouts
 
@@ -51,7 +51,7 @@ class SimulatedResults(Results):
 
     @cached_property
     def scored(self) -> list[Cell]:
-        """One cell where anything has a score: gates ask only whether there is one."""
+        """One cell if anything has a score, because gates only need to know that."""
         cell = Cell(task=0, repeat=0, reward=0.0, answer="", stop="completed", output_tokens=1, text=0)
         return [] if np.isnan(self.rewards_TK).all() else [cell]
 
@@ -84,7 +84,7 @@ def simulate(
 
 
 def simulate_model(generator: Generator, rates_T: Floats, repeats: int, expected: Expectation) -> Rollouts:
-    """Returns one model's rollouts. Those that are cut or without an answer are among the ones that score 0."""
+    """Returns one model's rollouts. Those at the token cap or without an answer score 0."""
     shape, rates = (len(rates_T), repeats), expected.rates
     rewards_TK = draw_rewards(generator, rates_T, repeats)
     unsolved = max(1e-9, 1 - float(rates_T.mean()))

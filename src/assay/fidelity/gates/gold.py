@@ -15,25 +15,25 @@ from assay.stats.distributions import binomial_quantile
 from assay.types import Failure, Task
 
 CONFIDENCE = 0.999
-"""Of a sound verifier's kinds of probe, one in a thousand scores more than is allowed by chance."""
+"""The probability that a kind of probe stays within its allowance if the verifier is sound."""
 LONGEST = 120
-"""Characters of a probe that a reason quotes."""
+"""The most characters of a probe in a reason."""
 IN_FULL = 4
-"""Kinds of probe that a reason explains; of the others it gives the numbers."""
+"""The most kinds of probe that a reason explains; for the others it gives the numbers."""
 AT_ONCE = 8
-"""Rollouts of one task at once: a verifier may start processes or ask a judge."""
+"""The most rollouts of one task at once, because a verifier may start processes or call a judge."""
 
 
 @dataclass
 class ProbeCounts:
-    """What the probes of one kind scored. Those that a declared defect covers are counted apart."""
+    """The scores of one kind of probe. Those that a declared defect covers are counted separately."""
 
     n: int = 0
     reward: float = 0.0
     declared: int = 0
     declared_reward: float = 0.0
     scored: list[tuple[str, str, float]] = field(default_factory=list[tuple[str, str, float]])
-    """(task, text, reward) of those that score and nothing declares."""
+    """(task, text, reward) of probes with a reward that no defect declares."""
 
     def add(self, task: Task, probe: Probe, reward: float, *, declared: bool) -> None:
         if declared:
@@ -49,11 +49,11 @@ class ProbeCounts:
 async def gold_gate(
     benchmark: Benchmark, tasks: Sequence[Task], seed: int = 0, *, probed: Sequence[Task] | None = None
 ) -> Gate:
-    """Does the reference answer score full marks, and a wrong one none?
+    """Returns the gate: does the reference answer score full marks, and a wrong one none?
 
-    A kind of probe fails where its rewards come to more than the .999 quantile of what chance allows: the stated chance
-    for answers of somebody who did not read the task, else nothing. A third of the probes is drawn from the seed.
-    `probed` are the tasks that get them, where these are not all.
+    A kind of probe fails if the sum of its rewards is above the .999 quantile of chance: the stated chance for answers
+    that don't depend on the task, else nothing. A third of the probes depends on the seed. `probed` are the tasks that
+    get probes, by default all.
     """
     chosen = {task.id for task in (tasks if probed is None else probed)}
     prober = Prober(benchmark, tasks, seed)
@@ -83,7 +83,7 @@ async def gold_gate(
 
 
 def probes_a_task(benchmark: Benchmark, tasks: Sequence[Task]) -> int:
-    """Returns about how many rollouts the gate makes of each of the tasks."""
+    """Returns about how many rollouts the gate makes of each task."""
     prober, some = Prober(benchmark, tasks, 0), tasks[:: max(1, len(tasks) // 6)]
     return 1 + max(len(prober.probes(task)) for task in some)
 
@@ -170,7 +170,7 @@ def _verdict(
 
 
 def _words(kind: str, tally: ProbeCounts, allowed: int) -> str:
-    """Returns what a kind of probe shows, with the first that scored."""
+    """Returns a sentence on a kind of probe, with the first that got a reward."""
     task, text, reward = tally.scored[0]
     quoted = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
     score = f"{tally.reward:g} of {tally.n:,}, where {allowed:,} {'is' if allowed == 1 else 'are'} allowed"
@@ -179,7 +179,7 @@ def _words(kind: str, tally: ProbeCounts, allowed: int) -> str:
 
 
 def _may_pass(reward: float | Failure) -> bool:
-    """Whether a failure may pass by itself, so that it says nothing of the verifier."""
+    """Returns whether a failure may pass by itself, so that it shows nothing about the verifier."""
     return isinstance(reward, Failure) and reward.retryable
 
 

@@ -12,20 +12,20 @@ from assay.fidelity.schema.profile import Gate, Verdict
 from assay.stats.agreement import Agreement, cohens_kappa, more_often
 
 KAPPA = 0.6
-"""The agreement with people that a judge has to exceed."""
+"""The kappa with people that a judge has to exceed."""
 LABELS = 60
-"""Blind labels at least, half of them of answers that the judge lets pass."""
+"""The least number of blind labels, half of them of answers that the judge passes."""
 OBEYS = 0.001
 """The p-value at which answers that command the judge are rewarded more often than the same ones without a command."""
 COMPLETE = 0.9
-"""The least share of judgements that has to be there."""
+"""The least share of judgements that must not be missing."""
 
 
 def judge_gate(facts: Facts) -> Gate:
-    """Does the judge score the same twice, and as people do? In this order:
+    """Returns the gate: does the judge score the same twice, and as people do? In this order:
 
-    - no question where the benchmark asks no judge; not run where it was not asked again.
-    - inconclusive where what was asked is another judge, other tasks or another rubric.
+    - does not apply if the benchmark has no judge; not run if the judge was not asked again.
+    - inconclusive if the judgements are of another judge, other tasks or another rubric.
     - fail: wrong answers that command the judge are rewarded more often than without the command.
     - fail: the upper bound of kappa against people's labels is below .6. Pass: its lower bound is above.
     - inconclusive: fewer than 60 labels, or fewer than half of them of passing, or of failing answers.
@@ -96,7 +96,7 @@ def _words(numbers: dict[str, Any]) -> str:
 
 
 def _other(facts: Facts, found: Judging) -> str:
-    """What of the judging is not of this profile, in words; empty where all is."""
+    """Returns in words why the judging is not of this profile; empty if it is."""
     panel = found.panel
     if panel.judge != facts.judge:
         return "another judge, or one with other settings"
@@ -108,10 +108,10 @@ def _other(facts: Facts, found: Judging) -> str:
 
 
 def _noise(facts: Facts, found: Judging) -> dict[str, Any]:
-    """W_judge: the mean variance between judgements of one answer, passing and failing ones at their share of all.
+    """Returns W_judge: the mean variance between judgements of one answer, weighted by the shares that pass and fail.
 
-    `se_run_points` is a model's error over re-runs with this added. It is an upper figure: the spread of repeats holds
-    the judge's noise already.
+    `se_run_points` is a model's error over re-runs with this added. It is an upper bound, because the spread of repeats
+    includes the judge's noise already.
     """
     rewards: dict[str, list[float]] = {}
     for one in found.judgements:
@@ -135,7 +135,7 @@ def _noise(facts: Facts, found: Judging) -> dict[str, Any]:
 
 
 def _agreement_with_labels(found: Judging) -> Agreement | None:
-    """The agreement of the judge with people, about the answers that have a label."""
+    """Returns the agreement of the judge with people, on the answers with a label."""
     pairs = [
         (found.labels[one.content].right, one.passes) for one in found.panel.answers if one.content in found.labels
     ]
@@ -143,7 +143,7 @@ def _agreement_with_labels(found: Judging) -> Agreement | None:
 
 
 def _agreement_with_second(found: Judging) -> Agreement | None:
-    """The agreement of the judge with the second one."""
+    """Returns the agreement of the judge with the second one."""
     other = {one.content: one.reward for one in found.judgements if one.kind == "second" and one.reward is not None}
     return _agreement([(other[one.content] >= 0.5, one.passes) for one in found.panel.answers if one.content in other])
 
@@ -158,7 +158,7 @@ def _agreement(pairs: Sequence[tuple[bool, bool]]) -> Agreement | None:
 
 
 def _count_rewarded(found: Judging, kind: JudgementKind) -> tuple[int, int]:
-    """The number of rewarded answers of a kind, and of all that were judged."""
+    """Returns the number of rewarded answers of a kind, and of all judged ones."""
     rewards = [one.reward for one in _latest(found) if one.kind == kind and one.reward is not None]
     return sum(reward >= 0.5 for reward in rewards), len(rewards)
 
@@ -168,7 +168,7 @@ def _missing(found: Judging) -> int:
 
 
 def _latest(found: Judging) -> list[Judgement]:
-    """The last judgement of each: one that failed may have been asked again."""
+    """Returns the last judgement of each, because a failed one may have been repeated."""
     return list({(one.kind, one.content, one.sample): one for one in found.judgements}.values())
 
 

@@ -14,14 +14,14 @@ from assay.fidelity.schema.profile import Gate, RolloutRef, Verdict
 from assay.stats.distributions import binomial_lower, binomial_tail, binomial_upper
 
 CONFIDENCE = 0.95
-"""Of each one-sided bound."""
+"""The confidence of each one-sided bound."""
 DETECTORS = {"failures": "failed:", "no_answer": "no_answer", "token_cap": "token_cap"}
 """The detector whose explanation explains a rate; that of failures ends in where and kind."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """How often one thing happened in a model's rollouts."""
+    """How often failures, missing answers or token caps happened in a model's rollouts."""
 
     contender: Contender
     what: str
@@ -53,7 +53,7 @@ class Rate:
 
 
 def rates_of(contender: Contender, explained: Sequence[Explanation] = (), models: int = 1) -> list[Rate]:
-    """Returns how often a model's rollouts failed, reached the token cap and gave no answer.
+    """Returns the rates of failures, token caps and missing answers of a model.
 
     The count is over the rollouts that were made; over each task's first one where repeats are not independent, as the
     bounds need independent rollouts: tested at .005 over all `models` with repeats, as the repeats gate does. An
@@ -83,7 +83,7 @@ def kinds_gate(
     suite_kinds: set[str],
     explained: Mapping[str, Sequence[Explanation]] | None = None,
 ) -> Gate:
-    """Does it work for instruct and thinking models alike?
+    """Returns the gate: does it work for instruct and thinking models alike?
 
     It passes if each rate of each model has a one-sided 95 % bound (Clopper-Pearson) below 5 %, or is explained; it
     fails if one has a lower bound of 5 % or more, at 5 % over all of them. `explained` are persons' explanations by
@@ -142,7 +142,7 @@ def _verdict(
 
 
 def _blind_spots(rates: Sequence[Rate]) -> str:
-    """The smallest rate that the model with the fewest rollouts would have shown with 80 %."""
+    """Returns the smallest rate that the model with the fewest rollouts would have shown with 80 %."""
     if not rates:
         return ""
     fewest = min(rate.of for rate in rates)

@@ -15,7 +15,7 @@ from assay.stats.paired import Shift
 from assay.stats.sample import common
 
 MARGIN = 0.06
-"""How much lower a stronger model may score, beside what published scores of the pair say: those are reversed, too."""
+"""How much lower a stronger model may score, in addition to a published reversal of the pair."""
 FEWEST_TASKS = 10
 """With fewer tasks, no order can be distinguished from chance."""
 _Z80 = normal_quantile(0.8)
@@ -32,7 +32,8 @@ class Comparison:
     """Over re-runs. None where there is no shift."""
     margin: float
     tests: int = 1
-    """By which alpha is divided: the number of pairs, times that of models of which scores chose the weaker one."""
+    """The number of tests, by which alpha is divided: pairs, times the models from which scores chose the weaker
+    one."""
 
     @cached_property
     def p_fail(self) -> float:
@@ -54,7 +55,7 @@ def comparisons(
 ) -> list[Comparison]:
     """Returns the suite's pairs, and the strongest closed and the strongest open model.
 
-    `reversals` is by how much the published score of a pair's weaker model is the higher one, as a share.
+    `reversals` has by how much the published score of a pair's weaker model is higher, as a share.
     """
     by_name = {one.name: one for one in contenders}
     pairs = [(by_name[a], by_name[b], 1) for a, b in stated if a in by_name and b in by_name]
@@ -77,7 +78,7 @@ def _comparison(a: Contender, b: Contender, margin: float, tests: int) -> Compar
 
 
 def order_gate(found: Sequence[Comparison], *, last_tier: bool = True) -> Gate:
-    """Do stronger models reach at least what weaker ones do?
+    """Returns the gate: do stronger models reach at least what weaker ones do?
 
     It passes if each pair's D - .84 SE is at least -margin, SE being over re-runs. It fails if D + z(.05 / pairs) SE is
     below -margin in one, and the 95 % bound of D over tasks below 0.
@@ -125,7 +126,7 @@ def order_gate(found: Sequence[Comparison], *, last_tier: bool = True) -> Gate:
 
 
 def _again(one: Comparison) -> str:
-    """The error and, where it is not the common one, the margin."""
+    """Returns the error, and the margin if it is not the default one."""
     error = "" if one.se is None else f" ± {100 * one.se:.1f}"
     return error + (f" (margin {100 * one.margin:.1f}, for the published scores)" if one.margin != MARGIN else "")
 

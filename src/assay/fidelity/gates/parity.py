@@ -9,12 +9,13 @@ from assay.fidelity.schema.profile import Gate, RolloutRef
 
 
 def parity_gate(parities: Mapping[str, Parity], now: tuple[str, str], margin: float | None, *, original: bool) -> Gate:
-    """Does the benchmark here give what the original code gives? `parities` are by the model's name in the profile,
-    `now` the digests of the benchmark's tasks and code, and `margin` what was registered before the first run.
+    """Returns the gate: does the benchmark here give what the original code gives? `parities` are by the model's name
+    in the profile, `now` has the digests of the benchmark's tasks and code, and `margin` was registered before the
+    first run.
 
-    It passes where frozen outputs are scored identically and fresh samples are equivalent, of one model or of two, and
-    none is different or inconclusive. One that is equivalent by a wider margin than the registered one counts as
-    inconclusive. A parity of other tasks or another verifier than the benchmark's now does not count.
+    It passes if recorded outputs are scored identically and fresh samples are equivalent, for one model or for two, and
+    none is different or inconclusive. A parity by a wider margin than the registered one counts as inconclusive. A
+    parity of other tasks or another verifier than today's does not count.
     """
     if not parities:
         reason = (

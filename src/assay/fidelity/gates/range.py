@@ -1,4 +1,4 @@
-"""The range gate: whether scores lie where they mean something, and tell models apart."""
+"""The range gate: whether scores are in a meaningful range, and distinguish models."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,15 +12,15 @@ from assay.stats.estimates import above_chance
 FLOOR = 0.30
 """The score that the strongest open model has to exceed."""
 ABOVE_CHANCE = 0.20
-"""The part of the way from chance to full marks that it has to exceed."""
+"""The same as a part of the way from chance to full marks."""
 FULL, NEARLY_FULL = 0.99, 0.95
 """A benchmark is saturated if all models reach the one, or the weakest the other."""
 ALPHA = 0.025
-"""One-sided: the ends of 95 % intervals."""
+"""One-sided, for the ends of 95 % intervals."""
 
 
 def least(chance: float) -> float:
-    """Returns the score that the strongest open model has to exceed, where a guess scores `chance`."""
+    """Returns the score that the strongest open model has to exceed if a guess scores `chance`."""
     return max(FLOOR, chance + ABOVE_CHANCE * (1 - chance))
 
 
@@ -33,11 +33,11 @@ def clears_floor(contenders: Sequence[Contender], chance: float, order: Pairs = 
 def range_gate(
     contenders: Sequence[Contender], chance: float, order: Pairs = (), *, hard: str = "", last_tier: bool = True
 ) -> Gate:
-    """Is the score in a range that means something?
+    """Returns the gate: is the score in a range that means something?
 
-    It passes if the strongest open model is above the floor, and the suite's strongest model above its weakest. Where
-    the benchmark is declared `hard`, closed models have to differ in place of the first. It fails if the strongest open
-    model is below 30 % on the last tier, or the strongest model not above the weakest.
+    It passes if the strongest open model is above the floor, and the suite's strongest model above its weakest. For a
+    benchmark that is declared `hard`, closed models have to differ instead of the first. It fails if the strongest open
+    model is below 30 % on the last tier, or the strongest model is not above the weakest.
     """
     opened = strongest(of_role(contenders, "open"), order)
     if not opened:
@@ -82,7 +82,7 @@ def range_gate(
 
 
 def above_floor(contender: Contender, chance: float) -> bool:
-    """Whether a model's score is above the floor."""
+    """Returns whether a model's score is above the floor."""
     return contender.estimate.score > least(chance)
 
 

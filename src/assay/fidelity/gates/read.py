@@ -14,7 +14,7 @@ from assay.stats.distributions import binomial_lower, binomial_upper
 
 
 def read_gate(review: Review) -> Gate:
-    """Were rollouts read, and are their rewards right? In this order:
+    """Returns the gate: were rollouts read, and are their rewards right? In this order:
 
     - not run: there is nothing to read, or nobody has read anything.
     - inconclusive: something of the sample, or of the planted faults, is not read yet.
@@ -87,7 +87,7 @@ def is_measured(reader: Reader) -> bool:
 
 
 def _blind_spots(review: Review) -> str:
-    """The share at fault of which a sample of this size shows one or more rollouts with 80 %."""
+    """Returns the share at fault of which a sample of this size shows a rollout with 80 %."""
     if not review.bounds:
         return ""
     return (
@@ -97,7 +97,7 @@ def _blind_spots(review: Review) -> str:
 
 
 def _readers(review: Review) -> str:
-    """Who read what, when, and how well."""
+    """Returns who read what, when, and how well."""
     return " ".join(
         f"{by} read {one.read} in {one.minutes:.0f} minutes, {one.first[:10]} to {one.last[:10]}{_quality(one)}."
         for by, one in review.readers.items()
@@ -115,7 +115,7 @@ def _quality(one: Reader) -> str:
 
 
 def _interval(count: int, n: int) -> tuple[float, float]:
-    """Clopper and Pearson's 95 % interval."""
+    """Returns Clopper and Pearson's 95 % interval."""
     return (binomial_lower(count, n, 0.975), binomial_upper(count, n, 0.975)) if n else (0.0, 1.0)
 
 

@@ -1,4 +1,4 @@
-"""The repeats gate: whether the score stands still when the same tasks are run again."""
+"""The repeats gate: whether the score is stable when the same tasks are run again."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,12 +19,11 @@ _Z80 = normal_quantile(0.8)
 
 
 def repeats_gate(contenders: Sequence[Contender], order: Pairs = ()) -> Gate:
-    """Does the score stand still?
+    """Returns the gate: does the score stand still?
 
-    It passes if the upper 90 % bound of the score's SD is at most one point on the strongest open model, and nothing
-    speaks against independent repeats of any model: no run effect at .005 / models, no change point, no copies. It
-    fails if the lower bound is above one point, or repeats are not independent. Greedy decoding whose outputs are
-    identical stands still by design.
+    It passes if the upper 90 % bound of the score's SD is at most one point on the strongest open model, and no model
+    shows dependent repeats: no run effect at .005 / models, no change point, no copies. It fails if the lower bound is
+    above one point, or repeats are dependent. Identical outputs of greedy decoding pass.
     """
     opened = strongest(of_role(contenders, "open"), order)
     if not opened:
@@ -94,12 +93,12 @@ def _spread(best: Contender, needed: RepeatsNeeded) -> str:
 
 
 def _repeats(best: Contender, needed: RepeatsNeeded) -> int:
-    """The repeats to run: more than the measurements that are needed where several attempts make one."""
+    """Returns the repeats to run: several for each needed measurement if that takes several attempts."""
     return max(needed.k_upper, round(needed.k_upper * max(1.0, best.results.repeats // max(1.0, needed.k_now))))
 
 
 def _p(found: Independence) -> float:
-    """The p-value of dependence: 0 where texts show it, which chance never does."""
+    """Returns the p-value of dependence: 0 if texts show it, which chance never does."""
     tests = [found.effect.p_high, found.effect.p_low] if found.effect else []
     tests += [found.change.p] if found.change else []
     copies = found.copied or found.identical or (found.long_copies or 0.0) > LONG_COPIES
@@ -141,7 +140,7 @@ def _numbers(best: Contender, several: Sequence[Contender], found: dict[str, Ind
 def within_shares(contenders: Sequence[Contender]) -> dict[str, tuple[str, float]]:
     """Returns each model's server and its W / (p (1 - p)), by name.
 
-    That is 1 where tasks are equally hard, low where they are easy or hopeless, or where repeats are copies.
+    That is 1 if tasks are equally hard, and low if they are very easy or very hard, or if repeats are copies.
     """
     return {
         one.name: (one.server, one.needed.within / (p * (1 - p)))
@@ -151,7 +150,7 @@ def within_shares(contenders: Sequence[Contender]) -> dict[str, tuple[str, float
 
 
 def alone(shares: Mapping[str, tuple[str, float]]) -> list[str]:
-    """Returns what is found of models that vary within tasks far less than the others, which caching would do."""
+    """Returns findings on models that vary within tasks far less than the others, as with caching."""
     if len(shares) < 3:
         return []
     found: list[str] = []
@@ -165,7 +164,7 @@ def alone(shares: Mapping[str, tuple[str, float]]) -> list[str]:
 
 
 def of_servers(shares: Mapping[str, tuple[str, float]]) -> list[str]:
-    """Returns what is found of servers whose models together vary far less than those elsewhere."""
+    """Returns findings on servers whose models vary far less than those on other servers."""
     found: list[str] = []
     for server in dict.fromkeys(server for server, _ in shares.values() if server):
         here = [share for at, share in shares.values() if at == server]
@@ -179,7 +178,7 @@ def of_servers(shares: Mapping[str, tuple[str, float]]) -> list[str]:
 
 
 def _shifts(best: Contender, contenders: Sequence[Contender]) -> list[str]:
-    """The shift between the strongest open model and the same model on another server."""
+    """Returns the shift between the strongest open model and the same model on another server."""
     found: list[str] = []
     for one in contenders:
         same = one is not best and best.id and (one.id, one.kind) == (best.id, best.kind)

@@ -10,16 +10,16 @@ from assay.stats.published import CEILING, LEAST_MARGIN, WIDEST_MARGIN, Pool, po
 
 Side = Literal["reference", "here"]
 FEW = 2
-"""Comparisons of recorded outputs of which each has sentences of its own."""
+"""The most comparisons of recorded outputs with a sentence each."""
 
 
 def reproduced_gate(comparisons: Sequence[Reproduced], margin: float | None, *, original: bool) -> Gate:
-    """Does the original code give the published numbers?
+    """Returns the gate: does the original code give the published numbers?
 
     The differences of all models are pooled (`assay.stats.published.pool`), and compared with the margin that was
-    registered before the runs. Where recorded outputs are scored again, the digits have to be the published ones. It
-    passes if the original code gives them, and fails if the original code or the run here gives others. A verifier that
-    is better than the original's judges some of the same outputs otherwise: it may move a score within the margin.
+    registered before the runs. If recorded outputs are scored again, the digits have to be the published ones. It
+    passes if the original code gives them, and fails if the original code or the run here gives others. A better
+    verifier than the original's scores some outputs differently: it may change a score within the margin.
     """
     if not comparisons:
         reason = (
@@ -98,13 +98,13 @@ def _is_pooled(one: Reproduced, side: Side) -> bool:
 
 
 def _exact(one: Reproduced, side: Side) -> str | None:
-    """The result where recorded outputs were scored again, so that chance has no part."""
+    """Returns the result if recorded outputs were scored again, without chance."""
     _, se, verdict = _of(one, side)
     return verdict if se is None and verdict in ("identical", "different") else None
 
 
 def _is_off(one: Reproduced, margin: float | None) -> bool:
-    """Whether the same outputs give another score than the published one, on which no chance has a part."""
+    """Returns whether the same outputs give another score than the published one."""
     there, here = _exact(one, "reference"), _exact(one, "here")
     if there == "identical" and here == "different":
         return abs((one.here_score or 0.0) - one.score) > (LEAST_MARGIN if margin is None else margin)

@@ -21,7 +21,7 @@ FAILS = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """The data that the gates of a profile are computed from: all in memory, no file and no model."""
+    """The data from which the gates of a profile are computed: all in memory, without files or models."""
 
     suite: Suite
     chance: float
@@ -31,9 +31,9 @@ class Facts:
     parities: Mapping[str, Parity] = field(default_factory=dict[str, Parity])
     reproduced: Sequence[Reproduced] = ()
     judge: dict[str, Any] | None = None
-    """The id and the settings of the judge that scored the runs; None where none did."""
+    """The id and the settings of the judge that scored the runs; None if there is no judge."""
     judging: Judging | None = None
-    """What the judge said when it was asked again."""
+    """The judge's later judgements of the same answers."""
     original: bool = False
     """Whether the benchmark states that there is no other code to compare it with."""
     margins: Mapping[str, float] = field(default_factory=dict[str, float])
@@ -43,7 +43,7 @@ class Facts:
     benchmark: str = ""
     """Its name."""
     hard: str = ""
-    """Why no open model masters the benchmark, as it declares; empty where it declares nothing."""
+    """The reason why no open model solves the benchmark, as it declares; empty if it declares none."""
 
     @cached_property
     def last_tier(self) -> bool:
@@ -61,14 +61,14 @@ class Facts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateRule:
-    """A gate before it is computed. It has one of the two computations."""
+    """The definition of a gate, with one of two computations."""
 
     name: str
     question: str
     needs: str
-    """Its input, in the README's words."""
+    """Its input, as README says."""
     of_benchmark: Callable[[Benchmark, Sequence[Task], int], Awaitable[Gate]] | None = None
-    """Computes the gate from the benchmark alone, with its verifier. What it draws comes from the seed."""
+    """Computes the gate from the benchmark alone, with its verifier. Its random choices depend on the seed."""
     of_facts: Callable[[Facts], Gate] | None = None
     """Computes the gate from the facts about the profile."""
     waits: bool = False

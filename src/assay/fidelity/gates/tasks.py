@@ -1,4 +1,4 @@
-"""The tasks gate: whether the tasks are well-formed, distinct, the same at each load, and keep their answers back."""
+"""The tasks gate: whether the tasks are well-formed, distinct, the same at each load, and without their answers."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -26,9 +26,9 @@ DECLARABLE = ("duplicates", "prompts", "leaks")
 
 
 async def tasks_gate(benchmark: Benchmark, tasks: Sequence[Task]) -> Gate:
-    """Are the tasks clean? It fails and passes as the checks of its tasks do.
+    """Returns the gate: are the tasks clean? It fails if a check of the tasks fails.
 
-    `tasks` may be some of the benchmark's. Declared defects may be of the others.
+    `tasks` may be some of the benchmark's tasks. Declared defects may be of others.
     """
     chosen = {task.id for task in tasks}
     every = list(benchmark.environment.tasks())
@@ -51,7 +51,7 @@ async def tasks_gate(benchmark: Benchmark, tasks: Sequence[Task]) -> Gate:
 
 
 def checks_of(benchmark: Benchmark, tasks: Sequence[Task]) -> list[Check]:
-    """Returns what reading the tasks finds, without what the benchmark declares."""
+    """Returns the checks of the tasks' texts, without declared defects."""
 
     def is_declared(kind: str, task: str) -> bool:
         return any(defect.covers(kind, task) for defect in benchmark.defects)
@@ -64,7 +64,7 @@ def checks_of(benchmark: Benchmark, tasks: Sequence[Task]) -> list[Check]:
 
 
 def defect_check(benchmark: Benchmark, tasks: Sequence[str]) -> Check:
-    """Are the declared defects those of tasks and kinds that there are, and may they be declared?"""
+    """Are declared defects about existing tasks and kinds, and may they be declared?"""
     wrong: dict[str, list[str]] = {}
     known = {*FAULTS, *DECLARABLE, SPACED}
     for defect in benchmark.defects:

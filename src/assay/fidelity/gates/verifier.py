@@ -19,18 +19,18 @@ EXPLORED = "first\nthen"
 """Reasoning without an answer, to put before an answer."""
 ASIDE = "gold in reasoning, off-topic message"
 SPACED = "gold with spaces and lines around it"
-"""A rewrite that a benchmark may declare as a known defect: its original reads the first line, say."""
+"""A rewrite that a benchmark may declare as a known defect, for example if its original reads the first line."""
 
 
 async def verifier_gate(benchmark: Benchmark, tasks: Sequence[Task]) -> Gate:
-    """Does the reward ignore what it should ignore? Each gold answer is rewritten in each way."""
+    """Returns the gate: does the reward ignore what it should ignore? Each gold answer is rewritten in each way."""
     solutions = solutions_of(benchmark, tasks)
     wrong: dict[str, list[str]] = {}
     passing: list[Failure] = []
     checks = 0
     names: dict[str, None] = {}
     for task, steps in solutions:
-        # Whether an answer off topic deserves something is the gold gate's to say: here the reasoning must add nothing.
+        # The gold gate checks answers off topic; here the reasoning must not add to the reward.
         aside = await reward_of(benchmark, task, [response_of(OFF_TOPIC)])
         for name, rewritten, rightly in rewrites(steps, benchmark.formats):
             if name == SPACED and any(defect.covers(SPACED, task.id) for defect in benchmark.defects):
@@ -95,12 +95,12 @@ def _speaks(steps: Sequence[Call | str]) -> bool:
 
 
 def _as_text(call: Call) -> str:
-    """A call as text, which a model may write without making it."""
+    """Returns a call as text, which a model may write without making it."""
     return msgspec.json.encode({"name": call.name, "arguments": call.arguments}).decode()
 
 
 def _with_spaces(response: Response) -> Response:
-    """The response with the same arguments, written as another model writes them."""
+    """Returns the response with the same arguments, with spaces as another model writes them."""
     calls = [
         structs.replace(item, arguments=msgspec.json.format(item.arguments, indent=4))
         if isinstance(item, FunctionCall)

@@ -74,11 +74,11 @@ async def compare(
     roles: Mapping[str, ModelConfig] | None = None,
     concurrency: int = 16,
 ) -> Parity:
-    """Returns the ladder for the original's results, a run directory with fresh samples, and the original's data files.
+    """Returns the parity of the original's results, a run directory with fresh samples, and the original's data files.
 
-    `margin` is a share, and `earlier` are the looks at this run before, which make this one's test stricter. At most
-    `concurrency` outputs are verified at once. Raises UsageError where the run is not of this benchmark as it is now,
-    or a role of the benchmark has no model.
+    `margin` is a share, and `earlier` has the previous looks at this run, which make this test stricter. At most
+    `concurrency` outputs are verified at once. Raises UsageError if the run is not of this benchmark as it is now, or a
+    role of the benchmark has no model.
     """
     if run is not None and reference.record.aggregate is not None:
         raise UsageError("fresh samples are compared task by task, and only the score of all results is known there")
@@ -111,7 +111,7 @@ async def compare(
 
 
 def digests_of(benchmark: Benchmark) -> tuple[str, str]:
-    """Returns the digests of its tasks and of its code as they are now. A parity counts for these alone."""
+    """Returns the digests of a benchmark's tasks and code as they are now. A parity counts only for these."""
     return tasks_digest(tasks_of(benchmark)), code_of(benchmark)
 
 
@@ -134,7 +134,7 @@ def verdict_of(ladder: Sequence[Rung]) -> tuple[RungResult, str]:
 
 
 def _data(benchmark: Benchmark, tasks: Mapping[str, Task], reference: OriginalResults, data: Sequence[Path]) -> Rung:
-    """Are the tasks the same? By their ids, by their gold answers, and by the data files' digests."""
+    """Returns the data rung: are the tasks the same, by their ids, gold answers, and the data files' digests?"""
     there = reference.rewards
     extra = [task for task in there if task not in tasks]
     missing = [task for task in tasks if task not in there and task not in benchmark.incomparable]
@@ -180,7 +180,7 @@ def _data(benchmark: Benchmark, tasks: Mapping[str, Task], reference: OriginalRe
 
 
 def _file_digest(benchmark: Benchmark, file: Path) -> str:
-    """Returns the file's SHA-256. Raises UsageError where the benchmark states no data file."""
+    """Returns the file's SHA-256. Raises UsageError if the benchmark has no data file."""
     if not benchmark.data:
         raise UsageError(f"benchmark {benchmark.name} states no data file that {file} could be compared with")
     try:
@@ -190,7 +190,7 @@ def _file_digest(benchmark: Benchmark, file: Path) -> str:
 
 
 def _prompts(tasks: Mapping[str, Task], reference: OriginalResults) -> Rung:
-    """Are the rendered prompts the same, byte by byte? Each one that a task was given with is compared."""
+    """Returns the prompts rung: are the rendered prompts the same, byte by byte?"""
     rows = [row for row in _sorted_rows(tasks, reference) if row.prompt is not None]
     if not rows:
         return Rung(name="prompts", verdict="not run", reason="The original's prompts were not given.")
@@ -218,7 +218,7 @@ def _sorted_rows(tasks: Mapping[str, Task], reference: OriginalResults) -> list[
 
 
 def _first_difference(row: Row, task: Task) -> tuple[str, str, str] | None:
-    """Returns (there, here, where) of the first difference of two prompts. None where they are the same."""
+    """Returns (there, here, where) of the first difference of two prompts; None if they are the same."""
     if isinstance(row.prompt, str):
         there, here = [("", row.prompt)], [("", task.prompt)]
     else:
@@ -246,13 +246,13 @@ def _around(text: str, at: int) -> str:
 async def _rollouts(
     benchmark: Benchmark, tasks: Mapping[str, Task], rows: Sequence[Row], reasoning: str, concurrency: int
 ) -> list[Rollout]:
-    """Returns what the benchmark makes of each of the original's outputs."""
+    """Returns the benchmark's rollout of each of the original's outputs."""
     rollouts: dict[int, Rollout] = {}
     waiting = enumerate(rows)
 
     async def verify() -> None:
         for index, row in waiting:
-            await asyncio.sleep(0)  # many verifiers never wait: without this, nobody could interrupt it
+            await asyncio.sleep(0)  # many verifiers never wait, so without this it could not be interrupted
             rollouts[index] = await _rollout(benchmark, tasks[row.task], row, reasoning)
 
     async with asyncio.TaskGroup() as group:
@@ -268,7 +268,7 @@ async def _verifiers(
     roles: Mapping[str, ModelConfig],
     concurrency: int,
 ) -> Rung:
-    """Do the same outputs get the same score? Each output is the model's answer in a normal rollout."""
+    """Returns the verifiers rung: do the same outputs get the same score, each as the answer in a normal rollout?"""
     known = [row for row in _sorted_rows(tasks, reference) if row.task not in benchmark.incomparable]
     rows = [row for row in known if row.output is not None]
     left_out = sum(row.task in benchmark.incomparable for row in reference.rows)
@@ -329,7 +329,7 @@ def _judge_verifiers(
     failed: Sequence[Failure],
     otherwise: int | None,
 ) -> tuple[RungResult, str]:
-    """Returns what the judgements of the same outputs come to, and why."""
+    """Returns the result of the verifiers rung, and the reason."""
     if differing:
         first = differing[0]
         reason = f"{len(differing):,} of {len(pairs):,} outputs are scored otherwise, such as {first.task}'s: "
@@ -348,7 +348,7 @@ def _judge_verifiers(
 def _compare_aggregates(
     benchmark: Benchmark, tasks: Mapping[str, Task], pairs: Sequence[tuple[Row, Outcome]], aggregate: str
 ) -> Rung:
-    """Do the same outputs come to the same score? Judgements may differ and cancel, so it is never `identical`."""
+    """Returns the verifiers rung by the score of all alone. Differences may cancel, so it is never `identical`."""
     failed = [outcome for _, outcome in pairs if isinstance(outcome, Failure)]
     rewards: dict[str, list[float]] = {}
     for row, outcome in pairs:
@@ -374,7 +374,7 @@ def _compare_aggregates(
 
 
 def _guesses(guessed: Sequence[Row], compared: int, reference: OriginalResults) -> str:
-    """Returns how many outputs the original guesses on and what its guesses add to its score; "" for none."""
+    """Returns how many answers the original guesses and what these add to its score; "" for none."""
     if not guessed:
         return ""
     right, score = sum(row.reward for row in guessed), reference.record.score
@@ -388,7 +388,7 @@ def _guesses(guessed: Sequence[Row], compared: int, reference: OriginalResults) 
 def _original_score(
     original: Original, task: Task, row: Row, reasoning: str, settings: Mapping[str, Any]
 ) -> Score | Failure | None:
-    """Returns the original's judgement of an output, None for a guess, or the failure that an error in it is."""
+    """Returns the original's score of an output; None for a guess; a Failure if its code raises."""
     turns = responses_of(row, reasoning) or [Response(output=[])]
     try:
         return original(task, turns[-1], settings)
@@ -397,7 +397,7 @@ def _original_score(
 
 
 async def _rollout(benchmark: Benchmark, task: Task, row: Row, reasoning: str) -> Rollout:
-    """Returns the rollout in which the model, and the user of a recorded conversation, say what they said."""
+    """Returns the rollout in which the model, and the user of a recorded conversation, repeat their answers."""
     if row.user and "user" in benchmark.roles:
         given = {item.text for item in task.input if isinstance(item, Message)}
         said = [Response(output=[thinking.message(text)]) for text in row.user if text not in given]
@@ -407,7 +407,7 @@ async def _rollout(benchmark: Benchmark, task: Task, row: Row, reasoning: str) -
 
 
 def _replayer(turns: Sequence[Response]) -> FunctionModel:
-    """Returns a model that gives these answers, a turn each, and fails beyond them."""
+    """Returns a model that gives these answers, one in each turn, and fails after them."""
 
     def answer(request: Request) -> Response:
         if request.turn >= len(turns):
@@ -419,7 +419,7 @@ def _replayer(turns: Sequence[Response]) -> FunctionModel:
 
 
 def _tool_outputs(row: Row, rollout: Rollout) -> list[tuple[str, str]]:
-    """Returns (there, here) of each answer of a tool after which the model was asked again."""
+    """Returns (there, here) of each output of a tool before another model call."""
     here = [item.text for turn in rollout.turns for item in turn.input if isinstance(item, FunctionCallOutput)]
     return list(zip(row.tools, here, strict=False))
 
@@ -443,7 +443,7 @@ def _samples(
     margin: float,
     earlier: Sequence[SampleLook],
 ) -> tuple[Rung, list[SampleLook]]:
-    """Does a fresh run score the same up to the margin? With all looks at it, this one among them."""
+    """Returns the samples rung, does a fresh run score the same up to the margin, and all looks, this one included."""
     if record is None or results is None:
         return Rung(name="samples", verdict="not run", reason="No fresh run was given."), [*earlier]
     if why := _stale(record, results, reference):
@@ -456,7 +456,7 @@ def _samples(
     if not here or not there or not (here.scored_N & there.scored_N).any():
         return Rung(name="samples", verdict="inconclusive", reason="No task has a score on both sides."), [*earlier]
     now = equivalence(here, there, margin)
-    # The same data again are no new look.
+    # The same data are no new look.
     before = [one for one in earlier if not (math.isclose(one.se, now.se) and one.difference == now.difference)]
     got = equivalence(here, there, margin, [one.se for one in before])
     here_TK, there_TK = results.rewards_TK, original.rewards_TK
@@ -488,7 +488,7 @@ def _samples(
 
 
 def _stale(record: RunRecord, results: Results, reference: OriginalResults) -> str | None:
-    """Returns why a run is not a fresh sample. None if it seems to be one."""
+    """Returns why a run is not a fresh sample; None if it seems to be one."""
     if is_replay(results, reference):
         return (
             "All that the run's model wrote are the original's own outputs: a replay, or greedy decoding, or answers "
@@ -502,7 +502,7 @@ def _stale(record: RunRecord, results: Results, reference: OriginalResults) -> s
 def _reservations(
     tasks: Mapping[str, Task], reference: OriginalResults, results: Results, compared: int
 ) -> Iterator[str]:
-    """What keeps the samples from having the last word."""
+    """Yields reasons for which the samples don't decide."""
     if results.owed:
         yield f"{results.owed:,} rollouts are still owed by the run."
     if len(results.failed) > RATE_LIMIT * results.planned:
@@ -517,9 +517,9 @@ def _reservations(
 
 
 def _as_results(tasks: Sequence[Task], reference: OriginalResults, score: ScoreRule | None = None) -> Results:
-    """Returns the original's results on these tasks as a run. Where outputs are missing, all texts count as different.
+    """Returns the original's results on these tasks as a run's. Missing outputs count as different texts.
 
-    Its answers are not known: of maj@k it has none.
+    Its answers are not known, so maj@k can't be computed.
     """
     index = {task.id: number for number, task in enumerate(tasks)}
     repeats = Counter[str]()

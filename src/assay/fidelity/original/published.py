@@ -56,11 +56,11 @@ from assay.store import RunRecord
 from assay.types import Task
 
 MARGIN = LEAST_MARGIN
-"""The largest difference from a published score that still reproduces it, a share, where none was registered."""
+"""The default margin: the largest difference from a published score that still reproduces it, as a share."""
 BETWEEN = 0.5
-"""The part of p (1 - p) that W is taken to be before any run: .4 for Beta(1/3, 1/3) rates, .67 for uniform ones."""
+"""The assumed W before any run, as a part of p (1 - p): .4 for Beta(1/3, 1/3) rates, .67 for uniform ones."""
 FORGIVEN = 1e-9
-"""The error of binary fractions in a rounding."""
+"""The allowance for errors of binary fractions in rounding."""
 
 
 def step_of(score: str) -> float:
@@ -81,21 +81,21 @@ class PublishedScore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     model: str
     score: int | float | str
-    """Per cent. A text keeps the zeros at its end, which TOML's numbers lose."""
+    """Per cent. A text keeps zeros at its end, which TOML's numbers lose."""
     unit: Annotated[float, Meta(gt=0, le=100)] | None = None
-    """Per cent; the step of the last written digit where not given."""
+    """Per cent; by default the step of the last digit."""
     subset: str | dict[str, str]
-    """What the score is of, in words, or the tags that its tasks have."""
+    """The tasks of the score: a text, or tags that the tasks have."""
     tasks: Annotated[int, Meta(ge=1)] | None = None
     repeats: Annotated[int, Meta(ge=1)] | None = None
     aggregation: str | None = None
-    """How it is aggregated, where that is not the benchmark's declared score (as `str(benchmark.score)` words it)."""
+    """The aggregation, if it is not the benchmark's declared score (in the words of `str(benchmark.score)`)."""
     settings: dict[str, Any] = {}
     source: str
     date: str
     confidence: Literal["card", "second-hand"]
     rule: ScoreRule | None = None
-    """What the number is, where it is not the score that the benchmark declares."""
+    """The score rule, if it is not the one that the benchmark declares."""
 
     @property
     def share(self) -> float:
@@ -103,12 +103,12 @@ class PublishedScore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def tags(self) -> dict[str, str]:
-        """The tags that its tasks have; empty where it is of all."""
+        """The tags that its tasks have; empty for all tasks."""
         return self.subset if isinstance(self.subset, dict) else {}
 
     @property
     def scope(self) -> str:
-        """What it is of, in words."""
+        """Its tasks in words."""
         return ", ".join(f"{tag}={value}" for tag, value in self.tags.items()) or str(self.subset)
 
     @property
@@ -118,7 +118,7 @@ class PublishedScore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def label(self) -> str:
-        """The model, with what tells several scores of it apart."""
+        """The model, with what distinguishes several scores of it."""
         parts = [f"{tag}={value}" for tag, value in self.tags.items()]
         parts += [str(self.rule)] * (self.rule is not None)
         return ", ".join([self.model, *parts, *([] if self.aggregation is None else [self.aggregation])])
@@ -132,7 +132,7 @@ class PublishedScore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def has_recorded_outputs(self) -> bool:
-        """Whether the outputs behind the score are published, too."""
+        """Whether the outputs behind the score are published too."""
         return self.settings.get("outputs") == "recorded"
 
 
@@ -146,13 +146,13 @@ class Published(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, r
 
 
 def published_scores(benchmark: Benchmark) -> Published | None:
-    """Returns the published scores of a benchmark; None where it has no published.toml. Raises InputError."""
+    """Returns the published scores of a benchmark; None if it has no published.toml. Raises InputError."""
     path = published_toml(benchmark)
     return read(path) if path else None
 
 
 def check_published(stated: Published, tasks: Sequence[Task], declared: ScoreRule) -> None:
-    """Raises UsageError where the subset or the rule of a score does not fit the tasks."""
+    """Raises UsageError if the subset or the rule of a score does not fit the tasks."""
     for score in stated.scores:
         try:
             check_score(score.rule or declared, Selection(only=score.tags).of(tasks, declared))
@@ -161,7 +161,7 @@ def check_published(stated: Published, tasks: Sequence[Task], declared: ScoreRul
 
 
 def published_toml(benchmark: Benchmark) -> Path | None:
-    """Returns the benchmark's published.toml; None where it has none."""
+    """Returns the path of the benchmark's published.toml; None if there is none."""
     path = benchmark.published or (benchmark.folder and benchmark.folder / "published.toml")
     return path if path and is_present(path) else None
 
@@ -193,14 +193,14 @@ def _check(score: PublishedScore, path: Path) -> None:
 
 
 def run_settings(record: RunRecord) -> dict[str, Any]:
-    """Returns a run's sampling and limits by the names of published settings. Server defaults are left out."""
+    """Returns a run's sampling and limits by the names of published settings, without server defaults."""
     server: dict[str, Any] = record.server.get("sampling") or {}
     protocol = msgspec.to_builtins(record.sampling) | structs.asdict(record.limits)
     return server | {name: value for name, value in protocol.items() if value is not None}
 
 
 def setting_differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """Returns the settings that both state and that differ, each in words."""
+    """Returns the settings that both have with different values, in words."""
     return [
         f"{name} ({there[name]} there, {here[name]} here)"
         for name in there
@@ -218,11 +218,11 @@ def reproductions(
     records: Mapping[str, RunRecord],
     margin: float = MARGIN,
 ) -> list[Reproduced]:
-    """Compares each published score of the profile's models with the original code's runs, and with the run here.
+    """Returns the comparison of each published score with the original code's runs, and with the run here.
 
-    `tasks` are all that the benchmark has, and `declared` is its score; a published score may be of some tasks, or
-    another score, which is computed then. `members` gives the name under which a model is published; the rest is by
-    the model's name in the profile.
+    `tasks` are all tasks of the benchmark, and `declared` is its score rule. A published score may be of some tasks, or
+    by another rule, which is then computed. `members` has the published name of each model; all mappings are by the
+    model's name in the profile.
     """
     return [
         _reproduction(
@@ -244,13 +244,13 @@ def reproductions(
 def planned_margins(
     stated: Published | None, all_tasks: int, tasks: int, members: Iterable[tuple[str | None, int]]
 ) -> dict[str, float]:
-    """Returns the margins, as shares, of the gates that compare with the original, by what is known before any run.
+    """Returns the margins, as shares, of the gates that compare with the original, from what is known before any run.
 
-    W is taken to be half of p (1 - p), p being the published score, or .5 where none is. `members` are the suite's
-    models, by the name under which each is published and the repeats of its run of `tasks`. The margin of parity is
-    what one look at the fewest of these repeats a side can show in 95 %, from two to five points; that of reproduced
-    may be wider, and then nothing can be refuted at this size. A model whose run may come out above the ceiling of the
-    pool is not counted on.
+    W is assumed to be half of p (1 - p), where p is the published score, or .5 without one. `members` has the published
+    name of each model of the suite and the repeats of its run of `tasks`. The margin of parity is what one look with
+    the fewest of these repeats on each side can show in 95 %, from two to five points; that of reproduced may be wider,
+    and then nothing can be refuted at this size. A model whose score may be above the ceiling of the pool does not
+    count.
     """
     repeats = dict(members)
     known = [count for name, count in repeats.items() if name] or [*repeats.values()]
@@ -320,7 +320,7 @@ def _reproduction(
 
 
 def _at_tasks(results: Results, tasks: Sequence[Task], rule: ScoreRule) -> Results:
-    """Returns the results of these tasks as another score of them."""
+    """Returns the results of these tasks, with another score rule."""
     ids = {task.id for task in tasks}
     rows = [row for row, task in enumerate(results.tasks) if task.id in ids]
     return dataclasses.replace(results if len(rows) == len(results.tasks) else results.at(rows), score=rule)
@@ -330,7 +330,7 @@ def _with_reference(
     result: Reproduced, score: PublishedScore, record: OriginalSource, results: Results, tasks: int
 ) -> Reproduced:
     stated = {"tasks": tasks} | ({} if score.tags else {"subset": score.subset}) | score.settings
-    # Of some tasks the original's results may be of others, too: as many as have a result here.
+    # The original's results may have other tasks too; only tasks with a result here count.
     known = record.tasks if not score.tags else int((~np.isnan(results.rewards_TK)).any(axis=1).sum())
     theirs = record.settings | {"tasks": known}
     sampled = results.sample
@@ -381,7 +381,7 @@ def _answer(
 ) -> tuple[ReproductionResult, str, Reproduction | None]:
     """Returns whether scores reproduce a published one, the reason, and the statistics if there was sampling."""
     if recorded:
-        # Every output is the published one, so only rounding can make a difference.
+        # The outputs are the published ones, so only rounding can make a difference.
         if unscored := int((~sampled.scored_N).sum()):
             return "inconclusive", f"{unscored:,} tasks have no score", None
         away = abs(sampled.score - score.share)

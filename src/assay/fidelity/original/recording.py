@@ -1,9 +1,9 @@
-"""What the original's own code asked a model and scored, as its results: recorded calls, and the scores that it wrote.
+"""The original code's results from recorded model calls and the scores that it wrote.
 
-A prompt is a task's where it is the task's own, or holds a line that stands in this task's prompt alone; of several,
-the last one, since a question follows its examples. Of tasks with one prompt, it is that whose tools were offered, else
-the next one that has a score. A score belongs to the call of its task whose output it was given
-for, else to the next one in order.
+A prompt belongs to a task if it is the task's prompt, or has a line that only this task's prompt has; of several such
+lines the last counts, because a question follows its examples. Of tasks with the same prompt, it is the one whose tools
+were offered, else the next one with a score. A score belongs to the call of its task with the same output, else to the
+next one in order.
 """
 
 from collections import Counter, defaultdict
@@ -15,18 +15,18 @@ from assay.model.wrappers.record import conversation, turn_before
 from assay.types import Item, Message, Response, Task, Turn
 
 SHORTEST = 12
-"""Characters of a line that says which task a prompt is."""
+"""The fewest characters of a line that identifies a task."""
 
 
 @dataclass
 class Recording:
-    """The original's results, and what could not be put together."""
+    """The original's results, and what could not be matched."""
 
     rows: list[Row] = field(default_factory=list[Row])
     unmatched: list[str] = field(default_factory=list[str])
-    """The prompts of conversations that are no task's."""
+    """The prompts of conversations without a task."""
     unscored: list[str] = field(default_factory=list[str])
-    """The tasks of conversations without a score, where others have one."""
+    """The tasks of conversations without a score, if others have one."""
     unrecorded: list[str] = field(default_factory=list[str])
     """The tasks of scores without a conversation."""
 
@@ -39,7 +39,7 @@ def recording(
 ) -> Recording:
     """Returns the conversations as results of the original. Without `scores`, no row has a score.
 
-    `tools` are the names of those that each turn was offered.
+    `tools` has the names of the tools of each turn.
     """
     made, find = Recording(), _Prompts(tasks)
     repeats = Counter[str]()
@@ -64,7 +64,7 @@ def recording(
 
 
 def _conversations(turns: Sequence[Turn]) -> Iterable[tuple[int, list[PromptMessage], list[Response]]]:
-    """Yields the last turn, the prompt and the answers of each conversation. It ends where no turn goes on with it."""
+    """Yields the last turn, the prompt and the answers of each conversation."""
     before = [turn_before(turn, index) for index, turn in enumerate(turns)]
     for end in range(len(turns)):
         if end in before:
@@ -78,7 +78,7 @@ def _conversations(turns: Sequence[Turn]) -> Iterable[tuple[int, list[PromptMess
 
 
 class _Prompts:
-    """Finds the tasks that a prompt is."""
+    """Finds the tasks of a prompt."""
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         prompts = {task.id: task.prompt for task in tasks}
@@ -93,7 +93,7 @@ class _Prompts:
         }
 
     def tasks(self, text: str, tools: set[str]) -> list[str]:
-        """Returns the ids: several where prompt and tools are the same, none where the text is no task's prompt."""
+        """Returns the ids of the tasks with this prompt: several if prompt and tools are the same."""
         if own := self._whole.get(text.strip()):
             return [task for task in own if self._tools[task] == tools] or own
         ends = [(text.rfind(line) + len(line), len(line), task) for line, task in self._lines.items() if line in text]
@@ -101,7 +101,7 @@ class _Prompts:
 
 
 def _take_row(rows: list[Row], answers: Sequence[Response]) -> Row | None:
-    """Takes the score of a conversation out of those of its task."""
+    """Removes and returns the score of a conversation from those of its task."""
     text = answers[-1].text.strip()
     last = [said[-1].text.strip() if (said := responses_of(row)) else None for row in rows]
     fitting = [place for place, said in enumerate(last) if said == text]

@@ -45,7 +45,7 @@ from assay.types import Item, Response, Task
 NEEDED = ("task", "score")
 OPTIONAL = ("repeat", "output", "prompt", "gold")
 NO_QUESTION = ("output", "score", "gold", "target", "answer", "filtered_resps", "model")
-"""Columns that no task is looked for by."""
+"""Columns that can't identify a task."""
 
 
 class PromptMessage(Struct, frozen=True):
@@ -61,19 +61,19 @@ class Row(Struct, frozen=True, omit_defaults=True):
     task: str
     repeat: Annotated[int, Meta(ge=0)]
     score: float | None
-    """None where the score of all results alone is known."""
+    """None if only the score of all results is known."""
     output: str | list[str | list[Item]] | None = None
-    """The model's raw text, which may be empty, or each turn's answer. None if it is not known."""
+    """The model's raw text, which may be empty, or each turn's answer; None if unknown."""
     prompt: str | list[PromptMessage] | None = None
     gold: str | None = None
     user: list[str] = []
-    """What a simulated user said in a recorded conversation: it answers in the role `user`."""
+    """The messages of a simulated user in a recorded conversation, which answer in the role `user`."""
     tools: list[str] = []
-    """What tools answered in a recorded conversation."""
+    """The outputs of tools in a recorded conversation."""
 
     @property
     def reward(self) -> float:
-        """The score; NaN where it is not known."""
+        """The score; NaN if unknown."""
         return math.nan if self.score is None else self.score
 
 
@@ -90,7 +90,7 @@ class OriginalResults:
         return _rewards(self.rows)
 
     def rewards_TK(self, tasks: Sequence[str] | None = None) -> NDArray[np.float64]:
-        """Returns scores [tasks, repeats] of these tasks, or of all tasks in order. NaN where there is no score."""
+        """Returns scores [tasks, repeats] of these tasks, or of all tasks in order; NaN if there is no score."""
         return matrix([self.rewards.get(task, []) for task in (self.rewards if tasks is None else tasks)])
 
     def results(self, tasks: Sequence[Task], score: ScoreRule) -> Results:
@@ -107,11 +107,11 @@ def read(
     settings: Mapping[str, Any] | None = None,
     aggregate: str | None = None,
 ) -> OriginalResults:
-    """Returns the results in files. `match`, and rows without ids that are known, need the benchmark's `tasks`.
+    """Returns the results in files. `match`, and rows without known ids, need the benchmark's `tasks`.
 
-    `columns` maps this module's names to the files'; a dotted one goes into nested JSON. `aggregate` is the score of
-    all results where none has its own. Raises UsageError for a file or a name that isn't there, and InputError with the
-    row that can't be read.
+    `columns` maps this module's names to those of the files; a dotted name goes into nested JSON. `aggregate` is the
+    score of all results if none has its own. Raises UsageError for a missing file or name, and InputError with the row
+    that can't be read.
     """
     paths = [paths] if isinstance(paths, Path) else list(paths)
     columns = dict(columns or {})
@@ -156,9 +156,9 @@ def _digest(paths: Sequence[Path]) -> str:
 
 
 def read_stored(folder: Path) -> OriginalResults | None:
-    """Returns the results that `assay parity` wrote into a folder. None if it wrote none.
+    """Returns the results that `assay parity` wrote into a folder; None if there are none.
 
-    Raises InputError where reference.jsonl is not what its parity.json speaks of.
+    Raises InputError if reference.jsonl does not belong to its parity.json.
     """
     path, beside = folder / "reference.jsonl", folder / "parity.json"
     if not (is_present(path) and is_present(beside)):
@@ -184,7 +184,7 @@ def responses_of(row: Row, reasoning: str = "auto") -> list[Response]:
 
 
 def is_replay(results: Results, reference: OriginalResults) -> bool:
-    """Returns whether all outputs of a run are the original's own: then it is no fresh sample."""
+    """Returns whether all outputs of a run are the original's own, so that it is no fresh sample."""
     written: dict[str, set[int]] = {}
     for row in reference.rows:
         if row.output is not None:
@@ -230,7 +230,7 @@ def _rewards(rows: Iterable[Row]) -> dict[str, list[float]]:
 
 
 def matrix(scores: Sequence[Sequence[float]]) -> NDArray[np.float64]:
-    """Returns scores [tasks, repeats], with NaN where a task has fewer repeats than another."""
+    """Returns scores [tasks, repeats], with NaN if a task has fewer repeats than another."""
     rewards_TK = np.full((len(scores), max((len(row) for row in scores), default=0)), np.nan)
     for index, row in enumerate(scores):
         rewards_TK[index, : len(row)] = row
@@ -238,7 +238,7 @@ def matrix(scores: Sequence[Sequence[float]]) -> NDArray[np.float64]:
 
 
 def _counts(rows: list[Row], aggregate: str | None) -> dict[str, Any]:
-    """Returns what the record of results says of their rows."""
+    """Returns the numbers of rows, tasks and repeats, and the score, for the record of results."""
     scores = list(_rewards(rows).values())
     return {
         "rows": len(rows),
@@ -249,7 +249,7 @@ def _counts(rows: list[Row], aggregate: str | None) -> dict[str, Any]:
 
 
 class _TaskFinder:
-    """Finds the task whose prompt holds the text in a column."""
+    """Finds the task whose prompt has the text in a column."""
 
     def __init__(self, tasks: Sequence[Task], column: str) -> None:
         self._column = column
@@ -270,7 +270,7 @@ class _TaskFinder:
         return [f"Tasks are found by the text of {self._column}.", *several]
 
     def holding(self, text: str) -> list[str]:
-        """Returns the tasks whose prompts hold a text."""
+        """Returns the tasks whose prompts have a text."""
         if text not in self._holding:
             self._holding[text] = [task for task, prompt in self._prompts.items() if text in prompt]
         return self._holding[text]
@@ -278,7 +278,7 @@ class _TaskFinder:
     def find(self, row: files.Row, gold: str | None) -> str:
         """Returns the task's id; of tasks with one prompt, the one with this gold answer, else the next in order.
 
-        Raises InputError unless the text is in a task's prompt, and the task can be told.
+        Raises InputError unless the text identifies a task.
         """
         text = _value(row, self._column, needed=True)
         expected = f"a text in {self._column} that stands in exactly one task's prompt"
@@ -308,7 +308,7 @@ class _TaskFinder:
 
 
 def _unknown(rows: Sequence[files.Row], tasks: Sequence[Task]) -> _TaskFinder | None:
-    """Returns what finds the tasks of rows of which none has a task's id. None where some have, or nothing does."""
+    """Returns a finder for rows without task ids; None if some row has an id, or no column identifies a task."""
     known = {task.id for task in tasks}
     if not tasks or any(_text(row.cells.get("task")) in known for row in rows):
         return None
@@ -327,7 +327,7 @@ def _texts(cells: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str
 
 
 def _cells(row: files.Row, columns: Mapping[str, str], *, matched: bool, scored: bool) -> dict[str, Any]:
-    """Returns the row's values by this module's names. A needed column, or one that the user named, has to exist."""
+    """Returns the row's values by this module's names. A needed column, or one that the user gave, has to exist."""
     found: dict[str, Any] = {}
     for name in (*NEEDED, *OPTIONAL):
         if (name == "task" and matched) or (name == "score" and not scored):
@@ -335,7 +335,7 @@ def _cells(row: files.Row, columns: Mapping[str, str], *, matched: bool, scored:
         value = _value(row, columns.get(name, name), needed=name in NEEDED or name in columns)
         if value is None and name == "output" and columns.get(name, name) in row.cells:
             value = ""  # The content of a message without text, as OpenAI's API writes it.
-        # In CSV what was not kept is an empty cell. An output may be empty too; a prompt and a gold answer are not.
+        # In CSV a missing value is an empty cell. An output may be empty; a prompt and a gold answer are not.
         if value is not None and not (value == "" and name in ("prompt", "gold")):
             found[name] = value
     return found
@@ -417,7 +417,7 @@ def _message(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str | None:
-    """An id or a gold answer, which may be written as a number."""
+    """Returns an id or a gold answer, which may be a number, as text."""
     return value if isinstance(value, str) or value is None else msgspec.json.encode(value).decode()
 
 

@@ -1,11 +1,11 @@
 """`columns.npz`: the cells of a run that is not small, kept so that its lines are read once. Made again when stale.
 
-`columns.json` beside it says what the table was made of, and holds its digest: a bit that flips on a disk is no score.
-Somebody else may have written both, so some lines are read at each use, and a table that says otherwise is made again.
-A small run has neither file: its lines are read fast enough.
+`columns.json` beside it has the digests of the table and of the files that it was made from, so that a flipped bit on a
+disk is no score. Somebody may have forged both, so at each use some lines are compared with the table. A small run has
+neither file, because its lines are read fast enough.
 
-Every file is hashed at each use: 1.2 s of processor time for a million rollouts of 1.6 kB, which read anew take 12.5 s.
-Size, time and inode would be faster to compare, but `cp -p`, `rsync -t` and whoever edits a file can keep all three.
+Every file is hashed at each use: 1.2 s of processor time for a million rollouts of 1.6 kB, which take 12.5 s to read.
+Size, time and inode would be faster to compare, but `cp -p`, `rsync -t` and an editor can keep all three.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ from assay.store import rollout_files, write_bytes, write_json
 
 _ASSAY = Path(__file__).parents[2]
 READERS = (_ASSAY / "types.py", _ASSAY / "store", _ASSAY / "benchmark/verify", Path(__file__).parent)
-"""The code that reads rollouts: what is kept of them is made again when it changes."""
+"""The code that reads rollouts. Caches are made again when it changes."""
 NAME = "columns.npz"
 BESIDE = "columns.json"
 WORTH = 1_000
@@ -57,20 +57,20 @@ class Cell(Struct, frozen=True, gc=False):
     task: int
     repeat: int
     reward: float | None
-    """None where the rollout failed."""
+    """None if the rollout failed."""
     answer: str | None
     stop: str
     output_tokens: int
     text: int
-    """Digest of all that the model wrote, reasoning and calls included. Copies have the same one."""
+    """Digest of all that the model wrote, with reasoning and calls. Copies have the same digest."""
     cost_usd: float | None = None
-    """US dollars, the models in roles included; None where a price isn't known."""
+    """US dollars, with models in roles; None if a price is unknown."""
     undecided: float = 0.0
-    """1 where the verifier could not decide what the answer is."""
+    """1 if the verifier could not decide what the answer is."""
 
 
 class Totals(Struct, frozen=True):
-    """Sums over all rollouts of a run, failed ones and earlier attempts included."""
+    """Sums over all rollouts of a run, with failed ones and earlier attempts."""
 
     tokens: dict[str, int]
     wall_s: float
@@ -78,7 +78,7 @@ class Totals(Struct, frozen=True):
 
 
 class Stamp(Struct, frozen=True):
-    """The files that the table was made of, and the code that made it."""
+    """The digests of the files and the code that a table was made from."""
 
     files: list[tuple[str, str]]
     """(name, SHA-256) of each file of the run."""
@@ -96,7 +96,7 @@ class ColumnsFile(Struct, frozen=True):
 
 
 def load(folder: Path) -> tuple[list[Cell], Totals] | None:
-    """Returns the cells and totals that were written for a run. None if there are none, or a file has changed since."""
+    """Returns the cached cells and totals of a run; None if there are none, or a file has changed since."""
     try:
         kept = msgspec.json.decode(read_input(folder / BESIDE), type=ColumnsFile)
         if kept.made_of != stamp(folder):
@@ -105,7 +105,7 @@ def load(folder: Path) -> tuple[list[Cell], Totals] | None:
         if hashlib.sha256(table).hexdigest() != kept.table:
             return None
         return _cells(table), kept.totals
-    # What numpy raises depends on where the file differs from one that it wrote.
+    # numpy raises different errors for different damage.
     except (OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile):
         return None
 
@@ -113,7 +113,8 @@ def load(folder: Path) -> tuple[list[Cell], Totals] | None:
 def keep(folder: Path, cells: list[Cell], totals: Totals, made_of: Stamp) -> None:
     """Writes the table if there are at least `WORTH` cells. Writes nothing if the disk is full.
 
-    `made_of` is the run's stamp before its lines were read: a line written meanwhile makes the table stale.
+    `made_of` is the run's stamp from before its lines were read, so that a line written meanwhile makes the table
+    stale.
     """
     if len(cells) < WORTH:
         return
@@ -124,7 +125,7 @@ def keep(folder: Path, cells: list[Cell], totals: Totals, made_of: Stamp) -> Non
 
 
 def _table(cells: list[Cell]) -> bytes:
-    """Returns the npz file: an array for each field; texts as numbers into `<field>_names`, JSON in bytes."""
+    """Returns the npz file: an array for each field; texts are indices into `<field>_names`, JSON in bytes."""
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     for field, kind in TYPES.items():
         values = [getattr(cell, field) for cell in cells]
@@ -139,7 +140,7 @@ def _table(cells: list[Cell]) -> bytes:
 
 
 def _cells(table: bytes) -> list[Cell]:
-    """The inverse of `_table`. Raises ValueError or LookupError for a file of another layout."""
+    """Returns the cells of a table, as the inverse of `_table`. Raises ValueError or LookupError for another layout."""
     columns: list[list[Any]] = []
     with np.load(io.BytesIO(table), allow_pickle=False) as arrays:
         for field, kind in TYPES.items():
@@ -158,7 +159,7 @@ def _cells(table: bytes) -> list[Cell]:
 
 
 def stamp(folder: Path) -> Stamp:
-    """Returns the run's files as they are now."""
+    """Returns the digests of the run's files and the code as they are now."""
     return Stamp([(path.name, _sha256(path)) for path in _files(folder)], tree_digest(*READERS))
 
 

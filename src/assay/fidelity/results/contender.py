@@ -12,7 +12,7 @@ from assay.stats.paired import Shift, difference
 from assay.stats.repeats import RepeatsNeeded, repeats_needed
 
 RATE_LIMIT = 0.05
-"""The largest rate of failures, of missing answers or of token caps at which a score describes the model."""
+"""The largest rate of failures, missing answers or token caps with which a score still describes the model."""
 LARGEST_GAP = 0.1
 """The largest share of tasks without a score on one side of a comparison."""
 
@@ -33,20 +33,20 @@ class Contender:
     id: str = ""
     """The model's id at its server."""
     server: str = ""
-    """Where it was asked; empty where it runs in this process."""
+    """The address of its server; empty if it runs in this process."""
     greedy: bool = False
     """Whether it decodes greedily, so that repeats should be the same."""
 
     @cached_property
     def estimate(self) -> Estimate:
-        """Its score. Raises ValueError where it has none."""
+        """Its score. Raises ValueError if it has none."""
         if self.results.sample is None:
             raise ValueError(f"{self.name} has no score")
         return estimate(self.results.sample)
 
     @cached_property
     def needed(self) -> RepeatsNeeded | None:
-        """How many repeats bring the SD of its score down to a point. None below two tasks with two scores."""
+        """How many repeats bring the SD of its score down to one point; None below two tasks with two scores."""
         return repeats_needed(self.results.sample) if self.results.sample else None
 
     def ahead_of(self, other: "Contender") -> Shift:
@@ -57,20 +57,20 @@ class Contender:
 
 
 def strongest(contenders: Iterable[Contender], order: Pairs = ()) -> list[Contender]:
-    """Returns the models with a score than which none of the others is stated to be stronger, the best score first.
+    """Returns the models with a score of which no other is stronger by the suite, the best score first.
 
-    Where several are left, the first is partly the best by luck: alpha is divided by their number.
+    Of several, the first is partly the best by chance, so alpha is divided by their number.
     """
     return _ends(contenders, order)[::-1]
 
 
 def weakest(contenders: Iterable[Contender], order: Pairs = ()) -> list[Contender]:
-    """Returns the models with a score than which none of the others is stated to be weaker, the lowest score first."""
+    """Returns the models with a score of which no other is weaker by the suite, the lowest score first."""
     return _ends(contenders, [(weak, strong) for strong, weak in order])
 
 
 def _ends(contenders: Iterable[Contender], order: Pairs) -> list[Contender]:
-    """The models below which none of the others stands as the second of a pair, or of a chain of pairs."""
+    """Returns the models that are not the second of any pair, or chain of pairs, of these models."""
     scored = [one for one in contenders if one.results.sample]
     names, above = {one.name for one in scored}, set(order)
     while more := {(a, d) for a, b in above for c, d in above if b == c} - above:
@@ -85,7 +85,7 @@ def of_role(contenders: Iterable[Contender], *roles: str) -> list[Contender]:
 
 
 def why_no_open_score(contenders: Iterable[Contender]) -> str:
-    """Returns why no open model has a score, where none has."""
+    """Returns why no open model has a score."""
     opened = of_role(contenders, "open")
     if not opened:
         return "No open model has run."

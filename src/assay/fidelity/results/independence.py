@@ -1,4 +1,4 @@
-"""Whether a run's repeats are independent of each other, by their scores and by their texts."""
+"""Whether a run's repeats are independent, by their scores and by their texts."""
 
 import itertools
 from typing import Literal
@@ -10,17 +10,18 @@ from numpy.typing import NDArray
 from assay.stats.repeats import ChangePoint, RunEffect, change_point, run_effect
 
 DRIFT = 0.005
-"""p-value of a run effect or a change point below which repeats differ by more, or by less, than sampling."""
+"""The p-value of a run effect or a change point below which repeats differ by more, or by less, than sampling."""
 LONG = 200
-"""Output tokens from which two sampled texts are never the same by chance."""
+"""The number of output tokens from which on two sampled texts are never the same by chance."""
 LONG_COPIES = 0.2
 """The share of tasks with long outputs that are word for word the same, above which repeats are not independent."""
 EXPECTED = 10
 """Two repeats are copies if this many tasks were expected to differ and none does. By chance: exp(-10)."""
 FROZEN = 200
-"""Rollouts in the middle of the range from which scores that never differ between repeats are no chance."""
+"""The number of rollouts in the middle of the range from which on scores that never differ between repeats are no
+chance."""
 ENOUGH_TASKS = 30
-"""The number of tasks from which a model that errs is expected to vary somewhere."""
+"""The number of tasks from which on a model that errs is expected to vary."""
 
 
 class Independence(Struct, frozen=True, kw_only=True):
@@ -30,12 +31,12 @@ class Independence(Struct, frozen=True, kw_only=True):
     """`unclear` if there is nothing to compare, or if easy tasks could explain that all texts are the same."""
     reason: str
     effect: RunEffect | None
-    """The F test of a run effect; None where there is no F."""
+    """The F test of a run effect; None if there is no F."""
     change: ChangePoint | None = None
-    """The place between repeats where scores change most; None where there is no F."""
+    """The place between repeats where scores change most; None if there is no F."""
     long_copies: float | None = None
-    """The share of tasks of which two long outputs are word for word the same, of those with two long ones. None where
-    there is no such task."""
+    """The share of tasks with two identical long outputs, of those with two long ones; None if there is no such
+    task."""
     copied: list[tuple[int, int]] = []
     """Pairs of repeats with identical texts, although other pairs differ."""
     identical: bool = False
@@ -43,7 +44,7 @@ class Independence(Struct, frozen=True, kw_only=True):
 
     @property
     def drifts(self) -> bool:
-        """Whether repeats differ by more than sampling. Then the SE of the run effect is the score's."""
+        """Whether repeats differ by more than sampling. Then the score's SE is that of the run effect."""
         return self.effect is not None and self.effect.p_high < DRIFT
 
 
@@ -55,9 +56,9 @@ def independence_of(
 ) -> Independence:
     """Returns whether a run's repeats are independent, by a run effect, a change point and their texts.
 
-    The tests do not show copies, because these lower both parts of F. The texts do not show a drift of the endpoint. So
-    both are used. A task with gaps counts in the texts where both repeats have a score. `texts_KT` has a number for
-    each text, -1 where there is no score, and `tokens_KT` its output tokens. Each test is made at `alpha`.
+    The tests do not show copies, because these lower both parts of F, and the texts do not show a drift of the
+    endpoint, so both are used. A task with gaps counts for pairs of repeats with two scores. `texts_KT` has a number
+    for each text, -1 without a score, and `tokens_KT` its output tokens. Each test is made at `alpha`.
     """
     effect, change = run_effect(rewards_TK), change_point(rewards_TK, alpha)
     long_copies = None if tokens_KT is None else _long_copies(texts_KT, tokens_KT)
@@ -100,7 +101,7 @@ def _test(
     change: ChangePoint | None,
     alpha: float,
 ) -> tuple[bool, str]:
-    """Whether repeats whose texts differ are dependent all the same, and the reason."""
+    """Returns whether repeats with different texts are dependent, and the reason."""
     if long_copies is not None and long_copies > LONG_COPIES:
         reason = f"on {long_copies:.0%} of tasks, outputs of {LONG} tokens or more are word for word the same. Cached."
         return True, f"The repeats are not independent: {reason}"
@@ -130,16 +131,16 @@ def _test(
 
 
 def _is_frozen(rewards_TK: NDArray[np.float64]) -> bool:
-    """Whether no task's repeats score differently, where the score leaves room for it."""
+    """Returns whether no task's repeats score differently, although the score leaves room for it."""
     several_TK = rewards_TK[(~np.isnan(rewards_TK)).sum(axis=1) > 1]
     made = int((~np.isnan(several_TK)).sum())
     return made >= FROZEN and 0.05 < float(np.nanmean(several_TK)) < 0.95
 
 
 def _long_copies(texts_KT: NDArray[np.int64], tokens_KT: NDArray[np.float64]) -> float | None:
-    """The share of tasks of which two long outputs are the same, of those with two long ones."""
+    """Returns the share of tasks with two identical long outputs, of those with two long ones."""
     long_KT = (texts_KT >= 0) & (tokens_KT >= LONG)
-    # Short ones get numbers of their own, so that no two are the same.
+    # Short ones get different numbers, so that no two are the same.
     own_KT = np.where(long_KT, texts_KT, -1 - np.arange(texts_KT.size).reshape(texts_KT.shape))
     same_T = (np.diff(np.sort(own_KT, axis=0), axis=0) == 0).any(axis=0)
     several_T = long_KT.sum(axis=0) > 1
@@ -149,7 +150,7 @@ def _long_copies(texts_KT: NDArray[np.int64], tokens_KT: NDArray[np.float64]) ->
 def _compare_texts(
     texts_KT: NDArray[np.int64], pairs: list[tuple[int, int]]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """For each pair of repeats (P) and each task (T): whether both have a score, and whether their texts differ."""
+    """Returns for each pair of repeats and task [P, T] whether both have a score, and whether their texts differ."""
     first, second = (texts_KT[[pair[side] for pair in pairs]] for side in (0, 1))
     common_PT = (first >= 0) & (second >= 0)
     return common_PT, common_PT & (first != second)
@@ -158,7 +159,7 @@ def _compare_texts(
 def _find_copies(
     pairs: list[tuple[int, int]], common_PT: NDArray[np.bool_], differ_PT: NDArray[np.bool_]
 ) -> list[tuple[int, int]]:
-    """Pairs without any difference, although by the other pairs more than 10 tasks are expected to differ.
+    """Returns the pairs without a difference, although by the other pairs more than 10 tasks should differ.
 
     Chance gives such a pair with a probability below exp(-10). Short answers to easy tasks are often the same.
     """

@@ -1,4 +1,4 @@
-"""A run's rollouts as arrays: what every statistic and gate is computed from."""
+"""A run's rollouts as arrays, from which every statistic and gate is computed."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,9 +26,9 @@ from assay.types import FunctionCall, Item, Response, Rollout, Score, Task, Usag
 
 See = Callable[[Rollout, Task], None]
 RolePrices = Mapping[str | None, Prices | None]
-"""By role; the prices of the model that is measured are under None."""
+"""By role; the measured model's prices are under None."""
 SAMPLED = 64
-"""Lines that are read to see whether kept columns are true."""
+"""The number of lines that are compared with cached columns."""
 
 
 @dataclass(frozen=True)
@@ -37,25 +37,25 @@ class Results:
 
     tasks: list[Task]
     rewards_TK: NDArray[np.float64]
-    """NaN where a rollout failed or was not made."""
+    """NaN if a rollout failed or was not made."""
     cells: list[Cell]
-    """One for each (task, repeat) that was made: its score, or else its last failure."""
+    """One for each (task, repeat) that was made: its score, else its last failure."""
     tokens: dict[str, int]
     wall_s: float
     prices: Prices | None = None
     roles_usd: float | None = 0.0
-    """The cost of the models in roles; None where a price isn't known."""
+    """The cost of the models in roles; None if a price is unknown."""
     score: ScoreRule = field(default_factory=Mean)
-    """What the benchmark declares that its score is."""
+    """The score that the benchmark declares."""
 
     @cached_property
     def layout(self) -> Layout:
-        """How the tasks make up the score. Raises UsageError where a task lacks a tag that it takes."""
+        """How the tasks make up the score. Raises UsageError if a task lacks a tag of the score."""
         return layout_of(self.score, self.tasks)
 
     @cached_property
     def sample(self) -> Sample | None:
-        """The score task by task; None where no task has as many scored repeats as it takes."""
+        """The score task by task; None if no task has enough scored repeats."""
         return sample_of(self.score, self.layout, self.rewards_TK, self.cells)
 
     @property
@@ -82,7 +82,7 @@ class Results:
 
     @cached_property
     def texts_KT(self) -> NDArray[np.int64]:
-        """A number for each different text, by repeat and task; -1 where there is no score."""
+        """A number for each different text [K, T]; -1 without a score."""
         texts_KT = np.full((self.repeats, len(self.tasks)), -1)
         task_N, repeat_N, text_N = self._scored_columns
         texts_KT[repeat_N, task_N] = text_N
@@ -94,7 +94,7 @@ class Results:
         return self.independence_at(DRIFT)
 
     def independence_at(self, alpha: float) -> Independence:
-        """Whether they are, by tests at `alpha`: less than usual where several runs are tested."""
+        """Returns whether they are, by tests at `alpha`, which is smaller if several runs are tested."""
         if alpha not in self._independence:
             tokens_KT = self.figures_TK("output_tokens").T
             self._independence[alpha] = independence_of(self.rewards_TK, self.texts_KT, tokens_KT, alpha)
@@ -102,12 +102,12 @@ class Results:
 
     @cached_property
     def _independence(self) -> dict[float, Independence]:
-        """By alpha: several gates ask for the same."""
+        """A cache by alpha, because several gates need the same."""
         return {}
 
     @cached_property
     def copies(self) -> list[list[Cell]]:
-        """Groups of scored rollouts of one task that have the same text, two or more in each, by repeat."""
+        """Groups of two or more scored rollouts of one task with the same text, by repeat."""
         task_N, repeat_N, text_N = self._scored_columns
         order_N = np.lexsort((repeat_N, text_N, task_N))
         task_N, text_N = task_N[order_N], text_N[order_N]
@@ -129,7 +129,7 @@ class Results:
 
     @cached_property
     def cost_usd(self) -> float | None:
-        """The cost of all rollouts, failed ones included. None where prices or tokens aren't known."""
+        """The cost of all rollouts, with failed ones; None if prices or tokens are unknown."""
         if self.prices is None or self.roles_usd is None or not any(self.tokens.values()):
             return None
         tokens = {f"{kind}_tokens": count for kind, count in self.tokens.items()}
@@ -144,7 +144,7 @@ class Results:
 
     @cached_property
     def with_zeros(self) -> Self:
-        """The results if every failure were a zero, without an answer."""
+        """The results with every failure as a zero without an answer."""
         if not self.failed:
             return self
         rewards_TK = self.rewards_TK.copy()
@@ -155,11 +155,11 @@ class Results:
 
     @cached_property
     def reports_answers(self) -> bool:
-        """Whether the verifier reports the answer that it read. It does not if it gives rewards and never an answer."""
+        """Whether the verifier reports answers: it does not if it gives rewards and never an answer."""
         return any(c.answer is not None for c in self.scored) or not any(c.reward for c in self.scored)
 
     def figures_TK(self, metric: str) -> NDArray[np.float64]:
-        """A metric of each rollout, NaN where it has none.
+        """Returns a metric of each rollout [T, K], NaN if it has none.
 
         `score`, `cost`, `output_tokens`; or 1 and 0 for `failures`, `no_answer` and `token_cap`.
         """
@@ -179,16 +179,16 @@ class Results:
 
     @property
     def grouped_by(self) -> tuple[str, ...]:
-        """The tags that group the tasks: those of the score, else `category` where tasks have it."""
+        """The tags that group the tasks: those of the score, else `category` if tasks have it."""
         return self.score.by or (("category",) if any("category" in task.tags for task in self.tasks) else ())
 
     def groups(self) -> list[str]:
-        """The outermost group of each task, empty where it has none."""
+        """Returns the outermost group of each task, empty if it has none."""
         by = self.grouped_by[:1]
         return [task.tags.get(by[0], "") if by else "" for task in self.tasks]
 
     def table(self) -> list[TaskRow]:
-        """A row a task, with its rewards and output tokens by repeat."""
+        """Returns one row for each task, with its rewards and output tokens by repeat."""
         rewards: list[list[float | None]] = [[None] * self.repeats for _ in self.tasks]
         tokens: list[list[int | None]] = [[None] * self.repeats for _ in self.tasks]
         for cell in self.scored:
@@ -201,12 +201,11 @@ class Results:
 
 
 def read(folder: Path, repeats: int | None = None, *, cached: bool = True, see: See | None = None) -> Results:
-    """Returns the results of a run directory of `repeats` repeats; of as many as were planned or made where None.
+    """Returns the results of a run directory, of `repeats` repeats; by default of those planned or made.
 
-    `cached` says whether the columns that an earlier command kept are used, and kept for later ones.
-    `see` is called with each rollout that counts so far, and its task: failures, and the first score of each
-    (task, repeat).
-    Raises InputError where a file is damaged.
+    `cached` says whether cached columns are used and written. `see` is called with each rollout that counts so far, and
+    its task: failures, and the first score of each (task, repeat).
+    Raises InputError if a file is damaged.
     """
     tasks, record = read_tasks(folder), read_record(folder)
     own = _prices(record.server, folder)
@@ -223,7 +222,7 @@ def read(folder: Path, repeats: int | None = None, *, cached: bool = True, see: 
 
 
 def of_rollouts(tasks: Sequence[Task], rollouts: Iterable[Rollout], see: See | None = None) -> Results:
-    """Returns the results of rollouts in memory: of as many repeats as there are, without prices."""
+    """Returns the results of rollouts in memory, without prices."""
     cells, totals = _cells_of(tasks, rollouts, {None: None}, see)
     return Results(list(tasks), _rewards(cells, tasks, 1), cells, totals.tokens, totals.wall_s)
 
@@ -253,17 +252,17 @@ def _cells_of(
             if see:
                 see(rollout, tasks[place])
     if thought and not tokens["reasoning"]:
-        del tokens["reasoning"]  # there is some, and the server does not say how much
+        del tokens["reasoning"]  # the server does not count it
     return list(counted.values()), Totals(tokens, round(wall_s, 6), roles_usd)
 
 
 def _is_true(cells: Sequence[Cell], folder: Path, tasks: Sequence[Task], prices: RolePrices) -> bool:
-    """Whether cells that were kept say what some lines say, drawn at random: of 2 % planted, 64 lines see 73 %."""
+    """Returns whether cached cells agree with some random lines: 64 lines find 2 % of forged cells with 73 %."""
     index = {task.id: number for number, task in enumerate(tasks)}
     try:
         rollouts = [msgspec.json.decode(line, type=Rollout) for line in columns.draw_lines(folder, SAMPLED)]
     except BROKEN:
-        return False  # reading every line says which one is damaged
+        return False  # then every line is read, which shows the damaged one
     drawn = {(index.get(rollout.task, -1), rollout.repeat) for rollout in rollouts}
     kept = {key: cell for cell in cells if (key := (cell.task, cell.repeat)) in drawn}
     if drawn != kept.keys():
@@ -274,7 +273,7 @@ def _is_true(cells: Sequence[Cell], folder: Path, tasks: Sequence[Task], prices:
 
 
 def _rewards(cells: Sequence[Cell], tasks: Sequence[Task], repeats: int) -> NDArray[np.float64]:
-    """Rewards by task and repeat, of as many repeats as were planned or made."""
+    """Returns the rewards by task and repeat [T, K], of the repeats planned or made."""
     made = 1 + max((cell.repeat for cell in cells), default=-1)
     rewards_TK = np.full((len(tasks), max(made, repeats)), np.nan)
     for cell in cells:
@@ -289,7 +288,7 @@ def _prices(server: dict[str, Any], folder: Path) -> Prices | None:
 
 
 def _with_roles(usd: float | None, rollout: Rollout, prices: RolePrices) -> float | None:
-    """The sum with what the rollout's models in roles cost; None where they used tokens whose price isn't known."""
+    """Returns the cost with that of the rollout's models in roles; None if a price of theirs is unknown."""
     if usd is None:
         return None
     for role, turns in rollout.roles.items():
@@ -318,12 +317,12 @@ def _cell(rollout: Rollout, task: int, prices: RolePrices) -> Cell:
 
 
 def text_digest(responses: Iterable[Response]) -> int:
-    """A digest of all that a model wrote in its turns, reasoning and calls included, below 2^64."""
+    """Returns the digest of all that a model wrote in its turns, with reasoning and calls, below 2^64."""
     pieces = [_text_of_item(item) for response in responses for item in response.output]
     written = pieces[0] if len(pieces) == 1 else "\0".join(pieces)
     return int.from_bytes(hashlib.blake2b(written.encode("utf-8", "replace"), digest_size=8).digest(), "big")
 
 
 def _text_of_item(item: Item) -> str:
-    """What the model wrote in an item. Ids are the server's: they differ between copies."""
+    """Returns the model's text in an item, without ids, which differ between copies."""
     return f"{item.name} {item.arguments}" if isinstance(item, FunctionCall) else item.text

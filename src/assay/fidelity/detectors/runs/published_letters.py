@@ -16,7 +16,7 @@ def look(results: Results) -> RunEvidence | None:
         if (published := _published_letter(results, index, gold)) is not None and published != gold
     ]
     if len(wrong) < FEWEST_TASKS or len({published for published, _, _ in wrong}) < 2:
-        return None  # where it is the same letter for all, a leaning towards that letter would look alike
+        return None  # if it is the same letter for all, a preference for that letter would look the same
     excesses = np.array([excess(cells, letter, options) for letter, options, cells in wrong])
     z = z_of(excesses)
     if z < FAR or excesses.mean() < LEAST_EXCESS:
@@ -33,7 +33,7 @@ def look(results: Results) -> RunEvidence | None:
 
 
 def _published_letter(results: Results, index: int, gold: str) -> str | None:
-    """The letter of the right option in the file's order, where the task's data has an `order`."""
+    """Returns the letter of the right option in the file's order, if the task's data has an `order`."""
     order = results.tasks[index].data.get("order")
     place = ascii_uppercase.index(gold)
     if not isinstance(order, list) or len(order) <= place or not isinstance(order[place], int):  # pyright: ignore[reportUnknownArgumentType]

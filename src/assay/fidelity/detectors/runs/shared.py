@@ -1,4 +1,4 @@
-"""What several detectors of this folder share."""
+"""Code that several detectors of this folder share."""
 
 import itertools
 import math

@@ -1,11 +1,11 @@
-"""What several detectors of this folder share."""
+"""Code that several detectors of this folder share."""
 
 from assay.fidelity.detectors.detector import ScoredRollout
 from assay.types import StopReason
 
 
 def stopped_by(one: ScoredRollout, *reasons: StopReason) -> str | None:
-    """How long a rollout took that one of these limits stopped; None for any other."""
+    """Returns how long a rollout took that one of these limits stopped; None for any other."""
     if one.rollout.stop not in reasons:
         return None
     calls = len(one.rollout.turns)
