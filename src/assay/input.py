@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from assay.errors import InputError
+from assay.errors import InputError, UsageError
 
 BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """The errors of decoding a file with wrong content, or that is nested too deeply."""
@@ -22,6 +22,12 @@ def is_present(path: Path) -> bool:
         if place.is_symlink() and not place.exists():
             raise InputError(place, None, "a link that leads nowhere", "a file or folder; mend the link or remove it")
     return False
+
+
+def check_vacant(folder: Path) -> None:
+    """Raises UsageError if a new folder can't be made here: a file is there, or a folder that is not empty."""
+    if is_present(folder) and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} is there already, and not empty; choose another with --out")
 
 
 def open_input(path: Path) -> BufferedReader:

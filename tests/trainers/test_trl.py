@@ -251,7 +251,7 @@ def test_a_training_in_short(tmp_path: Path):
     again = sync.run("arithmetic", model=f"local:{tmp_path / 't/checkpoints/2'}", limit=20, repeats=1)
     assert again.failures == 0
     code, _, err = assay("train", "arithmetic", "--out", "t", cwd=tmp_path)
-    assert code == 2 and "t holds something already" in err
+    assert code == 2 and "t is there already, and not empty" in err
 
 
 HOLE = """

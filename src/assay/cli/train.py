@@ -10,6 +10,7 @@ from assay.cli.options import BenchmarkName
 from assay.config import assay_toml, load_model
 from assay.errors import UsageError
 from assay.fidelity.compare.compare import side_by_side
+from assay.input import check_vacant
 from assay.library.names import load
 from assay.model.builtin.local import folder_of
 from assay.report import comparison
@@ -60,8 +61,7 @@ def train(
     bench, weights = load(benchmark), folder_of(server.id)
     grpo = _grpo()
     folder = out or Path("trainings") / f"{bench.name}-{name}"
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} holds something already; say another --out")
+    check_vacant(folder)
     try:
         record: Training = grpo.train(
             bench, name, weights, server, folder, settings=settings, on_test=on_test, watch=partial(_show, folder)

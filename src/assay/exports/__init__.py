@@ -17,7 +17,7 @@ from msgspec import Struct
 from assay.benchmark.catalog import load
 from assay.config import override
 from assay.errors import UsageError
-from assay.input import is_present
+from assay.input import check_vacant, is_present
 from assay.plugins import find, plugins
 
 EXPORTS = "assay.exports"
@@ -96,7 +96,7 @@ def _check(place: Path, source: Path | None, *, is_folder: bool) -> None:
     """Raises UsageError where writing would replace a part of what is exported, or files in a folder."""
     if source and place.resolve().parent == source.resolve() and place.name.startswith(RUN_FILES):
         raise UsageError(f"{place} is a part of what is exported; choose another name with --out")
-    if is_folder and is_present(place) and (not place.is_dir() or any(place.iterdir())):
-        raise UsageError(f"{place} is there already, and not empty; choose another with --out")
-    if not is_folder and place.is_dir():
+    if is_folder:
+        check_vacant(place)
+    elif place.is_dir():
         raise UsageError(f"{place} is a folder; expected the name of a file for --out")

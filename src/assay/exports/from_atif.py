@@ -11,7 +11,7 @@ from assay.config import AgentConfig
 from assay.digest import digest, task_digest, tasks_digest
 from assay.errors import InputError, UsageError
 from assay.exports.atif import Trajectory, turns_of
-from assay.input import BROKEN, is_present, read_input
+from assay.input import BROKEN, check_vacant, read_input
 from assay.store import RunRecord, write_json, write_lines
 from assay.types import Failure, Rollout, Sampling, Task, Tool
 
@@ -46,8 +46,7 @@ def import_atif(files: Sequence[Path], folder: Path) -> tuple[int, int]:
 
 def write_run(folder: Path, record: RunRecord, tasks: Sequence[Task], rollouts: Sequence[Rollout]) -> None:
     """Writes a run directory. Raises UsageError where the folder is not empty."""
-    if is_present(folder) and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} is there already, and not empty; choose another with --out")
+    check_vacant(folder)
     repeats = max(rollout.repeat for rollout in rollouts) + 1
     counts = {"tasks": len(tasks), "tasks_digest": tasks_digest(tasks), "repeats": repeats}
     folder.mkdir(parents=True, exist_ok=True)

@@ -45,13 +45,13 @@ def candidates(results: Mapping[str, Results]) -> list[Candidate]:
     return [
         Candidate(
             name,
-            found.tasks[cell.task].id,
+            result.tasks[cell.task].id,
             cell.repeat,
-            found.tasks[cell.task].tags.get("category", ""),
+            result.tasks[cell.task].tags.get("category", ""),
             cell.reward is None or cell.reward < 1,
         )
-        for name, found in results.items()
-        for cell in found.cells
+        for name, result in results.items()
+        for cell in result.cells
     ]
 
 
@@ -62,7 +62,7 @@ def choose(rollouts: Sequence[Candidate], profile: Profile, limit: int = LIMIT) 
     findings name; then the others that fail.
     """
     first = {place(ref) for gate in profile.gates for ref in gate.rollouts}
-    first |= {place(mark) for found in profile.review.models.values() for mark in found.marks}
+    first |= {place(mark) for review in profile.review.models.values() for mark in review.marks}
     first |= {place(one.rollout) for finding in profile.findings for one in rollouts_to_read(finding)}
     later = {place(one.rollout) for finding in profile.findings for one in finding.spotted}
     suspects = {one.task for one in profile.suspects[:SUSPECTS]}
@@ -93,7 +93,7 @@ class Card:
 
 def cards(readings: Iterable[Reading], profile: Profile) -> list[Card]:
     """Returns the readings, each with its mark and its findings."""
-    marks = {place(mark): mark for found in profile.review.models.values() for mark in found.marks}
+    marks = {place(mark): mark for review in profile.review.models.values() for mark in review.marks}
     findings: dict[Place, list[tuple[int, Finding, str]]] = {}
     for index, finding in enumerate(profile.findings):
         for one in finding.spotted:

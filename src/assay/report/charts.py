@@ -326,10 +326,16 @@ def _cells(
 def by_group(models: Mapping[str, ModelSummary], looks: Mapping[str, Look]) -> Spec | str:
     """Scores by group of tasks: a row a model within a group, or all on one row where there are too many."""
     rows: Rows = [
-        {"group": group, "model": model, "score": found.score, "tasks": found.tasks}
-        | dict(zip(("low", "high"), found.interval_task or (found.score, found.score), strict=True))
+        {"group": group, "model": model, "score": score_of_group.score, "tasks": score_of_group.tasks}
+        | dict(
+            zip(
+                ("low", "high"),
+                score_of_group.interval_task or (score_of_group.score, score_of_group.score),
+                strict=True,
+            )
+        )
         for model in looks
-        for group, found in models[model].groups.items()
+        for group, score_of_group in models[model].groups.items()
     ]
     if not rows:
         return "No scores by group: the tasks have no groups, or no model has a score."

@@ -102,7 +102,7 @@ def groups(models: Mapping[str, ModelSummary], looks: Mapping[str, Look]) -> str
     if not names:
         return ""
     name = max(names, key=lambda name: models[name].score or 0.0)
-    outer = {group: found.score for group, found in models[name].groups.items() if " / " not in group}
+    outer = {group: score.score for group, score in models[name].groups.items() if " / " not in group}
     ranking = sorted(outer.items(), key=lambda item: item[1])
     if len(ranking) == 1:
         return f"All tasks are of one group, {ranking[0][0]}."
@@ -125,8 +125,8 @@ def original(profile: Profile) -> str:
         text.append(f"The original code gives {got} of {plural(len(profile.reproduced), 'published score')}.")
     words = {"inconclusive": "neither shown to be the same nor to differ", "not run": "not compared"}
     models: dict[str, list[str]] = {}
-    for name, found in profile.parity.items():
-        models.setdefault(words.get(found.verdict, found.verdict), []).append(name)
+    for name, parity in profile.parity.items():
+        models.setdefault(words.get(parity.verdict, parity.verdict), []).append(name)
     for what, names in models.items():
         whose = names[0] if len(names) == 1 else f"{len(names)} models"
         text.append(f"With the original code's results of {whose}, the benchmark here is {what}.")
@@ -169,8 +169,8 @@ def readers(review: Review) -> str:
     if review.left:
         return f"{read}; {plural(review.left, 'rollout')} {'is' if review.left == 1 else 'are'} left."
     faults = f"{review.at_fault} of {review.sample} sampled rollouts {'is' if review.at_fault == 1 else 'are'} at fault"
-    found = join([f"{name} found {one.found} of {one.planted}" for name, one in review.readers.items() if one.planted])
-    return f"{read}; {faults}. Of planted faults, {found}."
+    hits = join([f"{name} found {one.found} of {one.planted}" for name, one in review.readers.items() if one.planted])
+    return f"{read}; {faults}. Of planted faults, {hits}."
 
 
 def facts(profile: Profile) -> list[str]:

@@ -63,10 +63,6 @@ class RepeatsNeeded:
         """SD of avg@k in percentage points, if W is right."""
         return 100 * math.sqrt(self.within / (self.tasks * k))
 
-    def sd_lower_at(self, k: float) -> float:
-        """Its lower 90 % bound."""
-        return 100 * math.sqrt(self.within_lower / (self.tasks * k))
-
     def sd_upper_at(self, k: float) -> float:
         """Its upper 90 % bound."""
         return 100 * math.sqrt(self.within_upper / (self.tasks * k))
@@ -79,7 +75,7 @@ class RepeatsNeeded:
     @property
     def sd_now_lower(self) -> float:
         """Its lower 90 % bound."""
-        return self.sd_lower_at(self.k_now)
+        return 100 * math.sqrt(self.within_lower / (self.tasks * self.k_now))
 
     @property
     def sd_now_upper(self) -> float:

@@ -80,9 +80,9 @@ class Catalog:
     def entry(self, kind: Kind, name: str) -> Entry:
         """Raises NotThere."""
         self._look()
-        if (found := self._entries.get((kind, name))) is None or not found.path.exists():
+        if (entry := self._entries.get((kind, name))) is None or not entry.path.exists():
             raise NotThere(f"There is no {kind} {name} in {self.folder}. It may have been removed or renamed.")
-        return found
+        return entry
 
     def run(self, name: str) -> Entry:
         """Returns the run of this name. Raises NotThere."""
@@ -168,10 +168,10 @@ class Catalog:
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
     try:
-        found = path.stat()
+        stat = path.stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
 def _begins(path: Path) -> bool:

@@ -32,7 +32,7 @@ def word_on(row: Row, marks: dict[int, list[Mark]]) -> Mark | None:
 
 def faults(marks: dict[int, list[Mark]]) -> dict[int, str]:
     """Returns what the last reader of each content said is at fault, for a filter."""
-    return {content: _last(found).fault for content, found in marks.items()}
+    return {content: _last(of_content).fault for content, of_content in marks.items()}
 
 
 def _last(marks: Iterable[Mark]) -> Mark:

@@ -157,7 +157,7 @@ class _Tail:
 
     def read_on(self, files: list[Path], until: float) -> None:
         """Read what was added, until a time."""
-        sizes = {file: (found.st_ino, found.st_size) for file in files if (found := file.stat())}
+        sizes = {file: (stat.st_ino, stat.st_size) for file in files if (stat := file.stat())}
         if any(sizes.get(file, (0, 0))[0] != inode or sizes[file][1] < at for file, (inode, at) in self._at.items()):
             self._forget()  # another file is in its place
         for file, (inode, size) in sizes.items():

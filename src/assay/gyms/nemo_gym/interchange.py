@@ -11,10 +11,11 @@ from typing import Any
 import msgspec
 
 from assay.benchmark import Benchmark
-from assay.errors import InputError, UsageError
+from assay.errors import InputError
 from assay.gyms.nemo_gym.gymnasium import GymnasiumEnvironment
 from assay.gyms.nemo_gym.remote import RemoteEnvironment
 from assay.gyms.nemo_gym.rows import AGENT, PARAMS, TASK_INDEX, Row, read_rows, reserved, rollout_row, row_of
+from assay.input import check_vacant
 from assay.store import read_record, read_rollouts, read_tasks
 from assay.types import Failure, Sampling, Task
 
@@ -68,8 +69,7 @@ def import_nemo_gym(file: Path, folder: Path, *, url: str, gold_field: str | Non
     """
     rows = read_rows(file)
     gold = _gold_of(gold_field, rows, file) if gold_field else None
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} is there already, and not empty; choose another with --out")
+    check_vacant(folder)
     kind = asyncio.run(_kind_of(folder.resolve().name, url, file))
     asked = [dict[str, Any](row[PARAMS]) for _, row in rows]
     shared = {

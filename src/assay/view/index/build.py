@@ -300,7 +300,7 @@ def _begin_anew(connection: sqlite3.Connection, folder: Path, made_by_digest: st
         raise InputError(
             folder / "tasks.jsonl", None, "these are not the tasks in run.json's digest", "unchanged tasks"
         )
-    tags = sorted(name for name, found in values.items() if len(found) <= MOST_VALUES)
+    tags = sorted(name for name, of_tag in values.items() if len(of_tag) <= MOST_VALUES)
     meta = {
         "made by": made_by_digest,
         "full marks": str(record.score.range[1]),

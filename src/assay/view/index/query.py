@@ -92,7 +92,7 @@ class Query(Struct, frozen=True, kw_only=True):
         """Returns the query with a value of a list chosen, or not chosen any more."""
         values = self.lists.get(facet, ())
         rest = tuple(one for one in values if one != value) if value in values else (*values, value)
-        lists = {name: found for name, found in (self.lists | {facet: rest}).items() if found}
+        lists = {name: some for name, some in (self.lists | {facet: rest}).items() if some}
         return structs.replace(self, lists=lists)
 
     def without(self, name: str, value: str) -> "Query":

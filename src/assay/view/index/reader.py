@@ -171,10 +171,10 @@ class Index:
         lists = {name: Counter[str]() for name in (*FACETS, *(f"{TAG}{tag}" for tag in self.tags))}
         for no, number in numbers.items():
             kind = self._kinds[no]
-            for name, found in lists.items():
+            for name, counter in lists.items():
                 if name not in ("mark", "model") and query.admits(kind, but=name):
                     for value in values_of(kind, name):
-                        found[value] += number
+                        counter[value] += number
         lists["mark"] = self._mark_counts(query, marks, where, parameters)
         shown = sum(number for no, number in numbers.items() if query.admits(self._kinds[no]))
         every = sum(number for no, number in self._by_kind([], []).items() if Query().admits(self._kinds[no]))
@@ -243,7 +243,7 @@ class Index:
     def _without_other_tags(self, query: Query) -> Query:
         """The query without the tags that have no list."""
         names = {*FACETS, *(f"{TAG}{tag}" for tag in self.tags)}
-        return structs.replace(query, lists={name: found for name, found in query.lists.items() if name in names})
+        return structs.replace(query, lists={name: values for name, values in query.lists.items() if name in names})
 
     def _with_mark(self, query: Query, marks: Marks) -> tuple[str, list[Any]] | None:
         """The condition on marks; None where the query has none."""
@@ -264,8 +264,8 @@ class Index:
     def _mark_counts(self, query: Query, marks: Marks, where: Sequence[str], parameters: Sequence[Any]) -> Counter[str]:
         condition = f"r.content in ({', '.join(map(str, marks))})"
         statement = f"select r.content, r.kind from rollouts r where {_and([*where, condition])}"
-        found = self._connection.execute(statement, parameters) if marks else ()
-        return Counter(marks[content] for content, kind in found if query.admits(self._kinds[kind]))
+        rows = self._connection.execute(statement, parameters) if marks else ()
+        return Counter(marks[content] for content, kind in rows if query.admits(self._kinds[kind]))
 
     def _select(self, where: str, parameters: Sequence[Any], more: str = ", 0") -> list[tuple[Row, Any]]:
         statement = f"select {_COLUMNS}{more} from rollouts r cross join tasks t on t.no = r.task where {where}"

@@ -209,9 +209,9 @@ def _progress(catalog: Catalog, entry: Entry) -> dict[str, Any]:
     """Returns how far the reading is, of all readers."""
     material, files = _material(catalog, entry)
     marks, page = entry.path / "marks.jsonl", entry.path / "profile.json"
-    found = catalog.cached("read", [marks, *files], lambda: review_of(Progress(material, read_remarks(entry.path))))
+    review = catalog.cached("read", [marks, *files], lambda: review_of(Progress(material, read_remarks(entry.path))))
     newer = marks.exists() and not (page.exists() and page.stat().st_mtime >= marks.stat().st_mtime)
-    return {"found": found, "gate": read_gate(found), "is_newer": newer, "waiting": len(found.waiting)}
+    return {"found": review, "gate": read_gate(review), "is_newer": newer, "waiting": len(review.waiting)}
 
 
 def _last(screens: Screens, by: str) -> tuple[str, str, str] | None:

@@ -21,7 +21,7 @@ from assay.view.index.query import Query
 from assay.view.index.reader import Index, Row
 from assay.view.marks import faults, marks_on, word_on
 from assay.view.pages.review import reader
-from assay.view.pages.rollouts import address, crumbs, rollout_address, search_pattern, with_repair
+from assay.view.pages.rollouts import address, attempt_of, crumbs, rollout_address, search_pattern, with_repair
 from assay.view.reading.blocks import Rendering, render
 from assay.view.reading.places import findings, mark_answer, mark_search
 from assay.view.reading.side import pairs
@@ -92,7 +92,7 @@ def _values(view: View, run: Entry, key: tuple[str, int], parameters: QueryParam
         rows = index.attempts(here.row.task)
         before, after = index.beside(query, faults(marks), here.row)
     row, rendering = here.row, here.rendering
-    found = findings(here.rollout, here.task, rendering, row.kind.findings)
+    findings_here = findings(here.rollout, here.task, rendering, row.kind.findings)
     mark_answer(here.rollout, rendering)
     mark_search(rendering, search_pattern(query))
     own = _attempts(run, run.path.name, rows, row, query)
@@ -105,7 +105,7 @@ def _values(view: View, run: Entry, key: tuple[str, int], parameters: QueryParam
         "shown": here,
         "row": row,
         "outcome": here.rollout.outcome,
-        "findings": found,
+        "findings": findings_here,
         "mark": word_on(row, marks),
         "marks": marks.get(row.content, []),
         "faults_in_words": WHOSE,
@@ -124,7 +124,7 @@ def _values(view: View, run: Entry, key: tuple[str, int], parameters: QueryParam
         },
         "table": address(url("runs", run.name), query),
         "own": lambda **more: rollout_address(  # pyright: ignore[reportUnknownLambdaType]
-            run.name, row.task, row.repeat, query, **({"attempt": _again(row)} | more)
+            run.name, row.task, row.repeat, query, **({"attempt": attempt_of(row)} | more)
         ),
         "kept": query.pairs(),
         "longest": max((turn.started_s + turn.wall_s for turn in here.rollout.turns), default=0.0),
@@ -173,14 +173,9 @@ def _attempts(run: Entry, model: str, rows: Iterable[Row], here: Row | None, que
     attempts: list[Attempt] = []
     for row in rows:
         choice = f"{row.repeat}@{run.name}"
-        href = rollout_address(run.name, row.task, row.repeat, query, attempt=_again(row))
+        href = rollout_address(run.name, row.task, row.repeat, query, attempt=attempt_of(row))
         attempts.append(Attempt(row, href, here is not None and row.id == here.id, choice))
     return Attempts(model, attempts)
-
-
-def _again(row: Row) -> int | None:
-    """What an address says of an attempt that does not count."""
-    return row.attempt if row.kind.outcome == "tried again" else None
 
 
 def _others(view: View, run: Entry, task: str, query: Query) -> list[Attempts]:
@@ -220,11 +215,11 @@ def _beside(view: View, run: Entry, task: str, choice: str | None) -> tuple[Entr
     """The rollout that an address wants beside this one: `2@runs~x`, or `2` for a repeat of this run."""
     if not choice:
         return None
-    if not (found := re.fullmatch(r"(\d{1,9})(?:@(.+))?", choice)):
+    if not (match := re.fullmatch(r"(\d{1,9})(?:@(.+))?", choice)):
         raise UsageError(f"with={choice}: expected a repeat, or a repeat and a run such as 2@{run.name}")
-    other = view.catalog.run(found[2]) if found[2] else run
+    other = view.catalog.run(match[2]) if match[2] else run
     with _index_of(view, other) as index:
-        return other, _find(index, (task, int(found[1])), None)
+        return other, _find(index, (task, int(match[1])), None)
 
 
 def _pairs(here: RolloutView, beside: RolloutView) -> list[Any]:
@@ -234,13 +229,13 @@ def _pairs(here: RolloutView, beside: RolloutView) -> list[Any]:
 
 def _other(repeats: Iterable[Attempt], others: Iterable[Attempts], row: Row) -> Attempt | None:
     """The attempt to compare with: one that ended otherwise, of this run rather than of another; else any."""
-    every = [one for one in [*repeats, *(one for found in others for one in found.rows)] if not one.here]
+    every = [one for one in [*repeats, *(one for of_model in others for one in of_model.rows)] if not one.here]
     outcome = "failing" if row.kind.outcome == "passing" else "passing"
     return next((one for one in every if one.row.kind.outcome == outcome), every[0] if every else None)
 
 
 def _href(run: Entry, row: Row | None, query: Query) -> str | None:
-    return row and rollout_address(run.name, row.task, row.repeat, query, attempt=_again(row))
+    return row and rollout_address(run.name, row.task, row.repeat, query, attempt=attempt_of(row))
 
 
 routes = [Route("/runs/{run}/rollouts/{task:path}/{repeat:int}", page)]

@@ -156,6 +156,11 @@ def rollout_address(run: str, task: str, repeat: int, query: Query | None = None
     return url("runs", run, "rollouts", task, repeat) + (f"?{urlencode(pairs)}" if pairs else "")
 
 
+def attempt_of(row: Row) -> int | None:
+    """Returns what an address says of an attempt that does not count; None for one that counts."""
+    return row.attempt if row.kind.outcome == "tried again" else None
+
+
 def subject_of(catalog: Catalog, path: Mapping[str, str]) -> Subject:
     """The run or the profile that an address names. Raises NotThere."""
     if "run" in path:
@@ -203,8 +208,7 @@ def _after(text: str | None) -> list[Any] | None:
 
 
 def _line(member: Member, row: Row, query: Query) -> Line:
-    again = row.attempt if row.kind.outcome == "tried again" else None
-    href = rollout_address(member.run.name, row.task, row.repeat, query, attempt=again)
+    href = rollout_address(member.run.name, row.task, row.repeat, query, attempt=attempt_of(row))
     excerpt = _excerpt(member.index, row, query) if query.search else None
     return Line(row, member.model, href, word_on(row, member.marks), excerpt)
 

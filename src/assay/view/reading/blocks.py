@@ -115,7 +115,10 @@ class Rendering:
     def blocks(self) -> Iterator[Block]:
         """Yields all blocks, in order."""
         yield from self.prompt
-        for conversation in [*self.conversations, *(one for found in self.roles.values() for one in found)]:
+        for conversation in [
+            *self.conversations,
+            *(one for conversations in self.roles.values() for one in conversations),
+        ]:
             for turn in conversation.turns:
                 yield from turn.input
                 yield from turn.output

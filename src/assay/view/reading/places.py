@@ -55,8 +55,8 @@ def mark_answer(rollout: Rollout, rendering: Rendering) -> None:
         return
     pattern = _pattern(legible(answer))
     for block in reversed(_blocks_of_model(rendering, ("message",))):
-        if found := _last(pattern, block):
-            block.spans.insert(0, Span(*found, "answer", "read as the answer"))
+        if span := _last(pattern, block):
+            block.spans.insert(0, Span(*span, "answer", "read as the answer"))
             return
 
 
@@ -65,8 +65,8 @@ def mark_search(rendering: Rendering, pattern: re.Pattern[str] | None) -> None:
     if pattern is None:
         return
     for block in rendering.blocks():
-        found = (one for start, end in block.visible for one in pattern.finditer(block.text, start, end))
-        block.spans += [Span(*one.span(), "search") for one in islice(found, MOST_MATCHES)]
+        matches = (one for start, end in block.visible for one in pattern.finditer(block.text, start, end))
+        block.spans += [Span(*one.span(), "search") for one in islice(matches, MOST_MATCHES)]
 
 
 def _mark(rendering: Rendering, evidence: str, name: str) -> int | None:
@@ -75,8 +75,8 @@ def _mark(rendering: Rendering, evidence: str, name: str) -> int | None:
         pattern = _pattern(part)
         for voice in _ORDER:
             for block in reversed(_blocks_of_model(rendering, (voice,))):
-                if found := _last(pattern, block):
-                    block.spans.append(Span(*found, "finding", name))
+                if span := _last(pattern, block):
+                    block.spans.append(Span(*span, "finding", name))
                     return block.number
     return None
 
@@ -103,5 +103,5 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 
 def _last(pattern: re.Pattern[str], block: Block) -> tuple[int, int] | None:
-    spans = [found.span() for start, end in block.visible for found in pattern.finditer(block.text, start, end)]
+    spans = [match.span() for start, end in block.visible for match in pattern.finditer(block.text, start, end)]
     return spans[-1] if spans else None
