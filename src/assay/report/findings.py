@@ -102,7 +102,7 @@ def groups(models: Mapping[str, ModelSummary], looks: Mapping[str, Look]) -> str
     if not names:
         return ""
     name = max(names, key=lambda name: models[name].score or 0.0)
-    outer = {group: score.score for group, score in models[name].groups.items() if " / " not in group}
+    outer = {group: row.score for group, row in models[name].groups.items() if " / " not in group}
     ranking = sorted(outer.items(), key=lambda item: item[1])
     if len(ranking) == 1:
         return f"All tasks are of one group, {ranking[0][0]}."
