@@ -59,14 +59,14 @@ def changes_between(before: Result, now: Result) -> Iterator[Change]:
 
 
 def ratio(before: Sequence[float], now: Sequence[float]) -> tuple[float, tuple[float, float] | None]:
-    """The factor from `before` to `now`, with its interval; see the module's docstring."""
+    """Returns the factor from `before` to `now`, with its interval; see the module's docstring."""
     factors = sorted(new / old for new in now for old in before)
     outside = _outside(len(before), len(now))
     return statistics.median(factors), (factors[outside - 1], factors[-outside]) if outside else None
 
 
 def _outside(m: int, n: int) -> int:
-    """The largest k with P(U < k) at most half of 1 - LEVEL, for samples of m and n; 0 where there is none."""
+    """Returns the largest k with P(U < k) at most half of 1 - LEVEL, for samples of m and n; 0 where there is none."""
     ways = [_ways(m, n, u) for u in range(m * n + 1)]
     most, below, k = sum(ways) * (1 - LEVEL) / 2, 0, 0
     while below + ways[k] <= most:

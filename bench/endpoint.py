@@ -67,7 +67,7 @@ class Urls(NamedTuple):
 
 
 def available() -> bool:
-    """Whether nginx and its echo module are here (Debian: nginx-light, libnginx-mod-http-echo)."""
+    """Returns whether nginx and its echo module are here (Debian: nginx-light, libnginx-mod-http-echo)."""
     return shutil.which("nginx") is not None and ECHO.exists()
 
 
@@ -106,7 +106,7 @@ def _nginx(folder: Path, workers: int, locations: str) -> Iterator[str]:
 
 
 def say(text: str) -> dict[str, Any]:
-    """A message of the model's."""
+    """Returns a message of the model's."""
     content = [{"type": "output_text", "text": text, "annotations": []}]
     return {"type": "message", "id": "m", "status": "completed", "role": "assistant", "content": content}
 
@@ -122,7 +122,7 @@ CALL = {
 
 
 def response(*items: dict[str, Any], output_tokens: int = 16, reasoning_tokens: int = 0) -> dict[str, Any]:
-    """A whole response, with the fields that OpenAI's has."""
+    """Returns a whole response, with the fields that OpenAI's has."""
     return {
         "id": "r",
         "object": "response",
@@ -150,7 +150,7 @@ def encode(*items: dict[str, Any], **usage: int) -> bytes:
 
 
 def files() -> dict[str, bytes]:
-    """The answers that are files, by name."""
+    """Returns the answers that are files, by name."""
     text = texts.reasoning()
     thought = {"type": "reasoning", "id": "t", "summary": [], "content": [{"type": "reasoning_text", "text": text}]}
     long = response(

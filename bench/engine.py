@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def unending(folder: Path) -> tuple[Engine, Llama]:
-    """The engine without an end token, so that every request makes OUTPUT tokens; and its model."""
+    """Returns the engine without an end token, so that every request makes OUTPUT tokens; and its model."""
     model = Llama.load(folder, 64)
     model.shape = dataclasses.replace(model.shape, end_ids=frozenset())
     whole = Engine.load(folder)
@@ -68,7 +68,7 @@ def products(model: Llama, batch: int) -> None:
 
 
 def best(run: Callable[[], None], times: int) -> float:
-    """The least seconds of many runs."""
+    """Returns the least seconds of many runs."""
     seconds: list[float] = []
     for _ in range(times):
         started = time.perf_counter()

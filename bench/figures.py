@@ -35,7 +35,7 @@ class Figures(Struct, frozen=True):
 
 
 def inside(module: str, name: str, *, one_core: bool, **arguments: Any) -> Figures:
-    """What a process of ours measures of itself, without its start: `name` of the module's table."""
+    """Returns what a process of ours measures of itself, without its start: `name` of the module's table."""
     command = [*PYTHON, "-m", module, name, json.dumps({"one_core": one_core, **arguments})]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=1800)
     if done.returncode:
@@ -86,7 +86,7 @@ def handles() -> int:
 
 
 def p99_ms(seconds: Sequence[float]) -> float:
-    """The 99th percentile in milliseconds, the nearest rank."""
+    """Returns the 99th percentile in milliseconds, the nearest rank."""
     return 1000 * sorted(seconds)[-(-99 * len(seconds) // 100) - 1] if seconds else 0.0
 
 

@@ -46,12 +46,12 @@ class Result(Struct, frozen=True, kw_only=True):
 
 
 def slowness(one: Round) -> float:
-    """How many times as long as the floor it took."""
+    """Returns how many times as long as the floor it took."""
     return one.assay.wall_s / one.floor.wall_s
 
 
 def cpu(one: Round) -> float:
-    """How many times the floor's CPU time it took."""
+    """Returns how many times the floor's CPU time it took."""
     return one.assay.cpu_s / one.floor.cpu_s
 
 
@@ -60,7 +60,7 @@ def peak_mib(one: Round) -> float:
 
 
 def machine() -> str:
-    """The processor's name and how many cores of it may be used, as a file's name."""
+    """Returns the processor's name and how many cores of it may be used, as a file's name."""
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists() and (found := re.search(r"^model name\s*: (.+)$", info.read_text(), re.MULTILINE)):
@@ -70,7 +70,7 @@ def machine() -> str:
 
 
 def commit() -> str:
-    """The commit that is measured."""
+    """Returns the commit that is measured."""
 
     def git(*arguments: str) -> str:
         done = subprocess.run(["git", *arguments], cwd=ROOT, check=False, capture_output=True, text=True)
@@ -80,7 +80,7 @@ def commit() -> str:
 
 
 def keep(result: Result, folder: Path = RESULTS) -> Path:
-    """The file, with another line."""
+    """Returns the file, with another line."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{machine()}.jsonl"
     with path.open("ab") as file:
@@ -89,12 +89,12 @@ def keep(result: Result, folder: Path = RESULTS) -> Path:
 
 
 def read_results(folder: Path = RESULTS) -> list[Result]:
-    """What was measured on this machine, the oldest first."""
+    """Returns what was measured on this machine, the oldest first."""
     path = folder / f"{machine()}.jsonl"
     decoder = msgspec.json.Decoder(Result)
     return [decoder.decode(line) for line in path.read_bytes().splitlines()] if path.exists() else []
 
 
 def newest(results: list[Result]) -> dict[str, Result]:
-    """The last of each measurement, by name."""
+    """Returns the last of each measurement, by name."""
     return {result.name: result for result in results}

@@ -19,7 +19,7 @@ from bench.figures import main
 async def run(
     environment: str, url: str, count: int, in_flight: int, delay_s: float = 0.0, stream: bool = False
 ) -> dict[str, float]:
-    """A run of `count` rollouts, which has to score every one."""
+    """Returns a run of `count` rollouts, which has to score every one."""
     with tempfile.TemporaryDirectory() as folder:
         tally = await collect_run(
             RunPlan.of(

@@ -92,7 +92,7 @@ def measure_all(names: Iterable[str], trials: int) -> Iterator[tuple[str, list[R
 
 
 def with_table(page: str, name: str, rows: list[Row]) -> str:
-    """The page with this study's table in its place. Raises ValueError where the page has no place for it."""
+    """Returns the page with this study's table in its place. Raises ValueError where the page has no place for it."""
     lines = [COLUMNS, ("---",) * len(COLUMNS), *(row.cells() for row in rows)]
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
     place = re.compile(rf"(<!-- table: {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -46,7 +46,7 @@ class Author(NamedTuple):
 
 
 def runs(folder: Path, repeats: int = 2) -> dict[str, list[Rollout]]:
-    """The rollouts of the embedded models, by model."""
+    """Returns the rollouts of the embedded models, by model."""
     found: dict[str, list[Rollout]] = {}
     for name, member in load_suite("embedded").models.items():
         place = folder / name
@@ -124,7 +124,7 @@ def wrong_labels(rng: Random) -> dict[str, str]:
 
 
 def relabel(results: Results, wrong: Mapping[str, str]) -> Results:
-    """The results as they are where some tasks have these gold answers."""
+    """Returns the results as they are where some tasks have these gold answers."""
     tasks = [structs.replace(task, gold=wrong.get(task.id, task.gold)) for task in results.tasks]
     cells = [
         structs.replace(cell, reward=float(cell.answer == tasks[cell.task].gold))

@@ -51,7 +51,7 @@ PARTS = Kind("partial rewards", parts=5)
 
 
 def generator_of(name: str) -> np.random.Generator:
-    """A generator of its own for each simulation, so that one more changes no other."""
+    """Returns a generator of its own for each simulation, so that one more changes no other."""
     return np.random.default_rng(crc32(name.encode()))
 
 

@@ -74,7 +74,7 @@ Transform = Callable[[Rollout, Task, Random], Variant]
 
 
 def natural(rollout: Rollout) -> Variant:
-    """The rollout as it is. Only a token cap is known of it without a detector."""
+    """Returns the rollout as it is. Only a token cap is known of it without a detector."""
     return Variant([rollout], frozenset({"token cap"} if rollout.stop == "token_cap" else ()))
 
 
@@ -94,7 +94,7 @@ def give_no_answer(rollout: Rollout, task: Task, rng: Random) -> Variant:
 
 
 def add_a_number(rollout: Rollout, task: Task, rng: Random) -> Variant:
-    """The gold answer, stated as the answer, and a number after it, which a verifier of last numbers takes."""
+    """Returns the gold answer, stated as the answer, and a number after it, which a verifier of last numbers takes."""
     last = _other(task, rng, 2, 9)
     changed = _with_text(rollout, task, f"The answer is {task.gold}. I checked it in {last} steps.")
     misread = structs.replace(changed, outcome=Score(reward=0.0, answer=str(last)))
@@ -102,7 +102,7 @@ def add_a_number(rollout: Rollout, task: Task, rng: Random) -> Variant:
 
 
 def hide_the_answer(rollout: Rollout, task: Task, rng: Random) -> Variant:
-    """The gold answer where no reader takes it for the answer: first, in bold, on a line of its own."""
+    """Returns the gold answer where no reader takes it for the answer: first, in bold, on a line of its own."""
     other = _other(task, rng, 100, 999)
     said = [
         f"{task.gold} it is, I would say.\n\nMy first attempt had brought {other}.",
@@ -134,7 +134,7 @@ def decline(rollout: Rollout, task: Task, rng: Random) -> Variant:
 
 
 def loop(rollout: Rollout, task: Task, rng: Random) -> Variant:
-    """A sentence again and again, in the message or in reasoning, cut off or ended by itself."""
+    """Returns a sentence again and again, in the message or in reasoning, cut off or ended by itself."""
     sentence = rng.choice(
         [f"Wait, let me check {_reasoning_text(rollout)} again. ", "So the answer is not clear yet. ", "!"]
     )
@@ -273,18 +273,18 @@ PLANTS: tuple[Transform, ...] = (
 
 
 def fail_then_score(rollout: Rollout, task: Task, rng: Random) -> Variant:
-    """A failure that a later attempt made good."""
+    """Returns a failure that a later attempt made good."""
     broken = structs.replace(rollout, stop="failed", outcome=Failure("model", "timeout", "no answer", True))
     return Variant([broken, structs.replace(rollout, attempt=1)])
 
 
 def inside_another(rollout: Rollout, task: Task, rng: Random) -> Variant:
-    """The gold answer as a part of other numbers and words."""
+    """Returns the gold answer as a part of other numbers and words."""
     return Variant([_with_text(rollout, task, f"x{task.gold} comes to {task.gold}{rng.randint(10, 99)}")])
 
 
 def on_the_way(rollout: Rollout, task: Task, rng: Random) -> Variant:
-    """The gold answer as an intermediate result."""
+    """Returns the gold answer as an intermediate result."""
     wrong = int(task.gold or 0) + 7
     return Variant(
         [_with_text(rollout, task, f"First I get {task.gold}.\nThen {task.gold} + 7 = {wrong}.\nAnswer: {wrong}")]
@@ -316,7 +316,7 @@ def speaking_of_tags(rollout: Rollout, task: Task, rng: Random) -> Variant:
 
 
 def tabular(rollout: Rollout, task: Task, rng: Random) -> Variant:
-    """A table with many equal rows, which is no loop."""
+    """Returns a table with many equal rows, which is no loop."""
     said = ["| item | count |\n| --- | --- |\n" + "| apple | 0 |\n" * 60, "0, " * 200, "-" * 300 + "\n"]
     return Variant([_with_text(rollout, task, f"{rng.choice(said)}\nIn all: {_answer(rollout)}")])
 
@@ -330,7 +330,7 @@ def let_judges_agree(rollout: Rollout, task: Task, rng: Random) -> Variant:
 
 
 def format_the_answer(rollout: Rollout, task: Task, rng: Random) -> Variant:
-    """The gold answer with marks, in another dress."""
+    """Returns the gold answer with marks, in another form."""
     gold = int(task.gold or 0)
     said = [
         f"{gold:,} apples",
@@ -346,7 +346,7 @@ def format_the_answer(rollout: Rollout, task: Task, rng: Random) -> Variant:
 
 
 def correct_the_answer(rollout: Rollout, task: Task, rng: Random) -> Variant:
-    """A wrong answer that is taken back, and the gold answer."""
+    """Returns a wrong answer that is taken back, and the gold answer."""
     wrong = _other(task, rng, 1000, 9999)
     said = [
         f"The answer is {wrong}. Wait, that is wrong.\n\nThe answer is {task.gold}.",
@@ -358,7 +358,7 @@ def correct_the_answer(rollout: Rollout, task: Task, rng: Random) -> Variant:
 
 
 def repeat_the_answer(rollout: Rollout, task: Task, rng: Random) -> Variant:
-    """The gold answer, stated twice in two dresses."""
+    """Returns the gold answer, stated twice in two forms."""
     gold = int(task.gold or 0)
     said = [
         f"The answer is {gold}.\n\n\\boxed{{{gold}}}",
@@ -369,7 +369,7 @@ def repeat_the_answer(rollout: Rollout, task: Task, rng: Random) -> Variant:
 
 
 def speaking_of_grades(rollout: Rollout, task: Task, rng: Random) -> Variant:
-    """A message that mentions marks, judges and instructions, and speaks to nobody."""
+    """Returns a message that mentions marks, judges and instructions, and speaks to nobody."""
     said = (
         "The teacher grades 30 tests, and each pupil gets a grade of 5.",
         "The judge has to award points to each of them.",
@@ -410,7 +410,7 @@ def _with_text(rollout: Rollout, task: Task, text: str, *, stop: StopReason = "c
 
 
 def _output(rollout: Rollout, task: Task, output: Sequence[Item], *, stop: StopReason = "completed") -> Rollout:
-    """The rollout with another output, scored by the verifier of numbers."""
+    """Returns the rollout with another output, scored by the verifier of numbers."""
     turn = rollout.turns[-1]
     status = "incomplete" if stop == "token_cap" else "completed"
     response = structs.replace(turn.response, output=list(output), status=status, tokens=None)
@@ -419,12 +419,12 @@ def _output(rollout: Rollout, task: Task, output: Sequence[Item], *, stop: StopR
 
 
 def _with_full_marks(rollout: Rollout, answer: str | None) -> Rollout:
-    """The rollout with full marks for this answer, whatever it says."""
+    """Returns the rollout with full marks for this answer, whatever it says."""
     return structs.replace(rollout, outcome=Score(reward=1.0, answer=answer))
 
 
 def _with_call(rollout: Rollout, arguments: str, said: str, name: str = "calculate") -> Rollout:
-    """The rollout with a tool's call and what it answered before its output."""
+    """Returns the rollout with a tool's call and what it answered before its output."""
     turn = rollout.turns[-1]
     call = structs.replace(turn.response, output=[FunctionCall("call_0", name, arguments)])
     answered = Turn(input=[FunctionCallOutput("call_0", said)], response=turn.response)
@@ -457,5 +457,5 @@ def _all_text(rollout: Rollout) -> str:
 
 
 def _other(task: Task, rng: Random, low: int, high: int) -> int:
-    """A number that is not the gold one."""
+    """Returns a number that is not the gold one."""
     return next(number for number in iter(lambda: rng.randint(low, high), None) if str(number) != task.gold)

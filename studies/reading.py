@@ -84,7 +84,7 @@ class Bench:
         return material(contenders, (), declared, rescored)
 
     def correct(self, tasks: Iterable[str]) -> "Bench":
-        """The same with other gold answers for these tasks: their rollouts are scored the other way round."""
+        """Returns the same with other gold answers for these tasks: their rollouts are scored the other way round."""
         chosen = [int(task[1:]) for task in tasks]
         rewards_MTK = self.rewards_MTK.copy()
         rewards_MTK[:, chosen] = 1 - rewards_MTK[:, chosen]
@@ -111,7 +111,7 @@ def _bench(generator: np.random.Generator) -> np.ndarray:
 
 
 def _read(there: Material, judge: Judge, said: list[Remark], at: datetime) -> Review:
-    """What comes of reading until nothing is left. The marks are added to `said`."""
+    """Returns what comes of reading until nothing is left. The marks are added to `said`."""
     while True:
         progress = Progress(there, said)
         queue = progress.queue("reader")
@@ -177,7 +177,7 @@ def _wrong_labels(rate: float, trials: int) -> Iterator[Row]:
 
 
 def _read_and_mend(bench: Bench, wrong: set[str], said: list[Remark], declare: bool) -> tuple[bool, set[str]]:
-    """Whether the gate passes in the end, and the tasks that were found."""
+    """Returns whether the gate passes in the end, and the tasks that were found."""
     there, found = bench.material(), set[str]()
 
     def judge(one: Spot | Plant) -> Fault:

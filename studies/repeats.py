@@ -134,7 +134,7 @@ def allocation(trials: int) -> Iterator[Row]:
 
 
 def _savings(kind: Kind, k: int, pilot: int, claim: Claim, trials: int) -> Row:
-    """The share of rollouts saved at the same SE: 1 - Var(Neyman) / Var(as many for every task).
+    """Returns the share of rollouts saved at the same SE: 1 - Var(Neyman) / Var(as many for every task).
 
     Unbiased: the pilot's and the rest's means are weighted alike for every task, at the weight that is best on average.
     Given the counts, both variances are known, so that only the pilot is simulated.
@@ -150,7 +150,7 @@ def _savings(kind: Kind, k: int, pilot: int, claim: Claim, trials: int) -> Row:
 
 
 def _pooled_bias(trials: int) -> Row:
-    """What the plain mean of all rollouts of a task does under it: tasks that seemed sure keep their luck."""
+    """Returns what the plain mean of all rollouts of a task does under it: tasks that seemed sure keep their luck."""
     generator = generator_of("neyman pooled")
     rates = Kind("easy", a=4.0).rates(generator, (trials, 100))
     first, second, counts = _allocate(generator, rates, 8, 2)

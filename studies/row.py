@@ -46,7 +46,7 @@ class Row:
         return low - 3 * self.error <= self.measured <= high + 3 * self.error
 
     def cells(self) -> tuple[str, str, str, str, str]:
-        """The line as text: what, claim, measured, trials, holds."""
+        """Returns the line as text: what, claim, measured, trials, holds."""
         return (
             self.what,
             self._claim_in_words(),
@@ -81,27 +81,27 @@ class Row:
 
 
 def share(what: str, hits: Sequence[bool] | NDArray[np.bool_], claim: Claim = UNCLAIMED, note: str = "") -> Row:
-    """How often it happened. The error is Agresti and Coull's, which is not 0 where it never did."""
+    """Returns how often it happened. The error is Agresti and Coull's, which is not 0 where it never did."""
     count, trials = int(np.sum(hits)), len(hits)
     likely = (count + 2) / (trials + 4)
     return Row(what, claim, count / trials, math.sqrt(likely * (1 - likely) / trials), trials, note=note)
 
 
 def mean(what: str, values: ArrayLike, claim: Claim = UNCLAIMED, unit: str = "points") -> Row:
-    """The average of a figure."""
+    """Returns the average of a figure."""
     array = np.asarray(values, dtype=np.float64)
     return Row(what, claim, float(array.mean()), float(array.std(ddof=1)) / math.sqrt(array.size), array.size, unit)
 
 
 def spread(what: str, values: ArrayLike, claim: Claim = UNCLAIMED, unit: str = "points") -> Row:
-    """The standard deviation of a figure."""
+    """Returns the standard deviation of a figure."""
     array = np.asarray(values, dtype=np.float64)
     sd = float(array.std(ddof=1))
     return Row(what, claim, sd, sd / math.sqrt(2 * array.size), array.size, unit)
 
 
 def ratio(what: str, above: ArrayLike, below: ArrayLike, claim: Claim = UNCLAIMED, unit: str = "") -> Row:
-    """The ratio of two figures' averages over the same trials, with the delta method's error."""
+    """Returns the ratio of two figures' averages over the same trials, with the delta method's error."""
     a, b = np.asarray(above, dtype=np.float64), np.asarray(below, dtype=np.float64)
     value = float(a.mean() / b.mean())
     error = float((a - value * b).std(ddof=1) / abs(b.mean())) / math.sqrt(a.size)
@@ -109,5 +109,5 @@ def ratio(what: str, above: ArrayLike, below: ArrayLike, claim: Claim = UNCLAIME
 
 
 def figure(what: str, value: float, claim: Claim = UNCLAIMED, unit: str = "") -> Row:
-    """A figure without chance in it."""
+    """Returns a figure without chance in it."""
     return Row(what, claim, value, 0.0, 0, unit)

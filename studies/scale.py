@@ -153,7 +153,7 @@ def simulate(asked: Scenario) -> Outcome:
 
 
 def _batch(node: Node, now: float, size: int) -> tuple[list[int], float]:
-    """What an actor gives back, and when."""
+    """Returns what an actor gives back, and when."""
     if not node.flying or node.flying[0][0] > now + BEAT_S:
         return [], now + BEAT_S
     until = max(now, node.flying[0][0]) + GATHER_S

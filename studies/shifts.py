@@ -49,7 +49,7 @@ def _rows(where: str, pairs: Iterator[tuple[Floats, Floats]], limit: float) -> I
 
 
 def _lose(generator: np.random.Generator, tasks: int, limit: float, gained: float) -> tuple[Floats, Floats]:
-    """A task is lost or gained for good, each by chance, so that the true drop is the limit."""
+    """Returns a task is lost or gained for good, each by chance, so that the true drop is the limit."""
     drawn_T1 = generator.random((tasks, 1))
     lost_T1 = (drawn_T1 < limit + gained).astype(np.float64)
     gained_T1 = (drawn_T1 > 1 - gained).astype(np.float64)
@@ -57,6 +57,6 @@ def _lose(generator: np.random.Generator, tasks: int, limit: float, gained: floa
 
 
 def _harder(generator: np.random.Generator, tasks: int, limit: float) -> tuple[Floats, Floats]:
-    """Every task's rate falls in proportion to its variance, by the limit on average."""
+    """Returns every task's rate falls in proportion to its variance, by the limit on average."""
     rates_T = EVEN.rates(generator, tasks)
     return EVEN.rewards(generator, rates_T, 4), EVEN.rewards(generator, move(rates_T, -limit), 4)

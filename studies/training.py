@@ -37,7 +37,7 @@ def _collapses(trials: int) -> Iterator[Row]:
 
 
 def _has_collapsed(generator: np.random.Generator, tasks: int, drop: float) -> bool:
-    """Whether a training is stopped by the end of its looks, of which all but the first have the drop."""
+    """Returns whether a training is stopped by the end of its looks, of which all but the first have the drop."""
     rates_T = ENDS.rates(generator, tasks)
     looks = [_look(generator, rates_T, 0)]
     for step in range(SETTINGS.every, SETTINGS.steps + 1, SETTINGS.every):
@@ -93,7 +93,7 @@ def _overfits(trials: int) -> Iterator[Row]:
 
 
 def _course(generator: np.random.Generator, reward: float, held_out: float) -> tuple[Sequence[Step], Sequence[Look]]:
-    """A training whose reward and held-out score rise evenly, each step with other tasks."""
+    """Returns a training whose reward and held-out score rise evenly, each step with other tasks."""
     tasks_T = ENDS.rates(generator, SETTINGS.held_out)
     looks = [
         _look(generator, tasks_T, 0),

@@ -59,7 +59,7 @@ def value(rng: Random) -> dict[str, Any]:
 
 
 def other(rng: Random) -> Any:
-    """What does not conform."""
+    """Returns what does not conform."""
     found = value(rng)
     return rng.choice(
         [

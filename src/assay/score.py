@@ -57,7 +57,7 @@ class Mean(Struct, frozen=True, kw_only=True, tag_field="of", tag="mean"):
         return "mean reward"
 
     def __str__(self) -> str:
-        """The score in words, such as "mean over task of the mean over subset of the mean reward"."""
+        """Returns the score in words, such as "mean over task of the mean over subset of the mean reward"."""
         over = "".join(f"mean over {tag} of the " for tag in self.by)
         weight = f", weighted by {self.weight}" if self.weight else ""
         return f"{over}{self.kind}{weight}"

@@ -254,7 +254,7 @@ def _warning(message: Warning | str, *_: object, **__: object) -> str:
 
 
 def _unread() -> bool:
-    """Whether nobody reads the output any more."""
+    """Returns whether nobody reads the output any more."""
     end = select.poll()
     end.register(sys.stdout.fileno(), 0)
     return bool(end.poll(0))

@@ -258,7 +258,7 @@ def _agent_step(number: int, turn: Turn, began: datetime) -> Step:
 
 
 def _call(call: FunctionCall) -> Call:
-    """A call. Arguments that are no JSON object stand there as they were written."""
+    """Returns a call. Arguments that are no JSON object become the argument `arguments`."""
     try:
         arguments = msgspec.json.decode(call.arguments, type=dict[str, Any])
     except (msgspec.DecodeError, RecursionError, UnicodeError):

@@ -130,7 +130,7 @@ def _check(benchmark: Benchmark, tasks: list[Task]) -> None:
 
 
 async def _answers(benchmark: Benchmark, tasks: Sequence[Task]) -> list[Answer]:
-    """The reference answers, and wrong ones that are made of them, in each form and after some words."""
+    """Returns the reference answers, and wrong ones that are made of them, in each form and after some words."""
     answers: list[Answer] = []
     for form in benchmark.formats:
         for task, other in zip(tasks, [*tasks[1:], *tasks[:1]], strict=True):
@@ -146,7 +146,7 @@ async def _answers(benchmark: Benchmark, tasks: Sequence[Task]) -> list[Answer]:
 
 
 async def _matching_forms(name: str, arguments: dict[str, Any], answers: Sequence[Answer]) -> list[str]:
-    """The forms in which one of Inspect's scorers judges all answers as Assay does."""
+    """Returns the forms in which one of Inspect's scorers judges all answers as Assay does."""
     model, solver = require("inspect_ai.model", "inspect"), require("inspect_ai.solver", "inspect")
     scorers = require("inspect_ai.scorer", "inspect")
     judge, value_of = getattr(scorers, name)(**arguments), scorers.value_to_float()

@@ -56,7 +56,7 @@ def write_run(folder: Path, record: RunRecord, tasks: Sequence[Task], rollouts: 
 
 
 def is_trajectory(path: Path) -> bool:
-    """Whether a file, or the first in a folder, says that it is of ATIF."""
+    """Returns whether a file, or the first in a folder, says that it is of ATIF."""
     first = next(iter(sorted(path.glob("*.json"))), path) if path.is_dir() else path
     if first.suffix != ".json" or not first.is_file():
         return False
@@ -72,7 +72,7 @@ class _Version(Struct):
 
 
 def _read(path: Path, repeats: Counter[str]) -> tuple[Task, Rollout, RunRecord]:
-    """A trajectory's task, rollout and run. Raises UsageError and InputError."""
+    """Returns a trajectory's task, rollout and run. Raises UsageError and InputError."""
     try:
         document = msgspec.json.decode(read_input(path), type=Trajectory)
         turns = list(turns_of(document.steps))
@@ -101,7 +101,7 @@ def _tool(path: Path, definition: object) -> Tool:
 
 
 def _record(document: Trajectory) -> RunRecord:
-    """What is known of the run of somebody else's trajectory."""
+    """Returns what is known of the run of somebody else's trajectory."""
     agent = document.agent
     models = [agent.model_name, *(step.model_name for step in document.steps if step.is_call)]
     times = [step.timestamp.replace("Z", "+00:00") for step in document.steps if step.timestamp]

@@ -144,7 +144,7 @@ def _outcome(cells: dict[str, Any], score: str | None) -> Score | Failure:
 
 
 def _record(harness: str, files: Sequence[Path], rows: Sequence[Row]) -> RunRecord:
-    """What is known of somebody else's run. It began when its log was written, or before."""
+    """Returns what is known of somebody else's run. It began when its log was written, or before."""
     cells = [row.cells for row in rows]
     models = (one.get("model") for one in cells)
     drivers = sorted({(one["agent"], one["agent_version"], one["model"]) for one in cells if "agent" in one})

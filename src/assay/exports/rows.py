@@ -32,7 +32,7 @@ class Filter(Struct, frozen=True, forbid_unknown_fields=True):
     """The most rollouts, from the first."""
 
     def takes(self, rollout: Rollout) -> bool:
-        """Whether a rollout is selected."""
+        """Returns whether a rollout is selected."""
         reward = rollout.outcome.reward if isinstance(rollout.outcome, Score) else None
         return (
             self.task in (None, rollout.task)
@@ -132,7 +132,7 @@ def _fence(text: str) -> Iterator[str]:
 
 
 def _line(text: str) -> str:
-    """The text on one line, as code: no markup in it is read."""
+    """Returns the text on one line, as code: no markup in it is read."""
     line = " ".join(text.split())[:200]
     fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
     return f"{fence} {line} {fence}" if "`" in line else f"`{line}`"

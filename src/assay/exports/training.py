@@ -123,7 +123,7 @@ def _reward(rollout: Rollout) -> float | None:
 
 
 def _attempt(task: Task, rollout: Rollout) -> Attempt | str:
-    """A rollout as an attempt, or why it is none."""
+    """Returns a rollout as an attempt, or why it is none."""
     if not isinstance(rollout.outcome, Score):
         return "it failed, and has no reward"
     if rollout.stop not in ("completed", "refused") or not rollout.turns:
@@ -144,7 +144,7 @@ def _attempt(task: Task, rollout: Rollout) -> Attempt | str:
 
 
 def _doubt(attempt: Attempt) -> str | None:
-    """The name of a detector that sees another fault than the model's; None where none does."""
+    """Returns the name of a detector that sees another fault than the model's; None where none does."""
     prompt = "\n".join(item.text for item in attempt.task.input if isinstance(item, Message))
     one = ScoredRollout(attempt.rollout, attempt.score, attempt.task, prompt)
     for detector in load_detectors():

@@ -21,7 +21,7 @@ FATES: tuple[Fate, ...] = ("in this profile", "left out", "elsewhere", "thrown a
 
 
 def renderings(certificate: Certificate) -> dict[str, bytes]:
-    """The files that are written of a certificate, by name: all of them follow from it alone."""
+    """Returns the files that are made of a certificate, by name. They follow from it alone."""
     return {
         "certificate.md": markdown(certificate).encode(),
         "parity_experiment.json": msgspec.json.format(msgspec.json.encode(harbor(certificate)), indent=2) + b"\n",
@@ -30,7 +30,7 @@ def renderings(certificate: Certificate) -> dict[str, bytes]:
 
 
 def headline(certificate: Certificate) -> str:
-    """The verdict, and what it bounds: `verified; at fault < 3.1 points; reproduced within 2.5; 2 explained`.
+    """Returns the verdict, and what it bounds: `verified; at fault < 3.1 points; reproduced within 2.5; 2 explained`.
 
     A benchmark that is not verified has the number of gates that pass in place of the bounds.
     """
@@ -48,7 +48,7 @@ def _short(certificate: Certificate) -> str:
 
 
 def markdown(certificate: Certificate) -> str:
-    """The certificate as a pull request shows it."""
+    """Returns the certificate as a pull request shows it."""
     benchmark = certificate.benchmark
     parts = [
         f"# {plain(benchmark.name)} {plain(benchmark.version)}: {headline(certificate)}",
@@ -76,7 +76,7 @@ def markdown(certificate: Certificate) -> str:
 
 
 def harbor(certificate: Certificate) -> list[dict[str, Any]]:
-    """The record that Harbor's adapters keep as `parity_experiment.json`: an entry a model with parity.
+    """Returns the record that Harbor's adapters keep as `parity_experiment.json`: an entry a model with parity.
 
     Scores are per cent, `mean ± standard error of the mean over runs`, as their documentation asks for; `harbor` is the
     side that was run here. Links that only a person knows are empty lists.
@@ -87,7 +87,7 @@ def harbor(certificate: Certificate) -> list[dict[str, Any]]:
 
 
 def badge(certificate: Certificate) -> str:
-    """A small SVG with the verdict."""
+    """Returns a small SVG with the verdict."""
     failed = any(gate.verdict == "fail" for gate in certificate.gates)
     colour = GREEN if certificate.verified else RED if failed else AMBER
     left, right = legible(certificate.benchmark.name), legible(_short(certificate))
@@ -165,7 +165,7 @@ def _runs(certificate: Certificate) -> str:
 
 
 def redraws_in_words(certificate: Certificate) -> str:
-    """How many profiles could have been read in place of this one."""
+    """Returns how many profiles could have been read in place of this one."""
     count, were = plural(certificate.redraws, "other profile"), "was" if certificate.redraws == 1 else "were"
     return f"{count} of this benchmark {were} begun, each with other rollouts to read"
 

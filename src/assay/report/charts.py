@@ -98,7 +98,7 @@ def linear(low: float, high: float, **parts: Any) -> Spec:
 
 
 def scores(models: Mapping[str, ModelSummary], looks: Mapping[str, Look]) -> Spec | str:
-    """Every model's score with its two intervals, by tier. Models without a score say so in their row."""
+    """Returns every model's score with its two intervals, by tier. Models without a score say so in their row."""
     if not models:
         return "No model is in this profile."
     if all(model.score is None for model in models.values()):
@@ -175,7 +175,7 @@ def interval(bounds: tuple[float, float] | None) -> str:
 
 
 def absence(model: ModelSummary) -> str:
-    """Why a model has no score."""
+    """Returns why a model has no score."""
     if not model.ran:
         return "did not run: the climb ended below its tier"
     if model.failures and not model.rollouts:
@@ -219,7 +219,7 @@ def repeats(outlook: Repeats | None, looks: Mapping[str, Look]) -> Spec | str:
 
 
 def _labels(outlook: Repeats) -> dict[int, str]:
-    """What to write at which k. One label where several are the same k."""
+    """Returns the label at each k: one where several are the same k."""
     names = {outlook.k_set: ["set"]}
     upper = outlook.k_upper if outlook.k_upper != outlook.k_star else None
     for k, word in ((outlook.k_star, "needed"), (upper, "needed to be sure")):
@@ -229,7 +229,7 @@ def _labels(outlook: Repeats) -> dict[int, str]:
 
 
 def _vertical_lines(labels: Mapping[int, str], x: Spec, low: int, high: int) -> list[Spec]:
-    """A line at each k, its label on a row of its own and on the side that has room."""
+    """Returns a line at each k, its label on a row of its own and on the side that has room."""
     lines: list[Spec] = []
     texts: list[Spec] = []
     for row, (k, label) in enumerate(labels.items()):
@@ -244,7 +244,7 @@ def _vertical_lines(labels: Mapping[int, str], x: Spec, low: int, high: int) -> 
 
 
 def task_means(tables: Tables) -> dict[str, dict[str, float | None]]:
-    """Each task's mean reward by model, the hardest task first; null where none of its rollouts has a score.
+    """Returns each task's mean reward by model, the hardest task first; null where none of its rollouts has a score.
 
     Difficulty is the mean over models of their mean reward. Tasks without any score come last."""
     means: dict[str, dict[str, float | None]] = defaultdict(dict)
@@ -403,7 +403,7 @@ def length(tables: Tables, looks: Mapping[str, Look]) -> Spec | str:
 
 
 def _fifths(model: str, rows: Sequence[TaskRow]) -> Rows:
-    """The fifths of a model's scored rollouts by output tokens. Rollouts of equal length stay together."""
+    """Returns the fifths of a model's scored rollouts by output tokens. Rollouts of equal length stay together."""
     pairs = np.array(
         [
             (tokens, reward)
@@ -471,12 +471,12 @@ def tokens(models: Mapping[str, ModelSummary], looks: Mapping[str, Look]) -> Spe
 
 
 def _share_axis(field: str, values: Sequence[float | None], title: str) -> Spec:
-    """An axis from 0 to 100 %, wider only where a reward is outside of that."""
+    """Returns an axis from 0 to 100 %, wider only where a reward is outside of that."""
     numbers = [value for value in values if value is not None]
     scale = linear(min([0.0, *numbers]), max([1.0, *numbers]), zero=False)
     return number(field, scale=scale, axis={"title": title, "format": ".0%", "tickCount": {"expr": "narrow ? 2 : 5"}})
 
 
 def _by_model(channel: str, looks: Mapping[str, Look]) -> Spec:
-    """The channel `color` or `shape` of each model."""
+    """Returns the channel `color` or `shape` of each model."""
     return colors("model", {model: getattr(look, channel) for model, look in looks.items()})

@@ -48,7 +48,7 @@ def write(path: Path, comparison: Comparison, read: Sequence[SideBySide], *, com
 
 
 def render(comparison: Comparison, read: Sequence[SideBySide], *, command: str | None = None) -> str:
-    """The whole page; `read` are the tasks whose outputs are laid side by side."""
+    """Returns the whole page; `read` are the tasks whose outputs are laid side by side."""
     values = values_of(comparison, read, command=command)
     return templates().get_template("comparison.html").render(**values, **scripts())
 
@@ -156,12 +156,12 @@ def moves(pair: Pair) -> str:
 
 
 def metric_name(metric: str) -> str:
-    """A metric in words; a category by its name."""
+    """Returns a metric in words; a category by its name."""
     return metric.removeprefix(CATEGORY) if metric.startswith(CATEGORY) else metric.replace("_", " ")
 
 
 def figure(metric: str, value: float | None) -> str:
-    """A metric's figure on one side."""
+    """Returns a metric's figure on one side."""
     if value is None:
         return NONE
     if metric == "cost":
@@ -170,7 +170,7 @@ def figure(metric: str, value: float | None) -> str:
 
 
 def shift(metric: str, value: float | None) -> str:
-    """A shift with its sign: points, or per cent where it is relative."""
+    """Returns a shift with its sign: points, or per cent where it is relative."""
     if value is None:
         return NONE
     digits = 0 if metric in RELATIVE and abs(value) >= 1 else 1
@@ -180,7 +180,7 @@ def shift(metric: str, value: float | None) -> str:
 
 
 def interval(metric: str, bounds: Interval | None) -> str:
-    """The ends of an interval, with their signs."""
+    """Returns the ends of an interval, with their signs."""
     return NONE if bounds is None else f"{shift(metric, bounds.lower)} to {shift(metric, bounds.upper)}"
 
 
@@ -279,7 +279,7 @@ def shifts_chart(comparison: Comparison, hues: Mapping[str, str]) -> Spec | str:
 
 
 def _limits(comparison: Comparison, order: list[str], low: float, high: float) -> Rows:
-    """Where a score's drop becomes larger than the policy allows."""
+    """Returns where a score's drop becomes larger than the policy allows."""
     rulings = {metric_name(one.metric): one for pair in comparison.pairs for one in pair.judgements}
     return [
         {"metric": name, "limit": -100 * rulings[name].may}

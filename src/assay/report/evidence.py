@@ -114,7 +114,7 @@ class Figure:
 
 
 def figures(one: Reproduced) -> list[Figure]:
-    """The published score, the original code's, and the one here."""
+    """Returns the published score, the original code's, and the one here."""
     repeats = "repeats not stated" if one.repeats is None else f"avg@{one.repeats}"
     if one.repeats is not None and not one.repeats_stated:
         repeats += " at the least"

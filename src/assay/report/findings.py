@@ -25,7 +25,7 @@ class Headline:
 
 
 def verdict(gates: Sequence[Gate], *, original: bool = False) -> Headline:
-    """The headline of the gates that apply. A gate that is missing was not run."""
+    """Returns the headline of the gates that apply. A gate that is missing was not run."""
     gates_that_apply = applicable(gates, original=original)
     tally: Counter[Verdict] = Counter(gate.verdict for gate in gates_that_apply)
     names = {word: [gate.name for gate in gates_that_apply if gate.verdict == word] for word in get_args(Verdict)}
@@ -97,7 +97,7 @@ def difficulty(tables: Mapping[str, Sequence[TaskRow]]) -> str:
 
 
 def groups(models: Mapping[str, ModelSummary], looks: Mapping[str, Look]) -> str:
-    """The strongest model's best and worst group of tasks."""
+    """Returns the strongest model's best and worst group of tasks."""
     names = [name for name in looks if models[name].groups and models[name].score is not None]
     if not names:
         return ""

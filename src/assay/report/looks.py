@@ -42,7 +42,7 @@ def _place(model: ModelSummary) -> tuple[int, int, float]:
 
 
 def tiers(models: Mapping[str, ModelSummary], order: Mapping[str, Look]) -> dict[int, list[str]]:
-    """The models of each tier, in the page's order."""
+    """Returns the models of each tier, in the page's order."""
     return {
         tier: [name for name in order if models[name].tier == tier]
         for tier in sorted({model.tier for model in models.values()})

@@ -36,12 +36,12 @@ def clip(text: str, limit: int) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share as a percentage with one decimal."""
+    """Returns a share as a percentage with one decimal."""
     return NONE if share is None or not math.isfinite(share) else f"{_with_sign(share * 100, 1)}{THIN}%"
 
 
 def by_unit(share: float | None, unit: float) -> str:
-    """A share as a percentage with the digits of its unit: 39.04 % where that is .0001."""
+    """Returns a share as a percentage with the digits of its unit: 39.04 % where that is .0001."""
     if share is None or not math.isfinite(share):
         return NONE
     digits = max(0, math.ceil(-math.log10(unit) - 2 - 1e-9)) if unit > 0 else 1
@@ -92,7 +92,7 @@ def dollars(amount: float | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """The two largest units: `2 h 14 min`, `41 s`."""
+    """Returns the two largest units: `2 h 14 min`, `41 s`."""
     if seconds < 59.5:
         return f"{seconds:.1f}{THIN}s" if seconds < 9.95 else f"{seconds:.0f}{THIN}s"
     minutes = round(seconds / 60)
@@ -109,7 +109,7 @@ def join(words: list[str]) -> str:
 
 
 def figure(value: Any) -> str:
-    """A gate's number, whatever it is: floats to four digits, structures as one line of JSON."""
+    """Returns a gate's number, whatever it is: floats to four digits, structures as one line of JSON."""
     if value is None:
         return NONE
     if isinstance(value, bool):

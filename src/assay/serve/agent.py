@@ -60,7 +60,7 @@ class ServedAgent:
         self._tasks = {task.id: task for task in benchmark.environment.tasks()}
 
     def app(self, key: str | None = None) -> Starlette:
-        """The routes. With a key, all but `/health` want it; without one, no page in a browser may call."""
+        """Returns the routes. With a key, all but `/health` want it; without one, no page in a browser may call."""
         routes = [
             Route("/", health),
             Route("/health", health),

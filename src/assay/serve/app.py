@@ -61,7 +61,7 @@ class ServedModel:
     """Whether callers may call the model what they like."""
 
     def app(self, key: str | None = None) -> Starlette:
-        """The routes. With a key, all but `/health` want it; without one, no page in a browser may call."""
+        """Returns the routes. With a key, all but `/health` want it; without one, no page in a browser may call."""
         api = [
             ("/models", self._models, "GET"),
             ("/models/{model:path}", self._model, "GET"),
@@ -134,7 +134,7 @@ async def _health(request: Request) -> Response:
 
 
 async def _answer_or_disconnect(request: Request, answer: Coroutine[Any, Any, T]) -> T:
-    """The answer. Where the caller goes away, the model's work is cancelled and ClientDisconnect raised."""
+    """Returns the answer. Where the caller goes away, the model's work is cancelled and ClientDisconnect raised."""
     running, disconnect = asyncio.ensure_future(answer), asyncio.ensure_future(_disconnect(request))
     try:
         await asyncio.wait({running, disconnect}, return_when=asyncio.FIRST_COMPLETED)

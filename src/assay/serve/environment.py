@@ -112,7 +112,7 @@ class ServedEnvironment:
         self._openenv = OpenEnv(benchmark, self._tasks, most=self._most)
 
     def app(self, key: str | None = None) -> Starlette:
-        """The routes. With a key, all but `/health` want it; without one, no page in a browser may call."""
+        """Returns the routes. With a key, all but `/health` want it; without one, no page in a browser may call."""
         rollout = [
             ("/seed_session", self._seed),
             ("/verify", self._verify),
@@ -273,12 +273,12 @@ class ServedEnvironment:
         return self._response(_encode("stateless" if self._stateless else "unsupported"), None)
 
     def _session_of(self, request: Request) -> tuple[str | None, _OpenSession | None]:
-        """The session that the request's cookie names, where it is still open."""
+        """Returns the session that the request's cookie names, where it is still open."""
         session_id = self._id_in(request)
         return session_id, self._sessions.get(session_id or "")
 
     def _id_in(self, request: Request) -> str | None:
-        """The id in the request's cookie, where it is signed here."""
+        """Returns the id in the request's cookie, where it is signed here."""
         payload, _, signature = request.cookies.get(self._cookie, "").rpartition(".")
         if not payload or not hmac.compare_digest(signature.encode(), self._sign(payload).encode()):
             return None
@@ -295,7 +295,7 @@ class ServedEnvironment:
         status: int = 200,
         headers: Mapping[str, str] | None = None,
     ) -> Response:
-        """The answer with the session's cookie, which NeMo Gym's agents take from the last answer alone."""
+        """Returns the answer with the session's cookie, which NeMo Gym's agents take from the last answer alone."""
         answer = Response(content, status, headers, media_type)
         if session_id is not None:
             payload = base64.urlsafe_b64encode(_encode({"session_id": session_id})).decode().rstrip("=")
@@ -333,7 +333,7 @@ class ServedEnvironment:
 
 
 def affordable() -> int:
-    """How many small sessions a quarter of the machine's memory holds, or of the container's."""
+    """Returns how many small sessions a quarter of the machine's memory holds, or of the container's."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     with suppress(OSError, ValueError):  # the file holds "max" where nothing limits the container
         memory = min(memory, int(CONTAINER_LIMIT.read_text()))
@@ -359,7 +359,7 @@ async def _end(entry: _OpenSession) -> None:
 
 
 def _seed_in(row: Row, own: Own) -> int:
-    """The session's seed, which is that of a run's rollout of the same repeat where the row has none."""
+    """Returns the session's seed, which is that of a run's rollout of the same repeat where the row has none."""
     repeat = row.get(ROLLOUT_INDEX)
     return seed_of(0, own.id, repeat if isinstance(repeat, int) else 0) if own.seed is None else own.seed
 
@@ -371,7 +371,7 @@ def _check_task(task: Task, own: Own) -> None:
 
 
 def _turns_in(row: Row, task: Task) -> list[Turn]:
-    """The turns of a row's response. Raises BadRequest for what is none, or failed."""
+    """Returns the turns of a row's response. Raises BadRequest for what is none, or failed."""
     try:
         turns = turns_of(task, row.get("response"))
     except (msgspec.ValidationError, AttributeError, TypeError) as error:

@@ -55,7 +55,7 @@ class Episode:
             return await roll(benchmark, ToolLoop(), self, item, deadline=deadline)
 
     async def respond(self, request: Request) -> Response:
-        """The model's side: shows what is new, and waits for a step."""
+        """Returns the next step's response, once the caller has seen the request."""
         self._requests.put_nowait(request)
         return await self._responses.get()
 

@@ -99,7 +99,7 @@ class Gateway:
         return _RolloutModel(self, rollout)
 
     def turns(self, rollout: str) -> list[Call]:
-        """The calls of a rollout that have ended. Raises BadRequest (404) where there are none."""
+        """Returns the calls of a rollout that have ended. Raises BadRequest (404) where there are none."""
         path = self._path(rollout)
         if not path.exists():
             message = f"no call of rollout {rollout} is recorded here"
@@ -118,7 +118,7 @@ class Gateway:
         return lambda name: by_id().get(name)
 
     async def respond(self, rollout: str, request: Request) -> Response:
-        """The model's response, once it is in the rollout's file. Raises what the model raises."""
+        """Returns the model's response, once it is in the rollout's file. Raises what the model raises."""
         self._forget_idle()
         state = self._rollouts.pop(rollout, None) or _Rollout(self._path(rollout))
         self._rollouts[rollout] = state

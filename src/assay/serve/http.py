@@ -31,7 +31,7 @@ Sockets = Literal["none", "websockets-sansio"]
 
 
 def is_loopback(host: str | None) -> bool:
-    """Whether a host's name is one of this machine's own, which no other machine can have."""
+    """Returns whether a host's name is one of this machine's own, which no other machine can have."""
     try:
         return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
     except ValueError:
@@ -57,7 +57,7 @@ async def read_arguments(request: Request, name: str) -> dict[str, Any]:
 
 
 def refusal(path: str, error: BadRequest) -> Response:
-    """The answer of a route to a request that is refused."""
+    """Returns the answer of a route to a request that is refused."""
     content = error_object(path, error.status, error.message, code=error.code, param=error.param)
     return Response(msgspec.json.encode(content), error.status, media_type="application/json")
 
@@ -152,7 +152,7 @@ class _Prompt(HttpToolsProtocol):
 
 
 def settings(app: ASGIApp, *, ws: Sockets = "none") -> uvicorn.Config:
-    """How uvicorn serves an app here."""
+    """Returns how uvicorn serves an app here."""
     return uvicorn.Config(
         app,
         http=_Prompt,

@@ -170,7 +170,7 @@ class _NamedEpisode(Struct, frozen=True):
 
 
 def _result(tool_name: str | None, new: Sequence[Item]) -> Reply:
-    """What a tool answered, as OpenEnv's CallToolObservation has it; nothing after a message."""
+    """Returns what a tool answered, as OpenEnv's CallToolObservation has it; nothing after a message."""
     if tool_name is None:
         return {}
     outputs = [item.text for item in new if isinstance(item, FunctionCallOutput)]

@@ -31,7 +31,7 @@ class Tools:
         self._lock = asyncio.Lock()
 
     def current(self) -> list[Tool]:
-        """The tools that may be called now."""
+        """Returns the tools that may be called now."""
         return tools_for(self._session, self._task)
 
     async def call(self, name: str, arguments: dict[str, Any]) -> str:

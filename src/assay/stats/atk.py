@@ -89,7 +89,7 @@ def maj_by_task(
 
 
 def _alike(answers: Sequence[Hashable | None], rewards: Sequence[float]) -> list[Hashable | None]:
-    """The answers of a task, with the first one that always has full marks in the place of all of those."""
+    """Returns the answers of a task, with the first one that always has full marks in the place of all of those."""
     less = {answer for answer, reward in zip(answers, rewards, strict=True) if reward < 1}
     right = next((answer for answer in answers if answer is not None and answer not in less), None)
     return [answer if answer is None or answer in less else right for answer in answers]
@@ -160,7 +160,7 @@ def _majorities(codes_Tk: NDArray[np.int64], reward_TG: Floats) -> Floats:
 
 
 def _won_with(votes: int, groups: Sequence[tuple[int, float]], silent: int, k: int) -> float:
-    """The winner's reward summed over the k-subsets in which the most votes that any answer gets is `votes`.
+    """Returns the winner's reward summed over the k-subsets in which the most votes that any answer gets is `votes`.
 
     `ways[u, t]` counts choices of u attempts among the answers so far, t of them tied at `votes`, and `rewards[u, t]`
     sums the tied answers' rewards over those choices. Answers are added one at a time.

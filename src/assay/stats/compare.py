@@ -46,7 +46,7 @@ class Noise:
 
 
 def equivalence(a: Sample, b: Sample, margin: float, earlier: Sequence[float] = ()) -> Equivalence:
-    """Whether A and B, two ways to run the same model on the same tasks, score the same up to `margin`.
+    """Returns whether A and B, two ways to run the same model on the same tasks, score the same up to `margin`.
 
     Equivalent where |D| + z_j SE <= margin (TOST, Schuirmann 1987), different where |D| - z_l SE > margin, else
     inconclusive; SE is over re-runs, for the tasks are the same on both sides. `earlier` are the SEs of earlier looks
@@ -92,7 +92,7 @@ def _boundary(ses: Sequence[float], margin: float) -> tuple[float, bool, int]:
 
 
 def rerun_noise(sample: Sample) -> Noise:
-    """The noise of a score whose tasks all have a value: sum_i w_i^2 v_i / k_i.
+    """Returns the noise of a score whose tasks all have a value: sum_i w_i^2 v_i / k_i.
 
     Where fewer than half of the tasks have two scores, v is bounded (`Sample.single`): the tasks' own differences are
     in it too, so it is high by them. W is never taken below ln(10) / sum(k_i) in units of the range, as in

@@ -13,7 +13,7 @@ def normal_cdf(z: float) -> float:
 
 
 def normal_quantile(p: float) -> float:
-    """The z with P(Z <= z) = p."""
+    """Returns the z with P(Z <= z) = p."""
     return float(special.ndtri(p))
 
 
@@ -23,7 +23,7 @@ def t_cdf(t: float, df: float) -> float:
 
 
 def t_quantile(p: float, df: float) -> float:
-    """The t with P(t_df <= t) = p."""
+    """Returns the t with P(t_df <= t) = p."""
     return float(special.stdtrit(df, p))
 
 
@@ -33,14 +33,14 @@ def f_tail(f: float, df_above: float, df_below: float) -> float:
 
 
 def binomial_quantile(p: float, n: int, rate: float) -> int:
-    """The smallest k with P(X <= k) >= p for the number of successes in n trials that succeed at the rate."""
+    """Returns the smallest k with P(X <= k) >= p for the number of successes in n trials that succeed at the rate."""
     if not 0 < rate < 1:
         return n if rate >= 1 else 0
     return int(np.argmax(special.bdtr(np.arange(n + 1), n, rate) >= p))
 
 
 def log_choose(n: ArrayLike, k: ArrayLike) -> NDArray[np.float64]:
-    """The natural logarithm of the binomial coefficient, elementwise; -inf where k is not in 0..n."""
+    """Returns the natural logarithm of the binomial coefficient, elementwise; -inf where k is not in 0..n."""
     n_array, k_array = np.broadcast_arrays(np.asarray(n, dtype=np.float64), np.asarray(k, dtype=np.float64))
     possible = (k_array >= 0) & (k_array <= n_array)
     inside = np.where(possible, k_array, 0)

@@ -60,7 +60,7 @@ class Spread:
         return self._tail(self.shift - bound, -1)
 
     def p_at_least(self, bound: float) -> float:
-        """The one-sided p-value of "the true shift is at least `bound`"."""
+        """Returns the one-sided p-value of "the true shift is at least `bound`"."""
         return self._tail(bound - self.shift, 1)
 
     @property
@@ -78,7 +78,7 @@ class Spread:
         return self.tasks * ((_Z * null_se + _Z80 * self.se) / distance) ** 2
 
     def _se(self, distance: float, way: int) -> float:
-        """The standard error of the shift if the true one were so far away."""
+        """Returns the standard error of the shift if the true one were so far away."""
         if self.rare is None:
             return self.se
         variance = _variance_at(self.rare, self.span, self.shift + way * distance, way)
@@ -234,7 +234,7 @@ def growth(baseline_TK: ArrayLike, candidate_TK: ArrayLike) -> Shift | None:
 
 
 def _rerun_se(a: Sample, b: Sample, ratio: float) -> float | None:
-    """The standard error of b - ratio * a over re-runs; None where a side has no task with two figures."""
+    """Returns the standard error of b - ratio * a over re-runs; None where a side has no task with two figures."""
     if a.within is None or b.within is None:
         return None
     return math.sqrt(b.variance_run() + ratio**2 * a.variance_run())

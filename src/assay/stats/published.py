@@ -57,7 +57,7 @@ def fewest_repeats(published: float, unit: float, tasks: int) -> int:
 def reproduction(
     sample: Sample, published: float, margin: float, *, unit: float, repeats: int | None = None
 ) -> Reproduction:
-    """Whether this run of rewards in [0, 1] is equivalent to a published score on the same tasks.
+    """Returns whether this run of rewards in [0, 1] is equivalent to a published score on the same tasks.
 
     SE^2 = sum_i w_i^2 v_i / k_i + W / (T k0) + unit^2 / 12. `unit` is the last printed digit's step as a share: .001
     for 92.3 %. `repeats` is k0 where it was stated; else it is bounded below by `fewest_repeats`, which gives the
@@ -136,7 +136,7 @@ def pool_margin(ses_M: ArrayLike) -> float:
 
 
 def pool(differences_M: ArrayLike, ses_M: ArrayLike, margin: float) -> Pool:
-    """Whether runs of M models, each less its published score, are within the margin together and one by one.
+    """Returns whether runs of M models, each less its published score, are within the margin together and one by one.
 
     D is the mean by `pool_weights`. Equivalent where |D| + .84 SE <= margin, so that a difference of the margin passes
     in 20 %, and no model has |D_m| - z(.05 / 2M) SE_m > margin / 2. Different where |D| is surely above the margin, or

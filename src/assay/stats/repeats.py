@@ -84,7 +84,7 @@ class RepeatsNeeded:
 
 
 def run_effect(rewards_TK: ArrayLike) -> RunEffect | None:
-    """The F test of a run effect: two-way analysis of variance, tasks x repeats, without interaction.
+    """Returns the F test of a run effect: two-way analysis of variance, tasks x repeats, without interaction.
 
     `rewards_TK` is [tasks, repeats], NaN where there is no score. No rollout is left out because another is missing:
     the sum of squares of the repeats is that beside the tasks, as for any unbalanced table (Searle 1971, ch. 7).
@@ -143,13 +143,13 @@ def _away(rewards_TK: ArrayLike) -> tuple[Floats, NDArray[np.bool_]]:
 
 
 def _beside_tasks(seen_TK: NDArray[np.bool_]) -> Floats:
-    """The matrix of the normal equations of the repeats' effects, those of the tasks having been eliminated."""
+    """Returns the matrix of the normal equations of the repeats' effects, those of the tasks having been eliminated."""
     one_TK: Floats = seen_TK.astype(np.float64)
     return np.diag(one_TK.sum(axis=0)) - (one_TK / one_TK.sum(axis=1, keepdims=True)).T @ one_TK
 
 
 def _share_as_alike(away_TK: Floats, seen_TK: NDArray[np.bool_], inverse_KK: Floats) -> float:
-    """The share of shuffles within tasks, this order among them, whose runs are at least as alike.
+    """Returns the share of shuffles within tasks, this order among them, whose runs are at least as alike.
 
     Of SHUFFLES less one, or of as many as it takes to find 10 that are: where the share is not small, few tell
     (Besag and Clifford, 1991).
@@ -167,7 +167,7 @@ def _share_as_alike(away_TK: Floats, seen_TK: NDArray[np.bool_], inverse_KK: Flo
         return ((sums_SK @ inverse_KK) * sums_SK).sum(axis=-1)
 
     def shuffle_sums() -> Floats:
-        """The sums of each repeat, of some shuffles."""
+        """Returns the sums of each repeat, of some shuffles."""
         order_STK = np.argsort(np.where(gaps_TK, np.inf, generator.random(partly_STK.shape)), axis=2)
         moved_STK = np.zeros_like(partly_STK)
         # Each task's scores come first in the order, and go where scores are.
@@ -233,7 +233,7 @@ def change_point(rewards_TK: ArrayLike, alpha: float) -> ChangePoint | None:
 
 
 def repeats_needed(sample: Sample, target_points: float = 1.0) -> RepeatsNeeded | None:
-    """How many repeats a pilot of at least two says are needed for an SD of `target_points` percentage points.
+    """Returns how many repeats a pilot of at least two says are needed for an SD of `target_points` percentage points.
 
     SD^2 = sum_i w_i^2 v_i / k_i = W / (T k), W being the mean of v_i by u_i = w_i^2 over the tasks with two scores or
     more, and T = 1 / sum_i w_i^2. So k = ceil(W * 10^4 / (T * target^2)), at least 1, from W and from

@@ -171,7 +171,7 @@ class Sample:
         return self.within
 
     def filled_T(self, least: float = 0.0) -> Floats:
-        """The variance of each x_i over re-runs, with `single` where it isn't known.
+        """Returns the variance of each x_i over re-runs, with `single` where it isn't known.
 
         `least` is the least W that is believed: where the mean is lower, all are raised by the same.
         """
@@ -292,12 +292,12 @@ def _build(values_N: Floats, noise_N: Floats, counts_N: Ints, layout: Layout | N
 
 @lru_cache(maxsize=64)
 def _plain(tasks: int) -> Layout:
-    """The layout of a plain mean: what follows from it is computed once."""
+    """Returns the layout of a plain mean: what follows from it is computed once."""
     return Layout.of(tasks)
 
 
 def _numbers(labels: Sequence[Hashable]) -> Ints:
-    """A number for each different label, by first appearance."""
+    """Returns a number for each different label, by first appearance."""
     numbers: dict[Hashable, int] = {}
     return np.array([numbers.setdefault(label, len(numbers)) for label in labels], dtype=np.int64)
 

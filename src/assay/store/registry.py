@@ -101,7 +101,7 @@ def read_registry(path: Path) -> list[Line]:
 
 
 def is_about(line: Margins | Announcement | Look, folder: Path, registry: Path) -> bool:
-    """Whether a line is about the profile in `folder`."""
+    """Returns whether a line is about the profile in `folder`."""
     return line.path == _seen_from(registry, folder)
 
 

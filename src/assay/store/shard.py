@@ -36,5 +36,5 @@ class Shard(Struct, frozen=True):
         return "rollouts.jsonl" if self.count == 1 else f"rollouts-{self.index}-of-{self.count}.jsonl"
 
     def meets(self, other: "Shard") -> bool:
-        """Whether the two have any rollout of a plan in common."""
+        """Returns whether the two have any rollout of a plan in common."""
         return (self.index - other.index) % math.gcd(self.count, other.count) == 0

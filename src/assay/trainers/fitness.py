@@ -94,7 +94,7 @@ class _Again:
 
 
 def _same(pilot: Sequence[Rollout], again: Sequence[Rollout]) -> Check:
-    """Whether the environment gives the same reward for the same answers."""
+    """Returns whether the environment gives the same reward for the same answers."""
     pairs = [
         (one.task, one.outcome.reward, other.outcome.reward)
         for one, other in zip(pilot, again, strict=True)
@@ -199,7 +199,7 @@ def _text_of(ids: list[int], tokenizer: Tokenizer) -> list[int]:
 
 
 def _holes(tasks: Sequence[Task], pilot: Sequence[Rollout]) -> Check:
-    """What detectors of a verifier's faults find in passing rollouts, which training would reinforce."""
+    """Returns what detectors of a verifier's faults find in passing rollouts, which training would reinforce."""
     holes = [one for one in find("pilot", tasks, pilot) if one.suspect == "verifier" and one.scope == "rollout"]
     if not holes:
         return Check("training rewards", "pass", "No detector of a verifier's faults finds anything.")

@@ -39,12 +39,12 @@ def publish(path: Path, training: Training) -> None:
 
 
 def is_better(training: Training) -> bool:
-    """Whether the score at temperature 1 rose, its interval clear of 0."""
+    """Returns whether the score at temperature 1 rose, its interval clear of 0."""
     return bool(training.changes) and training.changes[0].lower > 0
 
 
 def suspicion(training: Training) -> str:
-    """Why the reward is doubtful, in sentences; nothing where it is not."""
+    """Returns why the reward is doubtful, in sentences; nothing where it is not."""
     sentences = [training.overfitting] if training.overfitting else []
     if training.holes:
         what = "; ".join(
@@ -55,7 +55,7 @@ def suspicion(training: Training) -> str:
 
 
 def headline(training: Training) -> str:
-    """What the training did to the score, in a sentence."""
+    """Returns what the training did to the score, in a sentence."""
     if training.stop_reason:
         return f"Stopped: {training.stop_reason}"
     if not training.changes:
@@ -65,13 +65,13 @@ def headline(training: Training) -> str:
 
 
 def interval(change: Change) -> str:
-    """A change in points with its interval."""
+    """Returns a change in points with its interval."""
     lower, upper = (points(100 * bound) for bound in (change.lower, change.upper))
     return f"{points(100 * change.shift)} points ({lower} to {upper})"
 
 
 def reading(training: Training) -> str:
-    """Whether the model learnt something, or became surer of what it could do; nothing before the end."""
+    """Returns whether the model learnt something, or became surer of what it could do; nothing before the end."""
     if not training.changes:
         return ""
     score, last = training.changes[0], training.changes[-1]
@@ -119,7 +119,7 @@ def course(training: Training) -> Spec | str:
 
 
 def groups(training: Training) -> Spec | str:
-    """The share of groups whose rewards are all the same, against the step."""
+    """Returns the share of groups whose rewards are all the same, against the step."""
     if not training.steps:
         return "No step has been made."
     rows = [{"step": one.step, "share": one.without_variance} for one in training.steps]

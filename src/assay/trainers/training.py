@@ -159,7 +159,7 @@ def overfitting(steps: Sequence[Step], looks: Sequence[Look]) -> str | None:
 
 
 def rises(before: int, before_of: int, after: int, after_of: int) -> bool:
-    """Whether a finding has risen from `before` of `before_of` rollouts, by more than RISE and than chance.
+    """Returns whether a finding has risen from `before` of `before_of` rollouts, by more than RISE and than chance.
 
     The error is that of independent rollouts, which is larger than that of rollouts of the same tasks.
     """

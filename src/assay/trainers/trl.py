@@ -272,7 +272,7 @@ def _sampling(args: Any) -> Sampling:
 
 
 def _columns(group: Sequence[Rollout], prompts: Sequence[Any], tokenizer: Any) -> dict[str, Any]:
-    """What TRL takes of rollouts: a list a column, an entry a prompt."""
+    """Returns what TRL takes of rollouts: a list a column, an entry a prompt."""
     columns: dict[str, list[Any]] = {
         name: [] for name in ("prompt_ids", "completion_ids", "logprobs", "env_mask", "outcome")
     }

@@ -175,7 +175,7 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 
 
 def _begins(path: Path) -> bool:
-    """Whether a file begins as `assay compare --json` writes it."""
+    """Returns whether a file begins as `assay compare --json` writes it."""
     with path.open("rb") as file:
         return b"".join(file.read(64).split()).startswith(b'{"pairs":[')
 

@@ -61,7 +61,7 @@ def url(*parts: object, **query: Any) -> str:
 
 
 def is_local(address: str) -> bool:
-    """Whether an address is of these pages, so that a form may lead on to it."""
+    """Returns whether an address is of these pages, so that a form may lead on to it."""
     return re.match(r"/(?![/\\])", address) is not None
 
 

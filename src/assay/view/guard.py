@@ -57,7 +57,7 @@ class Guard:
         return session
 
     def is_signed_in(self, request: Request) -> bool:
-        """Whether the visitor has signed in, or need not."""
+        """Returns whether the visitor has signed in, or need not."""
         return self.key is None or request.cookies.get(COOKIE) in self._sessions
 
     def check_host(self, headers: Headers) -> None:

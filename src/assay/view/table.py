@@ -85,7 +85,7 @@ class Table:
 
     @staticmethod
     def _bound(query: Query, before: bool) -> int:
-        """The id behind which rows of a run go on that have the value at which a page ended.
+        """Returns the id after which the rows of a run continue that have the value at which a page ended.
 
         Those of a run before the one of the last row were all shown, and none of a run after it.
         """

@@ -62,7 +62,7 @@ def catalog(what: What, name: str | None = None, /) -> None:
 
 
 def _benchmarks() -> list[tuple[str, str]]:
-    """Each benchmark with its sentence; a family's members have the family's."""
+    """Returns each benchmark with its sentence; a family's members have the family's."""
     own, families = describe(BENCHMARKS), describe(FAMILIES) if plugins(FAMILIES) else {}
     one = [(name, own.get(name) or families.get(name.partition("/")[0], "")) for name in names()]
     return one + [(f"{name}:FILE", sentence) for name, sentence in describe(FILES).items()]

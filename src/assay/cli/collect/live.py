@@ -128,7 +128,7 @@ def rewards(tally: Tally) -> str:
 
 
 def figures(tally: Tally) -> str:
-    """The same, and tokens."""
+    """Returns score, failures, tokens and cost so far, in a few words."""
     if not tally.planned:
         return f"complete: {tally.before:,} rollouts were there"
     words = f"{rewards(tally)} · {_short(tally.input_tokens)} in, {_short(tally.output_tokens)} out"

@@ -86,7 +86,7 @@ class _One(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def _targets(target: str, base_url: str | None, assign: tuple[str, ...]) -> Mapping[str, ModelConfig]:
-    """The models to ask, by name. Raises UsageError."""
+    """Returns the models to ask, by name. Raises UsageError."""
     if target in suites() or target.endswith(".toml"):
         if base_url is not None:
             raise UsageError("--base-url is for a single model; in a suite say --set models.NAME.base_url=…")
@@ -99,7 +99,7 @@ def _targets(target: str, base_url: str | None, assign: tuple[str, ...]) -> Mapp
 
 
 def _drive(configs: Mapping[str, ModelConfig], *, timeout_s: float, cap: int) -> list[Ping] | None:
-    """What was found out; `None` after Ctrl-C. Who has not answered yet is shown meanwhile."""
+    """Returns the results; None after Ctrl-C. Shows meanwhile which models have not answered yet."""
     waiting = list(configs)
     try:
         with (

@@ -131,5 +131,5 @@ def _table(*columns: str) -> Table:
 
 
 def _plain(text: str) -> str:
-    """The text in one line, without what a terminal would obey."""
+    """Returns the text in one line, without what a terminal would obey."""
     return " ".join(legible(text).split())

@@ -121,7 +121,7 @@ async def _ask(
 
 
 def _identity(runs: Mapping[str, Path], roles: Mapping[str, ModelConfig], ready: Benchmark) -> dict[str, Any]:
-    """The judge's id and settings. Raises UsageError where it is not the judge that scored the runs."""
+    """Returns the judge's id and settings. Raises UsageError where it is not the judge that scored the runs."""
     model = ready.roles[ROLE]
     assert model is not None
     now = (roles[ROLE].identity() if ROLE in roles else {}) | identity_of(model)

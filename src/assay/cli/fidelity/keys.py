@@ -19,15 +19,15 @@ class Keys(Protocol):
     """Where answers come from."""
 
     def key(self) -> str:
-        """The next key in lower case; Enter is a newline, and nothing the end of the input."""
+        """Returns the next key in lower case: a newline for Enter, nothing at the end of the input."""
         ...
 
     def text(self, prompt: str) -> str:
-        """A line of text, asked for where none stands behind the key already; empty where there is none."""
+        """Returns the text after the key, or else a line that is asked for; empty if there is none."""
         ...
 
     def rest(self) -> str:
-        """What stands behind the key on its line."""
+        """Returns the text after the key on its line."""
         ...
 
 
@@ -69,7 +69,7 @@ class _Terminal:
         return line.strip()
 
     def _read(self) -> str:
-        """All that was typed by now, or else the next key; nothing where the terminal is gone."""
+        """Returns all that was typed by now, or else the next key; nothing where the terminal is gone."""
         try:
             before = termios.tcgetattr(self._file)
             # Drained, not flushed: what was typed ahead is meant.

@@ -148,13 +148,13 @@ def _percent(score: str | None) -> str | None:
 
 
 def _looks(run: Path | None) -> list[SampleLook]:
-    """The looks at a run's fresh samples before this one."""
+    """Returns the looks at a run's fresh samples before this one."""
     before = run / "parity.json" if run else None
     return read_parity(before).looks if before and is_present(before) else []
 
 
 def _margin_of(run: Path | None) -> float:
-    """The margin that the profile of a run registered, as a share."""
+    """Returns the margin that the profile of a run registered, as a share."""
     profile = run.resolve().parent.parent if run else None
     has_plan = profile is not None and is_present(profile / "plan.jsonl")
     return read_plan(profile).margins.get("parity", MARGIN) if profile and has_plan else MARGIN

@@ -86,7 +86,7 @@ def plan(
 
 
 def _subject(benchmark: str | None, tasks: int | None, code: Code) -> Benchmark | int:
-    """The benchmark, or the number of its tasks. Raises UsageError where both are given, or none."""
+    """Returns the benchmark, or the number of its tasks. Raises UsageError where both are given, or none."""
     subject = tasks if benchmark is None else code.load(benchmark)
     if subject is None or (benchmark is not None and tasks is not None):
         raise UsageError("give a benchmark, or --tasks N for the number of tasks of one that is not there yet")

@@ -73,7 +73,7 @@ def _show(result: Outlook) -> None:
 
 
 def _costs(result: Outlook) -> Table:
-    """A row for each k; columns without any figure are left out."""
+    """Returns a row for each k; columns without any figure are left out."""
     names = {result.repeats: ["now"]}
     for k, name in ((result.k_star, "needed"), (result.k_upper, "to be sure")):
         if k is not None:

@@ -128,7 +128,7 @@ def _let_read(folder: Path, name: str, material: Material, names: Sequence[str])
 
 
 def _unread(screens: Screens, places: set[Place]) -> list[OpenRollout]:
-    """The rollouts of these screens that a reader has not marked and was not asked for, each once."""
+    """Returns the rollouts of these screens that a reader has not marked and was not asked for, each once."""
     rollouts = {one.rollout.place: one.rollout for one in screens.all if one.rollout}
     return [one for place, one in rollouts.items() if place not in places and screens.own(one) is None]
 

@@ -90,7 +90,7 @@ class Walk:
                 self._say()
 
     def _rollout(self, one: OpenRollout, key: str) -> str:
-        """What a key does on a rollout; empty where it is still looked at."""
+        """Returns what a key does on a rollout; empty where it is still looked at."""
         if key in KEYS:
             self._mark(one, KEYS[key], self.keys.rest() or self._note)
             return "next"
@@ -110,7 +110,7 @@ class Walk:
         return ""
 
     def _finding(self, screen: Screen, key: str) -> str:
-        """What a key does on a finding."""
+        """Returns what a key does on a finding."""
         finding = screen.finding
         assert finding is not None
         if key == "x":

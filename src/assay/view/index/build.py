@@ -125,7 +125,7 @@ class Builder:
         return False
 
     def _begin(self, connection: sqlite3.Connection, paths: Sequence[Path]) -> tuple[dict[str, Reach], "_Rows"]:
-        """How far each file is in the index, and what makes rows. An index of something else begins anew."""
+        """Returns how far each file is in the index, and what makes rows. An index of something else begins anew."""
         stats = [(self._folder / name).stat() for name in ("run.json", "tasks.jsonl")]
         made_of = [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats]
         made_by_now = made_by(self._folder) if made_of != self._made_of else ""
@@ -273,7 +273,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _tables(connection: sqlite3.Connection) -> list[str]:
-    """The index's own tables, those of the full-text search once."""
+    """Returns the index's own tables, those of the full-text search once."""
     rows = connection.execute("select name from sqlite_master where type = 'table' and name not glob '*_*'")
     return [name for (name,) in rows]
 

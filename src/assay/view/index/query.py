@@ -105,7 +105,7 @@ class Query(Struct, frozen=True, kw_only=True):
         return structs.replace(self, sort=name, descending=descending)
 
     def admits(self, kind: Kind, but: str = "") -> bool:
-        """Whether rollouts of a kind are shown, as far as lists say. `but` is a list that is left aside.
+        """Returns whether rollouts of a kind are shown, as far as lists say. `but` is a list that is left aside.
 
         What was tried again is shown where that is chosen."""
         if kind.outcome == "tried again" and "outcome" not in self.lists and but != "outcome":
@@ -186,7 +186,7 @@ def _matches(match: str, within: str) -> tuple[str, list[object]]:
 
 
 def _phrase(word: str) -> str:
-    """A word or phrase as FTS5 takes it. The last word may go on."""
+    """Returns a word or phrase as FTS5 takes it. Its last word may be the beginning of one."""
     text = with_spaces(word).replace('"', " ").replace("\0", " ").strip()
     return f'"{text}"*'
 

@@ -241,12 +241,12 @@ class Index:
         return where, parameters
 
     def _without_other_tags(self, query: Query) -> Query:
-        """The query without the tags that have no list."""
+        """Returns the query without the tags that have no list."""
         names = {*FACETS, *(f"{TAG}{tag}" for tag in self.tags)}
         return structs.replace(query, lists={name: values for name, values in query.lists.items() if name in names})
 
     def _with_mark(self, query: Query, marks: Marks) -> tuple[str, list[Any]] | None:
-        """The condition on marks; None where the query has none."""
+        """Returns the condition on marks; None where the query has none."""
         faults = query.lists.get("mark")
         if not faults:
             return None

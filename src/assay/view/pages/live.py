@@ -91,7 +91,7 @@ def _share(progress: Progress | None) -> float:
 
 
 def _range(progress: Progress | None) -> list[float]:
-    """The score and the ends of its interval; empty where nothing is drawn."""
+    """Returns the score and the ends of its interval; empty where nothing is drawn."""
     if progress is None or progress.score is None or not 0 <= progress.score <= 1:
         return []
     return [progress.score, *(progress.interval or ())]

@@ -89,7 +89,7 @@ def _certificate(folder: Path) -> CertificateState:
 
 
 def _tables(profile: Profile, folder: Path) -> dict[str, list[TaskRow]]:
-    """The models' tables of tasks. One that can't be read is left out, as one that is not there."""
+    """Returns the models' tables of tasks. One that can't be read is left out, as one that is not there."""
     tables: dict[str, list[TaskRow]] = {}
     for name, model in profile.models.items():
         with suppress(AssayError, OSError):
@@ -98,7 +98,7 @@ def _tables(profile: Profile, folder: Path) -> dict[str, list[TaskRow]]:
 
 
 def _costs(catalog: Catalog, profile: Profile, runs: dict[str, Entry]) -> list[Cost]:
-    """What more repeats would cost, as far as the run is there."""
+    """Returns what more repeats would cost, as far as the run is there."""
     run = runs.get(profile.repeats.model) if profile.repeats else None
     if run is None:
         return []
@@ -120,7 +120,7 @@ def _cost(rows: list[Row], profile: Profile | None) -> str:
 
 
 def _standing(view: View, entry: Entry, profile: Profile | None) -> dict[str, Any]:
-    """What the viewer shows of a profile beside its report."""
+    """Returns what the viewer shows of a profile beside its report."""
     runs, until = runs_of(view.catalog, entry, profile), time.monotonic() + READ_S
     rows = [row(view, run, until) for run in runs.values()]
     plan, no_plan = None, ""

@@ -139,7 +139,7 @@ def _index_of(view: View, run: Entry) -> Index:
 
 
 def _find(index: Index, key: tuple[str, int], attempt: str | None) -> RolloutView:
-    """The rollout at a task and repeat: the one that counts, or the attempt of this number."""
+    """Returns the rollout at a task and repeat: the one that counts, or the attempt of this number."""
     rows = [row for row in index.attempts(key[0]) if row.repeat == key[1]]
     if attempt is not None:
         rows = [row for row in rows if str(row.attempt) == attempt]
@@ -212,7 +212,7 @@ def _runs_of_same_tasks(catalog: Catalog, run: Entry) -> list[Entry]:
 
 
 def _beside(view: View, run: Entry, task: str, choice: str | None) -> tuple[Entry, RolloutView] | None:
-    """The rollout that an address wants beside this one: `2@runs~x`, or `2` for a repeat of this run."""
+    """Returns the rollout that an address wants beside this one: `2@runs~x`, or `2` for a repeat of this run."""
     if not choice:
         return None
     if not (match := re.fullmatch(r"(\d{1,9})(?:@(.+))?", choice)):
@@ -228,7 +228,7 @@ def _pairs(here: RolloutView, beside: RolloutView) -> list[Any]:
 
 
 def _other(repeats: Iterable[Attempt], others: Iterable[Attempts], row: Row) -> Attempt | None:
-    """The attempt to compare with: one that ended otherwise, of this run rather than of another; else any."""
+    """Returns the attempt to compare with: one that ended otherwise, of this run rather than of another; else any."""
     every = [one for one in [*repeats, *(one for of_model in others for one in of_model.rows)] if not one.here]
     outcome = "failing" if row.kind.outcome == "passing" else "passing"
     return next((one for one in every if one.row.kind.outcome == outcome), every[0] if every else None)

@@ -162,7 +162,7 @@ def attempt_of(row: Row) -> int | None:
 
 
 def subject_of(catalog: Catalog, path: Mapping[str, str]) -> Subject:
-    """The run or the profile that an address names. Raises NotThere."""
+    """Returns the run or the profile that an address names. Raises NotThere."""
     if "run" in path:
         run = catalog.run(path["run"])
         record = catalog.record(run)
@@ -183,7 +183,7 @@ def _state(view: View, subject: Subject) -> dict[str, Any]:
 
 
 def _values(view: View, subject: Subject, query: Query, parameters: QueryParams) -> dict[str, Any]:
-    """What both templates draw."""
+    """Returns the values that both templates draw."""
     values: dict[str, Any] = {"faults_in_words": WHOSE, "page_size": PAGE, "subject": subject, "query": query}
     with open_table(view, subject.runs) as table:
         rows, after = table.rows(query, PAGE, _after(parameters.get("after")))
@@ -197,7 +197,7 @@ def _values(view: View, subject: Subject, query: Query, parameters: QueryParams)
 
 
 def _after(text: str | None) -> list[Any] | None:
-    """The place in a table that an address has."""
+    """Returns the place in a table that an address has."""
     try:
         found = json.loads(text) if text else None
     except ValueError:
@@ -214,7 +214,7 @@ def _line(member: Member, row: Row, query: Query) -> Line:
 
 
 def _excerpt(index: Index, row: Row, query: Query) -> tuple[str, str, str] | None:
-    """Where a rollout has what was searched last, with some of the text around it."""
+    """Returns the first match of a search in a rollout, with some of the text around it; None where there is none."""
     pattern = search_pattern(query)
     if pattern is None or row.length > LONGEST_LINE:
         return None
@@ -247,7 +247,7 @@ def search_pattern(query: Query) -> re.Pattern[str] | None:
 
 
 def _filters(query: Query, counts: Counts | None, subject: Subject) -> dict[str, Any]:
-    """What stands beside the table."""
+    """Returns the values of the lists, fields and links beside the table."""
     lists: list[tuple[str, str, Sequence[Choice], Sequence[Choice]]] = []
     for name, values in (counts.lists if counts else {}).items():
         values_chosen = query.lists.get(name, ())
@@ -294,7 +294,7 @@ _FIELDS = (*(name for name in TEXTS), *RANGES)
 
 
 def _chip(name: str, value: str) -> str:
-    """A filter in words; empty for what is none."""
+    """Returns a filter in words; empty for what is none."""
     if name in ("sort", "in"):
         return ""
     if name == "q":

@@ -82,7 +82,7 @@ def _mark(rendering: Rendering, evidence: str, name: str) -> int | None:
 
 
 def _parts(evidence: str) -> list[str]:
-    """What may be quoted from a text, the longest first: all of it, what follows a colon, what is in quotes."""
+    """Returns what may be quoted from a text, the longest first: all of it, what follows a colon, what is in quotes."""
     quotations = [one or other for one, other in _QUOTATION.findall(evidence)]
     ends = [evidence.split(": ", n)[-1] for n in range(1, evidence.count(": ") + 1)]
     parts = [part.strip("… ") for part in (evidence, *ends, *quotations)]
@@ -90,14 +90,14 @@ def _parts(evidence: str) -> list[str]:
 
 
 def _blocks_of_model(rendering: Rendering, voices: Iterable[str]) -> list[Block]:
-    """The blocks of the model itself and its tools."""
+    """Returns the blocks of the model itself and its tools."""
     turns = [turn for conversation in rendering.conversations for turn in conversation.turns]
     turns.sort(key=lambda turn: turn.number)
     return [block for turn in turns for block in (*turn.input, *turn.output) if block.voice in voices]
 
 
 def _pattern(text: str) -> re.Pattern[str]:
-    """What finds a text, whatever space there is between its words."""
+    """Returns the pattern that finds a text, whatever space there is between its words."""
     before, after = (r"(?<!\w)" if text[:1].isalnum() else "", r"(?!\w)" if text[-1:].isalnum() else "")
     return re.compile(before + r"\s+".join(map(re.escape, text.split())) + after)
 
