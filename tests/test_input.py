@@ -151,3 +151,12 @@ def test_a_run_that_is_complete_reads_its_files_and_removes_nothing(tmp_path: Pa
     code, _, err = assay(*command, cwd=tmp_path)
     assert code == 2 and path.name in err, err
     assert not path.is_file() or path.is_symlink() or path.read_bytes() == before
+
+
+def test_a_run_may_be_made_in_the_working_directory_and_not_in_a_folder_whose_name_is_no_utf_8(tmp_path: Path):
+    command = ("run", "arithmetic", "--model", "gold", "--limit", "2", "--repeats", "1", "--out")
+    (tmp_path / "here").mkdir()
+    code, _, err = assay(*command, ".", cwd=tmp_path / "here")
+    assert code == 0 and (tmp_path / "here/rollouts.jsonl").exists(), err
+    code, _, err = assay(*command, os.fsdecode(b"\xe9"), cwd=tmp_path)
+    assert code == 2 and "the folder's name is no UTF-8" in err, err

@@ -277,3 +277,23 @@ def test_a_run_is_made_in_parts(tmp_path: Path):
         "rollouts-1-of-2.jsonl",
         "rollouts-2-of-2.jsonl",
     }
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: sync.run("arithmetic", model="gold", limit="3"), r"limit: Expected `int \| null`, got `str`"),
+        (lambda: sync.run("arithmetic", model="gold", seed="x"), "seed: Expected `int`, got `str`"),
+        (lambda: sync.profile("arithmetic", models=["gold"], repeats=1.5), "repeats: Expected `int`, got `float`"),
+        (lambda: sync.run("arithmetic", model=3), "model 3: expected a name, a ModelConfig, or an object"),
+        (lambda: sync.run("arithmetic", model=Says), "Says'>: expected a name, a ModelConfig, or an object"),
+        (lambda: sync.run("arithmetic", model="gold", agent=3), "agent 3: expected a name, or an object"),
+        (lambda: sync.profile("arithmetic", models="gold"), r"models: expected a list of names, such as \['gold'\]"),
+        (lambda: sync.sweep("arithmetic", models=["gold"]), "benchmarks: expected a list of names"),
+        (lambda: sync.rollouts("arithmetic", model="gold", tasks="t"), "tasks: expected a list of names"),
+        (lambda: assay.Run("nowhere"), "nowhere is not a run directory: it has no run.json"),
+    ],
+)
+def test_a_wrong_argument_is_refused_before_anything_runs(call: Callable[[], object], words: str):
+    with pytest.raises(assay.UsageError, match=words):
+        call()

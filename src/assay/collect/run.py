@@ -82,8 +82,15 @@ class RunPlan:
 
     @classmethod
     def of(cls, benchmark: Benchmark, *, folder: Path = Path(), budget: Budget | None = None, **request: Any) -> Self:
-        """Returns the plan of a run of this benchmark. The other arguments are those of RunRequest."""
-        data = RunRequest(benchmark=BenchmarkRequest.of(benchmark), **request)
+        """Returns the plan of a run of this benchmark. The other arguments are those of RunRequest.
+
+        Raises UsageError where one has another type than there.
+        """
+        try:
+            data = msgspec.convert({"benchmark": BenchmarkRequest.of(benchmark), **request}, RunRequest)
+        except msgspec.ValidationError as error:
+            got, _, at = str(error).partition(" - at `$.")
+            raise UsageError(f"{at.rstrip('`')}: {got}") from None
         return cls(request=data, benchmark=benchmark, folder=folder, budget=budget)
 
 

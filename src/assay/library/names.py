@@ -5,6 +5,7 @@ import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from msgspec import structs
 
@@ -28,6 +29,7 @@ from assay.model.wrappers.budget import Budget
 from assay.sandbox import Place
 from assay.types import Task
 
+T = TypeVar("T")
 AnyModel = str | ModelConfig | Model
 """A model's name, its configuration, or an object with `async def respond(request)`."""
 
@@ -59,8 +61,18 @@ def model_of(model: AnyModel, base_url: str | None, own: AssayToml) -> tuple[str
     if isinstance(model, ModelConfig):
         server = model if base_url is None else structs.replace(model, base_url=base_url)
         return name_of_id(server.id or server.dialect), server, None
+    if isinstance(model, type) or not callable(getattr(model, "respond", None)):
+        expected = "a name, a ModelConfig, or an object with async def respond(request)"
+        raise UsageError(f"model {model!r}: expected {expected}")
     name = type(model).__qualname__.replace("<locals>.", "")
     return name, ModelConfig(dialect=OBJECT, id=f"{type(model).__module__}.{name}"), model
+
+
+def list_of(names: Sequence[T], what: str) -> Sequence[T]:
+    """Returns the names. Raises UsageError where they are one text, which is a sequence of letters."""
+    if isinstance(names, str):
+        raise UsageError(f"{what}: expected a list of names, such as [{names!r}]")
+    return names
 
 
 def roles_of(roles: Mapping[str, str | ModelConfig] | None, own: AssayToml) -> dict[str, ModelConfig]:
@@ -76,7 +88,7 @@ def find_suite(
     if models is not None:
         if suite is not None:
             raise UsageError("suite and models both say which models to run; give one")
-        return suite_of(models, assign, own=own)
+        return suite_of(list_of(models, "models"), assign, own=own)
     return suite if isinstance(suite, Suite) else load_suite(str(suite or "embedded"), assign)
 
 
@@ -85,7 +97,7 @@ def find_tasks(tasks: Sequence[Task], ids: Sequence[str] | None) -> list[Task]:
     if ids is None:
         return list(tasks)
     known = {task.id: task for task in tasks}
-    if lacking := [name for name in ids if name not in known]:
+    if lacking := [name for name in list_of(ids, "tasks") if name not in known]:
         some = ", ".join(list(known)[:3])
         raise UsageError(f"there is no task {', '.join(map(repr, lacking[:5]))}; expected ids such as {some}")
     return [known[name] for name in ids]

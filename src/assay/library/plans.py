@@ -116,6 +116,8 @@ def agent_of(agent: str | Agent | None, own: AssayToml) -> tuple[AgentConfig, Ag
     """Returns an agent's configuration, and the object itself if the agent is one."""
     if agent is None or isinstance(agent, str):
         return load_agent(agent or LOOP.agent, own=own), None
+    if isinstance(agent, type) or not callable(getattr(agent, "run", None)):
+        raise UsageError(f"agent {agent!r}: expected a name, or an object with async def run(task, model, session)")
     return AgentConfig(agent=f"{type(agent).__module__}:{type(agent).__qualname__}"), agent
 
 

@@ -15,7 +15,7 @@ from assay.config import ModelConfig
 from assay.errors import AssayError
 from assay.input import is_present
 from assay.library.collecting import collector_of
-from assay.library.names import AnyModel, TemporaryFolder, budget_of, load, roles_of, toml_of
+from assay.library.names import AnyModel, TemporaryFolder, budget_of, list_of, load, roles_of, toml_of
 from assay.library.plans import plan_sweep
 from assay.library.run import Run
 
@@ -118,8 +118,8 @@ async def sweep(
     """
     own, temporary = toml_of(config), TemporaryFolder() if out is None else None
     plans = plan_sweep(
-        [load(benchmark) for benchmark in benchmarks],
-        models,
+        [load(benchmark) for benchmark in list_of(benchmarks, "benchmarks")],
+        list_of(models, "models"),
         agent,
         own=own,
         home=temporary.path if temporary else Path(out or ""),

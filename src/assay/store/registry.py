@@ -141,7 +141,10 @@ def write_start(registry: Path, folder: Path, record: RunRecord) -> None:
 
 
 def _seen_from(registry: Path, folder: Path) -> str:
-    return os.path.relpath(folder.resolve(), registry.resolve().parent)
+    path = os.path.relpath(folder.resolve(), registry.resolve().parent)
+    if path != path.encode("utf-8", "replace").decode():
+        raise UsageError(f"{path!r}: the folder's name is no UTF-8; choose another with --out")
+    return path
 
 
 def _append(registry: Path, make: Callable[[str], Line]) -> None:

@@ -98,7 +98,7 @@ class Store(Lines):
         with ExitStack() as stack:
             claim(stack, folder, shard)
             with ExitStack() as beginning:
-                lock(beginning, folder.parent, fcntl.LOCK_EX, wait_s=BEGIN_S)
+                lock(beginning, folder.resolve().parent, fcntl.LOCK_EX, wait_s=BEGIN_S)
                 _begin(folder, record, tasks, registry)
             self._file = open_file(stack, self._path)
             check_regular(self._file, self._path)

@@ -207,7 +207,7 @@ def read(folder: Path, repeats: int | None = None, *, cached: bool = True, see: 
     its task: failures, and the first score of each (task, repeat).
     Raises InputError if a file is damaged.
     """
-    tasks, record = read_tasks(folder), read_record(folder)
+    record, tasks = read_record(folder), read_tasks(folder)
     own = _prices(record.server, folder)
     prices = {None: own} | {role: _prices(used.server, folder) for role, used in record.roles.items()}
     table = columns.load(folder) if cached and see is None else None
