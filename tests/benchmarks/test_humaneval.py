@@ -6,7 +6,7 @@ import pytest
 
 from assay.benchmark import Benchmark
 from assay.benchmark.catalog import load
-from assay.benchmark.verify.code import LIMITS, Checked, check_code
+from assay.benchmark.verify.code import LIMITS, CheckResult, check_code
 from assay.benchmarks.arithmetic.benchmark import Arithmetic
 from assay.benchmarks.humaneval import benchmark
 from assay.benchmarks.humaneval.benchmark import BENCHMARK, HumanEval, readings
@@ -164,9 +164,9 @@ def test_hostile_solutions_score_nothing_and_leave_the_others_their_scores(human
 def test_the_verdict_is_the_same_again(humaneval: Benchmark):
     task = next(iter(humaneval.environment.tasks()))
 
-    async def again() -> list[Checked]:
+    async def again() -> list[CheckResult]:
         read = readings(task.data["prompt"], body(task), task.data["entry_point"])
         facts = {"entry_point": task.data["entry_point"], "setup": task.data["prompt"], "tests": task.data["tests"]}
         return [await check_code(read, **facts) for _ in range(5)]
 
-    assert asyncio.run(again()) == [Checked(passed=True, how="passed")] * 5
+    assert asyncio.run(again()) == [CheckResult(passed=True, how="passed")] * 5

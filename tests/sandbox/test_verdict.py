@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.benchmark.verify.code import Checked, check_code
+from assay.benchmark.verify.code import CheckResult, check_code
 from tests.sandbox.attacks import ATTACKS, REACH, TESTS
 from tests.sandbox.available import needs_bubblewrap
 from tests.sandbox.programs import REPOSITORY, as_nobody, python
@@ -14,8 +14,8 @@ from tests.sandbox.programs import REPOSITORY, as_nobody, python
 pytestmark = needs_bubblewrap
 
 
-def verdicts(*codes: str, tests: str = TESTS, timeout_s: float = 5.0) -> list[Checked]:
-    async def judged() -> list[Checked]:
+def verdicts(*codes: str, tests: str = TESTS, timeout_s: float = 5.0) -> list[CheckResult]:
+    async def judged() -> list[CheckResult]:
         checks = (check_code([[code]], entry_point="add", tests=tests, timeout_s=timeout_s) for code in codes)
         return await asyncio.gather(*checks)
 

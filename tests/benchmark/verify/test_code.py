@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.benchmark.verify.code import LIMITS, Checked, check_code, code_in, defines
+from assay.benchmark.verify.code import LIMITS, CheckResult, check_code, code_in, defines
 from assay.errors import SandboxError, UsageError
 from assay.sandbox import SandboxConfig, check_sandbox
 from tests.sandbox.programs import REPOSITORY, as_nobody, python
@@ -33,7 +33,7 @@ def sandboxed() -> None:
 
 def outcome(
     *readings: str, tests: str = TESTS, setup: str = "", limits: SandboxConfig = LIMITS, timeout_s: float = 20.0
-) -> Checked:
+) -> CheckResult:
     return asyncio.run(
         check_code(
             [[reading] for reading in readings],
@@ -70,7 +70,7 @@ RIGHTS = {
 
 @pytest.mark.parametrize("name", RIGHTS)
 def test_a_right_solution_passes(name: str):
-    assert outcome(RIGHTS[name]) == Checked(passed=True, how="passed")
+    assert outcome(RIGHTS[name]) == CheckResult(passed=True, how="passed")
 
 
 WRONGS = {
@@ -357,7 +357,7 @@ def test_the_setup_is_the_tests_and_not_the_solutions():
 
 
 def test_a_sandbox_that_fails_is_no_verdict():
-    async def without_python() -> Checked:
+    async def without_python() -> CheckResult:
         limits = SandboxConfig(provider="subprocess", unsafe=True)
         return await check_code([[RIGHT]], entry_point="add", tests=TESTS, limits=limits, timeout_s=0.001)
 
@@ -367,7 +367,7 @@ def test_a_sandbox_that_fails_is_no_verdict():
 
 @pytest.mark.heavy
 def test_many_at_once_each_get_their_own_verdict():
-    async def all_of_them() -> list[Checked]:
+    async def all_of_them() -> list[CheckResult]:
         codes = [RIGHT, "def add(a, b):\n    return 0\n", "import os\nos._exit(0)"] * 8
         return list(await asyncio.gather(*(check_code([[code]], entry_point="add", tests=TESTS) for code in codes)))
 

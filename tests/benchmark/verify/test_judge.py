@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.benchmark.verify.judge import AGREES, Judgement, Verdict, judge, prompt
+from assay.benchmark.verify.judge import AGREES, Judgement, JudgeSample, judge, prompt
 from assay.config import ModelConfig
 from assay.errors import ModelError
 from assay.model import Model, connect
@@ -58,7 +58,7 @@ def test_a_reference_is_one_criterion():
     model, [*_] = in_turn(YES)
     found = ask(model, answer="Paris")
     assert (found.reward, found.disagreement) == (1.0, None)
-    assert found.verdicts == [Verdict(met=[True], reasons=["It is."])]
+    assert found.verdicts == [JudgeSample(met=[True], reasons=["It is."])]
     assert found.score("Paris") == Score(reward=1.0, metrics={"criterion_1": 1.0}, answer="Paris")
     assert ask(in_turn(NO)[0]).reward == 0
 

@@ -12,7 +12,7 @@ from assay.benchmark.verify.choice import chosen
 from assay.benchmark.verify.code import code_in
 from assay.benchmark.verify.integer import read_integer
 from assay.benchmark.verify.judge import judge
-from assay.benchmark.verify.maths.reading import stated
+from assay.benchmark.verify.maths.reading import stated_formula
 from assay.benchmark.verify.number import number
 from assay.benchmark.verify.schema import conforms
 from assay.benchmark.verify.text import normalise
@@ -59,7 +59,7 @@ VERIFIERS: dict[str, tuple[Callable[[str], object], list[str]]] = {
     "text": (normalise, ANSWERS),
     "choice": (lambda text: chosen(text, ["Rome", "Berlin", "Paris", "E. coli"]), ANSWERS),
     "schema": (read_payload, ANSWERS),
-    "maths": (stated, MATHS),
+    "maths": (stated_formula, MATHS),
     "code": (lambda text: code_in(text, "add"), CODE),
     "judge": (read_reply, REPLIES),
 }

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.benchmark.verify.number import number, numeric, same, written
+from assay.benchmark.verify.number import in_digits, number, numeric, same
 from assay.model.dialects.thinking import items
 from assay.types import Response, Score
 
@@ -181,7 +181,7 @@ NONE = [
 def test_what_is_read(text: str, value: str):
     got = number(text)
     assert got is not None
-    assert written(got) == value
+    assert in_digits(got) == value
 
 
 @pytest.mark.parametrize("text", NONE)
@@ -251,13 +251,13 @@ def test_a_number_is_read_back_however_it_is_written(value: Decimal):
         f"#### {value:f}",
     ]
     assert {number(form) for form in forms} == {value}
-    read = number(written(value))
+    read = number(in_digits(value))
     assert read == value
 
 
 @given(st.fractions(max_denominator=999))
 def test_a_fraction_is_read_back(value: Fraction):
-    assert same(number(f"so {written(value)} of it"), value)
+    assert same(number(f"so {in_digits(value)} of it"), value)
 
 
 @given(decimals, st.sampled_from(["  {}\n", "**{}**", "`{}`", "({})", "${}$", "\n\n{} dollars.", "> {}"]))

@@ -85,7 +85,7 @@ class Options:
         self.letters = ascii_uppercase[: len(options)]
         self._verbatim = self._by(lambda text: " ".join(text.casefold().split()).rstrip("."), options)
         dressed = self._by(normalise, options)
-        self._texts = self._by(lambda text: normalise(_undressed(prose(text))), options) | dressed
+        self._texts = self._by(lambda text: normalise(_without_markup(prose(text))), options) | dressed
 
     def _by(self, key: Callable[[str], str], options: Sequence[str]) -> dict[str, str]:
         """Letters by text; texts that are empty or that two options share name none."""
@@ -128,7 +128,7 @@ def chosen(text: str, options: Sequence[str], *, template: Template | None = Non
     text as `normalise` has it. One that names two options, an option that does not exist, or a letter with another
     option's text gives None.
     """
-    return _settled(text, _options(tuple(options)), template, strict) or None
+    return _settle(text, _options(tuple(options)), template, strict) or None
 
 
 def choice(
@@ -146,21 +146,21 @@ def choice(
     """
     if gold not in list(ascii_uppercase[: len(options)]):
         raise ValueError(f"the gold answer {gold!r} is no option; expected one of {ascii_uppercase[: len(options)]}")
-    answer = _settled(response.text, _options(tuple(options)), template, strict)
+    answer = _settle(response.text, _options(tuple(options)), template, strict)
     metrics = {"undecided": 1.0} if answer == UNCLEAR else {}
     return Score(reward=float(answer == gold), metrics=metrics, answer=answer or None)
 
 
-def _settled(text: str, options: Options, template: Template | None, strict: bool) -> str | None:
+def _settle(text: str, options: Options, template: Template | None, strict: bool) -> str | None:
     framed = boxed(text)
     text = prose(text).translate(_PUNCTUATION)
     if template is not None:
         if isinstance(template, str):
             template = re.compile(re.escape(template).replace(r"\{\}", r"(.{1,300})"))
         places = [found[1] for found in template.finditer(text)]
-        if places and (said := _read(places[-1] or "", options)) is not None:
+        if places and (said := _leading_option(places[-1] or "", options)) is not None:
             return said
-    if framed is not None and (said := _framed(framed, options)) is not None:
+    if framed is not None and (said := _option_in_box(framed, options)) is not None:
         return said
     if strict:
         return None
@@ -176,10 +176,10 @@ def _settled(text: str, options: Options, template: Template | None, strict: boo
     return None
 
 
-def _framed(framed: str, options: Options) -> str | None:
+def _option_in_box(framed: str, options: Options) -> str | None:
     """The option that a box names; `UNCLEAR` where it is empty or cut off; None where it holds something else."""
     said = prose(framed).translate(_PUNCTUATION).strip()
-    return _read(said, options) if said else UNCLEAR
+    return _leading_option(said, options) if said else UNCLEAR
 
 
 def _last_statement(text: str, options: Options) -> str | None:
@@ -190,16 +190,16 @@ def _last_statement(text: str, options: Options) -> str | None:
         if mark.re is patterns[1]:
             return options.of_letter(mark["bare"] or mark["bracketed"])
         line = text[mark.end() : mark.end() + 300].lstrip(" \n*:_,").partition("\n")[0]
-        said = _read(line, options)
+        said = _leading_option(line, options)
         # "So A and B are out" settles nothing, but takes nothing back either.
         if said or (said == UNCLEAR and not mark["weak"]):
             return said
     return None
 
 
-def _read(said: str, options: Options) -> str | None:
+def _leading_option(said: str, options: Options) -> str | None:
     """The option that a statement begins by naming: its letter, `UNCLEAR`, or None where it names none."""
-    said = _undressed(said)
+    said = _without_markup(said)
     first = _SENTENCE_END.split(said, maxsplit=1)[0]
     if letter := options.of_words(said) or options.of_words(first):
         return letter
@@ -211,7 +211,7 @@ def _read(said: str, options: Options) -> str | None:
     if found is None:
         if re.fullmatch(rf"[{options.letters}]{{2,}}\.?", said):
             return UNCLEAR
-        return by_text or options.of_text(first) or _lettered(said, options)
+        return by_text or options.of_text(first) or _letter_with_text(said, options)
     rest = said[found.end() :]
     # A letter A is lost as an article where texts are normalised: then the text is the rest, and the letter counts.
     if by_text and rest.strip(_NOTHING) and normalise(rest) != normalise(said):
@@ -226,18 +226,18 @@ def _read(said: str, options: Options) -> str | None:
 
 def _alone(said: str, options: Options) -> str | None:
     """The option that a place names and says nothing besides."""
-    said = _undressed(said)
+    said = _without_markup(said)
     if letter := options.of_words(said):
         return letter
     said = _PREFIX.sub("", said, count=1)
     found = _LETTER.match(said)
     if found and not said[found.end() :].strip(_NOTHING):
         return options.of_letter(_letter(found))
-    lettered = _lettered(said, options)
+    lettered = _letter_with_text(said, options)
     return options.of_text(said) if lettered is None else lettered
 
 
-def _lettered(said: str, options: Options) -> str | None:
+def _letter_with_text(said: str, options: Options) -> str | None:
     """The option of a letter followed by an option's whole text, or of a text followed by its letter in brackets."""
     if found := _TEXT_AND_LETTER.fullmatch(said):
         rest, letter = found.groups()
@@ -254,6 +254,6 @@ def _letter(found: re.Match[str]) -> str:
     return found["bracketed"] or found["small"] or found["capital"]
 
 
-def _undressed(said: str) -> str:
+def _without_markup(said: str) -> str:
     """The text without Markdown's and LaTeX's marks."""
     return " ".join(_DRESS.sub("", said[:300]).split())

@@ -41,7 +41,7 @@ class Block:
         return textwrap.dedent(body) if body[:1] in (" ", "\t") else body
 
 
-def fenced(text: str, fits: Callable[[str], bool]) -> list[Block]:
+def fenced_blocks(text: str, fits: Callable[[str], bool]) -> list[Block]:
     """The fenced blocks of a message, as models write them; one that is never closed goes on to the end.
 
     A fence may follow prose on its line, and a closing one the end of the body. A fence within a string of three quotes
@@ -49,10 +49,10 @@ def fenced(text: str, fits: Callable[[str], bool]) -> list[Block]:
     begins another. Where no body fits, and a fence without a language is never closed or all fences stand in strings,
     the text is read as the beginning of a block.
     """
-    blocks = _read(text)
+    blocks = _parse(text)
     if not blocks or _any(blocks, fits):
         return blocks
-    others = _read(f"```\n{text}")
+    others = _parse(f"```\n{text}")
     missing = len(others) == 1 or any(not block.closed and not block.language for block in blocks)
     return others if missing and _any(others, fits) else blocks
 
@@ -61,7 +61,7 @@ def _any(blocks: list[Block], fits: Callable[[str], bool]) -> bool:
     return any(fits(block.body) for block in blocks)
 
 
-def _read(text: str) -> list[Block]:
+def _parse(text: str) -> list[Block]:
     lines = text.splitlines(keepends=True) if "\n" in text else [text]
     blocks, whole = _blocks(lines, quotes=True)
     # Quotes that are never closed are no Python's: then they hide no fence.
@@ -77,9 +77,9 @@ def _blocks(lines: list[str], *, quotes: bool) -> tuple[list[Block], bool]:
         bare = line.rstrip()
         if opened is None:
             if one := _LINE.fullmatch(bare):
-                blocks.append(_begun(one["body"].strip(), inline=True))
+                blocks.append(_open_block(one["body"].strip(), inline=True))
             elif opened := _FENCE.fullmatch(bare) or _AFTER.fullmatch(bare):
-                blocks.append(_begun(opened["info"].strip()))
+                blocks.append(_open_block(opened["info"].strip()))
                 opened = None if blocks[-1].closed else opened
             continue
         fence = None if quote else _ending(opened, bare)
@@ -93,11 +93,11 @@ def _blocks(lines: list[str], *, quotes: bool) -> tuple[list[Block], bool]:
         blocks[-1].closed = not info
         opened = fence if info else None
         if info:
-            blocks.append(_begun(info))
+            blocks.append(_open_block(info))
     return blocks, not quote
 
 
-def _begun(info: str, *, inline: bool = False) -> Block:
+def _open_block(info: str, *, inline: bool = False) -> Block:
     """The block that begins with what stands behind its marks."""
     begun = _BEGUN.fullmatch(info)
     language, _, body = (begun["language"], "", begun["body"]) if begun else info.partition(" ")

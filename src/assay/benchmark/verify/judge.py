@@ -33,7 +33,7 @@ Reply with one JSON object and nothing else, with a key for each criterion's num
 {"1": {"reason": "one sentence", "met": true or false}, ...}"""
 
 
-class Verdict(Struct, frozen=True):
+class JudgeSample(Struct, frozen=True):
     """What a judge said once."""
 
     met: list[bool]
@@ -46,7 +46,7 @@ class Judgement(Struct, frozen=True):
 
     reward: float
     """The mean share of criteria that are met, 0 to 1."""
-    verdicts: list[Verdict]
+    verdicts: list[JudgeSample]
     """One for each sample."""
     prompt: list[Item]
     """What the judge was asked, each time."""
@@ -85,7 +85,7 @@ async def judge(
     items = prompt(question=question, reference=reference, answer=answer, criteria=criteria)
     form = _form(len(criteria))
     verdicts = [
-        _read(await model.respond(Request(input=items, format=form, seed=sample)), form, answer)
+        _parse(await model.respond(Request(input=items, format=form, seed=sample)), form, answer)
         for sample in range(samples)
     ]
     met = list(itertools.chain.from_iterable(verdict.met for verdict in verdicts))
@@ -112,7 +112,7 @@ def _form(criteria: int) -> JsonSchema:
     return JsonSchema(name="verdict", definition={**schema, "additionalProperties": False}, strict=True)
 
 
-def _read(response: Response, form: JsonSchema, answer: str) -> Verdict:
+def _parse(response: Response, form: JsonSchema, answer: str) -> JudgeSample:
     """The verdict that a response ends with, from a fenced block too, as servers without structured output give it."""
     if response.status != "completed":
         message = f"its verdict is cut off ({response.incomplete_reason})"
@@ -122,7 +122,7 @@ def _read(response: Response, form: JsonSchema, answer: str) -> Verdict:
     except NotJson as error:
         raise _unreadable(str(error), response.text) from None
     parts = [value[number] for number in form.definition["required"]]
-    return Verdict([part["met"] for part in parts], [part["reason"] for part in parts])
+    return JudgeSample([part["met"] for part in parts], [part["reason"] for part in parts])
 
 
 def _unreadable(why: str, text: str) -> RoleError:

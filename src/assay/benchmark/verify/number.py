@@ -125,9 +125,9 @@ def number(text: str, *, hundredths: bool = False) -> Number | None:
     if framed is not None:
         return _only(_prose(framed), hundredths)
     text = _prose(text if len(text) <= _FARTHEST else text[text.find("\n", -_FARTHEST) + 1 or -_FARTHEST :])
-    if (value := _hashed(text, hundredths)) is not None:
+    if (value := _after_hashes(text, hundredths)) is not None:
         return value
-    if (line := _marked(text)) is not None:
+    if (line := _after_mark(text)) is not None:
         return _first(line, hundredths)
     return _last(text, hundredths)
 
@@ -141,7 +141,7 @@ def same(got: Number | None, gold: Number | None, *, absolute: float | str = 0, 
     return abs(Fraction(got) - expected) <= allowed
 
 
-def written(value: Number) -> str:
+def in_digits(value: Number) -> str:
     """The number in plain digits, without zeros after the last decimal; as 1/3 where it has no end."""
     if isinstance(value, Fraction):
         if 10**12 % value.denominator or abs(value.numerator) >= 10**15:
@@ -164,7 +164,7 @@ def numeric(
     got = number(response.text, hundredths=hundredths)
     right = same(got, expected, absolute=absolute, relative=relative)
     metrics = {"undecided": 1.0} if got is None and re.search(r"\d", response.text) else {}
-    return Score(reward=float(right), metrics=metrics, answer=None if got is None else written(got))
+    return Score(reward=float(right), metrics=metrics, answer=None if got is None else in_digits(got))
 
 
 def _plain(text: str) -> Decimal | None:
@@ -188,14 +188,14 @@ def _prose(text: str) -> str:
     return text
 
 
-def _hashed(text: str, hundredths: bool) -> Number | None:
+def _after_hashes(text: str, hundredths: bool) -> Number | None:
     """The number after the last `####`, unless that begins a heading."""
     _, mark, rest = text.rpartition("####")
     line = rest.strip().partition("\n")[0]
     return _only(line, hundredths) if mark and _NUMBER.match(line) else None
 
 
-def _marked(text: str) -> str | None:
+def _after_mark(text: str) -> str | None:
     """What follows the last "the answer is" on its line, or on the next one that is not blank, if there is a digit."""
     if not (may_state(text) or "A:" in text or "a:" in text or "<" in text):
         return None

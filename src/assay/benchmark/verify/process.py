@@ -47,7 +47,7 @@ class Process:
             self._process.stdin.write(json.dumps(question).encode() + b"\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            raise self._died() from None
+            raise self._death() from None
         return self._answer(deadline_s)
 
     def close(self) -> None:
@@ -64,10 +64,10 @@ class Process:
             raise VerifierError(f"{self._name}_deadline", message)
         line = self._process.stdout.readline()
         if not line.endswith(b"\n"):
-            raise self._died()
+            raise self._death()
         return json.loads(line)
 
-    def _died(self) -> VerifierError:
+    def _death(self) -> VerifierError:
         self._process.kill()
         code = self._process.wait()
         if code == -signal.SIGPROF:

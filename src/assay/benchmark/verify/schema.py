@@ -11,7 +11,7 @@ from jsonschema.validators import validator_for
 from jsonschema_specifications import REGISTRY  # pyright: ignore[reportMissingTypeStubs]
 from referencing.exceptions import Unresolvable
 
-from assay.benchmark.verify.fences import fenced
+from assay.benchmark.verify.fences import fenced_blocks
 from assay.types import FunctionCall, Response, Score
 
 SHOWN = 10
@@ -34,13 +34,13 @@ def read_json(text: str) -> Any:
     """
     text = text.strip("\ufeff \t\r\n")
     try:
-        return _decoded(text)
+        return _decode(text)
     except NotJson:
-        blocks = fenced(text, _is_json)
+        blocks = fenced_blocks(text, _is_json)
         if not blocks:
             raise
     marked = [block for block in blocks if block.language == "json"] or blocks
-    return _decoded(marked[-1].body.strip())
+    return _decode(marked[-1].body.strip())
 
 
 def own_object(text: str, schema: dict[str, Any], untrusted: str = "") -> Any:
@@ -74,7 +74,7 @@ def violations(value: Any, schema: dict[str, Any]) -> list[str]:
         raise ValueError(f"the schema refers to {error.ref!r}, which it does not define") from error
     except RecursionError:
         return ["nested too deep to be held against the schema"]
-    told = [f"{error.json_path}: {_cut(error.message)}" for error in found[:SHOWN]]
+    told = [f"{error.json_path}: {_shorten(error.message)}" for error in found[:SHOWN]]
     return [*told, f"and {len(found) - SHOWN} more"] if len(found) > SHOWN else told
 
 
@@ -88,7 +88,7 @@ def conforms(response: Response, schema: dict[str, Any], *, tool: str | None = N
         value = read_json(response.text if tool is None else _arguments(response, tool))
     except NotJson:
         return Score(reward=0.0, metrics={"json": 0.0})
-    right = not violations(value, _closed(schema) if closed else schema)
+    right = not violations(value, _close(schema) if closed else schema)
     return Score(reward=float(right), metrics={"json": 1.0}, answer=json.dumps(value, ensure_ascii=False))
 
 
@@ -98,15 +98,15 @@ def _arguments(response: Response, tool: str) -> str:
     return calls[-1].arguments if calls else ""
 
 
-def _closed(schema: Any) -> Any:
+def _close(schema: Any) -> Any:
     """The schema with `additionalProperties` false for each object that names properties and says nothing of others."""
     if isinstance(schema, list):
-        return [_closed(part) for part in cast(list[Any], schema)]
+        return [_close(part) for part in cast(list[Any], schema)]
     if not isinstance(schema, dict):
         return schema
     schema = cast(dict[str, Any], schema)
     parts: dict[str, Any] = {
-        key: {name: _closed(value) for name, value in part.items()} if key in _NAMED else _closed(part)
+        key: {name: _close(value) for name, value in part.items()} if key in _NAMED else _close(part)
         for key, part in schema.items()
         if key not in _VALUES
     }
@@ -129,7 +129,7 @@ def _objects(text: str, schema: dict[str, Any]) -> list[tuple[int, int, Any]]:
     return found
 
 
-def _decoded(text: str) -> Any:
+def _decode(text: str) -> Any:
     if not text:
         raise NotJson("there is no JSON: the text is empty")
     try:
@@ -147,7 +147,7 @@ def _decoded(text: str) -> Any:
 
 def _is_json(text: str) -> bool:
     try:
-        _decoded(text.strip())
+        _decode(text.strip())
     except NotJson:
         return False
     return True
@@ -158,7 +158,7 @@ def _validator(schema: dict[str, Any]) -> Validator:
     try:
         kind.check_schema(schema)
     except SchemaError as error:
-        raise ValueError(f"the schema is no JSON schema: {error.json_path}: {_cut(error.message)}") from None
+        raise ValueError(f"the schema is no JSON schema: {error.json_path}: {_shorten(error.message)}") from None
     return kind(schema, registry=REGISTRY)
 
 
@@ -170,11 +170,11 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         [(twice, _)] = Counter(key for key, _ in pairs).most_common(1)
-        raise NotJson(f"not JSON that has one meaning: the key {_cut(twice)!r} is there twice")
+        raise NotJson(f"not JSON that has one meaning: the key {_shorten(twice)!r} is there twice")
     return found
 
 
-def _cut(text: str) -> str:
+def _shorten(text: str) -> str:
     return text if len(text) <= 200 else f"{text[:200]}…"
 
 

@@ -63,11 +63,11 @@ def normalise(text: str) -> str:
     """
     folded = _INITIALS.sub(lambda found: found[0].replace(".", ""), plain(plain(text).casefold()))
     held = {found.start() for found in _BETWEEN_DIGITS.finditer(folded)}
-    spaced = "".join(char if at in held else _spaced(char) for at, char in enumerate(folded))
+    spaced = "".join(char if at in held else _spaces(char) for at, char in enumerate(folded))
     return " ".join(_ARTICLES.sub(" ", spaced).split()) or " ".join(spaced.split())
 
 
-def _spaced(char: str) -> str:
+def _spaces(char: str) -> str:
     if char in "'’‘`":
         return ""
     return " " if char not in _KEPT and unicodedata.category(char).startswith("P") else char
@@ -80,14 +80,14 @@ def matches(text: str, accepted: Iterable[str], *, similar: float = 1.0) -> bool
     as some originals have it. No longer text does.
     A text without a letter or digit keeps its punctuation: `] ] >` is not `} >`.
     """
-    said = _compared(text)
-    golds = [_compared(answer) for answer in accepted]
+    said = _comparable(text)
+    golds = [_comparable(answer) for answer in accepted]
     if said == "" or said in golds or similar >= 1 or len(said) > _ALIKE_LENGTH:
         return said != "" and said in golds
     return any(SequenceMatcher(None, said, gold, autojunk=False).ratio() >= similar for gold in golds)
 
 
-def _compared(text: str) -> str:
+def _comparable(text: str) -> str:
     if any(char.isalnum() for char in text):
         return normalise(text)
     signs = " ".join(plain(text).split())
@@ -97,7 +97,7 @@ def _compared(text: str) -> str:
 def normalised(response: Response, accepted: Iterable[str], *, similar: float = 1.0) -> Score:
     """Returns 1 where the whole message is one of the accepted answers in normal form, else 0."""
     right = matches(response.text, accepted, similar=similar)
-    return Score(reward=float(right), answer=_compared(response.text) or None)
+    return Score(reward=float(right), answer=_comparable(response.text) or None)
 
 
 def exact(response: Response, accepted: Iterable[str]) -> Score:

@@ -56,7 +56,7 @@ class Package:
     def rows(self) -> dict[str, Row]:
         """The tasks by their ids. Raises UsageError where the wheel or a package that it needs is missing."""
         with self._lock:
-            rows = msgspec.convert(self._started().ready["tasks"], list[Row])
+            rows = msgspec.convert(self._start().ready["tasks"], list[Row])
         return {row.id: row for row in rows}
 
     async def play(self, task: str, calls: Sequence[Called]) -> list[str]:
@@ -71,7 +71,7 @@ class Package:
     def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
         with self._lock:
             try:
-                answer = self._started().ask(question, DEADLINE_S)
+                answer = self._start().ask(question, DEADLINE_S)
             except BaseException:
                 self._close()
                 raise
@@ -79,7 +79,7 @@ class Package:
             raise VerifierError("bfcl_raised", f"bfcl-eval raised {answer['raised']}")
         return answer
 
-    def _started(self) -> Process:
+    def _start(self) -> Process:
         if self._process is None:
             path = prepared(*self._wheel)
             process = Process("bfcl", Path(__file__).with_name("worker.py"), str(path), start_s=START_S)

@@ -63,12 +63,12 @@ def by_turn(responses: Sequence[Response]) -> list[list[list[Called]]]:
         calls = [item for item in response.output if isinstance(item, FunctionCall)]
         if ended:
             made.append([])
-        made[-1].append(_read(calls))
+        made[-1].append(_calls_in(calls))
         ended = not calls
     return made
 
 
-def _read(calls: Sequence[FunctionCall]) -> list[Called]:
+def _calls_in(calls: Sequence[FunctionCall]) -> list[Called]:
     """Returns the calls of a response; none where the arguments of one are no JSON object, as in the original."""
     try:
         return [(call.name, msgspec.json.decode(call.arguments or "{}", type=dict[str, Any])) for call in calls]

@@ -41,8 +41,8 @@ class CruxEval(Environment):
         answer = zeroeval.answer(response.text)
         if answer is None:
             return Score(reward=0.0)
-        gold = _typed(ast.literal_eval(task.gold or ""))
-        return Score(reward=float(gold in map(_typed, _meanings(answer))), answer=answer)
+        gold = _with_types(ast.literal_eval(task.gold or ""))
+        return Score(reward=float(gold in map(_with_types, _meanings(answer))), answer=answer)
 
 
 def original(task: Task, response: Response, settings: Mapping[str, Any]) -> Score:
@@ -53,10 +53,10 @@ def original(task: Task, response: Response, settings: Mapping[str, Any]) -> Sco
     answer = zeroeval.original_answer(response.text, box_fallback=bool(settings.get("box_fallback")))
     if answer is None:
         return Score(reward=0.0)
-    return Score(reward=float(_unquoted(answer) == _unquoted(task.gold or "")), answer=answer)
+    return Score(reward=float(_without_quotes(answer) == _without_quotes(task.gold or "")), answer=answer)
 
 
-def _unquoted(text: str) -> str:
+def _without_quotes(text: str) -> str:
     return text.strip("'\"").replace("\n", "\\n")
 
 
@@ -74,16 +74,16 @@ def _meanings(answer: str) -> Iterable[Any]:
     yield answer
 
 
-def _typed(value: Any) -> Any:
+def _with_types(value: Any) -> Any:
     """Returns a value that equals another's only where their types are the same, at any depth: True is not 1."""
     if isinstance(value, dict):
         pairs = cast(dict[Any, Any], value).items()
-        return dict, frozenset((_typed(key), _typed(item)) for key, item in pairs)
+        return dict, frozenset((_with_types(key), _with_types(item)) for key, item in pairs)
     if isinstance(value, set):
-        return set, frozenset(map(_typed, cast(set[Any], value)))
+        return set, frozenset(map(_with_types, cast(set[Any], value)))
     if isinstance(value, list | tuple):
         items = cast(list[Any] | tuple[Any, ...], value)
-        return type(items), tuple(map(_typed, items))
+        return type(items), tuple(map(_with_types, items))
     return type(value), value
 
 

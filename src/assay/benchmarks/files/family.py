@@ -42,7 +42,7 @@ class Family(Environment):
         self.version = self.settings.version or type(self).version
         self._columns = {role: self._column(role, names) for role, names in {**self.roles, "id": IDS}.items()}
         self.verifier: Any = self._verifier()
-        self.rows = self._selected()
+        self.rows = self._select()
         self._tasks = list(self._make_tasks())
 
     def tasks(self) -> Iterable[Task]:
@@ -160,7 +160,7 @@ class Family(Environment):
         """Returns the row's id; its number where it has none."""
         return _cell(self.value(row, "id")) or f"{row.number:05}"
 
-    def _selected(self) -> list[Row]:
+    def _select(self) -> list[Row]:
         """The rows that `where` selects. Raises UsageError where there are none, or two have one id."""
         columns = self.data.columns
         for column in (*self.settings.where, *self.settings.tags.values()):

@@ -131,7 +131,7 @@ def _ask(reference: str, asked: Reference, known: Files | None) -> Files:
         said_no = isinstance(error, hub.errors.RepositoryNotFoundError | hub.errors.RevisionNotFoundError)
         if known is not None and not said_no:
             return known
-        raise UsageError(_explained(hub, reference, asked, error)) from error
+        raise UsageError(_explain(hub, reference, asked, error)) from error
 
 
 def parts(names: Sequence[str], configs: Any = None) -> Parts:
@@ -147,7 +147,7 @@ def parts(names: Sequence[str], configs: Any = None) -> Parts:
     if not any(found.values()):
         found = {}
         for name in data:
-            found.setdefault(_called(name), []).append(name)
+            found.setdefault(_config_and_split(name), []).append(name)
     return {place: files for place, files in found.items() if files}
 
 
@@ -189,7 +189,7 @@ def _refusal(known: Parts, part: str | None) -> str:
     return f"{f'there is no one part #{part}' if part else 'it has several parts'}; expected one of {there}"
 
 
-def _called(name: str) -> tuple[str, str]:
+def _config_and_split(name: str) -> tuple[str, str]:
     """The config and the split that a file's path speaks of."""
     found = list(_SPLIT.finditer(name.lower()))
     split = next(word for word, group in zip(_NAMES, found[-1].groups(), strict=True) if group) if found else "train"
@@ -201,7 +201,7 @@ def _is_inside(name: str) -> bool:
     return not name.startswith("/") and ".." not in name.split("/")
 
 
-def _explained(hub: Any, reference: str, asked: Reference, error: Exception) -> str:
+def _explain(hub: Any, reference: str, asked: Reference, error: Exception) -> str:
     errors = hub.errors
     if isinstance(error, errors.GatedRepoError):
         return (

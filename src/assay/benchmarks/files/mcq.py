@@ -115,9 +115,9 @@ class MultipleChoice(Family):
         if not 2 <= len(kept) <= len(ascii_uppercase):
             raise row.error(f"{len(kept)} options", f"2 to {len(ascii_uppercase)}")
         options, right = [options[place] for place in kept], kept.index(right)
-        return _Question(options, right, self._shuffled(self.id_of(row), options, ordered))
+        return _Question(options, right, self._shuffle(self.id_of(row), options, ordered))
 
-    def _shuffled(self, id: str, options: Sequence[str], ordered: bool) -> list[int]:
+    def _shuffle(self, id: str, options: Sequence[str], ordered: bool) -> list[int]:
         """Where each option that is shown stands in the file. It depends on the seed and the id alone.
 
         A row with an option such as "Both A and B" or "None of the above" keeps its order; where the file has none,

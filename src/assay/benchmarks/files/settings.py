@@ -87,7 +87,7 @@ def open_set(family: str, request: str, roles: tuple[str, ...]) -> DataSet:
     """Returns the data set that a name such as `aime.jsonl,answer=gold` means. Raises UsageError and InputError."""
     place, stated = divide(request)
     path = _toml(family, stated.pop("like", place))
-    settings = _with_stated(read_toml(path, Settings) if path else Settings(), stated, roles, place)
+    settings = _with_statements(read_toml(path, Settings) if path else Settings(), stated, roles, place)
     folder, source = Path(), place
     if path and not _is_data(place):
         folder, source = path.parent, settings.data or _beside(path)
@@ -155,7 +155,7 @@ def _stem(source: str) -> str:
     return stem_of(Path(source).name)
 
 
-def _with_stated(settings: Settings, stated: Mapping[str, str], roles: tuple[str, ...], place: str) -> Settings:
+def _with_statements(settings: Settings, stated: Mapping[str, str], roles: tuple[str, ...], place: str) -> Settings:
     for key in (*stated, *settings.column):
         if key not in (*roles, *(IN_NAME if key in stated else ())):
             raise UnknownName("column", key, roles, f"; settings that a name may state: {', '.join(IN_NAME)}")

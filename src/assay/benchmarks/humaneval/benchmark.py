@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from assay.benchmark import Benchmark, Defect, Environment
 from assay.benchmark.data import Source, prepared
-from assay.benchmark.verify.code import LIMITS, Checked, check_code, code_in, defines
+from assay.benchmark.verify.code import LIMITS, CheckResult, check_code, code_in, defines
 from assay.digest import digest
 from assay.types import Message, Response, Score, Task
 
@@ -58,7 +58,7 @@ class HumanEval(Environment):
     sandbox = LIMITS
 
     def __init__(self) -> None:
-        self._known: dict[str, Checked] = {}
+        self._results: dict[str, CheckResult] = {}
 
     def tasks(self) -> Iterable[Task]:
         lines = gzip.decompress(prepared(self.name, FILE).read_bytes()).splitlines()
@@ -77,9 +77,9 @@ class HumanEval(Environment):
         checked = await self._check(task, readings(task.data["prompt"], code, task.data["entry_point"]))
         return Score(reward=float(checked.passed), metrics={"stopped": float(checked.stopped)}, answer=code)
 
-    async def _check(self, task: Task, read: list[list[str]]) -> Checked:
+    async def _check(self, task: Task, read: list[list[str]]) -> CheckResult:
         key = digest([task.id, read, self.sandbox])
-        if key not in self._known:
+        if key not in self._results:
             checked = await check_code(
                 read,
                 entry_point=task.data["entry_point"],
@@ -89,10 +89,10 @@ class HumanEval(Environment):
             )
             if checked.stopped:  # which may have been the machine's doing
                 return checked
-            if len(self._known) >= REMEMBERED:
-                self._known.clear()
-            self._known[key] = checked
-        return self._known[key]
+            if len(self._results) >= REMEMBERED:
+                self._results.clear()
+            self._results[key] = checked
+        return self._results[key]
 
 
 def readings(prompt: str, code: str, entry_point: str) -> list[list[str]]:

@@ -109,7 +109,7 @@ def _json(text: str) -> bool:
     return True
 
 
-def _quoted(text: str) -> bool:
+def _is_quoted(text: str) -> bool:
     text = text.strip()
     return len(text) > 1 and text[0] == text[-1] == '"'
 
@@ -138,7 +138,7 @@ def _keywords(text: str, keywords: list[str]) -> bool:
     return all(re.search(word, text, re.IGNORECASE) for word in keywords)
 
 
-def _forbidden(text: str, forbidden_words: list[str]) -> bool:
+def _has_forbidden(text: str, forbidden_words: list[str]) -> bool:
     return not any(re.search(rf"\b{word}\b", text, re.IGNORECASE) for word in forbidden_words)
 
 
@@ -185,12 +185,12 @@ RULES: dict[str, Rule] = {
     "length_constraints:number_paragraphs": _paragraphs,
     "length_constraints:nth_paragraph_first_word": _first_word,
     "keywords:existence": _keywords,
-    "keywords:forbidden_words": _forbidden,
+    "keywords:forbidden_words": _has_forbidden,
     "keywords:frequency": _frequency,
     "keywords:letter_frequency": _letters,
     "combination:repeat_prompt": _repeats,
     "combination:two_responses": _two_responses,
-    "startend:quotation": _quoted,
+    "startend:quotation": _is_quoted,
     "startend:end_checker": _ends,
     "change_case:english_lowercase": _lowercase,
     "change_case:english_capital": _capitals,
@@ -212,7 +212,7 @@ def follows(text: str, kind: str, arguments: dict[str, Any]) -> bool:
     return bool(text.strip()) and RULES[kind](text, **arguments)
 
 
-def loosened(text: str) -> list[str]:
+def loose_readings(text: str) -> list[str]:
     """Returns a text's eight forms of which one has to follow: without first line, last line, asterisks."""
     lines = text.split("\n")
     cut = [text, *("\n".join(part).strip() for part in (lines[1:], lines[:-1], lines[1:-1]))]
@@ -221,4 +221,4 @@ def loosened(text: str) -> list[str]:
 
 def follows_loosely(text: str, kind: str, arguments: dict[str, Any]) -> bool:
     """Whether one of a text's eight forms follows an instruction."""
-    return any(follows(form, kind, arguments) for form in loosened(text))
+    return any(follows(form, kind, arguments) for form in loose_readings(text))

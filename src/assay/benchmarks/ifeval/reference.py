@@ -66,7 +66,7 @@ def text_for(asked: Asked) -> str | None:
         by_kind.setdefault(kind, []).append(arguments)
     spoken = by_kind.get("language:response_language", [{}])[0].get("language")
     for filler in [" ".join([LANGUAGES[spoken]] * 12)] if spoken in LANGUAGES else FILLERS:
-        text = _assembled(by_kind, filler)
+        text = _assemble(by_kind, filler)
         if all(follows(text, kind, arguments) for kind, arguments in asked):
             return text
     return None
@@ -79,11 +79,11 @@ def texts_without(asked: Asked) -> list[str]:
     for left_out in [kind for kind in _ADDED if kind in kinds and "combination:repeat_prompt" not in kinds]:
         by_kind = {kind: [arguments] for kind, arguments in asked if kind != left_out}
         if by_kind:
-            found.append(_assembled(by_kind, FILLERS[0]))
+            found.append(_assemble(by_kind, FILLERS[0]))
     return found
 
 
-def _assembled(by_kind: Mapping[str, list[dict[str, Any]]], filler: str) -> str:
+def _assemble(by_kind: Mapping[str, list[dict[str, Any]]], filler: str) -> str:
     lines = _lines(by_kind, filler)
     ending = [f"{one['postscript_marker']} {filler}" for one in by_kind.get("detectable_content:postscript", [])]
     ending += [one["end_phrase"] for one in by_kind.get("startend:end_checker", [])]

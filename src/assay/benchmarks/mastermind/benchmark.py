@@ -48,7 +48,7 @@ class Game(ToolSession):
             return "There are no guesses left. The game is over."
         self._used += 1
         code = code.strip().upper()
-        return f"{self._answer(code)} {self._left()}"
+        return f"{self._answer(code)} {self._candidates()}"
 
     def _answer(self, code: str) -> str:
         level = self._level
@@ -63,7 +63,7 @@ class Game(ToolSession):
         black, white = pegs(self._secret, code)
         return f"{code}: {black} black, {white} white."
 
-    def _left(self) -> str:
+    def _candidates(self) -> str:
         left = self._level.guesses - self._used
         if self._secret in self._guesses:
             return "The game is over."

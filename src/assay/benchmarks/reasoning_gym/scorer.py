@@ -78,13 +78,13 @@ class Dataset:
     @property
     def problems(self) -> list[Problem]:
         """The same on every machine that has the same version of the library."""
-        return self._begun[1].problems
+        return self._is_ready[1].problems
 
     def score(self, index: int, answer: str) -> float:
         """What the library's scorer gives. Raises RuntimeError with what the scorer raised."""
         if self._name in EVALUATED and not is_expression(answer):
             return 0.0
-        process, _ = self._begun
+        process, _ = self._is_ready
         assert process.stdin
         assert process.stdout
         with self._lock:
@@ -99,7 +99,7 @@ class Dataset:
         return scored.score
 
     @cached_property
-    def _begun(self) -> "tuple[subprocess.Popen[bytes], _Made]":
+    def _is_ready(self) -> "tuple[subprocess.Popen[bytes], _Made]":
         # Some data sets are made in the order of a set of texts, which changes with the hash seed.
         process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("worker.py")), *self._arguments],

@@ -42,7 +42,7 @@ def _in_child(data: Any, entry: Any, answer: str, deadline_s: float) -> str:
         os.close(read)
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-        os.write(write, _scored(data, entry, answer).encode())
+        os.write(write, _score(data, entry, answer).encode())
         os._exit(0)
     os.close(write)
     try:
@@ -57,7 +57,7 @@ def _in_child(data: Any, entry: Any, answer: str, deadline_s: float) -> str:
     return said or json.dumps({"error": f"the scorer's process died (status {status})"})
 
 
-def _scored(data: Any, entry: Any, answer: str) -> str:
+def _score(data: Any, entry: Any, answer: str) -> str:
     try:
         return json.dumps({"score": float(data.score_answer(answer=answer, entry=entry))})
     except BaseException as error:

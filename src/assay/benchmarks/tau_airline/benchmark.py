@@ -58,7 +58,7 @@ class Airline(Environment):
     @asynccontextmanager
     async def open(self, task: Task, seed: int, models: Mapping[str, Model] = ROLES) -> AsyncGenerator[Session]:
         problem = msgspec.convert(task.data, Problem)
-        yield Conversation(problem, self._desk(), self._solved(problem), models["user"])
+        yield Conversation(problem, self._desk(), self._solve(problem), models["user"])
 
     def solution(self, task: Task) -> Sequence[Call | str]:
         """Those of the task's own actions that change the data base, and a message with what has to be said."""
@@ -75,7 +75,7 @@ class Airline(Environment):
         found = self._world()
         return Desk(found.users, found.flights, found.reservations)
 
-    def _solved(self, problem: Problem) -> str:
+    def _solve(self, problem: Problem) -> str:
         """Returns what the task's own actions change."""
         desk = self._desk()
         for action in problem.actions:
@@ -90,7 +90,7 @@ class Conversation:
         self._begun = self._ended = False
         self._problem = problem
         self._desk = desk
-        self._solved = solved
+        self._solve = solved
         self._user = user
         self._heard: list[Item] = [persona(problem.instruction)]
 
@@ -129,7 +129,7 @@ class Conversation:
         messages = [turn.response for turn in turns if not _calls(turn.response)]
         texts = [message.text.lower().replace(",", "") for message in messages]
         said = [any(output.lower() in text for text in texts) for output in self._problem.outputs]
-        same = changed == self._solved
+        same = changed == self._solve
         metrics = {"ended": float(self._ended), "data_base": float(same), "said": float(all(said))}
         return Score(reward=float(self._ended and same and all(said)), metrics=metrics, answer=changed)
 

@@ -87,15 +87,15 @@ def _clone(folder: Place) -> dict[str, Any]:
 
 
 def _files(folder: Path) -> dict[str, Any]:
-    found = {name: json.loads(_read(folder, f"{name}.json")) for name in ("tasks", "tools", *TABLES)}
+    found = {name: json.loads(_parse(folder, f"{name}.json")) for name in ("tasks", "tools", *TABLES)}
     return {
         **found,
         "tools": [tool["function"] for tool in found["tools"]],
-        "wiki": _read(folder, "wiki.md").decode(),
+        "wiki": _parse(folder, "wiki.md").decode(),
     }
 
 
-def _read(folder: Path, name: str) -> bytes:
+def _parse(folder: Path, name: str) -> bytes:
     packed = folder / f"{name}.gz"
     return gzip.decompress(packed.read_bytes()) if packed.is_file() else (folder / name).read_bytes()
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from random import Random
 from typing import Any
 
-from assay.benchmark.verify.fences import fenced
+from assay.benchmark.verify.fences import fenced_blocks
 
 _OPPOSITE: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.GtE,
@@ -52,7 +52,7 @@ def _replace_body(gold: str, body: str, tree: ast.AST) -> str:
 
 def program(gold: str) -> str | None:
     """Returns the Python in a gold answer that defines a function; None where there is none."""
-    bodies = [block.body for block in fenced(gold, _defines)] if "```" in gold else [gold]
+    bodies = [block.body for block in fenced_blocks(gold, _defines)] if "```" in gold else [gold]
     return next((body for body in reversed(bodies) if _defines(body) and body in gold), None)
 
 

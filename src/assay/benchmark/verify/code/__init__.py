@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import msgspec
 from msgspec import Struct, structs
 
-from assay.benchmark.verify.fences import fenced
+from assay.benchmark.verify.fences import fenced_blocks
 from assay.errors import SandboxError
 from assay.sandbox import Finished, SandboxConfig, open_sandbox
 
@@ -30,7 +30,7 @@ _IMPORT = r"(?:from\s+[\w.]+\s+)?import\s[^#]*\bNAME\s*(?:[,)#]|$)"
 _INNER = re.compile(r"(?:async\s+)?def\b|class\b")
 
 
-class Checked(Struct, frozen=True):
+class CheckResult(Struct, frozen=True):
     """What came of a solution."""
 
     passed: bool
@@ -49,17 +49,17 @@ def code_in(text: str, name: str) -> str:
     """The code that a message gives for the function `name`: of its fenced blocks the last that defines it, else the
     last in Python, else the last; the whole text where there is none."""
     text = text.lstrip("\ufeff")
-    blocks = fenced(text, lambda code: defines(code, name))
-    ranked = sorted(blocks, key=lambda block: (_defined(block.body, name), block.language in PYTHON))
+    blocks = fenced_blocks(text, lambda code: defines(code, name))
+    ranked = sorted(blocks, key=lambda block: (_definition_rank(block.body, name), block.language in PYTHON))
     return ranked[-1].body if ranked else text
 
 
 def defines(code: str, name: str) -> bool:
     """Whether a line of it, not within a class or a function, binds the name: by `def`, `class`, `import` or `=`."""
-    return _defined(code, name) > 0
+    return _definition_rank(code, name) > 0
 
 
-def _defined(code: str, name: str) -> int:
+def _definition_rank(code: str, name: str) -> int:
     """2 where the code binds the name, 1 where it only imports it, as examples of its use do; else 0."""
     bound, imported = (re.compile(pattern.replace("NAME", re.escape(name))) for pattern in (_BINDING, _IMPORT))
     found, hidden = 0, 0
@@ -82,7 +82,7 @@ async def check_code(
     setup: str = "",
     limits: SandboxConfig | None = None,
     timeout_s: float = TIMEOUT_S,
-) -> Checked:
+) -> CheckResult:
     """What comes of the tests, which define `check(candidate)`, on the function `entry_point` of a solution.
 
     A solution is one or more texts that are executed one after the other. Where it may be read in several ways, the
@@ -106,17 +106,17 @@ async def check_code(
     command = ["python3", "-I", "-c", (_HERE / "checker.py").read_text()]
     async with _processors(), open_sandbox(structs.replace(limits or LIMITS, private_streams=True)) as sandbox:
         finished = await sandbox.exec(command, stdin=msgspec.json.encode(asked), timeout_s=timeout_s)
-    return _judged(finished, words)
+    return _result_of(finished, words)
 
 
-def _judged(finished: Finished, words: dict[str, str]) -> Checked:
+def _result_of(finished: Finished, words: dict[str, str]) -> CheckResult:
     lines = [line.partition(" ") for line in finished.stdout.decode(errors="replace").splitlines()]
     said = {word: how for word, _, how in lines}
     if words["started"] not in said:
         why = finished.stderr[-500:].decode(errors="replace").strip() or f"stopped by {finished.stopped_by}"
         raise SandboxError(f"the tests could not be begun in the sandbox (exit code {finished.exit_code}): {why}")
     passed = words["passed"] in said and words["failed"] not in said
-    return Checked(
+    return CheckResult(
         passed=passed, how="passed" if passed else said.get(words["failed"]) or finished.stopped_by or "gone"
     )
 

@@ -55,7 +55,7 @@ def main() -> None:
         try:
             value: Any = None
             if function is None:
-                function = defined(**call)
+                function = find_function(**call)
             else:
                 value = function(*call[0], **call[1])
         except BaseException as error:
@@ -64,7 +64,7 @@ def main() -> None:
             answer(answers, value)
 
 
-def defined(readings: list[list[str]], entry_point: str) -> Any:
+def find_function(readings: list[list[str]], entry_point: str) -> Any:
     """The function that the solution defines, by the first of its readings that is Python."""
     module = types.ModuleType("solution")
     sys.modules["solution"] = module

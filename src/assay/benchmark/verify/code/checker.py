@@ -34,7 +34,7 @@ MADE = {
 PR_SET_DUMPABLE = 4
 
 
-class Raised(Exception):
+class SolutionError(Exception):
     """The solution raised, ended, or returned what can't be compared: how, in the words of the verdict."""
 
 
@@ -50,21 +50,21 @@ class Values(pickle.Unpickler):
         value = self.load()
         # A pickle may set the fields of a value after it was made: a fraction of 0/0 lies between any two numbers.
         if self._makes and any(step.name == "BUILD" for step, *_ in _steps(self._data)):
-            raise Raised("incomparable: a value whose fields were set")
+            raise SolutionError("incomparable: a value whose fields were set")
         return value
 
     def find_class(self, module: str, name: str, /) -> Any:
         if (module, name) in TYPES:
             return TYPES[module, name]
         if (module, name) not in MADE:
-            raise Raised(f"incomparable {name}")
+            raise SolutionError(f"incomparable {name}")
         self._makes = True
         make: Callable[[Any], Any] = getattr(getattr(importlib.import_module(module), name), MADE[module, name])
 
-        def made(value: Any) -> Any:
+        def construct(value: Any) -> Any:
             return make(value)
 
-        return made
+        return construct
 
 
 def _steps(data: bytes) -> Any:
@@ -99,13 +99,13 @@ class Candidate:
         except BrokenPipeError:
             size = 0
         if not 0 < size <= MOST_BYTES:
-            raise Raised(self._ended())
+            raise SolutionError(self._ending())
         how, value = Values(answers.read(size)).value()
         if how == "returned":
             return value
-        raise Raised(f"{'incomparable' if how == 'incomparable' else 'raised'} {value}")
+        raise SolutionError(f"{'incomparable' if how == 'incomparable' else 'raised'} {value}")
 
-    def _ended(self) -> str:
+    def _ending(self) -> str:
         """How the solution ended by itself, which may not be told apart from its having closed what it answers by."""
         try:
             return "cpu" if self._process.wait(1) == -signal.SIGXCPU else "raised Exit"
@@ -132,7 +132,7 @@ def main() -> None:
         exec(asked["tests"], names)
         names["check"](candidate)
         said = "passed"
-    except Raised as error:
+    except SolutionError as error:
         said = str(error)
     except AssertionError:
         said = "wrong"

@@ -10,7 +10,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from assay.benchmark.verify.maths.reading import alike, reference, stated
+from assay.benchmark.verify.maths.reading import alike, reference, stated_formula
 from assay.benchmark.verify.process import Process
 from assay.errors import UsageError, VerifierError
 from assay.types import Score
@@ -45,7 +45,7 @@ class Processes:
         with a decimal. Raises VerifierError where the gold answer can't
         be read or judged; UsageError without math-verify.
         """
-        expected, said = reference(gold), stated(text[-LONGEST:])
+        expected, said = reference(gold), stated_formula(text[-LONGEST:])
         if expected[1] and said[1] and expected[0]:
             same = expected[0] == said[0] or alike(expected[0], said[0])
             if same is not None:
@@ -77,7 +77,7 @@ class Processes:
     def _judge_alone(self, question: dict[str, Any], deadline_s: float) -> Score:
         """The score by a new process, one at a time, which has its processor time whatever else the machine does."""
         question = {**question, "by_processor": True}
-        with self._lone, closing(_started()) as process:
+        with self._lone, closing(_start()) as process:
             _score(process.ask({**question, "said": question["gold"]}, PATIENCE * deadline_s))
             try:
                 return _score(process.ask(question, PATIENCE * deadline_s))
@@ -89,11 +89,11 @@ class Processes:
             while not (process := self._idle.get_nowait()).alive:
                 process.close()
         except Empty:
-            return _started()
+            return _start()
         return process
 
 
-def _started() -> Process:
+def _start() -> Process:
     process = Process("maths", Path(__file__).with_name("worker.py"), start_s=START_S)
     if "error" in process.ready:
         process.close()

@@ -58,7 +58,7 @@ _NUMBERS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "te
 _RADIX = {name: str(radix) for radix, name in enumerate(_NUMBERS, 2)}
 
 
-def stated(text: str) -> tuple[str, bool]:
+def stated_formula(text: str) -> tuple[str, bool]:
     """The formula that a message states, and whether it is a formula alone; else the message, to be searched for one.
 
     That of the last box, else what stands between answer tags or behind "the answer is", else the whole message where
@@ -113,7 +113,7 @@ def bare(text: str) -> str:
         text = _UNIT.sub("", text)
         for left, right in _AROUND:
             inner = text[len(left) : -len(right)]
-            if text.startswith(left) and text.endswith(right) and _closed(inner, left, right):
+            if text.startswith(left) and text.endswith(right) and _is_enclosed(inner, left, right):
                 text = inner
         if text == before:
             break
@@ -162,7 +162,7 @@ def _prose(text: str) -> bool:
     return "\n" in text or _DELIMITED.search(text) is not None or _WORD.search(text) is not None
 
 
-def _closed(inner: str, left: str, right: str) -> bool:
+def _is_enclosed(inner: str, left: str, right: str) -> bool:
     """Whether the marks that a text begins and ends with belong together."""
     if left != "{":
         return left not in inner and right not in inner

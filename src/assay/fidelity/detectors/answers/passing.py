@@ -6,7 +6,7 @@ from itertools import zip_longest
 from string import ascii_uppercase
 
 from assay.benchmark.verify.markup import prose
-from assay.benchmark.verify.number import Number, same, written
+from assay.benchmark.verify.number import Number, in_digits, same
 from assay.benchmark.verify.text import normalise, plain
 from assay.fidelity.detectors.answers.reading import options_of, value_of
 from assay.types import Task
@@ -175,7 +175,7 @@ def _parse(line: str, options: list[str] | None) -> Iterator[str]:
             return  # the beginning of a calculation
         said = match[1] if options else match[0]
         value = value_of(said)
-        yield said if value is None else written(value)
+        yield said if value is None else in_digits(value)
         unit = re.match(r"\s*(?!or\b)(?:[^\W\d_]+|%|[\"'})\]*]+)?", line[match.end() :])
         gap = _EITHER.match(line, match.end()) or (unit and _EITHER.match(line, match.end() + unit.end()))
         if not gap:

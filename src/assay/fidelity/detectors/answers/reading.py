@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from assay.benchmark.verify.choice import chosen
 from assay.benchmark.verify.markup import boxed
-from assay.benchmark.verify.number import Number, number, same, written
+from assay.benchmark.verify.number import Number, in_digits, number, same
 from assay.benchmark.verify.text import normalise, plain
 from assay.types import Task
 
@@ -99,7 +99,7 @@ def lenient(text: str, task: Task) -> Reading | None:
     if (expected := value_of(gold)) is not None:
         marked = boxed(text) or _text_after_mark(text)
         got = None if marked and not _DIGIT.search(marked) else number(text)
-        return None if got is None else Reading(written(got), same(got, expected, relative="1e-9"), stated)
+        return None if got is None else Reading(in_digits(got), same(got, expected, relative="1e-9"), stated)
     place = boxed(text) or _text_after_mark(text) or text.strip().rpartition("\n")[2]
     if len(place) > 4 * len(gold) + 100:
         return None
