@@ -1,4 +1,4 @@
-"""What of detectors' findings and suspect tasks has to be read, and when it is settled."""
+"""Which findings and suspect tasks have to be read, and when they are settled."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -11,13 +11,13 @@ from assay.fidelity.schema.evidence import Explanation, Finding, RolloutRef, Sig
 SHOWN = 3
 """The number of rollouts of a finding to read."""
 SUSPECTS, LIKELY = 20, 0.5
-"""The most suspect tasks to settle, the most suspicious first, and the least suspicion of each."""
+"""The most suspect tasks to settle, and the least suspicion of each."""
 FAR_MORE, FEW = 2, 3
-"""An explanation holds up to twice as many rollouts, and three more."""
+"""An explanation holds for up to twice as many rollouts, and three more."""
 
 
 def rollouts_to_read(finding: Finding) -> list[Sighting]:
-    """Returns up to three rollouts of a finding, the same each time. None if it is about the run as a whole."""
+    """Returns up to three rollouts of a finding, the same each time; none if it is about the run as a whole."""
     by_key = {(one.rollout.task, one.rollout.repeat): one for one in finding.spotted}
     return [by_key[key] for key in sorted(by_key, key=lambda key: digest([0, *key]))[:SHOWN]]
 
@@ -46,8 +46,8 @@ def suspect_findings(
 ) -> list[Finding]:
     """Returns a finding for each suspect task that has to be read, with one rollout of the strongest model that errs.
 
-    These are tasks whose label is suspect, and tasks that nobody solves although the strongest model agrees with
-    itself. Declared tasks are left out.
+    These are tasks whose label is suspect, and tasks that no model solves although the strongest model always gives the
+    same answer. Declared tasks are left out.
     """
     strength = {
         name: sum(cell.reward or 0.0 for cell in found.scored) / max(1, len(found.scored))
@@ -84,7 +84,7 @@ def suspect_findings(
 def _erring(
     one: SuspectTask, erring: Mapping[str, list[tuple[int, str | None]]], strongest: Sequence[str]
 ) -> tuple[str, int, str | None] | None:
-    """The model, repeat and answer to read of a suspect task; None where it does not have to be read."""
+    """Returns the model, repeat and answer of a suspect task to read; None if none has to be read."""
     if one.signs != ["never solved"]:
         if one.suspicion < LIKELY:
             return None

@@ -1,4 +1,4 @@
-"""The answers that a judge is asked about again, and what `judge.jsonl` says of them. Append-only."""
+"""The answers that a judge scores again, and `judge.jsonl`, which is append-only."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ from assay.types import Message, Rollout, Score, text_of
 FILE = "judge.jsonl"
 ROLE = "judge"
 ANSWERS = 100
-"""Answers in a panel, half of them passing where there are as many."""
+"""The number of answers in a panel, half of them passing if there are enough."""
 
 
 def text_in(rollout: Rollout) -> str:
@@ -26,7 +26,7 @@ def text_in(rollout: Rollout) -> str:
 
 
 def stored_answer(model: str, rollout: Rollout) -> StoredAnswer | None:
-    """Returns the answer that a judge scored in a rollout; None where it scored none."""
+    """Returns the answer that a judge scored in a rollout; None if it scored none."""
     outcome = rollout.outcome
     if not isinstance(outcome, Score) or not rollout.roles.get(ROLE):
         return None
@@ -40,7 +40,7 @@ def stored_answer(model: str, rollout: Rollout) -> StoredAnswer | None:
 
 
 def draw(runs: Mapping[str, Path], count: int = ANSWERS) -> tuple[list[StoredAnswer], list[StoredAnswer]]:
-    """Returns the answers of a panel, and all judged ones. The order is that of their digests, so that it is blind."""
+    """Returns the answers of a panel, and all judged ones, in the order of their digests, so that readers are blind."""
     known = {
         answer.content: answer
         for model, run in runs.items()
@@ -55,7 +55,7 @@ def draw(runs: Mapping[str, Path], count: int = ANSWERS) -> tuple[list[StoredAns
 
 
 def rollouts_of(runs: Mapping[str, Path], answers: Iterable[StoredAnswer]) -> dict[str, Rollout]:
-    """Returns the rollouts of answers, by content: those that still hold the answer and its reward."""
+    """Returns the rollouts that still have these answers and their rewards, by content."""
     by_model: dict[str, dict[tuple[str, int], StoredAnswer]] = {}
     for one in answers:
         by_model.setdefault(one.model, {})[one.task, one.repeat] = one
@@ -76,7 +76,7 @@ def judge_lines(folder: Path) -> list[JudgeLine]:
 
 
 def read_judging(folder: Path, runs: Mapping[str, Path]) -> Judging | None:
-    """Returns what a profile's `judge.jsonl` comes to; None where no judge was asked again. Raises InputError."""
+    """Returns the content of a profile's `judge.jsonl`; None if there is none. Raises InputError."""
     panel: Panel | None = None
     judgements: list[Judgement] = []
     labels: dict[str, Label] = {}
@@ -96,12 +96,12 @@ def read_judging(folder: Path, runs: Mapping[str, Path]) -> Judging | None:
 
 
 def keep(folder: Path, line: JudgeLine) -> None:
-    """Append a line. It is on the disk when this returns. Raises StoppedEarly where the disk is full."""
+    """Appends a line. It is on the disk when this returns. Raises StoppedEarly if the disk is full."""
     append_line(folder / FILE, line)
 
 
 def asked_of(rollout: Rollout) -> str:
-    """Returns what the judge read, for a person to read: the question, the reference, the answer and the criteria."""
+    """Returns the judge's input as text for a person: the question, the reference, the answer and the criteria."""
     last = rollout.roles[ROLE][0].input[-1]
     text = text_of(last.content) if isinstance(last, Message) else ""
     try:
@@ -118,7 +118,7 @@ def _as_text(value: object) -> str:
 
 
 def bring(folder: Path, path: Path) -> int:
-    """Add the labels of another file, all or none, and return their number. Raises UsageError and InputError."""
+    """Adds the labels of another file, all or none. Returns their number. Raises UsageError and InputError."""
     if not is_present(path):
         raise UsageError(f"{path} is not there; expected a file of labels")
     given = list(read_lines(path, Label))

@@ -18,21 +18,21 @@ from assay.store import append_line, read_lines, read_row_lines
 from assay.types import Rollout, Score, Task
 
 FAULTS: tuple[Fault, ...] = ("verifier", "task", "environment")
-"""What is at fault where a reward is wrong."""
+"""The faults because of which a reward is wrong."""
 Key = tuple[str, int]
 """(task, repeat)."""
 Place = tuple[str, str]
 """(model, content)."""
 Standing = Literal["right", "fault", "unclear"]
-"""What a mark says of a reward now."""
+"""What a mark says about a reward now."""
 _decode = msgspec.json.Decoder(Rollout).decode
 
 
 def content_of(prompt: str, text: int) -> str:
-    """Returns the digest of what was asked and of all that a model wrote, by their own digests.
+    """Returns the digest of a prompt and of all that a model wrote, from their digests.
 
-    It has no ids, times, tokens and outputs of tools, so that an equal rollout that is made again has the same content.
-    It has no gold answer and no reward, so that a mark says something of a rollout that was scored again.
+    It leaves out ids, times, tokens and outputs of tools, so that an equal rollout that is made again has the same
+    content; and the gold answer and the reward, so that a mark holds for a rollout that is scored again.
     """
     return digest([prompt, text])
 
@@ -62,14 +62,14 @@ def read_remarks(folder: Path) -> list[Remark]:
 
 
 def keep(folder: Path, remark: Remark) -> None:
-    """Append a line. It is on the disk when this returns. Raises StoppedEarly where the disk is full."""
+    """Appends a line. It is on the disk when this returns. Raises StoppedEarly if the disk is full."""
     append_line(folder / "marks.jsonl", remark)
 
 
 def marks_of(remarks: Iterable[Remark]) -> dict[Place, list[Mark]]:
-    """Returns the marks that stand by model and content, in the order in which they were made.
+    """Returns the valid marks by model and content, in the order in which they were made.
 
-    Of two marks that a reader made of the same rollout with the same task and reward, the later stands, unless it is
+    Of two marks by one reader of the same rollout with the same task and reward, the later is valid, unless it is
     withdrawn.
     """
     last: dict[tuple[Any, ...], Mark] = {}
@@ -86,10 +86,10 @@ def marks_of(remarks: Iterable[Remark]) -> dict[Place, list[Mark]]:
 
 
 def last_word(marks: Iterable[Mark], task: str, reward: float | None) -> Mark | None:
-    """Returns the mark that decides on a rollout; None where it has to be read.
+    """Returns the mark that decides on a rollout; None if it has to be read.
 
-    That is the last one that isn't `unclear`, so that a second reader settles what the first could not, or overrules
-    it; where all are unclear, the last. `task` and `reward` are the rollout's now, the task by its digest.
+    That is the last one that isn't `unclear`, so that a second reader settles or overrules the first; if all are
+    unclear, the last. `task` and `reward` are the rollout's now, the task as its digest.
     """
     holding = [mark for mark in marks if standing(mark, task, reward)]
     clear = [mark for mark in holding if mark.fault != "unclear"]
@@ -97,9 +97,9 @@ def last_word(marks: Iterable[Mark], task: str, reward: float | None) -> Mark | 
 
 
 def standing(mark: Mark, task: str, reward: float | None) -> Standing | None:
-    """Returns what a mark says of a rollout that has this task and reward now; None where it has to be read again.
+    """Returns what a mark says about a rollout with this task and reward now; None if it has to be read again.
 
-    A fault is mended where the reward is now the reader's: the other one of 0 and 1.
+    A fault is mended if the reward is now the reader's: the other one of 0 and 1.
     """
     if (mark.task_digest, mark.reward) == (task, reward):
         return "right" if mark.fault == "model" else "unclear" if mark.fault == "unclear" else "fault"
@@ -107,7 +107,7 @@ def standing(mark: Mark, task: str, reward: float | None) -> Standing | None:
 
 
 def faults_in(marks: Sequence[Mark]) -> list[Mark]:
-    """Returns the faults that were reported of one rollout, mended or not, without those that a later reader denied."""
+    """Returns the reported faults of one rollout, mended or not, without those that a later reader denied."""
 
     def denies(later: Mark, one: Mark) -> bool:
         same = (later.task_digest, later.reward) == (one.task_digest, one.reward)
@@ -117,7 +117,7 @@ def faults_in(marks: Sequence[Mark]) -> list[Mark]:
 
 
 def explanations(remarks: Iterable[Remark], model: str) -> dict[str, Explanation]:
-    """Returns the explanations of one model's findings that stand, by detector; of two, the later."""
+    """Returns the valid explanations of one model's findings, by detector; of two, the later."""
     said = [one for one in remarks if isinstance(one, Explanation) and one.model == model]
     return {about: one for about, one in {one.detector: one for one in said}.items() if not one.withdrawn}
 
@@ -125,7 +125,7 @@ def explanations(remarks: Iterable[Remark], model: str) -> dict[str, Explanation
 def rollouts_at(run: Path, tasks: Collection[str], wanted: Callable[[Key], bool]) -> dict[Key, Rollout]:
     """Returns the rollout that counts for each wanted (task, repeat): its score, or else its last failure.
 
-    `tasks` are the ids of all tasks that may be wanted. The run is read once, and only wanted rollouts are decoded.
+    `tasks` are the ids of the tasks in question. The run is read once, and only wanted rollouts are decoded.
     """
     found: dict[Key, Rollout] = {}
     for path, line, row in read_row_lines(run, tasks):
@@ -140,7 +140,7 @@ def rollouts_at(run: Path, tasks: Collection[str], wanted: Callable[[Key], bool]
 
 
 class _GivenMark(Mark, frozen=True, kw_only=True, tag="mark", forbid_unknown_fields=True):
-    """A mark as another file has it: what follows from the rollout may be left out."""
+    """A mark in another file, which may lack the fields that follow from the rollout."""
 
     content: str | UnsetType = UNSET  # pyright: ignore[reportIncompatibleVariableOverride]
     task_digest: str | UnsetType = UNSET  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -158,12 +158,11 @@ def bring(
     results: Mapping[str, Results],
     shares: Mapping[tuple[str, str], float] | None = None,
 ) -> list[Remark]:
-    """Add the marks of another file to a profile's, all of them or none. Returns the new ones.
+    """Adds the marks of another file to a profile's, all or none. Returns the new ones.
 
-    What a mark lacks of content, task digest and reward is that of the profile's rollout at its task and repeat. An
-    explanation without a share gets the present one: `shares` are by model and detector.
-    Raises InputError, with the line, for what is neither mark nor explanation, or of no model or rollout in the
-    profile.
+    A mark's missing content, task digest or reward is that of the profile's rollout with its task and repeat. An
+    explanation without a share gets today's: `shares` are by model and detector.
+    Raises InputError, with the line, for anything but a mark or an explanation of a model or rollout in the profile.
     """
     given = list(_read_file(path))
     for number, one in given:
@@ -201,7 +200,7 @@ def _read_file(path: Path) -> Iterator[tuple[int, _GivenMark | _GivenExplanation
 
 
 def _now(task: Task, cell: Cell) -> dict[str, Any]:
-    """What a mark of a rollout says of it."""
+    """Returns the fields of a mark that follow from the rollout."""
     return {
         "content": content_of(prompt_digest(task), cell.text),
         "task_digest": task_digest(task),

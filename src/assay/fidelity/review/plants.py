@@ -1,7 +1,7 @@
-"""Planted faults: real rollouts with something wrong put in, by which a reader is measured.
+"""Planted faults: real rollouts with a fault put in, which measure a reader.
 
-They are shown among the others and look like them. Which they are is stored nowhere: it follows from the rollouts, so
-that a reader is not told, and who is determined can compute it. They enter no statistic.
+They are shown among the others and look like them. Which ones they are is not stored, but follows from the rollouts, so
+somebody could compute it. They enter no statistic.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -34,23 +34,23 @@ KINDS: tuple[tuple[FaultKind, float], ...] = (
 FOUND = 10
 """The least number of them that a reader has to find."""
 REPORTED = 0.1
-"""The largest share of sound rollouts in which a reader may report a fault."""
+"""The largest share of sound rollouts in which a reader may report faults."""
 
 
 @dataclass(frozen=True)
 class Plant:
-    """A rollout as it is shown, with a fault in it."""
+    """A rollout with a planted fault."""
 
     base: Spot
     kind: FaultKind
     reward: float
-    """The reward that is shown."""
+    """The shown reward."""
     other: str | None
-    """The gold answer, or the answer read, that is shown."""
+    """The shown gold answer, or the shown answer."""
 
     @cached_property
     def content(self) -> str:
-        """As long as a real one's, so that a mark doesn't tell which it is."""
+        """A digest as long as a real rollout's, so that marks don't show which it is."""
         return digest([self.base.content, self.kind, self.reward, self.other])
 
     def apply(self, rollout: Rollout, task: Task) -> tuple[Rollout, Task]:
@@ -73,9 +73,9 @@ class Plant:
 def plant(spots: Sequence[Spot], thinking: Collection[str], avoid: Collection[str] = ()) -> list[Plant]:
     """Returns the planted faults of a profile, the same each time.
 
-    `spots` are all rollouts in the order in which they are drawn: faults are planted in the last ones, so that what is
-    read is not shown twice. `thinking` are the models that think, `avoid` the tasks that are suspect. A fault that
-    can't be planted, such as a wrong gold where there is none, becomes a flipped reward.
+    `spots` are all rollouts in the order in which they are drawn. Faults are planted in the last ones, so that no
+    rollout is shown twice. `thinking` are the models that think, `avoid` the suspect tasks. A fault that can't be
+    planted, such as a wrong gold answer without a gold answer, becomes a flipped reward.
     """
     answers = _Answers(spots)
     last = {failing: [spot for spot in reversed(spots) if spot.failing == failing] for failing in (False, True)}
@@ -97,7 +97,7 @@ def plant(spots: Sequence[Spot], thinking: Collection[str], avoid: Collection[st
 
 
 class _Answers:
-    """The answers that could stand in the place of another."""
+    """Answers that could replace another."""
 
     def __init__(self, spots: Sequence[Spot]) -> None:
         self._wrong: dict[str, str] = {}
@@ -107,7 +107,7 @@ class _Answers:
                 self._wrong.setdefault(spot.task.id, spot.cell.answer)
 
     def wrong(self, task: Task) -> str | None:
-        """A wrong answer to a task: some model's, or else another task's gold."""
+        """Returns a wrong answer to a task: a model's, else another task's gold answer."""
         others = (gold for gold in self._golds if gold != task.gold)
         return self._wrong.get(task.id) or next(others, None)
 
@@ -141,9 +141,9 @@ def _possible(
 
 
 def _silence(rollout: Rollout) -> Rollout:
-    """The rollout without its last message, so that it has thought and said nothing.
+    """Returns the rollout without its last message, so that it only has reasoning.
 
-    Where it has not thought, the message becomes the thought.
+    If it has no reasoning, the message becomes the reasoning.
     """
     last = rollout.turns[-1]
     kept = [item for item in last.response.output if not isinstance(item, Message)]

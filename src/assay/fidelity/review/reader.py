@@ -1,4 +1,4 @@
-"""A model that reads rollouts in a person's place. The planted faults measure it as they measure a person."""
+"""A model that reads rollouts instead of a person. The planted faults measure it in the same way."""
 
 import asyncio
 import json
@@ -16,9 +16,9 @@ from assay.model import Model
 from assay.types import Failure, Item, JsonSchema, Message, Request
 
 PREFIX = "model:"
-"""What stands before a model's name where it is the reader."""
+"""The prefix of a model's name as a reader."""
 LONGEST = 12_000
-"""The most characters of one text that the model reads. Of a longer text it reads the beginning and the end."""
+"""The most characters of one text in the prompt. Of a longer text, the beginning and the end are kept."""
 
 _INSTRUCTIONS = """\
 You read one attempt of a language model at one task of a benchmark, and say whether its reward is right:
@@ -52,20 +52,20 @@ _FORM = JsonSchema(
 
 @dataclass(slots=True)
 class Answers:
-    """What came of asking a model for marks."""
+    """The counts of a model's answers to requests for marks."""
 
     made: int = 0
     unreadable: int = 0
-    """The number of answers that are no mark."""
+    """The number of answers without a mark."""
     failed: int = 0
-    """The number of calls that failed. `error` is the last one's."""
+    """The number of failed calls. `error` is that of the last one."""
     error: str = ""
 
 
 async def read_rollouts(
     model: Model, by: str, rollouts: Sequence[OpenRollout], keep: Callable[[Mark], None], *, concurrency: int = 8
 ) -> Answers:
-    """Ask a model for a mark of each rollout. `keep` is called with each mark as it arrives.
+    """Asks a model for a mark of each rollout. `keep` is called with each mark as it arrives.
 
     An answer that can't be read is counted and left out."""
     answers = Answers()
@@ -103,13 +103,13 @@ def prompt(one: OpenRollout) -> list[Item]:
         data["failure"] = f"in the {outcome.where}: {outcome.kind}: {_clip(outcome.message)}"
     else:
         data |= {"read as the answer": outcome.answer, "reward": outcome.reward}
-    # A token such as <|im_end|> would end something to a model server that reads it in a text.
+    # A model server could read a token such as <|im_end|> in a text as the end of a message.
     written = json.dumps(data, ensure_ascii=False, indent=1).replace("<", "\\u003c").replace(">", "\\u003e")
     return [Message(role="system", content=_INSTRUCTIONS), Message(role="user", content=written)]
 
 
 def _mark(one: OpenRollout, text: str, by: str) -> Mark | None:
-    """The mark that an answer ends with, from a fenced block too; None where there is none."""
+    """Returns the mark at the end of an answer, which may be in a fenced block; None if there is none."""
     read = "\n".join(piece.text for piece in attempt(one.rollout, one.task))
     try:
         value = own_object(text, _FORM.definition, untrusted=read)

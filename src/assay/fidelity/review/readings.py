@@ -1,4 +1,4 @@
-"""Rollouts as a person reads them: in a review, and in a report with the reason why each is there."""
+"""Rollouts in the form that a person reads, in a review and in the report."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from assay.types import Failure, Rollout, Task
 
 @dataclass(frozen=True, slots=True)
 class OpenRollout:
-    """A rollout to read. What is planted in it, if anything, can't be seen from here."""
+    """A rollout to read. It does not show whether a fault is planted in it."""
 
     model: str
     rollout: Rollout
@@ -31,7 +31,7 @@ class OpenRollout:
         return None if isinstance(self.rollout.outcome, Failure) else self.rollout.outcome.reward
 
     def mark(self, fault: Fault, *, by: str, note: str = "") -> Mark:
-        """Returns what a reader says of it now."""
+        """Returns a reader's mark of it, made now."""
         return Mark(
             model=self.model,
             task=self.rollout.task,
@@ -51,14 +51,14 @@ class OpenRollout:
 
 
 def now() -> str:
-    """Returns the time as a mark has it."""
+    """Returns the time in the format of marks."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def open_rollouts(
     run: Path, model: str, tasks: Sequence[Task], keys: Iterable[Key], plants: Sequence[Plant] = ()
 ) -> tuple[dict[Key, OpenRollout], dict[str, OpenRollout]]:
-    """Returns a model's rollouts at these keys, and with these faults planted in them by content.
+    """Returns a model's rollouts at these keys, and those with planted faults by content.
 
     Raises InputError where the run is damaged.
     """
@@ -79,14 +79,14 @@ def open_rollouts(
 
 
 def readings(run: Path, model: str, tasks: Sequence[Task], keys: Sequence[Key]) -> list[Reading]:
-    """Returns the rollouts of a run at these (task, repeat), in order. Raises InputError where the run is damaged."""
+    """Returns the rollouts of a run at these (task, repeat), in order. Raises InputError if the run is damaged."""
     by_id, wanted = {task.id: task for task in tasks}, set(keys)
     found = rollouts_at(run, {task for task, _ in wanted}, wanted.__contains__) if keys else {}
     return [reading(found[key], by_id[key[0]], model) for key in keys if key in found]
 
 
 def reading(rollout: Rollout, task: Task, model: str) -> Reading:
-    """Returns one rollout as a person reads it."""
+    """Returns one rollout in the form that a person reads."""
     score = None if isinstance(rollout.outcome, Failure) else rollout.outcome
     return Reading(
         model=model,

@@ -1,4 +1,4 @@
-"""How far the reading of a profile is, and what it has shown."""
+"""The progress and the results of reading a profile."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -48,29 +48,29 @@ WHOSE: dict[Fault, str] = {
     "unclear": "unclear",
 }
 WORDS_A_MINUTE = 238
-"""How fast adults read English non-fiction, silently and with understanding: the mean of 190 studies (Brysbaert 2019,
-Journal of Memory and Language 109); most read 175 to 300."""
+"""Words per minute that adults read of English non-fiction: the mean of 190 studies (Brysbaert 2019, Journal of Memory
+and Language 109); most read 175 to 300."""
 WORDS_A_TOKEN = 0.75
 SECONDS = 25
-"""To judge a rollout that was read, and to press a key. Assumed."""
+"""Assumed seconds to judge a rollout after reading it, and to press a key."""
 PAUSE_S = 600
-"""Seconds between two marks after which the reader did something else meanwhile."""
+"""Seconds between two marks above which the time counts as a pause."""
 
 
 @dataclass(frozen=True)
 class Material:
-    """What there is to read of a profile, whoever reads it. It follows from the rollouts alone."""
+    """What there is to read in a profile. It follows from the rollouts alone, not from readers."""
 
     results: Mapping[str, Results]
-    """Of the models that are measured."""
+    """The results of the measured models."""
     declared: frozenset[str]
     """The tasks that the benchmark declares as defective."""
     rescored: Mapping[str, datetime]
-    """By model, when its rollouts were scored again; models whose weren't are missing."""
+    """By model, when its rollouts were scored again, if they were."""
     population: Population
     plants: Sequence[Plant]
     findings: Sequence[Finding]
-    """Those of detectors, and one for each suspect task."""
+    """The detectors' findings, and one for each suspect task."""
 
 
 def material(
@@ -79,7 +79,7 @@ def material(
     declared: Iterable[str] = (),
     rescored: Mapping[str, datetime] | None = None,
 ) -> Material:
-    """Returns what there is to read of these models' rollouts. `declared` are tasks that are known to be defective."""
+    """Returns what there is to read in these models' rollouts. `declared` are tasks that are known to be defective."""
     results, left_out = {one.name: one.results for one in contenders}, frozenset(declared)
     drawn = population(results)
     found = [finding for one in contenders for finding in one.findings]
@@ -101,7 +101,7 @@ def material(
 
 @dataclass(frozen=True)
 class Progress:
-    """The remarks on a profile, held against what there is to read."""
+    """The material of a profile with the readers' remarks."""
 
     material: Material
     remarks: Sequence[Remark]
@@ -112,7 +112,7 @@ class Progress:
 
     @cached_property
     def marked_tasks(self) -> set[tuple[str, str]]:
-        """The (model, task) of all marks: the contents of other rollouts are not looked at."""
+        """The (model, task) of all marks, so that other rollouts need not be compared."""
         return {(mark.model, mark.task) for marks in self.marks.values() for mark in marks}
 
     def marks_on(self, spot: Spot) -> Sequence[Mark]:
@@ -121,7 +121,7 @@ class Progress:
         return self.marks.get((spot.model, spot.content), ())
 
     def word(self, spot: Spot) -> Mark | None:
-        """The mark that decides on a rollout; None where it has to be read."""
+        """Returns the mark that decides on a rollout; None if it has to be read."""
         return last_word(self.marks_on(spot), spot.task_digest, spot.cell.reward)
 
     def standing(self, spot: Spot) -> Standing | None:
@@ -129,7 +129,7 @@ class Progress:
 
     @cached_property
     def marked_spots(self) -> list[Spot]:
-        """The real rollouts with a mark, those without a score included."""
+        """The real rollouts with a mark, with or without a score."""
         failed = (
             Spot(name, task, cell, prompt_digest(task))
             for name, results in self.material.results.items()
@@ -141,10 +141,10 @@ class Progress:
 
     @cached_property
     def fresh(self) -> bool:
-        """Whether a verifier or environment that a reader found at fault was mended, so that the sample begins anew.
+        """Whether a verifier or environment at fault was mended, so that the sample begins anew.
 
-        What was read before says nothing of what the mended one does elsewhere: faults that were found are mended, and
-        others may not be.
+        Earlier marks don't show what the mended one does elsewhere: the reported faults are mended, but others may not
+        be.
         """
         return any(
             mark.fault in ("verifier", "environment") and mark.reward != spot.cell.reward
@@ -154,10 +154,10 @@ class Progress:
 
     @cached_property
     def pool(self) -> list[Spot]:
-        """All that the main sample is drawn from, in order.
+        """The rollouts from which the main sample is drawn, in order.
 
-        The first rollout that showed a faulty task stays, also once the task is mended or declared: it is what is known
-        of tasks that nobody has found yet. Other rollouts of that task say no more of them, and are left out.
+        The first rollout that showed a faulty task stays even when the task is mended or declared, because it stands
+        for faulty tasks that nobody has found yet. Other rollouts of that task are left out.
         """
         found, kept = set[str](), list[Spot]()
         for spot in self.material.population.spots:
@@ -177,9 +177,9 @@ class Progress:
 
     @cached_property
     def look(self) -> tuple[list[Spot], tuple[float, float] | None]:
-        """The main sample as far as it has to be read by now, and its bounds where all of it is read.
+        """The part of the main sample that has to be read by now, and its bounds if all of it is read.
 
-        The next look is due where the one before decides nothing, unless something has to be mended or settled first.
+        The next look is due if the one before does not decide, unless something has to be mended or settled first.
         """
         rule, chosen, bounds = self.material.population.rule, list[Spot](), None
         for look in rule.looks:
@@ -196,16 +196,16 @@ class Progress:
         return self.word(spot) is None and spot.task.id not in self.material.declared
 
     def is_at_fault(self, spot: Spot) -> bool:
-        """Whether a rollout counts as at fault: that it was mended or declared says nothing of others like it."""
+        """Returns whether a rollout counts as at fault, even if it was mended or declared."""
         return bool(faults_in(self.marks_on(spot))) or self.standing(spot) == "unclear"
 
     def _is_pending(self, spot: Spot) -> bool:
-        """Whether a verifier or environment has to be mended, or a second reader to decide."""
+        """Returns whether a verifier or environment has to be mended, or a second reader has to decide."""
         mark = self.word(spot)
         return mark is not None and mark.fault not in ("model", "task") and self.standing(spot) != "right"
 
     def _bounds(self, faults: int, read: int, alpha: float) -> tuple[float, float]:
-        """Bounds of the share at fault. All rollouts of declared tasks count as at fault."""
+        """Returns the bounds of the share at fault. All rollouts of declared tasks count as at fault."""
         spots = self.material.population.spots
         whole, share = read == len(self.pool), faults / max(1, read)
         lower = share if whole else binomial_lower(faults, read, 1 - alpha)
@@ -215,17 +215,17 @@ class Progress:
 
     @cached_property
     def to_read(self) -> list[Spot]:
-        """The real rollouts to read, beside those of findings: main sample and quota."""
+        """The real rollouts to read, except those of findings: main sample and quota."""
         return union(self.look[0], self.material.population.quota(self.material.declared))
 
     @cached_property
     def readers(self) -> list[str]:
-        """Those with a mark of a rollout, real or planted: all of them have to be measured."""
+        """The readers with a mark of a rollout, real or planted. All have to be measured."""
         marks = [*map(self.marks_on, self.marked_spots), *map(self.planted_marks, self.material.plants)]
         return list(dict.fromkeys(mark.by for one in marks for mark in one))
 
     def plants_left(self, by: str) -> list[Plant]:
-        """The planted faults that a reader has not read."""
+        """Returns the planted faults that a reader has not read."""
         return [one for one in self.material.plants if self.planted_mark(one, by) is None]
 
     def planted_mark(self, one: Plant, by: str) -> Mark | None:
@@ -240,15 +240,15 @@ class Progress:
 
     @cached_property
     def left(self) -> list[Spot]:
-        """What is still to be read, the planted faults of each reader included, by the rollouts that are shown."""
+        """The rollouts that are still to be read, with the planted faults of each reader."""
         planted = [self.plants_left(by) for by in self.readers] or [self.material.plants]
         return [*self.unread, *(one.base for plants in planted for one in plants)]
 
     def queue(self, by: str) -> list[Spot | Plant]:
-        """What a reader has to read, planted faults among it.
+        """Returns what a reader has to read, with planted faults among it.
 
-        That is what nobody read, and what another reader could not decide or reported as a fault. The order is that of
-        the contents' digests, which mixes them.
+        That is what nobody has read, and what another reader could not decide or reported as a fault. The order is that
+        of the contents' digests, so they are mixed.
         """
         others = [spot for spot in self.marked_spots if self.standing(spot) in ("fault", "unclear")]
         others = [spot for spot in others if all(mark.by != by for mark in self.marks_on(spot))]
@@ -267,9 +267,9 @@ class Progress:
 
 
 def review(read: Progress) -> Review:
-    """Returns how far the reading is. What single marks say is left out until all is read.
+    """Returns the progress of reading. The content of single marks is left out until all is read.
 
-    Otherwise a reader would learn from it which rollout was a planted one.
+    Otherwise a reader could learn from it which rollout was planted.
     """
     finished, (chosen, bounds) = not read.left, read.look
     spots, declared = read.material.population.spots, read.material.declared
@@ -293,12 +293,12 @@ def review(read: Progress) -> Review:
 
 
 def reading_minutes(output_tokens: Iterable[int]) -> float:
-    """Returns about how many minutes it takes to read rollouts word for word, by the output tokens of each."""
+    """Returns about how many minutes it takes to read rollouts completely, by the output tokens of each."""
     return sum(SECONDS / 60 + WORDS_A_TOKEN * tokens / WORDS_A_MINUTE for tokens in output_tokens)
 
 
 def _words(read: Progress, spots: Iterable[Spot]) -> list[Mark]:
-    """The last word on each of these rollouts, one for each content."""
+    """Returns the deciding mark of each of these rollouts, one for each content."""
     made = {(spot.model, spot.content): (spot, mark) for spot in spots if (mark := read.word(spot))}
     return [structs.replace(mark, repeat=spot.cell.repeat) for spot, mark in made.values()]
 
@@ -308,7 +308,7 @@ def _readers(read: Progress) -> list[str]:
 
 
 def minutes_between(marks: Sequence[Mark]) -> float:
-    """Returns how many minutes a reader took for these marks of theirs, without pauses."""
+    """Returns how many minutes a reader needed for these marks, without pauses."""
     times = [datetime.fromisoformat(mark.at) for mark in marks]
     gaps = [(later - earlier).total_seconds() for earlier, later in pairwise(times)]
     return sum(gap for gap in gaps if 0 <= gap <= PAUSE_S) / 60
@@ -337,7 +337,7 @@ def _reader(read: Progress, by: str, finished: bool) -> Reader:
 
 
 def _still_holds(mark: Mark, spot: Spot) -> bool:
-    """Whether it is about the rollout as it is scored now: a mended fault was no false report."""
+    """Returns whether a mark is about the rollout's reward now. A report of a mended fault was not false."""
     return (mark.task_digest, mark.reward) == (spot.task_digest, spot.cell.reward)
 
 

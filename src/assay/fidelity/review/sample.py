@@ -1,7 +1,7 @@
-"""Which rollouts of a profile have to be read: a random sample of all, and some of each model.
+"""The rollouts of a profile that have to be read: a random sample of all, and some of each model.
 
-The order is that of a hash of what was asked and answered. Rewards are not in it, so that a verifier that was mended
-changes no draw, and new repeats only come in between.
+The order is that of a hash of prompts and answers, without rewards, so that a mended verifier does not change it, and
+new repeats are only inserted.
 """
 
 import math
@@ -19,24 +19,24 @@ from assay.fidelity.review.marks import Key, content_of
 from assay.types import Task
 
 PASSING = 5
-"""Passing rollouts of each model that are read, the main sample counted in."""
+"""The number of passing rollouts of each model to read, including the main sample."""
 FEWEST, MOST = 8, 20
-"""The same of failing ones, between which their number follows from the model's score."""
+"""The range of the number of failing ones, which depends on the model's score."""
 MISREAD, SEEN = 0.1, 0.95
-"""If this share of a model's right answers is misread, its failing rollouts show one with this probability."""
+"""If this share of a model's right answers is misread, the failing rollouts to read show one with this probability."""
 LONG = 8000
-"""Output tokens of a rollout, on average, above which fewer are read."""
+"""The average output tokens of a rollout above which fewer are read."""
 
 
 class Look(NamedTuple):
-    """A number of rollouts after which the sample may decide, and the chance to err there, a side."""
+    """A number of rollouts after which the sample may decide, and the one-sided error there."""
 
     rollouts: int
     alpha: float
 
 
 class Rule(NamedTuple):
-    """How many rollouts are read, and which share at fault is ruled out by them."""
+    """The looks at the sample, and the share at fault that they have to rule out."""
 
     looks: tuple[Look, ...]
     limit: float
@@ -48,13 +48,13 @@ LONG_RULE = Rule((Look(36, 0.025), Look(70, 0.0125), Look(140, 0.0125)), 0.10)
 
 @dataclass(frozen=True)
 class Spot:
-    """A rollout that may be read, by its figures alone."""
+    """The figures of a rollout that may be read."""
 
     model: str
     task: Task
     cell: Cell
     asked: str
-    """Digest of what the model was asked."""
+    """Digest of the prompt."""
 
     @property
     def key(self) -> Key:
@@ -103,7 +103,7 @@ class Population:
 
 
 def failing_quota(failing: int, passing: int) -> int:
-    """Returns how many failing rollouts of a model are read: more of a weak one, of whose failures few are misread."""
+    """Returns how many failing rollouts of a model to read: more for a weak model, of whose failures few are misread."""
     misread = min(1.0, MISREAD / (1 - MISREAD) * passing / max(1, failing))
     if misread == 1:
         return FEWEST
@@ -128,5 +128,5 @@ def population(results: Mapping[str, Results]) -> Population:
 
 
 def union(*groups: Iterable[Spot]) -> list[Spot]:
-    """Returns the spots of all groups, each once, in their order."""
+    """Returns the spots of all groups, each once, in order."""
     return list({(spot.model, *spot.key): spot for group in groups for spot in group}.values())

@@ -1,4 +1,4 @@
-"""What a reader looks at, one thing after the other, in a terminal or a browser. What is said is kept at once."""
+"""The screens of a review, in a terminal or a browser. Each remark is stored at once."""
 
 import getpass
 import subprocess
@@ -32,25 +32,25 @@ KEYS: dict[str, Fault] = {"m": "model", "v": "verifier", "t": "task", "e": "envi
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """One thing to look at: a rollout, or a finding before and after its rollouts were read."""
+    """One screen: a rollout, or a finding before and after its rollouts are read."""
 
     model: str
     rollout: OpenRollout | None = None
     finding: Finding | None = None
-    """What the rollout is shown for, where it is not drawn at random."""
+    """The finding for which the rollout is shown, if it is not from the sample."""
     evidence: str = ""
 
     @property
     def place(self) -> Place:
-        """What the screen is about: the rollout's content, or the detector."""
+        """The subject of the screen: the rollout's content, or the detector."""
         return self.rollout.place if self.rollout else (self.model, self.finding.detector if self.finding else "")
 
 
 @dataclass(slots=True)
 class Screens:
-    """What one reader has to look at in a profile, and what was said of it by now.
+    """The screens of one reader of a profile, and all remarks so far.
 
-    Several may be at work on one profile, in terminals and browsers: each step takes in what the others said.
+    Several readers may work on one profile, in terminals and browsers, so each step reads the others' remarks.
     """
 
     folder: Path
@@ -60,7 +60,7 @@ class Screens:
     all: list[Screen] = field(init=False)
     said: list[Remark] = field(init=False)
     kept: int = 0
-    """Remarks that were made here."""
+    """The number of remarks made here."""
     skipped: set[Place] = field(default_factory=set[Place])
 
     def __post_init__(self) -> None:
@@ -68,7 +68,7 @@ class Screens:
         self.all = self._due()
 
     def _due(self) -> list[Screen]:
-        """Each finding with its rollouts, and then what is drawn, all models mixed."""
+        """Returns each finding with its rollouts, and then the sample, all models mixed."""
         progress = Progress(self.material, self.said)
         queue = [one for one in progress.queue(self.by) if _model(one) in self.models]
         first, drawn = list[Screen](), dict[Place, OpenRollout]()
@@ -86,7 +86,7 @@ class Screens:
         return first + [Screen(_model(one), drawn[_model(one), one.content]) for one in queue]
 
     def draw_more(self) -> bool:
-        """Draws what is due now that something was read. Returns whether there is a rollout among it that is new."""
+        """Adds the screens that are due after the last remarks. Returns whether there is a new rollout."""
         self.refresh()
         known = {one.rollout.place for one in self.all if one.rollout}
         more = self._due()
@@ -95,26 +95,26 @@ class Screens:
         return is_new
 
     def refresh(self) -> None:
-        """Takes in what was said elsewhere meanwhile."""
+        """Reads remarks that others have made meanwhile."""
         self.said = read_remarks(self.folder)
 
     def next(self, at: int = -1) -> int | None:
-        """Returns the place of the first screen behind this one that is not done; None where all are."""
+        """Returns the index of the first screen after this one that is not done; None if all are."""
         self.refresh()
         return next((i for i in range(at + 1, len(self.all)) if not self.is_done(self.all[i])), None)
 
     def find(self, place: Place) -> int | None:
-        """Returns where the first screen about this is; None where there is none."""
+        """Returns the index of the first screen about this; None if there is none."""
         return next((number for number, one in enumerate(self.all) if one.place == place), None)
 
     @property
     def left(self) -> list[OpenRollout]:
-        """The rollouts that are still to be read."""
+        """The rollouts that are still to be read here."""
         return [one.rollout for one in self.all if one.rollout and not self.is_done(one)]
 
     @property
     def minutes(self) -> int:
-        """About how long it takes to read those that are left."""
+        """About how many minutes it takes to read them."""
         return max(1, round(reading_minutes(one.output_tokens for one in self.left)))
 
     def is_done(self, screen: Screen) -> bool:
@@ -123,7 +123,8 @@ class Screens:
             return True
         if one is None:
             return False
-        # A rollout of a finding is read once, by whomever; what was drawn is here because this reader has to read it.
+        # A rollout of a finding needs one reader, anybody; one of the sample is here because this reader has to read
+        # it.
         return one.place in self.skipped or (self._word(one) if finding else self.own(one)) is not None
 
     def _is_settled(self, finding: Finding) -> bool:
@@ -143,21 +144,21 @@ class Screens:
         return last_word(self._marks(one), one.rollout.task_digest, one.reward)
 
     def own(self, one: OpenRollout) -> Mark | None:
-        """Returns what this reader said of the rollout as it is now; None where it is nothing."""
+        """Returns this reader's mark of the rollout as it is now; None if there is none."""
         own = [mark for mark in self._marks(one) if mark.by == self.by]
         return last_word(own, one.rollout.task_digest, one.reward)
 
     def mark(self, one: OpenRollout, fault: Fault, note: str = "") -> None:
-        """Keeps what the reader says of a rollout."""
+        """Stores the reader's mark of a rollout."""
         self._keep(one.mark(fault, by=self.by, note=note))
 
     def explain(self, finding: Finding, note: str) -> None:
-        """Keeps why a finding may stand."""
+        """Stores the reader's explanation of a finding."""
         model, detector, share = finding.model, finding.detector, finding.share
         self._keep(Explanation(model=model, detector=detector, note=note, by=self.by, at=now(), share=share))
 
     def undo(self) -> Remark | None:
-        """Takes back what this reader said last and still stands, here or earlier, and returns it; None for nothing."""
+        """Withdraws this reader's last valid remark, made here or earlier. Returns it; None if there is none."""
         self.refresh()
         own = [one for one in self.said if one.by == self.by and self._stands(one)]
         if not own:
@@ -177,12 +178,12 @@ class Screens:
 
 
 def about(said: Remark) -> Place:
-    """Returns the place of the screen that a remark is about."""
+    """Returns the subject of a remark."""
     return (said.model, said.content if isinstance(said, Mark) else said.detector)
 
 
 def who() -> str:
-    """Returns the name of who uses this machine: git's, else the login."""
+    """Returns the user's name: git's, else the login."""
     try:
         asked = subprocess.run(
             ["git", "config", "user.name"], capture_output=True, text=True, errors="replace", timeout=5, check=False

@@ -12,7 +12,7 @@ def prompt_pieces(task: Task) -> list[Piece]:
 
 
 def attempt(rollout: Rollout, task: Task) -> list[Piece]:
-    """Returns all pieces after the prompt, in order. Empty pieces are left out, except messages."""
+    """Returns all pieces after the prompt, in order, without empty pieces except messages."""
     many = len(rollout.turns) > 1
     pieces: list[Piece] = []
     for number, turn in enumerate(rollout.turns, 1):

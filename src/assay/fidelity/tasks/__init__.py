@@ -1,1 +1,1 @@
-"""What can be known of a benchmark's tasks by reading them."""
+"""Checks of a benchmark's tasks by their texts."""

@@ -1,4 +1,4 @@
-"""Which texts of many are nearly the same: MinHash of their word triples, for 10,000 texts in seconds."""
+"""Finds nearly equal texts by MinHash of their word triples, among 10,000 texts in seconds."""
 
 import itertools
 import re
@@ -12,13 +12,13 @@ HASHES, BANDS = 64, 16
 """With bands of four hashes, two texts at Jaccard .8 meet in one of them with a probability of .9998."""
 PRIME = 2**31 - 1
 TEMPLATE = 0.05
-"""What stands in more than this share of the texts is their common wording, and says nothing about two of them."""
+"""Triples in more than this share of the texts are their common wording, and don't count."""
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 
 def alike(texts: Sequence[str], threshold: float) -> Iterator[tuple[int, int, float]]:
-    """(index, index, likeness) of texts that share most of what is their own.
+    """Yields (index, index, likeness) of texts that share most of their own triples.
 
     Likeness is the Jaccard index of their word triples, without those that more than two texts and more than a
     twentieth of them have. Of a group of n alike texts, at least n - 1 pairs are found.

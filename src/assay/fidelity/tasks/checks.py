@@ -1,4 +1,4 @@
-"""What can be seen of a benchmark's tasks by reading them: whether they are well-formed, distinct and asked in full."""
+"""Checks of tasks by their texts: whether they are well-formed, distinct and complete."""
 
 import re
 from collections import defaultdict
@@ -15,13 +15,13 @@ from assay.fidelity.tasks.alike import alike
 from assay.types import InputImage, Message, Task
 
 SHOWN = 12
-"""Tasks that one check names at most."""
+"""The most tasks that one check lists."""
 ALIKE = 0.8
 
 _TOOL_NAME = re.compile(r"[\w-]{1,64}", re.ASCII)
 _FIELD = "question|problem|prompt|query|input|context|passage|text|task|instruction|instructions|options|choices|answer"
 RARE = 0.02
-"""Share of tasks up to which a placeholder may be what the task is about."""
+"""The share of tasks up to which a placeholder may be the subject of a task."""
 _PLACEHOLDER = re.compile(
     rf"""(?<![\w\\^_}}{{$'"`]) \{{ \{{? \s* (?:{_FIELD}) \s* \}} \}}?    # a template that nobody filled
     | %\( (?:{_FIELD}) \)s
@@ -45,7 +45,7 @@ def no_defect(task: str) -> bool:
 
 
 def task_check(tasks: Sequence[Any], remark: str = "") -> Check:
-    """Are the tasks what they should be: ids unique, fields of their types, tools that a model server takes?"""
+    """Are the tasks well-formed: ids unique, fields of the right types, tools that a model server accepts?"""
     wrong: defaultdict[str, list[str]] = defaultdict(list)
     seen: set[str] = set()
     for number, task in enumerate(tasks, 1):
@@ -64,11 +64,11 @@ def task_check(tasks: Sequence[Any], remark: str = "") -> Check:
 
 
 def duplicate_check(environment: Environment, tasks: Sequence[Task], known: Known = no_defect) -> Check:
-    """Is every task asked once? A pair of which one is `known` is left out."""
+    """Is every task different? A pair with a `known` task is left out."""
     wrong: defaultdict[str, list[str]] = defaultdict(list)
     asked: dict[str, Task] = {}
     by_prompt: dict[str, Task] = {}
-    # Where a session holds state, tasks may share their words and differ in what is behind them.
+    # If sessions have a state, tasks may have the same words and differ in that state.
     one_answer = has_no_state(environment)
     for task in tasks:
         copied = asked.setdefault(digest(structs.replace(task, id="", tags={})), task)
@@ -100,7 +100,7 @@ def duplicate_check(environment: Environment, tasks: Sequence[Task], known: Know
 
 
 def prompt_check(tasks: Sequence[Task], known: Known = no_defect) -> Check:
-    """Does every task ask something, with nothing left to fill in? Those that are `known` are left out."""
+    """Does every task have a complete prompt? Those that are `known` are left out."""
     wrong: defaultdict[str, list[str]] = defaultdict(list)
     for task in tasks:
         if known(task.id):
@@ -116,18 +116,17 @@ def prompt_check(tasks: Sequence[Task], known: Known = no_defect) -> Check:
     found = check_of("prompts", wrong, said, "Fill the template in tasks(), or leave out rows without a question.")
     rare = sum(map(len, wrong.values())) <= RARE * len(tasks)
     if found.verdict == "fail" and rare and "an empty prompt" not in wrong:
-        # A template that was not filled is in all of them; in a few, it may be what the task is about.
+        # An unfilled template would be in all of them; in a few, it may be the subject.
         return structs.replace(found, verdict="inconclusive", remedy="Read them: a task may speak of a placeholder.")
     return found
 
 
 def leak_check(tasks: Sequence[Task], known: Known = no_defect) -> Check:
-    """Does a prompt give its own answer away? Tasks that are `known` to are left out.
+    """Does a prompt contain its own answer? Tasks that are `known` are left out.
 
-    A gold answer after a mark such as `Answer:` fails, but for examples: lines that stand in the prompt of a task with
-    another gold answer too, and lines beside others that state something else. One that merely stands in the prompt is
-    left to a reader where the answer of the next task doesn't stand there too, as those of a choice do: a task may ask
-    to find or to repeat something.
+    A gold answer after a mark such as `Answer:` fails, except in examples: lines that are also in the prompt of a task
+    with another gold answer, and lines beside others with another answer. A gold answer elsewhere in the prompt is
+    inconclusive, unless the answer of the next task is there too, as with options: a task may ask to find something.
     """
     with_gold = [task for task in tasks if task.gold and task.gold.strip() and not known(task.id)]
     marked = _stating(with_gold)
@@ -155,8 +154,8 @@ def leak_check(tasks: Sequence[Task], known: Known = no_defect) -> Check:
 def digest_check(
     tasks: Sequence[Task], again: Sequence[Task], elsewhere: Mapping[str, str] | Exception | None = None
 ) -> Check:
-    """Are the tasks the same whenever they are loaded? `elsewhere` is what another process found, or its error; None
-    where no other was asked."""
+    """Are the tasks the same at each load? `elsewhere` has the digests of another process, or its error; None if there
+    was no other."""
     if isinstance(elsewhere, TimeoutError):
         return Check("digests", "inconclusive", f"Another process, which loads the benchmark too: {elsewhere}.")
     if isinstance(elsewhere, Exception):
@@ -180,7 +179,7 @@ def digest_check(
 
 
 def check_of(name: str, wrong: Mapping[str, Sequence[str]], passed: str, remedy: str) -> Check:
-    """The check that fails by what is wrong (words: tasks), or passes where nothing is."""
+    """Returns a check that fails if anything is wrong (words: tasks), else passes."""
     if not wrong:
         return Check(name, "pass", passed)
     parts = [f"{words}: {_some(names)}" if names else words for words, names in wrong.items()]
@@ -245,7 +244,7 @@ def _parts(items: Iterable[Any]) -> Iterator[Any]:
 
 
 def _telling(gold: str) -> bool:
-    """Whether it would be no accident to find the answer in a text: numbers and short words may be anywhere."""
+    """Returns whether the answer is long enough that a text does not have it by chance."""
     return len(gold) >= 4 and any(char.isalpha() for char in gold)
 
 
