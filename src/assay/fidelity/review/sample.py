@@ -103,7 +103,7 @@ class Population:
 
 
 def failing_quota(failing: int, passing: int) -> int:
-    """Returns how many failing rollouts of a model to read: more for a weak model, of whose failures few are misread."""
+    """Returns how many failing rollouts of a model to read: more for a weak one, few of whose failures are misread."""
     misread = min(1.0, MISREAD / (1 - MISREAD) * passing / max(1, failing))
     if misread == 1:
         return FEWEST
