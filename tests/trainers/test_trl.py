@@ -201,7 +201,7 @@ def test_a_vllm_server_is_fed_with_each_steps_weights_and_asked_by_ids(trl: Any,
         made.args.vllm_mode, made.args.vllm_server_base_url = "server", f"{url}/"
 
         def feed() -> None:
-            server.feed(trl.embedded(made.model, tokenizer)._engine)
+            server.feed(trl.engine_model(made.model, tokenizer)._engine)
 
         made.vllm_generation, made._last_loaded_step = SimpleNamespace(sync_weights=feed), -1
         made.train()
@@ -299,7 +299,7 @@ def test_a_hole_in_the_verifier_that_the_policy_finds_is_a_finding(tmp_path: Pat
     assert code == 3, out + err
     assert "The reward may be hacked" in out and "gold nowhere" in out
     record = json.loads((tmp_path / "t/training.json").read_text())
-    (hole,) = (one for one in record["found"] if one["detector"] == "gold nowhere")
+    (hole,) = (one for one in record["findings"] if one["detector"] == "gold nowhere")
     assert hole["is_hole"]
     assert hole["after"] > hole["before"] + 0.3
     assert record["changes"][0]["lower"] > 0  # by its score alone, the training is a success
