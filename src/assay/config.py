@@ -268,11 +268,21 @@ LOOP = AgentConfig(agent="loop")
 """The loop of model and tools: the default agent."""
 
 
+class EngineConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[sandbox.docker]` and `[sandbox.podman]`: what they need on this computer."""
+
+    run_args: tuple[str, ...] = ()
+    """Further arguments of each `run`, after Assay's own."""
+    build_args: tuple[str, ...] = ()
+    """Further arguments of each `build`."""
+
+
 class AssayToml(Struct, frozen=True, forbid_unknown_fields=True):
-    """`assay.toml`: models and agents by name, and Ray."""
+    """`assay.toml`: models and agents by name, Ray, and what sandboxes need."""
 
     models: dict[str, ModelConfig] = {}
     agents: dict[str, AgentConfig] = {}
+    sandbox: dict[str, EngineConfig] = {}
     ray: RayConfig = RayConfig()
 
 

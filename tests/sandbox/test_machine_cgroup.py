@@ -9,8 +9,9 @@ from typing import TypeVar
 import pytest
 
 from assay.sandbox import Finished, SandboxConfig
-from assay.sandbox.machine import Machine, build_image, limits_here
+from assay.sandbox.machine import Machine, build_image
 from assay.sandbox.machine.cgroup import cgroups
+from assay.sandbox.machine.machine import limits_here
 from tests.roots import small_root
 from tests.sandbox.available import needs_cgroups, needs_machines
 

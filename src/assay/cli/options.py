@@ -85,7 +85,9 @@ class Code:
     """Where code that a model wrote runs."""
 
     sandbox: str | None = None
-    """Where code that a model wrote runs: bubblewrap (the default), docker, docker:IMAGE or subprocess."""
+    """Where code that a model wrote runs: bubblewrap (the default), docker, podman, docker:IMAGE or subprocess. The
+    machines of harbor:DIR are Assay's own, docker's or podman's. [sandbox.docker] and [sandbox.podman] in assay.toml
+    say what these need."""
     unsafe: Annotated[bool, Parameter(negative="")] = False
     """Allow --sandbox subprocess, which isolates nothing."""
     network: str | None = None
@@ -101,14 +103,14 @@ class Code:
         if suffix and name.partition(":")[0] not in plugins(GYMS):
             raise UsageError(f"--network and --image: {name} has no machine of an image; expected such as harbor:DIR")
         name += suffix
-        bench = load(name, sandbox=self.sandbox, unsafe=self.unsafe)
+        bench = load(name, sandbox=self.place())
         if bench.environment.remark:
             print(legible(f"{bench.name}: {bench.environment.remark}"), file=sys.stderr)
         return bench
 
     def place(self) -> Place | None:
         """Returns the place; None where it is the benchmark's choice. Raises UsageError."""
-        return None if self.sandbox is None else Place.parse(self.sandbox, unsafe=self.unsafe)
+        return None if self.sandbox is None else Place.parse(self.sandbox, unsafe=self.unsafe, own=assay_toml().sandbox)
 
 
 @Parameter(name="*")

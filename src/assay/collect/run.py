@@ -288,7 +288,7 @@ def _role_record(config: ModelConfig | None, model: Model) -> RoleRecord:
 
 def versions(benchmark: Benchmark | None = None) -> dict[str, str]:
     """Returns the versions of Assay and Python, and the sandbox where code ran, if known."""
-    place = str((benchmark and (benchmark.place or benchmark.environment.place)) or "")
+    place = str((benchmark and (benchmark.environment.place or benchmark.place)) or "")
     placed = {"sandbox": place} if place else {}
     return {"assay": version("assay"), "python": platform.python_version(), **placed}
 

@@ -34,14 +34,14 @@ AnyModel = str | ModelConfig | Model
 """A model's name, its configuration, or an object with `async def respond(request)`."""
 
 
-def load(benchmark: str | Path | Benchmark, *, sandbox: str | None = None, unsafe: bool = False) -> Benchmark:
+def load(benchmark: str | Path | Benchmark, *, sandbox: str | Place | None = None, unsafe: bool = False) -> Benchmark:
     """Returns a benchmark by its name or its folder's path; a Benchmark is returned as it is. Raises UsageError.
 
-    `sandbox` is where models' code runs: `bubblewrap`, `docker`, `docker:IMAGE`, or `subprocess`, which isolates
-    nothing and therefore needs `unsafe=True`.
+    `sandbox` is where models' code runs: `bubblewrap`, `docker`, `podman`, `docker:IMAGE`, a `Place`, or `subprocess`,
+    which isolates nothing and therefore needs `unsafe=True`.
     """
     found = benchmark if isinstance(benchmark, Benchmark) else load_benchmark(str(benchmark))
-    return found.with_place(None if sandbox is None else Place.parse(sandbox, unsafe=unsafe))
+    return found.with_place(Place.parse(sandbox, unsafe=unsafe) if isinstance(sandbox, str) else sandbox)
 
 
 def toml_of(config: str | Path | None) -> AssayToml:

@@ -1,12 +1,13 @@
 """Sandboxes: where code that nobody has read runs, and can harm nothing but itself."""
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, Protocol, Self
 
 from msgspec import Meta, Struct, structs
 
-from assay.errors import UsageError
+from assay.config import EngineConfig
+from assay.errors import UnknownName, UsageError
 from assay.plugins import find, plugins
 
 Limit = Literal["time", "cpu", "memory", "output"]
@@ -37,7 +38,11 @@ class SandboxConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Files and folders of this machine that programs may read beside the system's libraries and Python's own, such
     as a virtual environment. Packages of the interpreter that runs Assay are hidden, as they may hold the answers."""
     image: str = "python:3.12-slim"
-    """What a docker container is made from. It needs `sh`, `cat`, `mkdir`, `sleep` and `kill`."""
+    """What a container is made from. It needs `sh`, `cat`, `mkdir`, `sleep` and `kill`."""
+    run_args: tuple[str, ...] = ()
+    """Further arguments of each `docker run` or `podman run`, as this computer needs them."""
+    build_args: tuple[str, ...] = ()
+    """Further arguments of each `docker build` or `podman build`."""
     private_streams: bool = False
     """Whether no other process of the sandbox can open a program's standard streams. For users who are not root,
     bubblewrap then makes the program its first process, which ends by no signal that it does not handle."""
@@ -121,12 +126,15 @@ class Maker(Protocol):
 
 async def check_sandbox(config: SandboxConfig) -> None:
     """Returns where sandboxes can be had. Raises UsageError, saying what is missing and how to get it."""
-    await _maker(config).check(config)
+    await maker_of(config).check(config)
 
 
 def open_sandbox(config: SandboxConfig) -> Sandbox:
     """A sandbox for `async with`, not started yet. Raises UsageError for `subprocess` without `unsafe`."""
-    return _maker(config)(config)
+    return maker_of(config)(config)
+
+
+NO_ENGINES: Mapping[str, EngineConfig] = {}
 
 
 class Place(Struct, frozen=True):
@@ -135,31 +143,40 @@ class Place(Struct, frozen=True):
     provider: str
     image: str | None = None
     unsafe: bool = False
+    engine: EngineConfig = EngineConfig()
+    """What the provider needs on this computer, where it is docker or podman."""
 
     @classmethod
-    def parse(cls, text: str, *, unsafe: bool = False) -> Self:
-        """A place from `bubblewrap`, `docker`, `docker:IMAGE` or `subprocess`. Raises UsageError."""
+    def parse(cls, text: str, *, unsafe: bool = False, own: Mapping[str, EngineConfig] = NO_ENGINES) -> Self:
+        """A place from `bubblewrap`, `docker`, `docker:IMAGE` or `subprocess`. Raises UsageError.
+
+        `own` is what the user's file says of providers.
+        """
         provider, _, image = text.partition(":")
         known = plugins(SANDBOXES)
         if provider not in known or (image and provider in ("bubblewrap", "subprocess")):
             raise UsageError(f"--sandbox {text}: expected {', '.join(known)}, or docker:IMAGE")
+        if unknown := sorted(set(own) - set(known)):
+            raise UnknownName("sandbox", unknown[0], known, ", in [sandbox.NAME]")
         if provider == "subprocess" and not unsafe:
             raise UsageError(
                 "--sandbox subprocess shuts nothing off: programs written by a model would do as you do.\n"
                 "  Use bubblewrap (apt install bubblewrap) or docker, or insist with --unsafe."
             )
-        return cls(provider, image or None, unsafe)
+        return cls(provider, image or None, unsafe, own.get(provider, EngineConfig()))
 
     def apply(self, config: SandboxConfig) -> SandboxConfig:
         """Returns a sandbox's configuration with this place in it."""
         image = self.image or config.image
-        return structs.replace(config, provider=self.provider, image=image, unsafe=self.unsafe)
+        where = {"provider": self.provider, "image": image, "unsafe": self.unsafe, **structs.asdict(self.engine)}
+        return structs.replace(config, **where)
 
     def __str__(self) -> str:
         return f"{self.provider} {self.image or ''}".strip()
 
 
-def _maker(config: SandboxConfig) -> Maker:
+def maker_of(config: SandboxConfig) -> Maker:
+    """Returns the class of the provider. Raises UsageError for `subprocess` without `unsafe`."""
     if config.provider == "subprocess" and not config.unsafe:
         raise UsageError(
             "the sandbox provider subprocess shuts nothing off: programs written by a model would do as you do.\n"

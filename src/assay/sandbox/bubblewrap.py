@@ -30,6 +30,7 @@ from assay.errors import SandboxError, UsageError
 from assay.sandbox import WORK, Finished, Sandbox, SandboxConfig
 from assay.sandbox.folder import Folder
 from assay.sandbox.listener import listening, received
+from assay.sandbox.machine.own import OwnMachines
 from assay.sandbox.process import GRACE_S, carry_through
 from assay.sandbox.seccomp import seccomp_filter
 from assay.sandbox.watch import can_see_children, watch_tree
@@ -81,6 +82,11 @@ class Bubblewrap(Sandbox):
         self._network: Process | None = None
         """Holds the network namespace that programs share, once a server of ours listens in it."""
         self._folder: Folder | None = None
+
+    @staticmethod
+    def machines(config: SandboxConfig) -> OwnMachines:
+        """Returns what makes machines of an image, of Assay's own as bubblewrap has no overlay."""
+        return OwnMachines()
 
     @staticmethod
     async def check(config: SandboxConfig) -> None:

@@ -8,9 +8,11 @@ import pytest
 from assay.benchmark import Benchmark
 from assay.benchmark.catalog import load
 from assay.errors import UsageError
+from assay.sandbox import Place
 from assay.sandbox.machine import check_machine
 from tests.gyms.harbor.made import write_task
 from tests.roots import small_root
+from tests.sandbox.engines import ENGINES, KINDS, machines_here
 
 
 @pytest.fixture(scope="session")
@@ -29,9 +31,16 @@ def images(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root.parent
 
 
+@pytest.fixture(params=KINDS)
+def provider(request: pytest.FixtureRequest) -> Place:
+    """Whose machines the tasks get."""
+    machines_here(request.param)
+    return Place.parse(request.param, own=ENGINES)
+
+
 @pytest.fixture
-def make(tmp_path: Path, root: Path, images: Path) -> Callable[..., Benchmark]:
+def make(tmp_path: Path, root: Path, images: Path, provider: Place) -> Callable[..., Benchmark]:
     def made(toml: str = "", **files: str) -> Benchmark:
-        return load(f"harbor:{write_task(tmp_path / 'task', toml, **files)},image=small={root}")
+        return load(f"harbor:{write_task(tmp_path / 'task', toml, **files)},image=small={root}").with_place(provider)
 
     return made

@@ -2,14 +2,15 @@
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from assay.benchmark import Benchmark
 from assay.gyms.harbor.session import AS_ROOT
+from assay.sandbox import Place
 from assay.types import Failure, Outcome, Score
 from tests.gyms.harbor.made import BASE, Shell, play
+from tests.sandbox.engines import OWN
 
 Make = Callable[..., Benchmark]
 ENVIRONMENT = '[environment]\nnetwork_mode = "no-network"\nstorage_mb = 24\n'
@@ -83,8 +84,11 @@ def test_a_process_that_may_not_write_rewards_changes_none(make: Make, place: st
 
 
 @pytest.mark.parametrize("place", ["root", "worker"])
-def test_a_full_disk_on_which_nothing_can_be_judged_is_a_failure(make: Make, place: str):
+def test_a_full_disk_on_which_nothing_can_be_judged_is_a_failure(make: Make, provider: Place, place: str):
     outcome = attacked(make, place, FILL)
+    if provider.provider != OWN:  # no file fills a container's disk, which has no limit otherwise
+        assert isinstance(outcome, Score) and outcome.reward == 0
+        return
     assert isinstance(outcome, Failure) and outcome.where == "verifier" and outcome.kind in ("no_reward", "no_place")
 
 
@@ -114,11 +118,14 @@ def test_an_agent_that_spoils_its_machine_gets_no_reward_and_the_keeper_says_not
 
 
 @pytest.mark.parametrize("left", [os.fsdecode(b"\xff"), "big"])
-def test_artifacts_that_are_too_large_or_have_odd_names_are_judged_or_a_failure(make: Make, left: str, tmp_path: Path):
+def test_artifacts_that_are_too_large_or_have_odd_names_are_judged_or_a_failure(make: Make, provider: Place, left: str):
     toml = f'artifacts = ["/app/done", "/app/folder"]\n{ENVIRONMENT}[verifier]\nenvironment_mode = "separate"\n'
     fill = "dd if=/dev/zero of=folder/big bs=1 count=1 seek=2G" if left == "big" else "touch folder/$(printf '\\377')"
     outcome = play(make(toml, environment__Dockerfile=OWNED), Shell(f"touch done; mkdir folder; {fill}"))
-    assert isinstance(outcome, Failure) if left == "big" else isinstance(outcome, Score) and outcome.reward == 1
+    if left == "big" and provider.provider == OWN:
+        assert isinstance(outcome, Failure)
+    else:  # a container lets no file get larger than its disk
+        assert isinstance(outcome, Score) and outcome.reward == 1
 
 
 @pytest.mark.slow

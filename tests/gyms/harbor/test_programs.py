@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from assay.store import read_rollouts
 from assay.types import Outcome, Score
 from tests.commands import assay, start
 from tests.gyms.harbor.made import play
+from tests.sandbox.engines import FILE, KINDS, OWN, machines_here
 
 TASKS = Path(__file__).parent / "tasks"
 ASKS = """
@@ -48,13 +50,32 @@ def test_a_program_is_run_again_for_each_step(make: Callable[..., Benchmark]):
     assert rewards(play(make(toml, solution__solve__sh="touch /app/one /app/two", **files), agent)) == [1]
 
 
+@pytest.fixture(scope="module")
+def debian(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root of the release that the tasks are in, for engines that can pull none."""
+    if shutil.which("mmdebstrap") is None:
+        pytest.skip("needs mmdebstrap")
+    file = tmp_path_factory.mktemp("debian") / "bookworm.tar"
+    subprocess.run(
+        ["mmdebstrap", "--quiet", "--variant=minbase", "--include=ca-certificates", "bookworm", str(file)], check=True
+    )
+    return file
+
+
 @pytest.mark.agents
 @pytest.mark.timeout(600)
-def test_mini_swe_agent_solves_five_tasks_though_it_is_killed_in_the_middle(tmp_path: Path):
+@pytest.mark.parametrize("kind", KINDS)
+def test_mini_swe_agent_solves_tasks_though_it_is_killed_in_the_middle(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+):
+    machines_here(kind)
     program = shutil.which("mini", path=os.environ.get("ASSAY_AGENTS", ""))
     if program is None:
         pytest.skip("mini is not in ASSAY_AGENTS")
-    shutil.copytree(TASKS, tmp_path / "tasks")
+    # A container's tasks install nothing.
+    names = {path.name for path in TASKS.iterdir()} if kind == OWN else {"data", "edit", "service"}
+    for name in names:
+        shutil.copytree(TASKS / name, tmp_path / "tasks" / name)
     mean = (TASKS / "c-bug/solution/mean.c").read_text()
     solutions = {
         "server.conf": _solution("edit/solution"),
@@ -70,20 +91,31 @@ def test_mini_swe_agent_solves_five_tasks_though_it_is_killed_in_the_middle(tmp_
         for number, text in enumerate(commands)
     ]
     write_toml(tmp_path, "mini-swe-agent", program, script)
-    options = {"--agent": "theirs", "--model": "m", "--repeats": "1", "--concurrency": "1", "--network": "none"}
+    if kind != OWN:
+        (tmp_path / "assay.toml").write_text((tmp_path / "assay.toml").read_text() + Path(FILE).read_text())
+    options = {
+        "--sandbox": kind,
+        "--agent": "theirs",
+        "--model": "m",
+        "--repeats": "1",
+        "--concurrency": "1",
+        "--network": "none",
+    }
+    if kind != OWN:
+        options["--image"] = f"debian:bookworm={request.getfixturevalue('debian')}"
     run = ["run", "harbor:tasks", "--out", "run", *(word for pair in options.items() for word in pair)]
     command, rollouts = start(*run, cwd=tmp_path), tmp_path / "run/rollouts.jsonl"
     while command.poll() is None and not (rollouts.exists() and rollouts.stat().st_size):
         time.sleep(0.2)
     command.kill()
     said, errors = command.communicate()
-    assert 0 < sum(1 for _ in read_rollouts(tmp_path / "run")) < 5, (said, errors)
+    assert 0 < sum(1 for _ in read_rollouts(tmp_path / "run")) < len(names), (said, errors)
     code, said, errors = assay(*run, cwd=tmp_path, timeout=500)
     assert code == 0, errors
     made = list(read_rollouts(tmp_path / "run"))
     scored = Counter(rollout.task for rollout in made if isinstance(rollout.outcome, Score))
-    assert len(scored) == 5 and set(scored.values()) == {1}, made
-    assert rewards(*(rollout.outcome for rollout in made)) == [1] * 5
+    assert len(scored) == len(names) and set(scored.values()) == {1}, made
+    assert rewards(*(rollout.outcome for rollout in made)) == [1] * len(names)
 
 
 def rewards(*outcomes: Outcome) -> list[float | str]:

@@ -11,6 +11,8 @@ from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from assay.benchmark import Benchmark, Call, Environment
 from assay.benchmark.catalog import divide
 from assay.benchmark.reference import DONE
@@ -21,16 +23,7 @@ from assay.gyms.harbor.oracle import Oracle
 from assay.gyms.harbor.session import BASH, HarborSession
 from assay.gyms.harbor.task import HarborTask, Source, tasks_in
 from assay.sandbox import SandboxConfig
-from assay.sandbox.machine import (
-    Image,
-    Machine,
-    Network,
-    build_image,
-    check_image,
-    check_machine,
-    limits_here,
-    remove_leftovers,
-)
+from assay.sandbox.machine import AnyMachine, Image, Machines, Network, machines_of
 from assay.sandbox.machine.image import cache
 from assay.types import Message, Task
 
@@ -64,19 +57,36 @@ class Harbor(Environment):
     """Tasks whose rollouts each have a machine."""
 
     has_machine = True
+    sandbox = SandboxConfig()
 
     def __init__(
         self, name: str, tasks: dict[str, HarborTask], network: Network | None, bases: Mapping[str, str]
     ) -> None:
         """`network` is what the tasks get that state one; `bases` says what stands for the name of an image."""
         self.name = f"harbor:{name}"
-        self.version = ", ".join(["1", f"network {network or 'none'}", *(f"{old}={new}" for old, new in bases.items())])
         self._network: Network | None = network
         self._bases = bases
         self.remark = " ".join(_remarks(tasks, network))
         self._tasks = tasks
         self._digests = {id: _digest(task) for id, task in tasks.items()}
         self._proofs: dict[str, asyncio.Task[None]] = {}
+        self._images: dict[tuple[str, Path, str | None], Image] = {}
+
+    @property
+    def version(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """What decides how the tasks' machines are made."""
+        provider = self._config.provider
+        other = [] if provider == SandboxConfig().provider else [provider]
+        bases = [f"{old}={new}" for old, new in self._bases.items()]
+        return ", ".join(["1", f"network {self._network or 'none'}", *other, *bases])
+
+    @property
+    def _config(self) -> SandboxConfig:
+        return self.sandbox or SandboxConfig()
+
+    @property
+    def _machines(self) -> Machines:
+        return machines_of(self._config)
 
     def tasks(self) -> Iterable[Task]:
         for id, one in self._tasks.items():
@@ -113,9 +123,7 @@ class Harbor(Environment):
 
     async def ready(self) -> None:
         """Raises UsageError for an image that can't be built here, and where the network is to be chosen."""
-        check_machine(self._network or "none")
-        remove_leftovers()
-        self.place = f"machines: {limits_here(self._network or 'none')}"
+        self.place = await self._machines.check(self._network or "none", self._bases)
         for id, task in self._tasks.items():
             stated = task.source.settings.network
             if stated != "no-network" and self._network is None:
@@ -125,21 +133,22 @@ class Harbor(Environment):
                 remedy = "which can't be enforced here; say --network none"
                 raise UsageError(f"{self.name}: task {id} allows some hosts alone, {remedy}")
             for source in self._sources(task):
-                check_image(source.image or source.folder, self._bases)
+                self._machines.check_image(source.image or source.folder, self._bases)
 
     @asynccontextmanager
-    async def _machine(self, source: Source) -> AsyncGenerator[Machine]:
+    async def _machine(self, source: Source) -> AsyncGenerator[AnyMachine]:
         """Yields a machine of an image, with what the task may use."""
         settings = source.settings
-        config = SandboxConfig(
+        config = replace(
+            self._config,
             memory_mb=settings.memory_limit_mb or 4096,
             disk_mb=settings.storage_limit_mb or 2048,
             processes=1024,
             cpu_s=86_400,
         )
-        public = self._network == "public" and settings.network == "public"
+        network: Network = "public" if self._network == settings.network == "public" else "none"
         image = await self._image(source)
-        async with Machine(image, config, network="public" if public else "none", cpus=settings.cpus) as machine:
+        async with self._machines.open(image, config, network=network, cpus=settings.cpus) as machine:
             yield machine
 
     async def _proved(self, task: Task) -> None:
@@ -154,7 +163,7 @@ class Harbor(Environment):
     async def _prove(self, task: Task) -> None:
         """Plays the task's solution, unless that was done before with the same files, images and network."""
         sources = self._sources(self._tasks[task.id])
-        layers = [[layer.name for layer in (await self._image(source)).layers] for source in sources]
+        layers = [(await self._image(source)).digests for source in sources]
         proof = cache().parent / "proofs" / digest([self._digests[task.id], self.version, layers])
         if proof.exists():
             return
@@ -175,8 +184,12 @@ class Harbor(Environment):
         return [task.source, *(stage.separate for stage in task.stages if stage.separate)]
 
     async def _image(self, source: Source) -> Image:
-        timeout_s = source.settings.build_timeout_sec
-        return await build_image(source.image or source.folder, self._bases, timeout_s=timeout_s)
+        """Returns the image of a source, which stays the same as long as this object is used."""
+        key = (self._config.provider, source.folder, source.image)
+        if key not in self._images:
+            what, timeout_s = source.image or source.folder, source.settings.build_timeout_sec
+            self._images[key] = await self._machines.build(what, self._bases, timeout_s=timeout_s)
+        return self._images[key]
 
 
 def _remarks(tasks: dict[str, HarborTask], network: Network | None) -> Iterator[str]:

@@ -8,7 +8,7 @@ from assay.gyms.harbor.config import User
 from assay.gyms.harbor.rewards import Rewards, read_rewards
 from assay.gyms.harbor.task import Source, Stage
 from assay.sandbox import Finished
-from assay.sandbox.machine import Machine
+from assay.sandbox.machine import AnyMachine
 
 VERIFIER = "/logs/verifier"
 TESTS = "/tests"
@@ -22,7 +22,7 @@ TAIL = 2000
 
 
 async def run_shell(
-    machine: Machine,
+    machine: AnyMachine,
     command: str,
     *,
     timeout_s: float,
@@ -34,7 +34,7 @@ async def run_shell(
     return await machine.exec(["sh", "-c", command], timeout_s=timeout_s, user=user, env=env or {}, cwd=cwd)
 
 
-async def judge(machine: Machine, stage: Stage, source: Source) -> tuple[Rewards, str]:
+async def judge(machine: AnyMachine, stage: Stage, source: Source) -> tuple[Rewards, str]:
     """Returns the rewards that the tests write, and their output's end. Raises VerifierError where they write none.
 
     Whatever stands where the tests or their results will is removed first, so that an agent has left neither.
@@ -68,7 +68,7 @@ async def judge(machine: Machine, stage: Stage, source: Source) -> tuple[Rewards
         raise VerifierError(error.kind, f"{error}\n{said}") from None
 
 
-async def _reward_file(machine: Machine, name: str) -> bytes | None:
+async def _reward_file(machine: AnyMachine, name: str) -> bytes | None:
     """Returns a file of rewards; None where there is none. Raises VerifierError where it can't be read."""
     try:
         return await machine.read(f"{VERIFIER}/{name}", MOST_BYTES)
@@ -78,7 +78,7 @@ async def _reward_file(machine: Machine, name: str) -> bytes | None:
         raise VerifierError("bad_reward", f"{name} can't be read: {error.strerror or error}") from None
 
 
-async def _end_of(machine: Machine, path: str) -> bytes:
+async def _end_of(machine: AnyMachine, path: str) -> bytes:
     """Returns the end of a file; nothing where there is none. A link or a pipe is none either."""
     with suppress(OSError):
         return await machine.read(path, 4 * TAIL, end=True)

@@ -19,7 +19,7 @@ from assay.gyms.harbor.judge import CHMOD_S, judge, run_shell
 from assay.gyms.harbor.rewards import Rewards, score_of, too_low
 from assay.gyms.harbor.task import HarborTask, Source, Stage
 from assay.sandbox import Finished
-from assay.sandbox.machine import Machine
+from assay.sandbox.machine import AnyMachine
 from assay.sandbox.machine.scratch import scratch_files
 from assay.types import Item, Message, Response, Score, Tool, Turn
 
@@ -42,14 +42,14 @@ AS_ROOT = "judged_where_agent_is_root"
 """The metric of a score whose tests ran where the agent could replace any program."""
 NO_VARIABLES: Mapping[str, str] = {}
 
-Opener = Callable[[Source], AbstractAsyncContextManager[Machine]]
+Opener = Callable[[Source], AbstractAsyncContextManager[AnyMachine]]
 Prove = Callable[[], Awaitable[None]]
 
 
 class HarborSession:
     """One rollout. `machine` is the agent's, for programs that work in it."""
 
-    def __init__(self, task: HarborTask, machine: Machine, opened: Opener, *, solve: str, prove: Prove) -> None:
+    def __init__(self, task: HarborTask, machine: AnyMachine, opened: Opener, *, solve: str, prove: Prove) -> None:
         """`solve` is the name of the call that plays the solution; `prove` raises where the tests don't work here."""
         self.machine = AgentMachine(self, machine)
         self.said = ""
@@ -170,7 +170,7 @@ class HarborSession:
             rewards, self.said = await judge(machine, stage, stage.separate)
         return rewards
 
-    async def _hand_over(self, stage: Stage, machine: Machine) -> None:
+    async def _hand_over(self, stage: Stage, machine: AnyMachine) -> None:
         """Copies what the agent left to the tests' own machine, each to its own place; nothing where there is none."""
         for artifact in (Artifact("/logs/artifacts"), *stage.artifacts):
             with scratch_files() as scratch, suppress(FileNotFoundError):
@@ -192,7 +192,7 @@ class HarborSession:
 class AgentMachine:
     """The machine as the agent's programs get it: as the task's user, in its folder, with its variables."""
 
-    def __init__(self, session: HarborSession, machine: Machine) -> None:
+    def __init__(self, session: HarborSession, machine: AnyMachine) -> None:
         self._session = session
         self._machine = machine
 

@@ -31,6 +31,13 @@ class Image:
     workdir: str = "/"
     user: str = ""
     name: str = ""
+    id: str = ""
+    """The digest by which docker or podman knows it, where it is theirs."""
+
+    @property
+    def digests(self) -> list[str]:
+        """What it is made of."""
+        return [self.id] if self.id else [layer.name for layer in self.layers]
 
 
 class AnyMachine(ABC):
@@ -172,7 +179,7 @@ class AnyMachine(ABC):
         try:
             socket.send_fds(self._socket, [json.dumps(message).encode()], descriptors)
         except OSError as error:
-            raise SandboxError(f"the machine can't be reached: {error}") from None
+            raise SandboxError(f"the machine has died, or can't be reached: {error}") from None
 
     def _hear(self) -> None:
         assert self._socket is not None
@@ -196,6 +203,32 @@ class AnyMachine(ABC):
             if not answer.done():
                 answer.set_exception(SandboxError(why))
                 answer.exception()
+
+
+class Machines(ABC):
+    """What makes machines, and their images: the way of one provider."""
+
+    @abstractmethod
+    async def check(self, network: Network, bases: Mapping[str, str]) -> str:
+        """Returns how limits are held here, for run.json. Raises UsageError where there are no such machines."""
+
+    @abstractmethod
+    def check_image(self, source: Path | str, bases: Mapping[str, str]) -> None:
+        """Raises UsageError for what can be seen not to build.
+
+        `source` is a folder with a Dockerfile, or an image's name. `bases` says what stands for a name: another name,
+        or a tar.
+        """
+
+    @abstractmethod
+    async def build(self, source: Path | str, bases: Mapping[str, str], *, timeout_s: float = 600.0) -> Image:
+        """Returns the image of a source. What was built before is not built again. Raises UsageError."""
+
+    @abstractmethod
+    def open(
+        self, image: Image, config: SandboxConfig, *, network: Network = "none", cpus: float | None = None
+    ) -> AnyMachine:
+        """Returns a machine for `async with`. `cpus` is how many cores' time it may use; None is no limit."""
 
 
 def absolute(path: Path) -> str:

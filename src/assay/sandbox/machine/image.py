@@ -101,7 +101,7 @@ async def _layer(key: str) -> AsyncGenerator[Path | None]:
     """Yields a folder to write a layer into, which is kept where nothing is raised; None where it is there already."""
     kept = cache() / key
     cache().mkdir(parents=True, exist_ok=True)
-    with await asyncio.to_thread(_locked, cache() / f"{key}.lock"):
+    with await asyncio.to_thread(locked, cache() / f"{key}.lock"):
         if kept.exists():
             yield None
             return
@@ -115,7 +115,7 @@ async def _layer(key: str) -> AsyncGenerator[Path | None]:
             await _run(*as_root(), "rm", "-rf", str(made))
 
 
-def _locked(file: Path) -> IO[str]:
+def locked(file: Path) -> IO[str]:
     """Returns the file, open, once nobody else holds it."""
     lock = open(file, "w")  # noqa: SIM115
     fcntl.flock(lock, fcntl.LOCK_EX)
@@ -200,7 +200,7 @@ def _digests(source: Path, step: Step) -> list[tuple[str, str]]:
 def _held(path: Path) -> str:
     if path.is_symlink():
         return str(path.readlink())
-    return _sum(path) if path.is_file() else ""
+    return file_sum(path) if path.is_file() else ""
 
 
 def _base(name: str, bases: Mapping[str, str], where: str) -> str:
@@ -210,7 +210,8 @@ def _base(name: str, bases: Mapping[str, str], where: str) -> str:
         return stands
     raise UsageError(
         f"{where}: the image {stands} can't be had here; expected debian:RELEASE, or what stands for it:\n"
-        f"  --image {name}=debian:bookworm, or --image {name}=ROOT.tar (which is recorded, and may change results)"
+        f"  --image {name}=debian:bookworm, or --image {name}=ROOT.tar (which is recorded, and may change results)\n"
+        "  With --sandbox docker or --sandbox podman, the engine pulls it."
     )
 
 
@@ -221,7 +222,7 @@ async def _pulled(name: str, bases: Mapping[str, str]) -> Image:
         return Image(())
     release = DEBIAN.fullmatch(stands)
     file = Path(stands)
-    key = digest(["debian", release["release"]]) if release else await asyncio.to_thread(_sum, file)
+    key = digest(["debian", release["release"]]) if release else await asyncio.to_thread(file_sum, file)
     async with _layer(key) as made:
         if made is not None:
             if release:
@@ -235,7 +236,7 @@ async def _pulled(name: str, bases: Mapping[str, str]) -> Image:
     return Image((cache() / key,), name=stands)
 
 
-def _sum(file: Path) -> str:
+def file_sum(file: Path) -> str:
     with open(file, "rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 

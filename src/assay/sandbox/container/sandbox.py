@@ -1,30 +1,24 @@
-"""Programs in a docker container, one for each session, by docker's command line.
+"""Programs in a container, one for each session.
 
 Slower than bubblewrap, a few tenths of a second for each `exec`, but with any image, and memory and processes are
 counted by the kernel (cgroups). The working directory and /tmp are disks in memory.
 """
 
-import os
 import secrets
-import shutil
 import signal
-from asyncio.subprocess import Process
 from collections.abc import Sequence
+from typing import ClassVar
 
 import msgspec
 
-from assay.errors import SandboxError, UsageError
+from assay.errors import SandboxError
 from assay.sandbox import WORK, Finished, Sandbox, SandboxConfig
+from assay.sandbox.container.engine import WAIT, Engine, words
+from assay.sandbox.container.machines import Containers
 from assay.sandbox.folder import parts_below
-from assay.sandbox.process import carry_through
 
-_START_S = 600.0
-"""The image may have to be fetched."""
-_ASK_S = 60.0
 _SPARE = 16
 """Processes beyond what programs may have, so that they can still be killed when they have them all."""
-_WAIT = "while :; do sleep 60; done"
-"""The first process: it takes in whatever loses its parent, and goes on when its own child is killed with the rest."""
 _READ = 'if [ -L "$1" ]; then exit 4; fi; [ -e "$1" ] || exit 3; [ -f "$1" ] || exit 4; exec cat "$1"'
 _WRITE = 'mkdir -p "${1%/*}" && rm -f "$1" && exec cat > "$1"'
 
@@ -32,72 +26,71 @@ _WRITE = 'mkdir -p "${1%/*}" && rm -f "$1" && exec cat > "$1"'
 class Docker(Sandbox):
     """Runs programs in a docker container without a network, made from any image."""
 
+    program: ClassVar[str] = "docker"
+
     def __init__(self, config: SandboxConfig) -> None:
         self._config = config
+        self._engine = Engine.of(self.program, config)
         self._uid = 2**30 + secrets.randbelow(2**30)  # limits on processes count those of a user id
         self._container: str | None = None
 
-    @staticmethod
-    async def check(config: SandboxConfig) -> None:
-        if shutil.which("docker") is None:
-            raise UsageError("there is no docker; install it, or use bubblewrap (apt install bubblewrap)")
-        asked = await _docker("version", "--format", "{{.Server.Version}}")
-        if asked.exit_code != 0:
-            raise UsageError(f"docker does not answer: {_words(asked)}\n  Start it (systemctl start docker).")
+    @classmethod
+    async def check(cls, config: SandboxConfig) -> None:
+        await Engine.of(cls.program, config).check()
+
+    @classmethod
+    def machines(cls, config: SandboxConfig) -> Containers:
+        """Returns what makes machines of an image."""
+        return Containers(Engine.of(cls.program, config), config)
 
     async def start(self) -> None:
-        made = await _docker(*start_arguments(self._config, self._uid), timeout_s=_START_S)
+        image = self._config.image
+        made = await self._engine.run(["--detach", *options(self._config, self._uid)], image, "sh", "-c", WAIT)
         identity = made.stdout.decode(errors="replace").strip()
         if made.exit_code != 0 or not identity:
-            raise SandboxError(f"docker started no container from {self._config.image}: {_words(made)}")
+            raise SandboxError(f"{self.program} started no container from {image}: {words(made)}")
         self._container = identity
 
     async def exec(self, command: Sequence[str], *, timeout_s: float, stdin: bytes = b"") -> Finished:
         container = self._started
         try:
-            finished = await carry_through(
-                ["docker", "exec", "--interactive", container, *command],
-                stdin=stdin,
-                timeout_s=timeout_s,
-                output_bytes=self._config.output_bytes,
-                environment=_environment(),
-                kill=_kill,
-            )
+            arguments = ["exec", "--interactive", container, *command]
+            finished = await self._engine.carry(arguments, stdin, timeout_s, self._config.output_bytes)
         finally:
-            # Ending docker's client ends nothing in the container. With the capabilities of root, whose processes are
+            # Ending the client ends nothing in the container. With the capabilities of root, whose processes are
             # not counted against the program's.
             sweep = ("exec", "--privileged", "--user", "0", container, "sh", "-c", "kill -9 -1")
-            swept = await _docker(*sweep)
+            swept = await self._engine.ask(*sweep)
         if finished.exit_code == 0 and swept.exit_code == 0:
             return finished
-        runs, full = parse_state((await _docker(*_STATE, container)).stdout)
+        runs, full = parse_state((await self._engine.ask(*_STATE, container)).stdout)
         if full and finished.stopped_by is None:
             return msgspec.structs.replace(finished, stopped_by="memory")
         if not runs and finished.stopped_by is None:
-            raise SandboxError(f"the container has ended: {_words(finished)}")
+            raise SandboxError(f"the container has ended: {words(finished)}")
         if finished.stopped_by is None and finished.exit_code == 128 + signal.SIGXCPU:
             return msgspec.structs.replace(finished, stopped_by="cpu")
         return finished
 
     async def read(self, path: str) -> bytes:
         size = self._config.disk_mb * 2**20
-        got = await _docker("exec", self._started, "sh", "-c", _READ, "read", _below(path), output_bytes=size)
+        got = await self._engine.ask("exec", self._started, "sh", "-c", _READ, "read", _below(path), output_bytes=size)
         if got.exit_code == 3:
             raise FileNotFoundError(f"{path}: there is no such file")
         if got.exit_code != 0:
-            raise PermissionError(f"{path}: expected a regular file of at most {size} bytes ({_words(got)})")
+            raise PermissionError(f"{path}: expected a regular file of at most {size} bytes ({words(got)})")
         return got.stdout
 
     async def write(self, path: str, content: bytes) -> None:
         command = ("exec", "--interactive", self._started, "sh", "-c", _WRITE, "write", _below(path))
-        put = await _docker(*command, stdin=content)
+        put = await self._engine.ask(*command, stdin=content)
         if put.exit_code != 0:
-            raise PermissionError(f"{path}: {_words(put)}")
+            raise PermissionError(f"{path}: {words(put)}")
 
     async def stop(self) -> None:
         if self._container is not None:
             container, self._container = self._container, None
-            await _docker("rm", "--force", container)
+            await self._engine.ask("rm", "--force", container)
 
     @property
     def _started(self) -> str:
@@ -106,14 +99,19 @@ class Docker(Sandbox):
         return self._container
 
 
-def start_arguments(config: SandboxConfig, uid: int) -> list[str]:
-    """Returns the arguments of `docker` that start a container with everything shut off that can be."""
+class Podman(Docker):
+    """Runs programs in a podman container without a network, made from any image."""
+
+    program = "podman"
+
+
+def options(config: SandboxConfig, uid: int) -> list[str]:
+    """Returns the options of `run` for a container with everything shut off that can be."""
     size = config.disk_mb * 2**20
     memory = f"{config.memory_mb + config.disk_mb}m"
     disk = f"rw,nosuid,nodev,exec,size={size},mode=1777"
     return [
-        *("run", "--detach", "--rm", "--label", "assay", "--hostname", "sandbox"),
-        *("--network", "none", "--ipc", "private", "--read-only", "--cap-drop", "ALL"),
+        *("--hostname", "sandbox", "--network", "none", "--ipc", "private", "--read-only", "--cap-drop", "ALL"),
         *("--security-opt", "no-new-privileges", "--user", f"{uid}:{uid}"),
         *("--tmpfs", f"/tmp:{disk}", "--tmpfs", f"{WORK}:{disk}", "--workdir", WORK),
         *("--env", f"HOME={WORK}", "--env", "LANG=C.UTF-8"),
@@ -122,7 +120,6 @@ def start_arguments(config: SandboxConfig, uid: int) -> list[str]:
         *("--ulimit", f"nproc={config.processes}", "--pids-limit", str(config.processes + _SPARE)),
         *("--ulimit", f"cpu={config.cpu_s}:{config.cpu_s + 1}", "--ulimit", f"fsize={size}"),
         *("--ulimit", "core=0", "--ulimit", "nofile=256", "--ulimit", "memlock=0"),
-        *(config.image, "sh", "-c", _WAIT),
     ]
 
 
@@ -137,30 +134,3 @@ def parse_state(text: bytes) -> tuple[bool, bool]:
     """Whether a container runs and whether something in it was killed for memory, from what `inspect` tells."""
     runs, _, full = text.decode(errors="replace").strip().partition(" ")
     return runs == "true", full == "true"
-
-
-async def _docker(
-    *arguments: str, stdin: bytes = b"", timeout_s: float = _ASK_S, output_bytes: int = 2**20
-) -> Finished:
-    return await carry_through(
-        ["docker", *arguments],
-        stdin=stdin,
-        timeout_s=timeout_s,
-        output_bytes=output_bytes,
-        environment=_environment(),
-        kill=_kill,
-    )
-
-
-def _environment() -> dict[str, str]:
-    """What docker's client reads; nothing of it reaches a container."""
-    return dict(os.environ)
-
-
-async def _kill(process: Process) -> None:
-    if process.returncode is None:
-        process.kill()
-
-
-def _words(finished: Finished) -> str:
-    return (finished.stderr or finished.stdout)[-500:].decode(errors="replace").strip() or "it said nothing"
