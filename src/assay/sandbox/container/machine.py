@@ -56,7 +56,6 @@ class Container(AnyMachine):
         self._name = f"assay-{secrets.token_hex(8)}"
         self._made = False
         self._child = 0
-        self._kills = 0
 
     async def start(self) -> None:
         try:
@@ -133,7 +132,7 @@ class Container(AnyMachine):
         cwd: str | None = None,
         user: str | int | None = None,
     ) -> Finished:
-        mark = f"{MARK}={self._number()}"
+        mark, before = f"{MARK}={self._number()}", await self._kills()
         variables = [f"{name}={value}" for name, value in env.items()] + [mark]
         arguments = ["exec", "--interactive", "--workdir", cwd or self.image.workdir]
         arguments += ["--user", str(self.image.user if user is None else user) or "0"]
@@ -145,16 +144,15 @@ class Container(AnyMachine):
             timeout_s,
             self._config.output_bytes,
             kill=lambda process: self._end(process, mark),
-            watch=self._watch,
+            watch=lambda _: self._watch(before),
         )
-        if finished.exit_code == 0 or finished.stopped_by:
-            if finished.stopped_by == "memory":
-                await self._ask("kill", mark="")
-            return finished
-        if await self._out_of_memory():  # raises where the machine has died
-            finished = structs.replace(finished, stopped_by="memory")
-        elif finished.exit_code == 128 + signal.SIGXCPU:
-            finished = structs.replace(finished, stopped_by="cpu")
+        if finished.exit_code and not finished.stopped_by:
+            if await self._kills() > before:  # raises where the machine has died
+                finished = structs.replace(finished, stopped_by="memory")
+            elif finished.exit_code == 128 + signal.SIGXCPU:
+                finished = structs.replace(finished, stopped_by="cpu")
+        if finished.stopped_by == "memory":
+            await self._ask("kill", mark="")
         return finished
 
     async def _end(self, process: Process, mark: str) -> None:
@@ -167,18 +165,18 @@ class Container(AnyMachine):
                         await asyncio.wait_for(process.wait(), LOOK_S)
         await kill_client(process)
 
-    async def _watch(self, process: Process) -> None:
-        """Raises LimitReached once the kernel has killed a process of the machine for want of memory."""
+    async def _watch(self, before: int) -> None:
+        """Raises LimitReached once the kernel has killed more processes of the machine for want of memory."""
         with suppress(SandboxError):  # a machine that dies ends the command too
             while True:
                 await asyncio.sleep(LOOK_S)
-                if await self._out_of_memory():
+                if await self._kills() > before:
                     raise LimitReached("memory")
 
-    async def _out_of_memory(self) -> bool:
+    async def _kills(self) -> int:
+        """Returns how many processes of the machine were killed for want of memory."""
         said, _ = await self._ask("kills")
-        before, self._kills = self._kills, said["count"]
-        return self._kills > before
+        return said["count"]
 
     async def share(self, paths: Sequence[str]) -> None:
         valid = [valid_path(path) for path in paths]
