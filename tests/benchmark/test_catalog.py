@@ -44,6 +44,13 @@ def test_a_folder_is_a_benchmark_by_its_path(tmp_path: Path):
     assert [task.gold for task in found.environment.tasks()] == ["42"]
 
 
+def test_what_a_benchmarks_code_prints_is_no_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "benchmark.py").write_text("print('loading')" + MINE)
+    (tmp_path / "gold.py").write_text('GOLD = "42"')
+    load(str(tmp_path))
+    assert capsys.readouterr() == ("", "loading\n")
+
+
 def test_files_that_were_written_again_are_what_is_loaded_however_fast(tmp_path: Path):
     inner = tmp_path / "inner"
     inner.mkdir()

@@ -313,6 +313,14 @@ def test_a_program_is_an_agent_whose_calls_and_tools_the_library_sees(tmp_path: 
     assert made.program and "use 1" in made.program.stdout
 
 
+@pytest.mark.slow  # the library's client tries again for a minute
+def test_a_server_of_tools_that_dies_is_a_failure(tmp_path: Path, package: Any):
+    name = package(SHARED.replace("        self.used += 1", "        __import__('os')._exit(1)"))
+    outcome = first_of(name, tmp_path, replying([{"calls": [("look", "{}")]}])).outcome
+    assert isinstance(outcome, Failure) and (outcome.where, outcome.kind) == ("environment", "tool")
+    assert "the server of the tool look did not answer" in outcome.message
+
+
 def test_tasks_have_the_prompt_the_data_and_the_tools(tmp_path: Path, package: Any):
     name = package(TOOLS)
     task = next(iter(load(f"verifiers:{name},gold=answer").environment.tasks()))
@@ -430,6 +438,7 @@ def test_what_the_task_does_wrong_is_a_failure(tmp_path: Path, package: Any, sou
             "KeyError: 'no such file'",
         ),
         (PLAIN.replace("return rows(self.config, Task)[:2]", "raise SystemExit(1)"), "SystemExit"),
+        (PLAIN.replace("rows(self.config, Task)[:2]", "[1]"), "AttributeError"),
         ("x = 1", "__all__"),
         ("raise SystemExit(1)", "SystemExit"),
     ],

@@ -6,6 +6,7 @@ import re
 import sys
 import traceback
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import replace
 from importlib.machinery import (
     EXTENSION_SUFFIXES,
@@ -85,7 +86,8 @@ def path_of(name: str) -> str:
 
 def load(name: str) -> Benchmark:
     """Returns a benchmark by its name, its folder's path, maths:FILE or GYM:NAME. Raises UsageError."""
-    found, origin = _find(name)
+    with redirect_stdout(sys.stderr):  # what its code prints is no part of a command's output, which may be JSON
+        found, origin = _find(name)
     return replace(found, origin=origin)
 
 

@@ -8,7 +8,6 @@ the same answers. What needs another harness, a container or several agents is r
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -139,7 +138,8 @@ class _Session:
         self._mcp = require("verifiers.v1.harnesses.utils.mcp", EXTRA)
         self._compaction = require("verifiers.v1.harnesses.utils.compaction", EXTRA)
         self._errors = require("verifiers.v1.errors", EXTRA)
-        self._http = require("httpx", EXTRA).AsyncClient(timeout=None)
+        # Certificates, which nothing on loopback needs, would take longer to read than all else in a rollout.
+        self._http = require("httpx", EXTRA).AsyncClient(timeout=None, verify=False)
         self._calls: list[_Call] = []
         self._ready, self._done = asyncio.Event(), asyncio.Event()
         self.tools: list[Tool] = []
@@ -153,14 +153,7 @@ class _Session:
         config = v1.AgentConfig(harness=null, runtime=v1.SubprocessConfig(), model="assay", client=nowhere)
         agent = v1.Agent(config, interception=self._server)
         agent.harness.setup, agent.harness.launch = self._set_up, self._launch
-        register = self._server.register
-
-        def register_here(session: Any) -> Any:
-            secrets = register(session)
-            session.client = _Upstream(self._calls)
-            return secrets
-
-        self._server.register = register_here
+        self._server._client = self._upstream
         self._running = asyncio.ensure_future(agent.run(task, tools=shared))
         ready = asyncio.ensure_future(self._ready.wait())
         try:
@@ -174,6 +167,9 @@ class _Session:
             self._running.cancel()
             await asyncio.wait({self._running, ready})
             await self._http.aclose()
+
+    def _upstream(self, config: Any) -> "_Upstream":
+        return _Upstream(self._calls)
 
     async def _set_up(self, runtime: Any) -> None:
         """Nothing is to be installed for an agent that runs here."""
@@ -203,7 +199,12 @@ class _Session:
     async def call(self, name: str, arguments: dict[str, Any]) -> str:
         if name not in self._dispatch:
             return f"error: unknown tool {name!r}"
-        said = await self._mcp.call_mcp(self._servers, self._dispatch, name, arguments)
+        try:
+            said = await self._mcp.call_mcp(self._servers, self._dispatch, name, arguments)
+        except Exception as error:
+            while isinstance(error, ExceptionGroup):
+                error = error.exceptions[0]  # pyright: ignore
+            raise ToolError(f"the server of the tool {name} did not answer: {error!r}") from None
         if not isinstance(said, str):
             raise ToolError(f"the tool {name} answered with an image; expected text")
         return self._compaction.truncate_tool_output(said)
@@ -353,19 +354,14 @@ def _items(title: str, asked: Iterable[Any]) -> Iterable[Any]:
 
 def _listed(toolsets: list[Any]) -> list[Tool]:
     """The tools that servers of the library's register, under the names that its harness gives them."""
-    servers = require("mcp.server.mcpserver", EXTRA)
-
-    async def listed() -> list[Tool]:
-        tools: list[Tool] = []
-        for toolset in toolsets:
-            server, before = servers.MCPServer("tools"), f"{toolset.server_name}_" if toolset.server_name else ""
-            toolset.register(server)
-            found = await server.list_tools()
-            tools += [Tool(before + one.name, one.input_schema, one.description or "") for one in found]
-        return tools
-
-    with ThreadPoolExecutor(1) as thread:  # in this one, a loop may run
-        return thread.submit(asyncio.run, listed()).result()
+    tools: list[Tool] = []
+    for toolset in toolsets:
+        # A whole server would set up logging for this process.
+        server = require("mcp.server.mcpserver.tools", EXTRA).ToolManager()
+        toolset.register(server)
+        before = f"{toolset.server_name}_" if toolset.server_name else ""
+        tools += [Tool(before + one.name, one.parameters, one.description or "") for one in server.list_tools()]
+    return tools
 
 
 def _check_package(title: str, name: str, loaders: Any, taskset: Any) -> None:
