@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, SupportsFloat, get_args
 
 from assay.agent import Agent, ProgramEnd, needs_model
 from assay.agent.limits import LimitedAgent
-from assay.benchmark import Benchmark, Session, relays, session_of
+from assay.benchmark import Benchmark, relays, session_of
 from assay.collect.deadline import Deadline, StallError
 from assay.collect.plan import PlannedRollout, seed_of
 from assay.errors import (
@@ -96,7 +96,7 @@ async def _play(
     stage: _Stage,
 ) -> tuple[StopReason, Score]:
     """Returns why the rollout ended and its score. Raises whatever the environment, agent or verifier raises."""
-    async with _session(benchmark, item, roles) as session:
+    async with session_of(benchmark.environment, item.task, item.seed, roles) as session:
         stage.where = "agent"
         model = session.relay(recorder) if relays(session) else recorder
         result = await LimitedAgent(agent, benchmark.limits).run(item.task, model, session)
@@ -147,13 +147,6 @@ def _check_stop(agent: Agent, stop: StopReason, recorder: TurnRecorder) -> StopR
         message = "the agent ended without an answer of the model; one that needs none says needs_model = False"
         raise AgentError("no_model_call", message)
     return stop
-
-
-def _session(
-    benchmark: Benchmark, item: PlannedRollout, roles: Mapping[str, InRole]
-) -> AbstractAsyncContextManager[Session]:
-    environment = benchmark.environment
-    return session_of(environment, item.task, item.seed, roles)
 
 
 def _check_score(score: Score) -> Score:

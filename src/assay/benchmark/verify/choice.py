@@ -1,4 +1,4 @@
-"""Multiple choice: which option a message settles on."""
+"""Multiple choice: the option that a message chooses."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -11,10 +11,10 @@ from assay.benchmark.verify.text import normalise
 from assay.types import Response, Score
 
 _STATEMENTS = 200
-"""So many of the last statements are looked at; only a looping model makes more."""
+"""The most statements that are read, from the last on. Only a looping model makes more."""
 
 UNCLEAR = ""
-"""What a statement comes to that names two options, one that does not exist, or a letter with another option's text."""
+"""Stands for a statement with two options, one that does not exist, or a letter with another option's text."""
 
 _PUNCTUATION = str.maketrans(
     {"‘": "'", "’": "'", "。": ".", "।": ".", "、": ",", "「": '"', "」": '"', "《": '"', "》": '"'}
@@ -88,45 +88,45 @@ class Options:
         self._texts = self._by(lambda text: normalise(_without_markup(prose(text))), options) | dressed
 
     def _by(self, key: Callable[[str], str], options: Sequence[str]) -> dict[str, str]:
-        """Letters by text; texts that are empty or that two options share name none."""
+        """Returns the letters by text, without empty texts and texts of two options."""
         texts = [key(option) for option in options]
         return {
             text: letter for text, letter in zip(texts, self.letters, strict=True) if text and texts.count(text) == 1
         }
 
     def of_letter(self, letter: str) -> str:
-        """Returns the letter, or `UNCLEAR` where there is no such option."""
+        """Returns the letter, or `UNCLEAR` if there is no such option."""
         return letter.upper() if letter.upper() in self.letters else UNCLEAR
 
     def of_text(self, text: str) -> str | None:
-        """Returns the letter of the option whose whole text this is, as `normalise` has it."""
+        """Returns the letter of the option with this whole text after `normalise`; None if there is none."""
         return self._texts.get(normalise(text))
 
     def of_words(self, text: str) -> str | None:
-        """Returns the letter of the option that has this text word for word; None for a letter of an option."""
+        """Returns the letter of the option with exactly this text; None for a letter of an option."""
         text = " ".join(text.casefold().split()).rstrip(".")
         return None if text.upper() in self.letters else self._verbatim.get(text)
 
 
 Template = str | re.Pattern[str]
 _options = lru_cache(4096)(Options)
-"""A task's options are read once for all of its rollouts."""
+"""A cache, so that a task's options are prepared once for all of its rollouts."""
 
 
 def chosen(text: str, options: Sequence[str], *, template: Template | None = None, strict: bool = False) -> str | None:
-    """Returns the letter of the option that a message settles on; None where it settles on none.
+    """Returns the letter of the option that a message chooses; None if it chooses none.
 
-    In this order, the first that there is:
+    The first of these that the message has:
 
-    1. The last place that `template` fits, such as "Answer: {}", or a pattern whose first group is the option.
+    1. The last match of `template`, such as "Answer: {}", or of a pattern whose first group is the option.
     2. The last box, if it names an option.
     3. The last clear statement, such as "Answer: C", "the correct option is (C)", "I pick C", "C is correct", in the
        languages of `phrases`. Whoever changes their mind is taken at the last word.
-    4. What stands in bold, and then what stands on a line of its own, if all such places name the same option.
+    4. Bold text, then a line of its own, if all such places name the same option.
 
-    With `strict`, 1 and 2 alone. Each names an option by its letter (C, (C), C., c)), its letter and text, or its whole
-    text as `normalise` has it. One that names two options, an option that does not exist, or a letter with another
-    option's text gives None.
+    With `strict`, only 1 and 2. An option is named by its letter (C, (C), C., c)), its letter and text, or its whole
+    text after `normalise`. Two options, an option that does not exist, or a letter with another option's text give
+    None.
     """
     return _settle(text, _options(tuple(options)), template, strict) or None
 
@@ -139,10 +139,10 @@ def choice(
     template: Template | None = None,
     strict: bool = False,
 ) -> Score:
-    """Returns 1 where the message settles on the gold letter, else 0. Reasoning is not looked at.
+    """Returns 1 if the message chooses the gold letter, else 0. Reasoning is not read.
 
-    `metrics["undecided"]` is 1 where it names several options, or one that does not exist. Raises ValueError where no
-    option has the gold letter.
+    `metrics["undecided"]` is 1 if it names several options, or one that does not exist. Raises ValueError if no option
+    has the gold letter.
     """
     if gold not in list(ascii_uppercase[: len(options)]):
         raise ValueError(f"the gold answer {gold!r} is no option; expected one of {ascii_uppercase[: len(options)]}")

@@ -9,15 +9,15 @@ from assay.types import Response, Score
 def read_integer(text: str) -> int | None:
     """Returns the integer that a message gives as its answer, found and read as `number` does it.
 
-    None where it gives no number, or one that is no integer: 3.5 is not read as 5.
+    None if it gives no number, or one that is no integer: 3.5 is not read as 5.
     """
     return _whole(number(text))
 
 
 def integer(response: Response, gold: int) -> Score:
-    """Returns 1 where the message's integer is the gold one, else 0. Reasoning is not looked at.
+    """Returns 1 if the message's integer is the gold one, else 0. Reasoning is not read.
 
-    `metrics["undecided"]` is 1 where there are digits and no number could be read as the answer.
+    `metrics["undecided"]` is 1 if there are digits and no number could be read as the answer.
     """
     value = number(response.text)
     answer = _whole(value)

@@ -1,4 +1,4 @@
-"""Answers judged by a model, by a reference answer and a rubric."""
+"""Judging of answers by a model, with a reference answer or a rubric."""
 
 import itertools
 import json
@@ -14,7 +14,7 @@ from assay.model.wrappers.role import RoleError
 from assay.types import Item, JsonSchema, Message, Request, Response, Score
 
 AGREES = "The answer agrees with the reference."
-"""What is asked where there is no rubric."""
+"""The criterion without a rubric."""
 
 _INSTRUCTIONS = """\
 You grade an answer to a question. The next message is a JSON object with these keys:
@@ -34,7 +34,7 @@ Reply with one JSON object and nothing else, with a key for each criterion's num
 
 
 class JudgeSample(Struct, frozen=True):
-    """What a judge said once."""
+    """One reply of a judge."""
 
     met: list[bool]
     """For each criterion, whether it is met."""
@@ -42,19 +42,19 @@ class JudgeSample(Struct, frozen=True):
 
 
 class Judgement(Struct, frozen=True):
-    """What a judge makes of an answer, and how."""
+    """A judge's result for an answer."""
 
     reward: float
     """The mean share of criteria that are met, 0 to 1."""
     verdicts: list[JudgeSample]
     """One for each sample."""
     prompt: list[Item]
-    """What the judge was asked, each time."""
+    """The judge's prompt, the same for each sample."""
     disagreement: float | None
-    """How often two samples differ about a criterion: the share of all pairs and criteria; `None` for one sample."""
+    """The share of (pair of samples, criterion) in which the two differ; None for one sample."""
 
     def score(self, answer: str | None = None) -> Score:
-        """The judgement as a score: with the share of samples that find each criterion met, and the disagreement."""
+        """Returns the score, with the share of samples that find each criterion met, and the disagreement."""
         shares = [sum(met) / len(met) for met in zip(*(verdict.met for verdict in self.verdicts), strict=True)]
         metrics = {f"criterion_{number}": share for number, share in enumerate(shares, 1)}
         if self.disagreement is not None:
@@ -71,11 +71,11 @@ async def judge(
     rubric: Sequence[str] = (),
     samples: int = 1,
 ) -> Judgement:
-    """What the model thinks of an answer: whether each statement of the rubric is true of it; without one, `AGREES`.
+    """Asks a model whether each statement of the rubric is true of an answer; without a rubric, `AGREES`.
 
-    The answer reaches the judge as a JSON string, so that nothing in it can end it. Asked `samples` times, one after
-    another, with the seeds 0, 1, and so on. Raises ModelError where a call fails, is cut off or refused, or a verdict
-    can't be read: that is never a zero. Raises ValueError where there is nothing to judge by.
+    The answer is a JSON string in the prompt, so that nothing in it can end it. There are `samples` calls, one after
+    another, with the seeds 0, 1, and so on. Raises ModelError if a call fails, is cut off or refused, or its verdict
+    can't be read, which is never a zero. Raises ValueError without a reference and a rubric.
     """
     if samples < 1:
         raise ValueError(f"a judge is asked {samples} times; expected at least once")
@@ -93,18 +93,18 @@ async def judge(
 
 
 def prompt(*, question: str, reference: str | None, answer: str, criteria: Sequence[str]) -> list[Item]:
-    """What a judge is asked: instructions that are always the same, then all data as one JSON object."""
+    """Returns the prompt of a judge: fixed instructions, then all data as one JSON object."""
     data: dict[str, Any] = {"question": question}
     if reference is not None:
         data["reference"] = reference
     data |= {"answer": answer, "criteria": {str(number): text for number, text in enumerate(criteria, 1)}}
-    # A token such as <|im_end|> or </answer> would end something to a model server that reads it in a text.
+    # A model server could read a token such as <|im_end|> or </answer> in a text as the end of a message.
     written = json.dumps(data, ensure_ascii=False, indent=1).replace("<", "\\u003c").replace(">", "\\u003e")
     return [Message(role="system", content=_INSTRUCTIONS), Message(role="user", content=written)]
 
 
 def _form(criteria: int) -> JsonSchema:
-    """The verdict's format, by the words that all servers' strict modes take: no bounds, every key required."""
+    """Returns the verdict's format, with what all servers' strict modes accept: no bounds, every key required."""
     properties = {"reason": {"type": "string"}, "met": {"type": "boolean"}}
     verdict = {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
     numbers = [str(number) for number in range(1, criteria + 1)]
@@ -113,7 +113,7 @@ def _form(criteria: int) -> JsonSchema:
 
 
 def _parse(response: Response, form: JsonSchema, answer: str) -> JudgeSample:
-    """The verdict that a response ends with, from a fenced block too, as servers without structured output give it."""
+    """Returns the verdict at the end of a response, which may be in a fenced block."""
     if response.status != "completed":
         message = f"its verdict is cut off ({response.incomplete_reason})"
         raise RoleError("judge", ModelError("incomplete", message, retryable=True))
@@ -132,7 +132,7 @@ def _unreadable(why: str, text: str) -> RoleError:
 
 
 def _disagreement(samples: Sequence[Sequence[bool]]) -> float | None:
-    """The share of (pair of samples, criterion) in which the two differ."""
+    """Returns the share of (pair of samples, criterion) in which the two differ."""
     if len(samples) < 2:
         return None
     apart = [one != other for pair in itertools.combinations(samples, 2) for one, other in zip(*pair, strict=True)]

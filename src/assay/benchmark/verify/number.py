@@ -1,4 +1,4 @@
-"""Numbers in prose: which one of a message is the answer, and what its value is."""
+"""Numbers in prose: which number of a message is the answer, and its value."""
 
 import re
 from decimal import Decimal
@@ -109,11 +109,11 @@ _MINUS: list[tuple[re.Pattern[str], str, tuple[str, ...]]] = [
 
 
 def number(text: str, *, hundredths: bool = False) -> Number | None:
-    """The number that a message gives as its answer; `None` where it gives none.
+    """Returns the number that a message gives as its answer; None if it gives none.
 
-    Which one, of several: that of the last `\\boxed{}`; else of the last line after `####`; else the first after the
-    last "the answer is", "Answer:" or "A:"; else the last in bold in the last line that has a number; else the last.
-    An answer that is marked but can't be read as one number gives `None`: nothing else is taken for it.
+    Of several: the one in the last `\\boxed{}`; else in the last line after `####`; else the first after the last "the
+    answer is", "Answer:" or "A:"; else the last in bold in the last line with a number; else the last. A marked answer
+    that can't be read as one number gives None.
 
     Read: signs, thousands by comma, space or apostrophe, decimals with a point, 1e6, 2.5 × 10^3, 3/4, 1 3/4, 80k,
     2 million, 2:00 pm, currency before it, units after it. Not read: x42, 42nd, 3,5, 7:30, 5-7, 2x, 2^10, dates.
@@ -133,7 +133,7 @@ def number(text: str, *, hundredths: bool = False) -> Number | None:
 
 
 def same(got: Number | None, gold: Number | None, *, absolute: float | str = 0, relative: float | str = 0) -> bool:
-    """Whether both are numbers and differ by no more than `absolute`, or `relative` times the gold one. Exact."""
+    """Returns whether both are numbers and differ by at most `absolute`, or `relative` times the gold one. Exact."""
     if got is None or gold is None:
         return False
     expected = Fraction(gold)
@@ -142,7 +142,7 @@ def same(got: Number | None, gold: Number | None, *, absolute: float | str = 0, 
 
 
 def in_digits(value: Number) -> str:
-    """The number in plain digits, without zeros after the last decimal; as 1/3 where it has no end."""
+    """Returns the number in plain digits, without zeros after the last decimal; as 1/3 if it has no end."""
     if isinstance(value, Fraction):
         if 10**12 % value.denominator or abs(value.numerator) >= 10**15:
             return str(value)
@@ -154,9 +154,10 @@ def in_digits(value: Number) -> str:
 def numeric(
     response: Response, gold: str, *, absolute: float | str = 0, relative: float | str = 0, hundredths: bool = False
 ) -> Score:
-    """1 where the message's number is that of the gold answer, read the same way, else 0. Reasoning is not looked at.
+    """Returns 1 if the message's number is that of the gold answer, read in the same way, else 0. Reasoning is not
+    read.
 
-    Raises ValueError where the gold answer has no number: nothing could be right then.
+    Raises ValueError if the gold answer has no number.
     """
     expected = number(gold, hundredths=hundredths)
     if expected is None:

@@ -1,4 +1,4 @@
-"""A process that answers questions, a line of JSON each: what may never end, or end the process, runs there."""
+"""A process that answers questions as lines of JSON, for code that may never end, or crash."""
 
 import json
 import os
@@ -41,7 +41,7 @@ class Process:
         return self._process.poll() is None
 
     def ask(self, question: dict[str, Any], deadline_s: float) -> dict[str, Any]:
-        """The script's answer. Raises VerifierError; the process is of no use then."""
+        """Returns the script's answer. Raises VerifierError, after which the process can't be used."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(question).encode() + b"\n")

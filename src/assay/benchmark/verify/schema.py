@@ -1,4 +1,4 @@
-"""JSON in a message, held against a JSON schema."""
+"""JSON in a message, compared with a JSON schema."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from assay.benchmark.verify.fences import fenced_blocks
 from assay.types import FunctionCall, Response, Score
 
 SHOWN = 10
-"""Violations that are told at most."""
+"""The most violations in a result."""
 _NAMED = ("properties", "patternProperties", "dependentSchemas", "$defs", "definitions")
 """Keywords that hold schemas by a name of the author's."""
 _VALUES = ("const", "enum", "default", "examples")
@@ -23,14 +23,14 @@ _VALUES = ("const", "enum", "default", "examples")
 
 
 class NotJson(ValueError):
-    """What is there is no JSON."""
+    """The text is no JSON."""
 
 
 def read_json(text: str) -> Any:
-    """The value that a message gives as JSON: its last fenced block marked `json`, else its last one, else all of it.
+    """Returns the JSON value of a message: its last fenced block marked `json`, else its last block, else all of it.
 
-    Raises NotJson, which says where the text goes wrong. Strict: NaN, Infinity and an object that has a key twice are
-    no JSON, and prose around bare JSON makes the whole no JSON.
+    Raises NotJson, with the place of the error. Strict: NaN, Infinity, an object with the same key twice, and prose
+    around bare JSON are no JSON.
     """
     text = text.strip("\ufeff \t\r\n")
     try:
@@ -44,10 +44,10 @@ def read_json(text: str) -> Any:
 
 
 def own_object(text: str, schema: dict[str, Any], untrusted: str = "") -> Any:
-    """The object by the schema that a judge ends its reply with, fenced or not.
+    """Returns the object by the schema at the end of a judge's reply, fenced or not.
 
-    Raises NotJson where the reply ends with none, where it has several that differ, or where the object is a quotation
-    of `untrusted`, the text that was judged.
+    Raises NotJson if the reply ends with none, has several different ones, or if the object is a quotation from
+    `untrusted`, the judged text.
     """
     objects = _objects(text, schema)
     if not objects or text[objects[-1][1] :].strip("`~ \t\r\n"):
@@ -63,10 +63,10 @@ def own_object(text: str, schema: dict[str, Any], untrusted: str = "") -> Any:
 
 
 def violations(value: Any, schema: dict[str, Any]) -> list[str]:
-    """What of the value is against the schema, each with its place; nothing where it is valid.
+    """Returns the violations of the schema, each with its place; none if the value is valid.
 
-    By the draft that `$schema` names, else 2020-12. `format` is an annotation there and is not checked. References
-    stay within the schema: nothing is fetched. Raises ValueError where the schema itself is none.
+    By the draft in `$schema`, else 2020-12. `format` is an annotation and is not checked. References stay within the
+    schema: nothing is downloaded. Raises ValueError if the schema is invalid.
     """
     try:
         found = sorted(_validator(schema).iter_errors(value), key=lambda error: error.json_path)
@@ -79,10 +79,10 @@ def violations(value: Any, schema: dict[str, Any]) -> list[str]:
 
 
 def conforms(response: Response, schema: dict[str, Any], *, tool: str | None = None, closed: bool = False) -> Score:
-    """1 where the message is JSON by the schema, else 0; the answer is that JSON in one line.
+    """Returns 1 if the message is JSON by the schema, else 0. The answer is that JSON in one line.
 
-    `tool` names the tool whose last call has the JSON as its arguments, in place of the message. `closed` forbids
-    properties that an object's schema does not name, where it says nothing about them.
+    With `tool`, the JSON is the arguments of this tool's last call instead of the message. `closed` forbids properties
+    that an object's schema does not have, unless it says something about them.
     """
     try:
         value = read_json(response.text if tool is None else _arguments(response, tool))
@@ -93,7 +93,7 @@ def conforms(response: Response, schema: dict[str, Any], *, tool: str | None = N
 
 
 def _arguments(response: Response, tool: str) -> str:
-    """The arguments of the last call of a tool; nothing where there is none."""
+    """Returns the arguments of the last call of a tool; an empty text if there is none."""
     calls = [item for item in response.output if isinstance(item, FunctionCall) and item.name == tool]
     return calls[-1].arguments if calls else ""
 

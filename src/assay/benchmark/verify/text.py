@@ -26,7 +26,7 @@ _BETWEEN_DIGITS = re.compile(r"(?<=\d)[.,:](?=\d)|(?<![^\W_])-(?=[$€£¥₹]?\
 
 
 def plain(text: str) -> str:
-    """The text in Unicode's NFKC form, without what would change a number's value.
+    """Returns the text in Unicode's NFKC form, except where that would change a number's value.
 
     NFKC alone turns 10² into 102 and 1½ into 11⁄2: here they become 10^2 and 1 1/2. All minus signs become `-`, and so
     do dashes right before a number. Invisible format characters go.
@@ -51,7 +51,7 @@ def _stream_safe(text: str) -> str:
 
 
 def normalise(text: str) -> str:
-    """The text as it is compared: words in small letters with one space between them.
+    """Returns the text in the form for comparison: words in small letters with one space between them.
 
     - Unicode NFKC, as `plain` has it. Accents stay: a resume is no résumé.
     - Case is folded: Straße is STRASSE.
@@ -95,12 +95,12 @@ def _comparable(text: str) -> str:
 
 
 def normalised(response: Response, accepted: Iterable[str], *, similar: float = 1.0) -> Score:
-    """Returns 1 where the whole message is one of the accepted answers in normal form, else 0."""
+    """Returns 1 if the whole message is one of the accepted answers after `normalise`, else 0."""
     right = matches(response.text, accepted, similar=similar)
     return Score(reward=float(right), answer=_comparable(response.text) or None)
 
 
 def exact(response: Response, accepted: Iterable[str]) -> Score:
-    """1 where the whole message is one of the accepted answers to the letter, but for white space around it, else 0."""
+    """Returns 1 if the whole message is exactly one of the accepted answers, except white space around it, else 0."""
     said = response.text.strip()
     return Score(reward=float(said != "" and said in (answer.strip() for answer in accepted)), answer=said or None)

@@ -1,7 +1,7 @@
 """The gold gate: whether reference answers get full marks, and wrong ones none."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -128,7 +128,7 @@ def _numbers(
             for kind, tally in above.items()
         },
         "tasks_gold_wrong": wrong[:SHOWN],
-        "tasks_rewarded": _unique(task for tally in above.values() for task, _, _ in tally.scored)[:SHOWN],
+        "tasks_rewarded": list({task: None for tally in above.values() for task, _, _ in tally.scored})[:SHOWN],
     }
 
 
@@ -181,10 +181,6 @@ def _words(kind: str, tally: ProbeCounts, allowed: int) -> str:
 def _may_pass(reward: float | Failure) -> bool:
     """Returns whether a failure may pass by itself, so that it shows nothing about the verifier."""
     return isinstance(reward, Failure) and reward.retryable
-
-
-def _unique(names: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(names))
 
 
 GATE = GateRule(

@@ -31,7 +31,7 @@ _INNER = re.compile(r"(?:async\s+)?def\b|class\b")
 
 
 class CheckResult(Struct, frozen=True):
-    """What came of a solution."""
+    """The result of the tests of a solution."""
 
     passed: bool
     how: str
@@ -41,13 +41,13 @@ class CheckResult(Struct, frozen=True):
 
     @property
     def stopped(self) -> bool:
-        """Whether a limit ended it."""
+        """Whether a limit of the sandbox ended it."""
         return self.how in ("time", "cpu", "memory", "output")
 
 
 def code_in(text: str, name: str) -> str:
-    """The code that a message gives for the function `name`: of its fenced blocks the last that defines it, else the
-    last in Python, else the last; the whole text where there is none."""
+    """Returns the code in a message for the function `name`: of its fenced blocks the last that defines it, else the
+    last in Python, else the last; without blocks the whole text."""
     text = text.lstrip("\ufeff")
     blocks = fenced_blocks(text, lambda code: defines(code, name))
     ranked = sorted(blocks, key=lambda block: (_definition_rank(block.body, name), block.language in PYTHON))
@@ -55,12 +55,12 @@ def code_in(text: str, name: str) -> str:
 
 
 def defines(code: str, name: str) -> bool:
-    """Whether a line of it, not within a class or a function, binds the name: by `def`, `class`, `import` or `=`."""
+    """Returns whether the code binds the name outside of classes and functions: by `def`, `class`, `import` or `=`."""
     return _definition_rank(code, name) > 0
 
 
 def _definition_rank(code: str, name: str) -> int:
-    """2 where the code binds the name, 1 where it only imports it, as examples of its use do; else 0."""
+    """Returns 2 if the code binds the name, 1 if it only imports it, as examples of its use do; else 0."""
     bound, imported = (re.compile(pattern.replace("NAME", re.escape(name))) for pattern in (_BINDING, _IMPORT))
     found, hidden = 0, 0
     # `hidden` is the indent of the function or class that deeper lines belong to: they bind no name of the module.
@@ -83,16 +83,16 @@ async def check_code(
     limits: SandboxConfig | None = None,
     timeout_s: float = TIMEOUT_S,
 ) -> CheckResult:
-    """What comes of the tests, which define `check(candidate)`, on the function `entry_point` of a solution.
+    """Runs tests, which define `check(candidate)`, on the function `entry_point` of a solution. Returns the result.
 
-    A solution is one or more texts that are executed one after the other. Where it may be read in several ways, the
-    first of `readings` counts that is Python. `setup` is executed before the tests, which see the function by its own
-    name too, and of the solution nothing but the values that it returns: not what it does to its arguments, and no
-    object of a class of its own. A value of a type that is derived from a built-in one comes as that, an iterator as
-    one over a list. `limits` is the sandbox, LIMITS where None; an environment gives its own: `limits=self.sandbox`. At
-    most as many checks run at once as there are processors.
+    A solution is one or more texts that are executed one after the other. If it can be read in several ways, the first
+    of `readings` that is Python counts. `setup` is executed before the tests. These can call the function by its own
+    name too, and see only the values that it returns: not what it does to its arguments, and no object of its own
+    classes. A value of a type derived from a built-in one becomes the built-in one, an iterator one over a list.
+    `limits` is the sandbox, by default LIMITS; an environment passes its own: `limits=self.sandbox`. There are at most
+    as many checks at once as processors.
 
-    Raises SandboxError where the tests could not be begun.
+    Raises SandboxError if the tests could not begin.
     """
     words = {what: secrets.token_hex(16) for what in ("started", "passed", "failed")}
     asked = {

@@ -1,4 +1,4 @@
-"""Maths answers, judged by math-verify in processes that can be killed: sympy may never end over a formula."""
+"""Maths answers, judged by math-verify in processes that can be killed, because sympy may never end."""
 
 import asyncio
 import atexit
@@ -16,13 +16,13 @@ from assay.errors import UsageError, VerifierError
 from assay.types import Score
 
 START_S = 60.0
-"""How long a process may take to load sympy: a second on an idle machine."""
+"""Seconds that a process may take to load sympy. It takes one on an idle machine."""
 LONGEST = 20_000
-"""Characters of a message that are judged: its end, where answers stand. math-verify's patterns take quadratic time."""
+"""The most characters of a message that are judged, from its end, because math-verify takes quadratic time."""
 
 
 PATIENCE = 10
-"""How many times as long as its processor time a second try may take."""
+"""The wall time of a second try, as a multiple of its processor time."""
 Formula = tuple[str, bool]
 
 
@@ -36,7 +36,8 @@ class Processes:
         self._lone = threading.Lock()
 
     async def verify(self, gold: str, text: str, *, deadline_s: float = 10.0) -> Score:
-        """1 where the message's answer equals the gold one as mathematics, else 0; the answer as LaTeX or a number.
+        """Returns 1 if the message's answer equals the gold one as mathematics, else 0; the answer as LaTeX or a
+        number.
 
         Both are LaTeX or plain: the last box of the message, else what follows "the answer is", else its last formula.
         The deadline counts from when a process takes the answer up, not while it waits for one. What can't be judged
@@ -53,13 +54,13 @@ class Processes:
         return await asyncio.wrap_future(self._threads.submit(self._judge, expected, said, deadline_s))
 
     def close(self) -> None:
-        """Ends the processes, after what they are at."""
+        """Ends the processes after their current answers."""
         self._threads.shutdown(cancel_futures=True)
         while not self._idle.empty():
             self._idle.get().close()
 
     def _judge(self, gold: Formula, said: Formula, deadline_s: float) -> Score:
-        """Runs in a thread, of which there are no more than processes may be."""
+        """Returns the score. Runs in a thread, of which there are as many as processes."""
         process = self._take()
         question = {"gold": gold, "said": said, "deadline_s": deadline_s}
         try:
@@ -75,7 +76,7 @@ class Processes:
         return self._judge_alone(question, deadline_s)
 
     def _judge_alone(self, question: dict[str, Any], deadline_s: float) -> Score:
-        """The score by a new process, one at a time, which has its processor time whatever else the machine does."""
+        """Returns the score by a new process, one at a time, with a limit on its processor time."""
         question = {**question, "by_processor": True}
         with self._lone, closing(_start()) as process:
             _score(process.ask({**question, "said": question["gold"]}, PATIENCE * deadline_s))
@@ -115,5 +116,5 @@ atexit.register(_PROCESSES.close)
 
 
 async def verify(gold: str, text: str, *, deadline_s: float = 10.0) -> Score:
-    """The score of a message by `Processes.verify`, by processes that all environments share."""
+    """Returns the score of a message as `Processes.verify`, with processes that all environments share."""
     return await _PROCESSES.verify(gold, text, deadline_s=deadline_s)
