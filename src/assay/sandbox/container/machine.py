@@ -106,21 +106,22 @@ class Container(AnyMachine):
             *("--ulimit", f"fsize={config.disk_mb * 2**20}"),
         ]
 
-    async def _run_beside(self, options: Iterable[str], place: str, *arguments: str) -> None:
+    async def _run_beside(self, options: Iterable[str], place: str, *arguments: str) -> Finished:
         """Runs the program that works on the machine from outside of it, in a container of its own."""
         mounts = dict(zip(OURS, OURS, strict=True)) | {str(HERE): f"{INSIDE}/sandbox"}
         ours = ["--pid", "host", "--network", self._engine.network_of(self._name, self._child)]
         ours += ["--security-opt", "label=disable"]
         ours += [part for path, at in mounts.items() for part in ("--volume", f"{path}:{at}:ro")]
         program = f"{INSIDE}/sandbox/container/beside.py"
-        await self._run(
+        return await self._run(
             [*ours, *options], EMPTY, PYTHON, "-I", "-B", program, self._name, str(self._child), place, *arguments
         )
 
-    async def _run(self, options: Iterable[str], image: str, program: str, *arguments: str) -> None:
+    async def _run(self, options: Iterable[str], image: str, program: str, *arguments: str) -> Finished:
         ran = await self._engine.run(options, image, program, *arguments)
         if ran.exit_code or ran.stopped_by:
             raise SandboxError(f"{self._engine.program} started no machine of {self.image.name}: {words(ran)}")
+        return ran
 
     async def exec(
         self,
@@ -181,7 +182,9 @@ class Container(AnyMachine):
     async def share(self, paths: Sequence[str]) -> None:
         valid = [valid_path(path) for path in paths]
         options = ["--privileged", *(part for path in valid for part in ("--volume", f"{path}:{path}:ro"))]
-        await self._run_beside(options, "share", *valid)
+        ran = await self._run_beside(options, "share", *valid)
+        if ran.stdout.strip() != b"shared":
+            raise SandboxError(f"the machine: {words(ran)}")
 
     async def stop(self) -> None:
         if self._made:
