@@ -3,6 +3,7 @@ import py_compile
 import subprocess
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,18 @@ def test_what_a_benchmarks_code_prints_is_no_output(tmp_path: Path, capsys: pyte
     (tmp_path / "gold.py").write_text('GOLD = "42"')
     load(str(tmp_path))
     assert capsys.readouterr() == ("", "loading\n")
+
+
+def test_threads_that_load_benchmarks_leave_the_output_as_it_is(tmp_path: Path):
+    out = sys.stdout
+    folders = [tmp_path / name for name in ("one", "two", "three")]
+    for number, folder in enumerate(folders, 1):
+        folder.mkdir()
+        (folder / "benchmark.py").write_text(f"import time\ntime.sleep({number / 20})\n" + MINE)
+        (folder / "gold.py").write_text('GOLD = "42"')
+    with ThreadPoolExecutor() as threads:
+        assert len(list(threads.map(load, map(str, folders)))) == 3
+    assert sys.stdout is out
 
 
 def test_files_that_were_written_again_are_what_is_loaded_however_fast(tmp_path: Path):

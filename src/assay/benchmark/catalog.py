@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import re
 import sys
+import threading
 import traceback
 from collections.abc import Mapping
 from contextlib import redirect_stdout
@@ -39,6 +40,8 @@ FAMILIES = "assay.families"
 GYMS = "assay.gyms"
 """Entry points by the prefix of a name such as `verifiers:NAME`: modules whose `load` finds NAME in another gym.
 `PACKAGES = False` says that NAME is no installed package, `GOLD_FIELD = False` that no field of a task holds a gold."""
+
+_LOADING = threading.RLock()
 
 
 class BenchmarkRequest(Struct, frozen=True, kw_only=True):
@@ -86,7 +89,8 @@ def path_of(name: str) -> str:
 
 def load(name: str) -> Benchmark:
     """Returns a benchmark by its name, its folder's path, maths:FILE or GYM:NAME. Raises UsageError."""
-    with redirect_stdout(sys.stderr):  # what its code prints is no part of a command's output, which may be JSON
+    # What its code prints is no part of a command's output, which may be JSON. All threads have the same stdout.
+    with _LOADING, redirect_stdout(sys.stderr):
         found, origin = _find(name)
     return replace(found, origin=origin)
 
