@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from assay.config import EngineConfig
 from assay.errors import UsageError
-from assay.sandbox import Place, SandboxConfig
+from assay.sandbox import Place, SandboxConfig, open_sandbox
 from assay.sandbox.container.engine import OWNER
 from assay.sandbox.machine import machines_of
 from tests.commands import until
@@ -43,7 +44,7 @@ ALONE = """
 import asyncio, sys
 from pathlib import Path
 from assay.config import assay_toml
-from assay.sandbox import Place, SandboxConfig
+from assay.sandbox import Place, SandboxConfig, open_sandbox
 from assay.sandbox.machine import machines_of
 async def main():
     machines = machines_of(Place.parse(sys.argv[1], own=assay_toml(Path(sys.argv[2])).sandbox).apply(SandboxConfig()))
@@ -127,6 +128,24 @@ def test_a_machine_whose_start_is_given_up_leaves_nothing(engine: str, base: str
     for after_s in (0.0, 0.1, 0.4):
         asyncio.run(run(after_s))
     until(lambda: not left(engine, os.getpid()))
+
+
+@containers
+@engines
+def test_code_that_a_model_wrote_runs_in_a_container_and_is_stopped(engine: str, base: str):
+    machines = machines_here(engine)
+
+    async def run() -> tuple[bytes, str | None, bytes]:
+        image = (await machines.build(base, {})).id
+        config = Place.parse(f"{engine}:{image}", own=ENGINES).apply(SandboxConfig(disk_mb=8, processes=20))
+        async with open_sandbox(config) as sandbox:
+            await sandbox.write("deep/file", b"held")
+            script = "cat deep/file; touch /x 2>/dev/null; (sleep 100 &); echo out > out"
+            said = (await sandbox.exec(["sh", "-c", script], timeout_s=60)).stdout
+            late = await sandbox.exec(["sleep", "60"], timeout_s=1)
+            return said, late.stopped_by, await sandbox.read("out")
+
+    assert uvloop.run(run()) == (b"held", "time", b"out\n")  # what podman leaves running holds the pipes of this loop
 
 
 def test_an_engine_that_is_not_there_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

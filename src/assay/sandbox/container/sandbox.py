@@ -6,6 +6,7 @@ counted by the kernel (cgroups). The working directory and /tmp are disks in mem
 
 import secrets
 import signal
+from asyncio.subprocess import Process
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -13,7 +14,7 @@ import msgspec
 
 from assay.errors import SandboxError
 from assay.sandbox import WORK, Finished, Sandbox, SandboxConfig
-from assay.sandbox.container.engine import WAIT, Engine, words
+from assay.sandbox.container.engine import WAIT, Engine, kill_client, words
 from assay.sandbox.container.machines import Containers
 from assay.sandbox.folder import parts_below
 
@@ -55,12 +56,10 @@ class Docker(Sandbox):
         container = self._started
         try:
             arguments = ["exec", "--interactive", container, *command]
-            finished = await self._engine.carry(arguments, stdin, timeout_s, self._config.output_bytes)
+            limit = self._config.output_bytes
+            finished = await self._engine.carry(arguments, stdin, timeout_s, limit, kill=self._kill)
         finally:
-            # Ending the client ends nothing in the container. With the capabilities of root, whose processes are
-            # not counted against the program's.
-            sweep = ("exec", "--privileged", "--user", "0", container, "sh", "-c", "kill -9 -1")
-            swept = await self._engine.ask(*sweep)
+            swept = await self._sweep()
         if finished.exit_code == 0 and swept.exit_code == 0:
             return finished
         runs, full = parse_state((await self._engine.ask(*_STATE, container)).stdout)
@@ -71,6 +70,16 @@ class Docker(Sandbox):
         if finished.stopped_by is None and finished.exit_code == 128 + signal.SIGXCPU:
             return msgspec.structs.replace(finished, stopped_by="cpu")
         return finished
+
+    async def _sweep(self) -> Finished:
+        """Kills all programs, with the capabilities of root, whose processes are not counted against theirs."""
+        return await self._engine.ask("exec", "--privileged", "--user", "0", self._started, "sh", "-c", "kill -9 -1")
+
+    async def _kill(self, process: Process) -> None:
+        # First in the container: ending the client ends nothing there, nor podman's monitor, which holds the output.
+        if process.returncode is None:
+            await self._sweep()
+            await kill_client(process)
 
     async def read(self, path: str) -> bytes:
         size = self._config.disk_mb * 2**20
