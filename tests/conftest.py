@@ -3,6 +3,7 @@
 import os
 import sys
 
+import pytest
 from hypothesis import settings
 
 # Bytecode is kept: hundreds of processes are started, and compiling takes as long as all else in a short one.
@@ -17,6 +18,7 @@ settings.register_profile("assay", deadline=None)
 settings.load_profile("assay")
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """What `-n auto` is: twice the cores, because tests of commands and servers wait for about half of their time."""
     return 2 * (os.cpu_count() or 1)

@@ -138,6 +138,7 @@ def test_processes_give_what_one_gives(tmp_path: Path):
     assert (read(tmp_path / "three").rewards_TK == read(tmp_path / "one").rewards_TK).all()
 
 
+@pytest.mark.heavy
 def test_kills_of_all_processes_lose_nothing_and_any_number_goes_on(tmp_path: Path):
     """None is left behind, none makes what another made: from two to three, to one, and to two again."""
     with Endpoint(answering("42", delay_s=0.05)) as endpoint:
@@ -177,6 +178,7 @@ def test_a_run_that_earlier_processes_left_in_files_of_their_own_goes_on(tmp_pat
     assert list(scored(tmp_path / "run").values()) == [1] * 480
 
 
+@pytest.mark.heavy
 def test_processes_that_die_are_replaced_and_each_rollout_is_scored_once(tmp_path: Path):
     with Endpoint(answering("42", delay_s=0.02)) as endpoint:
         process = start(*run(endpoint.url, "--concurrency", "6", "--processes", "3"), cwd=tmp_path)
@@ -193,6 +195,7 @@ def test_processes_that_die_are_replaced_and_each_rollout_is_scored_once(tmp_pat
     assert files(tmp_path / "run") == {"rollouts.jsonl"}
 
 
+@pytest.mark.heavy
 def test_a_rollout_that_kills_its_process_is_owed_and_the_others_are_made(tmp_path: Path):
     (tmp_path / "sums").mkdir()
     (tmp_path / "sums/benchmark.py").write_text(BENCHMARK.replace('raise ValueError("', 'os._exit(7)  # ("'))
@@ -205,6 +208,7 @@ def test_a_rollout_that_kills_its_process_is_owed_and_the_others_are_made(tmp_pa
     assert list(scored(tmp_path / "run").values()) == [1] * 18
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_finishes_what_is_in_flight_in_all_processes(tmp_path: Path, number: signal.Signals):
     with Endpoint(answering("42", delay_s=0.4)) as endpoint:
@@ -246,6 +250,7 @@ def test_what_a_process_that_is_asked_to_stop_leaves_the_others_make(tmp_path: P
     assert len(scored(tmp_path / "run")) == len(endpoint.calls) == 480
 
 
+@pytest.mark.heavy
 def test_commands_that_would_make_the_same_rollouts_are_refused(tmp_path: Path):
     held = [True]
 
@@ -275,6 +280,7 @@ def test_commands_that_would_make_the_same_rollouts_are_refused(tmp_path: Path):
     assert list(scored(tmp_path / "run").values()) == list(scored(tmp_path / "half").values()) == [1] * 480
 
 
+@pytest.mark.heavy
 def test_shards_are_made_by_processes_too(tmp_path: Path):
     with Endpoint(answering("42")) as endpoint:
         for more in (["--shard", "1/2", "--processes", "2"], ["--shard", "2/2", "--processes", "3"]):
@@ -285,6 +291,7 @@ def test_shards_are_made_by_processes_too(tmp_path: Path):
     assert files(tmp_path / "run") == {"rollouts-1-of-2.jsonl", "rollouts-2-of-2.jsonl"}
 
 
+@pytest.mark.heavy
 def test_concurrency_and_a_models_limits_are_kept_by_all_processes_together(tmp_path: Path):
     most: list[int] = []
     with Endpoint(counting(answering("42", delay_s=0.01), most)) as endpoint:
@@ -300,6 +307,7 @@ def test_concurrency_and_a_models_limits_are_kept_by_all_processes_together(tmp_
     assert files(tmp_path / "runs/arithmetic/few") == {"rollouts.jsonl"}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("requests", [2, 15])
 def test_a_budget_is_never_passed_and_all_of_it_can_be_spent(tmp_path: Path, requests: int):
     """Also where a process' share of it is less than one request may need."""
@@ -362,6 +370,7 @@ def test_a_benchmark_may_print_raise_nonsense_and_lie_in_a_folder(tmp_path: Path
     assert len(scored(tmp_path / "runs/sums/gold")) == 18
 
 
+@pytest.mark.heavy
 def test_what_is_wrong_is_told_once_and_as_without_processes(tmp_path: Path):
     gold = ["run", "arithmetic", "--model", "gold", "--out"]
     assert assay(*gold, "run", "--limit", "5", cwd=tmp_path)[0] == 0
@@ -451,6 +460,7 @@ def test_a_benchmarks_file_that_is_none_is_named_in_one_line(tmp_path: Path, kin
     assert "quiz.jsonl" in err
 
 
+@pytest.mark.heavy
 def test_a_profile_takes_processes(tmp_path: Path):
     command = ["profile", "arithmetic", "--models", "nano-instruct,nano-thinking", "--repeats", "1", "--processes", "2"]
     code, _, err = assay(*command, "--out", "made", cwd=tmp_path)

@@ -85,6 +85,7 @@ def test_who_presses_one_key_throughout_does_not_pass(profile: Path, key: str, v
         assert "ada missed planted faults" in " ".join(out.split())
 
 
+@pytest.mark.heavy
 def test_single_keys_mark_what_is_on_the_screen(profile: Path):
     with terminal("p", "--by", "ada", "--model", "policy", cwd=profile.parent) as screen:
         first = screen.expect("q quit")

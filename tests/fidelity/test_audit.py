@@ -77,6 +77,7 @@ def test_inflated_rewards_contradict_fresh_scores(place: Path):
     assert float(str(found["shift"])) < -0.3 and float(str(found["p"])) < ALPHA
 
 
+@pytest.mark.heavy
 def test_a_model_that_cant_be_asked_is_unknown_and_never_a_zero(place: Path):
     inflate(place, 0.5)
     here = ("--as", "chat:policy", "--base-url", "http://127.0.0.1:9/v1", "--set", "model.attempts=1")
@@ -86,6 +87,7 @@ def test_a_model_that_cant_be_asked_is_unknown_and_never_a_zero(place: Path):
     assert any(str(line).startswith("dialect: local certified, chat here") for line in list(found["differs"]))  # type: ignore[call-overload]
 
 
+@pytest.mark.heavy
 def test_an_address_that_only_the_certificate_names_is_not_called(place: Path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
@@ -103,6 +105,7 @@ def test_an_address_that_only_the_certificate_names_is_not_called(place: Path):
             server.accept()
 
 
+@pytest.mark.heavy
 def test_what_cant_be_audited_is_refused(place: Path):
     for more, model, expected in (
         ((), "gpt-5", "no model that ran in this certificate 'gpt-5'"),

@@ -138,6 +138,7 @@ def test_the_command_says_valid_expired_or_forged_with_its_exit_code(folder: Pat
     assert "runs/policy/rollouts.jsonl is not the file" in " ".join(err.split())
 
 
+@pytest.mark.heavy
 def test_what_a_certificate_says_of_a_real_profile(folder: Path):
     made = certificate(folder)
     assert not made.verified and made.benchmark.original

@@ -437,6 +437,7 @@ def test_the_command_on_embedded_models(embedded: Path, arguments: list[str], co
     assert words in out.replace("\n", " ")
 
 
+@pytest.mark.heavy
 def test_the_command_refuses_other_tasks_and_writes_its_files(embedded: Path):
     code, _, err = assay("compare", "gold", "gold-30", cwd=embedded)
     assert code == 2

@@ -168,6 +168,7 @@ def test_the_mean_of_means_and_the_other_numbers_are_reproduced_to_the_digit(pro
     assert next(gate for gate in made.gates if gate.name == "reproduced").verdict != "fail"
 
 
+@pytest.mark.heavy
 def test_groups_stand_in_summary_page_and_certificate(profile: Path, place: Path):
     numbers = json.loads((place / "numbers.json").read_text())
     summary = msgspec.json.decode((profile / "runs/left/summary.json").read_bytes(), type=Summary)

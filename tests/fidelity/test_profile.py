@@ -229,6 +229,7 @@ def test_a_small_honest_profile_is_not_accused_of_copying(tmp_path: Path, limit:
     assert next(gate for gate in found[0].gates if gate.name == "repeats").verdict in ("pass", "inconclusive")
 
 
+@pytest.mark.heavy
 def test_the_embedded_models_are_worth_profiling(tmp_path: Path):
     models = made(tmp_path, load_suite("embedded"), repeats=1, limit=None).models
     score = {name: summary.score or 0.0 for name, summary in models.items()}

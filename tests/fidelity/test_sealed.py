@@ -226,6 +226,7 @@ def test_an_opened_row_that_was_changed_is_not_what_was_sealed(folder: Path, nam
     assert code == 3 and out.startswith("forged: "), out + err
 
 
+@pytest.mark.heavy
 def test_what_cant_be_opened_is_told(folder: Path, tmp_path: Path):
     shutil.copytree(folder, tmp_path / "alone")
     for arguments, expected in (

@@ -75,6 +75,7 @@ def test_a_run_goes_on_while_the_page_is_open(folder: Path, client: Client, tab:
             page.get_by_role("button", name="A run began").wait_for()
 
 
+@pytest.mark.heavy
 def test_a_key_pressed_before_the_scripts_are_there_counts(shown: Client, tab: Tab):
     page, held = tab(shown.url), list[Route]()
     page.route("**/static/keys.js", lambda route: held.append(route))  # noqa: PLW0108 Playwright takes no method of a list
@@ -87,6 +88,7 @@ def test_a_key_pressed_before_the_scripts_are_there_counts(shown: Client, tab: T
     page.wait_for_url(f"**/runs/{RUN}", timeout=10_000)
 
 
+@pytest.mark.heavy
 def test_a_key_pressed_while_the_page_is_left_does_nothing(folder: Path, client: Client, tab: Tab):
     page, held = tab(client.url), list[Route]()
     page.context.add_cookies([{"name": "reader", "value": "Ada", "url": client.url}])

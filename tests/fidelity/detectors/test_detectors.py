@@ -44,6 +44,7 @@ def test_planted_failures_are_found_and_little_else(embedded: tuple[Path, Runs])
     assert below == []
 
 
+@pytest.mark.heavy
 def test_honest_runs_have_next_to_nothing_to_show(embedded: tuple[Path, Runs]):
     for name in embedded[1]:
         folder = embedded[0] / name
@@ -51,6 +52,7 @@ def test_honest_runs_have_next_to_nothing_to_show(embedded: tuple[Path, Runs]):
         assert sum(finding.count for finding in found) <= 0.01 * 480, found
 
 
+@pytest.mark.heavy
 def test_the_speed_is_that_of_reading(embedded: tuple[Path, Runs]):
     """A profile of 4,800 short rollouts in well under a second: measured .36 s, on an idle core."""
     folder = embedded[0] / "nano-thinking"
