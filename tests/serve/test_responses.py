@@ -468,10 +468,10 @@ RESPONSES = st.builds(
 @settings(max_examples=200)
 def test_whatever_a_model_answers_is_served_by_the_specification(made: Response):
     call = responses.parse(b'{"input": "x", "return_token_ids": true}')
-    begun = responses.begun(call, model="m", sampling={})
-    done = json.loads(msgspec.json.encode(responses.completed(call, begun, made)))
+    draft = responses.begin_response(call, model="m", sampling={})
+    done = json.loads(msgspec.json.encode(responses.complete_response(call, draft, made)))
     check(done, "ResponseResource")
-    told = [*responses.opening(begun), *responses.closing(done, "response.reasoning")]
+    told = [*responses.opening(draft), *responses.closing(done, "response.reasoning")]
     for number, event in enumerate(told):
         check_event(json.loads(msgspec.json.encode({**event, "sequence_number": number})))
     assert told[-1]["type"] == f"response.{made.status}"
