@@ -276,6 +276,26 @@ def test_what_is_due_once_all_is_read_follows_before_anything_is_called_the_end(
     assert len(marks(profile)) > 3 and screens.left == []
 
 
+class Interrupted(Console):
+    """A console that Ctrl-C interrupts as it leaves its hundredth line."""
+
+    lines = 0
+
+    def __exit__(self, *error: Any) -> None:
+        self.lines += 1
+        if self.lines == 100:
+            raise KeyboardInterrupt
+        super().__exit__(*error)
+
+
+def test_ctrl_c_while_a_line_is_printed_says_what_is_kept(profile: Path, monkeypatch: pytest.MonkeyPatch):
+    screens = Screens(profile, load_material(profile), ["policy"], "ada")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"m\n" * 1000)))
+    printed = io.StringIO()
+    Walk(screens, keys(), Interrupted(file=printed, width=80)).go()
+    assert printed.getvalue().endswith(f"{screens.kept} kept.\n") and 0 < screens.kept == len(marks(profile))
+
+
 @pytest.mark.heavy
 def test_a_finding_is_explained_before_what_is_drawn_is_read(tmp_path: Path):
     capped = profiled(tmp_path / "p", "--set", "models.nano-instruct.sampling.max_output_tokens=2")

@@ -67,7 +67,7 @@ def train(
             bench, name, weights, server, folder, settings=settings, on_test=on_test, watch=partial(_show, folder)
         )
     except KeyboardInterrupt:
-        console.print(f"interrupted; {folder} holds the checkpoints and the curves so far")
+        print(f"interrupted; {folder} holds the checkpoints and the curves so far", file=console.file)
         raise
     _end(folder, record)
     return 3 if record.stop_reason or page.suspicion(record) else 0 if page.is_better(record) else 5

@@ -73,7 +73,7 @@ def review(
         raise UnknownName("model with rollouts to read in this profile", model, material.results)
     if by is not None and by.startswith(PREFIX):
         raise UsageError(f"--by {by}: the name of a person doesn't begin with '{PREFIX}'")
-    console, before = Console(highlight=False), read_remarks(folder)
+    before = read_remarks(folder)
     names = [name for name in material.results if model in (None, name)]
     if marks is not None:
         shares = {(one.model, one.detector): one.share for one in material.findings}
@@ -81,9 +81,9 @@ def review(
     elif reader is not None:
         _let_read(folder, reader, material, names)
     elif not summary:
-        Walk(Screens(folder, material, names, by or who()), keys(), console).go()
+        Walk(Screens(folder, material, names, by or who()), keys(), Console(highlight=False)).go()
     remarks = read_remarks(folder)
-    _show(console, review_of(Progress(material, remarks)))
+    _show(review_of(Progress(material, remarks)))
     if remarks != before:
         profile, results = asyncio.run(compute_with_results(folder))
         publish(folder, profile, results=results)
@@ -133,8 +133,9 @@ def _unread(screens: Screens, places: set[Place]) -> list[OpenRollout]:
     return [one for place, one in rollouts.items() if place not in places and screens.own(one) is None]
 
 
-def _show(console: Console, read: Review) -> None:
+def _show(read: Review) -> None:
     """How far it has come, model by model, and what the gate says."""
+    console = Console(highlight=False)
     models = Table(box=None, pad_edge=False)
     models.add_column("model", overflow="fold", min_width=14)
     for column in ("failing", "read", *WHOSE, "settled"):

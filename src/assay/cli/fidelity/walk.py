@@ -54,7 +54,8 @@ class Walk:
                     before.append(at)
                     at = self._next(at, before)
         except KeyboardInterrupt:
-            pass
+            # One that was interrupted as it leaves a line holds back all that is printed later.
+            self.console = Console(file=self.console.file, highlight=False)
         if self._notice:
             self.console.print(Text(legible(self._notice)))
         skips = self.screens.skipped
