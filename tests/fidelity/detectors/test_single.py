@@ -68,6 +68,7 @@ SHOWS_NOT: dict[str, list[tuple[Rollout, Task]]] = {
         (rollout(turn(reasoning("Well"))), task()),
         (said("", stop="token_cap"), task()),
         (rollout(turn(REFUSED)), task()),
+        (rollout(reward=1.0), task()),
     ],
     "no answer found": [
         (said("It is 41.", answer="41"), task()),

@@ -4,6 +4,8 @@ from assay.fidelity.detectors.detector import RolloutDetector, ScoredRollout
 
 
 def _spot(one: ScoredRollout) -> str | None:
+    if not one.rollout.turns:
+        return None  # the agent asks no model, as a reference solution does
     if one.rollout.stop != "completed" or one.text.strip() or one.reasoning.strip() or one.refusal:
         return None
     if one.calls and one.score.reward >= 1:
