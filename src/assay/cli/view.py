@@ -50,7 +50,7 @@ def view(
     key = address.key()
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder; expected one with runs or profiles, such as runs")
-    app = make_app(folder, key, read_only=read_only)
+    app, shown = make_app(folder, key, read_only=read_only), folder.resolve()
 
     async def main() -> None:
         ending: asyncio.Event = app.state.view.ending
@@ -59,7 +59,7 @@ def view(
         with listening(address.host, address.port) as listener:
             url = url_of(listener)
             async with serving(app, listener):
-                console.print(f"{folder} is shown at {url}", soft_wrap=True)
+                console.print(f"{shown} is shown at {url}", soft_wrap=True)
                 if browser:
                     await asyncio.to_thread(webbrowser.open, url)
                 await ending.wait()

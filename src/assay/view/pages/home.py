@@ -117,7 +117,7 @@ async def home(request: Request) -> Response:
         all_rows=len(rows),
         profiles=sorted(profiles, key=lambda one: one.record.started if one.record else "", reverse=True),
         comparisons=view.catalog.entries("comparison"),
-        folder=str(view.catalog.folder),
+        folder=str(view.catalog.folder.resolve()),
         whole=view.catalog.whole,
         states=list(STATES),
         choices={name: sorted({SORTS[name](one) for one in rows if one.record}) for name in ("benchmark", "model")},
