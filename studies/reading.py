@@ -84,7 +84,7 @@ class Bench:
         return material(contenders, (), declared, rescored)
 
     def correct(self, tasks: Iterable[str]) -> "Bench":
-        """Returns the same with other gold answers for these tasks: their rollouts are scored the other way round."""
+        """Returns a copy with other gold answers for these tasks: their rollouts get the opposite score."""
         chosen = [int(task[1:]) for task in tasks]
         rewards_MTK = self.rewards_MTK.copy()
         rewards_MTK[:, chosen] = 1 - rewards_MTK[:, chosen]

@@ -334,7 +334,7 @@ ANSWERS = ["The Eiffel Tower; 20; 95; 1991; 2.", "I do not know."]
 
 
 class Player:
-    """A model whose answer is drawn by what it was asked: one of the moves that it was told of, else an answer."""
+    """A model whose answer follows from its prompt: one of the moves that the prompt names, else an answer."""
 
     def __init__(self) -> None:
         self.asked: list[list[str]] = []

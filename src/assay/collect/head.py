@@ -32,7 +32,7 @@ SERVICE = "assay.collect.rollouts:Rollouts"
 START_S = 600.0
 """Seconds that a worker may take to begin: a cluster may have to start a machine for it first."""
 TELL_S = 20.0
-"""Seconds after which the user is told that a worker has not begun yet."""
+"""Seconds after which a line says that a worker has not begun yet."""
 SILENT_S = 600.0
 """Seconds without an answer after which a worker counts as dead. A working one answers within a second."""
 CLOSE_S = 10.0

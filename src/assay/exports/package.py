@@ -54,7 +54,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     """`assay.json`."""
 
     benchmark: str
-    """The name by which it is loaded. `{here}` in it is replaced by the folder."""
+    """The name that loads it. The folder replaces `{here}` in it."""
     sources: dict[str, str]
     """The code that decides scores, as in run.json."""
 

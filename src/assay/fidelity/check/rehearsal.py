@@ -70,7 +70,7 @@ class Rehearsal:
         return plays
 
     async def play_at_once(self, tasks: Sequence[Task], *, seconds: float) -> Plays:
-        """Returns the same with all players of two tasks at once, which take turns."""
+        """Returns each player's rollout of each task. The players of two tasks run at once, and take turns."""
         plays: Plays = {}
         until = time.monotonic() + seconds
         for at in range(len(tasks)):

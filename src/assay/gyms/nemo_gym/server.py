@@ -1,4 +1,4 @@
-"""Calls of a resources server of NeMo Gym, with the cookie by which it knows the session."""
+"""Calls of a resources server of NeMo Gym. A cookie names the session."""
 
 import binascii
 from base64 import urlsafe_b64decode
